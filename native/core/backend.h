@@ -1,0 +1,80 @@
+// The boundary between core and a backend: plain structs and function pointers, so that a backend can live in a shared
+// library of its own. A backend fills `Backend` and never includes anything of core but this file, oplist.h, dtype.h
+// and philox.h.
+//
+// Every device is an in-order stream: run, upload and download take effect in the order of the calls, and return at
+// once. Memory may be reused by a later call as soon as an earlier call that uses it has been issued.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "dtype.h"
+#include "oplist.h"
+
+namespace lateforge {
+
+constexpr uint32_t kBackendAbi = 1;
+constexpr int kMaxInputs = 12;
+constexpr int kMaxOutputs = 3;
+constexpr int kMaxParams = 8;
+constexpr size_t kErrorBytes = 512;
+
+// One op, validated, with its outputs and workspace allocated. Copied by `run`.
+struct OpCall {
+  Op op;
+  View in[kMaxInputs];
+  View out[kMaxOutputs];
+  double params[kMaxParams];  // bytes of the op's params struct
+  void* workspace;
+  int64_t workspaceBytes;
+
+  template <class P>
+  const P& as() const {
+    static_assert(sizeof(P) <= sizeof(params));
+    return *reinterpret_cast<const P*>(params);
+  }
+};
+
+// Returns 0, or writes a message of at most kErrorBytes and returns 1.
+using Kernel = int32_t (*)(const OpCall& call, char* error);
+
+// Called once from a native thread. `error` is null when all went well, else the stream's first error.
+using Done = void (*)(void* context, const char* error);
+
+struct Stream;  // the backend's own
+
+struct Backend {
+  uint32_t abi;
+  const char* name;
+  DType real;  // what parameters and activations are made of unless asked otherwise
+
+  int32_t (*deviceCount)();
+  // Null on failure, with the reason in `error`.
+  Stream* (*openStream)(int32_t device, char* error);
+  // Waits for what is queued.
+  void (*closeStream)(Stream*);
+
+  // Large blocks for core's allocator, 64-byte aligned or better; null when there is no memory.
+  void* (*allocate)(int32_t device, size_t bytes);
+  void (*release)(int32_t device, void* data, size_t bytes);
+  // What a device may use by default, in bytes.
+  int64_t (*memoryLimit)(int32_t device);
+
+  // `supported[op]` is 0 where the backend lacks the op; core then throws ERR_UNSUPPORTED.
+  const uint8_t* supported;
+  void (*run)(Stream*, const OpCall*);
+  // Copies `source` before returning.
+  void (*upload)(Stream*, void* target, const void* source, size_t bytes);
+  // Fills `target`, then calls done. 0 bytes: an event. After an error every download reports it.
+  void (*download)(Stream*, void* target, const void* source, size_t bytes, Done done, void* context);
+  // Waits for everything queued, reports the first error and makes the stream usable again.
+  void (*synchronize)(Stream*, Done done, void* context);
+  // Ops queued and not finished; for back-pressure and tests.
+  int64_t (*pending)(Stream*);
+};
+
+// The one symbol a backend library exports: `lateforge_backend`. Null when the ABI differs.
+using BackendEntry = const Backend* (*)(uint32_t abi);
+
+}  // namespace lateforge

@@ -1,0 +1,27 @@
+// One checking function per op (infer_basic.cc, infer_model.cc, infer_loss.cc), and what they share.
+#pragma once
+
+#include "ops.h"
+
+namespace lateforge {
+
+#define OP(name, inputs, outputs, backward) Status infer_##name(const params::name& p, const Meta* in, Inferred& result);
+LF_OPS(OP)
+#undef OP
+
+inline Meta like(const Meta& m) {
+  Meta result = m;
+  result.facts = nullptr;
+  return result;
+}
+
+// Checks used by several ops; `what` is "op: operand".
+Status checkReal(const char* what, const Meta& m, int rank);
+Status checkSame(const char* what, const Meta& m, const Meta& expected);
+// Int32 indices, known to the host, all in [0, bound).
+Status checkIndices(const char* what, const Meta& m, int64_t bound);
+// Offsets [n+1] that start at 0, never fall and end at `rows`.
+Status checkSegments(const char* what, const Meta& m, int64_t rows);
+int64_t longest(const Meta& segments);
+
+}  // namespace lateforge

@@ -1,0 +1,173 @@
+// Checks and shapes: MaxSim and the losses.
+#include <algorithm>
+
+#include "infer.h"
+
+namespace lateforge {
+
+// The (query, document) pairs of a layout and the argmax entries they have.
+struct PairCounts {
+  int64_t pairs = 0, winners = 0;
+};
+
+static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, const Meta& dSegments, const Meta& pairs,
+                         PairCounts& counts) {
+  const auto& q = *qSegments.facts->values;
+  const int64_t nq = qSegments.dims[0] - 1, nd = dSegments.dims[0] - 1;
+  switch (static_cast<Layout>(layout)) {
+    case Layout::all:
+      LF_REQUIRE(!pairs.present(), "ERR_ARGUMENT", "%s: the all-pairs layout takes no pairs", op);
+      counts = {nq * nd, nd * q.back()};
+      return Status::fine();
+    case Layout::groups: {
+      LF_TRY(checkSegments(op, pairs, nd));
+      LF_REQUIRE(pairs.dims[0] == nq + 1, "ERR_SHAPE", "%s: %lld groups for %lld queries", op,
+                 static_cast<long long>(pairs.dims[0] - 1), static_cast<long long>(nq));
+      const auto& g = *pairs.facts->values;
+      counts.pairs = nd;
+      for (int64_t i = 0; i < nq; ++i) counts.winners += (g[i + 1] - g[i]) * (q[i + 1] - q[i]);
+      return Status::fine();
+    }
+    case Layout::pairs: {
+      // int64 [2n] (query, document), so that the host knows them.
+      LF_REQUIRE(pairs.dtype == DType::i64 && pairs.rank == 1 && pairs.facts && pairs.dims[0] % 2 == 0, "ERR_DTYPE",
+                 "%s: pairs must be int64 [2n] from the host, got %s", op, pairs.text().c_str());
+      const auto& v = *pairs.facts->values;
+      counts.pairs = pairs.dims[0] / 2;
+      for (int64_t k = 0; k < counts.pairs; ++k) {
+        LF_REQUIRE(v[2 * k] >= 0 && v[2 * k] < nq && v[2 * k + 1] >= 0 && v[2 * k + 1] < nd, "ERR_ARGUMENT",
+                   "%s: pair %lld is (%lld, %lld), expected query < %lld and document < %lld", op, static_cast<long long>(k),
+                   static_cast<long long>(v[2 * k]), static_cast<long long>(v[2 * k + 1]), static_cast<long long>(nq),
+                   static_cast<long long>(nd));
+        counts.winners += q[v[2 * k] + 1] - q[v[2 * k]];
+      }
+      return Status::fine();
+    }
+  }
+  return Status::error("ERR_ARGUMENT", "%s: unknown layout %lld", op, static_cast<long long>(layout));
+}
+
+static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCounts& counts) {
+  LF_TRY(checkReal(op, in[0], 2));
+  LF_TRY(checkReal(op, in[2], 2));
+  LF_REQUIRE(in[0].dtype == in[2].dtype && in[0].dims[1] == in[2].dims[1], "ERR_SHAPE",
+             "%s: query tokens %s and document tokens %s differ in dimension or type", op, in[0].text().c_str(),
+             in[2].text().c_str());
+  LF_REQUIRE(in[0].dims[1] > 0 && in[0].dims[1] % 8 == 0, "ERR_SHAPE", "%s: the dimension must be a multiple of 8, got %lld",
+             op, static_cast<long long>(in[0].dims[1]));
+  LF_TRY(checkSegments(op, in[1], in[0].dims[0]));
+  LF_TRY(checkSegments(op, in[3], in[2].dims[0]));
+  return countPairs(op, layout, in[1], in[3], in[4], counts);
+}
+
+// The largest value stands for "no winner" (an empty document, or PyLate's floor of 0).
+static DType argmaxType(const Meta& dSegments) { return longest(dSegments) < 65535 ? DType::u16 : DType::i32; }
+
+static Meta scoresOf(const Meta* in, int64_t layout, const PairCounts& counts) {
+  const DType dtype = accumulatorOf(in[0].dtype);
+  if (static_cast<Layout>(layout) == Layout::all) return Meta::of(dtype, {in[1].dims[0] - 1, in[3].dims[0] - 1});
+  return Meta::of(dtype, {counts.pairs});
+}
+
+Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
+  PairCounts counts;
+  LF_TRY(checkTokens("maxsim", in, p.layout, counts));
+  r.out[0] = scoresOf(in, p.layout, counts);
+  if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3]), {counts.winners});
+  // Where each pair's winners start (groups and pairs only).
+  if (static_cast<Layout>(p.layout) != Layout::all) r.workspaceBytes = (counts.pairs + 1) * 8;
+  return Status::fine();
+}
+
+Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inferred& r) {
+  PairCounts counts;
+  LF_TRY(checkTokens("maxsimBackward", in, p.layout, counts));
+  LF_TRY(checkSame("maxsimBackward: argmax", in[5], Meta::of(argmaxType(in[3]), {counts.winners})));
+  LF_TRY(checkSame("maxsimBackward: dscores", in[6], scoresOf(in, p.layout, counts)));
+  for (int side = 0; side < 2; ++side) {
+    const Meta& gradient = in[7 + side];
+    if (!gradient.present()) continue;
+    Meta expected = like(in[2 * side]);
+    expected.dtype = accumulatorOf(expected.dtype);
+    LF_TRY(checkSame(side ? "maxsimBackward: dd" : "maxsimBackward: dq", gradient, expected));
+  }
+  // Pairs by query and by document, with where their winners start (groups and pairs only).
+  const int64_t n = counts.pairs + in[1].dims[0] + in[3].dims[0] + 2;
+  if (static_cast<Layout>(p.layout) != Layout::all) r.workspaceBytes = 4 * n * 8;
+  return Status::fine();
+}
+
+// Row i's documents are columns i · perQuery …; the first of them is its positive.
+static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
+                            const Meta& qGroups, const Meta& dGroups, int64_t firstRow, int64_t perQuery) {
+  LF_TRY(checkReal(op, scores, 2));
+  LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
+  LF_REQUIRE(dSegments.facts && dSegments.facts->values && dSegments.dims[0] == scores.dims[1] + 1, "ERR_SHAPE",
+             "%s: %s scores, but segments for %lld documents", op, scores.text().c_str(),
+             static_cast<long long>(dSegments.dims[0] - 1));
+  LF_REQUIRE(perQuery >= 1 && scores.dims[1] % perQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld", op,
+             static_cast<long long>(scores.dims[1]), static_cast<long long>(perQuery));
+  const int64_t queries = scores.dims[1] / perQuery;
+  LF_REQUIRE(firstRow >= 0 && firstRow + scores.dims[0] <= queries, "ERR_SHAPE",
+             "%s: rows %lld to %lld have no positive among %lld queries", op, static_cast<long long>(firstRow),
+             static_cast<long long>(firstRow + scores.dims[0]), static_cast<long long>(queries));
+  LF_REQUIRE(qGroups.present() == dGroups.present(), "ERR_ARGUMENT", "%s: query and document groups go together", op);
+  if (qGroups.present()) {
+    LF_TRY(checkSame(op, qGroups, Meta::of(DType::i32, {queries})));
+    LF_TRY(checkSame(op, dGroups, Meta::of(DType::i32, {scores.dims[1]})));
+  }
+  return Status::fine();
+}
+
+Status infer_rowStats(const params::rowStats& p, const Meta* in, Inferred& r) {
+  LF_TRY(checkContrast("rowStats", in[0], in[1], in[2], in[3], in[4], p.firstRow, p.perQuery));
+  r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0], 3});
+  return Status::fine();
+}
+
+Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inferred& r) {
+  LF_TRY(checkReal("contrastiveLoss: stats", in[0], 2));
+  LF_REQUIRE(in[0].dims[1] == 3, "ERR_SHAPE", "contrastiveLoss: stats must be [rows, 3], got %s", in[0].text().c_str());
+  if (in[1].present()) LF_TRY(checkSame("contrastiveLoss: weights", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
+  LF_TRY(checkSame("contrastiveLoss: loss", in[2], Meta::of(in[0].dtype, {1})));
+  r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0]});
+  return Status::fine();
+}
+
+Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred& r) {
+  LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.perQuery));
+  LF_TRY(checkSame("softmaxGrad: lse", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
+  if (in[6].present()) LF_TRY(checkSame("softmaxGrad: weights", in[6], Meta::of(in[0].dtype, {in[0].dims[0]})));
+  if (in[7].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[7], Meta::of(in[0].dtype, {1})));
+  r.workspaceBytes = in[0].dims[0] * 8;  // one partial sum of G · S per row
+  return Status::fine();
+}
+
+static Status checkTeacher(const char* op, const Meta& scores, const Meta& teacher, const Meta& groups,
+                           const Meta& dSegments, const Meta& loss) {
+  LF_TRY(checkReal(op, scores, 1));
+  LF_TRY(checkSame(op, teacher, scores));
+  LF_TRY(checkSegments(op, groups, scores.dims[0]));
+  LF_REQUIRE(dSegments.facts && dSegments.dims[0] == scores.dims[0] + 1, "ERR_SHAPE",
+             "%s: %s scores, but segments for %lld documents", op, scores.text().c_str(),
+             static_cast<long long>(dSegments.dims[0] - 1));
+  return checkSame(op, loss, Meta::of(scores.dtype, {1}));
+}
+
+Status infer_distillLoss(const params::distillLoss&, const Meta* in, Inferred& r) {
+  LF_TRY(checkTeacher("distillLoss", in[0], in[1], in[2], in[4], in[5]));
+  LF_TRY(checkSame("distillLoss: logScale", in[3], Meta::of(in[0].dtype, {1})));
+  if (in[6].present()) LF_TRY(checkSame("distillLoss: dLogScale", in[6], Meta::of(in[0].dtype, {1})));
+  r.out[0] = like(in[0]);
+  r.workspaceBytes = in[2].dims[0] * 16;  // a loss and a temperature gradient per row
+  return Status::fine();
+}
+
+Status infer_marginMse(const params::marginMse&, const Meta* in, Inferred& r) {
+  LF_TRY(checkTeacher("marginMse", in[0], in[1], in[2], in[3], in[4]));
+  r.out[0] = like(in[0]);
+  r.workspaceBytes = in[2].dims[0] * 8;
+  return Status::fine();
+}
+
+}  // namespace lateforge

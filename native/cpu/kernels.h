@@ -1,0 +1,25 @@
+// Every kernel of the CPU backend: one function per op, templated on the real type, compiled once per instruction set
+// (namespace LF_ISA). Kernels are plain synchronous functions on validated operands; core allocated outputs and
+// workspace. Indices into call.in and call.out follow oplist.h.
+#pragma once
+
+#include "../core/backend.h"
+#include "../core/oplist.h"
+
+#ifndef LF_ISA
+#error "LF_ISA names the instruction set this file is compiled for: portable, avx2 or avx512"
+#endif
+
+namespace lateforge::cpu::LF_ISA::kernels {
+
+#define OP(name, inputs, outputs, backward) \
+  template <class T>                        \
+  int32_t name(const OpCall& call, char* error);
+LF_OPS(OP)
+#undef OP
+
+#define LF_INSTANTIATE(name)                                  \
+  template int32_t name<float>(const OpCall& call, char*);    \
+  template int32_t name<double>(const OpCall& call, char*)
+
+}  // namespace lateforge::cpu::LF_ISA::kernels

@@ -1,0 +1,139 @@
+// Runs one op through core's checks and a chosen kernel table, without Node or a stream. Tests are plain programs.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../native/core/ops.h"
+#include "../../native/cpu/table.h"
+
+namespace lateforge::testing {
+
+inline int failures = 0, checks = 0;
+
+#define CHECK(condition, ...)                                        \
+  do {                                                               \
+    ++::lateforge::testing::checks;                                  \
+    if (!(condition)) {                                              \
+      ++::lateforge::testing::failures;                              \
+      std::printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                      \
+      std::printf("\n");                                             \
+    }                                                                \
+  } while (0)
+
+inline int finish(const char* name) {
+  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
+  return failures ? 1 : 0;
+}
+
+template <class T>
+constexpr DType dtypeOf() {
+  if constexpr (std::is_same_v<T, float>) return DType::f32;
+  if constexpr (std::is_same_v<T, double>) return DType::f64;
+  if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
+  if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
+  if constexpr (std::is_same_v<T, uint16_t>) return DType::u16;
+}
+
+struct Tensor {
+  Meta meta;
+  std::vector<char> bytes;
+
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(bytes.data());
+  }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(bytes.data());
+  }
+};
+
+inline Tensor none() { return {}; }
+
+template <class T>
+Tensor make(std::initializer_list<int64_t> dims, const std::vector<T>& values) {
+  Tensor t{Meta::of(dtypeOf<T>(), dims), {}};
+  t.bytes.resize(static_cast<size_t>(t.meta.bytes()));
+  if (t.meta.count() != static_cast<int64_t>(values.size())) std::abort();
+  std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  if constexpr (std::is_integral_v<T>) {
+    auto facts = std::make_shared<IntFacts>();
+    for (size_t i = 0; i < values.size(); ++i) {
+      facts->min = i ? std::min<int64_t>(facts->min, values[i]) : values[i];
+      facts->max = i ? std::max<int64_t>(facts->max, values[i]) : values[i];
+      if (i && values[i] <= values[i - 1]) facts->increasing = false;
+    }
+    if constexpr (std::is_same_v<T, int64_t>) facts->values = std::make_shared<const std::vector<int64_t>>(values);
+    t.meta.facts = facts;
+  }
+  return t;
+}
+
+template <class T>
+Tensor random(std::initializer_list<int64_t> dims, std::mt19937& rng, double scale = 1) {
+  std::normal_distribution<double> normal(0, scale);
+  std::vector<T> values(static_cast<size_t>(Meta::of(dtypeOf<T>(), dims).count()));
+  for (T& v : values) v = static_cast<T>(normal(rng));
+  return make<T>(dims, values);
+}
+
+// Segments from lengths.
+inline Tensor segments(const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> offsets{0};
+  for (int64_t n : lengths) offsets.push_back(offsets.back() + n);
+  return make<int64_t>({static_cast<int64_t>(offsets.size())}, offsets);
+}
+
+inline View viewOf(Tensor& t) {
+  View v;
+  v.data = t.bytes.data();
+  v.dtype = t.meta.dtype;
+  v.rank = t.meta.rank;
+  std::memcpy(v.dims, t.meta.dims, sizeof v.dims);
+  return v;
+}
+
+// Inputs marked + or ! are changed in place. Outputs are poisoned with 0x7f bytes (large finite or NaN) first.
+template <class P>
+std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector<Tensor*> inputs) {
+  OpCall call{};
+  call.op = op;
+  Meta in[kMaxInputs];
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i]) {
+      in[i] = inputs[i]->meta;
+      if (in[i].present()) call.in[i] = viewOf(*inputs[i]);
+    }
+  Inferred inferred;
+  const Status status = infer(op, &params, in, inferred);
+  if (!status.ok()) {
+    std::printf("%s %s\n", status.code.c_str(), status.message.c_str());
+    std::abort();
+  }
+  std::vector<Tensor> out(specOf(op).outputs.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i].meta = inferred.out[i];
+    if (!out[i].meta.present()) continue;
+    out[i].bytes.assign(static_cast<size_t>(out[i].meta.bytes()), 0x7f);
+    call.out[i] = viewOf(out[i]);
+  }
+  std::vector<double> workspace(static_cast<size_t>(inferred.workspaceBytes / 8 + 1));
+  call.workspace = workspace.data();
+  call.workspaceBytes = inferred.workspaceBytes;
+  std::memcpy(call.params, &params, sizeof(P) <= sizeof(call.params) ? sizeof(P) : sizeof(call.params));
+  char error[kErrorBytes] = "";
+  if (table[static_cast<int>(op)](call, error)) {
+    std::printf("%s failed: %s\n", specOf(op).name, error);
+    std::abort();
+  }
+  return out;
+}
+
+}  // namespace lateforge::testing
