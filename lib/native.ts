@@ -1,0 +1,100 @@
+/** The only file that loads the native addon. */
+
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { errorClasses, LateforgeError, NativeError } from './errors.js'
+
+/** One operand of an op, as the native op list declares it (native/core/oplist.h). */
+export interface OperandSpec {
+  name: string
+  optional: boolean
+  accumulated: boolean
+  overwritten: boolean
+}
+
+export interface OpSpec {
+  name: string
+  /** Name of the op that carries the gradient; `tape`: the tape composes it; `self`: none of its own. */
+  backward: string
+  inputs: OperandSpec[]
+  outputs: OperandSpec[]
+  params: { name: string; integer: boolean }[]
+}
+
+export type NativeArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array
+
+export interface DeviceMemory {
+  /** Live tensors, views included. */
+  tensors: number
+  /** Bytes of live tensors, their peak, bytes held from the system, and the limit. */
+  bytes: number
+  peak: number
+  reserved: number
+  limit: number
+  /** Ops, copies and reads issued and not finished. */
+  pending: number
+}
+
+export interface Addon {
+  readonly block: Float64Array
+  setErrorFactory(make: (code: string, message: string) => Error): void
+  call(op: number): void
+  opList(): OpSpec[]
+  openDevice(path: string, index: number): { id: number; name: string; real: number }
+  create(device: number, dtype: number, dims: readonly number[], data?: NativeArray): number
+  createSegments(device: number, offsets: Float64Array): number
+  write(handle: number, data: NativeArray): void
+  view(handle: number, offset: number, dims: readonly number[]): number
+  dispose(handle: number): boolean
+  read(handle: number): Promise<NativeArray>
+  event(device: number): Promise<void>
+  synchronize(device: number): Promise<void>
+  memory(device: number): DeviceMemory
+  resetPeak(device: number): void
+  setMemoryLimit(device: number, bytes: number): void
+  largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
+  cpuInfo(): { isa: string; threads: number }
+  setThreads(threads: number): void
+}
+
+/** The folder that holds package.json, wherever this file was compiled to. */
+function packageRoot(): string {
+  let folder = path.dirname(fileURLToPath(import.meta.url))
+  while (!existsSync(path.join(folder, 'package.json'))) {
+    const parent = path.dirname(folder)
+    if (parent === folder)
+      throw new NativeError('ERR_NATIVE', 'package.json of lateforge was not found above its own files')
+    folder = parent
+  }
+  return folder
+}
+
+let loaded: Addon | undefined
+
+/** The addon, loaded at first use, so that importing lateforge stays cheap. Throws ERR_NATIVE with the next step. */
+export function native(): Addon {
+  if (loaded) return loaded
+  const root = packageRoot()
+  const require = createRequire(import.meta.url)
+  let addon: Addon
+  try {
+    addon = require('node-gyp-build')(root)
+  } catch (cause) {
+    throw new NativeError(
+      'ERR_NATIVE',
+      `the native addon could not be loaded from ${path.join(root, 'build/Release')} or ${path.join(root, 'prebuilds')}: ` +
+        `${(cause as Error).message.split('\n')[0]}. In a source checkout run: npm run setup`,
+      { root },
+      { cause },
+    )
+  }
+  addon.setErrorFactory((code, message) => new (errorClasses[code] ?? LateforgeError)(code, message))
+  return (loaded = addon)
+}
+
+/** Path of a backend library that ships beside the addon. */
+export function backendPath(name: string): string {
+  return path.join(packageRoot(), 'build/Release', `${name}.so`)
+}

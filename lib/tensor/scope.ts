@@ -1,0 +1,90 @@
+import { ArgumentError } from '../errors.js'
+import type { Tensor } from './tensor.js'
+
+/**
+ * Owns tensors and frees them together. `scope(fn)` is the usual way; an explicit Scope is for work that spans awaits,
+ * where nothing ambient survives: `using s = new Scope(); s.run(() => …); await …; s.run(() => …)`.
+ */
+export class Scope {
+  private readonly owned = new Set<Tensor>()
+
+  /** Runs `fn`; tensors made meanwhile belong to this scope. `fn` must be synchronous. */
+  run<R>(fn: () => R): R {
+    const outer = current
+    current = this
+    try {
+      const result = fn()
+      if (result instanceof Promise)
+        throw new ArgumentError(
+          'ERR_ARGUMENT',
+          'a scope must be synchronous: another scope would catch the tensors made after an await',
+        )
+      return result
+    } finally {
+      current = outer
+    }
+  }
+
+  adopt(tensor: Tensor): void {
+    this.owned.add(tensor)
+  }
+
+  /** Takes a tensor out of this scope; whoever asked for it disposes of it. */
+  release<T extends Tensor>(tensor: T): T {
+    this.owned.delete(tensor)
+    return tensor
+  }
+
+  dispose(): void {
+    for (const tensor of this.owned) tensor.dispose()
+    this.owned.clear()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+let current: Scope | null = null
+
+/** Runs `fn`; nothing it makes belongs to a scope. The caller disposes of it. */
+export function outsideScopes<R>(fn: () => R): R {
+  const outer = current
+  current = null
+  try {
+    return fn()
+  } finally {
+    current = outer
+  }
+}
+
+/** Registers a new tensor with the innermost running scope, if there is one. */
+export function adopt(tensor: Tensor): void {
+  current?.adopt(tensor)
+}
+
+/**
+ * Frees every tensor made inside `fn`, also when it throws, but those it returns (a tensor, or an array or plain object
+ * of them, at any depth), which move to the scope around it. `fn` must be synchronous.
+ */
+export function scope<R>(fn: () => R): R {
+  const inner = new Scope()
+  try {
+    const result = inner.run(fn)
+    keep(result, inner)
+    return result
+  } finally {
+    inner.dispose()
+  }
+}
+
+function keep(value: unknown, from: Scope): void {
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value)) return
+  if ('handle' in value && 'dispose' in value) {
+    const tensor = value as Tensor
+    from.release(tensor)
+    adopt(tensor)
+  } else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+    for (const part of Object.values(value)) keep(part, from)
+  }
+}

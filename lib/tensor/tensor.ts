@@ -1,0 +1,165 @@
+import { ArgumentError, DisposedError, ShapeError } from '../errors.js'
+import { type NativeArray, native } from '../native.js'
+import type { Device } from './device.js'
+import { adopt } from './scope.js'
+
+/** Element types in the order of native/core/dtype.h. */
+export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
+export type DType = (typeof dtypes)[number]
+
+/**
+ * A tensor on a device: an integer handle into the native table, with its shape. It lives until `dispose()` or until
+ * the scope it was made in ends; garbage collection never frees it. A use after that throws ERR_DISPOSED.
+ */
+export class Tensor {
+  /** Native handle; 0 once disposed of. */
+  handle: number
+  readonly device: Device
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  /** Whether a tape should carry a gradient to it: set for parameters and for what is computed from them on a tape. */
+  requiresGradient = false
+  /** Where a parameter's gradient is accumulated: a view of the model's flat gradient buffer. */
+  gradient: Tensor | null = null
+
+  constructor(device: Device, handle: number, dtype: DType, shape: readonly number[]) {
+    this.handle = handle
+    this.device = device
+    this.dtype = dtype
+    this.shape = shape
+    adopt(this)
+  }
+
+  /**
+   * A tensor with the given contents, copied during the call. Real numbers take the device's real type.
+   * @throws ShapeError ERR_SHAPE when shape and data disagree; OutOfMemoryError ERR_OUT_OF_MEMORY
+   */
+  static from(device: Device, data: ArrayLike<number>, shape: readonly number[] = [data.length]): Tensor {
+    const array =
+      device.real === 'float64'
+        ? Float64Array.from(data)
+        : data instanceof Float32Array
+          ? data
+          : Float32Array.from(data)
+    return Tensor.make(device, device.real, shape, array)
+  }
+
+  /** Int32 contents (token ids, row indices, seeds); their range is known to every later check. */
+  static fromInt32(device: Device, data: Int32Array, shape: readonly number[] = [data.length]): Tensor {
+    return Tensor.make(device, 'int32', shape, data)
+  }
+
+  /** Uninitialised memory of the device's real type (or `dtype`). */
+  static empty(device: Device, shape: readonly number[], dtype: DType = device.real): Tensor {
+    return Tensor.make(device, dtype, shape)
+  }
+
+  private static make(device: Device, dtype: DType, shape: readonly number[], data?: NativeArray): Tensor {
+    return new Tensor(device, native().create(device.id, dtypes.indexOf(dtype), shape, data), dtype, shape)
+  }
+
+  get size(): number {
+    return this.shape.reduce((product, d) => product * d, 1)
+  }
+
+  get disposed(): boolean {
+    return this.handle === 0
+  }
+
+  /** Overwrites the contents, in stream order. */
+  write(data: NativeArray): void {
+    this.live('write')
+    native().write(this.handle, data)
+  }
+
+  /** The contents, once everything issued so far has run. Rejects with the stream's first error. */
+  data(): Promise<NativeArray> {
+    this.live('data')
+    return native().read(this.handle)
+  }
+
+  /** The contents as numbers of the device's real type. */
+  async values(): Promise<Float32Array | Float64Array> {
+    return (await this.data()) as Float32Array | Float64Array
+  }
+
+  /** The value of a scalar (one element). */
+  async value(): Promise<number> {
+    if (this.size !== 1)
+      throw new ShapeError('ERR_SHAPE', `value() needs one element, the tensor has shape [${this.shape}]`)
+    return Number((await this.data())[0])
+  }
+
+  /** A contiguous range of elements under another shape, sharing memory. Views outlive the tensor they came from. */
+  view(offset: number, shape: readonly number[]): Tensor {
+    this.live('view')
+    return new Tensor(this.device, native().view(this.handle, offset, shape), this.dtype, shape)
+  }
+
+  /** Rows [first, last) as a view. */
+  rows(first: number, last: number): Tensor {
+    const width = this.size / (this.shape[0] || 1)
+    if (!(first >= 0 && first <= last && last <= this.shape[0]!))
+      throw new ArgumentError('ERR_ARGUMENT', `rows ${first} to ${last} do not lie in shape [${this.shape}]`)
+    return this.view(first * width, [last - first, ...this.shape.slice(1)])
+  }
+
+  /** Frees the tensor; safe to call twice. */
+  dispose(): void {
+    if (this.handle === 0) return
+    native().dispose(this.handle)
+    this.handle = 0
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  private live(what: string): void {
+    if (this.handle === 0)
+      throw new DisposedError('ERR_DISPOSED', `${what}: the tensor of shape [${this.shape}] was disposed of`)
+  }
+}
+
+/**
+ * Where sequences start in packed rows: offsets [n+1] from 0 to the number of rows, known to the host, immutable.
+ */
+export class Segments extends Tensor {
+  readonly offsets: Float64Array
+
+  private constructor(device: Device, handle: number, offsets: Float64Array) {
+    super(device, handle, 'int64', [offsets.length])
+    this.offsets = offsets
+  }
+
+  /** @throws ArgumentError ERR_ARGUMENT for negative or fractional offsets; the ops check the rest */
+  static of(device: Device, offsets: ArrayLike<number>): Segments {
+    const copy = Float64Array.from(offsets)
+    return new Segments(device, native().createSegments(device.id, copy), copy)
+  }
+
+  static fromLengths(device: Device, lengths: ArrayLike<number>): Segments {
+    const offsets = new Float64Array(lengths.length + 1)
+    for (let i = 0; i < lengths.length; i++) offsets[i + 1] = offsets[i]! + lengths[i]!
+    return Segments.of(device, offsets)
+  }
+
+  /** Number of sequences. */
+  get count(): number {
+    return this.offsets.length - 1
+  }
+
+  /** Number of rows they span. */
+  get rowCount(): number {
+    return this.offsets[this.offsets.length - 1]!
+  }
+
+  /** Sequences [first, last), with offsets that start at 0 again. */
+  slice(first: number, last: number): Segments {
+    const start = this.offsets[first]!
+    return Segments.of(
+      this.device,
+      this.offsets.subarray(first, last + 1).map((o) => o - start),
+    )
+  }
+}

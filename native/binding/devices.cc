@@ -1,0 +1,123 @@
+// Devices: opening backends (built in, or a shared library by path), memory figures, threads.
+#include <dlfcn.h>
+
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "../cpu/backend.h"
+#include "../cpu/table.h"
+#include "../cpu/team.h"
+#include "env.h"
+
+namespace lateforge::binding {
+namespace {
+
+// Process-wide: a library is loaded once and never unloaded, because its threads may still run at exit.
+const Backend* loadBackend(Napi::Env env, const std::string& path) {
+  static std::mutex mutex;
+  static std::map<std::string, const Backend*> loaded;
+  std::lock_guard lock(mutex);
+  if (const auto it = loaded.find(path); it != loaded.end()) return it->second;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) raise(env, "ERR_DEVICE", std::string("cannot load the backend: ") + dlerror());
+  const auto entry = reinterpret_cast<BackendEntry>(dlsym(library, "lateforge_backend"));
+  if (!entry) raise(env, "ERR_DEVICE", path + " is no lateforge backend: it does not export lateforge_backend");
+  const Backend* backend = entry(kBackendAbi);
+  if (!backend)
+    raise(env, "ERR_DEVICE", path + " was built for another version (this addon has backend ABI " +
+                                 std::to_string(kBackendAbi) + "); install the same version of both");
+  return loaded[path] = backend;
+}
+
+// (path of a backend library, or "" for the CPU; device index) → { id, name, real }
+Napi::Value openDevice(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::string path = stringAt(info, 0, "path");
+  const Backend* backend = path.empty() ? cpu::floatBackend() : loadBackend(env, path);
+  int32_t id;
+  check(env, environmentOf(env).runtime.openDevice(backend, static_cast<int32_t>(integerAt(info, 1, "index")), id));
+  auto result = Napi::Object::New(env);
+  result.Set("id", id);
+  result.Set("name", backend->name);
+  result.Set("real", static_cast<double>(backend->real));
+  return result;
+}
+
+Device& deviceAt(const Napi::CallbackInfo& info) {
+  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
+  if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
+  return *device;
+}
+
+// (device) → { tensors, bytes, peak, reserved, limit, pending }
+Napi::Value memory(const Napi::CallbackInfo& info) {
+  Device& device = deviceAt(info);
+  const auto id = static_cast<int32_t>(integerAt(info, 0, "device"));
+  auto result = Napi::Object::New(info.Env());
+  result.Set("tensors", static_cast<double>(environmentOf(info.Env()).runtime.liveCount(id)));
+  result.Set("bytes", static_cast<double>(device.arena.live()));
+  result.Set("peak", static_cast<double>(device.arena.peak()));
+  result.Set("reserved", static_cast<double>(device.arena.reserved()));
+  result.Set("limit", static_cast<double>(device.arena.limit()));
+  result.Set("pending", static_cast<double>(device.backend->pending(device.stream)));
+  return result;
+}
+
+Napi::Value resetPeak(const Napi::CallbackInfo& info) {
+  deviceAt(info).arena.resetPeak();
+  return info.Env().Undefined();
+}
+
+Napi::Value setMemoryLimit(const Napi::CallbackInfo& info) {
+  deviceAt(info).arena.setLimit(integerAt(info, 1, "bytes"));
+  return info.Env().Undefined();
+}
+
+// (device, most) → [{ op, tensor, bytes }]: the largest live tensors
+Napi::Value largest(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  deviceAt(info);
+  auto list = Napi::Array::New(env);
+  const auto id = static_cast<int32_t>(integerAt(info, 0, "device"));
+  for (const LiveTensor& t : environmentOf(env).runtime.largest(id, static_cast<size_t>(integerAt(info, 1, "most")))) {
+    auto object = Napi::Object::New(env);
+    object.Set("op", t.op);
+    object.Set("tensor", t.meta);
+    object.Set("bytes", static_cast<double>(t.bytes));
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
+// () → { isa, threads }
+Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
+  char error[kErrorBytes] = "";
+  const cpu::Isa* isa = cpu::chooseIsa(error);
+  if (!isa) raise(info.Env(), "ERR_DEVICE", error);
+  auto result = Napi::Object::New(info.Env());
+  result.Set("isa", isa->name);
+  result.Set("threads", cpu::Team::instance().threads());
+  return result;
+}
+
+Napi::Value setThreads(const Napi::CallbackInfo& info) {
+  const int64_t threads = integerAt(info, 0, "threads");
+  if (threads < 1 || threads > 1024) raise(info.Env(), "ERR_ARGUMENT", "threads must be 1 to 1024");
+  cpu::Team::instance().setThreads(static_cast<int>(threads));
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void initDevices(Napi::Env env, Napi::Object exports) {
+  exports.Set("openDevice", Napi::Function::New(env, openDevice));
+  exports.Set("memory", Napi::Function::New(env, memory));
+  exports.Set("resetPeak", Napi::Function::New(env, resetPeak));
+  exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));
+  exports.Set("largest", Napi::Function::New(env, largest));
+  exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo));
+  exports.Set("setThreads", Napi::Function::New(env, setThreads));
+}
+
+}  // namespace lateforge::binding

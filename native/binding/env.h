@@ -1,0 +1,44 @@
+// What the addon keeps for one JavaScript environment (a worker thread has its own).
+#pragma once
+
+#include <napi.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "../core/runtime.h"
+
+namespace lateforge::binding {
+
+struct Environment {
+  explicit Environment(Napi::Env env);
+
+  Napi::Env env;
+  Runtime runtime;
+  Napi::FunctionReference makeError;  // (code, message) → Error, given by lib/native.ts
+  Napi::ThreadSafeFunction completions;
+  int64_t waiting = 0;  // promises not settled; the event loop stays alive while there are any
+  // Arguments and results of `call`, shared with JS: see ops.cc.
+  double* block = nullptr;
+  Napi::Reference<Napi::Float64Array> blockReference;
+};
+
+Environment& environmentOf(Napi::Env env);
+
+// Throws the JS error class that belongs to the code.
+[[noreturn]] void raise(Napi::Env env, const std::string& code, const std::string& message);
+inline void check(Napi::Env env, const Status& status) {
+  if (!status.ok()) raise(env, status.code, status.message);
+}
+
+// Arguments, checked: a wrong type is ERR_ARGUMENT, naming function and argument.
+double numberAt(const Napi::CallbackInfo& info, size_t index, const char* name);
+int64_t integerAt(const Napi::CallbackInfo& info, size_t index, const char* name);
+Handle handleAt(const Napi::CallbackInfo& info, size_t index);
+std::string stringAt(const Napi::CallbackInfo& info, size_t index, const char* name);
+
+void initOps(Napi::Env env, Napi::Object exports);
+void initTensors(Napi::Env env, Napi::Object exports);
+void initDevices(Napi::Env env, Napi::Object exports);
+
+}  // namespace lateforge::binding

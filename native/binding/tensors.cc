@@ -1,0 +1,208 @@
+// Tensors: create, write, view, read, dispose. Reads and events are the only promises.
+#include <cstring>
+#include <string>
+
+#include "env.h"
+
+namespace lateforge::binding {
+namespace {
+
+struct ArrayType {
+  napi_typedarray_type type;
+  DType dtype;
+};
+
+constexpr ArrayType kArrayTypes[] = {
+    {napi_float32_array, DType::f32}, {napi_float64_array, DType::f64}, {napi_int32_array, DType::i32},
+    {napi_bigint64_array, DType::i64}, {napi_uint8_array, DType::u8},   {napi_uint16_array, DType::u16},
+};
+
+napi_typedarray_type arrayTypeOf(DType dtype) {
+  for (const ArrayType& t : kArrayTypes)
+    if (t.dtype == dtype) return t.type;
+  return napi_uint16_array;  // half-precision bits
+}
+
+struct Source {
+  const void* data;
+  DType dtype;
+  int64_t count;
+};
+
+Source sourceAt(const Napi::CallbackInfo& info, size_t index, DType wanted) {
+  if (!info[index].IsTypedArray()) raise(info.Env(), "ERR_ARGUMENT", "data must be a typed array");
+  const auto array = info[index].As<Napi::TypedArray>();
+  if (array.TypedArrayType() != arrayTypeOf(wanted))
+    raise(info.Env(), "ERR_DTYPE", std::string("data does not match ") + nameOf(wanted));
+  return {static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), wanted,
+          static_cast<int64_t>(array.ElementLength())};
+}
+
+Meta metaAt(const Napi::CallbackInfo& info, size_t dtypeIndex, size_t dimsIndex) {
+  Meta meta;
+  meta.dtype = static_cast<DType>(integerAt(info, dtypeIndex, "dtype"));
+  const auto dims = info[dimsIndex].As<Napi::Array>();
+  if (dims.Length() > kMaxRank) raise(info.Env(), "ERR_SHAPE", "at most 4 dimensions");
+  meta.rank = static_cast<int32_t>(dims.Length());
+  double count = 1;
+  for (uint32_t i = 0; i < dims.Length(); ++i) {
+    const double d = dims.Get(i).As<Napi::Number>().DoubleValue();
+    if (!(d >= 0 && d <= 9007199254740991.0 && d == static_cast<double>(static_cast<int64_t>(d))))
+      raise(info.Env(), "ERR_SHAPE", "a dimension must be a non-negative integer");
+    meta.dims[i] = static_cast<int64_t>(d);
+    count *= d;
+  }
+  if (count > 1e15) raise(info.Env(), "ERR_SHAPE", "the tensor would have " + std::to_string(count) + " elements");
+  return meta;
+}
+
+// (device, dtype, dims, data?) → handle
+Napi::Value create(const Napi::CallbackInfo& info) {
+  Environment& self = environmentOf(info.Env());
+  const Meta meta = metaAt(info, 1, 2);
+  const void* data = nullptr;
+  if (!info[3].IsUndefined()) {
+    const Source source = sourceAt(info, 3, meta.dtype);
+    if (source.count != meta.count())
+      raise(info.Env(), "ERR_SHAPE", meta.text() + " needs " + std::to_string(meta.count()) + " elements, got " +
+                                         std::to_string(source.count));
+    data = source.data ? source.data : "";  // an empty array has no address
+  }
+  Handle handle;
+  check(info.Env(), self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), meta, data, handle));
+  return Napi::Number::New(info.Env(), static_cast<double>(handle));
+}
+
+// (device, offsets as Float64Array) → handle of an int64 tensor
+Napi::Value createSegments(const Napi::CallbackInfo& info) {
+  Environment& self = environmentOf(info.Env());
+  const Source source = sourceAt(info, 1, DType::f64);
+  std::vector<int64_t> offsets(static_cast<size_t>(source.count));
+  const double* values = static_cast<const double*>(source.data);
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (!(values[i] >= 0 && values[i] <= 9007199254740991.0))
+      raise(info.Env(), "ERR_ARGUMENT", "offset " + std::to_string(i) + " is " + std::to_string(values[i]));
+    offsets[i] = static_cast<int64_t>(values[i]);
+  }
+  Handle handle;
+  check(info.Env(), self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")),
+                                        Meta::of(DType::i64, {source.count}), offsets.data(), handle));
+  return Napi::Number::New(info.Env(), static_cast<double>(handle));
+}
+
+// (handle, data)
+Napi::Value write(const Napi::CallbackInfo& info) {
+  Environment& self = environmentOf(info.Env());
+  Meta meta;
+  check(info.Env(), self.runtime.describe(handleAt(info, 0), meta));
+  const Source source = sourceAt(info, 1, meta.dtype);
+  check(info.Env(), self.runtime.write(handleAt(info, 0), source.dtype, source.data, source.count));
+  return info.Env().Undefined();
+}
+
+// (handle, offset in elements, dims) → handle
+Napi::Value view(const Napi::CallbackInfo& info) {
+  Environment& self = environmentOf(info.Env());
+  Handle result;
+  Meta source;
+  check(info.Env(), self.runtime.describe(handleAt(info, 0), source));
+  Meta shape;
+  const auto dims = info[2].As<Napi::Array>();
+  shape.rank = static_cast<int32_t>(dims.Length());
+  if (shape.rank > kMaxRank) raise(info.Env(), "ERR_SHAPE", "at most 4 dimensions");
+  for (uint32_t i = 0; i < dims.Length(); ++i) shape.dims[i] = dims.Get(i).As<Napi::Number>().Int64Value();
+  check(info.Env(), self.runtime.view(handleAt(info, 0), integerAt(info, 1, "offset"), shape, result));
+  return Napi::Number::New(info.Env(), static_cast<double>(result));
+}
+
+Napi::Value dispose(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), environmentOf(info.Env()).runtime.dispose(handleAt(info, 0)));
+}
+
+// A promise waiting for the stream; settled on the JS thread.
+struct Waiter {
+  Waiter(Environment* self, Napi::Env env) : self(self), deferred(Napi::Promise::Deferred::New(env)) {
+    if (self->waiting++ == 0) self->completions.Ref(env);
+  }
+  Environment* self;
+  Napi::Promise::Deferred deferred;
+  Napi::Reference<Napi::Value> result;
+  std::string error;
+};
+
+void settle(Napi::Env env, Napi::Function, Waiter* waiter) {
+  if (env != nullptr) {
+    Environment* self = waiter->self;
+    if (--self->waiting == 0) self->completions.Unref(env);
+    if (waiter->error.empty()) {
+      waiter->deferred.Resolve(waiter->result.IsEmpty() ? env.Undefined() : waiter->result.Value());
+    } else {
+      waiter->deferred.Reject(
+          self->makeError.Call({Napi::String::New(env, "ERR_DEVICE"), Napi::String::New(env, waiter->error)}));
+    }
+  }
+  delete waiter;
+}
+
+// From a native thread. When the environment is closing the waiter is dropped: its promise no longer exists.
+void finished(void* context, const char* error) {
+  auto* waiter = static_cast<Waiter*>(context);
+  if (error) waiter->error = error;
+  waiter->self->completions.NonBlockingCall(waiter, settle);
+}
+
+// (handle) → Promise<typed array>
+Napi::Value read(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Environment& self = environmentOf(env);
+  Meta meta;
+  check(env, self.runtime.describe(handleAt(info, 0), meta));
+  const size_t count = static_cast<size_t>(meta.count());
+  auto buffer = Napi::ArrayBuffer::New(env, static_cast<size_t>(meta.bytes()));
+  napi_value array;
+  napi_create_typedarray(env, arrayTypeOf(meta.dtype), count, buffer, 0, &array);
+  auto* waiter = new Waiter(&self, env);
+  waiter->result = Napi::Reference<Napi::Value>::New(Napi::Value(env, array), 1);
+  const Napi::Promise promise = waiter->deferred.Promise();
+  check(env, self.runtime.read(handleAt(info, 0), buffer.Data(), finished, waiter));
+  return promise;
+}
+
+Device& deviceAt(const Napi::CallbackInfo& info) {
+  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
+  if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
+  return *device;
+}
+
+// (device) → Promise<void>, settled when everything issued so far has run
+Napi::Value event(const Napi::CallbackInfo& info) {
+  Device& device = deviceAt(info);
+  auto* waiter = new Waiter(&environmentOf(info.Env()), info.Env());
+  const Napi::Promise promise = waiter->deferred.Promise();
+  device.backend->download(device.stream, nullptr, nullptr, 0, finished, waiter);
+  return promise;
+}
+
+// (device) → Promise<void>; rejects with the first error, after which the stream is usable again
+Napi::Value synchronize(const Napi::CallbackInfo& info) {
+  Device& device = deviceAt(info);
+  auto* waiter = new Waiter(&environmentOf(info.Env()), info.Env());
+  const Napi::Promise promise = waiter->deferred.Promise();
+  device.backend->synchronize(device.stream, finished, waiter);
+  return promise;
+}
+
+}  // namespace
+
+void initTensors(Napi::Env env, Napi::Object exports) {
+  exports.Set("create", Napi::Function::New(env, create));
+  exports.Set("createSegments", Napi::Function::New(env, createSegments));
+  exports.Set("write", Napi::Function::New(env, write));
+  exports.Set("view", Napi::Function::New(env, view));
+  exports.Set("dispose", Napi::Function::New(env, dispose));
+  exports.Set("read", Napi::Function::New(env, read));
+  exports.Set("event", Napi::Function::New(env, event));
+  exports.Set("synchronize", Napi::Function::New(env, synchronize));
+}
+
+}  // namespace lateforge::binding

@@ -1,0 +1,282 @@
+#include "runtime.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+
+namespace lateforge {
+namespace {
+
+constexpr int kIndexBits = 24;
+constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
+constexpr double kMiB = 1024.0 * 1024.0;
+
+void gatherFacts(Meta& meta, const void* data) {
+  if (meta.dtype != DType::i32 && meta.dtype != DType::i64) return;
+  auto facts = std::make_shared<IntFacts>();
+  const int64_t n = meta.count();
+  auto scan = [&](auto* values) {
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t v = values[i];
+      if (i == 0) facts->min = facts->max = v;
+      facts->min = std::min(facts->min, v);
+      facts->max = std::max(facts->max, v);
+      if (i && v <= values[i - 1]) facts->increasing = false;
+    }
+  };
+  if (meta.dtype == DType::i32) {
+    scan(static_cast<const int32_t*>(data));
+  } else {
+    const auto* values = static_cast<const int64_t*>(data);
+    scan(values);
+    facts->values = std::make_shared<const std::vector<int64_t>>(values, values + n);
+  }
+  meta.facts = facts;
+}
+
+// Blocks until the stream is idle. Only used when memory is short.
+void drain(Device* device) {
+  struct Wait {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+  } wait;
+  device->backend->download(
+      device->stream, nullptr, nullptr, 0,
+      [](void* context, const char*) {
+        auto* w = static_cast<Wait*>(context);
+        std::lock_guard lock(w->mutex);
+        w->done = true;
+        w->changed.notify_one();
+      },
+      &wait);
+  std::unique_lock lock(wait.mutex);
+  wait.changed.wait(lock, [&] { return wait.done; });
+}
+
+}  // namespace
+
+Runtime::~Runtime() {
+  entries_.clear();  // storages point into devices
+}
+
+Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {
+  for (size_t i = 0; i < devices_.size(); ++i)
+    if (devices_[i]->backend == backend && devices_[i]->index == index) {
+      id = static_cast<int32_t>(i);
+      return Status::fine();
+    }
+  LF_REQUIRE(index >= 0 && index < backend->deviceCount(), "ERR_DEVICE", "%s device %d does not exist: %d found",
+             backend->name, index, backend->deviceCount());
+  char error[kErrorBytes] = "";
+  Stream* stream = backend->openStream(index, error);
+  LF_REQUIRE(stream, "ERR_DEVICE", "%s device %d cannot be opened: %s", backend->name, index, error);
+  devices_.push_back(std::make_unique<Device>(backend, index, stream));
+  id = static_cast<int32_t>(devices_.size()) - 1;
+  return Status::fine();
+}
+
+Runtime::Entry* Runtime::find(Handle handle) {
+  const uint64_t index = handle & kIndexMask;
+  if (index == 0 || index >= entries_.size()) return nullptr;
+  Entry& entry = entries_[index];
+  return entry.storage && entry.generation == handle >> kIndexBits ? &entry : nullptr;
+}
+
+Status Runtime::resolve(const char* what, Handle handle, Entry*& entry) {
+  entry = find(handle);
+  LF_REQUIRE(entry, "ERR_DISPOSED", "%s: the tensor was disposed of or belongs to another environment", what);
+  return Status::fine();
+}
+
+Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::shared_ptr<Storage>& storage) {
+  void* data = device->arena.allocate(bytes);
+  if (!data && device->arena.live() + bytes <= device->arena.limit()) {
+    drain(device);  // memory is there, but in pieces of the wrong size
+    device->arena.trim();
+    data = device->arena.allocate(bytes);
+  }
+  if (!data) {
+    int32_t id = 0;
+    while (devices_[id].get() != device) ++id;
+    std::string list;
+    for (const LiveTensor& t : largest(id, 5)) {
+      char line[256];
+      std::snprintf(line, sizeof line, "\n  %8.1f MiB  %s of %s", static_cast<double>(t.bytes) / kMiB, t.meta.c_str(),
+                    t.op.c_str());
+      list += line;
+    }
+    return Status::error("ERR_OUT_OF_MEMORY",
+                         "%s asks for %.1f MiB on %s; live %.1f MiB, reserved %.1f MiB, limit %.1f MiB. Largest tensors:%s\n"
+                         "Smaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help",
+                         what, static_cast<double>(bytes) / kMiB, device->backend->name,
+                         static_cast<double>(device->arena.live()) / kMiB,
+                         static_cast<double>(device->arena.reserved()) / kMiB,
+                         static_cast<double>(device->arena.limit()) / kMiB, list.c_str());
+  }
+  storage = std::make_shared<Storage>(device, data);
+  return Status::fine();
+}
+
+Handle Runtime::insert(std::shared_ptr<Storage> storage, char* data, Meta meta, const char* op) {
+  uint64_t index;
+  if (freeEntries_.empty()) {
+    index = entries_.size();
+    entries_.emplace_back();
+  } else {
+    index = freeEntries_.back();
+    freeEntries_.pop_back();
+  }
+  Entry& entry = entries_[index];
+  entry.storage = std::move(storage);
+  entry.data = data;
+  entry.meta = std::move(meta);
+  entry.op = op;
+  return entry.generation << kIndexBits | index;
+}
+
+Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) {
+  Device* target = device(id);
+  LF_REQUIRE(target, "ERR_DEVICE", "device %d is not open", id);
+  LF_REQUIRE(entries_.size() < kIndexMask, "ERR_OUT_OF_MEMORY", "more than %llu live tensors: some are never disposed of",
+             static_cast<unsigned long long>(kIndexMask));
+  std::shared_ptr<Storage> storage;
+  LF_TRY(allocate(target, meta.bytes(), "a new tensor", storage));
+  if (data) {
+    gatherFacts(meta, data);
+    target->backend->upload(target->stream, storage->data, data, static_cast<size_t>(meta.bytes()));
+  }
+  char* address = static_cast<char*>(storage->data);
+  handle = insert(std::move(storage), address, std::move(meta), "tensor");
+  return Status::fine();
+}
+
+Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t count) {
+  Entry* entry;
+  LF_TRY(resolve("write", handle, entry));
+  LF_REQUIRE(entry->meta.dtype == dtype, "ERR_DTYPE", "write: the tensor is %s, the data %s", entry->meta.text().c_str(),
+             nameOf(dtype));
+  LF_REQUIRE(entry->meta.count() == count, "ERR_SHAPE", "write: the tensor is %s, the data has %lld elements",
+             entry->meta.text().c_str(), static_cast<long long>(count));
+  gatherFacts(entry->meta, data);
+  Device* target = entry->storage->device;
+  target->backend->upload(target->stream, entry->data, data, static_cast<size_t>(entry->meta.bytes()));
+  return Status::fine();
+}
+
+Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& result) {
+  Entry* entry;
+  LF_TRY(resolve("view", handle, entry));
+  const int64_t count = shape.count();
+  LF_REQUIRE(offset >= 0 && count >= 0 && offset + count <= entry->meta.count(), "ERR_SHAPE",
+             "view: elements %lld to %lld do not lie in %s", static_cast<long long>(offset),
+             static_cast<long long>(offset + count), entry->meta.text().c_str());
+  Meta meta = shape;
+  meta.dtype = entry->meta.dtype;
+  char* data = entry->data + offset * sizeOf(meta.dtype);
+  if (entry->meta.facts) {
+    // What holds for the whole holds for a part, except that segments are never viewed.
+    meta.facts = std::make_shared<IntFacts>(IntFacts{entry->meta.facts->min, entry->meta.facts->max,
+                                                     entry->meta.facts->increasing, nullptr});
+  }
+  const char* op = entry->op;
+  std::shared_ptr<Storage> storage = entry->storage;
+  result = insert(std::move(storage), data, std::move(meta), op);
+  return Status::fine();
+}
+
+Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBytes, Handle* out) {
+  const OpSpec& spec = specOf(op);
+  OpCall call{};
+  call.op = op;
+  std::memcpy(call.params, params, paramsBytes);
+  Meta metas[kMaxInputs];
+  Device* target = nullptr;
+  for (size_t i = 0; i < spec.inputs.size(); ++i) {
+    if (in[i] == 0) continue;
+    Entry* entry = find(in[i]);
+    LF_REQUIRE(entry, "ERR_DISPOSED", "%s: input %s was disposed of", spec.name, spec.inputs[i].name.c_str());
+    LF_REQUIRE(!target || target == entry->storage->device, "ERR_DEVICE", "%s: input %s is on %s, the others on %s",
+               spec.name, spec.inputs[i].name.c_str(), entry->storage->device->backend->name,
+               target ? target->backend->name : "");
+    target = entry->storage->device;
+    metas[i] = entry->meta;
+    View& view = call.in[i];
+    view.data = entry->data;
+    view.dtype = entry->meta.dtype;
+    view.rank = entry->meta.rank;
+    std::copy_n(entry->meta.dims, kMaxRank, view.dims);
+  }
+  Inferred inferred;
+  LF_TRY(infer(op, params, metas, inferred));
+  LF_REQUIRE(target->backend->supported[static_cast<int>(op)], "ERR_UNSUPPORTED", "%s is not available on %s", spec.name,
+             target->backend->name);
+  std::shared_ptr<Storage> storages[kMaxOutputs], workspace;
+  for (size_t i = 0; i < spec.outputs.size(); ++i) {
+    const Meta& meta = inferred.out[i];
+    if (!meta.present()) continue;
+    LF_TRY(allocate(target, meta.bytes(), spec.name, storages[i]));
+    View& view = call.out[i];
+    view.data = storages[i]->data;
+    view.dtype = meta.dtype;
+    view.rank = meta.rank;
+    std::copy_n(meta.dims, kMaxRank, view.dims);
+  }
+  if (inferred.workspaceBytes) {
+    LF_TRY(allocate(target, inferred.workspaceBytes, spec.name, workspace));
+    call.workspace = workspace->data;
+    call.workspaceBytes = inferred.workspaceBytes;
+  }
+  target->backend->run(target->stream, &call);
+  for (size_t i = 0; i < spec.inputs.size(); ++i)  // what a kernel writes is no longer what the host uploaded
+    if ((spec.inputs[i].accumulated || spec.inputs[i].overwritten) && in[i]) find(in[i])->meta.facts = nullptr;
+  for (size_t i = 0; i < spec.outputs.size(); ++i) {
+    out[i] = 0;
+    if (!storages[i]) continue;
+    char* data = static_cast<char*>(storages[i]->data);
+    out[i] = insert(std::move(storages[i]), data, std::move(inferred.out[i]), spec.name);
+  }
+  return Status::fine();
+}
+
+Status Runtime::read(Handle handle, void* target, Done done, void* context) {
+  Entry* entry;
+  LF_TRY(resolve("read", handle, entry));
+  Device* from = entry->storage->device;
+  from->backend->download(from->stream, target, entry->data, static_cast<size_t>(entry->meta.bytes()), done, context);
+  return Status::fine();
+}
+
+Status Runtime::describe(Handle handle, Meta& meta) {
+  Entry* entry;
+  LF_TRY(resolve("describe", handle, entry));
+  meta = entry->meta;
+  return Status::fine();
+}
+
+bool Runtime::dispose(Handle handle) {
+  Entry* entry = find(handle);
+  if (!entry) return false;
+  entry->storage = nullptr;
+  entry->meta = Meta{};
+  ++entry->generation;
+  freeEntries_.push_back(static_cast<uint32_t>(handle & kIndexMask));
+  return true;
+}
+
+int64_t Runtime::liveCount(int32_t id) const {
+  return std::count_if(entries_.begin(), entries_.end(),
+                       [&](const Entry& e) { return e.storage && e.storage->device == devices_[id].get(); });
+}
+
+std::vector<LiveTensor> Runtime::largest(int32_t id, size_t most) const {
+  std::vector<LiveTensor> list;
+  for (const Entry& e : entries_)
+    if (e.storage && e.storage->device == devices_[id].get()) list.push_back({e.op, e.meta.text(), e.meta.bytes()});
+  std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.bytes > b.bytes; });
+  if (list.size() > most) list.resize(most);
+  return list;
+}
+
+}  // namespace lateforge

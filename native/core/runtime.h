@@ -1,0 +1,87 @@
+// What one JavaScript environment owns: its devices, the table of live tensors, and the one way to run an op. Called
+// from that environment's thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arena.h"
+#include "ops.h"
+
+namespace lateforge {
+
+// Index and generation of a table entry; exact in a double, so JS holds it as a plain number. 0: no tensor.
+using Handle = uint64_t;
+
+struct Device {
+  Device(const Backend* backend, int32_t index, Stream* stream) : backend(backend), index(index), stream(stream), arena(backend, index) {}
+  ~Device() { backend->closeStream(stream); }
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const Backend* backend;
+  int32_t index;
+  Stream* stream;
+  Arena arena;
+};
+
+// A block of device memory shared by a tensor and its views.
+struct Storage {
+  Storage(Device* device, void* data) : device(device), data(data) {}
+  ~Storage() { device->arena.release(data); }
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  Device* device;
+  void* data;
+};
+
+struct LiveTensor {
+  std::string op, meta;
+  int64_t bytes;
+};
+
+class Runtime {
+ public:
+  ~Runtime();
+
+  Status openDevice(const Backend* backend, int32_t index, int32_t& id);
+  Device* device(int32_t id) { return id >= 0 && id < static_cast<int32_t>(devices_.size()) ? devices_[id].get() : nullptr; }
+
+  // A tensor with the given contents (copied), or uninitialised memory when `data` is null.
+  Status create(int32_t device, Meta meta, const void* data, Handle& handle);
+  // Overwrites the contents in stream order; the sizes must agree.
+  Status write(Handle handle, DType dtype, const void* data, int64_t count);
+  // A contiguous range of elements of another tensor, sharing its memory.
+  Status view(Handle handle, int64_t offset, const Meta& shape, Handle& result);
+  Status run(Op op, const Handle* in, const void* params, size_t paramsBytes, Handle* out);
+  Status read(Handle handle, void* target, Done done, void* context);
+  Status describe(Handle handle, Meta& meta);
+  // False when the handle was already disposed of.
+  bool dispose(Handle handle);
+
+  int64_t liveCount(int32_t device) const;
+  std::vector<LiveTensor> largest(int32_t device, size_t most) const;
+
+ private:
+  struct Entry {
+    uint64_t generation = 1;
+    std::shared_ptr<Storage> storage;  // null: a free entry
+    char* data = nullptr;
+    Meta meta;
+    const char* op = "";
+  };
+
+  Entry* find(Handle handle);
+  Status resolve(const char* what, Handle handle, Entry*& entry);
+  Status allocate(Device* device, int64_t bytes, const char* what, std::shared_ptr<Storage>& storage);
+  Handle insert(std::shared_ptr<Storage> storage, char* data, Meta meta, const char* op);
+
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<Entry> entries_{1};  // entry 0 is never used
+  std::vector<uint32_t> freeEntries_;
+};
+
+}  // namespace lateforge

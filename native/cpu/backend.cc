@@ -1,0 +1,89 @@
+#include "backend.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+#include "queue.h"
+#include "table.h"
+
+namespace lateforge {
+
+struct Stream {
+  cpu::Queue queue;
+};
+
+namespace cpu {
+namespace {
+
+template <bool kDouble>
+Stream* openStream(int32_t, char* error) {
+  const Isa* isa = chooseIsa(error);
+  if (!isa) return nullptr;
+  return new Stream{{kDouble ? isa->doubles : isa->floats, /*lazy=*/kDouble}};
+}
+
+void* allocateMemory(int32_t, size_t bytes) {
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) return nullptr;
+  madvise(data, bytes, MADV_HUGEPAGE);
+  return data;
+}
+
+// The first number in a file, or `otherwise` (cgroup limits read "max" when there is none).
+int64_t numberIn(const char* path, int64_t otherwise) {
+  FILE* file = std::fopen(path, "r");
+  if (!file) return otherwise;
+  long long value = 0;
+  const bool found = std::fscanf(file, "%lld", &value) == 1;
+  std::fclose(file);
+  return found ? value : otherwise;
+}
+
+// Nine tenths of what the cgroup or the machine allows, so that the typed error comes before the kernel's killer.
+int64_t memoryLimit(int32_t) {
+  if (const char* text = std::getenv("LATEFORGE_MEMORY_LIMIT"); text && *text) return std::atoll(text);
+  int64_t limit = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  limit = std::min(limit, numberIn("/sys/fs/cgroup/memory.max", limit));
+  limit = std::min(limit, numberIn("/sys/fs/cgroup/memory/memory.limit_in_bytes", limit));
+  return limit / 10 * 9;
+}
+
+constexpr auto kSupported = [] {
+  std::array<uint8_t, kOpCount> all{};
+  all.fill(1);
+  return all;
+}();
+
+template <bool kDouble>
+constexpr Backend kBackend = {
+    .abi = kBackendAbi,
+    .name = kDouble ? "cpu-f64" : "cpu",
+    .real = kDouble ? DType::f64 : DType::f32,
+    .deviceCount = [] { return int32_t{1}; },
+    .openStream = openStream<kDouble>,
+    .closeStream = [](Stream* stream) { delete stream; },
+    .allocate = allocateMemory,
+    .release = [](int32_t, void* data, size_t bytes) { munmap(data, bytes); },
+    .memoryLimit = memoryLimit,
+    .supported = kSupported.data(),
+    .run = [](Stream* stream, const OpCall* call) { stream->queue.run(*call); },
+    .upload = [](Stream* stream, void* target, const void* source,
+                 size_t bytes) { stream->queue.upload(target, source, bytes); },
+    .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
+                   void* context) { stream->queue.download(target, source, bytes, done, context); },
+    .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
+    .pending = [](Stream* stream) { return stream->queue.pending(); },
+};
+
+}  // namespace
+
+const Backend* floatBackend() { return &kBackend<false>; }
+const Backend* doubleBackend() { return &kBackend<true>; }
+
+}  // namespace cpu
+}  // namespace lateforge
