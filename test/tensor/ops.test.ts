@@ -1,7 +1,7 @@
 /** Every op: gradients against central differences in float64; float32 against float64; both through one boundary. */
 import t, { type Test } from 'tap'
 import { native } from '../../lib/native.js'
-import { Device, ops, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Device, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { type Case, cases, coveredElsewhere, Random } from './cases.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
@@ -46,7 +46,7 @@ async function evaluate(c: Case, device: Device, values: Record<string, Float64A
     const arrived = tape.backward(y, Tensor.from(device, w, y.shape), wanted)
     return { y, w, gradients: wanted.map((input, i) => input.gradient ?? arrived[i]!) }
   })
-  const y = await results.y.values()
+  const y = Float64Array.from(await results.y.values())
   const value = y.reduce((sum, v, i) => sum + v * results.w[i]!, 0)
   const gradients = results.gradients && (await Promise.all(results.gradients.map((g) => g.values())))
   results.y.dispose()
