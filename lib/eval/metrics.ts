@@ -149,8 +149,9 @@ export function parseMetric(metric: string): { kind: Kind; cut: number } {
   const kind = kinds.find((known) => known === name)
   const cut = digits === undefined ? Number.POSITIVE_INFINITY : Number(digits)
   if (kind === undefined || (cut === Number.POSITIVE_INFINITY && (kind === 'precision' || kind === 'success'))) {
-    const near = nearest(metric.split('@')[0].toLowerCase(), kinds)
-    const hint = near && near !== name ? ` Did you mean "${near}@${digits ?? 10}"?` : ''
+    const [head, tail] = metric.split('@')
+    const near = nearest(head.toLowerCase(), kinds)
+    const hint = near ? ` Did you mean "${near}@${Number.parseInt(tail, 10) || 10}"?` : ''
     throw new ArgumentError(
       'ERR_ARGUMENT',
       `Found the metric "${metric}", expected one of ${kinds.join(', ')} with a cut, as "ndcg@10".${hint}`,

@@ -139,12 +139,12 @@ function notes({ baseline, primary, resamples, seed, rows }: Comparison): string
   }
   for (const { name, counts } of rows) {
     const special = [
-      [counts.withoutResults, 'judged queries without results count 0'],
-      [counts.withoutJudgments, 'queries without judgments ignored'],
-      [counts.withoutRelevant, 'queries with nothing relevant count 0'],
-      [counts.droppedIdentical, 'queries lost a document with the id of the query'],
-    ].filter(([count]) => count !== 0)
-    if (special.length > 0) lines.push(`${name}: ${special.map(([count, what]) => `${count} ${what}`).join(', ')}.`)
+      ['judged queries without results (count 0)', counts.withoutResults],
+      ['queries without judgments (ignored)', counts.withoutJudgments],
+      ['queries with nothing relevant (count 0)', counts.withoutRelevant],
+      ['queries that lost a document with their own id', counts.droppedIdentical],
+    ].filter(([, count]) => count !== 0)
+    if (special.length > 0) lines.push(`${name}: ${special.map(([what, count]) => `${what}: ${count}`).join('; ')}.`)
   }
   return lines
 }
