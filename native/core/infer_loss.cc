@@ -74,8 +74,12 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
   if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3]), {counts.winners});
-  // Where each pair's winners start (groups and pairs only).
-  if (static_cast<Layout>(p.layout) != Layout::all) r.workspaceBytes = (counts.pairs + 1) * 8;
+  // Where each pair's winners start (groups and pairs only), and the queries packed into vectors: in blocks of 256 rows
+  // and more for all pairs, else each query by itself. A block is padded by at most 16 rows.
+  const bool all = static_cast<Layout>(p.layout) == Layout::all;
+  const int64_t padding = 16 * (all ? in[0].dims[0] / 256 + 1 : in[1].dims[0]);
+  r.workspaceBytes =
+      (all ? 0 : counts.pairs + 1) * 8 + (in[0].dims[0] + padding) * in[0].dims[1] * sizeOf(in[0].dtype) + 64;
   return Status::fine();
 }
 
@@ -91,9 +95,9 @@ Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inf
     expected.dtype = accumulatorOf(expected.dtype);
     LF_TRY(checkSame(side ? "maxsimBackward: dd" : "maxsimBackward: dq", gradient, expected));
   }
-  // Pairs by query and by document, with where their winners start (groups and pairs only).
-  const int64_t n = counts.pairs + in[1].dims[0] + in[3].dims[0] + 2;
-  if (static_cast<Layout>(p.layout) != Layout::all) r.workspaceBytes = 4 * n * 8;
+  // Where each pair's winners start, pairs by query, pairs by document (groups and pairs only).
+  if (static_cast<Layout>(p.layout) != Layout::all)
+    r.workspaceBytes = (3 * counts.pairs + in[1].dims[0] + in[3].dims[0] + 3) * 8;
   return Status::fine();
 }
 
