@@ -110,7 +110,7 @@ t.test('hostile Unicode: ids stay in range and the limit only cuts', async (t) =
       const ids = tok.encode(text)
       t.ok(
         ids.every((id) => Number.isInteger(id) && id >= 0 && id < tok.vocabSize),
-        `case ${at}`,
+        `round ${round}`,
       )
       t.same(tok.encode(text, 5), ids.slice(0, 5))
     }
