@@ -54,6 +54,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initDevices(env, exports);
   initTensors(env, exports);
   initOps(env, exports);
+  initData(env, exports);
   return exports;
 }
 
