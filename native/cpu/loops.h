@@ -2,15 +2,16 @@
 #pragma once
 
 #include "lanes.h"
+#include "team.h"
 
 namespace lateforge::cpu::LF_ISA {
 
 inline int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// f(task) for every task, in any order.
+// f(task) for every task, in any order, on the team.
 template <class F>
 inline void forTasks(int64_t tasks, F f) {
-  for (int64_t i = 0; i < tasks; ++i) f(i);
+  Team::instance().parallel(tasks, f);
 }
 
 // f(begin, end) on blocks of `size`.
