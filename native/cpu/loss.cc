@@ -20,6 +20,14 @@ T scaleOf(const View& logScale) {
   return std::exp(std::min(*logScale.as<T>(), kMaxLogScale<T>));
 }
 
+// The product, rounded: were it fused into a subtraction that follows, a row with nothing but its positive would not
+// give exactly 0.
+template <class T>
+T product(T a, T b) {
+  const volatile T rounded = a * b;
+  return rounded;
+}
+
 template <class T>
 bool clamped(const View& logScale) {
   return *logScale.as<T>() > kMaxLogScale<T>;
@@ -143,11 +151,11 @@ int32_t rowStats(const OpCall& call, char*) {
       stats[0] = 0, stats[1] = 1, stats[2] = 0;
       return;
     }
-    T max = scores[positive] * scale;
-    contrast.each(query, [&](int64_t j) { max = std::max(max, scores[j] * scale); });
+    T max = product(scores[positive], scale);
+    contrast.each(query, [&](int64_t j) { max = std::max(max, product(scores[j], scale)); });
     double sum = 0;  // a NaN that the maximum passed over stays in the sum
-    contrast.each(query, [&](int64_t j) { sum += std::exp(scores[j] * scale - max); });
-    stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = scores[positive] * scale;
+    contrast.each(query, [&](int64_t j) { sum += std::exp(product(scores[j], scale) - max); });
+    stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = product(scores[positive], scale);
   });
   return 0;
 }
@@ -186,7 +194,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
       contrast.each(query, [&](int64_t j) {
         std::fill(scores + done, scores + j, T(0));
         const T score = scores[j];
-        scores[j] = factor * (std::exp(score * scale - lse) - T(j == positive));
+        scores[j] = factor * (std::exp(product(score, scale) - lse) - T(j == positive));
         parts[r] += static_cast<double>(scores[j]) * score;
         done = j + 1;
       });
@@ -213,12 +221,12 @@ int32_t distillLoss(const OpCall& call, char*) {
   parallelFor(rows, [&](int64_t i) {
     const List list{call.in[4].as<int64_t>(), groups[i], groups[i + 1]};
     const Normalised<T> student(list, scores, p.minMax != 0);
-    const double studentLse = logSumExp(list, [&](int64_t j) { return scale * student(j); });
+    const double studentLse = logSumExp(list, [&](int64_t j) { return product(scale, student(j)); });
     const double teacherLse = logSumExp(list, [&](int64_t j) { return teacher[j]; });
     losses[i] = tempers[i] = 0;
     std::fill(gradient + list.first, gradient + list.last, T(0));
     list.each([&](int64_t j) {
-      const double logit = scale * student(j), logP = teacher[j] - teacherLse, logQ = logit - studentLse;
+      const double logit = product(scale, student(j)), logP = teacher[j] - teacherLse, logQ = logit - studentLse;
       const double target = std::exp(logP), dlogit = p.normalizer * (std::exp(logQ) - target);
       if (target != 0) losses[i] += target * (logP - logQ);
       tempers[i] += dlogit * logit;

@@ -1,0 +1,344 @@
+// The losses against plain double references and finite differences, on every instruction set this processor has.
+#include <limits>
+
+#include "harness.h"
+
+namespace lateforge::testing {
+namespace {
+
+const double kInfinity = std::numeric_limits<double>::infinity();
+
+template <class T>
+const Kernel* tableOf(const cpu::Isa& isa) {
+  return sizeof(T) == 4 ? isa.floats : isa.doubles;
+}
+
+// The one element of a scalar.
+double only(const Tensor& t) { return t.meta.dtype == DType::f32 ? t.as<float>()[0] : t.as<double>()[0]; }
+
+struct Contrast {
+  Tensor scores, logScale, dSegments, qGroups, dGroups, weights;
+  int64_t firstRow = 0, perQuery = 1;
+  double normalizer = 0.25;
+
+  int64_t rows() const { return scores.meta.dims[0]; }
+  int64_t columns() const { return scores.meta.dims[1]; }
+
+  bool excluded(int64_t query, int64_t j) const {
+    const int64_t* d = dSegments.as<int64_t>();
+    const int64_t positive = query * perQuery;
+    if (d[j] == d[j + 1]) return true;
+    if (!qGroups.meta.present() || j == positive) return false;
+    const int32_t* q = qGroups.as<int32_t>();
+    if (dGroups.as<int32_t>()[j] == dGroups.as<int32_t>()[positive]) return true;
+    return j % perQuery == 0 && j / perQuery != query && q[j / perQuery] == q[query];
+  }
+};
+
+template <class T>
+Contrast contrast(int64_t rows, int64_t queries, int64_t perQuery, int64_t firstRow, bool groups, double logScale,
+                  std::mt19937& rng) {
+  Contrast c;
+  const int64_t columns = queries * perQuery;
+  c.scores = random<T>({rows, columns}, rng);
+  c.logScale = make<T>({1}, {static_cast<T>(logScale)});
+  std::vector<int64_t> lengths(static_cast<size_t>(columns), 3);
+  lengths[static_cast<size_t>(columns / 2 + 1)] = 0;
+  lengths[static_cast<size_t>((firstRow + 1) * perQuery)] = 0;  // the positive of row 1
+  c.dSegments = segments(lengths);
+  c.firstRow = firstRow;
+  c.perQuery = perQuery;
+  c.weights = random<T>({rows}, rng);
+  for (int64_t r = 0; r < rows; ++r) c.weights.as<T>()[r] = std::abs(c.weights.as<T>()[r]);
+  if (!groups) return c;
+  std::vector<int32_t> q, d;
+  for (int64_t i = 0; i < queries; ++i) q.push_back(static_cast<int32_t>(rng() % queries));
+  for (int64_t j = 0; j < columns; ++j) d.push_back(static_cast<int32_t>(rng() % columns));
+  c.qGroups = make<int32_t>({queries}, q);
+  c.dGroups = make<int32_t>({columns}, d);
+  return c;
+}
+
+struct Outcome {
+  Tensor stats, lse, gradient, loss, dLogScale;
+};
+
+template <class T>
+Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
+  Outcome o;
+  const Kernel* table = tableOf<T>(isa);
+  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery},
+                {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
+  o.loss = make<T>({1}, {static_cast<T>(lossBefore)});
+  o.dLogScale = make<T>({1}, {static_cast<T>(lossBefore)});
+  o.lse = run(table, Op::contrastiveLoss, params::contrastiveLoss{c.normalizer}, {&o.stats, &c.weights, &o.loss})[0];
+  o.gradient = c.scores;
+  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.perQuery, c.normalizer},
+      {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups, &c.weights, &o.dLogScale});
+  return o;
+}
+
+template <class T>
+double contrastiveReference(const Contrast& c) {
+  const double scale = std::exp(std::min(static_cast<double>(c.logScale.as<T>()[0]), std::log(100.0)));
+  double loss = 0;
+  for (int64_t r = 0; r < c.rows(); ++r) {
+    const int64_t query = c.firstRow + r, positive = query * c.perQuery;
+    if (c.excluded(query, positive)) continue;
+    const T* s = c.scores.as<T>() + r * c.columns();
+    double sum = 0;
+    for (int64_t j = 0; j < c.columns(); ++j)
+      if (!c.excluded(query, j)) sum += std::exp(scale * (s[j] - s[positive]));
+    loss += (c.weights.meta.present() ? c.weights.as<T>()[r] : 1) * std::log(sum);
+  }
+  return c.normalizer * loss;
+}
+
+template <class T>
+void checkContrastive(const cpu::Isa& isa, std::mt19937& rng) {
+  for (bool groups : {false, true})
+    for (int64_t perQuery : {1, 3}) {
+      Contrast c = contrast<T>(5, 8, perQuery, 2, groups, 0.7, rng);
+      const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
+      const double expected = contrastiveReference<T>(c), got = only(contrastive<T>(isa, c, 10).loss) - 10;
+      CHECK(std::abs(got - expected) < tolerance, "%s: loss %g, expected %g", isa.name, got, expected);
+      const Outcome o = contrastive<T>(isa, c);
+      for (int64_t r = 0; r < c.rows(); ++r)
+        for (int64_t j = 0; j < c.columns(); ++j) {
+          const double g = o.gradient.as<T>()[r * c.columns() + j];
+          const bool silent = c.excluded(r + c.firstRow, (r + c.firstRow) * c.perQuery);
+          if (silent || c.excluded(r + c.firstRow, j)) CHECK(g == 0, "%s: excluded column has gradient %g", isa.name, g);
+        }
+      const T* silent = o.stats.as<T>() + 3;
+      CHECK(silent[0] == 0 && silent[1] == 1 && silent[2] == 0 && o.lse.as<T>()[1] == 0, "%s: empty positive", isa.name);
+    }
+}
+
+// Every gradient by central differences of the loss the kernels compute.
+void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
+  for (bool weights : {false, true}) {
+    Contrast c = contrast<double>(4, 6, 2, 1, true, 0.7, rng);
+    if (!weights) c.weights = none();
+    const Outcome o = contrastive<double>(isa, c);
+    const auto slope = [&](double& x) {
+      const double kept = x, step = 1e-6;
+      x = kept + step;
+      const double up = only(contrastive<double>(isa, c).loss);
+      x = kept - step;
+      const double down = only(contrastive<double>(isa, c).loss);
+      x = kept;
+      return (up - down) / (2 * step);
+    };
+    double error = 0;
+    for (int64_t k = 0; k < c.scores.meta.count(); ++k)
+      error = std::max(error, std::abs(slope(c.scores.as<double>()[k]) - o.gradient.as<double>()[k]));
+    error = std::max(error, std::abs(slope(c.logScale.as<double>()[0]) - o.dLogScale.as<double>()[0]));
+    CHECK(error < 1e-8, "%s: contrastive gradients off by %g", isa.name, error);
+    c.logScale.as<double>()[0] = 5;  // above ln 100: clamped
+    CHECK(only(contrastive<double>(isa, c).dLogScale) == 0, "%s: clamped scale has a gradient", isa.name);
+    CHECK(std::abs(only(contrastive<double>(isa, c).loss) - contrastiveReference<double>(c)) < 1e-10, "%s",
+          isa.name);
+  }
+}
+
+template <class T>
+void edges(const cpu::Isa& isa, std::mt19937& rng) {
+  // Every document is the same text: nothing but the positive is left.
+  Contrast c = contrast<T>(4, 4, 1, 0, true, 1, rng);
+  c.dSegments = segments({2, 2, 2, 2});
+  c.dGroups = make<int32_t>({4}, {7, 7, 7, 7});
+  Outcome o = contrastive<T>(isa, c);
+  CHECK(o.loss.as<T>()[0] == 0 && o.dLogScale.as<T>()[0] == 0, "%s: %g", isa.name, (double)o.loss.as<T>()[0]);
+  for (int64_t k = 0; k < 16; ++k) CHECK(o.gradient.as<T>()[k] == 0, "%s", isa.name);
+  // Excluded columns are skipped even when they are no numbers; included ones poison the loss.
+  c = contrast<T>(3, 6, 1, 0, false, 1, rng);
+  c.scores.as<T>()[4] = static_cast<T>(-kInfinity);  // column 4 is empty
+  CHECK(c.excluded(0, 4), "the test's own assumption");
+  c.scores.as<T>()[2 * 6 + 4] = std::numeric_limits<T>::quiet_NaN();
+  o = contrastive<T>(isa, c);
+  CHECK(std::isfinite(o.loss.as<T>()[0]) && std::isfinite(o.dLogScale.as<T>()[0]), "%s: excluded columns count", isa.name);
+  c.scores.as<T>()[3] = std::numeric_limits<T>::quiet_NaN();
+  CHECK(std::isnan(only(contrastive<T>(isa, c).loss)), "%s: NaN vanished", isa.name);
+  // A row of weight 0 takes no part.
+  c.weights.as<T>()[0] = 0;
+  o = contrastive<T>(isa, c);
+  CHECK(std::isfinite(o.loss.as<T>()[0]) && o.gradient.as<T>()[3] == 0, "%s: weight 0", isa.name);
+  // Large logits.
+  c = contrast<T>(3, 6, 1, 0, false, 4, rng);
+  for (int64_t k = 0; k < 18; ++k) c.scores.as<T>()[k] *= 1000;
+  o = contrastive<T>(isa, c);
+  const double expected = [&] {
+    double loss = 0;
+    for (int64_t r = 0; r < 3; ++r) {
+      double max = -kInfinity;
+      if (c.excluded(r, r)) continue;
+      for (int64_t j = 0; j < 6; ++j)
+        if (!c.excluded(r, j)) max = std::max(max, static_cast<double>(c.scores.as<T>()[r * 6 + j]));
+      loss += c.weights.as<T>()[r] * std::exp(4.0) * (max - c.scores.as<T>()[r * 6 + r]);
+    }
+    return loss * c.normalizer;
+  }();
+  CHECK(std::abs(o.loss.as<T>()[0] - expected) <= 1e-4 * (1 + expected), "%s: %g, expected %g", isa.name,
+        (double)o.loss.as<T>()[0], expected);
+}
+
+struct Lists {
+  Tensor scores, teacher, groups, dSegments, logScale;
+  double normalizer = 0.5;
+  bool minMax = true;
+};
+
+template <class T>
+Lists lists(std::mt19937& rng) {
+  Lists l;
+  l.scores = random<T>({12}, rng, 2);
+  l.teacher = random<T>({12}, rng);
+  l.groups = make<int64_t>({6}, {0, 5, 5, 6, 8, 12});
+  l.dSegments = segments({1, 2, 0, 3, 1, 1, 0, 0, 0, 2, 2, 2});
+  l.logScale = make<T>({1}, {T(0.9)});
+  return l;
+}
+
+struct Distilled {
+  Tensor gradient, loss, dLogScale;
+};
+
+template <class T>
+Distilled distil(const cpu::Isa& isa, Lists& l) {
+  Distilled r{none(), make<T>({1}, {T(0)}), make<T>({1}, {T(0)})};
+  r.gradient = run(tableOf<T>(isa), Op::distillLoss, params::distillLoss{l.minMax, l.normalizer},
+                   {&l.scores, &l.teacher, &l.groups, &l.logScale, &l.dSegments, &r.loss, &r.dLogScale})[0];
+  return r;
+}
+
+template <class T>
+Distilled margins(const cpu::Isa& isa, Lists& l) {
+  Distilled r{none(), make<T>({1}, {T(0)}), make<T>({1}, {T(0)})};
+  r.gradient = run(tableOf<T>(isa), Op::marginMse, params::marginMse{l.normalizer},
+                   {&l.scores, &l.teacher, &l.groups, &l.dSegments, &r.loss})[0];
+  return r;
+}
+
+template <class T>
+std::vector<int64_t> members(const Lists& l, int64_t row) {
+  std::vector<int64_t> result;
+  for (int64_t j = l.groups.as<int64_t>()[row]; j < l.groups.as<int64_t>()[row + 1]; ++j)
+    if (l.dSegments.as<int64_t>()[j] < l.dSegments.as<int64_t>()[j + 1]) result.push_back(j);
+  return result;
+}
+
+template <class T>
+double distilReference(const Lists& l) {
+  double loss = 0;
+  const T* s = l.scores.as<T>();
+  const T* t = l.teacher.as<T>();
+  for (int64_t row = 0; row + 1 < l.groups.meta.dims[0]; ++row) {
+    const auto list = members<T>(l, row);
+    double min = kInfinity, max = -kInfinity, p = 0, q = 0;
+    for (int64_t j : list) min = std::min<double>(min, s[j]), max = std::max<double>(max, s[j]);
+    const auto student = [&](int64_t j) {
+      const double y = l.minMax ? (s[j] - min) / (max - min + 1e-8) : s[j];
+      return y * std::exp(static_cast<double>(l.logScale.as<T>()[0]));
+    };
+    for (int64_t j : list) p += std::exp(t[j]), q += std::exp(student(j));
+    for (int64_t j : list) loss += std::exp(t[j]) / p * (t[j] - std::log(p) - student(j) + std::log(q));
+  }
+  return l.normalizer * loss;
+}
+
+template <class T>
+double marginReference(const Lists& l) {
+  double loss = 0;
+  const T* s = l.scores.as<T>();
+  const T* t = l.teacher.as<T>();
+  for (int64_t row = 0; row + 1 < l.groups.meta.dims[0]; ++row) {
+    const auto list = members<T>(l, row);
+    if (list.size() < 2 || list[0] != l.groups.as<int64_t>()[row]) continue;
+    for (size_t k = 1; k < list.size(); ++k) {
+      const double error = (s[list[0]] - s[list[k]]) - (t[list[0]] - t[list[k]]);
+      loss += error * error / static_cast<double>(list.size() - 1);
+    }
+  }
+  return l.normalizer * loss;
+}
+
+template <class T>
+void checkLists(const cpu::Isa& isa, std::mt19937& rng) {
+  const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
+  for (bool minMax : {false, true}) {
+    Lists l = lists<T>(rng);
+    l.minMax = minMax;
+    const Distilled d = distil<T>(isa, l), m = margins<T>(isa, l);
+    double expected = distilReference<T>(l);
+    CHECK(std::abs(d.loss.as<T>()[0] - expected) < tolerance * (1 + expected), "%s: distillation %g, expected %g", isa.name,
+          (double)d.loss.as<T>()[0], expected);
+    expected = marginReference<T>(l);
+    CHECK(std::abs(m.loss.as<T>()[0] - expected) < tolerance * (1 + expected), "%s: margins %g, expected %g", isa.name,
+          (double)m.loss.as<T>()[0], expected);
+    for (int64_t j : {2, 5, 6, 7, 8})  // empty, alone, or in a list of empty documents
+      CHECK(d.gradient.as<T>()[j] == 0 && m.gradient.as<T>()[j] == 0, "%s: document %d has a gradient", isa.name, (int)j);
+    for (int64_t j = 8; j < 12; ++j) CHECK(m.gradient.as<T>()[j] == 0, "%s: no positive, yet a gradient", isa.name);
+    // Equal scores: no division by zero.
+    std::fill_n(l.scores.as<T>(), 12, T(3));
+    const Distilled equal = distil<T>(isa, l);
+    CHECK(std::isfinite(equal.loss.as<T>()[0]) && std::isfinite(equal.gradient.as<T>()[0]), "%s: equal scores", isa.name);
+    l.scores.as<T>()[2] = std::numeric_limits<T>::quiet_NaN();  // an empty document: does not matter
+    CHECK(std::isfinite(only(distil<T>(isa, l).loss)), "%s: an empty document counts", isa.name);
+    l.scores.as<T>()[1] = std::numeric_limits<T>::quiet_NaN();
+    CHECK(std::isnan(only(distil<T>(isa, l).loss)), "%s: NaN vanished", isa.name);
+    CHECK(std::isnan(only(margins<T>(isa, l).loss)), "%s: NaN vanished", isa.name);
+    l = lists<T>(rng);
+    l.logScale.as<T>()[0] = 6;
+    CHECK(only(distil<T>(isa, l).dLogScale) == 0, "%s: clamped scale has a gradient", isa.name);
+  }
+}
+
+void differentiateLists(const cpu::Isa& isa, std::mt19937& rng) {
+  for (int kind = 0; kind < 3; ++kind) {
+    Lists l = lists<double>(rng);
+    l.minMax = kind == 1;
+    const auto result = [&] { return kind == 2 ? margins<double>(isa, l) : distil<double>(isa, l); };
+    const Distilled d = result();
+    double error = 0;
+    const auto compare = [&](double& x, double gradient) {
+      const double kept = x, step = 1e-6;
+      x = kept + step;
+      const double up = result().loss.as<double>()[0];
+      x = kept - step;
+      const double down = result().loss.as<double>()[0];
+      x = kept;
+      error = std::max(error, std::abs((up - down) / (2 * step) - gradient));
+    };
+    for (int64_t j = 0; j < 12; ++j) compare(l.scores.as<double>()[j], d.gradient.as<double>()[j]);
+    compare(l.logScale.as<double>()[0], d.dLogScale.as<double>()[0]);
+    CHECK(error < 1e-7, "%s: gradients of kind %d off by %g", isa.name, kind, error);
+  }
+}
+
+}  // namespace
+}  // namespace lateforge::testing
+
+int main() {
+  using namespace lateforge::testing;
+  const unsigned seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  for (const char* name : {"portable", "avx2", "avx512"}) {
+    setenv("LATEFORGE_ISA", name, 1);
+    char error[lateforge::kErrorBytes];
+    const lateforge::cpu::Isa* isa = lateforge::cpu::chooseIsa(error);
+    if (!isa) {
+      std::printf("skipped: %s\n", error);
+      continue;
+    }
+    std::mt19937 rng(seed);
+    checkContrastive<float>(*isa, rng);
+    checkContrastive<double>(*isa, rng);
+    differentiate(*isa, rng);
+    edges<float>(*isa, rng);
+    edges<double>(*isa, rng);
+    checkLists<float>(*isa, rng);
+    checkLists<double>(*isa, rng);
+    differentiateLists(*isa, rng);
+  }
+  return finish("loss");
+}
