@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { ArgumentError, DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
@@ -38,6 +39,12 @@ export interface TrainBatch {
   scores: Float32Array<ArrayBuffer> | null
 }
 
+/** Queries ⌊rank·B/ranks⌋ … ⌊(rank+1)·B/ranks⌋ - 1 of a batch, with their documents. */
+export interface BatchPart {
+  rank: number
+  ranks: number
+}
+
 export interface DataOptions extends PrepareOptions {
   /** File patterns (`pairs/*.jsonl.gz`), each file a source; or `sources`, or both. */
   data?: string | readonly string[]
@@ -52,8 +59,12 @@ export interface DataOptions extends PrepareOptions {
 }
 
 export interface TrainData {
-  /** The batch of a step: pure in (seed, step). @throws DisposedError `ERR_DISPOSED` after close. */
-  at(step: number): Promise<TrainBatch>
+  /**
+   * The batch of a step, or one rank's contiguous part of it (content groups keep their numbers of the whole batch):
+   * pure in (seed, step).
+   * @throws DisposedError `ERR_DISPOSED` after close.
+   */
+  at(step: number, part?: BatchPart): Promise<TrainBatch>
   /** Of content, recipe, tokenizer, batch, negatives, seed and sampling: what `at` depends on. */
   readonly fingerprint: string
   /** Rows of all sources. */
@@ -85,18 +96,15 @@ export async function openData(options: DataOptions): Promise<TrainData> {
     }
     const plan = createPlan({ seed, batch, sources: set.sources, sampling })
     return {
-      async at(step) {
+      async at(step, part) {
         const { source, rows } = plan.at(step)
         const from = set.sources[source]!
-        return collateBatch(featurizer, from, rows, negatives === undefined ? from.minDocuments : 1 + negatives, step)
+        const perQuery = negatives === undefined ? from.minDocuments : 1 + negatives
+        return collateBatch(featurizer, from, rows, perQuery, step, part)
       },
-      fingerprint: JSON.stringify({
-        data: set.fingerprint,
-        batch,
-        negatives: negatives ?? null,
-        seed,
-        sampling: sampling ?? 'proportional',
-      }),
+      fingerprint: createHash('sha256')
+        .update(JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional']))
+        .digest('hex'),
       rows: set.sources.reduce((sum, source) => sum + source.rows, 0),
       stepsPerEpoch: plan.stepsPerEpoch,
       sources: set.sources,
@@ -108,24 +116,33 @@ export async function openData(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** The batch of given rows of one source, with `perQuery` documents each. */
+/** The batch of given rows of one source, with `perQuery` documents each, or one rank's part of it. */
 export function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
   perQuery: number,
   step: number,
+  { rank, ranks }: BatchPart = { rank: 0, ranks: 1 },
 ): TrainBatch {
+  if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
+    throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
+  }
   const { shard } = source
+  const begin = Math.floor((rank * rows.length) / ranks)
+  const end = Math.floor(((rank + 1) * rows.length) / ranks)
+  const own = rows.slice(begin, end)
   return {
     step,
     source: source.name,
-    queries: collateColumn(featurizer, shard, rows, 'query', 1),
-    documents: collateColumn(featurizer, shard, rows, 'document', perQuery),
+    queries: collateColumn(featurizer, shard, own, 'query', 1),
+    documents: collateColumn(featurizer, shard, own, 'document', perQuery),
     perQuery,
-    queryGroups: native().shardGroups(shard, rows, 0, 0, 1),
-    documentGroups: native().shardGroups(shard, rows, 1, 0, perQuery),
-    scores: source.scores ? native().shardScores(shard, rows, 1, 0, perQuery) : null,
+    queryGroups: native().shardGroups(shard, rows, 0, 0, 1).slice(begin, end),
+    documentGroups: native()
+      .shardGroups(shard, rows, 1, 0, perQuery)
+      .slice(begin * perQuery, end * perQuery),
+    scores: source.scores ? native().shardScores(shard, own, 1, 0, perQuery) : null,
   }
 }
 
