@@ -1,0 +1,49 @@
+import { layerNorm as layerNormOp, linear as linearOp } from '../tensor/ops.js'
+import { scope } from '../tensor/scope.js'
+import type { Segments, Tensor } from '../tensor/tensor.js'
+import type { Parameters } from './parameters.js'
+
+/** Token rows of several sequences, unpadded. */
+export interface Packed {
+  /** Token ids, int32 [T]. */
+  ids: Tensor
+  segments: Segments
+  /** How many leading rows of each sequence are attended to, int32 [n]; null: all (query expansion is not). */
+  keyCounts: Tensor | null
+}
+
+/** What a training forward pass needs for dropout: a uint32 pair per sequence, int32 [n, 2]. */
+export interface Training {
+  seeds: Tensor
+}
+
+/** x · Wᵀ + b with `NAME.weight` and, where the model has it, `NAME.bias`. */
+export function linear(params: Parameters, name: string, x: Tensor): Tensor {
+  return linearOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`))
+}
+
+/** Layer norm of x (+ residual) with `NAME.weight` and, where the model has it, `NAME.bias`: y, and the sum. */
+export function layerNorm(
+  params: Parameters,
+  name: string,
+  x: Tensor,
+  eps: number,
+  residual: Tensor | null = null,
+): { y: Tensor; sum: Tensor } {
+  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual)
+}
+
+function optional(params: Parameters, name: string): Tensor | null {
+  return params.has(name) ? params.get(name) : null
+}
+
+/**
+ * One layer: computes the next state in a scope of its own and frees the previous one, so that a forward pass holds two
+ * layers' activations at most (on a tape, plus what the tape keeps for backward).
+ */
+export function advance<T extends Record<string, Tensor | null>>(state: T, layer: (state: T) => T): T {
+  const next = scope(() => layer(state))
+  const kept = new Set(Object.values(next))
+  for (const tensor of Object.values(state)) if (!kept.has(tensor)) tensor?.dispose()
+  return next
+}
