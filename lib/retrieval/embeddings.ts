@@ -1,0 +1,44 @@
+import { ArgumentError, RecipeError } from '../errors.js'
+
+/**
+ * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i.
+ * Rows have unit norm. `kind` and `recipeHash` keep queries, documents and models from being mixed up.
+ */
+export interface Embeddings<K extends 'queries' | 'documents' = 'queries' | 'documents'> {
+  readonly kind: K
+  /** [rows, dim], row-major. */
+  readonly data: Float32Array
+  /** [texts + 1], in rows. */
+  readonly offsets: Float64Array
+  readonly dim: number
+  readonly dtype: 'float32'
+  readonly recipeHash: string
+  /** Names of the texts, where they have some. */
+  readonly ids?: readonly string[]
+}
+
+/**
+ * Checks that one side is queries and the other documents, of the same recipe.
+ * @throws ArgumentError ERR_ARGUMENT for swapped sides or other dimensions; RecipeError ERR_RECIPE for other recipes
+ */
+export function checkSides(queries: Embeddings, documents: Embeddings): void {
+  for (const [given, kind, maker] of [
+    [queries, 'queries', 'encodeQueries'],
+    [documents, 'documents', 'encodeDocuments'],
+  ] as const)
+    if (given?.kind !== kind)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        `expected ${kind} (from ${maker}), got ${given?.kind ?? typeof given}. Are the two sides swapped?`,
+        { expected: kind, found: given?.kind },
+      )
+  if (queries.dim !== documents.dim)
+    throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries.dim} dimensions, documents ${documents.dim}`)
+  if (queries.recipeHash !== documents.recipeHash)
+    throw new RecipeError(
+      'ERR_RECIPE',
+      'queries and documents were encoded with different recipes (prefixes, prompts, lengths or tokenizer). ' +
+        'Encode one side again with the recipe of the other',
+      { queries: queries.recipeHash, documents: documents.recipeHash },
+    )
+}
