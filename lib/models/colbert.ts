@@ -1,0 +1,335 @@
+import type { TokenColumn } from '../data/collate.js'
+import { ArgumentError, ConfigError, FormatError, RecipeError } from '../errors.js'
+import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
+import type { Embeddings } from '../retrieval/embeddings.js'
+import { type Hit, type SearchOptions, search } from '../retrieval/search.js'
+import { Device } from '../tensor/device.js'
+import { gatherRows, l2Normalize } from '../tensor/ops.js'
+import { scope } from '../tensor/scope.js'
+import { Segments, Tensor } from '../tensor/tensor.js'
+import { Featurizer } from '../text/featurizer.js'
+import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
+import type { Tokenizer } from '../text/tokenizer.js'
+import { type Blueprint, blueprintOf, type CreateConfig, freshProjection, withPrefixes } from './create.js'
+import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
+import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
+import type { Encoder } from './encoder.js'
+import { readLayout } from './layout.js'
+import { ModelWeights, write } from './load.js'
+import { saveModel } from './save.js'
+
+export interface CreateOptions {
+  /** Decides every initial value, with the parameter's name. Default 0. */
+  seed?: number
+  /** Default the CPU. */
+  device?: Device
+}
+
+export interface LoadOptions extends CreateOptions {
+  /** A folder without a projection gets a new, random one; without this it is refused. */
+  freshProjection?: boolean
+  /** Dimension of the new projection. Default 128. */
+  dim?: number
+  /** Overrides what the folder says about text. */
+  recipe?: Partial<Recipe>
+}
+
+export interface GroupOptions {
+  learningRate: number
+  /** Weight decay of matrices; norms and biases never decay. Default 0. */
+  decay?: number
+  /** Parameters of this group, by name. Default: all that no earlier group took. */
+  match?: RegExp | ((name: string) => boolean)
+  /** They neither change nor get gradients. Default false. */
+  frozen?: boolean
+}
+
+/** An optimiser group, as AdamW takes it. */
+export interface ModelGroup {
+  parameters: Parameters
+  match: (entry: ParameterEntry) => boolean
+  learningRate: number
+  decay: (entry: ParameterEntry) => number
+}
+
+/** Names the draws of one training step. */
+export interface StepKey {
+  seed: number
+  step: number
+}
+
+/**
+ * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
+ * text becomes tokens. It owns device memory: `dispose()` it.
+ */
+export class Colbert {
+  readonly device: Device
+  readonly parameters: Parameters
+  readonly featurizer: Featurizer
+  /** Dimension of a token embedding. */
+  readonly dim: number
+  /** Of the recipe, tokenizer included: what embeddings of this model carry. */
+  readonly recipeHash: string
+  private readonly blueprint: Blueprint
+  private readonly encoder: Encoder
+
+  private constructor(blueprint: Blueprint, device: Device) {
+    const { architecture, config, head, tokenizer, recipe } = blueprint
+    this.featurizer = new Featurizer(tokenizer, recipe)
+    this.recipeHash = recipeHash(this.featurizer.recipe)
+    this.blueprint = { ...blueprint, recipe: this.featurizer.recipe }
+    this.device = device
+    this.dim = head.at(-1)!.out
+    checkChain(head, config.width, 'the head')
+    const longest = Math.max(recipe.queryLength, recipe.documentLength)
+    if (longest > config.positions)
+      throw new RecipeError(
+        'ERR_RECIPE',
+        `the recipe has sequences of ${longest} tokens, the model's positions end at ${config.positions}`,
+        { longest, positions: config.positions },
+      )
+    this.parameters = new Parameters(device, shapesOf(blueprint))
+    this.encoder = architecture.encoder(config, this.parameters)
+  }
+
+  /**
+   * A model with random values, from (seed, parameter name) alone.
+   * @throws ConfigError ERR_CONFIG for an unknown key or a bad value; RecipeError ERR_RECIPE; FormatError ERR_FORMAT for
+   *   a damaged tokenizer
+   */
+  static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
+    const model = new Colbert(blueprintOf(config), options.device ?? Device.open())
+    return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
+  }
+
+  /**
+   * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
+   * projection is asked for.
+   * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind
+   */
+  static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
+    const layout = await readLayout(dir)
+    if (layout.head.length === 0 && !options.freshProjection)
+      throw new FormatError(
+        'ERR_FORMAT',
+        `${dir} holds an encoder without a projection, which is no ColBERT model yet. To train it as one, ask for a new ` +
+          'one: { freshProjection: true, dim: 128 }',
+        { dir },
+      )
+    if (layout.head.length > 0 && (options.freshProjection || options.dim !== undefined))
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        `${dir} has a projection of its own; freshProjection and dim do not apply`,
+      )
+    const weights = await ModelWeights.open(layout)
+    try {
+      const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
+      const tokenizer = withPrefixes(layout.tokenizer, recipe)
+      if (layout.tokenizer.vocabSize > weights.storedVocabulary)
+        throw new FormatError(
+          'ERR_FORMAT',
+          `${dir}: the tokenizer has ids up to ${layout.tokenizer.vocabSize - 1}, the embedding matrix only ` +
+            `${weights.storedVocabulary} rows; one of them belongs to another model`,
+          { dir },
+        )
+      const vocabulary = Math.max(weights.storedVocabulary, tokenizer.vocabSize)
+      const config = { ...weights.config, vocabulary }
+      const fresh = layout.head.length === 0
+      const head = fresh
+        ? [freshProjection(config.width, options.dim ?? 128)]
+        : layout.head.map((layer) => layer.config)
+      const blueprint = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
+      const model = new Colbert(blueprint, options.device ?? Device.open())
+      return await model.filled(async () => {
+        await weights.read(model.parameters)
+        const projection = model.parameters.entries.filter((e) => /^\d+_Dense\./.test(e.name))
+        if (fresh) await model.initialize(projection, options.seed ?? 0)
+      })
+    } finally {
+      await weights.close()
+    }
+  }
+
+  /**
+   * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 load too; whole or not at all.
+   * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model
+   */
+  async save(dir: string): Promise<void> {
+    await saveModel(dir, { ...this.blueprint, parameters: this.parameters })
+  }
+
+  get recipe(): Recipe {
+    return this.featurizer.recipe
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.featurizer.tokenizer
+  }
+
+  /**
+   * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
+   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): chunks do not matter.
+   */
+  embed(column: TokenColumn, first: number, last: number, key: StepKey | null): { tokens: Tensor; segments: Segments } {
+    if (!(first >= 0 && first <= last && last < column.offsets.length))
+      throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} of ${column.offsets.length - 1}`)
+    return scope(() => {
+      const { device } = this
+      const [start, end] = [column.offsets[first]!, column.offsets[last]!]
+      const ids = Tensor.fromInt32(device, column.ids.subarray(start, end))
+      const segments = Segments.of(
+        device,
+        column.offsets.subarray(first, last + 1).map((o) => o - start),
+      )
+      const counts = column.keyCounts.subarray(first, last)
+      const partial = counts.some((count, i) => count < segments.offsets[i + 1]! - segments.offsets[i]!)
+      const keyCounts = partial ? Tensor.fromInt32(device, counts) : null
+      const training = key && { seeds: this.seedsOf(column, first, last, key) }
+      const hidden = this.encoder.forward({ ids, segments, keyCounts }, training)
+      if (!column.keep) return { tokens: this.project(hidden), segments }
+      const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]
+      const keep = Tensor.fromInt32(
+        device,
+        column.keep.subarray(keptStart, keptEnd).map((row) => row - start),
+      )
+      return {
+        tokens: this.project(gatherRows(hidden, keep)),
+        segments: Segments.of(
+          device,
+          column.keptOffsets.subarray(first, last + 1).map((o) => o - keptStart),
+        ),
+      }
+    })
+  }
+
+  /**
+   * Token embeddings of queries, on the host.
+   * @throws AbortedError ERR_ABORTED
+   */
+  encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
+    return encodeAll(this, 'queries', checkTexts(texts), options)
+  }
+
+  /**
+   * Token embeddings of documents, on the host; `ids` name them in search hits.
+   * @throws AbortedError ERR_ABORTED
+   */
+  async encodeDocuments(
+    texts: readonly string[],
+    options: EncodeOptions & { ids?: readonly string[] } = {},
+  ): Promise<Embeddings<'documents'>> {
+    const { ids } = options
+    if (ids && ids.length !== texts.length)
+      throw new ArgumentError('ERR_ARGUMENT', `${ids.length} ids for ${texts.length} texts`)
+    const embeddings = await encodeAll(this, 'documents', checkTexts(texts), options)
+    return ids ? { ...embeddings, ids } : embeddings
+  }
+
+  /** Token embeddings of a stream of documents, some at a time and in order: for corpora larger than memory. */
+  streamDocuments(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: EncodeOptions = {},
+  ): AsyncGenerator<Embeddings<'documents'>> {
+    return encodeStream(this, 'documents', texts, options)
+  }
+
+  /** The best documents of each query, best first: exhaustive MaxSim. Errors as `search` of lib/retrieval. */
+  search(
+    queries: Embeddings<'queries'>,
+    documents: Embeddings<'documents'>,
+    options: SearchOptions = {},
+  ): Promise<Hit[][]> {
+    return search(this.device, queries, documents, { floorZero: this.recipe.mask === 'zero', ...options })
+  }
+
+  /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
+  async rank(query: string, texts: readonly string[], options: EncodeOptions & { topK?: number } = {}): Promise<Hit[]> {
+    if (texts.length === 0) return []
+    const { topK = texts.length, ...encoding } = options
+    const queries = await this.encodeQueries([query], encoding)
+    const documents = await this.encodeDocuments(texts, encoding)
+    return (await this.search(queries, documents, { topK, signal: options.signal }))[0]!
+  }
+
+  /**
+   * Optimiser groups: each parameter goes to the first group that matches it; those of frozen groups, and those that no
+   * group matches, stay as they are and get no gradient.
+   */
+  groups(options: readonly GroupOptions[]): ModelGroup[] {
+    const owner = new Map<string, GroupOptions>()
+    for (const { name } of this.parameters.entries) {
+      const group = options.find(({ match }) => (match instanceof RegExp ? match.test(name) : (match?.(name) ?? true)))
+      if (group) owner.set(name, group)
+    }
+    const isFrozen = (name: string) => owner.get(name)?.frozen ?? !owner.has(name)
+    this.parameters.freeze(() => true, false)
+    this.parameters.freeze(isFrozen)
+    return options
+      .filter((group) => !group.frozen)
+      .map((group) => ({
+        parameters: this.parameters,
+        match: (entry) => owner.get(entry.name) === group,
+        learningRate: group.learningRate,
+        decay: (entry) => (entry.shape.length >= 2 ? (group.decay ?? 0) : 0),
+      }))
+  }
+
+  /** Frees device memory; embeddings on the host stay. */
+  dispose(): void {
+    this.encoder.dispose()
+    this.parameters.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  private project(hidden: Tensor): Tensor {
+    return l2Normalize(dense(this.parameters, this.blueprint.head, hidden))
+  }
+
+  private seedsOf(column: TokenColumn, first: number, last: number, key: StepKey): Tensor {
+    const seeds = new Int32Array(2 * (last - first))
+    for (let i = first; i < last; i++)
+      seeds.set(sequenceSeed(key.seed, key.step, column.rows[i]!, column.column), 2 * (i - first))
+    return Tensor.fromInt32(this.device, seeds, [last - first, 2])
+  }
+
+  /** Fills parameters with fresh values; the event loop gets a turn between tensors. */
+  private async initialize(entries: readonly ParameterEntry[], seed: number): Promise<void> {
+    if (!Number.isSafeInteger(seed) || seed < 0)
+      throw new ConfigError('ERR_CONFIG', `seed is ${seed}, expected a whole number ≥ 0`, { seed })
+    const { architecture, config, head } = this.blueprint
+    for (const { name, size } of entries) {
+      const layer = /^(\d+)_Dense\./.exec(name)
+      const values = new Float32Array(size)
+      const fill = layer ? denseInitializer(head[Number(layer[1]) - 1]!) : architecture.initializer(config, name)
+      fill(values, seed, name)
+      write(this.parameters.get(name), values)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+
+  /** This model once `fill` is through; if that fails, its memory is given back. */
+  private async filled(fill: () => Promise<void>): Promise<Colbert> {
+    try {
+      await fill()
+      await this.device.event()
+      return this
+    } catch (error) {
+      this.dispose()
+      throw error
+    }
+  }
+}
+
+function shapesOf({ architecture, config, head }: Blueprint): ParameterShape[] {
+  return [...architecture.parameters(config), ...head.flatMap((layer, i) => denseParameters(layer, i))]
+}
+
+function checkTexts(texts: readonly string[]): readonly string[] {
+  const wrong = Array.isArray(texts) ? texts.findIndex((text) => typeof text !== 'string') : 0
+  if (wrong >= 0)
+    throw new ArgumentError('ERR_ARGUMENT', `expected an array of texts; entry ${wrong} is no string`, { wrong })
+  return texts
+}

@@ -1,0 +1,163 @@
+import { ArgumentError, ConfigError, nearest } from '../errors.js'
+import { defaultRecipe, type Recipe } from '../text/recipe.js'
+import { Tokenizer } from '../text/tokenizer.js'
+import { type BertConfig, bert } from './bert.js'
+import type { DenseConfig } from './dense.js'
+import type { Architecture, EncoderConfig } from './encoder.js'
+import type { Json } from './json.js'
+import { type ModernBertConfig, modernbert } from './modernbert.js'
+
+/** A model to start from nothing. */
+export interface CreateConfig {
+  architecture: 'modernbert' | 'bert'
+  layers: number
+  width: number
+  heads: number
+  /** Inner width of the MLP. Default: 1.5 · width (ModernBERT, whose MLP is gated), 4 · width (BERT). */
+  intermediate?: number
+  /** Dimension of a token embedding, a multiple of 8. Default 128. */
+  dim?: number
+  /** A folder with a tokenizer.json, or a tokenizer. */
+  tokenizer: string | Tokenizer
+  /** Longest sequence. Default 8192 (ModernBERT), 512 (BERT). */
+  positions?: number
+  /** ModernBERT's local attention: a token sees this many tokens around it. Default 128; every third layer is global. */
+  localAttention?: number
+  /** Dropout in training. Default 0 (ModernBERT), 0.1 (BERT), as published. */
+  dropout?: number
+  /** How text becomes tokens; what is left out is PyLate's default. */
+  recipe?: Partial<Recipe>
+}
+
+const keys: readonly (keyof CreateConfig)[] = [
+  'architecture',
+  'layers',
+  'width',
+  'heads',
+  'intermediate',
+  'dim',
+  'tokenizer',
+  'positions',
+  'localAttention',
+  'dropout',
+  'recipe',
+]
+
+/** Everything a model is but its numbers. */
+export interface Blueprint {
+  architecture: Architecture
+  config: EncoderConfig
+  json: Json
+  head: DenseConfig[]
+  tokenizer: Tokenizer
+  recipe: Recipe
+}
+
+/** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
+export function blueprintOf(given: CreateConfig): Blueprint {
+  for (const key of Object.keys(given))
+    if (!(keys as readonly string[]).includes(key)) {
+      const hint = nearest(key, keys)
+      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"${hint ? `; did you mean "${hint}"?` : ''}`, { key })
+    }
+  const { architecture: name, dim = 128, tokenizer: source, dropout } = given
+  if (name !== 'modernbert' && name !== 'bert')
+    throw new ConfigError('ERR_CONFIG', `architecture is "${name}", expected "modernbert" or "bert"`, { name })
+  for (const key of ['layers', 'width', 'heads'] as const) whole(key, given[key])
+  if (whole('dim', dim) % 8 !== 0)
+    throw new ConfigError('ERR_CONFIG', `dim is ${dim}, expected a multiple of 8`, { dim })
+  const { layers, width, heads } = given
+  if (width % heads !== 0 || (width / heads) % 8 !== 0)
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `${heads} heads of width ${width} need a head dimension that is a multiple of 8`,
+      {
+        width,
+        heads,
+      },
+    )
+  const modern = name === 'modernbert'
+  const intermediate = whole('intermediate', given.intermediate ?? (modern ? Math.round(1.5 * width) : 4 * width))
+  const positions = whole('positions', given.positions ?? (modern ? 8192 : 512))
+  const p = dropout ?? (modern ? 0 : 0.1)
+  if (!(p >= 0 && p < 1))
+    throw new ConfigError('ERR_CONFIG', `dropout is ${p}, expected a number in [0, 1)`, { dropout })
+
+  const recipe = defaultRecipe(given.recipe)
+  const tokenizer = withPrefixes(typeof source === 'string' ? Tokenizer.load(source) : source, recipe)
+  const shared = {
+    vocabulary: tokenizer.vocabSize,
+    layers,
+    width,
+    heads,
+    intermediate,
+    positions,
+    initializerRange: 0.02,
+  }
+  const modernConfig: ModernBertConfig = {
+    ...shared,
+    global: Array.from({ length: layers }, (_, i) => i % 3 === 0),
+    window: Math.floor(whole('localAttention', given.localAttention ?? 128) / 2),
+    globalTheta: 160000,
+    localTheta: 10000,
+    activation: 'gelu',
+    normEps: 1e-5,
+    normBias: false,
+    attentionBias: false,
+    mlpBias: false,
+    embeddingDropout: p,
+    attentionDropout: p,
+    mlpDropout: p,
+    initializerCutoff: 2,
+  }
+  const bertConfig: BertConfig = {
+    ...shared,
+    types: 2,
+    activation: 'gelu',
+    normEps: 1e-12,
+    hiddenDropout: p,
+    attentionDropout: p,
+  }
+  const config = modern ? modernConfig : bertConfig
+  const architecture = (modern ? modernbert : bert) as unknown as Architecture
+  return {
+    architecture,
+    config,
+    json: { ...architecture.jsonOf(config), ...specialIds(tokenizer) },
+    head: [freshProjection(width, dim)],
+    tokenizer,
+    recipe,
+  }
+}
+
+/** PyLate's default head: one matrix, neither bias nor activation. */
+export function freshProjection(width: number, dim: number): DenseConfig {
+  return { in: width, out: dim, bias: false, activation: 'identity', residual: false }
+}
+
+/** A tokenizer that has the recipe's prefixes as tokens; the one given is left as it is. */
+export function withPrefixes(tokenizer: Tokenizer, recipe: Recipe): Tokenizer {
+  if (!(tokenizer instanceof Tokenizer))
+    throw new ArgumentError('ERR_ARGUMENT', 'tokenizer must be a folder name or a Tokenizer')
+  const { json, config } = tokenizer.toJson()
+  const own = Tokenizer.fromJson(json, config)
+  own.addTokens([recipe.queryPrefix, recipe.documentPrefix].filter((prefix) => prefix !== ''))
+  return own
+}
+
+/** transformers refuses a padding id outside the vocabulary, and its defaults are those of the published models. */
+function specialIds(t: Tokenizer): Json {
+  return {
+    pad_token_id: t.pad ?? t.mask,
+    cls_token_id: t.cls ?? null,
+    sep_token_id: t.sep ?? null,
+    bos_token_id: t.cls ?? null,
+    eos_token_id: t.sep ?? null,
+  }
+}
+
+function whole(key: string, value: number): number {
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new ConfigError('ERR_CONFIG', `${key} is ${value}, expected a whole number ≥ 1`, { key, value })
+  return value
+}

@@ -1,0 +1,101 @@
+import { FormatError } from '../errors.js'
+import type { ActivationName } from '../tensor/ops.js'
+
+export type Json = Record<string, unknown>
+
+/** Reads typed fields of a JSON object; every complaint names the file and the key. */
+export class Fields {
+  private readonly json: Json
+  private readonly file: string
+
+  constructor(json: Json, file: string) {
+    this.json = json
+    this.file = file
+  }
+
+  has(key: string): boolean {
+    return this.json[key] !== undefined && this.json[key] !== null
+  }
+
+  isNull(key: string): boolean {
+    return this.json[key] === null
+  }
+
+  /** A whole number ≥ `least`. */
+  count(key: string, fallback?: number, least = 1): number {
+    const value = this.value(key, fallback)
+    if (!Number.isSafeInteger(value) || (value as number) < least)
+      throw this.bad(key, value, `a whole number ≥ ${least}`)
+    return value as number
+  }
+
+  /** A finite number in [low, high). */
+  real(key: string, fallback: number, low = 0, high = Number.POSITIVE_INFINITY): number {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'number' || !(value >= low && value < high))
+      throw this.bad(key, value, `a number in [${low}, ${high})`)
+    return value
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'boolean') throw this.bad(key, value, 'true or false')
+    return value
+  }
+
+  text(key: string, fallback: string): string {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'string') throw this.bad(key, value, 'a string')
+    return value
+  }
+
+  texts(key: string, fallback: readonly string[]): string[] {
+    const value = this.value(key, fallback)
+    if (!Array.isArray(value) || value.some((word) => typeof word !== 'string'))
+      throw this.bad(key, value, 'an array of strings')
+    return [...value]
+  }
+
+  /** A nested object; empty when absent. */
+  object(key: string): Fields {
+    const value = this.value(key, {})
+    if (typeof value !== 'object' || Array.isArray(value)) throw this.bad(key, value, 'an object')
+    return new Fields(value as Json, `${this.file}, ${key}`)
+  }
+
+  /** Hugging Face's name of an activation. */
+  activation(key: string, fallback: string): ActivationName {
+    const value = this.text(key, fallback)
+    const known = hfActivations[value]
+    if (!known) throw this.bad(key, value, `one of ${Object.keys(hfActivations).join(', ')}`)
+    return known
+  }
+
+  bad(key: string, value: unknown, expected: string): FormatError {
+    return new FormatError('ERR_FORMAT', `${this.file}: "${key}" is ${JSON.stringify(value)}, expected ${expected}`, {
+      file: this.file,
+      key,
+      value,
+    })
+  }
+
+  private value(key: string, fallback?: unknown): unknown {
+    const value = this.json[key] ?? fallback
+    if (value === undefined)
+      throw new FormatError('ERR_FORMAT', `${this.file} has no "${key}"`, { file: this.file, key })
+    return value
+  }
+}
+
+const hfActivations: Readonly<Record<string, ActivationName>> = {
+  gelu: 'gelu',
+  gelu_python: 'gelu',
+  gelu_new: 'geluTanh',
+  gelu_fast: 'geluTanh',
+  gelu_pytorch_tanh: 'geluTanh',
+  relu: 'relu',
+  tanh: 'tanh',
+  sigmoid: 'sigmoid',
+  silu: 'silu',
+  swish: 'silu',
+}

@@ -1,0 +1,162 @@
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { FormatError } from '../errors.js'
+import type { Parameters } from '../nn/index.js'
+import type { Recipe } from '../text/recipe.js'
+import type { Tokenizer } from '../text/tokenizer.js'
+import { type DenseConfig, denseFolder, denseJsonOf, denseParameters } from './dense.js'
+import type { Architecture, EncoderConfig } from './encoder.js'
+import type { Json } from './json.js'
+import { type TensorToWrite, writeAtomically, writeSafetensors } from './safetensors.js'
+
+export interface ModelToSave {
+  architecture: Architecture
+  config: EncoderConfig
+  /** config.json of the encoder; unknown keys are passed on. */
+  json: Json
+  head: readonly DenseConfig[]
+  recipe: Recipe
+  tokenizer: Tokenizer
+  parameters: Parameters
+}
+
+/** Everything we write; a folder that holds anything else is not ours to replace. */
+const ownFiles =
+  /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_Dense)$/
+
+/**
+ * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 both load. It appears whole or not at
+ * all: files go to a folder beside it, which then takes its name. A model saved there before is replaced.
+ * @throws FormatError ERR_FORMAT when `dir` holds something that is not a saved model
+ */
+export async function saveModel(dir: string, model: ModelToSave): Promise<void> {
+  const target = path.resolve(dir)
+  const replaces = await checkReplaceable(target)
+  await mkdir(path.dirname(target), { recursive: true })
+  const temporary = await mkdtemp(`${target}.saving-`)
+  try {
+    await writeFolder(temporary, model)
+    await syncFolder(temporary)
+    const old = `${temporary}.old`
+    if (replaces) await rename(target, old)
+    await rename(temporary, target)
+    await syncFolder(path.dirname(target))
+    await rm(old, { recursive: true, force: true })
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true })
+    throw error
+  }
+}
+
+async function checkReplaceable(target: string): Promise<boolean> {
+  if (!existsSync(target)) return false
+  const entries = (await stat(target)).isDirectory() ? await readdir(target) : ['']
+  const foreign = entries.find((name) => !ownFiles.test(name))
+  if (foreign !== undefined || (entries.length > 0 && !entries.includes('modules.json')))
+    throw new FormatError(
+      'ERR_FORMAT',
+      `${target} exists and is no saved model${foreign ? ` (it holds "${foreign}")` : ''}; save to a new folder`,
+      { dir: target, foreign },
+    )
+  return true
+}
+
+async function writeFolder(dir: string, model: ModelToSave): Promise<void> {
+  const { architecture, config, head, recipe, tokenizer, parameters } = model
+  const values = await parameters.values.values()
+  const floats = values instanceof Float32Array ? values : Float32Array.from(values)
+  const entry = new Map(parameters.entries.map((e) => [e.name, e]))
+
+  const encoder: TensorToWrite[] = architecture.parameters(config).flatMap((parameter) =>
+    architecture.stored(config, parameter).map(({ name, shape, offset }) => {
+      const start = entry.get(parameter.name)!.offset + offset
+      return { name, shape, data: floats.subarray(start, start + shape.reduce((product, d) => product * d, 1)) }
+    }),
+  )
+  await writeSafetensors(path.join(dir, 'model.safetensors'), encoder)
+  for (const [index, layer] of head.entries()) {
+    const folder = denseFolder(index)
+    const tensors = denseParameters(layer, index).map(({ name, shape }) => {
+      const { offset, size } = entry.get(name)!
+      return { name: name.slice(folder.length + 1), shape, data: floats.subarray(offset, offset + size) }
+    })
+    await mkdir(path.join(dir, folder))
+    await writeSafetensors(path.join(dir, folder, 'model.safetensors'), tensors)
+    await writeJson(path.join(dir, folder, 'config.json'), denseJsonOf(layer))
+  }
+
+  const { torch_dtype: _, ...json } = model.json
+  await writeJson(path.join(dir, 'config.json'), {
+    ...json,
+    architectures: [architecture.className],
+    vocab_size: config.vocabulary,
+    dtype: 'float32',
+  })
+  await writeJson(path.join(dir, 'modules.json'), [
+    { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Transformer' },
+    ...head.map((_, i) => ({ idx: i + 1, name: `${i + 1}`, path: denseFolder(i), type: 'pylate.models.Dense.Dense' })),
+  ])
+  await writeJson(path.join(dir, 'sentence_bert_config.json'), {
+    max_seq_length: Math.max(recipe.queryLength, recipe.documentLength),
+    do_lower_case: recipe.lowerCase,
+  })
+  await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe))
+  tokenizer.save(dir)
+  await writeAtomically(path.join(dir, 'README.md'), [Buffer.from(modelCard(model))])
+}
+
+/** The keys PyLate writes, in its order; the versions are those whose format this is. */
+function settingsOf(r: Recipe): Json {
+  return {
+    model_type: 'ColBERT',
+    __version__: { sentence_transformers: '5.3.0', transformers: '5.3.0', pytorch: '2.11.0' },
+    prompts: { query: r.queryPrompt, document: r.documentPrompt },
+    default_prompt_name: null,
+    similarity_fn_name: 'MaxSim',
+    query_prefix: r.queryPrefix,
+    document_prefix: r.documentPrefix,
+    query_length: r.queryLength,
+    document_length: r.documentLength,
+    attend_to_expansion_tokens: r.attendToExpansion,
+    skiplist_words: r.skiplist,
+    do_query_expansion: r.queryExpansion,
+    ...(r.mask === 'exclude' ? {} : { lateforge: { mask: r.mask } }),
+  }
+}
+
+function modelCard({ architecture, config, head, recipe, parameters }: ModelToSave): string {
+  const dim = head.at(-1)!.out
+  return `---
+library_name: PyLate
+pipeline_tag: sentence-similarity
+tags: [ColBERT, PyLate, sentence-transformers, feature-extraction, lateforge]
+---
+
+# ColBERT model
+
+A late-interaction retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per token.
+Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. Trained with lateforge; the folder has PyLate's layout.
+
+\`\`\`ts
+import { Colbert } from 'lateforge'
+const model = await Colbert.load('this folder')
+const documents = await model.encodeDocuments(['a text', 'another'])
+const hits = await model.search(await model.encodeQueries(['a question']), documents, { topK: 10 })
+\`\`\`
+
+\`\`\`python
+from pylate import models                            # or: from sentence_transformers import MultiVectorEncoder
+model = models.ColBERT("this folder")
+\`\`\`
+`
+}
+
+function writeJson(file: string, value: unknown): Promise<void> {
+  return writeAtomically(file, [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)])
+}
+
+async function syncFolder(dir: string): Promise<void> {
+  const handle = await open(dir, 'r')
+  await handle.sync().finally(() => handle.close())
+}
