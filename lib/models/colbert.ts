@@ -9,7 +9,7 @@ import { scope } from '../tensor/scope.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
-import type { Tokenizer } from '../text/tokenizer.js'
+import { Tokenizer } from '../text/tokenizer.js'
 import { type Blueprint, blueprintOf, type CreateConfig, freshProjection, withPrefixes } from './create.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
 import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
@@ -124,11 +124,12 @@ export class Colbert {
     const weights = await ModelWeights.open(layout)
     try {
       const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
-      const tokenizer = withPrefixes(layout.tokenizer, recipe)
-      if (layout.tokenizer.vocabSize > weights.storedVocabulary)
+      const stored = Tokenizer.load(layout.encoderDir)
+      const tokenizer = withPrefixes(stored, recipe)
+      if (stored.vocabSize > weights.storedVocabulary)
         throw new FormatError(
           'ERR_FORMAT',
-          `${dir}: the tokenizer has ids up to ${layout.tokenizer.vocabSize - 1}, the embedding matrix only ` +
+          `${dir}: the tokenizer has ids up to ${stored.vocabSize - 1}, the embedding matrix only ` +
             `${weights.storedVocabulary} rows; one of them belongs to another model`,
           { dir },
         )

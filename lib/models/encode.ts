@@ -47,8 +47,10 @@ export async function* encodeStream<K extends Kind>(
 ): AsyncGenerator<Embeddings<K>> {
   if (!(chunkTokens > 0)) throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
   let ahead: Issued | null = null
-  const finish = async ({ values, offsets }: Issued) =>
-    embeddings(model, kind, Float32Array.from(await values), offsets)
+  const finish = async ({ values, offsets }: Issued) => {
+    const data = await values
+    return embeddings(model, kind, data instanceof Float32Array ? data : Float32Array.from(data), offsets)
+  }
   for await (const column of columns(model, kind, texts, chunkTokens)) {
     for (const [first, last] of chunks(column.offsets, chunkTokens)) {
       abortIf(signal)

@@ -3,7 +3,6 @@ import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../errors.js'
 import { PUNCTUATION, type Recipe } from '../text/recipe.js'
-import { Tokenizer } from '../text/tokenizer.js'
 import { bert } from './bert.js'
 import { type DenseConfig, denseConfigOf } from './dense.js'
 import type { Architecture } from './encoder.js'
@@ -27,7 +26,6 @@ export interface Layout {
   configFile: string
   /** Folder of the encoder's weights and tokenizer. */
   encoderDir: string
-  tokenizer: Tokenizer
   recipe: Partial<Recipe>
   /** Layers of the head, each with the folder and name prefix of its tensors. Empty in a plain encoder folder. */
   head: { config: DenseConfig; dir: string }[]
@@ -64,7 +62,7 @@ export async function readLayout(dir: string): Promise<Layout> {
       `${configFile}: model_type is "${type}", expected one of ${Object.keys(architectures).join(', ')}`,
       { file: configFile, type },
     )
-  const shared = { architecture, json, configFile, encoderDir, tokenizer: Tokenizer.load(encoderDir) }
+  const shared = { architecture, json, configFile, encoderDir }
   const settings = await optionalFields(path.join(dir, 'config_sentence_transformers.json'))
   const lowerCase = (await optionalFields(path.join(encoderDir, 'sentence_bert_config.json'))).flag(
     'do_lower_case',
@@ -79,8 +77,7 @@ export async function readLayout(dir: string): Promise<Layout> {
   if (dense.length > 0 && (pylate || !modules.some((m) => m.type.endsWith('.Pooling'))))
     return { name: 'pylate', ...shared, head: await readHead(dense), recipe: pylateRecipe(settings, lowerCase) }
   const classes = Array.isArray(json.architectures) ? json.architectures : []
-  if (classes[0] === 'HF_ColBERT')
-    return { name: 'stanford', ...shared, ...(await stanfordParts(dir, shared.tokenizer, json)) }
+  if (classes[0] === 'HF_ColBERT') return { name: 'stanford', ...shared, ...(await stanfordParts(dir, json)) }
   return { name: 'huggingface', ...shared, head: [], recipe: { lowerCase } }
 }
 
@@ -186,19 +183,16 @@ async function nativeParts(
 }
 
 /** Stanford's artifact.metadata; without one, the defaults that PyLate takes. Its head has no bias, and no config. */
-async function stanfordParts(dir: string, tokenizer: Tokenizer, json: Json): Promise<Pick<Layout, 'head' | 'recipe'>> {
+async function stanfordParts(dir: string, json: Json): Promise<Pick<Layout, 'head' | 'recipe'>> {
   const f = await optionalFields(path.join(dir, 'artifact.metadata'))
-  const [queryPrefix, documentPrefix] = [f.text('query_token_id', '[unused0]'), f.text('doc_token_id', '[unused1]')]
-  for (const prefix of [queryPrefix, documentPrefix])
-    if (tokenizer.tokenToId(prefix) === undefined)
-      throw new FormatError('ERR_FORMAT', `${dir}: the prefix ${prefix} is no token of its tokenizer`, { dir, prefix })
   const width = new Fields(json, path.join(dir, 'config.json')).count('hidden_size')
-  const out = f.count('dim', 128)
   return {
-    head: [{ config: { in: width, out, bias: false, activation: 'identity', residual: false }, dir }],
+    head: [
+      { config: { in: width, out: f.count('dim', 128), bias: false, activation: 'identity', residual: false }, dir },
+    ],
     recipe: {
-      queryPrefix,
-      documentPrefix,
+      queryPrefix: f.text('query_token_id', '[unused0]'),
+      documentPrefix: f.text('doc_token_id', '[unused1]'),
       queryLength: f.count('query_maxlen', 32),
       documentLength: f.count('doc_maxlen', 180),
       attendToExpansion: f.flag('attend_to_mask_tokens', false),

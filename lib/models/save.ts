@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../errors.js'
 import type { Parameters } from '../nn/index.js'
@@ -34,13 +35,17 @@ export async function saveModel(dir: string, model: ModelToSave): Promise<void> 
   const target = path.resolve(dir)
   const replaces = await checkReplaceable(target)
   await mkdir(path.dirname(target), { recursive: true })
-  const temporary = await mkdtemp(`${target}.saving-`)
+  const temporary = `${target}.saving-${process.pid}-${randomBytes(4).toString('hex')}`
+  await mkdir(temporary)
   try {
     await writeFolder(temporary, model)
     await syncFolder(temporary)
     const old = `${temporary}.old`
     if (replaces) await rename(target, old)
-    await rename(temporary, target)
+    await rename(temporary, target).catch(async (error) => {
+      if (replaces) await rename(old, target)
+      throw error
+    })
     await syncFolder(path.dirname(target))
     await rm(old, { recursive: true, force: true })
   } catch (error) {
