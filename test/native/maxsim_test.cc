@@ -329,7 +329,7 @@ void finiteDifferences(const cpu::Isa& isa, std::mt19937& rng) {
 template <class T>
 void threads(const cpu::Isa& isa, std::mt19937& rng) {
   Problem p = problem<T>(lengths(20, 0, 40, rng), lengths(30, 0, 90, rng), 64, Layout::all, rng);
-  std::vector<std::vector<char>> results[2];
+  std::vector<Bytes> results[2];
   for (int count : {1, 2}) {
     cpu::Team::instance().setThreads(count);
     std::vector<Tensor> out = forward<T>(isa, p, true);
