@@ -37,6 +37,17 @@ export interface DeviceMemory {
   pending: number
 }
 
+export interface ShardInfo {
+  rows: number
+  items: number
+  tokens: number
+  vocabulary: number
+  /** Fewest and most documents of a row. */
+  minDocuments: number
+  maxDocuments: number
+  scores: boolean
+}
+
 export interface Addon {
   readonly block: Float64Array
   setErrorFactory(make: (code: string, message: string) => Error): void
@@ -57,6 +68,29 @@ export interface Addon {
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
   setThreads(threads: number): void
+  /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */
+  shardOpen(path: string, verify: boolean): number
+  shardInfo(shard: number): ShardInfo
+  shardClose(shard: number): boolean
+  /** Column 0 is the query, 1 the documents; sequences are row-major, items first … first + count - 1 of each row. */
+  shardCollate(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    first: number,
+    count: number,
+    expandTo: number,
+    maskId: number,
+    attend: boolean,
+  ): { ids: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer>; keyCounts: Int32Array<ArrayBuffer> }
+  shardGroups(shard: number, rows: Float64Array, column: number, first: number, count: number): Int32Array<ArrayBuffer>
+  shardScores(shard: number, rows: Float64Array, column: number, first: number, count: number): Float32Array<ArrayBuffer>
+  /** Token rows that are not on the skiplist, and the offsets of what is left. */
+  keepTokens(
+    ids: Int32Array,
+    offsets: Float64Array,
+    skip: Uint8Array,
+  ): { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
 }
 
 /** The folder that holds package.json, wherever this file was compiled to. */

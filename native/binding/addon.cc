@@ -22,7 +22,8 @@ double numberAt(const Napi::CallbackInfo& info, size_t index, const char* name) 
 
 int64_t integerAt(const Napi::CallbackInfo& info, size_t index, const char* name) {
   const double value = numberAt(info, index, name);
-  if (value != static_cast<double>(static_cast<int64_t>(value)) || value > 9007199254740991.0 || value < -9007199254740991.0)
+  if (value != static_cast<double>(static_cast<int64_t>(value)) || value > 9007199254740991.0 ||
+      value < -9007199254740991.0)
     raise(info.Env(), "ERR_ARGUMENT", std::string(name) + " must be an integer, got " + std::to_string(value));
   return static_cast<int64_t>(value);
 }
@@ -53,6 +54,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initDevices(env, exports);
   initTensors(env, exports);
   initOps(env, exports);
+  initData(env, exports);
   return exports;
 }
 

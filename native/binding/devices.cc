@@ -25,8 +25,9 @@ const Backend* loadBackend(Napi::Env env, const std::string& path) {
   if (!entry) raise(env, "ERR_DEVICE", path + " is no lateforge backend: it does not export lateforge_backend");
   const Backend* backend = entry(kBackendAbi);
   if (!backend)
-    raise(env, "ERR_DEVICE", path + " was built for another version (this addon has backend ABI " +
-                                 std::to_string(kBackendAbi) + "); install the same version of both");
+    raise(env, "ERR_DEVICE",
+          path + " was built for another version (this addon has backend ABI " + std::to_string(kBackendAbi) +
+              "); install the same version of both");
   return loaded[path] = backend;
 }
 

@@ -4,9 +4,12 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "../core/runtime.h"
+#include "../data/shard.h"
 
 namespace lateforge::binding {
 
@@ -21,6 +24,8 @@ struct Environment {
   // Arguments and results of `call`, shared with JS: see ops.cc.
   double* block = nullptr;
   Napi::Reference<Napi::Float64Array> blockReference;
+  std::unordered_map<int64_t, std::unique_ptr<Shard>> shards;
+  int64_t lastShard = 0;
 };
 
 Environment& environmentOf(Napi::Env env);
@@ -40,5 +45,6 @@ std::string stringAt(const Napi::CallbackInfo& info, size_t index, const char* n
 void initOps(Napi::Env env, Napi::Object exports);
 void initTensors(Napi::Env env, Napi::Object exports);
 void initDevices(Napi::Env env, Napi::Object exports);
+void initData(Napi::Env env, Napi::Object exports);
 
 }  // namespace lateforge::binding

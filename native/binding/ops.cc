@@ -10,7 +10,8 @@ constexpr int kResultDoubles = 3 + kMaxRank;
 Napi::Value call(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
   const int64_t index = integerAt(info, 0, "op");
-  if (index < 0 || index >= kOpCount) raise(info.Env(), "ERR_ARGUMENT", "op " + std::to_string(index) + " does not exist");
+  if (index < 0 || index >= kOpCount)
+    raise(info.Env(), "ERR_ARGUMENT", "op " + std::to_string(index) + " does not exist");
   const Op op = static_cast<Op>(index);
   const OpSpec& spec = specOf(op);
   double* cursor = self.block;

@@ -13,8 +13,8 @@ struct ArrayType {
 };
 
 constexpr ArrayType kArrayTypes[] = {
-    {napi_float32_array, DType::f32}, {napi_float64_array, DType::f64}, {napi_int32_array, DType::i32},
-    {napi_bigint64_array, DType::i64}, {napi_uint8_array, DType::u8},   {napi_uint16_array, DType::u16},
+    {napi_float32_array, DType::f32},  {napi_float64_array, DType::f64}, {napi_int32_array, DType::i32},
+    {napi_bigint64_array, DType::i64}, {napi_uint8_array, DType::u8},    {napi_uint16_array, DType::u16},
 };
 
 napi_typedarray_type arrayTypeOf(DType dtype) {
@@ -64,8 +64,8 @@ Napi::Value create(const Napi::CallbackInfo& info) {
   if (!info[3].IsUndefined()) {
     const Source source = sourceAt(info, 3, meta.dtype);
     if (source.count != meta.count())
-      raise(info.Env(), "ERR_SHAPE", meta.text() + " needs " + std::to_string(meta.count()) + " elements, got " +
-                                         std::to_string(source.count));
+      raise(info.Env(), "ERR_SHAPE",
+            meta.text() + " needs " + std::to_string(meta.count()) + " elements, got " + std::to_string(source.count));
     data = source.data ? source.data : "";  // an empty array has no address
   }
   Handle handle;

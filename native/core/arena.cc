@@ -45,7 +45,8 @@ void* Arena::allocate(int64_t bytes) {
   const auto it = blocks_.find(fit->second);
   removeFree(it);
   if (it->second.bytes > bytes) {
-    const auto rest = blocks_.emplace(it->first + bytes, Block{it->second.bytes - bytes, it->second.segment, true}).first;
+    const auto rest =
+        blocks_.emplace(it->first + bytes, Block{it->second.bytes - bytes, it->second.segment, true}).first;
     it->second.bytes = bytes;
     addFree(rest);
   }

@@ -30,9 +30,11 @@ struct OpCall {
   int64_t workspaceBytes;
 
   template <class P>
-  const P& as() const {
+  P as() const {
     static_assert(sizeof(P) <= sizeof(params));
-    return *reinterpret_cast<const P*>(params);
+    P p;
+    __builtin_memcpy(&p, params, sizeof p);
+    return p;
   }
 };
 

@@ -5,7 +5,8 @@
 
 namespace lateforge {
 
-#define OP(name, inputs, outputs, backward) Status infer_##name(const params::name& p, const Meta* in, Inferred& result);
+#define OP(name, inputs, outputs, backward) \
+  Status infer_##name(const params::name& p, const Meta* in, Inferred& result);
 LF_OPS(OP)
 #undef OP
 

@@ -12,9 +12,10 @@ Status checkReal(const char* what, const Meta& m, int rank) {
 }
 
 Status checkSame(const char* what, const Meta& m, const Meta& expected) {
-  LF_REQUIRE(m.dtype == expected.dtype && m.rank == expected.rank && std::equal(m.dims, m.dims + kMaxRank, expected.dims),
-             m.dtype == expected.dtype ? "ERR_SHAPE" : "ERR_DTYPE", "%s must be %s, got %s", what, expected.text().c_str(),
-             m.text().c_str());
+  LF_REQUIRE(
+      m.dtype == expected.dtype && m.rank == expected.rank && std::equal(m.dims, m.dims + kMaxRank, expected.dims),
+      m.dtype == expected.dtype ? "ERR_SHAPE" : "ERR_DTYPE", "%s must be %s, got %s", what, expected.text().c_str(),
+      m.text().c_str());
   return Status::fine();
 }
 
@@ -48,10 +49,12 @@ Status infer_zero(const params::zero&, const Meta*, Inferred&) { return Status::
 
 Status infer_copyRows(const params::copyRows& p, const Meta* in, Inferred&) {
   const Meta &x = in[0], &y = in[1];
-  LF_REQUIRE(x.dtype == y.dtype && x.rank == y.rank && std::equal(x.dims + 1, x.dims + kMaxRank, y.dims + 1), "ERR_SHAPE",
-             "copyRows: x and y must differ in rows only, got %s and %s", x.text().c_str(), y.text().c_str());
-  LF_REQUIRE(p.row >= 0 && p.row + x.dims[0] <= y.dims[0], "ERR_SHAPE", "copyRows: %lld rows at row %lld do not fit in %s",
-             static_cast<long long>(x.dims[0]), static_cast<long long>(p.row), y.text().c_str());
+  LF_REQUIRE(x.dtype == y.dtype && x.rank == y.rank && std::equal(x.dims + 1, x.dims + kMaxRank, y.dims + 1),
+             "ERR_SHAPE", "copyRows: x and y must differ in rows only, got %s and %s", x.text().c_str(),
+             y.text().c_str());
+  LF_REQUIRE(p.row >= 0 && p.row + x.dims[0] <= y.dims[0], "ERR_SHAPE",
+             "copyRows: %lld rows at row %lld do not fit in %s", static_cast<long long>(x.dims[0]),
+             static_cast<long long>(p.row), y.text().c_str());
   return Status::fine();
 }
 
@@ -61,7 +64,9 @@ Status infer_add(const params::add&, const Meta* in, Inferred& r) {
   return Status::fine();
 }
 
-Status infer_addInto(const params::addInto&, const Meta* in, Inferred&) { return checkSame("addInto: y", in[1], in[0]); }
+Status infer_addInto(const params::addInto&, const Meta* in, Inferred&) {
+  return checkSame("addInto: y", in[1], in[0]);
+}
 
 Status infer_scale(const params::scale&, const Meta* in, Inferred& r) {
   LF_REQUIRE(isReal(in[0].dtype), "ERR_DTYPE", "scale: x must be real, got %s", in[0].text().c_str());
@@ -71,8 +76,8 @@ Status infer_scale(const params::scale&, const Meta* in, Inferred& r) {
 }
 
 static Status checkKind(const char* op, int64_t kind) {
-  LF_REQUIRE(kind >= 0 && kind <= static_cast<int64_t>(Activation::silu), "ERR_ARGUMENT", "%s: unknown activation %lld", op,
-             static_cast<long long>(kind));
+  LF_REQUIRE(kind >= 0 && kind <= static_cast<int64_t>(Activation::silu), "ERR_ARGUMENT", "%s: unknown activation %lld",
+             op, static_cast<long long>(kind));
   return Status::fine();
 }
 
@@ -135,7 +140,8 @@ Status infer_l2NormalizeBackward(const params::l2NormalizeBackward&, const Meta*
 Status infer_gatherRows(const params::gatherRows&, const Meta* in, Inferred& r) {
   LF_TRY(checkReal("gatherRows: x", in[0], 2));
   LF_TRY(checkIndices("gatherRows: index", in[1], in[0].dims[0]));
-  LF_REQUIRE(in[1].facts->increasing, "ERR_ARGUMENT", "gatherRows: index must rise strictly, so that each row has one owner");
+  LF_REQUIRE(in[1].facts->increasing, "ERR_ARGUMENT",
+             "gatherRows: index must rise strictly, so that each row has one owner");
   r.out[0] = Meta::of(in[0].dtype, {in[1].dims[0], in[0].dims[1]});
   return Status::fine();
 }

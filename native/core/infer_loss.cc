@@ -10,8 +10,8 @@ struct PairCounts {
   int64_t pairs = 0, winners = 0;
 };
 
-static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, const Meta& dSegments, const Meta& pairs,
-                         PairCounts& counts) {
+static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, const Meta& dSegments,
+                         const Meta& pairs, PairCounts& counts) {
   const auto& q = *qSegments.facts->values;
   const int64_t nq = qSegments.dims[0] - 1, nd = dSegments.dims[0] - 1;
   switch (static_cast<Layout>(layout)) {
@@ -36,9 +36,9 @@ static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, 
       counts.pairs = pairs.dims[0] / 2;
       for (int64_t k = 0; k < counts.pairs; ++k) {
         LF_REQUIRE(v[2 * k] >= 0 && v[2 * k] < nq && v[2 * k + 1] >= 0 && v[2 * k + 1] < nd, "ERR_ARGUMENT",
-                   "%s: pair %lld is (%lld, %lld), expected query < %lld and document < %lld", op, static_cast<long long>(k),
-                   static_cast<long long>(v[2 * k]), static_cast<long long>(v[2 * k + 1]), static_cast<long long>(nq),
-                   static_cast<long long>(nd));
+                   "%s: pair %lld is (%lld, %lld), expected query < %lld and document < %lld", op,
+                   static_cast<long long>(k), static_cast<long long>(v[2 * k]), static_cast<long long>(v[2 * k + 1]),
+                   static_cast<long long>(nq), static_cast<long long>(nd));
         counts.winners += q[v[2 * k] + 1] - q[v[2 * k]];
       }
       return Status::fine();
@@ -53,8 +53,8 @@ static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCo
   LF_REQUIRE(in[0].dtype == in[2].dtype && in[0].dims[1] == in[2].dims[1], "ERR_SHAPE",
              "%s: query tokens %s and document tokens %s differ in dimension or type", op, in[0].text().c_str(),
              in[2].text().c_str());
-  LF_REQUIRE(in[0].dims[1] > 0 && in[0].dims[1] % 8 == 0, "ERR_SHAPE", "%s: the dimension must be a multiple of 8, got %lld",
-             op, static_cast<long long>(in[0].dims[1]));
+  LF_REQUIRE(in[0].dims[1] > 0 && in[0].dims[1] % 8 == 0, "ERR_SHAPE",
+             "%s: the dimension must be a multiple of 8, got %lld", op, static_cast<long long>(in[0].dims[1]));
   LF_TRY(checkSegments(op, in[1], in[0].dims[0]));
   LF_TRY(checkSegments(op, in[3], in[2].dims[0]));
   return countPairs(op, layout, in[1], in[3], in[4], counts);
@@ -109,8 +109,8 @@ static Status checkContrast(const char* op, const Meta& scores, const Meta& logS
   LF_REQUIRE(dSegments.facts && dSegments.facts->values && dSegments.dims[0] == scores.dims[1] + 1, "ERR_SHAPE",
              "%s: %s scores, but segments for %lld documents", op, scores.text().c_str(),
              static_cast<long long>(dSegments.dims[0] - 1));
-  LF_REQUIRE(perQuery >= 1 && scores.dims[1] % perQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld", op,
-             static_cast<long long>(scores.dims[1]), static_cast<long long>(perQuery));
+  LF_REQUIRE(perQuery >= 1 && scores.dims[1] % perQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld",
+             op, static_cast<long long>(scores.dims[1]), static_cast<long long>(perQuery));
   const int64_t queries = scores.dims[1] / perQuery;
   LF_REQUIRE(firstRow >= 0 && firstRow + scores.dims[0] <= queries, "ERR_SHAPE",
              "%s: rows %lld to %lld have no positive among %lld queries", op, static_cast<long long>(firstRow),

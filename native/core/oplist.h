@@ -16,48 +16,48 @@
 
 #include <cstdint>
 
-#define LF_OPS(OP)                                                                                                     \
-  OP(zero, "x!", "", "self")                                                                                           \
-  OP(copyRows, "x y!", "", "self")                                                                                     \
-  OP(add, "a b", "y", "tape")                                                                                          \
-  OP(addInto, "x y+", "", "self")                                                                                      \
-  OP(scale, "x factor?", "y", "tape")                                                                                  \
-  OP(activation, "x", "y", "activationBackward")                                                                       \
-  OP(activationBackward, "x dy", "dx", "self")                                                                         \
-  OP(geglu, "x", "y", "gegluBackward")                                                                                 \
-  OP(gegluBackward, "x dy", "dx", "self")                                                                              \
-  OP(dropout, "x segments seeds", "y", "tape")                                                                         \
-  OP(l2Normalize, "x", "y norm", "l2NormalizeBackward")                                                                \
-  OP(l2NormalizeBackward, "y norm dy", "dx", "self")                                                                   \
-  OP(gatherRows, "x index", "y", "scatterRows")                                                                        \
-  OP(scatterRows, "dy index", "dx", "self")                                                                            \
-  OP(poolRows, "x segments", "y", "poolRowsBackward")                                                                  \
-  OP(poolRowsBackward, "dy segments", "dx", "self")                                                                    \
-  OP(embedding, "table ids", "y", "embeddingBackward")                                                                 \
-  OP(embeddingBackward, "dy ids dTable+", "", "self")                                                                  \
-  OP(linear, "x w b?", "y", "linearBackward")                                                                          \
-  OP(linearBackward, "x w dy dw+? db+?", "dx?", "self")                                                                \
-  OP(layerNorm, "x residual? gamma beta?", "y sum? stats", "layerNormBackward")                                        \
-  OP(layerNormBackward, "sum gamma stats dy dsum? dgamma+? dbeta+?", "dx", "self")                                     \
-  OP(rope, "x! segments table", "", "tape")                                                                            \
-  OP(attention, "qkv segments keyCounts? seeds?", "o lse", "attentionBackward")                                        \
-  OP(attentionBackward, "qkv o lse do segments keyCounts? seeds?", "dqkv", "self")                                     \
-  OP(maxsim, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward")                                     \
-  OP(maxsimBackward, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self")                            \
-  OP(rowStats, "scores logScale dSegments qGroups? dGroups?", "stats", "self")                                         \
-  OP(contrastiveLoss, "stats weights? loss+", "lse", "self")                                                           \
-  OP(softmaxGrad, "scores! lse logScale dSegments qGroups? dGroups? weights? dLogScale+?", "", "self")                 \
-  OP(distillLoss, "scores teacher groups logScale dSegments loss+ dLogScale+?", "dscores", "self")                     \
-  OP(marginMse, "scores teacher groups dSegments loss+", "dscores", "self")                                            \
-  OP(sumSquares, "x", "y", "self")                                                                                     \
-  OP(adamw, "param! grad m! v! squaredNorm? segments groups", "", "self")                                              \
+#define LF_OPS(OP)                                                                                     \
+  OP(zero, "x!", "", "self")                                                                           \
+  OP(copyRows, "x y!", "", "self")                                                                     \
+  OP(add, "a b", "y", "tape")                                                                          \
+  OP(addInto, "x y+", "", "self")                                                                      \
+  OP(scale, "x factor?", "y", "tape")                                                                  \
+  OP(activation, "x", "y", "activationBackward")                                                       \
+  OP(activationBackward, "x dy", "dx", "self")                                                         \
+  OP(geglu, "x", "y", "gegluBackward")                                                                 \
+  OP(gegluBackward, "x dy", "dx", "self")                                                              \
+  OP(dropout, "x segments seeds", "y", "tape")                                                         \
+  OP(l2Normalize, "x", "y norm", "l2NormalizeBackward")                                                \
+  OP(l2NormalizeBackward, "y norm dy", "dx", "self")                                                   \
+  OP(gatherRows, "x index", "y", "scatterRows")                                                        \
+  OP(scatterRows, "dy index", "dx", "self")                                                            \
+  OP(poolRows, "x segments", "y", "poolRowsBackward")                                                  \
+  OP(poolRowsBackward, "dy segments", "dx", "self")                                                    \
+  OP(embedding, "table ids", "y", "embeddingBackward")                                                 \
+  OP(embeddingBackward, "dy ids dTable+", "", "self")                                                  \
+  OP(linear, "x w b?", "y", "linearBackward")                                                          \
+  OP(linearBackward, "x w dy dw+? db+?", "dx?", "self")                                                \
+  OP(layerNorm, "x residual? gamma beta?", "y sum? stats", "layerNormBackward")                        \
+  OP(layerNormBackward, "sum gamma stats dy dsum? dgamma+? dbeta+?", "dx", "self")                     \
+  OP(rope, "x! segments table", "", "tape")                                                            \
+  OP(attention, "qkv segments keyCounts? seeds?", "o lse", "attentionBackward")                        \
+  OP(attentionBackward, "qkv o lse do segments keyCounts? seeds?", "dqkv", "self")                     \
+  OP(maxsim, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward")                     \
+  OP(maxsimBackward, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self")            \
+  OP(rowStats, "scores logScale dSegments qGroups? dGroups?", "stats", "self")                         \
+  OP(contrastiveLoss, "stats weights? loss+", "lse", "self")                                           \
+  OP(softmaxGrad, "scores! lse logScale dSegments qGroups? dGroups? weights? dLogScale+?", "", "self") \
+  OP(distillLoss, "scores teacher groups logScale dSegments loss+ dLogScale+?", "dscores", "self")     \
+  OP(marginMse, "scores teacher groups dSegments loss+", "dscores", "self")                            \
+  OP(sumSquares, "x", "y", "self")                                                                     \
+  OP(adamw, "param! grad m! v! squaredNorm? segments groups", "", "self")                              \
   OP(assertFinite, "x", "", "self")
 
 #define LF_PARAMS_zero(I, F)
 #define LF_PARAMS_copyRows(I, F) I(row) /* first row of y that is written */
 #define LF_PARAMS_add(I, F)
 #define LF_PARAMS_addInto(I, F)
-#define LF_PARAMS_scale(I, F) F(by) /* y = x · by · factor[0] */
+#define LF_PARAMS_scale(I, F) F(by)        /* y = x · by · factor[0] */
 #define LF_PARAMS_activation(I, F) I(kind) /* Activation */
 #define LF_PARAMS_activationBackward(I, F) I(kind)
 #define LF_PARAMS_geglu(I, F) I(kind)
@@ -67,7 +67,7 @@
 #define LF_PARAMS_l2NormalizeBackward(I, F) F(eps)
 #define LF_PARAMS_gatherRows(I, F)
 #define LF_PARAMS_scatterRows(I, F) I(rows) /* rows of dx */
-#define LF_PARAMS_poolRows(I, F) I(kind) /* 0 first row, 1 mean */
+#define LF_PARAMS_poolRows(I, F) I(kind)    /* 0 first row, 1 mean */
 #define LF_PARAMS_poolRowsBackward(I, F) I(kind)
 #define LF_PARAMS_embedding(I, F)
 #define LF_PARAMS_embeddingBackward(I, F)
@@ -81,7 +81,7 @@
 #define LF_PARAMS_maxsim(I, F) I(layout) I(wantArgmax) I(floorZero) /* Layout; PyLate's zero mask */
 #define LF_PARAMS_maxsimBackward(I, F) I(layout)
 #define LF_PARAMS_rowStats(I, F) I(firstRow) I(perQuery) /* global row of scores[0]; documents per query */
-#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer) /* 1 / sum of all weights */
+#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer)    /* 1 / sum of all weights */
 #define LF_PARAMS_softmaxGrad(I, F) I(firstRow) I(perQuery) F(normalizer)
 #define LF_PARAMS_distillLoss(I, F) I(minMax) F(normalizer)
 #define LF_PARAMS_marginMse(I, F) F(normalizer)

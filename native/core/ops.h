@@ -1,4 +1,5 @@
-// What core knows of every op: how its tensors are called, its params, which shapes and types it accepts, what it makes.
+// What core knows of every op: how its tensors are called, its params, which shapes and types it accepts, what it
+// makes.
 #pragma once
 
 #include <cstdint>

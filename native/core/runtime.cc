@@ -107,13 +107,13 @@ Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::s
                     t.op.c_str());
       list += line;
     }
-    return Status::error("ERR_OUT_OF_MEMORY",
-                         "%s asks for %.1f MiB on %s; live %.1f MiB, reserved %.1f MiB, limit %.1f MiB. Largest tensors:%s\n"
-                         "Smaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help",
-                         what, static_cast<double>(bytes) / kMiB, device->backend->name,
-                         static_cast<double>(device->arena.live()) / kMiB,
-                         static_cast<double>(device->arena.reserved()) / kMiB,
-                         static_cast<double>(device->arena.limit()) / kMiB, list.c_str());
+    return Status::error(
+        "ERR_OUT_OF_MEMORY",
+        "%s asks for %.1f MiB on %s; live %.1f MiB, reserved %.1f MiB, limit %.1f MiB. Largest tensors:%s\n"
+        "Smaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help",
+        what, static_cast<double>(bytes) / kMiB, device->backend->name,
+        static_cast<double>(device->arena.live()) / kMiB, static_cast<double>(device->arena.reserved()) / kMiB,
+        static_cast<double>(device->arena.limit()) / kMiB, list.c_str());
   }
   storage = std::make_shared<Storage>(device, data);
   return Status::fine();
@@ -139,8 +139,8 @@ Handle Runtime::insert(std::shared_ptr<Storage> storage, char* data, Meta meta, 
 Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) {
   Device* target = device(id);
   LF_REQUIRE(target, "ERR_DEVICE", "device %d is not open", id);
-  LF_REQUIRE(entries_.size() < kIndexMask, "ERR_OUT_OF_MEMORY", "more than %llu live tensors: some are never disposed of",
-             static_cast<unsigned long long>(kIndexMask));
+  LF_REQUIRE(entries_.size() < kIndexMask, "ERR_OUT_OF_MEMORY",
+             "more than %llu live tensors: some are never disposed of", static_cast<unsigned long long>(kIndexMask));
   std::shared_ptr<Storage> storage;
   LF_TRY(allocate(target, meta.bytes(), "a new tensor", storage));
   if (data) {
@@ -155,8 +155,8 @@ Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) 
 Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t count) {
   Entry* entry;
   LF_TRY(resolve("write", handle, entry));
-  LF_REQUIRE(entry->meta.dtype == dtype, "ERR_DTYPE", "write: the tensor is %s, the data %s", entry->meta.text().c_str(),
-             nameOf(dtype));
+  LF_REQUIRE(entry->meta.dtype == dtype, "ERR_DTYPE", "write: the tensor is %s, the data %s",
+             entry->meta.text().c_str(), nameOf(dtype));
   LF_REQUIRE(entry->meta.count() == count, "ERR_SHAPE", "write: the tensor is %s, the data has %lld elements",
              entry->meta.text().c_str(), static_cast<long long>(count));
   gatherFacts(entry->meta, data);
@@ -177,8 +177,8 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
   char* data = entry->data + offset * sizeOf(meta.dtype);
   if (entry->meta.facts) {
     // What holds for the whole holds for a part, except that segments are never viewed.
-    meta.facts = std::make_shared<IntFacts>(IntFacts{entry->meta.facts->min, entry->meta.facts->max,
-                                                     entry->meta.facts->increasing, nullptr});
+    meta.facts = std::make_shared<IntFacts>(
+        IntFacts{entry->meta.facts->min, entry->meta.facts->max, entry->meta.facts->increasing, nullptr});
   }
   const char* op = entry->op;
   std::shared_ptr<Storage> storage = entry->storage;
@@ -210,8 +210,8 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
   }
   Inferred inferred;
   LF_TRY(infer(op, params, metas, inferred));
-  LF_REQUIRE(target->backend->supported[static_cast<int>(op)], "ERR_UNSUPPORTED", "%s is not available on %s", spec.name,
-             target->backend->name);
+  LF_REQUIRE(target->backend->supported[static_cast<int>(op)], "ERR_UNSUPPORTED", "%s is not available on %s",
+             spec.name, target->backend->name);
   std::shared_ptr<Storage> storages[kMaxOutputs], workspace;
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     const Meta& meta = inferred.out[i];

@@ -16,7 +16,8 @@ namespace lateforge {
 using Handle = uint64_t;
 
 struct Device {
-  Device(const Backend* backend, int32_t index, Stream* stream) : backend(backend), index(index), stream(stream), arena(backend, index) {}
+  Device(const Backend* backend, int32_t index, Stream* stream)
+      : backend(backend), index(index), stream(stream), arena(backend, index) {}
   ~Device() { backend->closeStream(stream); }
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -48,7 +49,9 @@ class Runtime {
   ~Runtime();
 
   Status openDevice(const Backend* backend, int32_t index, int32_t& id);
-  Device* device(int32_t id) { return id >= 0 && id < static_cast<int32_t>(devices_.size()) ? devices_[id].get() : nullptr; }
+  Device* device(int32_t id) {
+    return id >= 0 && id < static_cast<int32_t>(devices_.size()) ? devices_[id].get() : nullptr;
+  }
 
   // A tensor with the given contents (copied), or uninitialised memory when `data` is null.
   Status create(int32_t device, Meta meta, const void* data, Handle& handle);

@@ -29,9 +29,9 @@ struct Status {
     if (::lateforge::Status s_ = (expression); !s_.ok()) return s_; \
   } while (0)
 
-#define LF_REQUIRE(condition, code, ...)                                      \
-  do {                                                                        \
-    if (!(condition)) return ::lateforge::Status::error(code, __VA_ARGS__);   \
+#define LF_REQUIRE(condition, code, ...)                                    \
+  do {                                                                      \
+    if (!(condition)) return ::lateforge::Status::error(code, __VA_ARGS__); \
   } while (0)
 
 }  // namespace lateforge

@@ -18,8 +18,8 @@ namespace lateforge::cpu::LF_ISA::kernels {
 LF_OPS(OP)
 #undef OP
 
-#define LF_INSTANTIATE(name)                                  \
-  template int32_t name<float>(const OpCall& call, char*);    \
+#define LF_INSTANTIATE(name)                               \
+  template int32_t name<float>(const OpCall& call, char*); \
   template int32_t name<double>(const OpCall& call, char*)
 
 }  // namespace lateforge::cpu::LF_ISA::kernels

@@ -17,15 +17,15 @@ namespace lateforge::testing {
 
 inline int failures = 0, checks = 0;
 
-#define CHECK(condition, ...)                                        \
-  do {                                                               \
-    ++::lateforge::testing::checks;                                  \
-    if (!(condition)) {                                              \
-      ++::lateforge::testing::failures;                              \
+#define CHECK(condition, ...)                                         \
+  do {                                                                \
+    ++::lateforge::testing::checks;                                   \
+    if (!(condition)) {                                               \
+      ++::lateforge::testing::failures;                               \
       std::printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                      \
-      std::printf("\n");                                             \
-    }                                                                \
+      std::printf(__VA_ARGS__);                                       \
+      std::printf("\n");                                              \
+    }                                                                 \
   } while (0)
 
 inline int finish(const char* name) {

@@ -1,0 +1,32 @@
+export { Bm25, type Bm25Hit, type Bm25Options } from '../retrieval/bm25.js'
+export { bm25Run } from './baseline.js'
+export {
+  type BeirContent,
+  type BeirDocument,
+  beirFolders,
+  type Collection,
+  loadBeir,
+  type Texts,
+  writeBeir,
+} from './collections.js'
+export {
+  type Evaluation,
+  type EvaluationCounts,
+  evaluate,
+  type Metric,
+  type Qrels,
+  type RankOptions,
+  type Run,
+  rankHits,
+  type ScoredId,
+} from './metrics.js'
+export {
+  type CompareOptions,
+  type Comparison,
+  type ComparisonRow,
+  compareRuns,
+  formatMarkdown,
+  formatText,
+} from './report.js'
+export { type MtebOptions, type MtebResult, mtebResult, readQrels, readRun, writeMteb, writeRun } from './runs.js'
+export { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'

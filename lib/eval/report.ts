@@ -1,0 +1,182 @@
+import { ArgumentError, nearest } from '../errors.js'
+import {
+  type EvaluationCounts,
+  evaluate,
+  type Metric,
+  parseMetric,
+  type Qrels,
+  type RankOptions,
+  type Run,
+} from './metrics.js'
+import { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'
+
+export interface CompareOptions extends RankOptions, ResampleOptions {
+  /** Shown in this order; the first is the one tested. Default nDCG@10, MRR@10, recall@100. */
+  readonly metrics?: readonly Metric[]
+  /** Name of the row the others are compared with. Default: none, no test. */
+  readonly baseline?: string
+  /**
+   * Name of the row whose test against the baseline was decided on beforehand: its p is not corrected. All other rows
+   * are corrected together (Holm); without a primary row every row is.
+   */
+  readonly primary?: string
+  /** Name of the collection, for the title. */
+  readonly collection?: string
+}
+
+/** Plain data: `JSON.stringify` gives the report's JSON form. */
+export interface Comparison {
+  readonly collection?: string
+  readonly metrics: readonly Metric[]
+  readonly baseline?: string
+  readonly primary?: string
+  readonly queries: number
+  readonly resamples: number
+  readonly seed: number
+  readonly rows: readonly ComparisonRow[]
+}
+
+export interface ComparisonRow {
+  readonly name: string
+  /** Mean and 95 % bootstrap interval over queries of each metric. */
+  readonly scores: Readonly<Record<string, Interval>>
+  /** Against the baseline, on the first metric: row minus baseline. Absent for the baseline itself. */
+  readonly test?: {
+    readonly difference: number
+    /** Two-sided paired randomization test, not corrected. */
+    readonly p: number
+    /** Holm-corrected over the rows that are not primary; equal to `p` for the primary row. */
+    readonly adjusted: number
+  }
+  readonly counts: EvaluationCounts
+}
+
+/**
+ * Compares runs on one set of judgments. Throws `ArgumentError` (`ERR_ARGUMENT`) for no rows, repeated names and a
+ * baseline or primary row that does not exist, and what `evaluate` throws.
+ */
+export function compareRuns(
+  runs: readonly { readonly name: string; readonly run: Run }[],
+  qrels: Qrels,
+  options: CompareOptions = {},
+): Comparison {
+  const { metrics = ['ndcg@10', 'mrr@10', 'recall@100'], baseline, primary, resamples = 10_000, seed = 0 } = options
+  checkNames(
+    runs.map((row) => row.name),
+    baseline,
+    primary,
+  )
+  const main = metrics[0]
+  const evaluations = runs.map(({ name, run }) => ({ name, ...evaluate(run, qrels, metrics, options) }))
+  const reference = evaluations.find((row) => row.name === baseline)?.perQuery[main]
+  const tests = new Map<string, { difference: number; p: number }>()
+  if (reference)
+    for (const { name, perQuery } of evaluations)
+      if (name !== baseline) tests.set(name, randomizationTest(perQuery[main], reference, { resamples, seed }))
+  const family = [...tests].filter(([name]) => name !== primary)
+  const corrected = holm(family.map(([, test]) => test.p))
+  const adjusted = new Map(family.map(([name], i) => [name, corrected[i]]))
+
+  const rows = evaluations.map(({ name, perQuery, counts }): ComparisonRow => {
+    const scores = Object.fromEntries(
+      metrics.map((metric) => [metric, bootstrapInterval(perQuery[metric], { resamples, seed })]),
+    )
+    const test = tests.get(name)
+    return test
+      ? { name, scores, test: { ...test, adjusted: adjusted.get(name) ?? test.p }, counts }
+      : { name, scores, counts }
+  })
+  return { collection: options.collection, metrics, baseline, primary, queries: qrels.size, resamples, seed, rows }
+}
+
+/** The comparison as an aligned text table with notes, for a terminal. */
+export function formatText(comparison: Comparison): string {
+  const { header, body } = cells(comparison)
+  const widths = header.map((title, c) => Math.max(title.length, ...body.map((row) => row[c].length)))
+  const lines = [header, ...body].map((row) =>
+    row
+      .map((cell, c) => (c === 0 ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
+      .join('  ')
+      .trimEnd(),
+  )
+  return `${[title(comparison), '', ...lines, '', ...notes(comparison)].join('\n')}\n`
+}
+
+/** The comparison as a Markdown table with notes. */
+export function formatMarkdown(comparison: Comparison): string {
+  const { header, body } = cells(comparison)
+  const line = (row: readonly string[]) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  const rule = header.map((_, c) => (c === 0 ? '---' : '---:'))
+  const list = notes(comparison).map((note) => `- ${note}`)
+  return `${[`**${title(comparison)}**`, '', line(header), line(rule), ...body.map(line), '', ...list].join('\n')}\n`
+}
+
+function cells({ metrics, baseline, primary, rows }: Comparison): { header: string[]; body: string[][] } {
+  const header = ['run', ...metrics.map((metric, m) => (m === 0 ? `${label(metric)} [95 %]` : label(metric)))]
+  if (baseline !== undefined) header.push(`Δ ${label(metrics[0])}`, 'p')
+  const body = rows.map(({ name, scores, test }) => {
+    const row = [name]
+    metrics.forEach((metric, m) => {
+      const { mean, low, high } = scores[metric]
+      row.push(m === 0 ? `${mean.toFixed(4)} [${low.toFixed(4)}, ${high.toFixed(4)}]` : mean.toFixed(4))
+    })
+    if (test) row.push(signed(test.difference), `${test.adjusted.toFixed(4)}${name === primary ? ' *' : ''}`)
+    else if (baseline !== undefined) row.push('baseline', '')
+    return row
+  })
+  return { header, body }
+}
+
+function title({ collection, queries }: Comparison): string {
+  return `${collection ? `${collection}: ` : ''}${queries} judged ${queries === 1 ? 'query' : 'queries'}`
+}
+
+function notes({ baseline, primary, resamples, seed, rows }: Comparison): string[] {
+  const lines = [`Means over all judged queries; 95 % bootstrap intervals (${resamples} resamples, seed ${seed}).`]
+  if (baseline !== undefined) {
+    const star = primary === undefined ? 'Holm-corrected.' : '* primary test, not corrected; the others Holm-corrected.'
+    lines.push(`p: two-sided paired randomization test against ${baseline} (${resamples} resamples). ${star}`)
+  }
+  for (const { name, counts } of rows) {
+    const special = [
+      ['judged queries without results (count 0)', counts.withoutResults],
+      ['queries without judgments (ignored)', counts.withoutJudgments],
+      ['queries with nothing relevant (count 0)', counts.withoutRelevant],
+      ['queries that lost a document with their own id', counts.droppedIdentical],
+    ].filter(([, count]) => count !== 0)
+    if (special.length > 0) lines.push(`${name}: ${special.map(([what, count]) => `${what}: ${count}`).join('; ')}.`)
+  }
+  return lines
+}
+
+/** `ndcg@10` as readers know it: nDCG@10. */
+function label(metric: Metric): string {
+  const names: Record<string, string> = { ndcg: 'nDCG', map: 'MAP', mrr: 'MRR', precision: 'P' }
+  const { kind } = parseMetric(metric)
+  return metric.replace(kind, names[kind] ?? kind)
+}
+
+function signed(value: number): string {
+  const text = value.toFixed(4)
+  return value > 0 ? `+${text}` : text
+}
+
+function checkNames(names: readonly string[], baseline?: string, primary?: string): void {
+  if (names.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'No runs were given, expected at least one.')
+  const repeated = names.find((name, i) => names.indexOf(name) < i)
+  if (repeated !== undefined)
+    throw new ArgumentError('ERR_ARGUMENT', `Two runs are named "${repeated}", expected different names.`)
+  for (const [role, name] of Object.entries({ baseline, primary })) {
+    if (name === undefined || names.includes(name)) continue
+    const near = nearest(name, names)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `The ${role} "${name}" is none of the runs ${names.join(', ')}.${near ? ` Did you mean "${near}"?` : ''}`,
+    )
+  }
+  if (primary !== undefined && (baseline === undefined || primary === baseline))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `The primary run "${primary}" needs a baseline other than itself, found ${baseline ?? 'none'}.`,
+    )
+}

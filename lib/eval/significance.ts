@@ -1,0 +1,158 @@
+import { ArgumentError } from '../errors.js'
+import { mean } from './metrics.js'
+
+export interface ResampleOptions {
+  /** Default 10,000. */
+  readonly resamples?: number
+  /** A non-negative integer; equal seeds give equal results everywhere. Default 0. */
+  readonly seed?: number
+}
+
+export interface Interval {
+  readonly mean: number
+  readonly low: number
+  readonly high: number
+}
+
+/**
+ * Percentile bootstrap interval of the mean over queries (Efron and Tibshirani 1993, chapter 13): the mean of as many
+ * queries drawn with replacement, `resamples` times; the interval runs between the quantiles (interpolated linearly).
+ * Throws `ArgumentError` (`ERR_ARGUMENT`) for no values, values that are not finite, or options out of range.
+ */
+export function bootstrapInterval(
+  values: ArrayLike<number>,
+  options: ResampleOptions & { /** Default 0.95. */ readonly confidence?: number } = {},
+): Interval {
+  const { confidence = 0.95 } = options
+  const { resamples, seed } = checkOptions(options)
+  checkValues(values)
+  if (!(confidence > 0 && confidence < 1))
+    throw new ArgumentError('ERR_ARGUMENT', `confidence is ${confidence}, expected a number between 0 and 1, as 0.95.`)
+  const data = Float64Array.from(values)
+  const n = data.length
+  const means = new Float64Array(resamples)
+  for (let r = 0; r < resamples; r++) {
+    const key = streamKey(seed, r)
+    let sum = 0
+    // The high bits of a 53-bit-safe product: an index in 0 … n - 1 without a division.
+    for (let i = 0; i < n; i++) sum += data[Math.floor(draw(key, i) * (n / 2 ** 32))]
+    means[r] = sum / n
+  }
+  means.sort()
+  const tail = (1 - confidence) / 2
+  return { mean: mean(data), low: quantile(means, tail), high: quantile(means, 1 - tail) }
+}
+
+/**
+ * Two-sided paired randomization test (Fisher; Smucker, Allan and Carterette 2007): how often a difference of means at
+ * least as large arises when the two systems' values are swapped at random query by query. p = (1 + hits) / (1 +
+ * resamples), so that it is never 0; where all swaps number no more than `resamples` they are enumerated and p is exact.
+ * Throws `ArgumentError` (`ERR_ARGUMENT`) for values of different length, not finite, or options out of range.
+ */
+export function randomizationTest(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  options: ResampleOptions = {},
+): { readonly difference: number; readonly p: number } {
+  const { resamples, seed } = checkOptions(options)
+  checkValues(a)
+  checkValues(b)
+  if (a.length !== b.length)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `The systems have ${a.length} and ${b.length} values, expected one each for the same queries.`,
+    )
+  const all = Float64Array.from(a, (value, i) => value - b[i])
+  const differences = all.filter((value) => value !== 0) // swapping equal values changes nothing
+  const n = differences.length
+  let observed = 0
+  let scale = 0
+  for (const value of differences) {
+    observed += value
+    scale += Math.abs(value)
+  }
+  // Swaps that tie with the observed sum must count although they were added up in another order.
+  const threshold = Math.abs(observed) - 1e-12 * scale
+  const exact = n < 31 && 2 ** n <= resamples
+  const trials = exact ? 2 ** n : resamples
+  let hits = 0
+  for (let r = 0; r < trials; r++) {
+    const key = streamKey(seed, r)
+    let sum = 0
+    for (let i = 0; i < n; ) {
+      let bits = exact ? r : draw(key, i)
+      for (const end = Math.min(n, i + 32); i < end; i++, bits >>>= 1)
+        sum += bits & 1 ? differences[i] : -differences[i]
+    }
+    if (Math.abs(sum) >= threshold) hits++
+  }
+  return { difference: mean(all), p: exact ? hits / trials : (hits + 1) / (trials + 1) }
+}
+
+/**
+ * Holm's step-down correction (1979) of a family of p-values, in their order: controls the chance of any false alarm
+ * without assuming independence. Throws `ArgumentError` (`ERR_ARGUMENT`) for a value outside 0 … 1.
+ */
+export function holm(pValues: readonly number[]): number[] {
+  for (const p of pValues)
+    if (!(p >= 0 && p <= 1))
+      throw new ArgumentError('ERR_ARGUMENT', `Found the p-value ${p}, expected one from 0 to 1.`)
+  const order = pValues.map((_, i) => i).sort((i, j) => pValues[i] - pValues[j])
+  const adjusted = new Array<number>(pValues.length)
+  let floor = 0
+  order.forEach((index, position) => {
+    floor = Math.max(floor, Math.min(1, pValues[index] * (pValues.length - position)))
+    adjusted[index] = floor
+  })
+  return adjusted
+}
+
+/** Linear interpolation between the order statistics of a sorted array (numpy's default). */
+function quantile(sorted: Float64Array, q: number): number {
+  const position = q * (sorted.length - 1)
+  const below = Math.floor(position)
+  const above = Math.min(below + 1, sorted.length - 1)
+  return sorted[below] + (position - below) * (sorted[above] - sorted[below])
+}
+
+/*
+ * Counter-based random numbers: a draw is a pure function of (seed, resample, position). `mix` is a bijective 32-bit
+ * finaliser; each resample has two keys, one before and one between two rounds, so that streams do not overlap.
+ */
+function mix(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x21f0aaad)
+  x = Math.imul(x ^ (x >>> 15), 0x735a2d97)
+  return x ^ (x >>> 15)
+}
+
+interface StreamKey {
+  readonly first: number
+  readonly second: number
+}
+
+function streamKey(seed: number, stream: number): StreamKey {
+  const low = mix(seed | 0) ^ stream
+  const high = mix(Math.floor(seed / 2 ** 32) ^ 0x9e3779b9)
+  return { first: mix(low + high), second: mix(mix(low) ^ Math.imul(high, 0x85ebca6b)) }
+}
+
+/** An unsigned 32-bit integer. */
+function draw(key: StreamKey, position: number): number {
+  return mix((mix(position + key.first) ^ key.second) | 0) >>> 0
+}
+
+function checkOptions(options: ResampleOptions): { resamples: number; seed: number } {
+  const { resamples = 10_000, seed = 0 } = options
+  if (!Number.isInteger(resamples) || resamples < 1 || resamples > 1e8)
+    throw new ArgumentError('ERR_ARGUMENT', `resamples is ${resamples}, expected an integer from 1 to 100,000,000.`)
+  if (!Number.isSafeInteger(seed) || seed < 0)
+    throw new ArgumentError('ERR_ARGUMENT', `seed is ${seed}, expected an integer from 0 to 2^53 - 1.`)
+  return { resamples, seed }
+}
+
+function checkValues(values: ArrayLike<number>): void {
+  if (values.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'No values were given, expected one for each query.')
+  for (let i = 0; i < values.length; i++)
+    if (!Number.isFinite(values[i]))
+      throw new ArgumentError('ERR_ARGUMENT', `Value ${i} is ${values[i]}, expected a finite number.`)
+}

@@ -1,0 +1,104 @@
+import { ArgumentError } from '../errors.js'
+import * as raw from '../tensor/ops.gen.js'
+import { record } from '../tensor/tape.js'
+import { Segments, Tensor } from '../tensor/tensor.js'
+import { scaledBy, scaleOf, type TokenEmbeddings, zeros } from './contrastive.js'
+
+export interface DistillationOptions {
+  /** Teacher scores, one per document; only their differences within a query matter. */
+  teacher: ArrayLike<number>
+  /** Documents per query: a number, or offsets [queries + 1] when they differ. */
+  perQuery: number | ArrayLike<number>
+  /** Student scores are divided by it after the normalisation. Default 1. */
+  temperature?: number
+  logScale?: Tensor
+  /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
+  minMax?: boolean
+}
+
+/**
+ * KL(softmax(teacher) ‖ softmax(student)) over each query's own documents, mean over queries; the student's scores are
+ * MaxSim. As PyLate's `Distillation` (minMax, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
+ * (minMax off).
+ * @returns the loss, [1]
+ */
+export function distillation(queries: TokenEmbeddings, documents: TokenEmbeddings, options: DistillationOptions): Tensor {
+  const logScale = scaleOf(options, queries.tokens.device)
+  const loss = grouped(queries, documents, options, logScale, (scores, teacher, groups, loss, ds, normalizer) =>
+    raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
+      minMax: (options.minMax ?? true) ? 1 : 0,
+      normalizer,
+    }),
+  )
+  if (!options.logScale) logScale.dispose()
+  return loss
+}
+
+/**
+ * MarginMSE (Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge
+ * distillation"): the mean of ((s₀ − sⱼ) − (t₀ − tⱼ))² over each query's other documents, mean over queries.
+ */
+export function marginMse(
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery'>,
+): Tensor {
+  return grouped(queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
+    raw.marginMse(scores, teacher, groups, documents.segments, loss, { normalizer }),
+  )
+}
+
+type RowLoss = (
+  scores: Tensor,
+  teacher: Tensor,
+  groups: Segments,
+  loss: Tensor,
+  dLogScale: Tensor | null,
+  normalizer: number,
+) => Tensor
+
+/** What both have in common: MaxSim in the groups layout, a loss per row with its gradient, and MaxSim's backward. */
+function grouped(
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery'>,
+  logScale: Tensor | null,
+  rowLoss: RowLoss,
+): Tensor {
+  const [q, d] = [queries.tokens, documents.tokens]
+  const device = q.device
+  const count = queries.segments.count
+  const offsets =
+    typeof options.perQuery === 'number'
+      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.perQuery as number))
+      : Float64Array.from(options.perQuery)
+  const total = documents.segments.count
+  if (offsets.length !== count + 1 || offsets[count] !== total || options.teacher.length !== total)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `${count} queries own ${offsets[offsets.length - 1]} documents with ${options.teacher.length} teacher scores, ` +
+        `but there are ${total} documents`,
+    )
+  const needed = { q: q.requiresGradient, d: d.requiresGradient, s: logScale?.requiresGradient ?? false }
+  const [loss] = record(
+    [q, d, logScale],
+    () => {
+      const loss = zeros(device, [1])
+      const dq = needed.q ? zeros(device, q.shape) : null
+      const dd = needed.d ? zeros(device, d.shape) : null
+      const ds = needed.s ? zeros(device, [1]) : null
+      const groups = Segments.of(device, offsets)
+      const teacher = Tensor.from(device, options.teacher)
+      const wantArgmax = dq || dd ? 1 : 0
+      const p = { layout: 1, wantArgmax, floorZero: 0 }
+      const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
+      const dScores = rowLoss(scores, teacher, groups, loss, ds, 1 / count)
+      if (wantArgmax)
+        raw.maxsimBackward(q, queries.segments, d, documents.segments, groups, argmax!, dScores, dq, dd, { layout: 1 })
+      for (const t of [groups, teacher, scores, argmax, dScores]) t?.dispose()
+      return [loss, dq, dd, ds]
+    },
+    ([, dq, dd, ds], save) => scaledBy([dq, dd, ds], save, logScale),
+  )
+  return loss!
+}

@@ -1,0 +1,2 @@
+export { type ContrastiveOptions, contrastive, type TokenEmbeddings } from './contrastive.js'
+export { type DistillationOptions, distillation, marginMse } from './distillation.js'

@@ -1,0 +1,8 @@
+export type { DeviceMemory } from '../native.js'
+export { Device } from './device.js'
+export { type Group, self } from './group.js'
+export * as ops from './ops.js'
+export * as raw from './ops.gen.js'
+export { Scope, scope } from './scope.js'
+export { record, Tape, withoutTape } from './tape.js'
+export { type DType, Segments, Tensor } from './tensor.js'

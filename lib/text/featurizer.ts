@@ -1,0 +1,124 @@
+import { RecipeError } from '../errors.js'
+import type { Recipe } from './recipe.js'
+import type { Tokenizer } from './tokenizer.js'
+
+type Role = 'query' | 'document'
+
+interface RolePlan {
+  prompt: string
+  /** The prefix id, or none. */
+  prefix: readonly number[]
+  /** Text tokens that fit beside special tokens and prefix. */
+  room: number
+}
+
+/**
+ * Text to token ids by a recipe, exactly as PyLate builds them: `[CLS] [prefix] prompt text… [SEP]`, stripped, cut so
+ * that the whole has at most the recipe's length. Only real tokens come out; query expansion is `expandTo` and
+ * `maskId`, applied when sequences are collated.
+ */
+export class Featurizer {
+  readonly tokenizer: Tokenizer
+  /** The recipe, bound to this tokenizer by its hash. */
+  readonly recipe: Recipe
+  /** Queries are filled up to this many tokens with `maskId`; 0 without expansion. */
+  readonly expandTo: number
+  readonly maskId: number
+  /**
+   * 1 at the ids of skiplist tokens, one byte per id. A word counts only where it is itself a token: PyLate maps the
+   * others to the unknown id and then drops every unknown token of a document, which we do not imitate.
+   */
+  readonly skip: Uint8Array
+  private readonly plans: Readonly<Record<Role, RolePlan>>
+
+  /**
+   * @throws RecipeError `ERR_RECIPE` when a prefix is not a token, a length leaves no room for text, or the recipe
+   * belongs to another tokenizer.
+   */
+  constructor(tokenizer: Tokenizer, recipe: Recipe) {
+    if (recipe.tokenizerHash !== '' && recipe.tokenizerHash !== tokenizer.hash) {
+      throw new RecipeError(
+        'ERR_RECIPE',
+        `the recipe was made for tokenizer ${recipe.tokenizerHash.slice(0, 12)} but this one is ${tokenizer.hash.slice(0, 12)}. Use the tokenizer saved with the recipe (its prefixes added).`,
+        { expected: recipe.tokenizerHash, found: tokenizer.hash },
+      )
+    }
+    this.tokenizer = tokenizer
+    this.recipe = { ...recipe, tokenizerHash: tokenizer.hash }
+    this.plans = {
+      query: plan(tokenizer, 'query', recipe.queryPrefix, recipe.queryPrompt, recipe.queryLength),
+      document: plan(tokenizer, 'document', recipe.documentPrefix, recipe.documentPrompt, recipe.documentLength),
+    }
+    this.expandTo = recipe.queryExpansion ? recipe.queryLength : 0
+    this.maskId = tokenizer.mask
+    this.skip = new Uint8Array(tokenizer.vocabSize)
+    for (const word of recipe.skiplist) {
+      const id = tokenizer.tokenToId(word)
+      if (id !== undefined) this.skip[id] = 1
+    }
+  }
+
+  /** Token ids of a query, at most `queryLength`. */
+  query(text: string): Int32Array {
+    return this.encode(text, this.plans.query)
+  }
+
+  /** Token ids of a document, at most `documentLength`. */
+  document(text: string): Int32Array {
+    return this.encode(text, this.plans.document)
+  }
+
+  private encode(text: string, { prompt, prefix, room }: RolePlan): Int32Array {
+    const stripped = strip(prompt + text)
+    const body = this.tokenizer.encode(this.recipe.lowerCase ? stripped.toLowerCase() : stripped, room)
+    const ids = [...this.tokenizer.leading, ...body, ...this.tokenizer.trailing]
+    ids.splice(1, 0, ...prefix) // position 1 whatever stands before it, as PyLate does
+    return Int32Array.from(ids)
+  }
+}
+
+function plan(tokenizer: Tokenizer, role: Role, prefix: string, prompt: string, length: number): RolePlan {
+  const prefixId = tokenizer.tokenToId(prefix)
+  if (prefix !== '' && prefixId === undefined) {
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `the ${role} prefix "${prefix}" is not a token. Add it with tokenizer.addTokens(["${prefix}"]) and resize the model's embeddings, or use "" for none.`,
+      { role, prefix },
+    )
+  }
+  const prefixIds = prefix === '' ? [] : [prefixId!]
+  const special = tokenizer.leading.length + prefixIds.length + tokenizer.trailing.length
+  if (length <= special) {
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `${role}Length is ${length}, which leaves no room for text beside ${special} special tokens.`,
+      { role, length },
+    )
+  }
+  return { prompt, prefix: prefixIds, room: length - special }
+}
+
+/** Python's `str.strip()`, whose white space is not JavaScript's (it has the separators U+001C-1F and U+0085, not U+FEFF). */
+function strip(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isPythonSpace(text.charCodeAt(start))) start++
+  while (end > start && isPythonSpace(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+function isPythonSpace(code: number): boolean {
+  if (code <= 0x20) return (code >= 0x09 && code <= 0x0d) || code >= 0x1c
+  if (code < 0x85) return false
+  return (
+    code === 0x85 ||
+    code === 0xa0 ||
+    code === 0x1680 ||
+    (code >= 0x2000 && code <= 0x200a) ||
+    code === 0x2028 ||
+    code === 0x2029 ||
+    code === 0x202f ||
+    code === 0x205f ||
+    code === 0x3000
+  )
+}

@@ -1,0 +1,131 @@
+import { createHash } from 'node:crypto'
+import { nearest, RecipeError } from '../errors.js'
+
+/**
+ * How text becomes tokens. It travels with checkpoint, shards, index and report, and the sides of a comparison must
+ * have the same one: queries and documents encoded with other prompts or lengths silently rank worse.
+ */
+export interface Recipe {
+  /** Marker token inserted after [CLS]; `''` for none. PyLate's default ends in a space, which belongs to the token. */
+  queryPrefix: string
+  documentPrefix: string
+  /** Plain text put before every text; it uses up length. */
+  queryPrompt: string
+  documentPrompt: string
+  /** Total tokens of a sequence with [CLS], prefix, prompt and [SEP], as in PyLate. */
+  queryLength: number
+  documentLength: number
+  /** Fill queries up to queryLength with the mask token, each a scoring vector. */
+  queryExpansion: boolean
+  /** Whether other tokens may attend to those mask tokens. */
+  attendToExpansion: boolean
+  /** Document tokens left out of scoring, by exact token. */
+  skiplist: string[]
+  /** `exclude` removes skipped tokens from the maximum; `zero` (PyLate's arithmetic) also floors it at 0. */
+  mask: 'exclude' | 'zero'
+  lowerCase: boolean
+  /** `Tokenizer.hash`, prefixes included; `''` until a Featurizer binds the recipe to a tokenizer. */
+  tokenizerHash: string
+}
+
+/** The 32 ASCII punctuation marks. */
+export const PUNCTUATION: readonly string[] = [...'!"#$%&\'()*+,-./:;<=>?@[\\]^_`{|}~']
+
+const DEFAULTS: Readonly<Recipe> = {
+  queryPrefix: '[Q] ',
+  documentPrefix: '[D] ',
+  queryPrompt: '',
+  documentPrompt: '',
+  queryLength: 32,
+  documentLength: 180,
+  queryExpansion: true,
+  attendToExpansion: false,
+  skiplist: [...PUNCTUATION],
+  mask: 'exclude',
+  lowerCase: false,
+  tokenizerHash: '',
+}
+const FIELDS = Object.keys(DEFAULTS) as (keyof Recipe)[]
+
+/**
+ * PyLate's defaults with `overrides`.
+ * @throws RecipeError `ERR_RECIPE` for an unknown field or a value of the wrong kind.
+ */
+export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
+  for (const [key, value] of Object.entries(overrides)) {
+    if (!(key in DEFAULTS)) {
+      const hint = nearest(key, FIELDS)
+      throw invalid(key, value, hint === undefined ? `one of ${FIELDS.join(', ')}` : `"${hint}"?`, 'has no field')
+    }
+  }
+  const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
+  const recipe = { ...DEFAULTS, ...given } as Recipe
+  recipe.skiplist = Array.isArray(recipe.skiplist) ? [...recipe.skiplist] : recipe.skiplist
+  for (const field of FIELDS) {
+    const value: unknown = recipe[field]
+    if (field === 'skiplist') {
+      if (!Array.isArray(value) || value.some((word) => typeof word !== 'string')) {
+        throw invalid(field, value, 'an array of tokens')
+      }
+    } else if (field === 'mask') {
+      if (value !== 'exclude' && value !== 'zero') throw invalid(field, value, '"exclude" or "zero"')
+    } else if (field === 'queryLength' || field === 'documentLength') {
+      if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 1 << 20) {
+        throw invalid(field, value, 'a number of tokens from 1 to 1048576')
+      }
+    } else if (typeof value !== typeof DEFAULTS[field]) {
+      throw invalid(field, value, `a ${typeof DEFAULTS[field]}`)
+    }
+  }
+  // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
+  if (!recipe.queryExpansion) recipe.attendToExpansion = false
+  return recipe
+}
+
+/** sha256 (hex) over all fields. */
+export function recipeHash(recipe: Recipe): string {
+  return createHash('sha256')
+    .update(JSON.stringify(FIELDS.map((field) => recipe[field])))
+    .digest('hex')
+}
+
+export interface RecipeDifference {
+  field: keyof Recipe
+  a: unknown
+  b: unknown
+}
+
+/** Fields whose values differ, in declaration order. */
+export function diffRecipes(a: Recipe, b: Recipe): RecipeDifference[] {
+  return FIELDS.filter((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field])).map((field) => ({
+    field,
+    a: a[field],
+    b: b[field],
+  }))
+}
+
+/**
+ * @param what the two sides, e.g. `'model and index'`
+ * @throws RecipeError `ERR_RECIPE` that lists every differing field.
+ */
+export function assertSameRecipe(a: Recipe, b: Recipe, what: string): void {
+  const differences = diffRecipes(a, b)
+  if (differences.length === 0) return
+  const lines = differences.map(({ field, a, b }) => `  ${field}: ${JSON.stringify(a)} against ${JSON.stringify(b)}`)
+  throw new RecipeError(
+    'ERR_RECIPE',
+    `the recipes of ${what} differ:\n${lines.join('\n')}\nThey must agree; rebuild one side with the recipe of the other.`,
+    { what, differences },
+  )
+}
+
+function invalid(field: string, value: unknown, expected: string, problem = 'has a bad value in'): RecipeError {
+  return new RecipeError(
+    'ERR_RECIPE',
+    `the recipe ${problem} "${field}": got ${JSON.stringify(value)}, expected ${expected}`,
+    {
+      field,
+      value,
+    },
+  )
+}

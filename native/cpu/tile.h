@@ -1,0 +1,76 @@
+// The one matrix micro-kernel: a block of C in registers, scalars of A broadcast against vectors of B.
+// Sums run over k in order for every element, whatever the block.
+#pragma once
+
+#include "lanes.h"
+
+namespace lateforge::cpu::LF_ISA {
+
+// Rows and vectors of a full block: with 32 vector registers 12 × 2, with 16 of them 6 × 2.
+constexpr int kTileRows = LF_VECTOR_BYTES == 64 ? 12 : 6;
+constexpr int kTileVectors = 2;
+template <class T>
+constexpr int kTileColumns = kTileVectors * kLanes<T>;
+
+// C[M][N vectors] = (accumulate ? C : 0) + A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb.
+template <class T, int M, int N>
+void tile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
+  Vec<T> sum[M][N];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) sum[i][j] = accumulate ? load(c + i * ldc + j * kLanes<T>) : Vec<T>{};
+  for (int64_t p = 0; p < k; ++p) {
+    Vec<T> right[N];
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) right[j] = load(b + p * ldb + j * kLanes<T>);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const Vec<T> left = fill(a[i * rs + p * cs]);
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) sum[i][j] += left * right[j];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) store(c + i * ldc + j * kLanes<T>, sum[i][j]);
+}
+
+template <class T, int N, int M>
+inline void tileOf(int64_t m, int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc,
+                   bool accumulate) {
+  if (m == M) return tile<T, M, N>(k, a, rs, cs, b, ldb, c, ldc, accumulate);
+  if constexpr (M > 1) tileOf<T, N, M - 1>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
+}
+
+// C[m][n] for m ≤ kTileRows, n ≤ kTileColumns. B is read up to whole vectors; only n columns of C are touched.
+template <class T>
+inline void block(int64_t m, int64_t n, int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c,
+                  int64_t ldc, bool accumulate) {
+  constexpr int64_t L = kLanes<T>;
+  if (n % L == 0) {
+    if (n == L) return tileOf<T, 1, kTileRows>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
+    return tileOf<T, 2, kTileRows>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
+  }
+  T whole[kTileRows * kTileColumns<T>];
+  const int64_t width = n < L ? L : 2 * L;
+  if (accumulate)
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < width; ++j) whole[i * width + j] = j < n ? c[i * ldc + j] : T{0};
+  block(m, width, k, a, rs, cs, b, ldb, whole, width, accumulate);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = whole[i * width + j];
+}
+
+// The same for any m and n.
+template <class T>
+inline void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c,
+                     int64_t ldc, bool accumulate) {
+  for (int64_t j = 0; j < n; j += kTileColumns<T>)
+    for (int64_t i = 0; i < m; i += kTileRows)
+      block(m - i < kTileRows ? m - i : kTileRows, n - j < kTileColumns<T> ? n - j : kTileColumns<T>, k, a + i * rs, rs,
+            cs, b + j, ldb, c + i * ldc + j, ldc, accumulate);
+}
+
+}  // namespace lateforge::cpu::LF_ISA

@@ -1,0 +1,231 @@
+#include "shard.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <unordered_map>
+
+namespace lateforge {
+
+static_assert(std::endian::native == std::endian::little, "shards are read in place, little-endian");
+
+namespace {
+
+constexpr size_t kHeaderBytes = 64;
+constexpr char kMagic[] = "LFSHARD1";
+constexpr uint32_t kHasScores = 1;
+// No section of a sane file is larger; keeps every size computation far from overflow.
+constexpr uint64_t kMaxCount = uint64_t{1} << 48;
+
+struct Header {
+  char magic[8];
+  uint64_t fileBytes, rows, items, tokens;
+  uint32_t vocabulary, flags, minDocuments, maxDocuments, crc, zero;
+};
+static_assert(sizeof(Header) == kHeaderBytes);
+
+constexpr size_t padded(size_t bytes) { return (bytes + 7) & ~size_t{7}; }
+
+// Slicing-by-8 tables of the reflected polynomial 0xEDB88320.
+constexpr auto kCrcTables = [] {
+  std::array<std::array<uint32_t, 256>, 8> tables{};
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    uint32_t value = byte;
+    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ (value & 1 ? 0xEDB88320u : 0u);
+    tables[0][byte] = value;
+  }
+  for (size_t t = 1; t < 8; ++t)
+    for (size_t byte = 0; byte < 256; ++byte)
+      tables[t][byte] = (tables[t - 1][byte] >> 8) ^ tables[0][tables[t - 1][byte] & 255];
+  return tables;
+}();
+
+Status damaged(const std::string& path, const char* what) {
+  return Status::error("ERR_FORMAT", "%s is damaged: %s. Delete it; it is built again from its source", path.c_str(),
+                       what);
+}
+
+}  // namespace
+
+uint32_t crc32(uint32_t crc, const uint8_t* data, size_t bytes) {
+  crc = ~crc;
+  for (; bytes >= 8; bytes -= 8, data += 8) {
+    uint64_t word;
+    std::memcpy(&word, data, 8);
+    word ^= crc;
+    crc = 0;
+    for (int i = 0; i < 8; ++i) crc ^= kCrcTables[7 - i][(word >> (8 * i)) & 255];
+  }
+  for (; bytes > 0; --bytes, ++data) crc = (crc >> 8) ^ kCrcTables[0][(crc ^ *data) & 255];
+  return ~crc;
+}
+
+Status Shard::open(const std::string& path, bool verify, std::unique_ptr<Shard>* out) {
+  std::unique_ptr<Shard> shard(new Shard());
+  LF_TRY(shard->map(path));
+  LF_TRY(shard->layout(path));
+  if (verify) LF_TRY(shard->verify(path));
+  *out = std::move(shard);
+  return Status::fine();
+}
+
+Shard::~Shard() {
+  if (data_) munmap(const_cast<uint8_t*>(data_), bytes_);
+}
+
+Status Shard::map(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  LF_REQUIRE(file >= 0, "ERR_FORMAT", "%s cannot be opened: %s", path.c_str(), std::strerror(errno));
+  struct stat info {};
+  const bool known = fstat(file, &info) == 0 && S_ISREG(info.st_mode);
+  if (!known || static_cast<size_t>(info.st_size) < kHeaderBytes) {
+    close(file);
+    return damaged(path, "it is shorter than a header");
+  }
+  bytes_ = static_cast<size_t>(info.st_size);
+  void* mapped = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
+  const int reason = errno;
+  close(file);
+  LF_REQUIRE(mapped != MAP_FAILED, "ERR_FORMAT", "%s cannot be mapped: %s", path.c_str(), std::strerror(reason));
+  data_ = static_cast<const uint8_t*>(mapped);
+  return Status::fine();
+}
+
+Status Shard::layout(const std::string& path) {
+  Header header;
+  std::memcpy(&header, data_, kHeaderBytes);
+  if (std::memcmp(header.magic, kMagic, 8) != 0) return damaged(path, "it does not start with LFSHARD1");
+  if (header.fileBytes != bytes_) return damaged(path, "its size is not the size it was written with");
+  if (header.rows > kMaxCount || header.items > kMaxCount || header.tokens > kMaxCount)
+    return damaged(path, "its counts are impossible");
+  const bool scored = header.flags & kHasScores;
+  const size_t ids = kHeaderBytes;
+  const size_t rows = ids + padded(header.tokens * 4);
+  const size_t offsets = rows + (header.rows + 1) * 8;
+  const size_t hashes = offsets + (header.items + 1) * 8;
+  const size_t scores = hashes + header.items * 8;
+  if (scores + (scored ? padded(header.items * 4) : 0) != bytes_) return damaged(path, "its sections do not fill it");
+  rows_ = static_cast<int64_t>(header.rows);
+  items_ = static_cast<int64_t>(header.items);
+  tokens_ = static_cast<int64_t>(header.tokens);
+  vocabulary_ = header.vocabulary;
+  minDocuments_ = header.minDocuments;
+  maxDocuments_ = header.maxDocuments;
+  ids_ = reinterpret_cast<const int32_t*>(data_ + ids);
+  rowItems_ = reinterpret_cast<const int64_t*>(data_ + rows);
+  offsets_ = reinterpret_cast<const int64_t*>(data_ + offsets);
+  hashes_ = reinterpret_cast<const uint64_t*>(data_ + hashes);
+  scores_ = scored ? reinterpret_cast<const float*>(data_ + scores) : nullptr;
+  return Status::fine();
+}
+
+Status Shard::verify(const std::string& path) const {
+  Header header;
+  std::memcpy(&header, data_, kHeaderBytes);
+  const uint32_t expected = std::exchange(header.crc, 0);
+  uint32_t crc = crc32(0, data_ + kHeaderBytes, bytes_ - kHeaderBytes);
+  crc = crc32(crc, reinterpret_cast<const uint8_t*>(&header), kHeaderBytes);
+  if (crc != expected) return damaged(path, "its checksum does not match");
+  if (rowItems_[0] != 0 || rowItems_[rows_] != items_) return damaged(path, "its rows do not cover its items");
+  for (int64_t row = 0; row < rows_; ++row) {
+    const int64_t documents = rowItems_[row + 1] - rowItems_[row] - 1;
+    if (documents < minDocuments_ || documents > maxDocuments_ || documents < 1)
+      return damaged(path, "a row has an impossible number of documents");
+  }
+  if (offsets_[0] != 0 || offsets_[items_] != tokens_) return damaged(path, "its items do not cover its tokens");
+  for (int64_t item = 0; item < items_; ++item)
+    if (offsets_[item + 1] < offsets_[item]) return damaged(path, "its token offsets are out of order");
+  for (int64_t token = 0; token < tokens_; ++token)
+    if (ids_[token] < 0 || ids_[token] >= vocabulary_) return damaged(path, "a token id is outside the vocabulary");
+  return Status::fine();
+}
+
+int64_t Shard::item(const ItemBlock& block, int64_t sequence) const {
+  const auto row = static_cast<int64_t>(block.rows[sequence / block.count]);
+  return rowItems_[row] + static_cast<int64_t>(block.column) + block.first + sequence % block.count;
+}
+
+Status Shard::measure(const ItemBlock& block, const Expansion& expansion, int64_t* tokens) const {
+  LF_REQUIRE(block.count >= 1 && block.first >= 0 && block.first <= maxDocuments_ && block.count <= maxDocuments_,
+             "ERR_DATA", "items %lld to %lld of a row were asked for, but rows have at most %lld documents",
+             static_cast<long long>(block.first), static_cast<long long>(block.first + block.count),
+             static_cast<long long>(maxDocuments_));
+  *tokens = 0;
+  for (int64_t i = 0; i < block.rowCount; ++i) {
+    const double row = block.rows[i];
+    LF_REQUIRE(row >= 0 && row < static_cast<double>(rows_) && row == static_cast<double>(static_cast<int64_t>(row)),
+               "ERR_ARGUMENT", "row %g of a shard with %lld rows", row, static_cast<long long>(rows_));
+    const auto r = static_cast<int64_t>(row);
+    const int64_t begin = rowItems_[r], end = rowItems_[r + 1];
+    LF_REQUIRE(begin >= 0 && begin < end && end <= items_, "ERR_FORMAT", "row %lld of a shard is damaged",
+               static_cast<long long>(r));
+    const int64_t have = block.column == ShardColumn::kQuery ? 1 : end - begin - 1;
+    LF_REQUIRE(block.first + block.count <= have, "ERR_DATA",
+               "row %lld has %lld documents, %lld are needed (positive and negatives)", static_cast<long long>(r),
+               static_cast<long long>(have), static_cast<long long>(block.first + block.count));
+    for (int64_t k = 0; k < block.count; ++k) {
+      const int64_t at = item(block, i * block.count + k);
+      const int64_t from = offsets_[at], to = offsets_[at + 1];
+      LF_REQUIRE(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX, "ERR_FORMAT",
+                 "item %lld of a shard is damaged", static_cast<long long>(at));
+      *tokens += std::max(to - from, expansion.to);
+    }
+  }
+  return Status::fine();
+}
+
+void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
+                    int32_t* keyCounts) const {
+  int64_t written = 0;
+  offsets[0] = 0;
+  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence) {
+    const int64_t at = item(block, sequence);
+    const int64_t real = offsets_[at + 1] - offsets_[at];
+    const int64_t length = std::max(real, expansion.to);
+    std::copy_n(ids_ + offsets_[at], real, ids + written);
+    std::fill_n(ids + written + real, length - real, expansion.maskId);
+    keyCounts[sequence] = static_cast<int32_t>(expansion.attend ? length : real);
+    written += length;
+    offsets[sequence + 1] = static_cast<double>(written);
+  }
+}
+
+void Shard::groups(const ItemBlock& block, int32_t* groups) const {
+  std::unordered_map<uint64_t, int32_t> seen;
+  seen.reserve(static_cast<size_t>(block.sequences()));
+  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence)
+    groups[sequence] =
+        seen.try_emplace(hashes_[item(block, sequence)], static_cast<int32_t>(seen.size())).first->second;
+}
+
+void Shard::scores(const ItemBlock& block, float* scores) const {
+  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence)
+    scores[sequence] = scores_[item(block, sequence)];
+}
+
+int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const uint8_t* skip,
+                 int64_t skipSize, int32_t* keep, double* keptOffsets) {
+  int64_t kept = 0;
+  int64_t token = 0;
+  if (offsets[0] != 0) return -1;
+  keptOffsets[0] = 0;
+  for (int64_t sequence = 0; sequence < sequences; ++sequence) {
+    const double end = offsets[sequence + 1];
+    if (!(end >= static_cast<double>(token) && end <= static_cast<double>(tokens))) return -1;
+    for (; static_cast<double>(token) < end; ++token) {
+      const int32_t id = ids[token];
+      if (id < 0 || id >= skipSize || !skip[id]) keep[kept++] = static_cast<int32_t>(token);
+    }
+    keptOffsets[sequence + 1] = static_cast<double>(kept);
+  }
+  return token == tokens ? kept : -1;
+}
+
+}  // namespace lateforge

@@ -1,0 +1,95 @@
+// A tokenized shard: one source's rows, each a query and its documents, memory-mapped and checked once at open.
+//
+// File, little-endian, sections back to back, each at a multiple of 8 bytes:
+//   header     64 bytes: magic "LFSHARD1"; u64 file bytes, rows, items, tokens; u32 vocabulary, flags (1: scores),
+//              fewest and most documents of a row, CRC-32, 0
+//   ids        int32 [tokens]      all items' tokens, row by row: query, positive, other documents
+//   rows       int64 [rows + 1]    first item of each row
+//   offsets    int64 [items + 1]   first token of each item
+//   hashes     u64   [items]       hash of the item's text: equal texts are equal content
+//   scores     f32   [items]       teacher scores, if flagged (0 at queries)
+// The CRC-32 (IEEE) runs over everything after the header, then over the header with its own field zero.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "../core/status.h"
+
+namespace lateforge {
+
+enum class ShardColumn : int { kQuery = 0, kDocuments = 1 };
+
+// A block of `count` items of each row, from `first` on (queries: first 0, count 1).
+struct ItemBlock {
+  const double* rows;  // row numbers, as JS holds them
+  int64_t rowCount;
+  ShardColumn column;
+  int64_t first;
+  int64_t count;
+
+  int64_t sequences() const { return rowCount * count; }
+};
+
+// Sequences shorter than `to` tokens are filled up with `maskId`; `attend` counts the fill as attention keys.
+struct Expansion {
+  int64_t to;
+  int32_t maskId;
+  bool attend;
+};
+
+class Shard {
+ public:
+  // `verify` reads the whole file: checksum, offsets in order, ids below the vocabulary size.
+  // Without it only the header and the section bounds are checked, and each access checks the offsets it uses.
+  static Status open(const std::string& path, bool verify, std::unique_ptr<Shard>* out);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  int64_t rows() const { return rows_; }
+  int64_t items() const { return items_; }
+  int64_t tokens() const { return tokens_; }
+  int64_t vocabulary() const { return vocabulary_; }
+  int64_t minDocuments() const { return minDocuments_; }
+  int64_t maxDocuments() const { return maxDocuments_; }
+  bool hasScores() const { return scores_ != nullptr; }
+
+  // Checks rows, item numbers and offsets; `tokens` is the size of `ids` for collate.
+  Status measure(const ItemBlock& block, const Expansion& expansion, int64_t* tokens) const;
+  // Row-major sequences: ids[tokens], offsets[sequences + 1], keyCounts[sequences]. The block has been measured.
+  void collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
+               int32_t* keyCounts) const;
+  // Content groups, dense from 0 in order of appearance: equal texts have equal numbers. groups[sequences].
+  void groups(const ItemBlock& block, int32_t* groups) const;
+  // scores[sequences]; the shard has scores.
+  void scores(const ItemBlock& block, float* scores) const;
+
+ private:
+  Shard() = default;
+  Status map(const std::string& path);
+  Status layout(const std::string& path);
+  Status verify(const std::string& path) const;
+  int64_t item(const ItemBlock& block, int64_t sequence) const;
+
+  const uint8_t* data_ = nullptr;
+  size_t bytes_ = 0;
+  int64_t rows_ = 0, items_ = 0, tokens_ = 0, vocabulary_ = 0, minDocuments_ = 0, maxDocuments_ = 0;
+  const int32_t* ids_ = nullptr;
+  const int64_t* rowItems_ = nullptr;
+  const int64_t* offsets_ = nullptr;
+  const uint64_t* hashes_ = nullptr;
+  const float* scores_ = nullptr;
+};
+
+// Rows of a packed batch that stay when tokens on the skiplist are left out of scoring: `keep` (room for all tokens)
+// gets their row numbers, keptOffsets[sequences + 1] their new bounds. Returns the number kept, or -1 when the offsets
+// are out of order. Ids outside the table are kept.
+int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const uint8_t* skip,
+                 int64_t skipSize, int32_t* keep, double* keptOffsets);
+
+uint32_t crc32(uint32_t crc, const uint8_t* data, size_t bytes);
+
+}  // namespace lateforge

@@ -1,0 +1,65 @@
+// Makes a clean clone ready: compiler and CMake (Debian packages), npm packages, the native addon, the compiled
+// TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
+// the one line to run.
+'use strict'
+const { spawnSync } = require('node:child_process')
+const fs = require('node:fs')
+const path = require('node:path')
+
+const root = path.resolve(__dirname, '../..')
+const log = (text) => process.stderr.write(`setup: ${text}\n`)
+
+function fail(text) {
+  log(text)
+  process.exit(1)
+}
+
+function run(command, args) {
+  log([command, ...args].join(' '))
+  const started = Date.now()
+  // Everything goes to stderr: stdout belongs to what the set-up was asked for.
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
+  if (result.status !== 0) fail(`${command} failed${result.error ? `: ${result.error.message}` : ''}`)
+  log(`${command} took ${((Date.now() - started) / 1000).toFixed(1)} s`)
+}
+
+const works = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
+
+function systemPackages() {
+  const wanted = { 'g++': 'g++', cmake: 'cmake', make: 'make' }
+  const missing = Object.keys(wanted).filter((command) => !works(command)).map((command) => wanted[command])
+  if (missing.length === 0) return
+  const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
+  if (process.getuid?.() !== 0 || !works('apt-get')) fail(`missing ${missing.join(', ')}. As root run: ${line}`)
+  run('apt-get', ['update', '-qq'])
+  run('apt-get', line.split(' ').slice(1))
+}
+
+function npmPackages() {
+  const stamp = path.join(root, 'node_modules/.package-lock.json')
+  if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs) return
+  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
+}
+
+/** Newest modification below some paths, 0 when there are none. */
+function newest(...paths) {
+  let time = 0
+  for (const name of paths) {
+    const full = path.join(root, name)
+    if (!fs.existsSync(full)) continue
+    const stat = fs.statSync(full)
+    if (!stat.isDirectory()) time = Math.max(time, stat.mtimeMs)
+    else for (const entry of fs.readdirSync(full)) time = Math.max(time, newest(path.join(name, entry)))
+  }
+  return time
+}
+
+systemPackages()
+npmPackages()
+if (newest('build/Release/lateforge.node') < newest('native', 'CMakeLists.txt', 'test/native'))
+  run(process.execPath, ['native/tools/cmake.cjs'])
+if (newest('dist/.built') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
+  fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
+  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
+  fs.writeFileSync(path.join(root, 'dist/.built'), '')
+}

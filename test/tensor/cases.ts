@@ -1,0 +1,213 @@
+/**
+ * One case per op of the op list: inputs on a device, and how a scalar follows from them. The suite (ops.test.ts) checks
+ * gradients against central differences on the float64 backend and both backends against each other; an op of the list
+ * that is neither a case here nor named as covered by one fails it.
+ */
+import { raw, Segments, type Tensor, Tensor as T, type Device, ops } from '../../lib/tensor/index.js'
+
+/** Splitmix32: small, seeded, the same everywhere. */
+export class Random {
+  constructor(private state: number) {}
+  next(): number {
+    this.state = (this.state + 0x9e3779b9) | 0
+    let z = this.state
+    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b)
+    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35)
+    return ((z ^ (z >>> 16)) >>> 0) / 4294967296
+  }
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next())
+  }
+  integer(below: number): number {
+    return Math.floor(this.next() * below)
+  }
+  normals(n: number, scale = 1): Float64Array {
+    return Float64Array.from({ length: n }, () => this.normal() * scale)
+  }
+}
+
+export interface Case {
+  name: string
+  /** Real inputs, by name: shape and spread; these are differentiated. */
+  inputs: Record<string, { shape: number[]; scale?: number; unit?: boolean }>
+  /** Ops of the list that running forward and backward exercises. */
+  covers: string[]
+  /** Builds the output from the inputs; everything else it needs it makes from `random` (same draws every call). */
+  build(x: Record<string, Tensor>, device: Device, random: Random): Tensor
+  /** Kinks (ties of a maximum, relu) make a difference quotient wrong with small probability: skip those entries. */
+  step?: number
+}
+
+const lengths = [1, 5, 3, 9]
+const rows = lengths.reduce((a, b) => a + b)
+
+function seedsOf(device: Device, n: number, random: Random): Tensor {
+  return T.fromInt32(device, Int32Array.from({ length: 2 * n }, () => (random.next() * 4294967296) | 0), [n, 2])
+}
+
+const activationCases: Case[] = ops.activations.map((name) => ({
+  name: `activation ${name}`,
+  inputs: { x: { shape: [7, 13], scale: 2 } },
+  covers: ['activation', 'activationBackward'],
+  build: ({ x }) => ops.activation(x!, name),
+}))
+
+const attentionCase = (name: string, heads: number, headDim: number, window: number | null, p: number, partial: boolean): Case => ({
+  name: `attention ${name}`,
+  inputs: { qkv: { shape: [rows, 3 * heads * headDim] } },
+  covers: ['attention', 'attentionBackward'],
+  build: ({ qkv }, device, random) =>
+    ops.attention(
+      qkv!,
+      Segments.fromLengths(device, lengths),
+      partial ? T.fromInt32(device, Int32Array.from([1, 2, 3, 4])) : null,
+      { heads, window, dropout: p ? { p, seeds: seedsOf(device, lengths.length, random), site: 3 } : null },
+    ),
+})
+
+const queryLengths = [3, 1, 4]
+const documentLengths = [5, 2, 1, 7, 0, 3]
+const maxsimInputs = {
+  q: { shape: [8, 16], unit: true },
+  d: { shape: [18, 16], unit: true },
+}
+const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, floorZero = false): Case => ({
+  name: `maxsim ${name}`,
+  inputs: maxsimInputs,
+  covers: ['maxsim', 'maxsimBackward'],
+  build: ({ q, d }, device) =>
+    ops.maxsim(
+      q!,
+      Segments.fromLengths(device, queryLengths),
+      d!,
+      Segments.fromLengths(device, documentLengths),
+      layout,
+      pairs && Segments.of(device, pairs),
+      floorZero,
+    ),
+  step: 1e-6,
+})
+
+export const cases: Case[] = [
+  { name: 'add', inputs: { a: { shape: [5, 3] }, b: { shape: [5, 3] } }, covers: ['add'], build: ({ a, b }) => ops.add(a!, b!) },
+  {
+    name: 'add, one input twice',
+    inputs: { a: { shape: [5, 3] } },
+    covers: ['add'],
+    build: ({ a }) => ops.add(ops.scale(a!, 2), a!),
+  },
+  { name: 'scale', inputs: { x: { shape: [4, 9] } }, covers: ['scale'], build: ({ x }) => ops.scale(x!, -1.75) },
+  ...activationCases,
+  {
+    name: 'geglu',
+    inputs: { x: { shape: [6, 34], scale: 2 } },
+    covers: ['geglu', 'gegluBackward'],
+    build: ({ x }) => ops.geglu(x!),
+  },
+  {
+    name: 'geglu, tanh form',
+    inputs: { x: { shape: [3, 10], scale: 2 } },
+    covers: ['geglu', 'gegluBackward'],
+    build: ({ x }) => ops.geglu(x!, 'geluTanh'),
+  },
+  {
+    name: 'dropout',
+    inputs: { x: { shape: [rows, 11] } },
+    covers: ['dropout'],
+    build: ({ x }, device, random) =>
+      ops.dropout(x!, Segments.fromLengths(device, lengths), { p: 0.3, seeds: seedsOf(device, lengths.length, random), site: 7 }),
+  },
+  {
+    name: 'l2Normalize',
+    inputs: { x: { shape: [9, 19] } },
+    covers: ['l2Normalize', 'l2NormalizeBackward'],
+    build: ({ x }) => ops.l2Normalize(x!),
+  },
+  {
+    name: 'gatherRows',
+    inputs: { x: { shape: [10, 7] } },
+    covers: ['gatherRows', 'scatterRows'],
+    build: ({ x }, device) => ops.gatherRows(x!, T.fromInt32(device, Int32Array.from([0, 3, 4, 9]))),
+  },
+  ...(['cls', 'mean'] as const).map(
+    (how): Case => ({
+      name: `poolRows ${how}`,
+      inputs: { x: { shape: [rows, 6] } },
+      covers: ['poolRows', 'poolRowsBackward'],
+      build: ({ x }, device) => ops.poolRows(x!, Segments.fromLengths(device, [...lengths, 0]), how),
+    }),
+  ),
+  {
+    name: 'embedding',
+    inputs: { table: { shape: [12, 9] } },
+    covers: ['embedding', 'embeddingBackward'],
+    build: ({ table }, device, random) =>
+      ops.embedding(table!, T.fromInt32(device, Int32Array.from({ length: 31 }, () => random.integer(12)))),
+  },
+  {
+    name: 'linear',
+    inputs: { x: { shape: [9, 17] }, w: { shape: [13, 17] }, b: { shape: [13] } },
+    covers: ['linear', 'linearBackward'],
+    build: ({ x, w, b }) => ops.linear(x!, w!, b),
+  },
+  {
+    name: 'linear without bias',
+    inputs: { x: { shape: [33, 8] }, w: { shape: [5, 8] } },
+    covers: ['linear', 'linearBackward'],
+    build: ({ x, w }) => ops.linear(x!, w!),
+  },
+  {
+    name: 'layerNorm',
+    inputs: { x: { shape: [7, 24] }, g: { shape: [24] } },
+    covers: ['layerNorm', 'layerNormBackward'],
+    build: ({ x, g }) => ops.layerNorm(x!, g!, null, 1e-5).y,
+  },
+  {
+    name: 'layerNorm with residual and bias, both outputs used',
+    inputs: { x: { shape: [7, 23] }, r: { shape: [7, 23] }, g: { shape: [23] }, b: { shape: [23] } },
+    covers: ['layerNorm', 'layerNormBackward'],
+    build: ({ x, r, g, b }) => {
+      const { y, sum } = ops.layerNorm(x!, g!, b!, 1e-5, r)
+      return ops.add(y, ops.scale(sum, 0.5))
+    },
+  },
+  {
+    name: 'layerNorm with residual, sum unused',
+    inputs: { x: { shape: [3, 8] }, r: { shape: [3, 8] }, g: { shape: [8] }, b: { shape: [8] } },
+    covers: ['layerNorm', 'layerNormBackward'],
+    build: ({ x, r, g, b }) => ops.layerNorm(x!, g!, b!, 1e-12, r).y,
+  },
+  {
+    name: 'rope',
+    inputs: { x: { shape: [rows, 3 * 2 * 8] } },
+    covers: ['rope'],
+    build: ({ x }, device) =>
+      ops.rope(ops.scale(x!, 1), Segments.fromLengths(device, lengths), T.from(device, ops.ropeTable(16, 8, 100), [16, 8]), 2),
+  },
+  attentionCase('global', 2, 32, null, 0, false),
+  attentionCase('window 2, head dim 64', 1, 64, 2, 0, false),
+  attentionCase('fewer keys than queries', 2, 8, null, 0, true),
+  attentionCase('fewer keys, window 1', 1, 16, 1, 0, true),
+  attentionCase('dropout', 2, 8, null, 0.25, false),
+  maxsimCase('all pairs', 'all', null),
+  maxsimCase('groups', 'groups', [0, 2, 3, 6]),
+  maxsimCase('pairs', 'pairs', [0, 1, 2, 3, 0, 1, 1, 5, 2, 4]),
+  maxsimCase('all pairs, floor 0', 'all', null, true),
+]
+
+/** Ops that move or change data in place, or are parts of a loss: their own tests are named here. */
+export const coveredElsewhere: Record<string, string> = {
+  zero: 'inplace.test.ts',
+  copyRows: 'inplace.test.ts',
+  addInto: 'inplace.test.ts',
+  assertFinite: 'stream.test.ts',
+  rowStats: 'losses/losses.test.ts',
+  contrastiveLoss: 'losses/losses.test.ts',
+  softmaxGrad: 'losses/losses.test.ts',
+  distillLoss: 'losses/losses.test.ts',
+  marginMse: 'losses/losses.test.ts',
+  sumSquares: 'train/adamw.test.ts',
+  adamw: 'train/adamw.test.ts',
+}
+
+export { raw }

@@ -1,0 +1,109 @@
+/** Every op: gradients against central differences in float64; float32 against float64; both through one boundary. */
+import t, { type Test } from 'tap'
+import { native } from '../../lib/native.js'
+import { Device, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { type Case, cases, coveredElsewhere, Random } from './cases.js'
+
+const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
+t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+
+function inputsOf(c: Case, random: Random): Record<string, Float64Array> {
+  return Object.fromEntries(
+    Object.entries(c.inputs).map(([name, { shape, scale, unit }]) => {
+      const values = random.normals(shape.reduce((a, b) => a * b, 1), scale)
+      if (unit) {
+        const d = shape[1]!
+        for (let row = 0; row < values.length; row += d) {
+          const norm = Math.hypot(...values.subarray(row, row + d))
+          for (let j = row; j < row + d; j++) values[j]! /= norm
+        }
+      }
+      return [name, values]
+    }),
+  )
+}
+
+/** Σ output ∘ weights and, when asked, its gradient with respect to every input. */
+async function evaluate(c: Case, device: Device, values: Record<string, Float64Array>, withGradients: boolean) {
+  const weights = new Random(seed ^ 0x5bd1e995)
+  const results = scope(() => {
+    const x: Record<string, Tensor> = {}
+    for (const [name, data] of Object.entries(values)) {
+      const tensor = Tensor.from(device, data, c.inputs[name]!.shape)
+      tensor.requiresGradient = withGradients
+      // Parameter gradients are accumulated by the op; activation gradients come back from the tape.
+      tensor.gradient = null
+      x[name] = tensor
+    }
+    for (const name of parameterNames(c)) {
+      x[name]!.gradient = Tensor.from(device, new Float64Array(x[name]!.size), x[name]!.shape)
+    }
+    const tape = new Tape()
+    const y = tape.run(() => c.build(x, device, new Random(seed + 1)))
+    const w = weights.normals(y.size)
+    if (!withGradients) return { y, w, gradients: null }
+    const wanted = Object.values(x)
+    const arrived = tape.backward(y, Tensor.from(device, w, y.shape), wanted)
+    return { y, w, gradients: wanted.map((input, i) => input.gradient ?? arrived[i]!) }
+  })
+  const y = Float64Array.from(await results.y.values())
+  const value = y.reduce((sum, v, i) => sum + v * results.w[i]!, 0)
+  const gradients = results.gradients && (await Promise.all(results.gradients.map((g) => g.values())))
+  results.y.dispose()
+  for (const g of results.gradients ?? []) g.dispose()
+  return { value, y, gradients }
+}
+
+const parameterNames = (c: Case): string[] => Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))
+
+t.test('every op of the list has a case', async (t) => {
+  const covered = new Set([...cases.flatMap((c) => c.covers), ...Object.keys(coveredElsewhere)])
+  const names = native().opList().map((op) => op.name)
+  t.same(names.filter((n) => !covered.has(n)), [])
+  t.same([...covered].filter((n) => !names.includes(n)), [], 'no case names an op that is gone')
+})
+
+for (const c of cases)
+  t.test(c.name, async (t) => {
+    const exact = Device.open('cpu-f64')
+    const before = [exact.memory().tensors, Device.open('cpu').memory().tensors]
+    const random = new Random(seed)
+    const values = inputsOf(c, random)
+    const reference = await evaluate(c, exact, values, true)
+    t.ok(Number.isFinite(reference.value), 'finite')
+
+    const h = c.step ?? 1e-5
+    for (const [index, [name, data]] of Object.entries(values).entries()) {
+      for (let trial = 0; trial < Math.min(data.length, 12); trial++) {
+        const at = random.integer(data.length)
+        const kept = data[at]!
+        data[at] = kept + h
+        const above = (await evaluate(c, exact, values, false)).value
+        data[at] = kept - h
+        const below = (await evaluate(c, exact, values, false)).value
+        data[at] = kept
+        const numeric = (above - below) / (2 * h)
+        const analytic = reference.gradients![index]![at]!
+        const tolerance = 1e-6 * (1 + Math.abs(numeric)) + 2e-10 / h
+        if (Math.abs(numeric - analytic) > tolerance) t.fail(`d/d${name}[${at}]: ${analytic}, difference quotient ${numeric}`)
+      }
+    }
+
+    const single = await evaluate(c, Device.open('cpu'), values, true)
+    close(t, single.y, reference.y, 'output')
+    for (const [i, g] of single.gradients!.entries()) close(t, g, reference.gradients![i]!, `gradient ${i}`)
+    const again = await evaluate(c, Device.open('cpu'), values, true)
+    t.same(again.gradients, single.gradients, 'the same bits again')
+    t.same([exact.memory().tensors, Device.open('cpu').memory().tensors], before, 'nothing leaks')
+  })
+
+function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {
+  let difference = 0
+  let norm = 0
+  for (let i = 0; i < want.length; i++) {
+    difference += (got[i]! - want[i]!) ** 2
+    norm += want[i]! ** 2
+  }
+  t.equal(got.length, want.length)
+  t.ok(Math.sqrt(difference) <= 2e-6 * Math.sqrt(norm) + 1e-6, `${what}: float32 against float64, relative ${Math.sqrt(difference / (norm || 1))}`)
+}
