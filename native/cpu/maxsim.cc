@@ -28,9 +28,10 @@ struct Lanes {
   static constexpr int64_t kCount = LF_VECTOR_BYTES / sizeof(T);
 };
 
-constexpr int kVectors = 2;                              // of rows in a panel
-constexpr int kTile = LF_VECTOR_BYTES == 64 ? 14 : 6;    // document tokens; kTile x kVectors accumulators fit the registers
-constexpr int64_t kBlockRows = 256;                      // query rows that pass over a document while it is in cache
+constexpr int kVectors = 2;  // of rows in a panel
+constexpr int kTile =
+    LF_VECTOR_BYTES == 64 ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
+constexpr int64_t kBlockRows = 256;  // query rows that pass over a document while it is in cache
 
 // The state of a panel's rows while they pass over one document.
 template <class T>
@@ -50,7 +51,8 @@ void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& b
     __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
     Vector q[Vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
+    for (int v = 0; v < Vectors; ++v)
+      q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
 #pragma GCC unroll 16
     for (int t = 0; t < Tokens; ++t)
 #pragma GCC unroll 2
@@ -190,8 +192,7 @@ void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, i
       }
       score += value;
       // −1 becomes the largest value: no winner.
-      if constexpr (kArgmax)
-        winners[row] = token < 0 ? std::numeric_limits<Winner>::max() : static_cast<Winner>(token);
+      if constexpr (kArgmax) winners[row] = token < 0 ? std::numeric_limits<Winner>::max() : static_cast<Winner>(token);
     }
     scores[(i - block.firstQuery) * stride] = score;
   }
@@ -253,9 +254,9 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   const auto blocks =
       blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(roundUp(static_cast<int64_t>(free), 64)));
   const int64_t nblocks = static_cast<int64_t>(blocks.size());
-  parallelFor(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
+  Team::instance().parallel(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
-    parallelFor(pairs.count, [&](int64_t k) {
+    Team::instance().parallel(pairs.count, [&](int64_t k) {
       Winner* winners = nullptr;
       if constexpr (!std::is_void_v<Winner>) winners = argmax + starts[k];
       scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), floorZero, scores + k, 1, winners);
@@ -265,11 +266,12 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   if (nblocks == 0) return;
   // Tasks are a chunk of documents, cut by tokens, against a block of queries.
   const int64_t rows = q.segments[nq], tokens = d.segments[nd];
-  const int64_t chunks = std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
+  const int64_t chunks =
+      std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
   const auto cut = [&](int64_t c) {
     return c == chunks ? nd : std::lower_bound(d.segments, d.segments + nd, tokens * c / chunks) - d.segments;
   };
-  parallelFor(chunks * nblocks, [&](int64_t task) {
+  Team::instance().parallel(chunks * nblocks, [&](int64_t task) {
     const Block<T>& block = blocks[task % nblocks];
     const int64_t chunk = task / nblocks;
     for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
@@ -331,17 +333,17 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
   int64_t* free = starts + pairs.count + 1;
   if (dq) {
     const Owned byQuery(free, nq, pairs.count, [&](int64_t k) { return pairs.query(k); });
-    parallelFor(nq, [&](int64_t i) {
+    Team::instance().parallel(nq, [&](int64_t i) {
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
-        gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim, 0,
-                      q.segments[i + 1] - q.segments[i], q.dim);
+        gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim,
+                      0, q.segments[i + 1] - q.segments[i], q.dim);
       }
     });
   }
   if (dd) {
     const Owned byDocument(free, nd, pairs.count, [&](int64_t k) { return pairs.document(k); });
-    parallelFor(nd, [&](int64_t j) {
+    Team::instance().parallel(nd, [&](int64_t j) {
       for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
         const int64_t k = byDocument.order[n], i = pairs.query(k);
         scatterToWinners(dscores[k], argmax + starts[k], q.row(q.segments[i]), dd + d.segments[j] * d.dim, 0,
@@ -358,16 +360,16 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
   // Owners of dq are blocks of rows: wide enough to use a document well, many enough to share.
   const int64_t width = std::clamp<int64_t>(rows / 32, 16, kBlockRows);
   if (dq)
-    parallelFor((rows + width - 1) / width, [&](int64_t block) {
+    Team::instance().parallel((rows + width - 1) / width, [&](int64_t block) {
       const int64_t first = block * width, last = std::min(rows, first + width);
       const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
-          gatherWinners(dscores[i * nd + j], argmax + j * rows, d.row(d.segments[j]), dq, std::max(first, q.segments[i]),
-                        std::min(last, q.segments[i + 1]), q.dim);
+          gatherWinners(dscores[i * nd + j], argmax + j * rows, d.row(d.segments[j]), dq,
+                        std::max(first, q.segments[i]), std::min(last, q.segments[i + 1]), q.dim);
     });
   if (dd)
-    parallelFor(nd, [&](int64_t j) {
+    Team::instance().parallel(nd, [&](int64_t j) {
       for (int64_t i = 0; i < nq; ++i)
         scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, dd + d.segments[j] * d.dim, q.segments[i],
                          q.segments[i + 1], q.dim);
