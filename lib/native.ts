@@ -84,7 +84,13 @@ export interface Addon {
     attend: boolean,
   ): { ids: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer>; keyCounts: Int32Array<ArrayBuffer> }
   shardGroups(shard: number, rows: Float64Array, column: number, first: number, count: number): Int32Array<ArrayBuffer>
-  shardScores(shard: number, rows: Float64Array, column: number, first: number, count: number): Float32Array<ArrayBuffer>
+  shardScores(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    first: number,
+    count: number,
+  ): Float32Array<ArrayBuffer>
   /** Token rows that are not on the skiplist, and the offsets of what is left. */
   keepTokens(
     ids: Int32Array,

@@ -10,7 +10,16 @@ import { bertNormalizer, bertWords, byteLevelWords, toByteLevel } from './pretok
 
 type Json = Record<string, unknown>
 type SpecialName = 'cls' | 'sep' | 'mask' | 'pad' | 'unk' | 'eos' | 'bos'
-const SPECIAL_NAMES: readonly SpecialName[] = ['cls', 'sep', 'mask', 'pad', 'unk', 'eos', 'bos']
+const CONVENTIONAL: Readonly<Record<SpecialName, readonly string[]>> = {
+  cls: ['[CLS]', '<s>'],
+  sep: ['[SEP]', '</s>'],
+  mask: ['[MASK]', '<mask>'],
+  pad: ['[PAD]', '<pad>'],
+  unk: ['[UNK]', '<unk>'],
+  eos: ['</s>', '<|endoftext|>'],
+  bos: ['<s>'],
+}
+const SPECIAL_NAMES = Object.keys(CONVENTIONAL) as SpecialName[]
 /** Words kept in the cache before it is emptied; a word's ids do not depend on its neighbours, so caching is exact. */
 const CACHE_WORDS = 1 << 17
 const CACHE_WORD_LENGTH = 64
@@ -281,8 +290,12 @@ export class Tokenizer {
     const named = this.config[`${name}_token`]
     const content = typeof named === 'object' && named !== null ? (named as { content?: unknown }).content : named
     if (typeof content === 'string') return this.tokenToId(content)
-    // Without a config: the conventional BERT spelling, only where it is a special token of the file.
-    return this.added.specialId(`[${name.toUpperCase()}]`)
+    // Without a config: the conventional spellings, only where they are special tokens of the file.
+    for (const spelling of CONVENTIONAL[name]) {
+      const id = this.added.specialId(spelling)
+      if (id !== undefined) return id
+    }
+    return undefined
   }
 
   private known(token: string): number {

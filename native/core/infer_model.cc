@@ -44,7 +44,8 @@ Status infer_linear(const params::linear&, const Meta* in, Inferred& r) {
 
 Status infer_linearBackward(const params::linearBackward& p, const Meta* in, Inferred& r) {
   Inferred forward;
-  LF_TRY(infer_linear({}, in, forward));
+  const Meta product[] = {in[0], in[1], Meta{}};
+  LF_TRY(infer_linear({}, product, forward));
   LF_TRY(checkSame("linearBackward: dy", in[2], forward.out[0]));
   LF_TRY(checkGradient("linearBackward: dw", in[3], in[1]));
   if (in[4].present())

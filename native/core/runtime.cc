@@ -175,10 +175,13 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
   Meta meta = shape;
   meta.dtype = entry->meta.dtype;
   char* data = entry->data + offset * sizeOf(meta.dtype);
-  if (entry->meta.facts) {
-    // What holds for the whole holds for a part, except that segments are never viewed.
-    meta.facts = std::make_shared<IntFacts>(
-        IntFacts{entry->meta.facts->min, entry->meta.facts->max, entry->meta.facts->increasing, nullptr});
+  // What holds for the whole holds for a part; segments are only ever viewed whole.
+  if (entry->meta.facts && count == entry->meta.count()) {
+    meta.facts = entry->meta.facts;
+  } else if (entry->meta.facts) {
+    IntFacts facts = *entry->meta.facts;
+    facts.values = nullptr;
+    meta.facts = std::make_shared<IntFacts>(std::move(facts));
   }
   const char* op = entry->op;
   std::shared_ptr<Storage> storage = entry->storage;

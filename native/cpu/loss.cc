@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels.h"
-#include "team.h"
+#include "loops.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
@@ -143,7 +143,7 @@ int32_t rowStats(const OpCall& call, char*) {
   const int64_t columns = call.in[0].dims[1];
   const Contrast contrast = contrastOf(call, 2, columns, p.perQuery);
   const T scale = scaleOf<T>(call.in[1]);
-  Team::instance().parallel(call.in[0].dims[0], [&](int64_t r) {
+  forTasks(call.in[0].dims[0], [&](int64_t r) {
     const T* scores = call.in[0].as<T>() + r * columns;
     T* stats = call.out[0].as<T>() + 3 * r;
     const int64_t query = p.firstRow + r, positive = contrast.positive(query);
@@ -182,7 +182,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
   const Contrast contrast = contrastOf(call, 3, columns, p.perQuery);
   const T scale = scaleOf<T>(call.in[2]);
   double* parts = static_cast<double*>(call.workspace);
-  Team::instance().parallel(rows, [&](int64_t r) {
+  forTasks(rows, [&](int64_t r) {
     T* scores = call.in[0].as<T>() + r * columns;
     const T lse = call.in[1].as<T>()[r];
     const int64_t query = p.firstRow + r, positive = contrast.positive(query);
@@ -218,7 +218,7 @@ int32_t distillLoss(const OpCall& call, char*) {
   const double scale = scaleOf<T>(call.in[3]);
   double* losses = static_cast<double*>(call.workspace);
   double* tempers = losses + rows;
-  Team::instance().parallel(rows, [&](int64_t i) {
+  forTasks(rows, [&](int64_t i) {
     const List list{call.in[4].as<int64_t>(), groups[i], groups[i + 1]};
     const Normalised<T> student(list, scores, p.minMax != 0);
     const double studentLse = logSumExp(list, [&](int64_t j) { return product(scale, student(j)); });
@@ -250,7 +250,7 @@ int32_t marginMse(const OpCall& call, char*) {
   const int64_t* groups = call.in[2].as<int64_t>();
   T* gradient = call.out[0].as<T>();
   double* losses = static_cast<double*>(call.workspace);
-  Team::instance().parallel(rows, [&](int64_t i) {
+  forTasks(rows, [&](int64_t i) {
     const int64_t positive = groups[i];
     const List list{call.in[3].as<int64_t>(), positive, groups[i + 1]};
     losses[i] = 0;

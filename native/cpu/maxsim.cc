@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels.h"
-#include "team.h"
+#include "loops.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
@@ -254,9 +254,9 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   const auto blocks =
       blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(roundUp(static_cast<int64_t>(free), 64)));
   const int64_t nblocks = static_cast<int64_t>(blocks.size());
-  Team::instance().parallel(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
+  forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
-    Team::instance().parallel(pairs.count, [&](int64_t k) {
+    forTasks(pairs.count, [&](int64_t k) {
       Winner* winners = nullptr;
       if constexpr (!std::is_void_v<Winner>) winners = argmax + starts[k];
       scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), floorZero, scores + k, 1, winners);
@@ -271,7 +271,7 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   const auto cut = [&](int64_t c) {
     return c == chunks ? nd : std::lower_bound(d.segments, d.segments + nd, tokens * c / chunks) - d.segments;
   };
-  Team::instance().parallel(chunks * nblocks, [&](int64_t task) {
+  forTasks(chunks * nblocks, [&](int64_t task) {
     const Block<T>& block = blocks[task % nblocks];
     const int64_t chunk = task / nblocks;
     for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
@@ -333,7 +333,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
   int64_t* free = starts + pairs.count + 1;
   if (dq) {
     const Owned byQuery(free, nq, pairs.count, [&](int64_t k) { return pairs.query(k); });
-    Team::instance().parallel(nq, [&](int64_t i) {
+    forTasks(nq, [&](int64_t i) {
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
         gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim,
@@ -343,7 +343,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
   }
   if (dd) {
     const Owned byDocument(free, nd, pairs.count, [&](int64_t k) { return pairs.document(k); });
-    Team::instance().parallel(nd, [&](int64_t j) {
+    forTasks(nd, [&](int64_t j) {
       for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
         const int64_t k = byDocument.order[n], i = pairs.query(k);
         scatterToWinners(dscores[k], argmax + starts[k], q.row(q.segments[i]), dd + d.segments[j] * d.dim, 0,
@@ -360,7 +360,7 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
   // Owners of dq are blocks of rows: wide enough to use a document well, many enough to share.
   const int64_t width = std::clamp<int64_t>(rows / 32, 16, kBlockRows);
   if (dq)
-    Team::instance().parallel((rows + width - 1) / width, [&](int64_t block) {
+    forTasks((rows + width - 1) / width, [&](int64_t block) {
       const int64_t first = block * width, last = std::min(rows, first + width);
       const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
       for (int64_t j = 0; j < nd; ++j)
@@ -369,7 +369,7 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
                         std::max(first, q.segments[i]), std::min(last, q.segments[i + 1]), q.dim);
     });
   if (dd)
-    Team::instance().parallel(nd, [&](int64_t j) {
+    forTasks(nd, [&](int64_t j) {
       for (int64_t i = 0; i < nq; ++i)
         scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, dd + d.segments[j] * d.dim, q.segments[i],
                          q.segments[i + 1], q.dim);

@@ -1,0 +1,221 @@
+import { createHash } from 'node:crypto'
+import { ArgumentError, DataError } from '../errors.js'
+import { native } from '../native.js'
+import type { Featurizer } from '../text/featurizer.js'
+import { createPlan, type Sampling } from './plan.js'
+import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
+import { fileSources, type Source } from './sources.js'
+
+/** Packed sequences of token ids, with what attention and scoring need to know of them. */
+export interface TokenColumn {
+  /** int32 [T] */
+  ids: Int32Array<ArrayBuffer>
+  /** [n + 1] bounds of the sequences in `ids`. */
+  offsets: Float64Array<ArrayBuffer>
+  /** [n] tokens of each sequence, from its start, that may be attended to (expansion tokens may not, by default). */
+  keyCounts: Int32Array<ArrayBuffer>
+  /** Rows of `ids` that take part in scoring, without the skiplist's; null: all of them. */
+  keep: Int32Array<ArrayBuffer> | null
+  /** [n + 1] bounds of the sequences among the kept rows. */
+  keptOffsets: Float64Array<ArrayBuffer>
+  /** [n] a number per sequence that is unique within its source and column, for keying random draws. */
+  rows: Float64Array<ArrayBuffer>
+  /** 0: queries, 1: documents. */
+  column: number
+}
+
+export interface TrainBatch {
+  step: number
+  /** Name of the source the batch comes from. */
+  source: string
+  queries: TokenColumn
+  /** Query-major: document j of query i is sequence i·perQuery + j, j = 0 the positive. */
+  documents: TokenColumn
+  perQuery: number
+  /** [B] and [B·perQuery]: equal text, equal number; dense from 0. */
+  queryGroups: Int32Array<ArrayBuffer>
+  documentGroups: Int32Array<ArrayBuffer>
+  /** Teacher scores [B·perQuery], or null. */
+  scores: Float32Array<ArrayBuffer> | null
+}
+
+/** Queries ⌊rank·B/ranks⌋ … ⌊(rank+1)·B/ranks⌋ - 1 of a batch, with their documents. */
+export interface BatchPart {
+  rank: number
+  ranks: number
+}
+
+export interface DataOptions extends PrepareOptions {
+  /** File patterns (`pairs/*.jsonl.gz`), each file a source; or `sources`, or both. */
+  data?: string | readonly string[]
+  sources?: readonly Source[]
+  featurizer: Featurizer
+  /** Queries of a global batch. */
+  batch: number
+  /** Documents beside the positive, taken from the front of each row; default: as many as every row of the source has. */
+  negatives?: number
+  seed: number
+  sampling?: Sampling
+}
+
+export interface TrainData {
+  /**
+   * The batch of a step, or one rank's contiguous part of it (content groups keep their numbers of the whole batch):
+   * pure in (seed, step).
+   * @throws DisposedError `ERR_DISPOSED` after close.
+   */
+  at(step: number, part?: BatchPart): Promise<TrainBatch>
+  /** Of content, recipe, tokenizer, batch, negatives, seed and sampling: what `at` depends on. */
+  readonly fingerprint: string
+  /** Rows of all sources. */
+  readonly rows: number
+  readonly stepsPerEpoch: number
+  readonly sources: readonly ShardSource[]
+  close(): void
+}
+
+/**
+ * Training data by step: prepares the shards of the sources and plans the steps.
+ * @throws DataError `ERR_DATA` when there is no data, a source is smaller than a batch, or a row lacks negatives.
+ */
+export async function openData(options: DataOptions): Promise<TrainData> {
+  const { data = [], sources = [], featurizer, batch, negatives, seed, sampling } = options
+  if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
+    throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
+  }
+  const set = await prepareShards([...sources, ...fileSources(data)], featurizer, options)
+  try {
+    for (const { name, minDocuments } of set.sources) {
+      if (negatives !== undefined && minDocuments < 1 + negatives) {
+        throw new DataError(
+          'ERR_DATA',
+          `source "${name}" has rows with ${minDocuments - 1} negatives; ${negatives} are asked for.`,
+          { source: name, negatives, fewest: minDocuments - 1 },
+        )
+      }
+    }
+    const plan = createPlan({ seed, batch, sources: set.sources, sampling })
+    return {
+      async at(step, part) {
+        const { source, rows } = plan.at(step)
+        const from = set.sources[source]!
+        const perQuery = negatives === undefined ? from.minDocuments : 1 + negatives
+        return collateBatch(featurizer, from, rows, perQuery, step, part)
+      },
+      fingerprint: createHash('sha256')
+        .update(JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional']))
+        .digest('hex'),
+      rows: set.sources.reduce((sum, source) => sum + source.rows, 0),
+      stepsPerEpoch: plan.stepsPerEpoch,
+      sources: set.sources,
+      close: set.close,
+    }
+  } catch (error) {
+    set.close()
+    throw error
+  }
+}
+
+/** The batch of given rows of one source, with `perQuery` documents each, or one rank's part of it. */
+export function collateBatch(
+  featurizer: Featurizer,
+  source: ShardSource,
+  rows: Float64Array<ArrayBuffer>,
+  perQuery: number,
+  step: number,
+  { rank, ranks }: BatchPart = { rank: 0, ranks: 1 },
+): TrainBatch {
+  if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
+    throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
+  }
+  const { shard } = source
+  const begin = Math.floor((rank * rows.length) / ranks)
+  const end = Math.floor(((rank + 1) * rows.length) / ranks)
+  const own = rows.slice(begin, end)
+  return {
+    step,
+    source: source.name,
+    queries: collateColumn(featurizer, shard, own, 'query', 1),
+    documents: collateColumn(featurizer, shard, own, 'document', perQuery),
+    perQuery,
+    queryGroups: native().shardGroups(shard, rows, 0, 0, 1).slice(begin, end),
+    documentGroups: native()
+      .shardGroups(shard, rows, 1, 0, perQuery)
+      .slice(begin * perQuery, end * perQuery),
+    scores: source.scores ? native().shardScores(shard, own, 1, 0, perQuery) : null,
+  }
+}
+
+/** Queries (`count` 1), or the first `count` documents, of rows of a shard. No token passes through JavaScript. */
+export function collateColumn(
+  featurizer: Featurizer,
+  shard: number,
+  rows: Float64Array<ArrayBuffer>,
+  role: 'query' | 'document',
+  count: number,
+): TokenColumn {
+  const { expandTo, maskId, recipe } = featurizer
+  const isQuery = role === 'query'
+  const column = isQuery ? 0 : 1
+  const packed = native().shardCollate(
+    shard,
+    rows,
+    column,
+    0,
+    count,
+    isQuery ? expandTo : 0,
+    maskId,
+    isQuery && recipe.attendToExpansion,
+  )
+  const keys = isQuery ? rows : documentNumbers(rows, count)
+  const kept = isQuery ? null : native().keepTokens(packed.ids, packed.offsets, featurizer.skip)
+  return finish(packed, kept, keys, column)
+}
+
+/** Texts as a column, without shards: what encoding uses. Row numbers count from 0. */
+export function columnFromTexts(
+  featurizer: Featurizer,
+  texts: readonly string[],
+  role: 'query' | 'document',
+): TokenColumn {
+  const { expandTo, maskId, recipe, skip } = featurizer
+  const isQuery = role === 'query'
+  const sequences = texts.map((text) => (isQuery ? featurizer.query(text) : featurizer.document(text)))
+  const least = isQuery ? expandTo : 0
+  const offsets = new Float64Array(texts.length + 1)
+  const keyCounts = new Int32Array(texts.length)
+  for (const [i, { length }] of sequences.entries()) {
+    const filled = Math.max(length, least)
+    offsets[i + 1] = offsets[i]! + filled
+    keyCounts[i] = recipe.attendToExpansion ? filled : length
+  }
+  const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
+  for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
+  const keys = Float64Array.from(texts.keys())
+  return finish({ ids, offsets, keyCounts }, isQuery ? null : keepTokens(ids, offsets, skip), keys, isQuery ? 0 : 1)
+}
+
+type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyCounts'>
+type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
+
+function finish(packed: Packed, kept: Kept | null, rows: Float64Array<ArrayBuffer>, column: number): TokenColumn {
+  const all = kept === null || kept.keep.length === packed.ids.length
+  return { ...packed, keep: all ? null : kept.keep, keptOffsets: all ? packed.offsets : kept.offsets, rows, column }
+}
+
+function keepTokens(ids: Int32Array, offsets: Float64Array, skip: Uint8Array): Kept {
+  const keep: number[] = []
+  const bounds = new Float64Array(offsets.length)
+  for (let sequence = 0; sequence + 1 < offsets.length; sequence++) {
+    for (let row = offsets[sequence]!; row < offsets[sequence + 1]!; row++) if (!skip[ids[row]!]) keep.push(row)
+    bounds[sequence + 1] = keep.length
+  }
+  return { keep: Int32Array.from(keep), offsets: bounds }
+}
+
+/** A number per document: the j-th of row r is r·count + j. */
+function documentNumbers(rows: Float64Array, count: number): Float64Array<ArrayBuffer> {
+  const numbers = new Float64Array(rows.length * count)
+  for (let i = 0; i < numbers.length; i++) numbers[i] = rows[Math.floor(i / count)]! * count + (i % count)
+  return numbers
+}

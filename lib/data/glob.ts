@@ -1,0 +1,59 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DataError } from '../errors.js'
+
+/**
+ * Files that match a pattern, sorted: `*` and `?` within a name, `**` for any folders. A plain path is itself, a
+ * folder stands for the .jsonl and .jsonl.gz files in it.
+ * @throws DataError `ERR_DATA` when nothing matches.
+ */
+export function expandPattern(pattern: string): string[] {
+  const plain = existsSync(pattern)
+  const files = plain
+    ? statSync(pattern).isDirectory()
+      ? walk(pattern, [/^.*\.jsonl(\.gz)?$/])
+      : [pattern]
+    : match(pattern)
+  if (files.length === 0) {
+    throw new DataError('ERR_DATA', `no file matches "${pattern}"${plain ? ' (a folder without .jsonl files)' : ''}.`, {
+      pattern,
+    })
+  }
+  return files.sort()
+}
+
+function match(pattern: string): string[] {
+  const parts = pattern.split('/')
+  const fixed = parts.findIndex((part) => /[*?]/.test(part))
+  if (fixed === -1) return []
+  const root = parts.slice(0, fixed).join('/') || (pattern.startsWith('/') ? '/' : '.')
+  const steps = parts.slice(fixed).map((part) => (part === '**' ? null : nameExpression(part)))
+  return existsSync(root) ? walk(root, steps) : []
+}
+
+/** Files below `folder` along name expressions; null matches any number of folders. */
+function walk(folder: string, steps: readonly (RegExp | null)[]): string[] {
+  const [step, ...rest] = steps
+  const files: string[] = []
+  if (step === null) files.push(...(rest.length > 0 ? walk(folder, rest) : []))
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = folder === '.' ? entry.name : join(folder, entry.name)
+    if (entry.name.startsWith('.')) continue
+    const isFolder =
+      entry.isDirectory() ||
+      (entry.isSymbolicLink() && step !== null && statSync(path, { throwIfNoEntry: false })?.isDirectory() === true)
+    if (step === null) {
+      if (isFolder) files.push(...walk(path, steps))
+      else if (rest.length === 0) files.push(path)
+    } else if (step!.test(entry.name)) {
+      if (isFolder && rest.length > 0) files.push(...walk(path, rest))
+      else if (!isFolder && rest.length === 0) files.push(path)
+    }
+  }
+  return [...new Set(files)]
+}
+
+function nameExpression(part: string): RegExp {
+  const escaped = part.replace(/[.+^${}()|[\]\\]/g, '\\$&')
+  return new RegExp(`^${escaped.replace(/\*+/g, '.*').replace(/\?/g, '.')}$`, 'u')
+}

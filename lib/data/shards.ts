@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { availableParallelism, homedir } from 'node:os'
+import { join } from 'node:path'
+import { AbortedError, ArgumentError, DataError, FormatError } from '../errors.js'
+import { native } from '../native.js'
+import type { Featurizer } from '../text/featurizer.js'
+import { recipeHash } from '../text/recipe.js'
+import type { EncodedRows, RowTexts } from './encode.js'
+import { RowEncoder } from './encoder.js'
+import { ShardWriter, syncFolder } from './shard-writer.js'
+import type { Source, TextRow } from './sources.js'
+
+/** Part of every cache key: raised when the layout or the meaning of a shard changes. */
+const FORMAT_VERSION = 1
+const BATCH_ROWS = 256
+const BUILDING = '.building-'
+const ABANDONED_MS = 24 * 3600 * 1000
+
+export interface PrepareOptions {
+  /** Where shards are kept; default `$LATEFORGE_CACHE`, else `lateforge/shards` in the user's cache folder. */
+  cacheDir?: string
+  /** Threads that tokenize; 0 does all of it on the calling thread. Default: the cores, at most 8. */
+  workers?: number
+  signal?: AbortSignal
+  onProgress?: (progress: PrepareProgress) => void
+}
+
+export interface PrepareProgress {
+  source: string
+  rows: number
+  /** True once the source's shard is ready. */
+  done: boolean
+  /** True when an earlier shard was used. */
+  cached: boolean
+}
+
+export interface ShardSource {
+  readonly name: string
+  readonly rows: number
+  readonly tokens: number
+  /** Fewest and most documents of a row. */
+  readonly minDocuments: number
+  readonly maxDocuments: number
+  /** Whether its rows have teacher scores. */
+  readonly scores: boolean
+  /** Handle for the addon's shard functions. */
+  readonly shard: number
+}
+
+export interface ShardSet {
+  readonly sources: readonly ShardSource[]
+  /** Changes with the content, order or names of the sources, the recipe or the tokenizer. */
+  readonly fingerprint: string
+  close(): void
+}
+
+export function defaultCacheDir(): string {
+  const { LATEFORGE_CACHE, XDG_CACHE_HOME } = process.env
+  return LATEFORGE_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'lateforge', 'shards')
+}
+
+/**
+ * Tokenizes sources into memory-mapped shards, one each, or reuses those of an earlier run with the same content,
+ * recipe and tokenizer. A shard appears under its name only when complete: an interruption leaves nothing to reuse.
+ * @throws DataError `ERR_DATA` for bad or empty sources; AbortedError `ERR_ABORTED`.
+ */
+export async function prepareShards(
+  sources: readonly Source[],
+  featurizer: Featurizer,
+  options: PrepareOptions = {},
+): Promise<ShardSet> {
+  const { cacheDir = defaultCacheDir(), workers = Math.min(8, availableParallelism()), signal, onProgress } = options
+  if (!Number.isInteger(workers) || workers < 0) {
+    throw new ArgumentError('ERR_ARGUMENT', `workers is ${workers}; expected a whole number of threads, 0 for none.`)
+  }
+  requireDistinctNames(sources)
+  await mkdir(cacheDir, { recursive: true })
+  await removeAbandoned(cacheDir)
+  const encoder = new RowEncoder(featurizer, workers)
+  const opened: ShardSource[] = []
+  const total = createHash('sha256')
+  try {
+    for (const source of sources) {
+      throwIfAborted(signal)
+      const key = await cacheKey(source, featurizer, signal)
+      total.update(JSON.stringify([source.name, key]))
+      const file = join(cacheDir, `${source.name.replace(/[^\w.-]+/g, '_').slice(0, 80)}-${key.slice(0, 32)}.shard`)
+      let shard = existsSync(file) ? openIfSound(file) : undefined
+      const cached = shard !== undefined
+      if (shard === undefined) {
+        await build(source, featurizer, encoder, cacheDir, file, options)
+        shard = native().shardOpen(file, true)
+      }
+      const info = native().shardInfo(shard)
+      opened.push({ name: source.name, ...info, shard })
+      onProgress?.({ source: source.name, rows: info.rows, done: true, cached })
+      if (info.rows === 0) {
+        throw new DataError('ERR_DATA', `source "${source.name}" has no rows.`, { source: source.name })
+      }
+    }
+  } catch (error) {
+    for (const { shard } of opened) native().shardClose(shard)
+    throw error
+  } finally {
+    await encoder.close()
+  }
+  return {
+    sources: opened,
+    fingerprint: total.digest('hex'),
+    close() {
+      for (const { shard } of opened) native().shardClose(shard)
+    },
+  }
+}
+
+async function build(
+  source: Source,
+  featurizer: Featurizer,
+  encoder: RowEncoder,
+  cacheDir: string,
+  file: string,
+  { signal, onProgress }: PrepareOptions,
+): Promise<void> {
+  const folder = await mkdtemp(join(cacheDir, BUILDING))
+  try {
+    const unfinished = join(folder, 'shard')
+    const writer = await ShardWriter.create(unfinished, source.name, featurizer.tokenizer.vocabSize)
+    try {
+      const underWay: { encoded: Promise<EncodedRows>; scores: number[] | null }[] = []
+      let rows = 0
+      const writeOne = async (): Promise<void> => {
+        const { encoded, scores } = underWay.shift()!
+        const done = await encoded
+        await writer.append(done, scores)
+        onProgress?.({ source: source.name, rows: (rows += done.documents.length), done: false, cached: false })
+      }
+      for await (const batch of batches(source)) {
+        throwIfAborted(signal)
+        const texts: RowTexts[] = batch.map(({ query, documents }) => [query, ...documents])
+        const encoded = encoder.encode(texts)
+        encoded.catch(() => {}) // reported when its turn comes
+        underWay.push({ encoded, scores: batchScores(batch, source.name) })
+        if (underWay.length >= encoder.depth) await writeOne()
+      }
+      while (underWay.length > 0) await writeOne()
+      throwIfAborted(signal)
+      await writer.finish()
+    } finally {
+      await writer.close()
+    }
+    await rename(unfinished, file)
+    await syncFolder(cacheDir)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+async function* batches(source: Source): AsyncGenerator<TextRow[]> {
+  let batch: TextRow[] = []
+  let row = 0
+  for await (const value of source) {
+    row++
+    if (typeof value?.query !== 'string' || !Array.isArray(value.documents) || value.documents.length === 0) {
+      throw new DataError(
+        'ERR_DATA',
+        `source "${source.name}", row ${row}: expected { query, documents: [positive, …] }.`,
+        {
+          source: source.name,
+          row,
+        },
+      )
+    }
+    batch.push(value)
+    if (batch.length === BATCH_ROWS) {
+      yield batch
+      batch = []
+    }
+  }
+  if (batch.length > 0) yield batch
+}
+
+function batchScores(batch: readonly TextRow[], source: string): number[] | null {
+  const scored = batch.filter(({ scores }) => scores !== undefined).length
+  if (scored === 0) return null
+  if (scored < batch.length || batch.some(({ scores, documents }) => scores!.length !== documents.length)) {
+    throw new DataError(
+      'ERR_DATA',
+      `source "${source}": every row needs one teacher score per document, or none has any.`,
+      {
+        source,
+      },
+    )
+  }
+  return batch.flatMap(({ scores }) => scores!)
+}
+
+async function cacheKey(source: Source, featurizer: Featurizer, signal: AbortSignal | undefined): Promise<string> {
+  const content = (await source.fingerprint?.()) ?? (await hashRows(source, signal))
+  return createHash('sha256')
+    .update(JSON.stringify([FORMAT_VERSION, content, recipeHash(featurizer.recipe), featurizer.tokenizer.hash]))
+    .digest('hex')
+}
+
+async function hashRows(source: Source, signal: AbortSignal | undefined): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const { query, documents, scores } of source) {
+    throwIfAborted(signal)
+    hash.update(`${JSON.stringify([query, documents, scores])}\n`)
+  }
+  return hash.digest('hex')
+}
+
+/** An existing shard, or undefined where it is damaged and has to be built again. */
+function openIfSound(file: string): number | undefined {
+  try {
+    return native().shardOpen(file, true)
+  } catch (error) {
+    if (error instanceof FormatError) return undefined
+    throw error
+  }
+}
+
+/** Folders that killed runs left behind; a younger one may belong to a run that still writes. */
+async function removeAbandoned(cacheDir: string): Promise<void> {
+  for (const name of await readdir(cacheDir)) {
+    if (!name.startsWith(BUILDING)) continue
+    const folder = join(cacheDir, name)
+    const info = await stat(folder).catch(() => undefined)
+    if (info !== undefined && Date.now() - info.mtimeMs > ABANDONED_MS)
+      await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function requireDistinctNames(sources: readonly Source[]): void {
+  if (sources.length === 0) throw new DataError('ERR_DATA', 'there is no source to read.')
+  const seen = new Set<string>()
+  for (const { name } of sources) {
+    if (seen.has(name))
+      throw new DataError('ERR_DATA', `two sources are named "${name}"; give each its own name.`, { name })
+    seen.add(name)
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) {
+    throw new AbortedError(
+      'ERR_ABORTED',
+      'preparing the data was aborted; finished shards are kept.',
+      {},
+      { cause: signal.reason },
+    )
+  }
+}

@@ -1,0 +1,203 @@
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { createGunzip } from 'node:zlib'
+import { DataError } from '../errors.js'
+import { expandPattern } from './glob.js'
+
+/** A training row: a query and its documents, the positive first; `scores` are a teacher's, one per document. */
+export interface TextRow {
+  query: string
+  documents: string[]
+  scores?: number[]
+  id?: string
+}
+
+/** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
+export interface Source extends AsyncIterable<TextRow> {
+  readonly name: string
+  /** Changes when the rows change. Without it the rows are read once more, to hash them. */
+  fingerprint?(): Promise<string>
+}
+
+/** Longest line read; a larger one is not JSON lines. */
+const MAX_LINE_BYTES = 64 << 20
+
+/**
+ * One source per file of .jsonl or .jsonl.gz, named by its file name (with its folder where two names are equal).
+ * @throws DataError `ERR_DATA` when a pattern matches nothing or a file has another ending.
+ */
+export function fileSources(patterns: string | readonly string[]): Source[] {
+  const list = typeof patterns === 'string' ? [patterns] : patterns
+  const files = [...new Set(list.flatMap(expandPattern))]
+  const names = files.map(sourceName)
+  return files.map((file, i) => {
+    const unique = names.filter((name) => name === names[i]).length === 1
+    return fileSource(file, unique ? names[i]! : `${basename(dirname(file))}/${names[i]}`)
+  })
+}
+
+/** A .jsonl or .jsonl.gz file of pairs, triplets or scored lists: see {@link parseRow}. */
+export function fileSource(file: string, name = sourceName(file)): Source {
+  if (!/\.jsonl(\.gz)?$/.test(file)) {
+    throw new DataError(
+      'ERR_DATA',
+      `${file} is not a .jsonl or .jsonl.gz file. Convert it to one JSON object per line.`,
+      {
+        file,
+      },
+    )
+  }
+  return {
+    name,
+    async *[Symbol.asyncIterator]() {
+      for await (const { text, line } of readLines(file)) yield parseLine(text, file, line)
+    },
+    async fingerprint() {
+      const hash = createHash('sha256')
+      try {
+        for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
+      } catch (cause) {
+        throw unreadable(file, 0, cause)
+      }
+      return hash.digest('hex')
+    },
+  }
+}
+
+/** A source over rows in memory. */
+export function memorySource(name: string, rows: readonly TextRow[]): Source {
+  return {
+    name,
+    async *[Symbol.asyncIterator]() {
+      yield* rows
+    },
+  }
+}
+
+/**
+ * A row from one of the usual layouts: pairs {query, document}; triplets {query, positive (or document), negative,
+ * negative_1 … negative_n or negatives: []}; distillation {query, documents: [], scores: []}.
+ * @param where file and line, for the message
+ * @throws DataError `ERR_DATA` for a missing, empty or mistyped field.
+ */
+export function parseRow(value: unknown, where: string): TextRow {
+  const fail = (problem: string): DataError => new DataError('ERR_DATA', `${where}: ${problem}`, { where })
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw fail('expected a JSON object with "query" and "document", "positive" or "documents".')
+  }
+  const row = value as Record<string, unknown>
+  const text = (field: string, content: unknown): string => {
+    if (typeof content !== 'string') {
+      throw fail(content === undefined ? `"${field}" is missing.` : `"${field}" is not a string.`)
+    }
+    if (content.trim() === '') throw fail(`"${field}" is empty.`)
+    return content
+  }
+  const texts = (field: string): string[] => {
+    const list = row[field]
+    if (!Array.isArray(list)) throw fail(`"${field}" is not an array of strings.`)
+    return list.map((content, i) => text(`${field}[${i}]`, content))
+  }
+  const query = text('query', row.query)
+  let documents: string[]
+  if (row.documents !== undefined) {
+    documents = texts('documents')
+    if (documents.length === 0) throw fail('"documents" is empty.')
+  } else {
+    const positive = row.positive !== undefined ? 'positive' : 'document'
+    documents = [text(positive, row[positive])]
+    if (row.negative !== undefined) documents.push(text('negative', row.negative))
+    for (let i = 1; row[`negative_${i}`] !== undefined; i++) documents.push(text(`negative_${i}`, row[`negative_${i}`]))
+    if (row.negatives !== undefined) documents.push(...texts('negatives'))
+  }
+  const parsed: TextRow = { query, documents }
+  if (row.scores !== undefined) {
+    const { scores } = row
+    if (!Array.isArray(scores) || scores.some((score) => typeof score !== 'number' || !Number.isFinite(score))) {
+      throw fail('"scores" is not an array of finite numbers.')
+    }
+    if (scores.length !== documents.length) {
+      throw fail(`"scores" has ${scores.length} entries for ${documents.length} documents.`)
+    }
+    parsed.scores = scores
+  }
+  if (typeof row.id === 'string' || typeof row.id === 'number') parsed.id = String(row.id)
+  return parsed
+}
+
+function parseLine(text: string, file: string, line: number): TextRow {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (cause) {
+    throw new DataError(
+      'ERR_DATA',
+      `${file}:${line}: not valid JSON: ${(cause as Error).message}`,
+      { file, line },
+      { cause },
+    )
+  }
+  return parseRow(value, `${file}:${line}`)
+}
+
+/** Non-blank lines of a file (gunzipped by its ending), numbered from 1, without byte-order mark and line ends. */
+export async function* readLines(file: string): AsyncGenerator<{ text: string; line: number }> {
+  const raw = createReadStream(file, { highWaterMark: 1 << 18 })
+  const stream = file.endsWith('.gz') ? raw.pipe(createGunzip({ chunkSize: 1 << 18 })) : raw
+  raw.on('error', (error) => stream.destroy(error))
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  let rest: Buffer = Buffer.alloc(0)
+  let line = 0
+  const decode = (bytes: Buffer): string => {
+    try {
+      const text = decoder.decode(bytes)
+      return line === 0 && text.startsWith('\ufeff') ? text.slice(1) : text
+    } catch (cause) {
+      throw new DataError('ERR_DATA', `${file}: invalid UTF-8 after line ${line}.`, { file, line }, { cause })
+    }
+  }
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      const end = chunk.lastIndexOf(10)
+      if (end === -1) {
+        rest = Buffer.concat([rest, chunk])
+        if (rest.length > MAX_LINE_BYTES) {
+          throw new DataError('ERR_DATA', `${file}:${line + 1}: a line above ${MAX_LINE_BYTES} bytes.`, {
+            file,
+            line: line + 1,
+          })
+        }
+        continue
+      }
+      const whole = decode(Buffer.concat([rest, chunk.subarray(0, end)]))
+      rest = chunk.subarray(end + 1)
+      for (const text of whole.split('\n')) {
+        line++
+        if (text.trim() !== '') yield { text, line }
+      }
+    }
+  } catch (cause) {
+    if (cause instanceof DataError) throw cause
+    throw unreadable(file, line, cause)
+  } finally {
+    raw.destroy()
+    stream.destroy()
+  }
+  const last = decode(rest)
+  if (last.trim() !== '') yield { text: last, line: line + 1 }
+}
+
+function unreadable(file: string, line: number, cause: unknown): DataError {
+  const reason = (cause as Error).message
+  return new DataError(
+    'ERR_DATA',
+    `${file} cannot be read${line > 0 ? ` after line ${line}` : ''}: ${reason}`,
+    { file, line },
+    { cause },
+  )
+}
+
+function sourceName(file: string): string {
+  return basename(file).replace(/\.jsonl(\.gz)?$/, '')
+}

@@ -1,0 +1,159 @@
+import t from 'tap'
+import { columnFromTexts, openData, type TokenColumn } from '../../lib/data/collate.js'
+import { memorySource, type TextRow } from '../../lib/data/sources.js'
+import { Featurizer } from '../../lib/text/featurizer.js'
+import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
+import { Tokenizer } from '../../lib/text/tokenizer.js'
+
+function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
+  const tokenizer = Tokenizer.fromVocabulary([
+    '[PAD]',
+    '[UNK]',
+    '[CLS]',
+    '[SEP]',
+    '[MASK]',
+    ...'0123456789',
+    ...[...'0123456789'].map((c) => `##${c}`),
+    '.',
+    'q',
+    'd',
+  ])
+  tokenizer.addTokens(['[Q] ', '[D] '])
+  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 10, documentLength: 16, ...overrides }))
+}
+const source = (name: string, count: number, documents: number, scored = false) =>
+  memorySource(
+    name,
+    Array.from({ length: count }, (_, i): TextRow => {
+      const list = Array.from({ length: documents }, (_, j) => `d ${i % 20}. ${j}`)
+      return { query: `q ${i}`, documents: list, ...(scored ? { scores: list.map((_, j) => i - j) } : {}) }
+    }),
+  )
+const sequence = (column: TokenColumn, i: number) => [...column.ids.subarray(column.offsets[i], column.offsets[i + 1])]
+
+const seed = Date.now() % 1e9
+t.comment(`seed ${seed}`)
+
+t.test('batches: the text of the planned rows, expansion, skiplist, groups, scores', async (t) => {
+  const features = featurizer()
+  const data = await openData({
+    sources: [source('kd', 50, 3, true), source('pairs', 30, 2)],
+    featurizer: features,
+    batch: 8,
+    negatives: 1,
+    seed,
+    cacheDir: t.testdir(),
+    workers: 0,
+  })
+  t.equal(data.rows, 80)
+  t.equal(data.stepsPerEpoch, 6 + 3)
+  const used = new Set<string>()
+  for (let step = 0; step < 12; step++) {
+    const batch = await data.at(step)
+    used.add(batch.source)
+    t.match(batch, { step, perQuery: 2 })
+    t.equal(batch.scores === null, batch.source === 'pairs')
+    for (const [i, row] of batch.queries.rows.entries()) {
+      const real = [...features.query(`q ${row}`)]
+      t.same(sequence(batch.queries, i), [...real, ...new Array(10 - real.length).fill(features.maskId)])
+      t.equal(batch.queries.keyCounts[i], real.length)
+      for (const j of [0, 1]) {
+        const at = 2 * i + j
+        t.same(sequence(batch.documents, at), [...features.document(`d ${row % 20}. ${j}`)])
+        t.equal(batch.documents.rows[at], row * 2 + j)
+        if (batch.scores) t.equal(batch.scores[at], row - j)
+      }
+    }
+    t.equal(batch.queries.keep, null)
+    const { keep, keptOffsets, ids, offsets } = batch.documents
+    const point = features.tokenizer.tokenToId('.')!
+    t.same(
+      [...keep!],
+      [...ids.keys()].filter((i) => ids[i] !== point),
+    )
+    t.equal(keptOffsets.length, offsets.length)
+    t.equal(keptOffsets.at(-1), keep!.length)
+    const rows = [...batch.queries.rows]
+    for (let a = 0; a < 8; a++) {
+      for (let b = 0; b < 8; b++) {
+        t.equal(batch.documentGroups[2 * a] === batch.documentGroups[2 * b], rows[a]! % 20 === rows[b]! % 20)
+        t.not(batch.documentGroups[2 * a], batch.documentGroups[2 * b + 1])
+        t.equal(batch.queryGroups[a] === batch.queryGroups[b], a === b)
+      }
+    }
+    t.same(await data.at(step), batch, 'pure in the step')
+    const parts = await Promise.all([0, 1, 2].map((rank) => data.at(step, { rank, ranks: 3 })))
+    const joined = (pick: (b: typeof batch) => ArrayLike<number>) => parts.flatMap((part) => Array.from(pick(part)))
+    for (const pick of [
+      (b: typeof batch) => b.queries.ids,
+      (b: typeof batch) => b.documents.ids,
+      (b: typeof batch) => b.documents.rows,
+      (b: typeof batch) => b.queryGroups,
+      (b: typeof batch) => b.documentGroups,
+      (b: typeof batch) => b.scores ?? [],
+    ]) {
+      t.same(joined(pick), Array.from(pick(batch)), 'the ranks together have the batch')
+    }
+  }
+  t.same([...used].sort(), ['kd', 'pairs'])
+  await t.rejects(data.at(0, { rank: 2, ranks: 2 }), { code: 'ERR_ARGUMENT' })
+  data.close()
+  await t.rejects(data.at(0), { code: 'ERR_DISPOSED' })
+})
+
+t.test('defaults and refusals', async (t) => {
+  const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
+  const data = await openData({ ...common, sources: [source('s', 20, 3)], batch: 4 })
+  t.equal((await data.at(0)).perQuery, 3, 'every document all rows have')
+  const other = await openData({ ...common, sources: [source('s', 20, 3)], batch: 5 })
+  t.not(other.fingerprint, data.fingerprint)
+  data.close()
+  other.close()
+  const bad: [object, { code: string; message?: RegExp }][] = [
+    [
+      { sources: [source('s', 20, 3)], batch: 4, negatives: 3 },
+      { code: 'ERR_DATA', message: /2 negatives; 3/ },
+    ],
+    [
+      { sources: [source('s', 20, 3)], batch: 21 },
+      { code: 'ERR_DATA', message: /"s" has 20 rows/ },
+    ],
+    [{ sources: [source('s', 20, 3)], batch: 4, negatives: -1 }, { code: 'ERR_ARGUMENT' }],
+    [{ batch: 4 }, { code: 'ERR_DATA', message: /no source/ }],
+    [
+      { data: 'nowhere/*.jsonl', batch: 4 },
+      { code: 'ERR_DATA', message: /no file matches/ },
+    ],
+  ]
+  for (const [options, expected] of bad) await t.rejects(openData({ ...common, batch: 1, ...options }), expected)
+})
+
+t.test('columnFromTexts builds what the shards give', async (t) => {
+  for (const overrides of [{}, { attendToExpansion: true }, { queryExpansion: false }, { skiplist: [] }]) {
+    const features = featurizer(overrides)
+    const data = await openData({
+      sources: [source('s', 6, 1)],
+      featurizer: features,
+      batch: 6,
+      seed,
+      cacheDir: t.testdir(),
+      workers: 0,
+    })
+    const batch = await data.at(0)
+    const rows = [...batch.queries.rows]
+    const queries = columnFromTexts(
+      features,
+      rows.map((row) => `q ${row}`),
+      'query',
+    )
+    const documents = columnFromTexts(
+      features,
+      rows.map((row) => `d ${row % 20}. 0`),
+      'document',
+    )
+    t.same({ ...queries, rows: null }, { ...batch.queries, rows: null })
+    t.same({ ...documents, rows: null }, { ...batch.documents, rows: null })
+    data.close()
+  }
+  t.same(columnFromTexts(featurizer(), [], 'query').offsets, Float64Array.of(0))
+})

@@ -1,0 +1,249 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { type PrepareProgress, prepareShards } from '../../lib/data/shards.js'
+import { memorySource, type Source, type TextRow } from '../../lib/data/sources.js'
+import { LateforgeError } from '../../lib/errors.js'
+import { native } from '../../lib/native.js'
+import { Featurizer } from '../../lib/text/featurizer.js'
+import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
+import { Tokenizer } from '../../lib/text/tokenizer.js'
+
+const letters = [...'abcdefghijklmnopqrstuvwxyz']
+function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
+  const vocab = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...letters, ...letters.map((c) => `##${c}`), '.', ',']
+  const tokenizer = Tokenizer.fromVocabulary(vocab)
+  tokenizer.addTokens(['[Q] ', '[D] '])
+  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 20, ...overrides }))
+}
+
+const seed = Date.now() % 1e9
+t.comment(`seed ${seed}`)
+let state = seed
+const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const text = () => Array.from({ length: 1 + random(8) }, () => letters[random(26)]).join(random(2) ? ' ' : '. ')
+const rows = (count: number, documents = () => 1, scored = false): TextRow[] =>
+  Array.from({ length: count }, () => {
+    const list = Array.from({ length: documents() }, text)
+    return { query: text(), documents: list, ...(scored ? { scores: list.map(() => random(1000) / 8) } : {}) }
+  })
+const all = (n: number) => Float64Array.from({ length: n }, (_, i) => i)
+
+t.test('what was written is what is read: tokens, scores, equal content', async (t) => {
+  const features = featurizer()
+  const data = rows(700, () => 2 + random(3), true)
+  data[5]!.documents[0] = `  ${data[3]!.documents[1]} `
+  const set = await prepareShards([memorySource('s', data)], features, { cacheDir: t.testdir(), workers: 0 })
+  const source = set.sources[0]!
+  t.match(source, { name: 's', rows: 700, minDocuments: 2, maxDocuments: 4, scores: true })
+  const queries = native().shardCollate(source.shard, all(700), 0, 0, 1, 12, features.maskId, false)
+  const documents = native().shardCollate(source.shard, all(700), 1, 0, 2, 0, features.maskId, false)
+  const scores = native().shardScores(source.shard, all(700), 1, 0, 2)
+  for (const [i, row] of data.entries()) {
+    const real = features.query(row.query)
+    const query = queries.ids.subarray(queries.offsets[i], queries.offsets[i + 1])
+    t.same([...query], [...real, ...new Array(12 - real.length).fill(features.maskId)])
+    t.equal(queries.keyCounts[i], real.length)
+    for (const k of [0, 1]) {
+      const at = 2 * i + k
+      t.same(
+        [...documents.ids.subarray(documents.offsets[at], documents.offsets[at + 1])],
+        [...features.document(row.documents[k]!)],
+      )
+      t.equal(scores[at], Math.fround(row.scores![k]!))
+    }
+  }
+  const groups = native().shardGroups(source.shard, all(700), 1, 0, 2)
+  t.equal(groups[10], groups[7], 'equal text apart from blanks is one group')
+  t.equal(Math.max(...groups) + 1, new Set(groups).size, 'groups are dense')
+  t.equal(native().shardCollate(source.shard, all(3), 0, 0, 1, 12, 4, true).keyCounts[0], 12, 'attended expansion')
+  set.close()
+  t.throws(() => native().shardInfo(source.shard), { code: 'ERR_DISPOSED' })
+})
+
+t.test(
+  'workers write the same bytes as one thread; a second run reuses; another recipe or text does not',
+  async (t) => {
+    const data = rows(256 * 12 + 17)
+    const dirs = [t.testdir({ one: {}, two: {} })].flatMap((dir) => [join(dir, 'one'), join(dir, 'two')])
+    const progress: PrepareProgress[] = []
+    const run = async (
+      cacheDir: string,
+      workers: number,
+      source: Source[] = [memorySource('s', data)],
+      features = featurizer(),
+    ) => {
+      progress.length = 0
+      const set = await prepareShards(source, features, { cacheDir, workers, onProgress: (p) => progress.push(p) })
+      set.close()
+      return set.fingerprint
+    }
+    const first = await run(dirs[0]!, 0)
+    t.match(progress.at(-1), { rows: data.length, done: true, cached: false })
+    t.equal(await run(dirs[1]!, 2), first)
+    const [one, two] = dirs.map((dir) => readdirSync(dir).map((name) => readFileSync(join(dir, name))))
+    t.equal(one!.length, 1)
+    t.ok(one![0]!.equals(two![0]!))
+    t.equal(await run(dirs[0]!, 0), first)
+    t.match(progress, [{ done: true, cached: true }])
+    t.not(await run(dirs[0]!, 0, undefined, featurizer({ documentLength: 19 })), first)
+    t.not(await run(dirs[0]!, 0, [memorySource('s', data.slice(1))]), first)
+    t.equal(readdirSync(dirs[0]!).length, 3)
+  },
+)
+
+t.test('damaged shards: a typed error, and prepared anew', async (t) => {
+  const dir = t.testdir()
+  const source = [
+    memorySource(
+      's',
+      rows(60, () => 1 + random(3), true),
+    ),
+  ]
+  const prepare = () => prepareShards(source, featurizer(), { cacheDir: dir, workers: 0 })
+  ;(await prepare()).close()
+  const file = join(dir, readdirSync(dir)[0]!)
+  const good = readFileSync(file)
+  const damagedCopies: Buffer[] = [
+    good.subarray(0, 0),
+    good.subarray(0, 63),
+    good.subarray(0, 64),
+    good.subarray(0, -8),
+    Buffer.concat([good, Buffer.alloc(8)]),
+  ]
+  for (let round = 0; round < 400; round++) {
+    const copy = Buffer.from(good)
+    for (let flips = 1 + random(3); flips > 0; flips--) {
+      const at = random(3) === 0 ? random(64) : random(copy.length)
+      copy[at] = copy[at]! ^ (1 << random(8))
+    }
+    if (!copy.equals(good)) damagedCopies.push(copy)
+  }
+  for (const copy of damagedCopies) {
+    writeFileSync(file, copy)
+    t.throws(() => native().shardOpen(file, true), { code: 'ERR_FORMAT', message: /damaged/ })
+    // Without verification damage may go unseen, but every access stays inside the file.
+    try {
+      const shard = native().shardOpen(file, false)
+      const { rows: count } = native().shardInfo(shard)
+      try {
+        native().shardCollate(shard, all(Math.min(count, 60)), 1, 0, 1, 0, 4, false)
+        native().shardGroups(shard, all(Math.min(count, 60)), 0, 0, 1)
+      } finally {
+        native().shardClose(shard)
+      }
+    } catch (error) {
+      t.ok(error instanceof LateforgeError, String(error))
+    }
+  }
+  ;(await prepare()).close()
+  t.ok(readFileSync(file).equals(good), 'built again')
+})
+
+t.test('a killed writer leaves no shard, and its remains are removed a day later', async (t) => {
+  const dir = t.testdir()
+  const lib = (path: string) => JSON.stringify(new URL(`../../lib/${path}`, import.meta.url).href)
+  const script = `
+    import { prepareShards } from ${lib('data/shards.js')}
+    import { Featurizer } from ${lib('text/featurizer.js')}
+    import { defaultRecipe } from ${lib('text/recipe.js')}
+    import { Tokenizer } from ${lib('text/tokenizer.js')}
+    const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a'])
+    tokenizer.addTokens(['[Q] ', '[D] '])
+    const source = { name: 's', fingerprint: async () => 'f', async *[Symbol.asyncIterator]() { for (;;) yield { query: 'a', documents: ['a a'] } } }
+    let told = false
+    await prepareShards([source], new Featurizer(tokenizer, defaultRecipe()), { cacheDir: ${JSON.stringify(dir)}, workers: 0,
+      onProgress: () => { if (!told) { told = true; console.log('writing') } } })`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  await once(child.stdout, 'data')
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  const left = readdirSync(dir)
+  t.equal(left.filter((name) => name.endsWith('.shard')).length, 0)
+  t.equal(left.length, 1)
+  const old = Date.now() / 1000 - 2 * 86400
+  utimesSync(join(dir, left[0]!), old, old)
+  const set = await prepareShards([memorySource('s', rows(3))], featurizer(), { cacheDir: dir, workers: 0 })
+  set.close()
+  t.same(
+    readdirSync(dir).map((name) => name.replace(/-.*/, '')),
+    ['s'],
+  )
+})
+
+t.test('failures and aborts leave the cache empty', async (t) => {
+  const dir = t.testdir()
+  const features = featurizer()
+  const fails = async (source: Source[], expected: { code: string; message?: RegExp }, signal?: AbortSignal) => {
+    await t.rejects(prepareShards(source, features, { cacheDir: dir, workers: 0, signal }), expected)
+    t.same(
+      readdirSync(dir).filter((name) => statSync(join(dir, name)).isDirectory()),
+      [],
+    )
+  }
+  await fails([], { code: 'ERR_DATA' })
+  await fails([memorySource('s', rows(2)), memorySource('s', rows(2))], { code: 'ERR_DATA', message: /two sources/ })
+  await fails([memorySource('mixed', [...rows(1), ...rows(1, () => 1, true)])], {
+    code: 'ERR_DATA',
+    message: /teacher score/,
+  })
+  await fails([memorySource('later', [...rows(256), ...rows(1, () => 1, true)])], {
+    code: 'ERR_DATA',
+    message: /some rows only/,
+  })
+  await fails([memorySource('bad', [{ query: 'q', documents: [] }])], { code: 'ERR_DATA', message: /row 1/ })
+  await fails([memorySource('empty', [])], { code: 'ERR_DATA', message: /no rows/ })
+  await fails([memorySource('s', rows(2))], { code: 'ERR_ABORTED' }, AbortSignal.abort())
+  const abort = new AbortController()
+  const source = memorySource('cut', rows(1000))
+  const cut: Source = {
+    name: 'cut',
+    fingerprint: async () => 'x',
+    async *[Symbol.asyncIterator]() {
+      let row = 0
+      for await (const value of source) {
+        if (row++ === 600) abort.abort()
+        yield value
+      }
+    },
+  }
+  await fails([cut], { code: 'ERR_ABORTED' }, abort.signal)
+  await t.rejects(prepareShards([cut], features, { cacheDir: dir, workers: -1 }), { code: 'ERR_ARGUMENT' })
+})
+
+t.test('the addon refuses rows and items that are not there', async (t) => {
+  const set = await prepareShards(
+    [
+      memorySource(
+        's',
+        rows(5, () => 2),
+      ),
+    ],
+    featurizer(),
+    { cacheDir: t.testdir(), workers: 0 },
+  )
+  const { shard } = set.sources[0]!
+  const collate = (list: number[], column: number, first: number, count: number) => () =>
+    native().shardCollate(shard, Float64Array.from(list), column, first, count, 0, 4, false)
+  for (const row of [-1, 5, 0.5, Number.NaN, 1e300]) t.throws(collate([row], 0, 0, 1), { code: 'ERR_ARGUMENT' })
+  t.throws(collate([0], 1, 1, 2), { code: 'ERR_DATA', message: /2 documents, 3 are needed/ })
+  t.throws(collate([0], 0, 0, 2), { code: 'ERR_DATA' })
+  t.throws(collate([0], 1, 0, 0), { code: 'ERR_DATA' })
+  t.throws(collate([0], 1, 2 ** 52, 1), { code: 'ERR_DATA' })
+  t.throws(collate([0], 2, 0, 1), { code: 'ERR_ARGUMENT' })
+  t.throws(() => native().shardScores(shard, all(1), 1, 0, 1), { code: 'ERR_DATA', message: /teacher/ })
+  t.throws(() => native().shardOpen('/nowhere/x.shard', true), { code: 'ERR_FORMAT' })
+  t.throws(() => native().shardOpen('.', true), { code: 'ERR_FORMAT' })
+  t.throws(() => native().keepTokens(new Int32Array(3), Float64Array.of(0, 4), new Uint8Array(1)), {
+    code: 'ERR_ARGUMENT',
+  })
+  t.throws(() => native().keepTokens(new Int32Array(3), Float64Array.of(0, 2, 1, 3), new Uint8Array(1)), {
+    code: 'ERR_ARGUMENT',
+  })
+  t.throws(() => native().keepTokens(new Int32Array(3), Float64Array.of(0, Number.NaN), new Uint8Array(1)), {
+    code: 'ERR_ARGUMENT',
+  })
+  set.close()
+})
