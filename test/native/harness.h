@@ -77,7 +77,7 @@ Tensor make(std::initializer_list<int64_t> dims, const std::vector<T>& values) {
   Tensor t{Meta::of(dtypeOf<T>(), dims), {}};
   t.bytes.resize(static_cast<size_t>(t.meta.bytes()));
   if (t.meta.count() != static_cast<int64_t>(values.size())) std::abort();
-  std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  if (!values.empty()) std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
   if constexpr (std::is_integral_v<T>) {
     auto facts = std::make_shared<IntFacts>();
     for (size_t i = 0; i < values.size(); ++i) {
