@@ -10,7 +10,12 @@ const filters = process.argv.slice(2)
 let [passed, failed, skipped] = [0, 0, 0]
 
 function capture(command, args) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'inherit'] })
+  const result = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   process.stdout.write(result.stdout)
   return result
 }
@@ -28,13 +33,27 @@ if (filters.length === 0) {
 }
 
 fs.rmSync(path.join(root, 'build/js'), { recursive: true, force: true })
-const compiled = capture(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js'])
+const compiled = capture(process.execPath, [
+  'node_modules/typescript/bin/tsc',
+  '-p',
+  'tsconfig.json',
+  '--noEmit',
+  'false',
+  '--outDir',
+  'build/js',
+])
 if (compiled.status !== 0) failed++
 
 function testFiles(folder) {
   return fs
     .readdirSync(folder, { withFileTypes: true })
-    .flatMap((e) => (e.isDirectory() ? testFiles(path.join(folder, e.name)) : e.name.endsWith('.test.js') ? [path.join(folder, e.name)] : []))
+    .flatMap((e) =>
+      e.isDirectory()
+        ? testFiles(path.join(folder, e.name))
+        : e.name.endsWith('.test.js')
+          ? [path.join(folder, e.name)]
+          : [],
+    )
 }
 
 // One file at a time: the native thread team already uses every core.
@@ -58,7 +77,9 @@ for (const file of testFiles(path.join(root, 'build/js/test')).sort()) {
   passed += ok.length - skips.length
   failed += bad + broken
   skipped += skips.length
-  console.log(`${bad + broken ? 'FAIL' : 'ok  '} ${name}: ${ok.length - skips.length} passed, ${bad + broken} failed, ${skips.length} skipped (${((Date.now() - started) / 1000).toFixed(1)} s)`)
+  console.log(
+    `${bad + broken ? 'FAIL' : 'ok  '} ${name}: ${ok.length - skips.length} passed, ${bad + broken} failed, ${skips.length} skipped (${((Date.now() - started) / 1000).toFixed(1)} s)`,
+  )
   for (const line of skips) console.log(`     ${line.trim()}`)
   if (bad + broken) console.log(result.stdout, result.stderr)
 }

@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.js'
 import * as raw from '../tensor/ops.gen.js'
 import { record } from '../tensor/tape.js'
-import { Segments, Tensor } from '../tensor/tensor.js'
+import { type Segments, Tensor } from '../tensor/tensor.js'
 
 /** Packed unit-norm token embeddings [T, dim] and where each sequence starts. */
 export interface TokenEmbeddings {
@@ -19,6 +19,8 @@ export interface ContrastiveOptions {
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryGroups?: Int32Array
   documentGroups?: Int32Array
+  /** `exclude`: skiplisted and padded tokens do not exist. `zero`: PyLate's floor of 0 under each query token's maximum. */
+  mask?: 'exclude' | 'zero'
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
@@ -32,8 +34,13 @@ export interface ContrastiveOptions {
  * @returns the loss, [1]
  * @throws ShapeError ERR_SHAPE, ArgumentError ERR_ARGUMENT
  */
-export function contrastive(queries: TokenEmbeddings, documents: TokenEmbeddings, options: ContrastiveOptions = {}): Tensor {
+export function contrastive(
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  options: ContrastiveOptions = {},
+): Tensor {
   const { perQuery = 1, blockQueries = 1024 } = options
+  const floorZero = options.mask === 'zero' ? 1 : 0
   const device = queries.tokens.device
   const count = queries.segments.count
   if (documents.segments.count !== count * perQuery)
@@ -70,7 +77,7 @@ export function contrastive(queries: TokenEmbeddings, documents: TokenEmbeddings
         const [scores, argmax] = raw.maxsim(tokens, segments, d, documents.segments, null, {
           layout: 0,
           wantArgmax: anyNeeded ? 1 : 0,
-          floorZero: 0,
+          floorZero,
         })
         const place = { firstRow: first, perQuery }
         const stats = raw.rowStats(scores, logScale, documents.segments, qGroups, dGroups, place)

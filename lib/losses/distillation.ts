@@ -12,6 +12,8 @@ export interface DistillationOptions {
   /** Student scores are divided by it after the normalisation. Default 1. */
   temperature?: number
   logScale?: Tensor
+  /** As in `contrastive`. */
+  mask?: 'exclude' | 'zero'
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
   minMax?: boolean
 }
@@ -22,7 +24,11 @@ export interface DistillationOptions {
  * (minMax off).
  * @returns the loss, [1]
  */
-export function distillation(queries: TokenEmbeddings, documents: TokenEmbeddings, options: DistillationOptions): Tensor {
+export function distillation(
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  options: DistillationOptions,
+): Tensor {
   const logScale = scaleOf(options, queries.tokens.device)
   const loss = grouped(queries, documents, options, logScale, (scores, teacher, groups, loss, ds, normalizer) =>
     raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
@@ -41,7 +47,7 @@ export function distillation(queries: TokenEmbeddings, documents: TokenEmbedding
 export function marginMse(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery'>,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask'>,
 ): Tensor {
   return grouped(queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
     raw.marginMse(scores, teacher, groups, documents.segments, loss, { normalizer }),
@@ -61,7 +67,7 @@ type RowLoss = (
 function grouped(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery'>,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask'>,
   logScale: Tensor | null,
   rowLoss: RowLoss,
 ): Tensor {
@@ -90,7 +96,7 @@ function grouped(
       const groups = Segments.of(device, offsets)
       const teacher = Tensor.from(device, options.teacher)
       const wantArgmax = dq || dd ? 1 : 0
-      const p = { layout: 1, wantArgmax, floorZero: 0 }
+      const p = { layout: 1, wantArgmax, floorZero: options.mask === 'zero' ? 1 : 0 }
       const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
       const dScores = rowLoss(scores, teacher, groups, loss, ds, 1 / count)
       if (wantArgmax)

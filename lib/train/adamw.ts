@@ -49,7 +49,8 @@ export class AdamW {
       const own = groups.filter((g) => g.parameters === parameters)
       const table = parameters.entries.flatMap((entry) => {
         const owners = own.filter((g) => g.match?.(entry) ?? true)
-        if (owners.length > 1) throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is in ${owners.length} groups`)
+        if (owners.length > 1)
+          throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is in ${owners.length} groups`)
         const group = owners[0]
         if (!group) return [0, 0] // frozen
         const decay = typeof group.decay === 'function' ? group.decay(entry) : (group.decay ?? 0)

@@ -1,5 +1,5 @@
-import { AbortedError, ArgumentError } from '../errors.js'
 import type { TokenColumn, TrainBatch } from '../data/collate.js'
+import { AbortedError, ArgumentError } from '../errors.js'
 import type { TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import type { Device } from '../tensor/device.js'
@@ -58,7 +58,12 @@ interface Chunk {
  * Gradients accumulate into the model's parameters; everything is issued, nothing awaited.
  * @returns the loss, [1]; the caller disposes of it
  */
-export function gradCache(model: EmbeddingModel, batch: TrainBatch, loss: BatchLoss, options: GradCacheOptions): Tensor {
+export function gradCache(
+  model: EmbeddingModel,
+  batch: TrainBatch,
+  loss: BatchLoss,
+  options: GradCacheOptions,
+): Tensor {
   const passes = walk(model, batch, loss, options)
   for (;;) {
     const next = passes.next()

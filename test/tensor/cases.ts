@@ -3,7 +3,7 @@
  * gradients against central differences on the float64 backend and both backends against each other; an op of the list
  * that is neither a case here nor named as covered by one fails it.
  */
-import { raw, Segments, type Tensor, Tensor as T, type Device, ops } from '../../lib/tensor/index.js'
+import { type Device, ops, raw, Segments, Tensor as T, type Tensor } from '../../lib/tensor/index.js'
 
 /** Splitmix32: small, seeded, the same everywhere. */
 export class Random {
@@ -42,7 +42,11 @@ const lengths = [1, 5, 3, 9]
 const rows = lengths.reduce((a, b) => a + b)
 
 function seedsOf(device: Device, n: number, random: Random): Tensor {
-  return T.fromInt32(device, Int32Array.from({ length: 2 * n }, () => (random.next() * 4294967296) | 0), [n, 2])
+  return T.fromInt32(
+    device,
+    Int32Array.from({ length: 2 * n }, () => (random.next() * 4294967296) | 0),
+    [n, 2],
+  )
 }
 
 const activationCases: Case[] = ops.activations.map((name) => ({
@@ -52,7 +56,14 @@ const activationCases: Case[] = ops.activations.map((name) => ({
   build: ({ x }) => ops.activation(x!, name),
 }))
 
-const attentionCase = (name: string, heads: number, headDim: number, window: number | null, p: number, partial: boolean): Case => ({
+const attentionCase = (
+  name: string,
+  heads: number,
+  headDim: number,
+  window: number | null,
+  p: number,
+  partial: boolean,
+): Case => ({
   name: `attention ${name}`,
   inputs: { qkv: { shape: [rows, 3 * heads * headDim] } },
   covers: ['attention', 'attentionBackward'],
@@ -89,7 +100,12 @@ const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, fl
 })
 
 export const cases: Case[] = [
-  { name: 'add', inputs: { a: { shape: [5, 3] }, b: { shape: [5, 3] } }, covers: ['add'], build: ({ a, b }) => ops.add(a!, b!) },
+  {
+    name: 'add',
+    inputs: { a: { shape: [5, 3] }, b: { shape: [5, 3] } },
+    covers: ['add'],
+    build: ({ a, b }) => ops.add(a!, b!),
+  },
   {
     name: 'add, one input twice',
     inputs: { a: { shape: [5, 3] } },
@@ -115,7 +131,11 @@ export const cases: Case[] = [
     inputs: { x: { shape: [rows, 11] } },
     covers: ['dropout'],
     build: ({ x }, device, random) =>
-      ops.dropout(x!, Segments.fromLengths(device, lengths), { p: 0.3, seeds: seedsOf(device, lengths.length, random), site: 7 }),
+      ops.dropout(x!, Segments.fromLengths(device, lengths), {
+        p: 0.3,
+        seeds: seedsOf(device, lengths.length, random),
+        site: 7,
+      }),
   },
   {
     name: 'l2Normalize',
@@ -142,7 +162,13 @@ export const cases: Case[] = [
     inputs: { table: { shape: [12, 9] } },
     covers: ['embedding', 'embeddingBackward'],
     build: ({ table }, device, random) =>
-      ops.embedding(table!, T.fromInt32(device, Int32Array.from({ length: 31 }, () => random.integer(12)))),
+      ops.embedding(
+        table!,
+        T.fromInt32(
+          device,
+          Int32Array.from({ length: 31 }, () => random.integer(12)),
+        ),
+      ),
   },
   {
     name: 'linear',
@@ -182,7 +208,12 @@ export const cases: Case[] = [
     inputs: { x: { shape: [rows, 3 * 2 * 8] } },
     covers: ['rope'],
     build: ({ x }, device) =>
-      ops.rope(ops.scale(x!, 1), Segments.fromLengths(device, lengths), T.from(device, ops.ropeTable(16, 8, 100), [16, 8]), 2),
+      ops.rope(
+        ops.scale(x!, 1),
+        Segments.fromLengths(device, lengths),
+        T.from(device, ops.ropeTable(16, 8, 100), [16, 8]),
+        2,
+      ),
   },
   attentionCase('global', 2, 32, null, 0, false),
   attentionCase('window 2, head dim 64', 1, 64, 2, 0, false),

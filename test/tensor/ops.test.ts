@@ -10,7 +10,10 @@ t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 function inputsOf(c: Case, random: Random): Record<string, Float64Array> {
   return Object.fromEntries(
     Object.entries(c.inputs).map(([name, { shape, scale, unit }]) => {
-      const values = random.normals(shape.reduce((a, b) => a * b, 1), scale)
+      const values = random.normals(
+        shape.reduce((a, b) => a * b, 1),
+        scale,
+      )
       if (unit) {
         const d = shape[1]!
         for (let row = 0; row < values.length; row += d) {
@@ -54,13 +57,23 @@ async function evaluate(c: Case, device: Device, values: Record<string, Float64A
   return { value, y, gradients }
 }
 
-const parameterNames = (c: Case): string[] => Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))
+const parameterNames = (c: Case): string[] =>
+  Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))
 
 t.test('every op of the list has a case', async (t) => {
   const covered = new Set([...cases.flatMap((c) => c.covers), ...Object.keys(coveredElsewhere)])
-  const names = native().opList().map((op) => op.name)
-  t.same(names.filter((n) => !covered.has(n)), [])
-  t.same([...covered].filter((n) => !names.includes(n)), [], 'no case names an op that is gone')
+  const names = native()
+    .opList()
+    .map((op) => op.name)
+  t.same(
+    names.filter((n) => !covered.has(n)),
+    [],
+  )
+  t.same(
+    [...covered].filter((n) => !names.includes(n)),
+    [],
+    'no case names an op that is gone',
+  )
 })
 
 for (const c of cases)
@@ -85,7 +98,8 @@ for (const c of cases)
         const numeric = (above - below) / (2 * h)
         const analytic = reference.gradients![index]![at]!
         const tolerance = 1e-6 * (1 + Math.abs(numeric)) + 2e-10 / h
-        if (Math.abs(numeric - analytic) > tolerance) t.fail(`d/d${name}[${at}]: ${analytic}, difference quotient ${numeric}`)
+        if (Math.abs(numeric - analytic) > tolerance)
+          t.fail(`d/d${name}[${at}]: ${analytic}, difference quotient ${numeric}`)
       }
     }
 
@@ -105,5 +119,8 @@ function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: s
     norm += want[i]! ** 2
   }
   t.equal(got.length, want.length)
-  t.ok(Math.sqrt(difference) <= 2e-6 * Math.sqrt(norm) + 1e-6, `${what}: float32 against float64, relative ${Math.sqrt(difference / (norm || 1))}`)
+  t.ok(
+    Math.sqrt(difference) <= 2e-6 * Math.sqrt(norm) + 1e-6,
+    `${what}: float32 against float64, relative ${Math.sqrt(difference / (norm || 1))}`,
+  )
 }

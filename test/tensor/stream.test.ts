@@ -1,6 +1,6 @@
 /** The laws of the runtime: streams, errors, scopes, handles, memory. */
 import t from 'tap'
-import { Device, ops, raw, Scope, scope, Segments, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Device, ops, raw, Scope, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 
 for (const name of ['cpu', 'cpu-f64']) {
   t.test(name, async (t) => {
@@ -90,15 +90,18 @@ for (const name of ['cpu', 'cpu-f64']) {
       row.dispose()
     })
 
-    await t.test('the memory limit throws a typed error that names the largest tensors, and nothing is lost', async (t) => {
-      const limit = device.memory().limit
-      const big = Tensor.empty(device, [1 << 20])
-      device.setMemoryLimit(device.memory().bytes + (1 << 20))
-      t.throws(() => Tensor.empty(device, [1 << 20]), { code: 'ERR_OUT_OF_MEMORY', message: /Largest tensors/ })
-      device.setMemoryLimit(limit)
-      Tensor.empty(device, [1 << 20]).dispose()
-      big.dispose()
-    })
+    await t.test(
+      'the memory limit throws a typed error that names the largest tensors, and nothing is lost',
+      async (t) => {
+        const limit = device.memory().limit
+        const big = Tensor.empty(device, [1 << 20])
+        device.setMemoryLimit(device.memory().bytes + (1 << 20))
+        t.throws(() => Tensor.empty(device, [1 << 20]), { code: 'ERR_OUT_OF_MEMORY', message: /Largest tensors/ })
+        device.setMemoryLimit(limit)
+        Tensor.empty(device, [1 << 20]).dispose()
+        big.dispose()
+      },
+    )
 
     await t.test('a tape refuses to cut off a gradient in silence', async (t) => {
       scope(() => {

@@ -1,0 +1,127 @@
+/** Losses and their gradients against sentence-transformers 6.2 and PyLate 1.6 (test/fixtures/losses, made by make.py). */
+import path from 'node:path'
+import t, { type Test } from 'tap'
+import { contrastive, distillation, type TokenEmbeddings } from '../../lib/losses/index.js'
+import { SafetensorsFile } from '../../lib/models/safetensors.js'
+import { Device, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+
+const folder = path.join(process.cwd(), 'test/fixtures/losses')
+const inputs = await SafetensorsFile.open(path.join(folder, 'inputs.safetensors'))
+const st6 = await SafetensorsFile.open(path.join(folder, 'st6/expected.safetensors'))
+const pylate = await SafetensorsFile.open(path.join(folder, 'pylate/expected.safetensors'))
+t.teardown(() => Promise.all([inputs, st6, pylate].map((f) => f.close())))
+
+const dim = 16
+
+async function given(k: number) {
+  const read = (name: string) => inputs.numbers(`k${k}.${name}`)
+  return {
+    queries: await read('queries'),
+    queryOffsets: await read('queryOffsets'),
+    documents: await read('documents'),
+    documentOffsets: await read('documentOffsets'),
+    teacher: await read('teacher'),
+  }
+}
+
+/** Runs a loss on the given embeddings and compares value and both gradients with a fixture. */
+async function compare(
+  t: Test,
+  expected: SafetensorsFile,
+  key: string,
+  k: number,
+  loss: (q: TokenEmbeddings, d: TokenEmbeddings, teacher: Float64Array) => Tensor,
+  factor = { value: 1, gradient: 1 },
+): Promise<void> {
+  const from = await given(k)
+  for (const [name, tolerance] of [
+    ['cpu-f64', expected === st6 ? 2e-6 : 1e-12],
+    ['cpu', 1e-5],
+  ] as const) {
+    const device = Device.open(name)
+    const before = device.memory().tensors
+    const results = scope(() => {
+      const side = (data: Float64Array, offsets: Float64Array) => {
+        const tokens = Tensor.from(device, data, [data.length / dim, dim])
+        tokens.requiresGradient = true
+        return { tokens, segments: Segments.of(device, offsets) }
+      }
+      const [q, d] = [side(from.queries, from.queryOffsets), side(from.documents, from.documentOffsets)]
+      const tape = new Tape()
+      const value = tape.run(() => loss(q, d, from.teacher))
+      return [value, ...(tape.backward(value, undefined, [q.tokens, d.tokens]) as Tensor[])]
+    })
+    const [value, dq, dd] = await Promise.all(results.map((r) => r.values()))
+    for (const r of results) r.dispose()
+    const want = (await expected.numbers(`${key}.loss`))[0]!
+    const got = value![0]! * factor.value
+    t.ok(Math.abs(got - want) <= tolerance * (1 + Math.abs(want)), `${key} on ${name}: ${got}, expected ${want}`)
+    for (const [side, g] of [['queries', dq!] as const, ['documents', dd!] as const]) {
+      const reference = await expected.numbers(`${key}.${side}`)
+      const off = Math.sqrt(reference.reduce((sum, r, i) => sum + (r - g[i]! * factor.gradient) ** 2, 0))
+      const norm = Math.sqrt(reference.reduce((sum, r) => sum + r * r, 0))
+      t.ok(off <= Math.max(10 * tolerance, 1e-7) * norm, `${key} d${side} on ${name}: off by ${off} of ${norm}`)
+    }
+    t.equal(device.memory().tensors, before, 'nothing leaks')
+  }
+}
+
+for (const k of [0, 1, 3])
+  for (const temperature of [1, 0.05]) {
+    const perQuery = 1 + k
+    for (const kind of ['plain', 'cached'])
+      t.test(`sentence-transformers ${kind} InfoNCE, ${k} negatives, temperature ${temperature}`, (t) =>
+        compare(t, st6, `${kind}.k${k}.t${temperature}`, k, (q, d) =>
+          contrastive(q, d, { temperature, perQuery, blockQueries: 2 }),
+        ),
+      )
+    t.test(`PyLate Contrastive, ${k} negatives, temperature ${temperature}`, (t) =>
+      compare(t, pylate, `contrastive.k${k}.t${temperature}.padded`, k, (q, d) =>
+        contrastive(q, d, { temperature, perQuery, mask: 'zero' }),
+      ),
+    )
+    t.test(
+      `PyLate CachedContrastive has 5 (the batch) times the gradient, ${k} negatives, temperature ${temperature}`,
+      (t) =>
+        compare(
+          t,
+          pylate,
+          `cached.k${k}.t${temperature}.padded`,
+          k,
+          (q, d) => contrastive(q, d, { temperature, perQuery, mask: 'zero' }),
+          { value: 1, gradient: 5 },
+        ),
+    )
+  }
+
+for (const [student, teacherTemperature] of [
+  [1, 1],
+  [0.25, 0.25],
+  [0.5, 2],
+] as const)
+  t.test(`sentence-transformers distillation, temperatures ${student} and ${teacherTemperature}`, (t) =>
+    compare(
+      t,
+      st6,
+      `distill.k3.student${student}.teacher${teacherTemperature}`,
+      3,
+      (q, d, teacher) =>
+        distillation(q, d, {
+          teacher: teacher.map((s) => s / teacherTemperature),
+          perQuery: 4,
+          temperature: student,
+          minMax: false,
+        }),
+      { value: student ** 2, gradient: student ** 2 },
+    ),
+  )
+
+for (const [kind, minMax] of [
+  ['minmax', true],
+  ['raw', false],
+] as const)
+  t.test(`PyLate Distillation, ${kind}`, (t) =>
+    compare(t, pylate, `distillation.k3.${kind}.padded`, 3, (q, d, teacher) =>
+      distillation(q, d, { teacher, perQuery: 4, minMax, mask: 'zero' }),
+    ),
+  )

@@ -1,0 +1,212 @@
+/** The losses on their own ground: gradients by differences, masks, empty documents, blocks, learnable temperature. */
+import t from 'tap'
+import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
+import { Parameters } from '../../lib/nn/parameters.js'
+import { Device, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Random } from '../tensor/cases.js'
+
+const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
+t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+const exact = Device.open('cpu-f64')
+const dim = 16
+
+function embeddings(random: Random, lengths: number[]): { data: Float64Array; lengths: number[] } {
+  const rows = lengths.reduce((a, b) => a + b, 0)
+  const data = random.normals(rows * dim)
+  for (let r = 0; r < rows; r++) {
+    const norm = Math.hypot(...data.subarray(r * dim, (r + 1) * dim))
+    for (let j = 0; j < dim; j++) data[r * dim + j]! /= norm
+  }
+  return { data, lengths }
+}
+
+type Side = ReturnType<typeof embeddings>
+type Loss = (q: TokenEmbeddings, d: TokenEmbeddings, logScale: Tensor) => Tensor
+
+async function run(device: Device, q: Side, d: Side, logScale: number, loss: Loss) {
+  const before = device.memory().tensors
+  const store = new Parameters(device, [{ name: 'logScale', shape: [1] }])
+  store.values.write(device.real === 'float64' ? Float64Array.of(logScale) : Float32Array.of(logScale))
+  const results = scope(() => {
+    const side = ({ data, lengths }: Side) => {
+      const tokens = Tensor.from(device, data, [data.length / dim, dim])
+      tokens.requiresGradient = true
+      return { tokens, segments: Segments.fromLengths(device, lengths) }
+    }
+    const [Q, D] = [side(q), side(d)]
+    const tape = new Tape()
+    const value = tape.run(() => loss(Q, D, store.get('logScale')))
+    return [value, ...(tape.backward(value, undefined, [Q.tokens, D.tokens]) as Tensor[])]
+  })
+  const [value, dq, dd] = await Promise.all(results.map((r) => r.values()))
+  const ds = (await store.gradients.values())[0]!
+  for (const r of results) r.dispose()
+  store.dispose()
+  if (device.memory().tensors !== before) throw new Error('a loss leaks')
+  return { value: value![0]!, dq: dq!, dd: dd!, ds }
+}
+
+const queryLengths = [3, 1, 4, 2]
+const documentLengths = [4, 2, 5, 0, 3, 1, 6, 2]
+const qGroups = Int32Array.from([0, 1, 0, 2])
+const dGroups = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
+
+const losses: Record<string, Loss> = {
+  'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, perQuery: 2 }),
+  'contrastive, groups, weights, blocks of 3': (q, d, logScale) =>
+    contrastive(q, d, {
+      logScale,
+      perQuery: 2,
+      queryGroups: qGroups,
+      documentGroups: dGroups,
+      weights: [1, 0.5, 2, 0],
+      blockQueries: 3,
+    }),
+  'distillation, min-max': (q, d, logScale) =>
+    distillation(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], perQuery: 2, logScale }),
+  'distillation, ragged': (q, d, logScale) =>
+    distillation(q, d, {
+      teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0],
+      perQuery: [0, 3, 3, 5, 8],
+      logScale,
+      minMax: false,
+    }),
+  marginMse: (q, d) => marginMse(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], perQuery: 2 }),
+}
+
+for (const [name, loss] of Object.entries(losses))
+  t.test(`${name}: gradients by differences`, async (t) => {
+    const random = new Random(seed)
+    const q = embeddings(random, queryLengths)
+    const d = embeddings(random, documentLengths)
+    const s0 = 0.7
+    const reference = await run(exact, q, d, s0, loss)
+    t.ok(Number.isFinite(reference.value) && reference.value !== 0, `value ${reference.value}`)
+    const h = 1e-6
+    const difference = async (data: Float64Array, at: number) => {
+      const kept = data[at]!
+      data[at] = kept + h
+      const above = (await run(exact, q, d, s0, loss)).value
+      data[at] = kept - h
+      const below = (await run(exact, q, d, s0, loss)).value
+      data[at] = kept
+      return (above - below) / (2 * h)
+    }
+    for (const [what, data, gradient] of [
+      ['q', q.data, reference.dq],
+      ['d', d.data, reference.dd],
+    ] as const)
+      for (let i = 0; i < 25; i++) {
+        const at = random.integer(data.length)
+        const numeric = await difference(data, at)
+        if (Math.abs(numeric - gradient[at]!) > 1e-6 * (1 + Math.abs(numeric)))
+          t.fail(`d${what}[${at}] is ${gradient[at]}, difference quotient ${numeric}`)
+      }
+    if (name !== 'marginMse') {
+      const above = (await run(exact, q, d, s0 + h, loss)).value
+      const below = (await run(exact, q, d, s0 - h, loss)).value
+      t.ok(
+        Math.abs((above - below) / (2 * h) - reference.ds) < 1e-6 * (1 + Math.abs(reference.ds)),
+        `d log scale ${reference.ds}`,
+      )
+    }
+    const single = await run(Device.open('cpu'), q, d, s0, loss)
+    t.ok(Math.abs(single.value - reference.value) < 1e-5 * (1 + Math.abs(reference.value)), 'float32 agrees')
+  })
+
+/** InfoNCE as written in research: explicit loops, explicit exclusions. */
+function plainInfoNce(q: Side, d: Side, temperature: number, perQuery: number, groups: boolean): number {
+  const offsets = (lengths: number[]) => lengths.reduce<number[]>((o, l) => [...o, o[o.length - 1]! + l], [0])
+  const [qo, d0] = [offsets(q.lengths), offsets(d.lengths)]
+  const dot = (i: number, j: number) => {
+    let sum = 0
+    for (let x = 0; x < dim; x++) sum += q.data[i * dim + x]! * d.data[j * dim + x]!
+    return sum
+  }
+  let total = 0
+  for (let i = 0; i < q.lengths.length; i++) {
+    const own = i * perQuery
+    const logits: number[] = []
+    let positive = Number.NaN
+    for (let j = 0; j < d.lengths.length; j++) {
+      if (d.lengths[j] === 0) continue
+      if (groups && j !== own && dGroups[j] === dGroups[own]) continue
+      const other = Math.floor(j / perQuery)
+      if (groups && j !== own && j % perQuery === 0 && other !== i && qGroups[other] === qGroups[i]) continue
+      let score = 0
+      for (let a = qo[i]!; a < qo[i + 1]!; a++) {
+        let best = Number.NEGATIVE_INFINITY
+        for (let b = d0[j]!; b < d0[j + 1]!; b++) best = Math.max(best, dot(a, b))
+        score += best
+      }
+      logits.push(score / temperature)
+      if (j === own) positive = score / temperature
+    }
+    const most = Math.max(...logits)
+    total += most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - positive
+  }
+  return total / q.lengths.length
+}
+
+t.test('exclusions follow their definition', async (t) => {
+  const random = new Random(seed + 1)
+  const q = embeddings(random, queryLengths)
+  const d = embeddings(random, documentLengths)
+  for (const groups of [false, true])
+    for (const blockQueries of [1, 3, 100]) {
+      const got = await run(exact, q, d, 0, (Q, D) =>
+        contrastive(Q, D, {
+          temperature: 0.1,
+          perQuery: 2,
+          blockQueries,
+          ...(groups ? { queryGroups: qGroups, documentGroups: dGroups } : {}),
+        }),
+      )
+      const want = plainInfoNce(q, d, 0.1, 2, groups)
+      t.ok(
+        Math.abs(got.value - want) < 1e-10 * want,
+        `groups ${groups}, blocks of ${blockQueries}: ${got.value}, expected ${want}`,
+      )
+    }
+})
+
+t.test('when every negative is excluded, loss and gradient are 0', async (t) => {
+  const random = new Random(seed + 2)
+  const got = await run(exact, embeddings(random, [2, 3]), embeddings(random, [4, 5]), 0, (q, d) =>
+    contrastive(q, d, { queryGroups: Int32Array.of(7, 7), documentGroups: Int32Array.of(1, 2), temperature: 0.05 }),
+  )
+  t.equal(got.value, 0)
+  t.ok(got.dq.every((g) => g === 0) && got.dd.every((g) => g === 0))
+})
+
+t.test('the temperature is clamped at 100 and then has no gradient', async (t) => {
+  const random = new Random(seed + 3)
+  const q = embeddings(random, [2, 3])
+  const d = embeddings(random, [4, 5])
+  const far = await run(exact, q, d, 9, (Q, D, logScale) => contrastive(Q, D, { logScale }))
+  const edge = await run(exact, q, d, 0, (Q, D) => contrastive(Q, D, { temperature: 0.01 }))
+  t.ok(Math.abs(far.value - edge.value) < 1e-9)
+  t.equal(far.ds, 0)
+})
+
+t.test('bad arguments are named', async (t) => {
+  const random = new Random(seed + 4)
+  const [q, d] = [embeddings(random, [2, 3]), embeddings(random, [4, 5])]
+  const bad = (loss: Loss) => run(exact, q, d, 0, loss)
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { perQuery: 2 })),
+    { code: 'ERR_ARGUMENT', message: /need 4 documents/ },
+  )
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { temperature: 0 })),
+    { code: 'ERR_ARGUMENT' },
+  )
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { weights: [1] })),
+    { code: 'ERR_ARGUMENT' },
+  )
+  await t.rejects(
+    bad((Q, D) => distillation(Q, D, { teacher: [1], perQuery: 1 })),
+    { code: 'ERR_ARGUMENT' },
+  )
+})

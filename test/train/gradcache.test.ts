@@ -1,0 +1,120 @@
+/** GradCache: the gradient of the whole batch whatever the chunking, kept or recomputed, with dropout on. */
+import t from 'tap'
+import { contrastive } from '../../lib/losses/index.js'
+import { Device, scope, Tape, withoutTape } from '../../lib/tensor/index.js'
+import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
+import { ToyModel, toyBatch } from './toy.js'
+
+const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
+t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+const loss: BatchLoss = ({ queries, documents, batch }) =>
+  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 4 })
+const batch = toyBatch(seed, 9, 3)
+const key = { seed: 5, step: 3 }
+
+/** Plain backward through one tape: no cache at all. */
+async function uncached(model: ToyModel) {
+  const value = scope(() => {
+    const tape = new Tape()
+    const value = tape.run(() => {
+      const queries = model.embed(batch.queries, 0, 9, key)
+      const documents = model.embed(batch.documents, 0, 27, key)
+      return loss({ queries, documents, batch })
+    })
+    tape.backward(value)
+    return value
+  })
+  const result = { value: await value.value(), gradients: await model.parameters.gradients.values() }
+  value.dispose()
+  model.parameters.zeroGradients()
+  return result
+}
+
+for (const [name, tolerance] of [
+  ['cpu-f64', 1e-9],
+  ['cpu', 1e-5],
+] as const)
+  t.test(name, async (t) => {
+    const device = Device.open(name)
+    const start = device.memory()
+    const model = new ToyModel(device, seed)
+    const reference = await uncached(model)
+    const norm = Math.hypot(...reference.gradients)
+    const bits: Record<number, ArrayLike<number>> = {}
+    for (const chunkTokens of [1, 17, 1e9])
+      for (const keepBytes of [0, 30_000, 1e12])
+        for (const asynchronous of [false, true]) {
+          const options = { ...key, chunkTokens, keepBytes }
+          const value = asynchronous
+            ? await gradCacheAsync(model, batch, loss, options)
+            : gradCache(model, batch, loss, options)
+          const got = await model.parameters.gradients.values()
+          const off = Math.hypot(...got.map((g, i) => g - reference.gradients[i]!))
+          t.ok(off <= tolerance * norm, `chunks of ${chunkTokens}, ${keepBytes} bytes kept: off by ${off / norm}`)
+          t.ok(Math.abs((await value.value()) - reference.value) <= tolerance * reference.value, 'the loss')
+          bits[chunkTokens] ??= got
+          t.same(got, bits[chunkTokens], 'keeping and awaiting do not change a bit')
+          value.dispose()
+          model.parameters.zeroGradients()
+        }
+    const scaled = gradCache(model, batch, loss, { ...key, chunkTokens: 50, gradientScale: 3 })
+    const threefold = await model.parameters.gradients.values()
+    t.ok(Math.abs(Math.hypot(...threefold) / norm - 3) < 1e-4, 'gradient scale')
+    scaled.dispose()
+    model.parameters.zeroGradients()
+
+    t.throws(() => gradCache(model, batch, loss, { ...key, chunkTokens: 0 }), { code: 'ERR_ARGUMENT' })
+    await t.rejects(gradCacheAsync(model, batch, loss, { ...key, chunkTokens: 10, signal: AbortSignal.abort() }), {
+      code: 'ERR_ABORTED',
+    })
+    await t.rejects(
+      gradCacheAsync(
+        model,
+        batch,
+        () => {
+          throw new Error('a loss that fails')
+        },
+        { ...key, chunkTokens: 10, keepBytes: 1e9 },
+      ),
+      { message: 'a loss that fails' },
+    )
+    model.parameters.dispose()
+    const end = device.memory()
+    t.same([end.tensors, end.bytes], [start.tensors, start.bytes], 'nothing is left, also after failures')
+  })
+
+t.test('dropout follows the row, not the chunk, and is off without a key', async (t) => {
+  const device = Device.open('cpu')
+  const model = new ToyModel(device, seed)
+  const embed = async (first: number, last: number, k: typeof key | null) => {
+    const out = withoutTape(() => scope(() => model.embed(batch.documents, first, last, k).tokens))
+    const values = await out.values()
+    out.dispose()
+    return values
+  }
+  const all = await embed(0, 27, key)
+  const part = await embed(11, 13, key)
+  const at = batch.documents.offsets[11]! * 16
+  t.same(part, all.slice(at, at + part.length))
+  t.notSame(await embed(0, 27, { ...key, step: 4 }), all)
+  t.notSame(await embed(0, 27, null), all)
+  t.same(await embed(0, 27, null), await embed(0, 27, null))
+  model.parameters.dispose()
+})
+
+t.test('two trainings interleaved give the bits that each gives alone', async (t) => {
+  const device = Device.open('cpu')
+  const steps = async (model: ToyModel) => {
+    for (let step = 0; step < 5; step++) {
+      const value = await gradCacheAsync(model, batch, loss, { seed: 1, step, chunkTokens: 30, keepBytes: 50_000 })
+      value.dispose()
+    }
+    return model.parameters.gradients.values()
+  }
+  const make = (s: number) => new ToyModel(device, s)
+  const models = [make(1), make(2), make(1), make(2)]
+  const alone = [await steps(models[0]!), await steps(models[1]!)]
+  const together = await Promise.all([steps(models[2]!), steps(models[3]!)])
+  t.same(together, alone)
+  for (const m of models) m.parameters.dispose()
+})

@@ -1,0 +1,79 @@
+/** A model small enough to check by hand, with dropout, for tests of the training pieces. */
+import type { TokenColumn, TrainBatch } from '../../lib/data/collate.js'
+import { Parameters } from '../../lib/nn/parameters.js'
+import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
+import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'
+import { Random } from '../tensor/cases.js'
+
+export const vocabulary = 50
+
+export class ToyModel implements EmbeddingModel {
+  readonly dim = 16
+  readonly parameters: Parameters
+  constructor(
+    readonly device: Device,
+    seed: number,
+    private readonly dropout = 0.2,
+  ) {
+    this.parameters = new Parameters(device, [
+      { name: 'table', shape: [vocabulary, 24] },
+      { name: 'qkv', shape: [72, 24] },
+      { name: 'norm', shape: [24] },
+      { name: 'projection', shape: [16, 24] },
+    ])
+    const random = new Random(seed)
+    const values = random.normals(this.parameters.count, 0.5)
+    this.parameters.values.write(device.real === 'float64' ? values : Float32Array.from(values))
+  }
+
+  embed(column: TokenColumn, first: number, last: number, key: StepKey | null) {
+    const { device } = this
+    return scope(() => {
+      const offsets = column.offsets.slice(first, last + 1).map((o) => o - column.offsets[first]!)
+      const segments = Segments.of(device, offsets)
+      const ids = Tensor.fromInt32(device, column.ids.slice(column.offsets[first]!, column.offsets[last]!))
+      const seeds = new Int32Array(2 * (last - first))
+      for (let i = first; i < last; i++)
+        seeds.set([(key?.step ?? 0) * 2 + column.column, column.rows[i]!], 2 * (i - first))
+      const drop = (site: number) =>
+        key && this.dropout
+          ? { p: this.dropout, site, seeds: Tensor.fromInt32(device, seeds, [last - first, 2]) }
+          : null
+      let x = ops.embedding(this.parameters.get('table'), ids)
+      const attended = ops.attention(ops.linear(x, this.parameters.get('qkv')), segments, null, {
+        heads: 3,
+        window: null,
+        dropout: drop(1),
+      })
+      x = ops.layerNorm(ops.dropout(attended, segments, drop(2)), this.parameters.get('norm'), null, 1e-5, x).y
+      return { tokens: ops.l2Normalize(ops.linear(x, this.parameters.get('projection'))), segments }
+    })
+  }
+}
+
+export function toyBatch(seed: number, queries: number, perQuery: number): TrainBatch {
+  const random = new Random(seed)
+  const column = (count: number, longest: number, number: number): TokenColumn => {
+    const offsets = new Float64Array(count + 1)
+    for (let i = 0; i < count; i++) offsets[i + 1] = offsets[i]! + 1 + random.integer(longest)
+    return {
+      ids: Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary)),
+      offsets,
+      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
+      keep: null,
+      keptOffsets: offsets,
+      rows: Float64Array.from({ length: count }, (_, i) => i),
+      column: number,
+    }
+  }
+  return {
+    step: 0,
+    source: 'toy',
+    queries: column(queries, 6, 0),
+    documents: column(queries * perQuery, 20, 1),
+    perQuery,
+    queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
+    documentGroups: Int32Array.from({ length: queries * perQuery }, (_, i) => i),
+    scores: null,
+  }
+}
