@@ -28,15 +28,16 @@ double fastest(double budget, const F& call) {
 // The most the processor can do: independent chains of multiply-adds in registers (a multiply and an addition each for
 // the portable instructions).
 #define LF_CHAIN(op, r, n) op " %%" r "14, %%" r "15, %%" r #n "\n"
-#define LF_CHAINS(op, r)                                                                                        \
-  LF_CHAIN(op, r, 0) LF_CHAIN(op, r, 1) LF_CHAIN(op, r, 2) LF_CHAIN(op, r, 3) LF_CHAIN(op, r, 4)                \
-  LF_CHAIN(op, r, 5) LF_CHAIN(op, r, 6) LF_CHAIN(op, r, 7) LF_CHAIN(op, r, 8) LF_CHAIN(op, r, 9)                \
-  LF_CHAIN(op, r, 10) LF_CHAIN(op, r, 11)
+#define LF_CHAINS(op, r)                                                                                            \
+  LF_CHAIN(op, r, 0)                                                                                                \
+  LF_CHAIN(op, r, 1) LF_CHAIN(op, r, 2) LF_CHAIN(op, r, 3) LF_CHAIN(op, r, 4) LF_CHAIN(op, r, 5) LF_CHAIN(op, r, 6) \
+      LF_CHAIN(op, r, 7) LF_CHAIN(op, r, 8) LF_CHAIN(op, r, 9) LF_CHAIN(op, r, 10) LF_CHAIN(op, r, 11)
 #define LF_STEP(n) "mulps %%xmm14, %%xmm" #n "\n addps %%xmm15, %%xmm" #n "\n"
-#define LF_STEPS                                                                                                \
-  LF_STEP(0) LF_STEP(1) LF_STEP(2) LF_STEP(3) LF_STEP(4) LF_STEP(5) LF_STEP(6) LF_STEP(7) LF_STEP(8) LF_STEP(9) \
-  LF_STEP(10) LF_STEP(11)
-#define LF_USED                                                                                                  \
+#define LF_STEPS                                                                                                 \
+  LF_STEP(0)                                                                                                     \
+  LF_STEP(1) LF_STEP(2) LF_STEP(3) LF_STEP(4) LF_STEP(5) LF_STEP(6) LF_STEP(7) LF_STEP(8) LF_STEP(9) LF_STEP(10) \
+      LF_STEP(11)
+#define LF_USED \
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"
 
 void chains(const std::string& isa, int64_t rounds) {
@@ -53,7 +54,7 @@ double peak(const std::string& isa, double budget) {
   constexpr int64_t kRounds = 2000000;
   const int threads = cpu::Team::instance().threads();
   const double seconds =
-      fastest(budget, [&] { cpu::parallelFor(threads, [&](int64_t) { chains(isa, kRounds); }); });
+      fastest(budget, [&] { cpu::Team::instance().parallel(threads, [&](int64_t) { chains(isa, kRounds); }); });
   return 2.0 * lanes * 12 * kRounds * threads / seconds;
 }
 
@@ -86,9 +87,10 @@ void measure(const cpu::Isa& isa, const Shape& s, double peak, double budget) {
     run(isa.floats, Op::maxsimBackward, params::maxsimBackward{layout},
         {&q, &qSegments, &d, &dSegments, &groups, &out[1], &out[0], &dq, &dd});
   });
-  std::printf("%-8s %-28s %9.3f ms %7.1f GFLOP/s %5.1f %% of peak   argmax %+5.1f %%   backward %8.3f ms %5.1f %% of forward\n",
-              isa.name, s.name, plain * 1e3, flops / plain * 1e-9, 100 * flops / plain / peak,
-              100 * (withArgmax / plain - 1), backward * 1e3, 100 * backward / plain);
+  std::printf(
+      "%-8s %-28s %9.3f ms %7.1f GFLOP/s %5.1f %% of peak   argmax %+5.1f %%   backward %8.3f ms %5.1f %% of forward\n",
+      isa.name, s.name, plain * 1e3, flops / plain * 1e-9, 100 * flops / plain / peak, 100 * (withArgmax / plain - 1),
+      backward * 1e3, 100 * backward / plain);
 }
 
 }  // namespace
@@ -105,7 +107,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   const double top = peak(isa->name, budget);
-  std::printf("%s, %d threads, multiply-add peak %.1f GFLOP/s\n", isa->name, cpu::Team::instance().threads(), top * 1e-9);
+  std::printf("%s, %d threads, multiply-add peak %.1f GFLOP/s\n", isa->name, cpu::Team::instance().threads(),
+              top * 1e-9);
   const Shape shapes[] = {
       {"all 64x64, 32x180", Layout::all, 64, 32, 64, 180},
       {"all 64x64, 32x300", Layout::all, 64, 32, 64, 300},

@@ -261,8 +261,8 @@ int32_t marginMse(const OpCall& call, char*) {
     double total = 0;
     list.each([&](int64_t j) {
       if (j == positive) return;
-      const double error = (static_cast<double>(scores[positive]) - scores[j]) -
-                           (static_cast<double>(teacher[positive]) - teacher[j]);
+      const double error =
+          (static_cast<double>(scores[positive]) - scores[j]) - (static_cast<double>(teacher[positive]) - teacher[j]);
       const double slope = 2 * normalizer * error / negatives;
       losses[i] += error * error / negatives;
       gradient[j] = static_cast<T>(-slope);

@@ -28,9 +28,10 @@ struct Lanes {
   static constexpr int64_t kCount = LF_VECTOR_BYTES / sizeof(T);
 };
 
-constexpr int kVectors = 2;                              // of rows in a panel
-constexpr int kTile = LF_VECTOR_BYTES == 64 ? 14 : 6;    // document tokens; kTile x kVectors accumulators fit the registers
-constexpr int64_t kBlockRows = 256;                      // query rows that pass over a document while it is in cache
+constexpr int kVectors = 2;  // of rows in a panel
+constexpr int kTile =
+    LF_VECTOR_BYTES == 64 ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
+constexpr int64_t kBlockRows = 256;  // query rows that pass over a document while it is in cache
 
 // The state of a panel's rows while they pass over one document.
 template <class T>
@@ -50,7 +51,8 @@ void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& b
     __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
     Vector q[Vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
+    for (int v = 0; v < Vectors; ++v)
+      q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
 #pragma GCC unroll 16
     for (int t = 0; t < Tokens; ++t)
 #pragma GCC unroll 2
@@ -190,8 +192,7 @@ void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, i
       }
       score += value;
       // −1 becomes the largest value: no winner.
-      if constexpr (kArgmax)
-        winners[row] = token < 0 ? std::numeric_limits<Winner>::max() : static_cast<Winner>(token);
+      if constexpr (kArgmax) winners[row] = token < 0 ? std::numeric_limits<Winner>::max() : static_cast<Winner>(token);
     }
     scores[(i - block.firstQuery) * stride] = score;
   }
@@ -265,7 +266,8 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   if (nblocks == 0) return;
   // Tasks are a chunk of documents, cut by tokens, against a block of queries.
   const int64_t rows = q.segments[nq], tokens = d.segments[nd];
-  const int64_t chunks = std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
+  const int64_t chunks =
+      std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
   const auto cut = [&](int64_t c) {
     return c == chunks ? nd : std::lower_bound(d.segments, d.segments + nd, tokens * c / chunks) - d.segments;
   };
@@ -334,8 +336,8 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
     forTasks(nq, [&](int64_t i) {
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
-        gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim, 0,
-                      q.segments[i + 1] - q.segments[i], q.dim);
+        gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim,
+                      0, q.segments[i + 1] - q.segments[i], q.dim);
       }
     });
   }
@@ -363,8 +365,8 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
       const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
-          gatherWinners(dscores[i * nd + j], argmax + j * rows, d.row(d.segments[j]), dq, std::max(first, q.segments[i]),
-                        std::min(last, q.segments[i + 1]), q.dim);
+          gatherWinners(dscores[i * nd + j], argmax + j * rows, d.row(d.segments[j]), dq,
+                        std::max(first, q.segments[i]), std::min(last, q.segments[i + 1]), q.dim);
     });
   if (dd)
     forTasks(nd, [&](int64_t j) {

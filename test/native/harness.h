@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <random>
 #include <string>
 #include <vector>
@@ -41,9 +42,23 @@ constexpr DType dtypeOf() {
   if constexpr (std::is_same_v<T, uint16_t>) return DType::u16;
 }
 
+// Memory aligned as the runtime's allocator aligns it.
+template <class T>
+struct Aligned {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{64};
+  Aligned() = default;
+  template <class U>
+  Aligned(const Aligned<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), kAlignment)); }
+  void deallocate(T* p, size_t) { ::operator delete(p, kAlignment); }
+  bool operator==(const Aligned&) const { return true; }
+};
+using Bytes = std::vector<char, Aligned<char>>;
+
 struct Tensor {
   Meta meta;
-  std::vector<char> bytes;
+  Bytes bytes;
 
   template <class T>
   T* as() {
@@ -62,7 +77,7 @@ Tensor make(std::initializer_list<int64_t> dims, const std::vector<T>& values) {
   Tensor t{Meta::of(dtypeOf<T>(), dims), {}};
   t.bytes.resize(static_cast<size_t>(t.meta.bytes()));
   if (t.meta.count() != static_cast<int64_t>(values.size())) std::abort();
-  std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
+  if (!values.empty()) std::memcpy(t.bytes.data(), values.data(), t.bytes.size());
   if constexpr (std::is_integral_v<T>) {
     auto facts = std::make_shared<IntFacts>();
     for (size_t i = 0; i < values.size(); ++i) {
@@ -124,7 +139,7 @@ std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector
     out[i].bytes.assign(static_cast<size_t>(out[i].meta.bytes()), 0x7f);
     call.out[i] = viewOf(out[i]);
   }
-  std::vector<double> workspace(static_cast<size_t>(inferred.workspaceBytes / 8 + 1));
+  Bytes workspace(static_cast<size_t>(inferred.workspaceBytes));
   call.workspace = workspace.data();
   call.workspaceBytes = inferred.workspaceBytes;
   std::memcpy(call.params, &params, sizeof(P) <= sizeof(call.params) ? sizeof(P) : sizeof(call.params));

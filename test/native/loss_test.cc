@@ -107,10 +107,12 @@ void checkContrastive(const cpu::Isa& isa, std::mt19937& rng) {
         for (int64_t j = 0; j < c.columns(); ++j) {
           const double g = o.gradient.as<T>()[r * c.columns() + j];
           const bool silent = c.excluded(r + c.firstRow, (r + c.firstRow) * c.perQuery);
-          if (silent || c.excluded(r + c.firstRow, j)) CHECK(g == 0, "%s: excluded column has gradient %g", isa.name, g);
+          if (silent || c.excluded(r + c.firstRow, j))
+            CHECK(g == 0, "%s: excluded column has gradient %g", isa.name, g);
         }
       const T* silent = o.stats.as<T>() + 3;
-      CHECK(silent[0] == 0 && silent[1] == 1 && silent[2] == 0 && o.lse.as<T>()[1] == 0, "%s: empty positive", isa.name);
+      CHECK(silent[0] == 0 && silent[1] == 1 && silent[2] == 0 && o.lse.as<T>()[1] == 0, "%s: empty positive",
+            isa.name);
     }
 }
 
@@ -136,8 +138,7 @@ void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
     CHECK(error < 1e-8, "%s: contrastive gradients off by %g", isa.name, error);
     c.logScale.as<double>()[0] = 5;  // above ln 100: clamped
     CHECK(only(contrastive<double>(isa, c).dLogScale) == 0, "%s: clamped scale has a gradient", isa.name);
-    CHECK(std::abs(only(contrastive<double>(isa, c).loss) - contrastiveReference<double>(c)) < 1e-10, "%s",
-          isa.name);
+    CHECK(std::abs(only(contrastive<double>(isa, c).loss) - contrastiveReference<double>(c)) < 1e-10, "%s", isa.name);
   }
 }
 
@@ -156,7 +157,8 @@ void edges(const cpu::Isa& isa, std::mt19937& rng) {
   CHECK(c.excluded(0, 4), "the test's own assumption");
   c.scores.as<T>()[2 * 6 + 4] = std::numeric_limits<T>::quiet_NaN();
   o = contrastive<T>(isa, c);
-  CHECK(std::isfinite(o.loss.as<T>()[0]) && std::isfinite(o.dLogScale.as<T>()[0]), "%s: excluded columns count", isa.name);
+  CHECK(std::isfinite(o.loss.as<T>()[0]) && std::isfinite(o.dLogScale.as<T>()[0]), "%s: excluded columns count",
+        isa.name);
   c.scores.as<T>()[3] = std::numeric_limits<T>::quiet_NaN();
   CHECK(std::isnan(only(contrastive<T>(isa, c).loss)), "%s: NaN vanished", isa.name);
   // A row of weight 0 takes no part.
@@ -270,18 +272,20 @@ void checkLists(const cpu::Isa& isa, std::mt19937& rng) {
     l.minMax = minMax;
     const Distilled d = distil<T>(isa, l), m = margins<T>(isa, l);
     double expected = distilReference<T>(l);
-    CHECK(std::abs(d.loss.as<T>()[0] - expected) < tolerance * (1 + expected), "%s: distillation %g, expected %g", isa.name,
-          (double)d.loss.as<T>()[0], expected);
+    CHECK(std::abs(d.loss.as<T>()[0] - expected) < tolerance * (1 + expected), "%s: distillation %g, expected %g",
+          isa.name, (double)d.loss.as<T>()[0], expected);
     expected = marginReference<T>(l);
     CHECK(std::abs(m.loss.as<T>()[0] - expected) < tolerance * (1 + expected), "%s: margins %g, expected %g", isa.name,
           (double)m.loss.as<T>()[0], expected);
     for (int64_t j : {2, 5, 6, 7, 8})  // empty, alone, or in a list of empty documents
-      CHECK(d.gradient.as<T>()[j] == 0 && m.gradient.as<T>()[j] == 0, "%s: document %d has a gradient", isa.name, (int)j);
+      CHECK(d.gradient.as<T>()[j] == 0 && m.gradient.as<T>()[j] == 0, "%s: document %d has a gradient", isa.name,
+            (int)j);
     for (int64_t j = 8; j < 12; ++j) CHECK(m.gradient.as<T>()[j] == 0, "%s: no positive, yet a gradient", isa.name);
     // Equal scores: no division by zero.
     std::fill_n(l.scores.as<T>(), 12, T(3));
     const Distilled equal = distil<T>(isa, l);
-    CHECK(std::isfinite(equal.loss.as<T>()[0]) && std::isfinite(equal.gradient.as<T>()[0]), "%s: equal scores", isa.name);
+    CHECK(std::isfinite(equal.loss.as<T>()[0]) && std::isfinite(equal.gradient.as<T>()[0]), "%s: equal scores",
+          isa.name);
     l.scores.as<T>()[2] = std::numeric_limits<T>::quiet_NaN();  // an empty document: does not matter
     CHECK(std::isfinite(only(distil<T>(isa, l).loss)), "%s: an empty document counts", isa.name);
     l.scores.as<T>()[1] = std::numeric_limits<T>::quiet_NaN();

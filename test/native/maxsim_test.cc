@@ -184,7 +184,8 @@ void shapes(const cpu::Isa& isa, std::mt19937& rng) {
   checkBackward<T>(isa, groups, rng, "groups");
   groups.floorZero = true;
   checkForward<T>(isa, groups, "groups, floor of zero");
-  Problem pairs = problem<T>({32, 0, 5, 48}, {4, 0, 30, 17}, 48, Layout::pairs, rng, {3, 2, 0, 0, 3, 2, 1, 3, 2, 1, 0, 2, 3, 0});
+  Problem pairs =
+      problem<T>({32, 0, 5, 48}, {4, 0, 30, 17}, 48, Layout::pairs, rng, {3, 2, 0, 0, 3, 2, 1, 3, 2, 1, 0, 2, 3, 0});
   checkForward<T>(isa, pairs, "pairs");
   checkBackward<T>(isa, pairs, rng, "pairs");
   for (Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
@@ -252,7 +253,8 @@ void notFinite(const cpu::Isa& isa, std::mt19937& rng) {
     poisoned.q.as<T>()[33 * 16] = bad;
     const std::vector<Tensor> out = forward<T>(isa, poisoned, true);
     const T* s = out[0].as<T>();
-    CHECK(std::isfinite(s[0]) && std::isfinite(s[1]) && std::isnan(s[3]) && std::isnan(s[4]) && s[5] == 0, "%s", isa.name);
+    CHECK(std::isfinite(s[0]) && std::isfinite(s[1]) && std::isnan(s[3]) && std::isnan(s[4]) && s[5] == 0, "%s",
+          isa.name);
   }
   Problem far;
   far.q = make<T>({1, 8}, {1, 0, 0, 0, 0, 0, 0, 0});
@@ -295,11 +297,13 @@ void finiteDifferences(const cpu::Isa& isa, std::mt19937& rng) {
   for (Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
     const std::vector<int64_t> list =
         layout == Layout::groups ? std::vector<int64_t>{0, 2, 4} : std::vector<int64_t>{1, 0, 0, 3, 1, 2, 1, 0};
-    Problem p = problem<double>({3, 2}, {4, 6, 1, 3}, 8, layout, rng, layout == Layout::all ? std::vector<int64_t>{} : list);
+    Problem p =
+        problem<double>({3, 2}, {4, 6, 1, 3}, 8, layout, rng, layout == Layout::all ? std::vector<int64_t>{} : list);
     std::vector<Tensor> out = forward<double>(isa, p, true);
     Tensor dscores = random<double>({out[0].meta.count()}, rng);
     dscores.meta = out[0].meta;
-    Tensor gradient[] = {make<double>({5, 8}, std::vector<double>(40, 0)), make<double>({14, 8}, std::vector<double>(112, 0))};
+    Tensor gradient[] = {make<double>({5, 8}, std::vector<double>(40, 0)),
+                         make<double>({14, 8}, std::vector<double>(112, 0))};
     backward<double>(isa, p, out[1], dscores, &gradient[0], &gradient[1]);
     const auto loss = [&] {
       const auto o = forward<double>(isa, p, false);
@@ -329,7 +333,7 @@ void finiteDifferences(const cpu::Isa& isa, std::mt19937& rng) {
 template <class T>
 void threads(const cpu::Isa& isa, std::mt19937& rng) {
   Problem p = problem<T>(lengths(20, 0, 40, rng), lengths(30, 0, 90, rng), 64, Layout::all, rng);
-  std::vector<std::vector<char>> results[2];
+  std::vector<Bytes> results[2];
   for (int count : {1, 2}) {
     cpu::Team::instance().setThreads(count);
     std::vector<Tensor> out = forward<T>(isa, p, true);
