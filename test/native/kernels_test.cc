@@ -1,0 +1,548 @@
+// Every encoder kernel against plain loops in double, float and double tables of each instruction set this processor
+// has; gradients against central differences; one and two threads bit for bit.
+#include <functional>
+
+#include "../../native/core/philox.h"
+#include "../../native/cpu/team.h"
+#include "harness.h"
+
+using namespace lateforge;
+using namespace lateforge::testing;
+
+namespace {
+
+std::mt19937 rng;
+
+int64_t number(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(rng); }
+
+template <class T>
+std::vector<double> wide(const Tensor& t) {
+  return std::vector<double>(t.as<T>(), t.as<T>() + t.meta.count());
+}
+
+// Largest error beyond `relative` of the reference's scale.
+template <class T>
+void close(const char* what, const Tensor& got, const std::vector<double>& want, double slack = 1) {
+  const double eps = std::is_same_v<T, float> ? 4e-6 : 1e-12;
+  double scale = 1e-3;
+  for (double w : want) scale = std::max(scale, std::isfinite(w) ? std::fabs(w) : 0);
+  CHECK(got.meta.count() == static_cast<int64_t>(want.size()), "%s: size", what);
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double g = static_cast<double>(got.as<T>()[i]);
+    const bool fine = g == want[i] || std::fabs(g - want[i]) <= slack * eps * scale;
+    if (!fine || i + 1 == want.size()) {
+      CHECK(fine, "%s (%s) [%zu of %zu]: got %.9g, want %.9g", what, std::is_same_v<T, float> ? "float" : "double", i,
+            want.size(), g, want[i]);
+      return;
+    }
+  }
+}
+
+// d Σ y·dy / dx by central differences in double, for x given as a tensor that `forward` reads.
+std::vector<double> differences(Tensor& x, const std::vector<double>& dy, const std::function<std::vector<double>()>& forward) {
+  std::vector<double> gradient;
+  const double h = 1e-5;
+  for (int64_t i = 0; i < x.meta.count(); ++i) {
+    const double at = x.as<double>()[i];
+    double side[2];
+    for (int s = 0; s < 2; ++s) {
+      x.as<double>()[i] = s ? at - h : at + h;
+      const std::vector<double> y = forward();
+      side[s] = 0;
+      for (size_t k = 0; k < y.size(); ++k) side[s] += y[k] * dy[k];
+    }
+    x.as<double>()[i] = at;
+    gradient.push_back((side[0] - side[1]) / (2 * h));
+  }
+  return gradient;
+}
+
+void near(const char* what, const Tensor& got, const std::vector<double>& want) {
+  double scale = 1e-2;
+  for (double w : want) scale = std::max(scale, std::fabs(w));
+  for (size_t i = 0; i < want.size(); ++i) {
+    const bool fine = std::fabs(got.as<double>()[i] - want[i]) <= 1e-7 * scale;
+    if (!fine || i + 1 == want.size()) {
+      CHECK(fine, "%s [%zu]: got %.9g, differences %.9g", what, i, got.as<double>()[i], want[i]);
+      return;
+    }
+  }
+}
+
+double activate(int64_t kind, double x) {
+  switch (kind) {
+    case 0:
+      return 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+    case 1:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case 2:
+      return x > 0 ? x : 0;
+    case 3:
+      return std::tanh(x);
+    case 4:
+      return 1 / (1 + std::exp(-x));
+    default:
+      return x / (1 + std::exp(-x));
+  }
+}
+
+template <class T>
+Tensor noise(std::initializer_list<int64_t> dims, double scale = 1) {
+  return random<T>(dims, rng, scale);
+}
+
+template <class T>
+void pointwise(const Kernel* table) {
+  const int64_t rows = number(1, 70), d = number(1, 150);
+  Tensor a = noise<T>({rows, d}), b = noise<T>({rows, d});
+  std::vector<double> want = wide<T>(a);
+  for (size_t i = 0; i < want.size(); ++i) want[i] += wide<T>(b)[i];
+  close<T>("add", run(table, Op::add, params::add{}, {&a, &b})[0], want);
+  Tensor into = b;
+  run(table, Op::addInto, params::addInto{}, {&a, &into});
+  close<T>("addInto", into, want);
+  Tensor factor = make<T>({1}, std::vector<T>{T(0.5)}), none;
+  want = wide<T>(a);
+  for (double& w : want) w *= 1.5;
+  close<T>("scale", run(table, Op::scale, params::scale{3}, {&a, &factor})[0], want);
+  Tensor target = noise<T>({rows + 3, d});
+  run(table, Op::copyRows, params::copyRows{2}, {&a, &target});
+  for (int64_t i = 0; i < rows * d; ++i) CHECK(target.as<T>()[2 * d + i] == a.as<T>()[i], "copyRows");
+  run(table, Op::zero, params::zero{}, {&target});
+  for (int64_t i = 0; i < target.meta.count(); ++i) CHECK(target.as<T>()[i] == 0, "zero");
+
+  for (int64_t kind = 0; kind < 6; ++kind) {
+    char name[64];
+    std::snprintf(name, sizeof name, "activation %d", static_cast<int>(kind));
+    Tensor x = noise<T>({rows, d}, kind % 2 ? 1 : 4), dy = noise<T>({rows, d});
+    want = wide<T>(x);
+    std::vector<double> slope;
+    for (double& v : want) {
+      slope.push_back((activate(kind, v + 1e-6) - activate(kind, v - 1e-6)) / 2e-6 * wide<T>(dy)[slope.size()]);
+      v = activate(kind, v);
+    }
+    close<T>(name, run(table, Op::activation, params::activation{kind}, {&x})[0], want);
+    const double slack = std::is_same_v<T, float> ? 1 : 1e4;  // the differences are only that good
+    close<T>(name, run(table, Op::activationBackward, params::activationBackward{kind}, {&x, &dy})[0], slope, slack);
+    Tensor ug = noise<T>({rows, 2 * d});
+    want.clear();
+    slope.assign(2 * rows * d, 0);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t i = 0; i < d; ++i) {
+        const double u = ug.as<T>()[r * 2 * d + i], g = ug.as<T>()[r * 2 * d + d + i], up = dy.as<T>()[r * d + i];
+        want.push_back(activate(kind, u) * g);
+        slope[r * 2 * d + i] = (activate(kind, u + 1e-6) - activate(kind, u - 1e-6)) / 2e-6 * g * up;
+        slope[r * 2 * d + d + i] = activate(kind, u) * up;
+      }
+    close<T>("geglu", run(table, Op::geglu, params::geglu{kind}, {&ug})[0], want);
+    close<T>("gegluBackward", run(table, Op::gegluBackward, params::gegluBackward{kind}, {&ug, &dy})[0], slope, slack);
+  }
+
+  Tensor extreme = make<T>({1, 6}, std::vector<T>{T(-1e4), T(-100), T(0), T(100), T(1e4), T(NAN)});
+  for (int64_t kind = 0; kind < 6; ++kind) {
+    const Tensor y = run(table, Op::activation, params::activation{kind}, {&extreme})[0];
+    for (int i = 0; i < 5; ++i)
+      CHECK(std::fabs(y.as<T>()[i] - activate(kind, static_cast<double>(extreme.as<T>()[i]))) < 1e-30, "extreme %d %d: %g",
+            static_cast<int>(kind), i, static_cast<double>(y.as<T>()[i]));
+    CHECK(std::isnan(y.as<T>()[5]), "activation %d hides NaN", static_cast<int>(kind));
+  }
+
+  // Dropout by the scalar Philox.
+  Tensor lengths = segments({3, 0, rows + 2});
+  Tensor x = noise<T>({rows + 5, d});
+  Tensor seeds = make<int32_t>({3, 2}, std::vector<int32_t>{1, -2, 3, 4, 1 << 30, -77});
+  const Tensor y = run(table, Op::dropout, params::dropout{0.3, 5}, {&x, &lengths, &seeds})[0];
+  want.clear();
+  for (int64_t r = 0; r < rows + 5; ++r)
+    for (int64_t f = 0; f < d; ++f) {
+      const int64_t s = r < 3 ? 0 : 2, position = r < 3 ? r : r - 3;
+      const Philox4 draw = philox(seeds.as<uint32_t>()[2 * s], seeds.as<uint32_t>()[2 * s + 1], f / 4, position, 5, 0);
+      want.push_back(draw.word[f % 4] >= dropThreshold(0.3) ? x.as<T>()[r * d + f] / 0.7 : 0);
+    }
+  close<T>("dropout", y, want);
+
+  // l2Normalize; row 0 is zero.
+  Tensor v = noise<T>({rows, d}), dy = noise<T>({rows, d});
+  std::fill(v.as<T>(), v.as<T>() + d, T(0));
+  auto out = run(table, Op::l2Normalize, params::l2Normalize{1e-3}, {&v});
+  std::vector<double> back, norms;
+  want.clear();
+  for (int64_t r = 0; r < rows; ++r) {
+    double square = 0, along = 0;
+    for (int64_t i = 0; i < d; ++i) square += std::pow(v.as<T>()[r * d + i], 2.0);
+    const double n = std::max(std::sqrt(square), 1e-3);
+    norms.push_back(n);
+    for (int64_t i = 0; i < d; ++i) along += v.as<T>()[r * d + i] / n * dy.as<T>()[r * d + i];
+    for (int64_t i = 0; i < d; ++i) {
+      want.push_back(v.as<T>()[r * d + i] / n);
+      back.push_back((dy.as<T>()[r * d + i] - (n > 1e-3 ? want.back() * along : 0)) / n);
+    }
+  }
+  close<T>("l2Normalize", out[0], want);
+  close<T>("l2Normalize norm", out[1], norms);
+  close<T>("l2NormalizeBackward", run(table, Op::l2NormalizeBackward, params::l2NormalizeBackward{1e-3}, {&out[0], &out[1], &dy})[0],
+           back);
+
+  char error[kErrorBytes] = "";
+  OpCall call{};
+  call.op = Op::assertFinite;
+  call.in[0] = viewOf(x);
+  CHECK(table[static_cast<int>(Op::assertFinite)](call, error) == 0, "%s", error);
+  x.as<T>()[7 % x.meta.count()] = T(-INFINITY);
+  CHECK(table[static_cast<int>(Op::assertFinite)](call, error) == 1 && std::strstr(error, "-inf"), "%s", error);
+}
+
+template <class T>
+void rowOps(const Kernel* table) {
+  const int64_t rows = number(5, 40), d = number(1, 70);
+  Tensor x = noise<T>({rows, d});
+  std::vector<int32_t> index;
+  for (int32_t r = 0; r < rows; ++r)
+    if (number(0, 1) || r == 0) index.push_back(r);
+  Tensor which = make<int32_t>({static_cast<int64_t>(index.size())}, index);
+  Tensor y = run(table, Op::gatherRows, params::gatherRows{}, {&x, &which})[0];
+  const Tensor dx = run(table, Op::scatterRows, params::scatterRows{rows}, {&y, &which})[0];
+  for (int64_t r = 0, i = 0; r < rows; ++r) {
+    const bool named = i < static_cast<int64_t>(index.size()) && index[i] == r;
+    for (int64_t c = 0; c < d; ++c) {
+      if (named) CHECK(y.as<T>()[i * d + c] == x.as<T>()[r * d + c], "gatherRows");
+      CHECK(dx.as<T>()[r * d + c] == (named ? x.as<T>()[r * d + c] : T(0)), "scatterRows");
+    }
+    i += named;
+  }
+  Tensor lengths = segments({2, 0, rows - 2});
+  for (int64_t kind = 0; kind < 2; ++kind) {
+    std::vector<double> want(3 * d, 0), back(rows * d, 0);
+    Tensor dy = noise<T>({3, d});
+    for (int64_t c = 0; c < d; ++c)
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t s = r < 2 ? 0 : 2, length = r < 2 ? 2 : rows - 2;
+        const double weight = kind ? 1.0 / static_cast<double>(length) : r == 0 || r == 2;
+        want[s * d + c] += x.as<T>()[r * d + c] * weight;
+        back[r * d + c] = dy.as<T>()[s * d + c] * weight;
+      }
+    close<T>("poolRows", run(table, Op::poolRows, params::poolRows{kind}, {&x, &lengths})[0], want);
+    close<T>("poolRowsBackward", run(table, Op::poolRowsBackward, params::poolRowsBackward{kind}, {&dy, &lengths})[0], back);
+  }
+  // Few ids, so that runs cross tasks.
+  const int64_t tokens = number(200, 600);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int32_t>(number(0, 3) ? rows / 2 : number(0, rows - 1)));
+  Tensor id = make<int32_t>({tokens}, ids), dy = noise<T>({tokens, d}), dTable = noise<T>({rows, d});
+  const Tensor e = run(table, Op::embedding, params::embedding{}, {&x, &id})[0];
+  std::vector<double> want = wide<T>(dTable);
+  for (int64_t i = 0; i < tokens; ++i)
+    for (int64_t c = 0; c < d; ++c) {
+      CHECK(e.as<T>()[i * d + c] == x.as<T>()[ids[i] * d + c], "embedding");
+      want[ids[i] * d + c] += dy.as<T>()[i * d + c];
+    }
+  run(table, Op::embeddingBackward, params::embeddingBackward{}, {&dy, &id, &dTable});
+  close<T>("embeddingBackward", dTable, want, 4);
+}
+
+template <class T>
+void linearOps(const Kernel* table) {
+  const int64_t rows = number(1, 300), in = number(1, 300), out = number(1, 80);
+  Tensor x = noise<T>({rows, in}), w = noise<T>({out, in}), b = noise<T>({out}), dy = noise<T>({rows, out});
+  Tensor dw = noise<T>({out, in}), db = noise<T>({out});
+  std::vector<double> y(rows * out), dx(rows * in), wantW = wide<T>(dw), wantB = wide<T>(db);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t o = 0; o < out; ++o) {
+      const double g = dy.as<T>()[r * out + o];
+      double sum = b.as<T>()[o];
+      for (int64_t i = 0; i < in; ++i) {
+        sum += static_cast<double>(x.as<T>()[r * in + i]) * w.as<T>()[o * in + i];
+        dx[r * in + i] += g * w.as<T>()[o * in + i];
+        wantW[o * in + i] += g * x.as<T>()[r * in + i];
+      }
+      y[r * out + o] = sum;
+      wantB[o] += g;
+    }
+  close<T>("linear", run(table, Op::linear, params::linear{}, {&x, &w, &b})[0], y);
+  close<T>("linearBackward dx", run(table, Op::linearBackward, params::linearBackward{1}, {&x, &w, &dy, &dw, &db})[0], dx);
+  close<T>("linearBackward dw", dw, wantW);
+  close<T>("linearBackward db", db, wantB);
+}
+
+template <class T>
+void norms(const Kernel* table) {
+  const int64_t rows = number(1, 600), d = number(2, 140);
+  Tensor x = noise<T>({rows, d}), residual = noise<T>({rows, d}, 2), gamma = noise<T>({d}), beta = noise<T>({d}), none;
+  for (int64_t i = 0; i < d; ++i) residual.as<T>()[i] += T(30);  // a row with a large mean
+  auto reference = [&](const Tensor& s, const Tensor* b) {
+    std::vector<double> y;
+    for (int64_t r = 0; r < rows; ++r) {
+      double mean = 0, variance = 0;
+      for (int64_t i = 0; i < d; ++i) mean += s.as<T>()[r * d + i] / static_cast<double>(d);
+      for (int64_t i = 0; i < d; ++i) variance += std::pow(s.as<T>()[r * d + i] - mean, 2.0) / static_cast<double>(d);
+      for (int64_t i = 0; i < d; ++i)
+        y.push_back((s.as<T>()[r * d + i] - mean) / std::sqrt(variance + 1e-5) * gamma.as<T>()[i] + (b ? b->as<T>()[i] : 0));
+    }
+    return y;
+  };
+  auto out = run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &residual, &gamma, &beta});
+  std::vector<double> sum = wide<T>(x);
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += residual.as<T>()[i];
+  close<T>("layerNorm sum", out[1], sum);
+  close<T>("layerNorm", out[0], reference(out[1], &beta), 4);
+  close<T>("layerNorm plain", run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[0],
+           reference(x, nullptr), 4);
+
+  Tensor dy = noise<T>({rows, d}), dsum = noise<T>({rows, d}), dgamma = noise<T>({d}), dbeta = noise<T>({d});
+  std::vector<double> dx, dg = wide<T>(dgamma), db = wide<T>(dbeta);
+  for (int64_t r = 0; r < rows; ++r) {
+    const double mean = out[2].as<T>()[2 * r], rstd = out[2].as<T>()[2 * r + 1];
+    double g1 = 0, g2 = 0;
+    for (int64_t i = 0; i < d; ++i) {
+      const double h = (out[1].as<T>()[r * d + i] - mean) * rstd, g = dy.as<T>()[r * d + i] * gamma.as<T>()[i];
+      g1 += g / static_cast<double>(d);
+      g2 += g * h / static_cast<double>(d);
+      dg[i] += dy.as<T>()[r * d + i] * h;
+      db[i] += dy.as<T>()[r * d + i];
+    }
+    for (int64_t i = 0; i < d; ++i) {
+      const double h = (out[1].as<T>()[r * d + i] - mean) * rstd, g = dy.as<T>()[r * d + i] * gamma.as<T>()[i];
+      dx.push_back(rstd * (g - g1 - h * g2) + dsum.as<T>()[r * d + i]);
+    }
+  }
+  auto back = run(table, Op::layerNormBackward, params::layerNormBackward{}, {&out[1], &gamma, &out[2], &dy, &dsum, &dgamma, &dbeta});
+  close<T>("layerNormBackward dx", back[0], dx, 4);
+  close<T>("layerNormBackward dgamma", dgamma, dg, 2);
+  close<T>("layerNormBackward dbeta", dbeta, db, 2);
+  if constexpr (std::is_same_v<T, double>) {
+    if (rows * d > 3000) return;
+    std::vector<double> up = wide<T>(dy);
+    Tensor plain = run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[2];
+    near("layerNormBackward", run(table, Op::layerNormBackward, params::layerNormBackward{}, {&x, &gamma, &plain, &dy, &none, &none, &none})[0],
+         differences(x, up, [&] { return wide<double>(run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[0]); }));
+  }
+}
+
+template <class T>
+void ropeOp(const Kernel* table) {
+  const int64_t heads = number(1, 3), half = number(1, 40), hd = 2 * half;
+  Tensor lengths = segments({0, 3, 0, 9, 1}), x = noise<T>({13, 3 * heads * hd}), angles = noise<T>({9, hd});
+  for (int64_t i = 0; i < 9; ++i)
+    for (int64_t j = 0; j < half; ++j) {
+      const double a = static_cast<double>(i) * std::pow(1e4, -static_cast<double>(j) / static_cast<double>(half));
+      angles.as<T>()[i * hd + j] = T(std::cos(a));
+      angles.as<T>()[i * hd + half + j] = T(std::sin(a));
+    }
+  std::vector<double> want = wide<T>(x), before = want;
+  const int64_t position[] = {0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0};
+  for (int64_t r = 0; r < 13; ++r)
+    for (int64_t h = 0; h < 2 * heads; ++h)
+      for (int64_t j = 0; j < half; ++j) {
+        const double c = angles.as<T>()[position[r] * hd + j], s = angles.as<T>()[position[r] * hd + half + j];
+        double &a = want[(r * 3 * heads + h) * hd + j], &b = want[(r * 3 * heads + h) * hd + half + j];
+        const double rotated = a * c - b * s;
+        b = b * c + a * s;
+        a = rotated;
+      }
+  run(table, Op::rope, params::rope{heads, 0}, {&x, &lengths, &angles});
+  close<T>("rope", x, want);
+  run(table, Op::rope, params::rope{heads, 1}, {&x, &lengths, &angles});
+  close<T>("rope inverse", x, before);
+}
+
+struct Attention {
+  std::vector<int64_t> lengths;
+  std::vector<int32_t> keys;
+  std::vector<int32_t> seeds;
+  int64_t heads, hd, window;
+  double dropout;
+};
+
+// o, lse and (with dO) dqkv by definition.
+template <class T>
+void attentionReference(const Attention& c, const Tensor& qkv, const Tensor& dO, std::vector<double>& o,
+                        std::vector<double>& lse, std::vector<double>& dqkv) {
+  const int64_t width = 3 * c.heads * c.hd, plane = c.heads * c.hd;
+  const int64_t rows = qkv.meta.dims[0];
+  o.assign(rows * plane, 0);
+  lse.assign(rows * c.heads, -INFINITY);
+  dqkv.assign(rows * width, 0);
+  const double scale = 1 / std::sqrt(static_cast<double>(c.hd));
+  int64_t row = 0;
+  for (size_t s = 0; s < c.lengths.size(); row += c.lengths[s++])
+    for (int64_t h = 0; h < c.heads; ++h)
+      for (int64_t q = 0; q < c.lengths[s]; ++q) {
+        auto at = [&](int part, int64_t r) { return (row + r) * width + part * plane + h * c.hd; };
+        auto dotted = [&](const T* a, const T* b) {
+          double sum = 0;
+          for (int64_t i = 0; i < c.hd; ++i) sum += static_cast<double>(a[i]) * b[i];
+          return sum;
+        };
+        const int64_t keys = c.keys.empty() ? c.lengths[s] : std::min<int64_t>(c.keys[s], c.lengths[s]);
+        std::vector<double> p(keys, 0), factor(keys, 1), dp(keys, 0);
+        double total = 0;
+        auto seen = [&](int64_t k) { return c.window < 0 || std::abs(q - k) <= c.window; };
+        for (int64_t k = 0; k < keys; ++k) {
+          if (!seen(k)) continue;
+          p[k] = std::exp(dotted(qkv.as<T>() + at(0, q), qkv.as<T>() + at(1, k)) * scale);
+          total += p[k];
+          if (c.dropout > 0) {
+            const Philox4 draw = philox(static_cast<uint32_t>(c.seeds[2 * s]), static_cast<uint32_t>(c.seeds[2 * s + 1]),
+                                        static_cast<uint32_t>(k / 4), static_cast<uint32_t>(q), 9, static_cast<uint32_t>(h + 1));
+            factor[k] = draw.word[k % 4] >= dropThreshold(c.dropout) ? 1 / (1 - c.dropout) : 0;
+          }
+        }
+        if (total == 0) continue;
+        lse[(row + q) * c.heads + h] = std::log(total);
+        const T* up = dO.as<T>() + (row + q) * plane + h * c.hd;
+        double along = 0;
+        for (int64_t k = 0; k < keys; ++k) {
+          p[k] /= total;
+          dp[k] = factor[k] * dotted(up, qkv.as<T>() + at(2, k));
+          along += p[k] * dp[k];
+        }
+        for (int64_t k = 0; k < keys; ++k)
+          for (int64_t i = 0; i < c.hd; ++i) {
+            const double ds = p[k] * (dp[k] - along) * scale;
+            o[(row + q) * plane + h * c.hd + i] += p[k] * factor[k] * qkv.as<T>()[at(2, k) + i];
+            dqkv[at(0, q) + i] += ds * qkv.as<T>()[at(1, k) + i];
+            dqkv[at(1, k) + i] += ds * qkv.as<T>()[at(0, q) + i];
+            dqkv[at(2, k) + i] += p[k] * factor[k] * up[i];
+          }
+      }
+}
+
+template <class T>
+void attentionCase(const Kernel* table, const Attention& c) {
+  Tensor lengths = segments(c.lengths), none, keys, seeds;
+  const int64_t n = static_cast<int64_t>(c.lengths.size()), rows = lengths.as<int64_t>()[n];
+  if (!c.keys.empty()) keys = make<int32_t>({n}, c.keys);
+  if (!c.seeds.empty()) seeds = make<int32_t>({n, 2}, c.seeds);
+  Tensor qkv = noise<T>({rows, 3 * c.heads * c.hd}), dO = noise<T>({rows, c.heads * c.hd});
+  std::vector<double> o, lse, dqkv;
+  attentionReference<T>(c, qkv, dO, o, lse, dqkv);
+  auto out = run(table, Op::attention, params::attention{c.heads, c.window, c.dropout, 9}, {&qkv, &lengths, &keys, &seeds});
+  char name[128];
+  std::snprintf(name, sizeof name, "attention of %d rows, head dim %d, window %d, dropout %g", static_cast<int>(rows),
+                static_cast<int>(c.hd), static_cast<int>(c.window), c.dropout);
+  close<T>(name, out[0], o);
+  close<T>(name, out[1], lse);
+  close<T>(name,
+           run(table, Op::attentionBackward, params::attentionBackward{c.heads, c.window, c.dropout, 9},
+               {&qkv, &out[0], &out[1], &dO, &lengths, &keys, &seeds})[0],
+           dqkv, 2);
+}
+
+template <class T>
+void attentions(const Kernel* table) {
+  for (int64_t hd : {int64_t{32}, int64_t{64}, number(1, 50)})
+    for (int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
+      for (double dropout : {0.0, 0.2}) {
+        Attention c{{number(1, 40), 0, number(30, 180), 1}, {}, {}, number(1, 3), hd, window, dropout};
+        if (dropout > 0)
+          for (int i = 0; i < 8; ++i) c.seeds.push_back(static_cast<int32_t>(rng()));
+        attentionCase<T>(table, c);
+        c.keys = {static_cast<int32_t>(number(0, 20)), 0, static_cast<int32_t>(number(1, 30)), 0};
+        attentionCase<T>(table, c);
+      }
+  // More than two tiles of keys; many short sequences.
+  attentionCase<T>(table, {{number(385, 500)}, {}, {}, 1, 32, -1, 0});
+  attentionCase<T>(table, {{number(385, 500)}, {}, {5, 6}, 1, 16, 130, 0.1});
+  attentionCase<T>(table, {std::vector<int64_t>(100, number(5, 12)), {}, {}, 2, 32, 64, 0});
+}
+
+template <class T>
+void optimisers(const Kernel* table) {
+  const int64_t n = number(1, 20000), cut = number(0, n);
+  Tensor x = noise<T>({n});
+  double square = 0;
+  for (double v : wide<T>(x)) square += v * v;
+  Tensor norm = run(table, Op::sumSquares, params::sumSquares{}, {&x})[0];
+  close<T>("sumSquares", norm, {square});
+
+  Tensor lengths = segments({cut, n - cut}), groups = make<T>({2, 2}, std::vector<T>{T(1e-3), T(0.01), T(2e-2), T(0)});
+  Tensor m = noise<T>({n}, 0.1), v = noise<T>({n}, 0.1), p = noise<T>({n}), none;
+  for (int64_t i = 0; i < n; ++i) v.as<T>()[i] = std::fabs(v.as<T>()[i]);
+  for (double clip : {0.0, 1.0}) {
+    std::vector<double> wp, wm, wv;
+    const double factor = clip > 0 ? std::min(1.0, clip / (std::sqrt(square) + 1e-6)) : 1;
+    for (int64_t i = 0; i < n; ++i) {
+      const double g = x.as<T>()[i] * factor, *unused = nullptr;
+      (void)unused;
+      const double lr = (i < cut ? 1e-3 : 2e-2) * 0.5, wd = i < cut ? 0.01 : 0;
+      wm.push_back(0.9 * m.as<T>()[i] + 0.1 * g);
+      wv.push_back(0.999 * v.as<T>()[i] + 0.001 * g * g);
+      wp.push_back(p.as<T>()[i] * (1 - lr * wd) -
+                   lr * (wm.back() / (1 - std::pow(0.9, 3))) / (std::sqrt(wv.back() / (1 - std::pow(0.999, 3))) + 1e-8));
+    }
+    run(table, Op::adamw, params::adamw{0.5, 0.9, 0.999, 1e-8, 3, clip}, {&p, &x, &m, &v, clip > 0 ? &norm : &none, &lengths, &groups});
+    close<T>("adamw m", m, wm);
+    close<T>("adamw v", v, wv);
+    close<T>("adamw p", p, wp);
+  }
+  Tensor bad = make<T>({1}, std::vector<T>{T(NAN)}), kept = p;
+  run(table, Op::adamw, params::adamw{0.5, 0.9, 0.999, 1e-8, 3, 0}, {&p, &x, &m, &v, &bad, &lengths, &groups});
+  CHECK(kept.bytes == p.bytes, "adamw stepped on a norm that is no number");
+}
+
+// One and two threads give the same bits.
+void threads(const Kernel* table) {
+  Tensor lengths = segments({400, 7, 180, 60}), x = noise<float>({647, 192}), dO = noise<float>({647, 64}), none;
+  Tensor w = noise<float>({64, 192}), gamma = noise<float>({192});
+  std::vector<std::vector<char>> bits[2];
+  for (int t = 0; t < 2; ++t) {
+    cpu::Team::instance().setThreads(t + 1);
+    auto keep = [&](const std::vector<Tensor>& out) {
+      for (const Tensor& o : out) bits[t].push_back(o.bytes);
+    };
+    auto o = run(table, Op::attention, params::attention{2, 64, 0, 0}, {&x, &lengths, &none, &none});
+    keep(o);
+    keep(run(table, Op::attentionBackward, params::attentionBackward{2, 64, 0, 0}, {&x, &o[0], &o[1], &dO, &lengths, &none, &none}));
+    Tensor dw = make<float>({64, 192}, std::vector<float>(64 * 192, 0)), db = make<float>({64}, std::vector<float>(64, 0));
+    keep(run(table, Op::linearBackward, params::linearBackward{1}, {&x, &w, &dO, &dw, &db}));
+    keep({dw, db});
+    auto y = run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none});
+    Tensor dg = make<float>({192}, std::vector<float>(192, 0));
+    keep(run(table, Op::layerNormBackward, params::layerNormBackward{}, {&x, &gamma, &y[2], &x, &none, &dg, &none}));
+    keep({dg});
+    Tensor flat = x;
+    flat.meta = Meta::of(DType::f32, {647 * 192});
+    keep(run(table, Op::sumSquares, params::sumSquares{}, {&flat}));
+    std::vector<int32_t> ids;
+    for (int32_t i = 0; i < 647; ++i) ids.push_back(i * i % 19);
+    Tensor id = make<int32_t>({647}, ids), dTable = make<float>({19, 192}, std::vector<float>(19 * 192, 0));
+    run(table, Op::embeddingBackward, params::embeddingBackward{}, {&x, &id, &dTable});
+    keep({dTable});
+  }
+  for (size_t i = 0; i < bits[0].size(); ++i) CHECK(bits[0][i] == bits[1][i], "result %zu differs with threads", i);
+}
+
+template <class T>
+void suite(const Kernel* table) {
+  for (int round = 0; round < 3; ++round) {
+    pointwise<T>(table);
+    rowOps<T>(table);
+    linearOps<T>(table);
+    norms<T>(table);
+    ropeOp<T>(table);
+    optimisers<T>(table);
+  }
+  attentions<T>(table);
+}
+
+}  // namespace
+
+int main() {
+  const unsigned seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  rng.seed(seed);
+  for (const char* isa : {"portable", "avx2", "avx512"}) {
+    setenv("LATEFORGE_ISA", isa, 1);
+    char error[kErrorBytes];
+    const cpu::Isa* chosen = cpu::chooseIsa(error);
+    if (!chosen) {
+      std::printf("skipped: %s\n", error);
+      continue;
+    }
+    std::printf("%s\n", isa);
+    suite<float>(chosen->floats);
+    suite<double>(chosen->doubles);
+    threads(chosen->floats);
+  }
+  return finish("kernels");
+}
