@@ -484,7 +484,7 @@ void optimisers(const Kernel* table) {
 void threads(const Kernel* table) {
   Tensor lengths = segments({400, 7, 180, 60}), x = noise<float>({647, 192}), dO = noise<float>({647, 64}), none;
   Tensor w = noise<float>({64, 192}), gamma = noise<float>({192});
-  std::vector<std::vector<char>> bits[2];
+  std::vector<Bytes> bits[2];
   for (int t = 0; t < 2; ++t) {
     cpu::Team::instance().setThreads(t + 1);
     auto keep = [&](const std::vector<Tensor>& out) {
