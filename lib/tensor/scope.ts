@@ -58,9 +58,10 @@ export function outsideScopes<R>(fn: () => R): R {
   }
 }
 
-/** Registers a new tensor with the innermost running scope, if there is one. */
-export function adopt(tensor: Tensor): void {
+/** Registers a new tensor with the innermost running scope; false when there is none. */
+export function adopt(tensor: Tensor): boolean {
   current?.adopt(tensor)
+  return current !== null
 }
 
 /**
@@ -83,7 +84,7 @@ function keep(value: unknown, from: Scope): void {
   if ('handle' in value && 'dispose' in value) {
     const tensor = value as Tensor
     from.release(tensor)
-    adopt(tensor)
+    if (!adopt(tensor)) tensor.watch()
   } else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
     for (const part of Object.values(value)) keep(part, from)
   }

@@ -1,7 +1,7 @@
 import { ArgumentError, UnsupportedError } from '../errors.js'
 import { add } from './ops.gen.js'
 import { setGradientGuard } from './run.js'
-import { outsideScopes, scope } from './scope.js'
+import { Scope, scope } from './scope.js'
 import { Tensor } from './tensor.js'
 
 /** Gradients of a node's inputs, in their order; null where none flows. */
@@ -23,6 +23,7 @@ let current: Tape | null = null
  */
 export class Tape {
   private nodes: Node[] = []
+  private readonly held = new Scope()
 
   /** Runs `fn` with this tape recording. */
   run<R>(fn: () => R): R {
@@ -32,6 +33,11 @@ export class Tape {
   /** For `record` only. */
   push(node: Node): void {
     this.nodes.push(node)
+  }
+
+  /** For `record` only: a handle of the tape's own on a tensor's memory. */
+  hold(tensor: Tensor): Tensor {
+    return this.held.run(() => tensor.view(0, tensor.shape))
   }
 
   /**
@@ -59,7 +65,7 @@ export class Tape {
           const alive = new Set(gradients.values())
           for (const g of incoming) if (g && g !== seed && !alive.has(g)) g.dispose()
         }
-        for (const s of node.saved) s.dispose()
+        for (const s of node.saved) this.held.release(s).dispose()
       }
     } finally {
       this.dispose()
@@ -69,8 +75,8 @@ export class Tape {
 
   /** Frees what the nodes still hold. */
   dispose(): void {
-    for (const node of this.nodes) for (const s of node.saved) s.dispose()
     this.nodes = []
+    this.held.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -136,7 +142,7 @@ export function record<R extends Tensor | readonly (Tensor | null)[]>(
   const saved: Tensor[] = []
   const save = (t: Tensor): Tensor => {
     if (t.gradient) return t // parameters outlive the tape
-    const kept = outsideScopes(() => t.view(0, t.shape))
+    const kept = tape.hold(t)
     saved.push(kept)
     return kept
   }

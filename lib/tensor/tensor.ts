@@ -8,6 +8,15 @@ export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16'
 export type DType = (typeof dtypes)[number]
 
 /**
+ * An alarm, not a memory manager: a tensor that no scope owns and nobody disposed of is freed when it is collected, with
+ * one warning that says so. Only unscoped tensors are watched.
+ */
+const leaks = new FinalizationRegistry<{ handle: number; text: string }>(({ handle, text }) => {
+  if (!native().dispose(handle)) return
+  process.emitWarning(`${text} was garbage collected without dispose(); wrap its maker in scope()`, 'LateforgeLeak')
+})
+
+/**
  * A tensor on a device: an integer handle into the native table, with its shape. It lives until `dispose()` or until
  * the scope it was made in ends; garbage collection never frees it. A use after that throws ERR_DISPOSED.
  */
@@ -27,7 +36,7 @@ export class Tensor {
     this.device = device
     this.dtype = dtype
     this.shape = shape
-    adopt(this)
+    if (!adopt(this)) this.watch()
   }
 
   /**
@@ -104,9 +113,15 @@ export class Tensor {
     return this.view(first * width, [last - first, ...this.shape.slice(1)])
   }
 
+  /** For scopes: the tensor left the outermost one. */
+  watch(): void {
+    leaks.register(this, { handle: this.handle, text: `a ${this.dtype} tensor of shape [${this.shape}]` }, this)
+  }
+
   /** Frees the tensor; safe to call twice. */
   dispose(): void {
     if (this.handle === 0) return
+    leaks.unregister(this)
     native().dispose(this.handle)
     this.handle = 0
   }

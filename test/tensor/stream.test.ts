@@ -1,4 +1,5 @@
 /** The laws of the runtime: streams, errors, scopes, handles, memory. */
+import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { Device, ops, raw, Scope, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 
@@ -148,3 +149,51 @@ t.test('the event loop keeps ticking while the device works', async (t) => {
   t.ok(ticks > 0, `${ticks} timer ticks during the work`)
   for (const r of results) r.dispose()
 })
+
+t.test('a tensor that nobody disposes of is freed with a warning when it is collected', async (t) => {
+  const script = `
+    import { Device, scope, Tensor } from '${new URL('../../lib/tensor/index.js', import.meta.url)}'
+    const device = Device.open('cpu')
+    const kept = Tensor.from(device, [1])
+    ;(() => { Tensor.from(device, [2, 3]); scope(() => { Tensor.from(device, [4]) }) })()
+    process.on('warning', (w) => console.log(w.name + ' ' + w.message))
+    for (let i = 0; i < 20 && device.memory().tensors > 1; i++) { gc(); await new Promise((r) => setTimeout(r, 10)) }
+    console.log('left ' + device.memory().tensors + ' ' + kept.disposed)
+  `
+  const { stdout } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', script], {
+    encoding: 'utf8',
+  })
+  t.match(stdout, /LateforgeLeak a float32 tensor of shape \[2\] .*dispose/)
+  t.match(stdout, /left 1 false/)
+})
+
+t.test(
+  'processes end cleanly: at the end, by exit in the middle of work, by an uncaught throw, with workers',
+  async (t) => {
+    const url = new URL('../../lib/tensor/index.js', import.meta.url)
+    const start = `
+    import { Device, raw, Tensor } from '${url}'
+    const x = Tensor.from(Device.open('cpu'), new Float32Array(1 << 20).fill(1), [1024, 1024])
+    for (let i = 0; i < 20; i++) raw.linear(x, x, null)
+  `
+    const worker = `
+    import { Worker } from 'node:worker_threads'
+    const code = ${JSON.stringify(start)} + "x.data().then(() => process.exit(0))"
+    const w = [1, 2].map(() => new Worker(new URL('data:text/javascript,' + encodeURIComponent(code))))
+    let left = 2
+    for (const one of w) one.on('exit', () => { if (--left === 0) console.log('workers done') })
+    setTimeout(() => w[1].terminate(), 20)
+  `
+    const run = (code: string) => {
+      const result = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+        encoding: 'utf8',
+        timeout: 60_000,
+      })
+      return { status: result.status, signal: result.signal, stdout: result.stdout }
+    }
+    t.match(run(start), { status: 0, signal: null })
+    t.match(run(`${start}; process.exit(3)`), { status: 3, signal: null })
+    t.match(run(`${start}; throw new Error('on purpose')`), { status: 1, signal: null })
+    t.match(run(worker), { status: 0, signal: null, stdout: /workers done/ })
+  },
+)
