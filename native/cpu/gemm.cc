@@ -176,10 +176,9 @@ void gemm(const Gemm<T>& g) {
   const int64_t panels = divideUp(g.n, kColumns<T>);
   T* packed = sharedScratch<T>(panels * kColumns<T> * std::max<int64_t>(g.k, 1));
   team.parallel(panels, [&](int64_t panel) { packB(g, panel, packed); });
-  // Blocks of rows; columns are cut too where rows alone would leave threads without work.
-  int64_t rowBlock = kRowBlock;
-  while (rowBlock > 2 * kRows && divideUp(g.m, rowBlock) < 8 * team.threads())
-    rowBlock = std::max<int64_t>(2 * kRows, rowBlock / 2 / kRows * kRows);
+  // Blocks of rows, and of columns where rows alone would leave threads without work. Fewer rows than half a block
+  // would read B from far away too often.
+  const int64_t rowBlock = g.m < 4 * team.threads() * kRowBlock ? kRowBlock / 2 : kRowBlock;
   const int64_t rowBlocks = divideUp(g.m, rowBlock);
   const int64_t cuts = std::clamp<int64_t>(divideUp(4 * team.threads(), rowBlocks), 1, panels);
   team.parallel(rowBlocks * cuts, [&](int64_t task) {
