@@ -1,5 +1,6 @@
 // Rates of the encoder's kernels at the shapes of ettin-17m (256 wide, 384 GLU, 4 heads × 64): about 8,000 document
-// tokens, lengths with mean 119 and cap 180. Best of several runs. LATEFORGE_ISA and LATEFORGE_THREADS choose what runs.
+// tokens, lengths with mean 119 and cap 180. Best of several runs. LATEFORGE_ISA and LATEFORGE_THREADS choose what
+// runs.
 #include <chrono>
 #include <functional>
 
@@ -94,7 +95,8 @@ void linears(int64_t rows, int64_t in, int64_t out) {
   char name[64];
   std::snprintf(name, sizeof name, "linear %d -> %d", static_cast<int>(in), static_cast<int>(out));
   flops(name, Prepared(Op::linear, params::linear{}, {&x, &w, &none}).best(), count);
-  flops("  backward", Prepared(Op::linearBackward, params::linearBackward{1}, {&x, &w, &dy, &dw, &none}).best(), 2 * count);
+  flops("  backward", Prepared(Op::linearBackward, params::linearBackward{1}, {&x, &w, &dy, &dw, &none}).best(),
+        2 * count);
 }
 
 }  // namespace
@@ -107,7 +109,8 @@ int main() {
   std::vector<int64_t> lengths;
   int64_t rows = 0;
   while (rows < 8000) {
-    lengths.push_back(std::clamp<int64_t>(static_cast<int64_t>(std::normal_distribution<double>(119, 45)(rng)), 30, 180));
+    lengths.push_back(
+        std::clamp<int64_t>(static_cast<int64_t>(std::normal_distribution<double>(119, 45)(rng)), 30, 180));
     rows += lengths.back();
   }
   std::printf("%s, %d threads, %d tokens in %d sequences\n", isa->name, cpu::Team::instance().threads(),
@@ -118,7 +121,11 @@ int main() {
   Tensor x = noise({rows, 256}), r = noise({rows, 256}), gamma = noise({256}), dgamma = noise({256}), none;
   Prepared norm(Op::layerNorm, params::layerNorm{1e-5}, {&x, &r, &gamma, &none});
   bytes("layerNorm with residual", norm.best(), 4 * plane);
-  bytes("  backward", Prepared(Op::layerNormBackward, params::layerNormBackward{}, {&norm.out[1], &gamma, &norm.out[2], &x, &r, &dgamma, &none}).best(), 4 * plane);
+  bytes("  backward",
+        Prepared(Op::layerNormBackward, params::layerNormBackward{},
+                 {&norm.out[1], &gamma, &norm.out[2], &x, &r, &dgamma, &none})
+            .best(),
+        4 * plane);
   Tensor ug = noise({rows, 768}), dy = noise({rows, 384});
   bytes("geglu", Prepared(Op::geglu, params::geglu{0}, {&ug}).best(), 4.5 * plane);
   bytes("  backward", Prepared(Op::gegluBackward, params::gegluBackward{0}, {&ug, &dy}).best(), 7.5 * plane);
@@ -132,10 +139,14 @@ int main() {
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < rows; ++i) ids.push_back(static_cast<int32_t>(rng() % 50368));
   Tensor id = make<int32_t>({rows}, ids), dTable = noise({50368, 256});
-  bytes("embeddingBackward", Prepared(Op::embeddingBackward, params::embeddingBackward{}, {&x, &id, &dTable}).best(), 3 * plane);
+  bytes("embeddingBackward", Prepared(Op::embeddingBackward, params::embeddingBackward{}, {&x, &id, &dTable}).best(),
+        3 * plane);
   const int64_t n = 16'800'000;
-  Tensor p = noise({n}), g = p, m = p, v = make<float>({n}, std::vector<float>(n, 1e-4f)), one = segments({n}), groups = make<float>({1, 2}, std::vector<float>{1e-5f, 0.01f});
+  Tensor p = noise({n}), g = p, m = p, v = make<float>({n}, std::vector<float>(n, 1e-4f)), one = segments({n}),
+         groups = make<float>({1, 2}, std::vector<float>{1e-5f, 0.01f});
   bytes("sumSquares", Prepared(Op::sumSquares, params::sumSquares{}, {&g}).best(), 4.0 * n);
-  bytes("adamw", Prepared(Op::adamw, params::adamw{1, 0.9, 0.999, 1e-8, 3, 0}, {&p, &g, &m, &v, &none, &one, &groups}).best(), 28.0 * n);
+  bytes("adamw",
+        Prepared(Op::adamw, params::adamw{1, 0.9, 0.999, 1e-8, 3, 0}, {&p, &g, &m, &v, &none, &one, &groups}).best(),
+        28.0 * n);
   return 0;
 }

@@ -43,7 +43,7 @@ inline Slope<T> activate(Vec<T> x) {
 template <class F>
 inline void withActivation(int64_t kind, F f) {
   switch (static_cast<Activation>(kind)) {
-#define LF_CASE(name)     \
+#define LF_CASE(name)    \
   case Activation::name: \
     return f(std::integral_constant<Activation, Activation::name>());
     LF_CASE(gelu)

@@ -1,5 +1,5 @@
-// Variable-length self attention on packed rows qkv [T, 3 · heads · headDim]; blocks as in FlashAttention-2 (Dao, 2023):
-// the scores of a tile of queries and keys live in L1 only, the softmax is carried from tile to tile of keys.
+// Variable-length self attention on packed rows qkv [T, 3 · heads · headDim]; blocks as in FlashAttention-2 (Dao,
+// 2023): the scores of a tile of queries and keys live in L1 only, the softmax is carried from tile to tile of keys.
 //
 // Tiles are transposed: a vector holds the same key for neighbouring queries, so that maxima, sums and masks go lane by
 // lane, and every product broadcasts a scalar that lies contiguous in qkv against vectors (tile.h).
@@ -29,7 +29,8 @@ struct Problem {
 };
 
 template <class T, class P>
-static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, const View& keyCounts, const View& seeds) {
+static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, const View& keyCounts,
+                            const View& seeds) {
   const int64_t headDim = qkv.columns() / (3 * p.heads);
   return {p.heads,
           headDim,
@@ -58,25 +59,44 @@ struct Head {
   int64_t keyEnd(int64_t last) const { return p.window >= 0 && last + p.window < keys ? last + p.window : keys; }
 };
 
-// to[column][row] = from[row][column] · by, rows padded with zeros to `lanes`.
+// to[column][row] = from[row][column] · by for `rows` × `columns`, by whole vectors, the rest one by one.
 template <class T>
-static void transposeIn(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t lanes) {
-  for (int64_t r = 0; r < lanes; ++r)
-    for (int64_t c = 0; c < columns; ++c) to[c * lanes + r] = r < rows ? from[r * ld + c] * by : T{0};
+static void transposeInto(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t ldTo) {
+  constexpr int64_t L = kLanes<T>;
+  for (int64_t r = 0; r < rows; r += L)
+    for (int64_t c = 0; c < columns; c += L) {
+      if (rows - r >= L && columns - c >= L) {
+        Vec<T> square[L];
+        for (int64_t i = 0; i < L; ++i) square[i] = load(from + (r + i) * ld + c) * by;
+        transpose<T>(square);
+        for (int64_t i = 0; i < L; ++i) store(to + (c + i) * ldTo + r, square[i]);
+      } else {
+        for (int64_t i = r; i < r + L && i < rows; ++i)
+          for (int64_t j = c; j < c + L && j < columns; ++j) to[j * ldTo + i] = from[i * ld + j] * by;
+      }
+    }
+}
+
+// The same, with zeros in lanes beyond the last row.
+template <class T>
+static void lanesOf(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t lanes) {
+  if (rows < lanes) std::memset(to, 0, columns * lanes * sizeof(T));
+  transposeInto(from, ld, rows, columns, by, to, lanes);
 }
 
 // What a tile needs of dropout: factor[key][query], 0 or keep, for keys [key, key + count) and `lanes` queries from q.
 template <class T>
 static void dropFactors(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* factor) {
-  constexpr int L = kLanes<T>;
   for (int64_t block = key / 4; block * 4 < key + count; ++block)
-    for (int64_t lane = 0; lane < lanes; lane += L) {
-      const auto draw = philoxLanes<L>(h.p.seeds + 2 * h.sequence, static_cast<uint32_t>(block), 0,
-                                       static_cast<uint32_t>(q + lane), 1, h.p.site, static_cast<uint32_t>(h.head + 1));
+    for (int64_t lane = 0; lane < lanes; lane += kWords) {
+      const PhiloxBlock draw =
+          philoxBlock(h.p.seeds + 2 * h.sequence, static_cast<uint32_t>(block), 0, static_cast<uint32_t>(q + lane), 1,
+                      h.p.site, static_cast<uint32_t>(h.head + 1));
+      const int64_t n = lanes - lane < kWords ? lanes - lane : kWords;
       for (int w = 0; w < 4; ++w) {
         const int64_t k = 4 * block + w - key;
         if (k < 0 || k >= count) continue;
-        for (int i = 0; i < L; ++i) factor[k * lanes + lane + i] = draw.word[w][i] >= h.p.threshold ? h.p.keep : T{0};
+        storeKept(factor + k * lanes + lane, draw.word[w], h.p.threshold, h.p.keep, n);
       }
     }
 }
@@ -107,7 +127,7 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
   const int64_t vectors = lanes / kLanes<T>;
   Vec<T> top[kTileVectors], sum[kTileVectors];
   for (int64_t j = 0; j < vectors; ++j) top[j] = fill(-kInfinity), sum[j] = Vec<T>{};
-  transposeIn(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
+  lanesOf(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
 
   const int64_t end = h.keyEnd(q + queries);
   bool first = true;
@@ -121,28 +141,36 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
       Vec<T> best = top[j];
       for (int64_t i = 0; i < count; ++i) best = larger(load(column + i * lanes), best);
       const Vec<T> from = best == -kInfinity ? Vec<T>{} : best;
-      const Vec<T> shrink = exponential(top[j] - from);
+      const Vec<T> shrink = exponentialDown(top[j] - from);
       top[j] = best;
       Vec<T> total{};
       for (int64_t i = 0; i < count; ++i) {
-        Vec<T> e = exponential(load(column + i * lanes) - from);
+        Vec<T> e = exponentialDown(load(column + i * lanes) - from);
         total += e;
         if (h.p.seeds) e *= load(factor + i * lanes + j * kLanes<T>);
         store(column + i * lanes, e);
       }
       sum[j] = sum[j] * shrink + total;
       if (!first)
-        for (int64_t c = 0; c < d; ++c) store(ot + c * lanes + j * kLanes<T>, load(ot + c * lanes + j * kLanes<T>) * shrink);
+        for (int64_t c = 0; c < d; ++c)
+          store(ot + c * lanes + j * kLanes<T>, load(ot + c * lanes + j * kLanes<T>) * shrink);
     }
     multiply(d, lanes, count, v + key * width, int64_t{1}, width, s, lanes, ot, lanes, !first);
   }
 
+  for (int64_t j = 0; j < vectors; ++j) {
+    // 0 where no key was seen.
+    const Vec<T> inverse = sum[j] == T{0} ? Vec<T>{} : T{1} / sum[j];
+    for (int64_t c = 0; c < d && !first; ++c) {
+      T* lanesOfColumn = ot + c * lanes + j * kLanes<T>;
+      store(lanesOfColumn, load(lanesOfColumn) * inverse);
+    }
+  }
+  if (first) std::memset(ot, 0, d * lanes * sizeof(T));
+  transposeInto(ot, lanes, d, queries, T{1}, o + q * ldo, ldo);
   for (int64_t i = 0; i < queries; ++i) {
     const T total = sum[i / kLanes<T>][i % kLanes<T>];
-    const bool blind = first || total == T{0};
-    lse[(q + i) * h.p.heads] = blind ? -kInfinity : top[i / kLanes<T>][i % kLanes<T>] + std::log(total);
-    const T inverse = blind ? T{0} : T{1} / total;
-    for (int64_t c = 0; c < d; ++c) o[(q + i) * ldo + c] = blind ? T{0} : ot[c * lanes + i] * inverse;
+    lse[(q + i) * h.p.heads] = total == T{0} ? -kInfinity : top[i / kLanes<T>][i % kLanes<T>] + std::log(total);
   }
 }
 
@@ -153,25 +181,26 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
   const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d, plane = h.p.heads * d;
   const int64_t queries = h.rows - q < lanes ? h.rows - q : lanes, padded = divideUp(d, kLanes<T>) * kLanes<T>;
   const T *k = qkv + plane, *v = k + plane;
-  T *qt = scratch, *dot = qt + d * lanes, *dqt = dot + d * lanes, *rowsQ = dqt + d * lanes, *rowsO = rowsQ + padded * lanes;
+  T *qt = scratch, *dot = qt + d * lanes, *dqt = dot + d * lanes, *rowsQ = dqt + d * lanes,
+    *rowsO = rowsQ + padded * lanes;
   T *s = rowsO + padded * lanes, *ds = s + kKeys * lanes, *factor = ds + kKeys * lanes;
-  transposeIn(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
-  transposeIn(dO + q * ldo, ldo, queries, d, T{1}, dot, lanes);
+  lanesOf(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
+  lanesOf(dO + q * ldo, ldo, queries, d, T{1}, dot, lanes);
   T along[kTileColumns<T>] = {}, shift[kTileColumns<T>];
   for (int64_t i = 0; i < lanes; ++i) {
-    const bool real = i < queries;
-    std::memset(rowsQ + i * padded, 0, padded * sizeof(T));
-    std::memset(rowsO + i * padded, 0, padded * sizeof(T));
     // Lanes beyond the end and queries without keys: exp(s − ∞) = 0.
-    shift[i] = std::numeric_limits<T>::infinity();
-    if (!real) continue;
-    const T l = lse[(q + i) * h.p.heads];
-    if (l != -std::numeric_limits<T>::infinity()) shift[i] = l;
-    for (int64_t c = 0; c < d; ++c) {
-      rowsQ[i * padded + c] = qkv[(q + i) * width + c] * h.p.scale;
-      rowsO[i * padded + c] = dO[(q + i) * ldo + c];
-      along[i] += dO[(q + i) * ldo + c] * o[(q + i) * ldo + c];
-    }
+    const T l = i < queries ? lse[(q + i) * h.p.heads] : -std::numeric_limits<T>::infinity();
+    shift[i] = l == -std::numeric_limits<T>::infinity() ? -l : l;
+  }
+  for (int64_t i = 0; i < queries; ++i) {
+    Vec<T> product{};
+    forLanes<T>(d, [&](int64_t c, auto n) {
+      const Vec<T> up = loadPart(dO + (q + i) * ldo + c, n);
+      product += up * loadPart(o + (q + i) * ldo + c, n);
+      store(rowsO + i * padded + c, up);
+      store(rowsQ + i * padded + c, loadPart(qkv + (q + i) * width + c, n) * h.p.scale);
+    });
+    along[i] = addLanes<T>(product);
   }
   const int64_t end = h.keyEnd(q + queries);
   bool first = true;
@@ -194,8 +223,7 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
     multiply(d, lanes, count, k + key * width, int64_t{1}, width, ds, lanes, dqt, lanes, !first);
   }
   if (first) return;
-  for (int64_t i = 0; i < queries; ++i)
-    for (int64_t c = 0; c < d; ++c) dqkv[(q + i) * width + c] = dqt[c * lanes + i] * h.p.scale;
+  transposeInto(dqt, lanes, d, queries, h.p.scale, dqkv + q * width, width);
 }
 
 // f(sequence, head, scratch) for all; a task takes the heads of sequences that start in the same 256 rows.

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <limits>
 #include <type_traits>
+#include <utility>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -85,7 +86,7 @@ inline V smaller(V a, V b) {
 
 inline Vec<float> squareRoot(Vec<float> v) {
 #if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return _mm512_sqrt_ps(v);
+  return _mm512_maskz_sqrt_ps(0xffff, v);  // GCC 12 warns of the plain one's undefined operand
 #elif LF_VECTOR_BYTES == 32 && defined(__AVX__)
   return _mm256_sqrt_ps(v);
 #elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
@@ -100,32 +101,47 @@ inline Vec<double> squareRoot(Vec<double> v) {
   return v;
 }
 
-// e^x = 2^k e^r, |r| ≤ ln2 / 2. Results below the normal range are 0, above it infinity; NaN stays.
-inline Vec<float> exponential(Vec<float> x) {
-  using V = Vec<float>;
-  const V magic = fill(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
-  const V clamped = larger(smaller(x, fill(88.8f)), fill(-88.0f));
-  const V k = (clamped * 1.44269504f + magic) - magic;
-  const V r = (clamped - k * 0.693359375f) + k * 2.12194440e-4f;
-  V p = fill(0.00139017827f);
+// e^x = 2^k e^r, |r| ≤ ln2 / 2, for x in the range where 2^k is a normal float.
+struct SplitExponential {
+  Vec<float> mantissa;                                          // e^r
+  int32_t power __attribute__((vector_size(LF_VECTOR_BYTES)));  // k
+};
+inline SplitExponential splitExponential(Vec<float> x) {
+  const Vec<float> magic = fill(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
+  const Vec<float> k = (x * 1.44269504f + magic) - magic;
+  const Vec<float> r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+  Vec<float> p = fill(0.00139017827f);
   p = p * r + 0.00836315439f;
   p = p * r + 0.0416668491f;
   p = p * r + 0.166665772f;
   p = p * r + 0.499999996f;
-  const V y = p * (r * r) + r + 1.0f;
   typedef int32_t I __attribute__((vector_size(LF_VECTOR_BYTES)));
-  const I e = __builtin_convertvector(k, I);
+  return {p * (r * r) + r + 1.0f, __builtin_convertvector(k, I)};
+}
+
+// Results below the normal range are 0, above it infinity; NaN stays.
+inline Vec<float> exponential(Vec<float> x) {
+  using V = Vec<float>;
+  const V high = x > 88.73f ? fill(88.73f) : x;
+  const auto s = splitExponential(high < -87.33f ? fill(-87.33f) : high);
   // 2^k in two factors, for k = 128 is no float.
-  const I h = e >> 1;
-  const V result = y * reinterpret_cast<V>((h + 127) << 23) * reinterpret_cast<V>((e - h + 127) << 23);
-  const V low = x < -87.3f ? V{} : result;
-  const V high = x > 88.73f ? fill(std::numeric_limits<float>::infinity()) : low;
-  return x == x ? high : x;
+  const auto half = s.power >> 1;
+  const V y = s.mantissa * reinterpret_cast<V>((half + 127) << 23) * reinterpret_cast<V>((s.power - half + 127) << 23);
+  const V low = x < -87.33f ? V{} : y;
+  return x > 88.73f ? fill(std::numeric_limits<float>::infinity()) : low;
+}
+// The same for x ≤ 0.
+inline Vec<float> exponentialDown(Vec<float> x) {
+  using V = Vec<float>;
+  const auto s = splitExponential(x < -87.33f ? fill(-87.33f) : x);
+  return x < -87.33f ? V{} : s.mantissa * reinterpret_cast<V>((s.power + 127) << 23);
 }
 inline Vec<double> exponential(Vec<double> x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
   return x;
 }
+
+inline Vec<double> exponentialDown(Vec<double> x) { return exponential(x); }
 
 template <class T>
 inline Vec<T> sigmoid(Vec<T> x) {
@@ -160,7 +176,7 @@ struct Normal {
 inline Normal<float> normal(Vec<float> x) {
   using V = Vec<float>;
   const V a = x < 0.0f ? -x : x;
-  const V e = exponential(-0.5f * x * x);
+  const V e = exponentialDown(-0.5f * x * x);
   const V t = 1.0f / (1.0f + 0.3f * a);
   V p = fill(0.0383784033f);
   p = p * t - 0.169166635f;
@@ -183,35 +199,82 @@ inline Normal<double> normal(Vec<double> x) {
   return n;
 }
 
-// Philox4x32-10 (../core/philox.h) on N counters at once: c0 + i · step0 and c1 + i · step1.
-template <int N>
-struct PhiloxBlock {
-  uint32_t word[4][N];
-};
-template <int N>
-inline PhiloxBlock<N> philoxLanes(const uint32_t* key, uint32_t c0, uint32_t step0, uint32_t c1, uint32_t step1,
-                                  uint32_t c2, uint32_t c3) {
-  PhiloxBlock<N> b;
-  for (uint32_t i = 0; i < N; ++i) {
-    b.word[0][i] = c0 + i * step0;
-    b.word[1][i] = c1 + i * step1;
-    b.word[2][i] = c2;
-    b.word[3][i] = c3;
+// to[c · ld + r] = from[r · ld + c] for kLanes rows and columns: log2(kLanes) rounds that interleave row i with row
+// i + kLanes / 2.
+template <class T, size_t... i>
+inline void interleave(Vec<T> a, Vec<T> b, Vec<T>& low, Vec<T>& high, std::index_sequence<i...>) {
+  constexpr size_t L = sizeof...(i);
+  low = __builtin_shufflevector(a, b, (i / 2 + i % 2 * L)...);
+  high = __builtin_shufflevector(a, b, (i / 2 + L / 2 + i % 2 * L)...);
+}
+template <class T>
+inline void transpose(Vec<T> (&rows)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+  Vec<T> other[L];
+#pragma GCC unroll 4
+  for (int round = L; round > 1; round /= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L / 2; ++i)
+      interleave<T>(rows[i], rows[i + L / 2], other[2 * i], other[2 * i + 1], std::make_index_sequence<L>());
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) rows[i] = other[i];
   }
+}
+
+// Philox4x32-10 (../core/philox.h) on kWords counters at once: c0 + i · step0 and c1 + i · step1.
+constexpr int kWords = LF_VECTOR_BYTES / 4;
+typedef uint32_t Words __attribute__((vector_size(LF_VECTOR_BYTES)));
+typedef uint64_t LongWords __attribute__((vector_size(LF_VECTOR_BYTES)));
+struct PhiloxBlock {
+  Words word[4];
+};
+
+// 64-bit products of the even lanes of a with b.
+inline LongWords multiplyEven(LongWords a, uint32_t b) {
+#if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return reinterpret_cast<LongWords>(_mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a), _mm512_set1_epi64(b)));
+#elif LF_VECTOR_BYTES == 32 && defined(__AVX2__)
+  return reinterpret_cast<LongWords>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(b)));
+#elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
+  return reinterpret_cast<LongWords>(_mm_mul_epu32(reinterpret_cast<__m128i>(a), _mm_set1_epi64x(b)));
+#else
+  return (a & 0xffffffffu) * b;
+#endif
+}
+inline void multiplyWide(Words a, uint32_t b, Words& high, Words& low) {
+  const LongWords even = multiplyEven(reinterpret_cast<LongWords>(a), b);
+  const LongWords odd = multiplyEven(reinterpret_cast<LongWords>(a) >> 32, b);
+  constexpr uint64_t kUpper = 0xffffffff00000000u;
+  high = reinterpret_cast<Words>(even >> 32 | (odd & kUpper));
+  low = reinterpret_cast<Words>((even & ~kUpper) | odd << 32);
+}
+inline PhiloxBlock philoxBlock(const uint32_t* key, uint32_t c0, uint32_t step0, uint32_t c1, uint32_t step1,
+                               uint32_t c2, uint32_t c3) {
+  Words lane{};
+  for (uint32_t i = 0; i < kWords; ++i) lane[i] = i;
+  Words w0 = lane * step0 + c0, w1 = lane * step1 + c1, w2 = Words{} + c2, w3 = Words{} + c3;
   uint32_t key0 = key[0], key1 = key[1];
   for (int round = 0; round < 10; ++round) {
-    for (int i = 0; i < N; ++i) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * b.word[0][i];
-      const uint64_t p1 = uint64_t{0xCD9E8D57u} * b.word[2][i];
-      b.word[0][i] = static_cast<uint32_t>(p1 >> 32) ^ b.word[1][i] ^ key0;
-      b.word[2][i] = static_cast<uint32_t>(p0 >> 32) ^ b.word[3][i] ^ key1;
-      b.word[1][i] = static_cast<uint32_t>(p1);
-      b.word[3][i] = static_cast<uint32_t>(p0);
-    }
+    Words high0, low0, high1, low1;
+    multiplyWide(w0, 0xD2511F53u, high0, low0);
+    multiplyWide(w2, 0xCD9E8D57u, high1, low1);
+    w0 = high1 ^ w1 ^ key0;
+    w2 = high0 ^ w3 ^ key1;
+    w1 = low1;
+    w3 = low0;
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }
-  return b;
+  return {{w0, w1, w2, w3}};
+}
+
+// factor[i] = words[i] kept ? keep : 0 for the first n of kWords.
+template <class T>
+inline void storeKept(T* factor, Words words, uint32_t threshold, T keep, int64_t n) {
+  if constexpr (sizeof(T) == 4) {
+    if (n == kWords) return store(factor, words >= threshold ? fill(keep) : Vec<T>{});
+  }
+  for (int64_t i = 0; i < n; ++i) factor[i] = words[i] >= threshold ? keep : T{0};
 }
 
 }  // namespace lateforge::cpu::LF_ISA

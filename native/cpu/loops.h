@@ -30,13 +30,16 @@ inline void forLanes(int64_t count, F f) {
 
 // Elements of an element-wise task, and rows of a row-wise one: about 32 KiB of floats.
 constexpr int64_t kElementBlock = 8192;
-inline int64_t rowBlock(int64_t columns) { return columns >= kElementBlock ? 1 : kElementBlock / (columns > 0 ? columns : 1); }
+inline int64_t rowBlock(int64_t columns) {
+  return columns >= kElementBlock ? 1 : kElementBlock / (columns > 0 ? columns : 1);
+}
 
 // Uninitialised memory for one task.
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(int64_t count) : data_(static_cast<T*>(__builtin_malloc(static_cast<size_t>(count) * sizeof(T) + 64))) {}
+  explicit Scratch(int64_t count)
+      : data_(static_cast<T*>(__builtin_malloc(static_cast<size_t>(count) * sizeof(T) + 64))) {}
   ~Scratch() { __builtin_free(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

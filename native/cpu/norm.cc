@@ -32,7 +32,8 @@ int32_t layerNorm(const OpCall& call, char*) {
       if (hasResidual) {
         const T *x = s, *residual = call.in[1].as<T>() + r * d;
         T* sum = call.out[1].as<T>() + r * d;
-        forLanes<T>(d, [=](int64_t i, auto n) { storePart(sum + i, loadPart(x + i, n) + loadPart(residual + i, n), n); });
+        forLanes<T>(d,
+                    [=](int64_t i, auto n) { storePart(sum + i, loadPart(x + i, n) + loadPart(residual + i, n), n); });
         s = sum;
       }
       const T mean = perColumn * sumLanes<T>(d, [=](int64_t i, auto n) { return loadPart(s + i, n); });

@@ -54,7 +54,8 @@ int32_t adamw(const OpCall& call, char*) {
   const int64_t sequences = call.in[5].count() - 1;
   forBlocks(call.in[0].count(), 4 * kElementBlock, [&](int64_t begin, int64_t end) {
     for (int64_t s = 0; s < sequences; ++s) {
-      const int64_t from = segments[s] > begin ? segments[s] : begin, to = segments[s + 1] < end ? segments[s + 1] : end;
+      const int64_t from = segments[s] > begin ? segments[s] : begin,
+                    to = segments[s + 1] < end ? segments[s + 1] : end;
       if (from >= to) continue;
       const double rate = static_cast<double>(groups[2 * s]) * p.scale;
       const T shrink = static_cast<T>(1 - rate * static_cast<double>(groups[2 * s + 1]));

@@ -42,7 +42,8 @@ template <class T>
 int32_t add(const OpCall& call, char*) {
   const T *a = call.in[0].as<T>(), *b = call.in[1].as<T>();
   T* y = call.out[0].as<T>();
-  elements<T>(call.out[0].count(), [=](int64_t i, auto n) { storePart(y + i, loadPart(a + i, n) + loadPart(b + i, n), n); });
+  elements<T>(call.out[0].count(),
+              [=](int64_t i, auto n) { storePart(y + i, loadPart(a + i, n) + loadPart(b + i, n), n); });
   return 0;
 }
 
@@ -50,7 +51,8 @@ template <class T>
 int32_t addInto(const OpCall& call, char*) {
   const T* x = call.in[0].as<T>();
   T* y = call.in[1].as<T>();
-  elements<T>(call.in[1].count(), [=](int64_t i, auto n) { storePart(y + i, loadPart(y + i, n) + loadPart(x + i, n), n); });
+  elements<T>(call.in[1].count(),
+              [=](int64_t i, auto n) { storePart(y + i, loadPart(y + i, n) + loadPart(x + i, n), n); });
   return 0;
 }
 
@@ -133,18 +135,18 @@ int32_t dropout(const OpCall& call, char*) {
   const uint32_t* seeds = call.in[2].as<uint32_t>();
   const int64_t d = call.in[0].columns();
   forTasks(call.in[1].count() - 1, [&](int64_t s) {
-    constexpr int kBlocks = 16;
+    constexpr int kBlocks = kWords;
     for (int64_t r = segments[s]; r < segments[s + 1]; ++r) {
       const T* x = call.in[0].as<T>() + r * d;
       T* y = call.out[0].as<T>() + r * d;
       for (int64_t f = 0; f < d; f += 4 * kBlocks) {
-        const auto draw = philoxLanes<kBlocks>(seeds + 2 * s, static_cast<uint32_t>(f / 4), 1,
-                                               static_cast<uint32_t>(r - segments[s]), 0, static_cast<uint32_t>(p.site), 0);
-        T factor[4 * kBlocks];
-        for (int i = 0; i < kBlocks; ++i)
-          for (int w = 0; w < 4; ++w) factor[4 * i + w] = draw.word[w][i] >= threshold ? keep : T{0};
+        const PhiloxBlock draw =
+            philoxBlock(seeds + 2 * s, static_cast<uint32_t>(f / 4), 1, static_cast<uint32_t>(r - segments[s]), 0,
+                        static_cast<uint32_t>(p.site), 0);
+        T drawn[4][kBlocks];
+        for (int w = 0; w < 4; ++w) storeKept(drawn[w], draw.word[w], threshold, keep, kBlocks);
         const int64_t n = d - f < 4 * kBlocks ? d - f : 4 * kBlocks;
-        for (int64_t i = 0; i < n; ++i) y[f + i] = x[f + i] * factor[i];
+        for (int64_t i = 0; i < n; ++i) y[f + i] = x[f + i] * drawn[i % 4][i / 4];
       }
     }
   });

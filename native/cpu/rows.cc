@@ -101,7 +101,8 @@ int32_t embeddingBackward(const OpCall& call, char*) {
     for (; i < tokens && (i < end || order[i] >> 32 == order[i - 1] >> 32); ++i) {
       T* target = dTable + static_cast<int64_t>(order[i] >> 32) * d;
       const T* source = dy + static_cast<int64_t>(order[i] & 0xffffffffu) * d;
-      forLanes<T>(d, [=](int64_t k, auto n) { storePart(target + k, loadPart(target + k, n) + loadPart(source + k, n), n); });
+      forLanes<T>(
+          d, [=](int64_t k, auto n) { storePart(target + k, loadPart(target + k, n) + loadPart(source + k, n), n); });
     }
   });
   return 0;

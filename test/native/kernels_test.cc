@@ -39,7 +39,8 @@ void close(const char* what, const Tensor& got, const std::vector<double>& want,
 }
 
 // d Σ y·dy / dx by central differences in double, for x given as a tensor that `forward` reads.
-std::vector<double> differences(Tensor& x, const std::vector<double>& dy, const std::function<std::vector<double>()>& forward) {
+std::vector<double> differences(Tensor& x, const std::vector<double>& dy,
+                                const std::function<std::vector<double>()>& forward) {
   std::vector<double> gradient;
   const double h = 1e-5;
   for (int64_t i = 0; i < x.meta.count(); ++i) {
@@ -142,8 +143,8 @@ void pointwise(const Kernel* table) {
   for (int64_t kind = 0; kind < 6; ++kind) {
     const Tensor y = run(table, Op::activation, params::activation{kind}, {&extreme})[0];
     for (int i = 0; i < 5; ++i)
-      CHECK(std::fabs(y.as<T>()[i] - activate(kind, static_cast<double>(extreme.as<T>()[i]))) < 1e-30, "extreme %d %d: %g",
-            static_cast<int>(kind), i, static_cast<double>(y.as<T>()[i]));
+      CHECK(std::fabs(y.as<T>()[i] - activate(kind, static_cast<double>(extreme.as<T>()[i]))) < 1e-30,
+            "extreme %d %d: %g", static_cast<int>(kind), i, static_cast<double>(y.as<T>()[i]));
     CHECK(std::isnan(y.as<T>()[5]), "activation %d hides NaN", static_cast<int>(kind));
   }
 
@@ -180,8 +181,8 @@ void pointwise(const Kernel* table) {
   }
   close<T>("l2Normalize", out[0], want);
   close<T>("l2Normalize norm", out[1], norms);
-  close<T>("l2NormalizeBackward", run(table, Op::l2NormalizeBackward, params::l2NormalizeBackward{1e-3}, {&out[0], &out[1], &dy})[0],
-           back);
+  close<T>("l2NormalizeBackward",
+           run(table, Op::l2NormalizeBackward, params::l2NormalizeBackward{1e-3}, {&out[0], &out[1], &dy})[0], back);
 
   char error[kErrorBytes] = "";
   OpCall call{};
@@ -222,12 +223,14 @@ void rowOps(const Kernel* table) {
         back[r * d + c] = dy.as<T>()[s * d + c] * weight;
       }
     close<T>("poolRows", run(table, Op::poolRows, params::poolRows{kind}, {&x, &lengths})[0], want);
-    close<T>("poolRowsBackward", run(table, Op::poolRowsBackward, params::poolRowsBackward{kind}, {&dy, &lengths})[0], back);
+    close<T>("poolRowsBackward", run(table, Op::poolRowsBackward, params::poolRowsBackward{kind}, {&dy, &lengths})[0],
+             back);
   }
   // Few ids, so that runs cross tasks.
   const int64_t tokens = number(200, 600);
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int32_t>(number(0, 3) ? rows / 2 : number(0, rows - 1)));
+  for (int64_t i = 0; i < tokens; ++i)
+    ids.push_back(static_cast<int32_t>(number(0, 3) ? rows / 2 : number(0, rows - 1)));
   Tensor id = make<int32_t>({tokens}, ids), dy = noise<T>({tokens, d}), dTable = noise<T>({rows, d});
   const Tensor e = run(table, Op::embedding, params::embedding{}, {&x, &id})[0];
   std::vector<double> want = wide<T>(dTable);
@@ -259,7 +262,8 @@ void linearOps(const Kernel* table) {
       wantB[o] += g;
     }
   close<T>("linear", run(table, Op::linear, params::linear{}, {&x, &w, &b})[0], y);
-  close<T>("linearBackward dx", run(table, Op::linearBackward, params::linearBackward{1}, {&x, &w, &dy, &dw, &db})[0], dx);
+  close<T>("linearBackward dx", run(table, Op::linearBackward, params::linearBackward{1}, {&x, &w, &dy, &dw, &db})[0],
+           dx);
   close<T>("linearBackward dw", dw, wantW);
   close<T>("linearBackward db", db, wantB);
 }
@@ -276,7 +280,8 @@ void norms(const Kernel* table) {
       for (int64_t i = 0; i < d; ++i) mean += s.as<T>()[r * d + i] / static_cast<double>(d);
       for (int64_t i = 0; i < d; ++i) variance += std::pow(s.as<T>()[r * d + i] - mean, 2.0) / static_cast<double>(d);
       for (int64_t i = 0; i < d; ++i)
-        y.push_back((s.as<T>()[r * d + i] - mean) / std::sqrt(variance + 1e-5) * gamma.as<T>()[i] + (b ? b->as<T>()[i] : 0));
+        y.push_back((s.as<T>()[r * d + i] - mean) / std::sqrt(variance + 1e-5) * gamma.as<T>()[i] +
+                    (b ? b->as<T>()[i] : 0));
     }
     return y;
   };
@@ -305,7 +310,8 @@ void norms(const Kernel* table) {
       dx.push_back(rstd * (g - g1 - h * g2) + dsum.as<T>()[r * d + i]);
     }
   }
-  auto back = run(table, Op::layerNormBackward, params::layerNormBackward{}, {&out[1], &gamma, &out[2], &dy, &dsum, &dgamma, &dbeta});
+  auto back = run(table, Op::layerNormBackward, params::layerNormBackward{},
+                  {&out[1], &gamma, &out[2], &dy, &dsum, &dgamma, &dbeta});
   close<T>("layerNormBackward dx", back[0], dx, 4);
   close<T>("layerNormBackward dgamma", dgamma, dg, 2);
   close<T>("layerNormBackward dbeta", dbeta, db, 2);
@@ -313,8 +319,12 @@ void norms(const Kernel* table) {
     if (rows * d > 3000) return;
     std::vector<double> up = wide<T>(dy);
     Tensor plain = run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[2];
-    near("layerNormBackward", run(table, Op::layerNormBackward, params::layerNormBackward{}, {&x, &gamma, &plain, &dy, &none, &none, &none})[0],
-         differences(x, up, [&] { return wide<double>(run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[0]); }));
+    near("layerNormBackward",
+         run(table, Op::layerNormBackward, params::layerNormBackward{},
+             {&x, &gamma, &plain, &dy, &none, &none, &none})[0],
+         differences(x, up, [&] {
+           return wide<double>(run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none})[0]);
+         }));
   }
 }
 
@@ -382,8 +392,9 @@ void attentionReference(const Attention& c, const Tensor& qkv, const Tensor& dO,
           p[k] = std::exp(dotted(qkv.as<T>() + at(0, q), qkv.as<T>() + at(1, k)) * scale);
           total += p[k];
           if (c.dropout > 0) {
-            const Philox4 draw = philox(static_cast<uint32_t>(c.seeds[2 * s]), static_cast<uint32_t>(c.seeds[2 * s + 1]),
-                                        static_cast<uint32_t>(k / 4), static_cast<uint32_t>(q), 9, static_cast<uint32_t>(h + 1));
+            const Philox4 draw =
+                philox(static_cast<uint32_t>(c.seeds[2 * s]), static_cast<uint32_t>(c.seeds[2 * s + 1]),
+                       static_cast<uint32_t>(k / 4), static_cast<uint32_t>(q), 9, static_cast<uint32_t>(h + 1));
             factor[k] = draw.word[k % 4] >= dropThreshold(c.dropout) ? 1 / (1 - c.dropout) : 0;
           }
         }
@@ -416,7 +427,8 @@ void attentionCase(const Kernel* table, const Attention& c) {
   Tensor qkv = noise<T>({rows, 3 * c.heads * c.hd}), dO = noise<T>({rows, c.heads * c.hd});
   std::vector<double> o, lse, dqkv;
   attentionReference<T>(c, qkv, dO, o, lse, dqkv);
-  auto out = run(table, Op::attention, params::attention{c.heads, c.window, c.dropout, 9}, {&qkv, &lengths, &keys, &seeds});
+  auto out =
+      run(table, Op::attention, params::attention{c.heads, c.window, c.dropout, 9}, {&qkv, &lengths, &keys, &seeds});
   char name[128];
   std::snprintf(name, sizeof name, "attention of %d rows, head dim %d, window %d, dropout %g", static_cast<int>(rows),
                 static_cast<int>(c.hd), static_cast<int>(c.window), c.dropout);
@@ -446,6 +458,20 @@ void attentions(const Kernel* table) {
   attentionCase<T>(table, {std::vector<int64_t>(100, number(5, 12)), {}, {}, 2, 32, 64, 0});
 }
 
+// The gradient of attention itself, not of the reference, by differences.
+void attentionGradient(const Kernel* table) {
+  Tensor lengths = segments({7, 0, 3}), keys = make<int32_t>({3}, std::vector<int32_t>{5, 0, 3});
+  Tensor seeds = make<int32_t>({3, 2}, std::vector<int32_t>{1, 2, 3, 4, 5, 6});
+  Tensor qkv = noise<double>({10, 3 * 2 * 5}), dO = noise<double>({10, 2 * 5});
+  const params::attention p{2, 2, 0.2, 1};
+  auto forward = [&] { return run(table, Op::attention, p, {&qkv, &lengths, &keys, &seeds}); };
+  auto out = forward();
+  near("attentionBackward",
+       run(table, Op::attentionBackward, params::attentionBackward{2, 2, 0.2, 1},
+           {&qkv, &out[0], &out[1], &dO, &lengths, &keys, &seeds})[0],
+       differences(qkv, wide<double>(dO), [&] { return wide<double>(forward()[0]); }));
+}
+
 template <class T>
 void optimisers(const Kernel* table) {
   const int64_t n = number(1, 20000), cut = number(0, n);
@@ -462,15 +488,15 @@ void optimisers(const Kernel* table) {
     std::vector<double> wp, wm, wv;
     const double factor = clip > 0 ? std::min(1.0, clip / (std::sqrt(square) + 1e-6)) : 1;
     for (int64_t i = 0; i < n; ++i) {
-      const double g = x.as<T>()[i] * factor, *unused = nullptr;
-      (void)unused;
+      const double g = x.as<T>()[i] * factor;
       const double lr = (i < cut ? 1e-3 : 2e-2) * 0.5, wd = i < cut ? 0.01 : 0;
       wm.push_back(0.9 * m.as<T>()[i] + 0.1 * g);
       wv.push_back(0.999 * v.as<T>()[i] + 0.001 * g * g);
-      wp.push_back(p.as<T>()[i] * (1 - lr * wd) -
-                   lr * (wm.back() / (1 - std::pow(0.9, 3))) / (std::sqrt(wv.back() / (1 - std::pow(0.999, 3))) + 1e-8));
+      wp.push_back(p.as<T>()[i] * (1 - lr * wd) - lr * (wm.back() / (1 - std::pow(0.9, 3))) /
+                                                      (std::sqrt(wv.back() / (1 - std::pow(0.999, 3))) + 1e-8));
     }
-    run(table, Op::adamw, params::adamw{0.5, 0.9, 0.999, 1e-8, 3, clip}, {&p, &x, &m, &v, clip > 0 ? &norm : &none, &lengths, &groups});
+    run(table, Op::adamw, params::adamw{0.5, 0.9, 0.999, 1e-8, 3, clip},
+        {&p, &x, &m, &v, clip > 0 ? &norm : &none, &lengths, &groups});
     close<T>("adamw m", m, wm);
     close<T>("adamw v", v, wv);
     close<T>("adamw p", p, wp);
@@ -492,8 +518,10 @@ void threads(const Kernel* table) {
     };
     auto o = run(table, Op::attention, params::attention{2, 64, 0, 0}, {&x, &lengths, &none, &none});
     keep(o);
-    keep(run(table, Op::attentionBackward, params::attentionBackward{2, 64, 0, 0}, {&x, &o[0], &o[1], &dO, &lengths, &none, &none}));
-    Tensor dw = make<float>({64, 192}, std::vector<float>(64 * 192, 0)), db = make<float>({64}, std::vector<float>(64, 0));
+    keep(run(table, Op::attentionBackward, params::attentionBackward{2, 64, 0, 0},
+             {&x, &o[0], &o[1], &dO, &lengths, &none, &none}));
+    Tensor dw = make<float>({64, 192}, std::vector<float>(64 * 192, 0)),
+           db = make<float>({64}, std::vector<float>(64, 0));
     keep(run(table, Op::linearBackward, params::linearBackward{1}, {&x, &w, &dO, &dw, &db}));
     keep({dw, db});
     auto y = run(table, Op::layerNorm, params::layerNorm{1e-5}, {&x, &none, &gamma, &none});
@@ -542,6 +570,7 @@ int main() {
     std::printf("%s\n", isa);
     suite<float>(chosen->floats);
     suite<double>(chosen->doubles);
+    attentionGradient(chosen->doubles);
     threads(chosen->floats);
   }
   return finish("kernels");
