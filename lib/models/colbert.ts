@@ -65,29 +65,19 @@ export interface StepKey {
 export class Colbert {
   readonly device: Device
   readonly parameters: Parameters
-  readonly featurizer: Featurizer
   /** Dimension of a token embedding. */
   readonly dim: number
-  /** Of the recipe, tokenizer included: what embeddings of this model carry. */
-  readonly recipeHash: string
-  private readonly blueprint: Blueprint
+  private text: Featurizer
+  private blueprint: Blueprint
   private readonly encoder: Encoder
 
   private constructor(blueprint: Blueprint, device: Device) {
     const { architecture, config, head, tokenizer, recipe } = blueprint
-    this.featurizer = new Featurizer(tokenizer, recipe)
-    this.recipeHash = recipeHash(this.featurizer.recipe)
-    this.blueprint = { ...blueprint, recipe: this.featurizer.recipe }
+    this.text = featurizerOf(tokenizer, recipe, config.positions)
+    this.blueprint = { ...blueprint, recipe: this.text.recipe }
     this.device = device
     this.dim = head.at(-1)!.out
     checkChain(head, config.width, 'the head')
-    const longest = Math.max(recipe.queryLength, recipe.documentLength)
-    if (longest > config.positions)
-      throw new RecipeError(
-        'ERR_RECIPE',
-        `the recipe has sequences of ${longest} tokens, the model's positions end at ${config.positions}`,
-        { longest, positions: config.positions },
-      )
     this.parameters = new Parameters(device, shapesOf(blueprint))
     this.encoder = architecture.encoder(config, this.parameters)
   }
@@ -159,8 +149,29 @@ export class Colbert {
     await saveModel(dir, { ...this.blueprint, parameters: this.parameters })
   }
 
+  /** Text to tokens, by the recipe. */
+  get featurizer(): Featurizer {
+    return this.text
+  }
+
   get recipe(): Recipe {
-    return this.featurizer.recipe
+    return this.text.recipe
+  }
+
+  /** Of the recipe, tokenizer included: what embeddings of this model carry. */
+  get recipeHash(): string {
+    return recipeHash(this.recipe)
+  }
+
+  /**
+   * Changes how text becomes tokens from now on, as a training phase with other lengths or prompts does. Embeddings made
+   * before no longer fit those made after.
+   * @throws RecipeError ERR_RECIPE for a prefix that is no token, or a length beyond the model's positions
+   */
+  setRecipe(changes: Partial<Recipe>): void {
+    const { tokenizer, config } = this.blueprint
+    this.text = featurizerOf(tokenizer, defaultRecipe({ ...this.recipe, ...changes }), config.positions)
+    this.blueprint = { ...this.blueprint, recipe: this.recipe }
   }
 
   get tokenizer(): Tokenizer {
@@ -322,6 +333,18 @@ export class Colbert {
       throw error
     }
   }
+}
+
+function featurizerOf(tokenizer: Tokenizer, recipe: Recipe, positions: number): Featurizer {
+  const longest = Math.max(recipe.queryLength, recipe.documentLength)
+  if (longest > positions)
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `the recipe has sequences of ${longest} tokens, the model's positions end at ${positions}; ` +
+        'set shorter lengths in the recipe',
+      { longest, positions },
+    )
+  return new Featurizer(tokenizer, recipe)
 }
 
 function shapesOf({ architecture, config, head }: Blueprint): ParameterShape[] {

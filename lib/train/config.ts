@@ -1,0 +1,296 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { ConfigError, nearest } from '../errors.js'
+import { presets } from './presets.js'
+import { schedules } from './schedule.js'
+import type { ResolvedPhase, ResolvedRun } from './types.js'
+
+const count = z.int().min(1)
+const positive = z.number().positive()
+const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const isSource = (value: unknown): boolean =>
+  isObject(value) && typeof value.name === 'string' && Symbol.asyncIterator in value
+const isPattern = (value: unknown): boolean => typeof value === 'string' && value !== ''
+
+const isExpression = (text: string): boolean => {
+  try {
+    new RegExp(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const loss = z.custom<ResolvedPhase['loss']>(
+  (value) =>
+    (lossNames as readonly unknown[]).includes(value) ||
+    (isObject(value) && typeof value.id === 'string' && typeof value.fn === 'function'),
+  { error: `expected ${lossNames.join(', ')} or, from TypeScript, { id, fn }` },
+)
+
+const data = z.custom<ResolvedPhase['data'] | string>(
+  (value) => {
+    const list = Array.isArray(value) ? value : [value]
+    return list.length > 0 && list.every((item) => isPattern(item) || isSource(item))
+  },
+  { error: 'expected a file pattern, a list of them or, from TypeScript, sources' },
+)
+
+const sampling = z.custom<ResolvedPhase['sampling']>(
+  (value) =>
+    value === 'proportional' ||
+    (Array.isArray(value) && value.length > 0 && value.every((weight) => typeof weight === 'number' && weight >= 0)) ||
+    (isObject(value) && Object.keys(value).join() === 'tempered' && typeof value.tempered === 'number'),
+  { error: 'expected proportional, { tempered: exponent } or a list of weights' },
+)
+
+const evaluate = z.strictObject({
+  every: count.optional(),
+  metric: z.string().min(1).default('ndcg@10'),
+  mode: z.enum(['max', 'min']).default('max'),
+  patience: count.optional(),
+  data: z.string().optional(),
+  split: z.string().optional(),
+})
+
+const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min(0).default(2) })
+
+const phase = z.strictObject({
+  name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
+  loss,
+  data,
+  batch: count,
+  negatives: z.int().min(0).optional(),
+  steps: count.optional(),
+  epochs: positive.optional(),
+  learningRate: positive,
+  schedule: z.enum(schedules).default('linear'),
+  warmup: z.number().min(0).default(0),
+  temperature: positive.default(1),
+  learnableTemperature: z.boolean().default(false),
+  normalizeScores: z.boolean().default(true),
+  maskDuplicates: z.boolean().default(true),
+  queryLength: count.optional(),
+  documentLength: count.optional(),
+  prompts: z.strictObject({ query: z.string().optional(), document: z.string().optional() }).optional(),
+  sampling: sampling.default('proportional'),
+  freeze: z.array(z.string().refine(isExpression, { error: 'expected a regular expression' })).default([]),
+  weightDecay: z.number().min(0).default(0),
+  clip: z.number().min(0).default(1),
+  gradientScale: z
+    .union([z.enum(['mean', 'pylate']), positive], { error: 'expected mean, pylate or a number > 0' })
+    .default('mean'),
+  start: z.enum(['last', 'best']).default('last'),
+  evaluate: evaluate.optional(),
+  checkpoint: checkpoint.prefault({}),
+})
+
+const model = z.custom<ResolvedRun['model']>(
+  (value) => (typeof value === 'string' && value !== '') || (isObject(value) && typeof value.embed === 'function'),
+  { error: 'expected a folder, a Hugging Face name or, from TypeScript, a Colbert' },
+)
+
+const run = z.strictObject({
+  preset: z.string().optional(),
+  model,
+  freshProjection: z.boolean().default(false),
+  dim: count.optional(),
+  out: z.string().min(1),
+  seed: z.int().min(0).default(42),
+  device: z.string().default('cpu'),
+  chunkTokens: count.default(8192),
+  keepBytes: z
+    .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
+    .default('auto'),
+  cacheDir: z.string().optional(),
+  workers: z.int().min(0).optional(),
+  phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
+})
+
+/** Where a value of a config comes from, for messages: `zero.yaml:14:5`, or undefined. */
+export type Locate = (path: readonly (string | number)[], key?: string) => string | undefined
+
+export interface ConfigIssue {
+  /** As `phases[0].batch`. */
+  path: string
+  message: string
+  where?: string
+  /** For an unknown key: the known one that is near. */
+  suggestion?: string
+}
+
+/**
+ * Checks a run and fills in what it leaves out.
+ * @throws ConfigError ERR_CONFIG that lists every problem; `details.issues` has them one by one
+ */
+export function resolveConfig(config: unknown, locate: Locate = () => undefined): ResolvedRun {
+  const merged = withPreset(config, locate)
+  const parsed = run.safeParse(merged)
+  const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => issuesOf(issue, merged, locate))
+  if (parsed.success) issues.push(...contradictions(parsed.data as ResolvedRun, locate))
+  if (issues.length > 0) throw configError(issues)
+  const { preset: _, phases, ...rest } = parsed.data as unknown as ResolvedRun & { preset?: string }
+  return { ...rest, phases: phases.map(resolvePhase) }
+}
+
+function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
+  const evaluate = phase.evaluate && { ...phase.evaluate, every: phase.evaluate.every ?? phase.checkpoint.every }
+  const data = Array.isArray(phase.data) ? phase.data : [phase.data]
+  const epochs = phase.steps === undefined ? (phase.epochs ?? 1) : undefined
+  return { ...phase, data, epochs, evaluate }
+}
+
+/** What the schema cannot say. */
+function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
+  const issues: ConfigIssue[] = []
+  const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
+    issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
+  }
+  for (const [i, phase] of config.phases.entries()) {
+    if (config.phases.findIndex(({ name }) => name === phase.name) < i) add(i, 'name', `"${phase.name}" is taken`)
+    if (phase.steps !== undefined && phase.epochs !== undefined) add(i, 'epochs', 'give steps or epochs, not both')
+    if (phase.start === 'best' && !config.phases[i - 1]?.evaluate)
+      add(i, 'start', 'best needs a phase before with `evaluate`')
+    if (phase.loss === 'margin-mse' && phase.learnableTemperature)
+      add(i, 'learnableTemperature', 'margin-mse has no temperature')
+  }
+  return issues
+}
+
+function withPreset(config: unknown, locate: Locate): unknown {
+  if (!isObject(config) || config.preset === undefined) return config
+  const name = String(config.preset)
+  const base = presets.get(name)
+  if (!base) {
+    const hint = nearest(name, presets.keys())
+    const expected = hint ? `did you mean "${hint}"?` : `expected one of ${[...presets.keys()].join(', ')}`
+    const message = `unknown preset "${name}", ${expected}`
+    throw configError([{ path: 'preset', message, where: locate(['preset']), ...(hint && { suggestion: hint }) }])
+  }
+  const own: unknown[] = Array.isArray(config.phases) ? config.phases : []
+  if (own.length > base.length)
+    throw configError([
+      {
+        path: 'phases',
+        message: `preset "${name}" has ${base.length} phases, ${own.length} are given`,
+        where: locate(['phases', base.length]),
+      },
+    ])
+  const phases = base.map((phase, i) => {
+    const given = own[i]
+    if (!isObject(given)) return given === undefined || given === null ? phase : given
+    const inherited: Record<string, unknown> = { ...phase }
+    // The two ways to say how long exclude each other, so the one that is given replaces the preset's.
+    if (given.steps !== undefined || given.epochs !== undefined)
+      for (const key of ['steps', 'epochs']) delete inherited[key]
+    for (const [key, value] of Object.entries(given))
+      inherited[key] = mergeable(value) && mergeable(inherited[key]) ? { ...inherited[key], ...value } : value
+    return inherited
+  })
+  return { ...config, phases }
+}
+
+const mergeable = (value: unknown): value is object =>
+  isObject(value) && Object.getPrototypeOf(value) === Object.prototype && !Array.isArray(value)
+
+function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): ConfigIssue[] {
+  const path = issue.path as (string | number)[]
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => {
+      const suggestion = nearest(key, keysAt(path))
+      return {
+        path: dotted(path),
+        message: `unknown key "${key}"${suggestion ? `, did you mean "${suggestion}"?` : `, expected one of ${keysAt(path).join(', ')}`}`,
+        where: locate([...path, key], key),
+        ...(suggestion && { suggestion }),
+      }
+    })
+  const value = path.reduce<unknown>((at, part) => (isObject(at) ? at[part as string] : undefined), config)
+  const expected = issue.message.replace(/^(Invalid input|Invalid option|Too small|Too big): /, '')
+  const message =
+    value === undefined
+      ? `is missing; ${expected.replace(/, received undefined$/, '')}`
+      : `is ${show(value)}; ${expected}`
+  return [{ path: dotted(path), message, where: locate(path) }]
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text
+}
+
+function keysAt(path: readonly (string | number)[]): string[] {
+  const shapes: Record<string, object> = {
+    '': run.shape,
+    phases: phase.shape,
+    evaluate: evaluate.shape,
+    checkpoint: checkpoint.shape,
+    prompts: { query: 0, document: 0 },
+  }
+  const name = path.filter((part) => typeof part === 'string').at(-1) ?? ''
+  return Object.keys(shapes[name] ?? {})
+}
+
+const dotted = (path: readonly (string | number)[]): string =>
+  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i ? `.${part}` : part)).join('')
+
+export function configError(issues: readonly ConfigIssue[]): ConfigError {
+  const lines = issues.map(({ path, message, where }) => {
+    const text = [path, message].filter(Boolean).join(message.startsWith('unknown') ? ': ' : ' ')
+    return where ? `${where}: ${text}` : text
+  })
+  return new ConfigError('ERR_CONFIG', lines.join('\n'), { issues })
+}
+
+/** What decides the numbers of a run: not where it is written, nor how often it is looked at. */
+export function decisive(config: ResolvedRun): Record<string, unknown> {
+  const { model: _, out: __, cacheDir: ___, workers: ____, phases, ...rest } = config
+  return {
+    ...rest,
+    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, ...phase }) => ({
+      ...phase,
+      loss: typeof loss === 'string' ? loss : loss.id,
+      ...(evaluate?.patience && { evaluate }),
+    })),
+  }
+}
+
+export function fingerprint(config: ResolvedRun): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sorted(decisive(config))))
+    .digest('hex')
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (!isObject(value)) return value
+  return Object.fromEntries(
+    Object.keys(value)
+      .sort()
+      .map((key) => [key, sorted(value[key])]),
+  )
+}
+
+/** The config as plain data, for `config.json` in the run's folder; objects become what stands for them. */
+export function plainConfig(config: ResolvedRun): Record<string, unknown> {
+  return {
+    ...config,
+    model: typeof config.model === 'string' ? config.model : { object: 'Colbert' },
+    phases: config.phases.map((phase) => ({
+      ...phase,
+      loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
+      data: phase.data.map((item) => (typeof item === 'string' ? item : { object: item.name })),
+    })),
+  }
+}
+
+/** Differences between two plain values, as `path: a against b`. */
+export function differences(a: unknown, b: unknown, path = ''): string[] {
+  if (isObject(a) && isObject(b))
+    return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
+      differences(a[key], b[key], Array.isArray(a) ? `${path}[${key}]` : path ? `${path}.${key}` : key),
+    )
+  return JSON.stringify(a) === JSON.stringify(b) ? [] : [`${path}: ${show(a)} against ${show(b)}`]
+}

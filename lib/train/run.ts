@@ -1,0 +1,311 @@
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { AbortedError, CheckpointError, ConfigError } from '../errors.js'
+import type { Colbert as Model } from '../models/colbert.js'
+import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
+import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
+import type { PhaseHost, PhaseProgress } from './phase.js'
+import type {
+  BestEvaluation,
+  Evaluate,
+  PhaseResult,
+  ResolvedPhase,
+  ResolvedRun,
+  RunConfig,
+  RunResult,
+} from './types.js'
+
+export interface TrainOptions {
+  /** Ends the run after the step it is in, with a checkpoint; `result` then rejects with AbortedError. */
+  signal?: AbortSignal
+  /** Required when a phase has `evaluate`. */
+  evaluate?: Evaluate
+  /**
+   * `auto`: go on from the newest intact checkpoint in `out`, or start where there is none. `latest`: the newest one,
+   * which must be there and intact. A path: that checkpoint of this run; newer ones are set aside.
+   * Default: start anew, in a folder without checkpoints.
+   */
+  resume?: 'auto' | 'latest' | (string & {})
+}
+
+/** A training that is under way. Reading it is optional. */
+export class Run implements AsyncIterable<TrainEvent> {
+  private readonly hub: EventHub
+  private readonly outcome: Promise<RunResult>
+  private watched = false
+
+  /** For `train`. */
+  constructor(hub: EventHub, outcome: Promise<RunResult>) {
+    this.hub = hub
+    this.outcome = outcome
+    outcome.catch((error) => {
+      // Whoever reads later still gets the error; until then it must not pass in silence.
+      if (!this.watched) process.emitWarning(error, { code: error?.code })
+    })
+  }
+
+  /** The trained model; rejects when the run fails or is aborted. */
+  get result(): Promise<RunResult> {
+    this.watched = true
+    return this.outcome
+  }
+
+  /** Events from now on, after a snapshot. Leaving the loop does not stop the run. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<TrainEvent> {
+    this.watched = true
+    return this.hub.iterate()
+  }
+}
+
+/**
+ * Trains a model through the phases of `config`. Starts at once; a model given as an object is trained in place.
+ * `result` rejects with ConfigError, DataError, RecipeError, CheckpointError, DivergedError, OutOfMemoryError or
+ * AbortedError; the last complete checkpoint is intact in every case.
+ */
+export function train(config: RunConfig | ResolvedRun, options: TrainOptions = {}): Run {
+  const hub = new EventHub()
+  const outcome = execute(config, options, hub).then(
+    (result) => {
+      hub.close()
+      return result
+    },
+    (error) => {
+      hub.close({ error })
+      throw error
+    },
+  )
+  return new Run(hub, outcome)
+}
+
+/** What `state.json` of a run's checkpoint holds beside the steps. */
+interface RunState {
+  /** The decisive part of the config. */
+  config: unknown
+  keepBytes: number
+  /** Index of the phase it was taken in, and how far that was. */
+  phase: number
+  progress: PhaseProgress
+  /** Phases that are through; with this one, if it was its last checkpoint. */
+  completed: PhaseResult[]
+  /** Size of the log. */
+  logBytes: number
+}
+
+interface ResumePoint {
+  folder: string
+  optimizerSteps: number
+  state: RunState
+}
+
+async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hub: EventHub): Promise<RunResult> {
+  // Loaded here, so that importing lateforge loads neither zod nor the native addon.
+  const { resolveConfig, plainConfig, decisive, differences } = await import('./config.js')
+  const { phaseResult, runPhase } = await import('./phase.js')
+  const { readStateFile, readWeights, saveState } = await import('./state.js')
+  const { EventLog } = await import('./log.js')
+  const { Device } = await import('../tensor/device.js')
+  const { Colbert } = await import('../models/colbert.js')
+  const { writeAtomically } = await import('../models/safetensors.js')
+  const config = resolveConfig(input)
+  checkEvaluation(config, options)
+  const { out, signal } = { out: resolve(config.out), signal: options.signal }
+  const root = join(out, 'checkpoints')
+  const warnings: WarningEvent[] = []
+  const entry = await resumeEntry(root, options.resume, warnings)
+  let point: ResumePoint | null = null
+  if (entry) {
+    const { optimizerSteps, extra } = await readStateFile(entry.path)
+    point = { folder: entry.path, optimizerSteps, state: extra as RunState }
+    const changes = differences(decisive({ ...config, keepBytes: 0 }), point.state.config)
+    if (changes.length > 0)
+      throw new CheckpointError(
+        'ERR_CHECKPOINT',
+        `${entry.path} was trained with another config (now against then):\n  ${changes.join('\n  ')}\nResume with the ` +
+          'config it was started with, or start a new run from its model folder',
+        { path: entry.path, changes },
+      )
+    await setAside(root, entry.step)
+  }
+  await mkdir(root, { recursive: true })
+  await clearUnfinished(root)
+  await writeAtomically(join(out, 'config.json'), [Buffer.from(`${JSON.stringify(plainConfig(config), null, 2)}\n`)])
+
+  const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
+  const log = new EventLog(out, point?.state.logBytes)
+  const emit: EventHub['emit'] = (event) => {
+    log.write(event)
+    hub.emit(event)
+  }
+  let model: Model | null = null
+  let last = point?.folder ?? null
+  const started = performance.now()
+  try {
+    for (const warning of warnings) emit(warning)
+    const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
+    const names = config.phases.map(({ name }) => name)
+    const globalStep = point?.state.progress.globalStep ?? 0
+    emit({ type: 'start', out, seed: config.seed, phases: names, resumed: last, globalStep })
+    if (typeof config.model !== 'string') {
+      model = config.model
+      if (point) model.setRecipe(await readWeights(model, join(point.folder, 'model')))
+    } else {
+      const { freshProjection, dim, seed } = config
+      model = point
+        ? await Colbert.load(join(point.folder, 'model'), { device })
+        : await Colbert.load(config.model, { device, ...(freshProjection && { freshProjection, dim }), seed })
+    }
+    const trained = model
+    const keepBytes =
+      point?.state.keepBytes ?? (config.keepBytes === 'auto' ? Math.floor(device.memory().limit / 4) : config.keepBytes)
+    const host = (index: number): PhaseHost => ({
+      model: trained,
+      config,
+      keepBytes,
+      emit,
+      evaluate: options.evaluate,
+      signal,
+      last: () => last,
+      pathOf: (step) => join(root, `step-${step}`),
+      async save({ opt, parameters, progress, reason }) {
+        const path = join(root, `step-${progress.globalStep}`)
+        const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
+        const state: RunState = {
+          config: decisive({ ...config, keepBytes: 0 }),
+          keepBytes,
+          phase: index,
+          progress,
+          completed: [...completed, ...ended],
+          logBytes: log.bytes,
+        }
+        await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
+        last = path
+        await prune(root, config.phases[index]!, progress, [...completed, ...ended])
+      },
+    })
+    for (let index = completed.length; index < config.phases.length; index++) {
+      const within = point && point.state.phase === index ? point : null
+      const before = completed.at(-1)
+      if (!within && config.phases[index]!.start === 'best' && before?.best)
+        await readWeights(model, join(before.best.checkpoint!, 'model'))
+      const resume = within && {
+        folder: within.folder,
+        optimizerSteps: within.optimizerSteps,
+        progress: { ...within.state.progress, best: relocatedBest(within.state.progress.best, root) },
+      }
+      completed.push(await runPhase(host(index), index, before?.globalStep ?? 0, resume))
+    }
+    if (signal?.aborted) throw aborted(signal, last)
+    const saved = join(out, 'model')
+    await model.save(saved)
+    const best = bestOf(config, completed)
+    const seconds = (performance.now() - started) / 1000
+    emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: saved, seconds })
+    return { model, phases: completed, best, out }
+  } catch (error) {
+    await device.synchronize().catch(() => {}) // the stream is usable again
+    if (typeof config.model === 'string') model?.dispose()
+    // Reading data and other waits that the signal cuts short know no checkpoint.
+    if (signal?.aborted && !(error instanceof AbortedError && 'checkpoint' in error.details))
+      throw aborted(signal, last)
+    throw error
+  } finally {
+    log.close()
+  }
+}
+
+function aborted(signal: AbortSignal, checkpoint: string | null): AbortedError {
+  return new AbortedError(
+    'ERR_ABORTED',
+    checkpoint ? `aborted; ${checkpoint} goes on from there` : 'aborted before the first checkpoint',
+    { checkpoint },
+    { cause: signal.reason },
+  )
+}
+
+function checkEvaluation(config: ResolvedRun, { evaluate }: TrainOptions): void {
+  const phase = config.phases.find((phase) => phase.evaluate)
+  if (phase && !evaluate)
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `phase "${phase.name}" has \`evaluate\`, but no function that evaluates was given: train(config, { evaluate })`,
+      { phase: phase.name },
+    )
+}
+
+async function resumeEntry(
+  root: string,
+  resume: TrainOptions['resume'],
+  warnings: WarningEvent[],
+): Promise<{ path: string; step: number } | null> {
+  const found = await listCheckpoints(root)
+  if (resume === undefined) {
+    if (found.length === 0) return null
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `${root} holds checkpoints of an earlier run. Go on from them with resume: 'auto', or choose another out`,
+      { root },
+    )
+  }
+  if (resume === 'auto')
+    return latestCheckpoint(root, (path, error) =>
+      warnings.push({
+        type: 'warning',
+        code: 'damaged-checkpoint',
+        message: `${error.message}. Going on from the one before it`,
+        details: { path },
+      }),
+    )
+  const entry = resume === 'latest' ? found.at(-1) : found.find(({ path }) => path === resolve(resume))
+  if (!entry)
+    throw new CheckpointError(
+      'ERR_CHECKPOINT',
+      resume === 'latest'
+        ? `${root} holds no checkpoint`
+        : `${resume} is no checkpoint of this run (they are in ${root})`,
+      { root, resume },
+    )
+  await verifyCheckpoint(entry.path)
+  return entry
+}
+
+/** Newer checkpoints, which the run will write again, must not be taken for its own; nothing is deleted. */
+async function setAside(root: string, step: number): Promise<void> {
+  for (const { path, step: newer } of await listCheckpoints(root)) {
+    if (newer <= step) continue
+    await rm(`${path}.aside`, { recursive: true, force: true })
+    await rename(path, `${path}.aside`)
+  }
+}
+
+/** Removes checkpoints that are neither recent, nor best, nor the end of a phase. */
+async function prune(
+  root: string,
+  { checkpoint }: ResolvedPhase,
+  { globalStep, best }: PhaseProgress,
+  completed: readonly PhaseResult[],
+): Promise<void> {
+  const keep = new Set([globalStep, ...(best ? [best.globalStep] : [])])
+  for (const phase of completed) for (const at of [phase, phase.best]) if (at) keep.add(at.globalStep)
+  const others = (await listCheckpoints(root)).filter(({ step }) => !keep.has(step))
+  const recent = Math.max(0, checkpoint.keep - 1) // the one just written is recent too
+  for (const { path } of others.slice(0, Math.max(0, others.length - recent))) await removeCheckpoint(path)
+}
+
+/** A run's folder may have moved since its checkpoints were written. */
+function relocated(phase: PhaseResult, root: string): PhaseResult {
+  return { ...phase, checkpoint: join(root, `step-${phase.globalStep}`), best: relocatedBest(phase.best, root) }
+}
+
+function relocatedBest(best: BestEvaluation | null, root: string): BestEvaluation | null {
+  return best && { ...best, checkpoint: join(root, `step-${best.globalStep}`) }
+}
+
+function bestOf(config: ResolvedRun, phases: readonly PhaseResult[]): BestEvaluation | null {
+  const evaluated = phases.flatMap(({ best }) => best ?? [])
+  const metric = evaluated.at(-1)?.metric
+  const mode = config.phases.findLast(({ evaluate }) => evaluate?.metric === metric)?.evaluate?.mode
+  const sign = mode === 'min' ? -1 : 1
+  return evaluated
+    .filter((best) => best.metric === metric)
+    .reduce<BestEvaluation | null>((a, b) => (a && sign * a.value >= sign * b.value ? a : b), null)
+}
