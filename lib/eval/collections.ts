@@ -34,10 +34,9 @@ export async function loadBeir(
   options: { /** Default `test`. */ split?: string } = {},
 ): Promise<Collection> {
   const { split = 'test' } = options
-  const corpusFile = findFile(dir, 'corpus.jsonl')
   const queriesFile = findFile(dir, 'queries.jsonl')
   const qrels = await readBeirQrels(await findSplit(dir, split))
-  const documents = await readTexts(corpusFile, (row) => `${row.title} ${row.text}`.trim())
+  const documents = await readDocuments(dir)
   const all = await readTexts(queriesFile, (row) => row.text)
   const textOf = new Map(all.ids.map((id, i) => [id, all.texts[i]]))
   const ids = [...qrels.keys()]
@@ -54,6 +53,15 @@ export async function loadBeir(
   let missingJudged = 0
   for (const judged of qrels.values()) for (const id of judged.keys()) if (!corpus.has(id)) missingJudged++
   return { name: basename(resolve(dir)), split, documents, queries: { ids, texts }, qrels, missingJudged }
+}
+
+/**
+ * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line).
+ * Throws `DataError` (`ERR_DATA`).
+ */
+export async function readDocuments(path: string): Promise<Texts> {
+  const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
+  return readTexts(file, (row) => `${row.title} ${row.text}`.trim())
 }
 
 /**

@@ -14,12 +14,14 @@ export {
   type EvaluationCounts,
   evaluate,
   type Metric,
+  parseMetric,
   type Qrels,
   type RankOptions,
   type Run,
   rankHits,
   type ScoredId,
 } from './metrics.js'
+export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
 export {
   type CompareOptions,
   type Comparison,

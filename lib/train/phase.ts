@@ -140,8 +140,8 @@ class Loop {
       throw new CheckpointError(
         'ERR_CHECKPOINT',
         `phase "${phase.name}": the data is not what it was at ${from.folder}; the steps that follow would read other ` +
-          'rows. Restore it, or start a new run from that checkpoint’s model',
-        { phase: phase.name, then: from.progress.data, now: data.fingerprint },
+          'rows. Restore it, or start a new run from the model in that checkpoint',
+        { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
     this.progress = from
       ? { ...from.progress }

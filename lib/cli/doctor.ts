@@ -1,0 +1,61 @@
+import { existsSync } from 'node:fs'
+import os from 'node:os'
+import { join } from 'node:path'
+import { LateforgeError } from '../errors.js'
+import { backendPath, native } from '../native.js'
+import { Device } from '../tensor/device.js'
+import { Tensor } from '../tensor/tensor.js'
+import { packageVersion, print, printJson, report } from './common.js'
+
+interface Check {
+  name: string
+  /** Whether lateforge can work with it. */
+  ok: boolean
+  found: string
+}
+
+/** `lateforge doctor`: what this machine has; exit code 5 when something that is needed is missing. */
+export async function doctor(options: { json?: boolean }): Promise<void> {
+  const checks: Check[] = [
+    { name: 'lateforge', ok: true, found: packageVersion() },
+    { name: 'node', ok: nodeFits(), found: `${process.version} (20.19 or newer is needed)` },
+    { name: 'system', ok: process.platform === 'linux', found: `${os.type()} ${os.release()} ${os.arch()}` },
+    { name: 'cores', ok: true, found: `${os.availableParallelism()} × ${os.cpus()[0]?.model.trim() ?? 'unknown'}` },
+  ]
+  let failure: unknown
+  try {
+    const { isa, threads } = native().cpuInfo()
+    const device = Device.open('cpu')
+    checks.push(
+      { name: 'addon', ok: true, found: addonFile() },
+      { name: 'instructions', ok: true, found: isa },
+      { name: 'threads', ok: true, found: String(threads) },
+      { name: 'memory limit', ok: true, found: `${(device.memory().limit / 2 ** 30).toFixed(1)} GiB` },
+      { name: 'computation', ok: await computes(device), found: 'a tensor written and read back' },
+    )
+  } catch (error) {
+    failure = error
+    const message = error instanceof LateforgeError ? error.message : String(error)
+    checks.push({ name: 'addon', ok: false, found: message })
+  }
+  checks.push({ name: 'cuda', ok: true, found: 'not in this build' })
+  const ok = checks.every((check) => check.ok)
+  if (options.json) printJson({ ok, checks })
+  else for (const { name, ok, found } of checks) print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(13)} ${found}`)
+  if (!ok) process.exitCode = failure ? report(failure) : 5
+}
+
+function nodeFits(): boolean {
+  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number]
+  return major > 20 || (major === 20 && minor >= 19)
+}
+
+function addonFile(): string {
+  const built = join(backendPath('x'), '..', 'lateforge.node')
+  return existsSync(built) ? built : 'from the package'
+}
+
+async function computes(device: Device): Promise<boolean> {
+  using tensor = Tensor.from(device, [1, 2, 3])
+  return (await tensor.values()).join() === '1,2,3'
+}

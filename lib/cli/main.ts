@@ -1,0 +1,77 @@
+#!/usr/bin/env node
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { packageVersion, report } from './common.js'
+
+const program = new Command('lateforge')
+  .description('Trains, evaluates and runs ColBERT (late-interaction) retrieval models.')
+  .version(packageVersion())
+  .showHelpAfterError('(lateforge <verb> --help says more)')
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`error ERR_USAGE  ${text.replace(/^error: /, '')}`) })
+
+const whole = (text: string): number => {
+  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError('Expected a whole number above 0.')
+  return Number(text)
+}
+
+// Every verb is a file of its own, loaded when it is called.
+program
+  .command('train')
+  .description('train a model through the phases of a YAML file')
+  .argument('[arguments...]', 'config.yaml and overrides, as seed=7 or phases.0.batch=64')
+  .option('--resume', "go on from the run's last intact checkpoint, if it has one")
+  .option('--print-config', 'print the whole config and stop')
+  .option('--json', 'print events as JSON lines')
+  .option('--quiet', 'no progress')
+  .action(async (args, options) => (await import('./train.js')).train(args, options))
+
+program
+  .command('resume')
+  .description('go on with a run from its last intact checkpoint')
+  .argument('<run>', 'folder of the run')
+  .option('--json', 'print events as JSON lines')
+  .option('--quiet', 'no progress')
+  .action(async (folder, options) => (await import('./resume.js')).resume(folder, options))
+
+program
+  .command('eval')
+  .description('score a model on BEIR folders, with BM25 beside it')
+  .argument('<model>', 'folder of the model')
+  .argument('<collections...>', 'BEIR folders, or folders of them')
+  .option('--split <name>', 'split of the judgments', 'test')
+  .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
+  .option('--top-k <k>', 'documents kept per query', whole, 100)
+  .option('--query-length <tokens>', 'instead of the length in the recipe', whole)
+  .option('--document-length <tokens>', 'instead of the length in the recipe', whole)
+  .option('--no-bm25', 'without the baseline')
+  .option('--run <folder>', 'write TREC run files there')
+  .option('--json', 'print one JSON object')
+  .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
+
+program
+  .command('search')
+  .description('find the best texts of a collection for queries')
+  .argument('<model>', 'folder of the model')
+  .argument(
+    '<corpus>',
+    '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
+  )
+  .argument('[queries...]', 'default: one per line from standard input')
+  .option('--top-k <k>', 'documents per query', whole, 10)
+  .option('--json', 'print one JSON object')
+  .action(async (model, corpus, queries, options) =>
+    (await import('./search.js')).search(model, corpus, queries, options),
+  )
+
+program
+  .command('doctor')
+  .description('say what this machine has, and what is missing')
+  .option('--json', 'print one JSON object')
+  .action(async (options) => (await import('./doctor.js')).doctor(options))
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  // Commander has written its own message; help and version are no failures.
+  process.exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : report(error)
+}

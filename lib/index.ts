@@ -1,0 +1,17 @@
+/** ColBERT models: train them, encode with them, search with them. Nothing native is loaded before it is used. */
+export * from './errors.js'
+export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, type LoadOptions } from './models/index.js'
+export type { Embeddings } from './retrieval/embeddings.js'
+export type { Hit, SearchOptions } from './retrieval/search.js'
+export { defaultRecipe, type Recipe } from './text/recipe.js'
+export type * from './train/events.js'
+export { Run, type TrainOptions, train } from './train/run.js'
+export type {
+  BestEvaluation,
+  CustomLoss,
+  Evaluate,
+  PhaseConfig,
+  PhaseResult,
+  RunConfig,
+  RunResult,
+} from './train/types.js'
