@@ -1,0 +1,116 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { Colbert } from '../../lib/models/colbert.js'
+import { Device } from '../../lib/tensor/device.js'
+import type { StepEvent, TrainEvent } from '../../lib/train/events.js'
+import { train } from '../../lib/train/run.js'
+import { bitsOf, folder, threePhases, tinyModel, tinyRun } from './tiny.js'
+
+async function eventsOf(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
+  const events: TrainEvent[] = []
+  for await (const event of run) events.push(event)
+  return events
+}
+
+const steps = (events: readonly TrainEvent[]): StepEvent[] => events.filter((e) => e.type === 'step')
+
+t.test('three phases, from a model object', async (t) => {
+  const dir = folder(t)
+  const device = Device.open()
+  await device.synchronize()
+  const before = device.memory()
+  const model = await tinyModel()
+  const run = train(tinyRun(dir, model, 'run', threePhases(dir, 6)))
+  const events = await eventsOf(run)
+  const result = await run.result
+  t.equal(result.model, model, 'trained in place')
+  t.same(
+    events.filter((e) => e.type !== 'prepare').map((e) => e.type + ('at' in e ? `:${e.at}` : '')),
+    [
+      'snapshot',
+      'start',
+      ...Array(3)
+        .fill(['phase:begin', 'step', 'step', 'step', 'checkpoint', 'step', 'step', 'step', 'checkpoint', 'phase:end'])
+        .flat(),
+      'done',
+    ],
+  )
+  t.same(
+    steps(events).map((e) => [e.phase, e.step, e.globalStep]),
+    ['one', 'two', 'three'].flatMap((phase, p) => Array.from({ length: 6 }, (_, i) => [phase, i + 1, 6 * p + i + 1])),
+  )
+  for (const e of steps(events)) {
+    t.ok(Number.isFinite(e.loss) && e.gradientNorm > 0 && e.tokens > 0 && e.tokensPerSecond > 0, 'a number everywhere')
+    t.equal(e.temperature === undefined, e.phase !== 'one')
+  }
+  t.ok(Math.abs(steps(events)[0]!.temperature! - 0.1) < 1e-6)
+  t.not(steps(events)[5]!.temperature, steps(events)[0]!.temperature, 'the temperature learns')
+  t.equal(model.recipe.documentLength, 12, 'lengths are inherited')
+  t.same(
+    result.phases.map((p) => path.basename(p.checkpoint)),
+    ['step-6', 'step-12', 'step-18'],
+  )
+
+  const log = readFileSync(path.join(dir, 'run/events.ndjson'), 'utf8').trimEnd().split('\n')
+  t.same(
+    log.map((line) => JSON.parse(line).type),
+    events.slice(1).map((e) => e.type),
+    'the log holds every event',
+  )
+
+  const saved = await Colbert.load(path.join(dir, 'run/model'))
+  t.same(
+    await saved.parameters.values.data(),
+    await model.parameters.values.data(),
+    'the saved model is the trained one',
+  )
+  saved.dispose()
+  model.dispose()
+  await device.synchronize()
+  const after = device.memory()
+  t.same([after.tensors, after.bytes], [before.tensors, before.bytes], 'memory is where it was')
+})
+
+t.test('20 steps = 10 + abort + resume + 10, and two runs at once give the bits each gives alone', async (t) => {
+  const dir = folder(t)
+  const base = await tinyModel()
+  const folderOf = path.join(dir, 'base')
+  await base.save(folderOf)
+  base.dispose()
+  const phases = threePhases(dir, 8)
+  const config = (out: string, seed: number) => ({ ...tinyRun(dir, folderOf, out, phases), seed })
+  const alone: string[] = []
+  for (const seed of [7, 8]) {
+    const { model, phases } = await train(config(`alone${seed}`, seed)).result
+    alone.push(bitsOf(phases[2]!.checkpoint))
+    model.dispose()
+  }
+  t.not(alone[0], alone[1])
+  const both = await Promise.all([7, 8].map((seed) => train(config(`both${seed}`, seed)).result))
+  t.same(
+    both.map(({ phases }) => bitsOf(phases[2]!.checkpoint)),
+    alone,
+    'interleaved',
+  )
+  for (const { model } of both) model.dispose()
+
+  for (const stop of [2, 8, 11, 21]) {
+    const stopper = new AbortController()
+    const run = train(config(`stop${stop}`, 7), { signal: stopper.signal })
+    const read = (async () => {
+      for await (const e of run) if (e.type === 'step' && e.globalStep === stop) stopper.abort()
+    })()
+    const error = await t.rejects(run.result, { code: 'ERR_ABORTED' }).then(() => run.result.catch((e) => e))
+    await t.rejects(read, { code: 'ERR_ABORTED' })
+    t.match(path.basename(error.details.checkpoint), /^step-\d+$/, `stopped at ${error.details.globalStep}`)
+    const resumed = await train(config(`stop${stop}`, 7), { resume: 'latest' }).result
+    t.equal(bitsOf(resumed.phases[2]!.checkpoint), alone[0], `stop at ${stop}: the same bits`)
+    t.equal(
+      readFileSync(path.join(dir, `stop${stop}/events.ndjson`), 'utf8').match(/"type":"step"/g)!.length,
+      24,
+      'every step is in the log once',
+    )
+    resumed.model.dispose()
+  }
+})
