@@ -30,8 +30,14 @@ function started(): { hub: EventHub; run: Run; finish: () => void; fail: (error:
   return {
     hub,
     run: new Run(hub, outcome),
-    finish: () => (hub.close(), settle.resolve(result)),
-    fail: (error) => (hub.close({ error }), settle.reject(error)),
+    finish: () => {
+      hub.close()
+      settle.resolve(result)
+    },
+    fail: (error) => {
+      hub.close({ error })
+      settle.reject(error)
+    },
   }
 }
 
