@@ -1,0 +1,80 @@
+/** The shape of the project: which folder may use which, file sizes, and the generated ops file. */
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { native } from '../lib/native.js'
+
+/** Arrows point one way. `errors`, `native` and `lines` are single files at the bottom of lib. */
+const allowed: Record<string, string[]> = {
+  'lib/errors.ts': [],
+  'lib/lines.ts': ['lib/errors.ts'],
+  'lib/native.ts': ['lib/errors.ts'],
+  'lib/text': ['lib/errors.ts', 'lib/lines.ts'],
+  'lib/tensor': ['lib/errors.ts', 'lib/native.ts'],
+  'lib/data': ['lib/text', 'lib/errors.ts', 'lib/lines.ts', 'lib/native.ts'],
+  'lib/nn': ['lib/tensor', 'lib/errors.ts'],
+  'lib/losses': ['lib/tensor', 'lib/errors.ts'],
+  'lib/retrieval': ['lib/tensor', 'lib/errors.ts', 'lib/lines.ts'],
+  'lib/models': ['lib/nn', 'lib/data', 'lib/text', 'lib/retrieval', 'lib/tensor', 'lib/errors.ts', 'lib/lines.ts'],
+  'lib/eval': ['lib/retrieval', 'lib/models', 'lib/errors.ts', 'lib/lines.ts'],
+  'lib/train': [
+    'lib/losses',
+    'lib/data',
+    'lib/models',
+    'lib/nn',
+    'lib/tensor',
+    'lib/text',
+    'lib/errors.ts',
+    'lib/native.ts',
+    'lib/lines.ts',
+  ],
+  'lib/index.ts': ['*'],
+  'lib/cli': ['*'],
+  'native/core': [],
+  'native/cpu': ['native/core'],
+  'native/data': ['native/core'],
+  'native/binding': ['native/core', 'native/cpu', 'native/data'],
+}
+
+function files(folder: string, ending: RegExp): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((e) =>
+    e.isDirectory() ? files(path.join(folder, e.name), ending) : ending.test(e.name) ? [path.join(folder, e.name)] : [],
+  )
+}
+
+/** The room a file is in: its folder below lib or native, or itself. */
+const roomOf = (file: string) => {
+  const [top, room] = file.split(path.sep) as [string, string]
+  return `${top}/${room}`
+}
+
+t.test('imports and includes follow the layers', async (t) => {
+  for (const file of [...files('lib', /\.ts$/), ...files('native', /\.(cc|h)$/)]) {
+    const text = readFileSync(file, 'utf8')
+    const pattern = file.endsWith('.ts') ? /(?:from|import)\s*\(?\s*'(\.[^']+)'/g : /#include "([^"]+)"/g
+    const room = roomOf(file)
+    for (const [, target] of text.matchAll(pattern)) {
+      const other = roomOf(path.join(path.dirname(file), target!).replace(/\.js$/, '.ts'))
+      const list = allowed[room]
+      if (!list) return t.fail(`${room} has no place in the layers`)
+      if (other !== room && !list.includes('*') && !list.includes(other)) t.fail(`${file} may not use ${other}`)
+    }
+  }
+})
+
+t.test('no file has outgrown its name', async (t) => {
+  for (const file of [
+    ...files('lib', /\.ts$/),
+    ...files('native', /\.(cc|h|cjs|mjs)$/),
+    ...files('test', /\.(ts|cc|h)$/),
+  ]) {
+    const lines = readFileSync(file, 'utf8').split('\n').length
+    if (lines > 520) t.fail(`${file} has ${lines} lines`)
+  }
+})
+
+t.test('lib/tensor/ops.gen.ts is what the op list says', async (t) => {
+  const { generate } = await import(pathToFileURL(path.resolve('native/tools/genops.mjs')).href)
+  t.equal(readFileSync('lib/tensor/ops.gen.ts', 'utf8'), generate(native().opList()))
+})
