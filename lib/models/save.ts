@@ -157,8 +157,12 @@ model = models.ColBERT("this folder")
 `
 }
 
+/** Keys of config.json that transformers 5 takes only as floats: 2 must be written 2.0, which JSON.stringify cannot. */
+const wholeFloats = /("\w*(?:theta|dropout|dropout_prob|initializer_range|cutoff_factor|_eps)": -?\d+)(?=[,\n])/g
+
 function writeJson(file: string, value: unknown): Promise<void> {
-  return writeAtomically(file, [Buffer.from(`${JSON.stringify(value, null, 2)}\n`)])
+  const text = JSON.stringify(value, null, 2).replace(wholeFloats, '$1.0')
+  return writeAtomically(file, [Buffer.from(`${text}\n`)])
 }
 
 async function syncFolder(dir: string): Promise<void> {

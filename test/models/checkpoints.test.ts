@@ -1,0 +1,78 @@
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import t from 'tap'
+import { columnFromTexts } from '../../lib/data/collate.js'
+import { Colbert } from '../../lib/models/colbert.js'
+import { SafetensorsFile } from '../../lib/models/safetensors.js'
+import { Device } from '../../lib/tensor/device.js'
+import { fixtures, json } from './fixture.js'
+
+const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
+t.teardown(() => rmSync(temporary, { recursive: true }))
+
+for (const [layout, reader] of [
+  ['pylate', 'pylate'],
+  ['pylate', 'st6'],
+  ['st6', 'st6'],
+  ['stanford', 'pylate'],
+  ['stanford', 'st6'],
+] as const)
+  t.test(`${layout} folder, as ${reader} reads it`, async (t) => {
+    const device = Device.open()
+    await device.synchronize()
+    const before = device.memory()
+    const folder = path.join(fixtures, 'checkpoints', layout)
+    const { texts } = json('checkpoints', layout, 'about.json')
+    const expected = await SafetensorsFile.open(path.join(folder, `expected-${reader}.safetensors`))
+    const model = await Colbert.load(path.join(folder, 'model'))
+    const saved = path.join(temporary, `${layout}-${reader}`)
+    await model.save(saved)
+    const again = await Colbert.load(saved)
+    t.same(again.recipe, model.recipe, 'the recipe survives saving')
+    for (const role of ['query', 'document'] as const) {
+      const column = columnFromTexts(model.featurizer, texts, role)
+      t.same([...column.ids], [...(await expected.numbers(`${role}.ids`))], `${role} ids`)
+      t.same([...column.offsets], [...(await expected.numbers(`${role}.offsets`))], `${role} offsets`)
+      t.same([...column.keyCounts], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
+      const encode = (m: Colbert) => (role === 'query' ? m.encodeQueries(texts) : m.encodeDocuments(texts))
+      const { data, offsets } = await encode(model)
+      t.same([...offsets], [...(await expected.numbers(`${role}.embeddingOffsets`))], `${role} rows`)
+      const values = await expected.floats(`${role}.embeddings`)
+      const worst = data.reduce((most, x, i) => Math.max(most, Math.abs(x - values[i]!)), 0)
+      t.ok(data.length === values.length && worst < 1e-5, `${role} embeddings, off by ${worst}`)
+      t.same((await encode(again)).data, data, `${role}: saved and loaded, the same bits`)
+    }
+    await expected.close()
+    model.dispose()
+    again.dispose()
+    await device.synchronize()
+    t.same(device.memory().bytes, before.bytes, 'memory is given back')
+  })
+
+t.test('a plain encoder becomes a model only when asked to', async (t) => {
+  const dir = path.join(temporary, 'plain')
+  cpSync(path.join(fixtures, 'checkpoints/pylate/model'), dir, { recursive: true })
+  for (const name of ['modules.json', 'config_sentence_transformers.json', '1_Dense', '2_Dense'])
+    rmSync(path.join(dir, name), { recursive: true })
+  await t.rejects(Colbert.load(dir), { code: 'ERR_FORMAT', message: /freshProjection: true/ })
+  await t.rejects(Colbert.load(dir, { freshProjection: true }), { code: 'ERR_RECIPE' }, 'longer texts than positions')
+  const recipe = { documentLength: 64 }
+  const model = await Colbert.load(dir, { freshProjection: true, dim: 24, seed: 5, recipe })
+  const { dim, data } = await model.encodeDocuments(['late interaction'])
+  t.same([dim, data.length % 24, data.every(Number.isFinite)], [24, 0, true])
+  const other = await Colbert.load(dir, {
+    freshProjection: true,
+    dim: 24,
+    seed: 6,
+    recipe: { ...recipe, queryPrefix: '[NEW] ' },
+  })
+  t.notSame((await other.encodeDocuments(['late interaction'])).data, data, 'the seed decides the projection')
+  t.equal(other.tokenizer.vocabSize, model.tokenizer.vocabSize + 1)
+  t.ok((await other.encodeQueries(['late'])).data.every(Number.isFinite), 'an added token has an embedding')
+  model.dispose()
+  other.dispose()
+  await t.rejects(Colbert.load(path.join(fixtures, 'checkpoints/pylate/model'), { freshProjection: true }), {
+    code: 'ERR_ARGUMENT',
+  })
+})
