@@ -218,7 +218,7 @@ export class Colbert {
    * Token embeddings of queries, on the host.
    * @throws AbortedError ERR_ABORTED
    */
-  encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
+  async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
     return encodeAll(this, 'queries', checkTexts(texts), options)
   }
 

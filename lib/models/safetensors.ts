@@ -58,7 +58,8 @@ export class SafetensorsFile {
       throw new FormatError('ERR_FORMAT', `${path} cannot be read: ${(cause as Error).message}`, { path }, { cause })
     }
     try {
-      const { size } = await file.stat()
+      const { size, isFile } = await file.stat().then((s) => ({ size: s.size, isFile: s.isFile() }))
+      if (!isFile) throw damaged(path, 'it is no file')
       const prefix = await readExactly(file, path, 0, Math.min(8, size))
       if (size < 8) throw damaged(path, `it has ${size} bytes, fewer than the 8 of the header length`)
       const length = Number(prefix.readBigUInt64LE())

@@ -4,14 +4,9 @@ import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
-import { BERT_SPECIAL_TOKENS } from '../../lib/text/bert.js'
-import { PUNCTUATION } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { texts as some, tokenizer } from './words.js'
 
-const words =
-  'late interaction is a kind of retrieval that keeps one vector per token not one for the whole text'.split(' ')
-const tokenizer = Tokenizer.fromVocabulary([...new Set([...BERT_SPECIAL_TOKENS, ...PUNCTUATION, ...words])])
-const texts = ['late interaction is retrieval.', 'one vector per token, not one for the text', 'a']
+const texts = some.slice(0, 3)
 
 for (const architecture of ['modernbert', 'bert'] as const)
   t.test(`${architecture}: create, embed, save, load`, async (t) => {
@@ -52,3 +47,49 @@ for (const architecture of ['modernbert', 'bert'] as const)
     const after = device.memory()
     t.same([after.tensors, after.bytes], [before.tensors, before.bytes], 'memory is given back')
   })
+
+t.test('streams, aborts and ranks; the event loop stays free', async (t) => {
+  const shape = { architecture: 'modernbert', layers: 4, width: 128, heads: 2, dim: 32, tokenizer } as const
+  const model = await Colbert.create(shape, { seed: 3 })
+  const many = Array.from({ length: 300 }, (_, i) => some[i % 4]!)
+  const whole = await model.encodeDocuments(many)
+  const seen: number[] = []
+  async function* source() {
+    yield* many
+  }
+  for await (const part of model.streamDocuments(source(), { chunkTokens: 200 })) seen.push(...part.data)
+  t.equal(seen.length, whole.data.length)
+  t.ok(
+    seen.every((x, i) => Math.abs(x - whole.data[i]!) < 1e-5),
+    'a stream gives the same',
+  )
+
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 1)
+  await model.encodeDocuments(many, { chunkTokens: 500 })
+  clearInterval(timer)
+  t.ok(ticks > 3, `${ticks} ticks`)
+
+  const controller = new AbortController()
+  const aborted = model.encodeDocuments(many, { chunkTokens: 100, signal: controller.signal })
+  setImmediate(() => controller.abort())
+  await t.rejects(aborted, { code: 'ERR_ABORTED' })
+  const before = model.device.memory()
+  for await (const _ of model.streamDocuments(many, { chunkTokens: 100 })) break
+  await model.device.synchronize()
+  t.equal(model.device.memory().bytes, before.bytes, 'leaving a stream early leaves nothing behind')
+
+  const ranked = await model.rank(some[1]!, some)
+  t.equal(ranked.length, 4)
+  t.ok(ranked.every(({ score }, i) => i === 0 || score <= ranked[i - 1]!.score))
+  t.same(await model.rank('a', []), [])
+  t.equal((await model.encodeQueries([])).data.length, 0)
+  await t.rejects(model.encodeQueries('text' as never), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeDocuments(['a', 5 as never]), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeDocuments(['a'], { ids: [] }), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeDocuments(['a'], { chunkTokens: 0 }), { code: 'ERR_ARGUMENT' })
+  const other = await Colbert.create({ ...shape, recipe: { queryPrompt: 'one ' } })
+  await t.rejects(model.search(await other.encodeQueries(['a']), whole), { code: 'ERR_RECIPE' })
+  model.dispose()
+  other.dispose()
+})

@@ -1,0 +1,198 @@
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import t from 'tap'
+import { Colbert } from '../../lib/models/colbert.js'
+import { Device } from '../../lib/tensor/device.js'
+import { fixtures } from './fixture.js'
+import { tokenizer } from './words.js'
+
+const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
+t.teardown(() => rmSync(temporary, { recursive: true }))
+let made = 0
+
+/** A copy of a fixture folder to break. */
+function copy(layout: string): string {
+  const dir = path.join(temporary, `${layout}-${made++}`)
+  cpSync(path.join(fixtures, 'checkpoints', layout, 'model'), dir, { recursive: true })
+  return dir
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: edits JSON of any form
+function edit(dir: string, file: string, change: (json: any) => void): void {
+  const name = path.join(dir, file)
+  const json = JSON.parse(readFileSync(name, 'utf8'))
+  change(json)
+  writeFileSync(name, JSON.stringify(json))
+}
+
+t.test('damaged folders give typed errors, and their memory back', async (t) => {
+  const device = Device.open()
+  await device.synchronize()
+  const before = device.memory()
+  // biome-ignore lint/suspicious/noExplicitAny: edits JSON of any form
+  const config = (change: (json: any) => void) => (dir: string) => edit(dir, 'config.json', change)
+  const cases: [string, string, (dir: string) => void, RegExp][] = [
+    ['pylate', 'no folder', (dir) => rmSync(dir, { recursive: true }), /no folder/],
+    ['pylate', 'no config', (dir) => rmSync(path.join(dir, 'config.json')), /config\.json/],
+    ['pylate', 'no JSON', (dir) => writeFileSync(path.join(dir, 'config.json'), '{'), /config\.json/],
+    ['pylate', 'no tokenizer', (dir) => rmSync(path.join(dir, 'tokenizer.json')), /tokenizer\.json/],
+    ['pylate', 'no weights', (dir) => rmSync(path.join(dir, 'model.safetensors')), /no model\.safetensors/],
+    ['pylate', 'no weights of a layer', (dir) => rmSync(path.join(dir, '2_Dense/model.safetensors')), /2_Dense/],
+    [
+      'pylate',
+      'only a pickle',
+      (dir) => renameSync(path.join(dir, 'model.safetensors'), path.join(dir, 'pytorch_model.bin')),
+      /pickle/,
+    ],
+    ['pylate', 'another architecture', config((j) => (j.model_type = 'roberta')), /"roberta"/],
+    ['pylate', 'inherited name', config((j) => (j.model_type = 'constructor')), /"constructor"/],
+    [
+      'pylate',
+      'fewer layers than weights',
+      config((j) => Object.assign(j, { num_hidden_layers: 1, layer_types: ['full_attention'] })),
+      /nothing reads/,
+    ],
+    [
+      'pylate',
+      'more layers than weights',
+      config((j) => Object.assign(j, { num_hidden_layers: 4, layer_types: undefined })),
+      /no tensor "layers\.3/,
+    ],
+    ['pylate', 'another width', config((j) => (j.hidden_size = 64)), /shape|features/],
+    ['pylate', 'heads that do not divide', config((j) => (j.num_attention_heads = 5)), /num_attention_heads/],
+    ['pylate', 'an activation we lack', config((j) => (j.hidden_activation = 'mish')), /"mish"/],
+    ['pylate', 'scaled positions', config((j) => (j.rope_parameters.full_attention.rope_type = 'yarn')), /"yarn"/],
+    ['pylate', 'a layer type', config((j) => (j.layer_types[1] = 'chunked')), /layer_types/],
+    ['stanford', 'relative positions', config((j) => (j.position_embedding_type = 'relative_key')), /relative_key/],
+    ['stanford', 'another head', (dir) => edit(dir, 'artifact.metadata', (j) => (j.dim = 24)), /linear\.weight/],
+    [
+      'pylate',
+      'a path outside',
+      (dir) => edit(dir, 'modules.json', (j) => (j[1].path = '../1_Dense')),
+      /inside the folder/,
+    ],
+    ['pylate', 'odd modules', (dir) => writeFileSync(path.join(dir, 'modules.json'), '{}'), /list of modules/],
+    [
+      'pylate',
+      'a head that does not fit',
+      (dir) => edit(dir, '2_Dense/config.json', (j) => (j.in_features = 8)),
+      /2_Dense takes 8/,
+    ],
+    [
+      'pylate',
+      'an unknown activation',
+      (dir) => edit(dir, '1_Dense/config.json', (j) => (j.activation_function = 'os.system')),
+      /os\.system/,
+    ],
+    [
+      'pylate',
+      'a length that is no number',
+      (dir) => edit(dir, 'config_sentence_transformers.json', (j) => (j.query_length = '32')),
+      /query_length/,
+    ],
+    [
+      'st6',
+      'pooled tokens',
+      (dir) =>
+        edit(
+          dir,
+          'modules.json',
+          (j) => (j[4].type = 'sentence_transformers.multi_vector_encoder.modules.HierarchicalTokenPooling'),
+        ),
+      /not supported/,
+    ],
+    [
+      'st6',
+      'another expansion',
+      (dir) => edit(dir, 'sentence_bert_config.json', (j) => (j.query_expansion.strategy = 'min')),
+      /strategy/,
+    ],
+    [
+      'st6',
+      'skipped query tokens',
+      (dir) => edit(dir, '3_MultiVectorMask/config.json', (j) => (j.skiplist_tasks = ['query'])),
+      /skiplist_tasks/,
+    ],
+  ]
+  for (const [layout, name, damage, message] of cases) {
+    const dir = copy(layout)
+    damage(dir)
+    await t.rejects(Colbert.load(dir), { code: 'ERR_FORMAT', message }, name)
+  }
+  await device.synchronize()
+  const after = device.memory()
+  t.same([after.tensors, after.bytes], [before.tensors, before.bytes], 'memory is given back')
+})
+
+t.test('older spellings mean the same', async (t) => {
+  const texts = ['late interaction', 'what does a token mean?']
+  const model = await Colbert.load(copy('pylate'))
+  const { data } = await model.encodeDocuments(texts)
+  model.dispose()
+  const dir = copy('pylate')
+  edit(dir, 'config.json', (j) => {
+    for (const key of ['rope_parameters', 'layer_types']) delete j[key]
+    Object.assign(j, { global_rope_theta: 160000, local_rope_theta: 10000, global_attn_every_n_layers: 3 })
+  })
+  edit(dir, 'config_sentence_transformers.json', (j) => {
+    for (const key of ['model_type', 'do_query_expansion', 'attend_to_expansion_tokens', 'skiplist_words'])
+      delete j[key]
+  })
+  edit(dir, '2_Dense/config.json', (j) => delete j.use_residual)
+  const old = await Colbert.load(dir)
+  t.same((await old.encodeDocuments(texts)).data, data)
+  t.same([old.recipe.queryExpansion, old.recipe.attendToExpansion, old.recipe.skiplist.length], [true, false, 32])
+  old.dispose()
+})
+
+t.test('saving replaces models only, and whole numbers of config.json stay floats', async (t) => {
+  const model = await Colbert.create({ architecture: 'modernbert', layers: 2, width: 16, heads: 2, dim: 8, tokenizer })
+  const dir = path.join(temporary, 'saved')
+  mkdirSync(dir)
+  await model.save(dir) // an empty folder is fine
+  const text = readFileSync(path.join(dir, 'config.json'), 'utf8')
+  t.match(text, '"initializer_cutoff_factor": 2.0,')
+  t.match(text, '"rope_theta": 160000.0')
+  writeFileSync(path.join(dir, 'notes.txt'), 'mine')
+  await t.rejects(model.save(dir), { code: 'ERR_FORMAT', message: /notes\.txt/ })
+  t.ok(existsSync(path.join(dir, 'notes.txt')), 'and nothing was touched')
+  const other = path.join(temporary, 'other')
+  mkdirSync(other)
+  writeFileSync(path.join(other, 'config.json'), '{}')
+  await t.rejects(model.save(other), { code: 'ERR_FORMAT' })
+  await t.rejects(model.save(path.join(dir, 'notes.txt')), { code: 'ERR_FORMAT' })
+  t.same(
+    readdirSync(temporary).filter((name) => name.includes('saving')),
+    [],
+    'no temporary folder is left',
+  )
+  model.dispose()
+})
+
+t.test('a bad request to create', async (t) => {
+  const good = { architecture: 'bert', layers: 1, width: 16, heads: 2, dim: 8, tokenizer } as const
+  for (const [change, code] of [
+    [{ layer: 3 }, 'ERR_CONFIG'],
+    [{ architecture: 'gpt' }, 'ERR_CONFIG'],
+    [{ width: 17 }, 'ERR_CONFIG'],
+    [{ dim: 12 }, 'ERR_CONFIG'],
+    [{ dropout: 1 }, 'ERR_CONFIG'],
+    [{ positions: 100 }, 'ERR_RECIPE'],
+    [{ recipe: { queryLenght: 3 } }, 'ERR_RECIPE'],
+    [{ tokenizer: '/nowhere' }, 'ERR_FORMAT'],
+    [{ tokenizer: 5 }, 'ERR_ARGUMENT'],
+  ] as const)
+    await t.rejects(Colbert.create({ ...good, ...change } as never), { code }, JSON.stringify(change))
+  await t.rejects(Colbert.create(good, { seed: -1 }), { code: 'ERR_CONFIG' })
+})

@@ -1,0 +1,151 @@
+import t from 'tap'
+import { philox } from '../../lib/nn/index.js'
+import type { Embeddings } from '../../lib/retrieval/embeddings.js'
+import { maxsim } from '../../lib/retrieval/maxsim.js'
+import { Best, search } from '../../lib/retrieval/search.js'
+import { Device } from '../../lib/tensor/device.js'
+
+const dim = 16
+const seed = Date.now()
+t.comment(`seed ${seed}`)
+let draws = 0
+
+/** In [0, 1). */
+function random(): number {
+  return philox([draws++, 0, 0, 0], [seed % 2 ** 32, 0])[0] / 2 ** 32
+}
+
+/** Random token vectors of texts of these lengths. */
+function vectors(lengths: number[]) {
+  const offsets = new Float64Array(lengths.length + 1)
+  for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
+  return { data: Float32Array.from({ length: offsets.at(-1)! * dim }, () => random() - 0.5), offsets }
+}
+
+type Side = ReturnType<typeof vectors>
+
+/** The definition, in double precision. */
+function score(q: Side, i: number, d: Side, j: number, floorZero = false): number {
+  let sum = 0
+  if (d.offsets[j] === d.offsets[j + 1]) return 0
+  for (let a = q.offsets[i]!; a < q.offsets[i + 1]!; a++) {
+    let best = floorZero ? 0 : Number.NEGATIVE_INFINITY
+    for (let b = d.offsets[j]!; b < d.offsets[j + 1]!; b++) {
+      let dot = 0
+      for (let k = 0; k < dim; k++) dot += q.data[a * dim + k]! * d.data[b * dim + k]!
+      best = Math.max(best, dot)
+    }
+    sum += best
+  }
+  return sum
+}
+
+const lengths = (n: number, most: number) => Array.from({ length: n }, () => 1 + Math.floor(random() * most))
+const close = (a: Float32Array, b: number[]) => a.length === b.length && a.every((x, i) => Math.abs(x - b[i]!) < 1e-4)
+
+t.test('all pairs, groups and pairs are the definition', async (t) => {
+  const q = vectors(lengths(5, 9))
+  const d = vectors([...lengths(6, 30), 0, 3])
+  const all = (floor: boolean) =>
+    Array.from({ length: 5 }, (_, i) => Array.from({ length: 8 }, (_, j) => score(q, i, d, j, floor))).flat()
+  t.ok(close(await maxsim(q, d, { dim }), all(false)))
+  t.ok(close(await maxsim(q, d, { dim, layout: 'all', floorZero: true }), all(true)))
+  t.ok(
+    close(
+      await maxsim(q, d, { dim, layout: 'groups', pairs: [0, 2, 2, 5, 7, 8] }),
+      [0, 0, 2, 2, 2, 3, 3, 4].map((i, j) => score(q, i, d, j)),
+    ),
+  )
+  const pairs = [4, 0, 0, 7, 2, 2, 4, 0]
+  const expected = [0, 1, 2, 3].map((n) => score(q, pairs[2 * n]!, d, pairs[2 * n + 1]!))
+  t.ok(close(await maxsim(q, d, { dim, layout: 'pairs', pairs }), expected))
+  t.equal((await maxsim(q, vectors([]), { dim })).length, 0)
+  t.equal((await maxsim(vectors([]), d, { dim })).length, 0)
+})
+
+t.test('blocks do not show', async (t) => {
+  const device = Device.open()
+  await device.synchronize()
+  const before = device.memory()
+  const q = vectors(lengths(300, 60)) // several blocks of queries
+  const d = vectors([...Array(5).fill(30000), 7, 1]) // and of documents
+  const scores = await maxsim(q, d, { dim })
+  const near = (i: number, j: number) => Math.abs(scores[i * 7 + j]! - score(q, i, d, j)) < 1e-3
+  for (let n = 0; n < 12; n++) t.ok(near(Math.floor(random() * 300), n % 7))
+  const abort = AbortSignal.abort()
+  await t.rejects(maxsim(q, d, { dim, signal: abort }), { code: 'ERR_ABORTED' })
+  await device.synchronize()
+  t.same(device.memory().bytes, before.bytes, 'memory is given back')
+})
+
+t.test('bad input', async (t) => {
+  const [q, d] = [vectors([2, 3]), vectors([4])]
+  for (const [call, code] of [
+    [() => maxsim(q, d, { dim: 0 }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { dim: 32 }), 'ERR_SHAPE'],
+    [() => maxsim(q, d, { dim, layout: 'some' as never }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { dim, layout: 'pairs' }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { dim, pairs: [0, 0] }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { dim, layout: 'pairs', pairs: [0, 1] }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { dim, layout: 'groups', pairs: [0, 1] }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [0, 3, 2, 5] }, d, { dim }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [1, 5] }, d, { dim }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [] }, d, { dim }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [0, 2.5, 5] }, d, { dim }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, data: [...q.data] as never }, d, { dim }), 'ERR_ARGUMENT'],
+  ] as const)
+    await t.rejects(call(), { code }, String(call))
+})
+
+t.test('search: best first, ties by lowest index, typed errors', async (t) => {
+  const device = Device.open()
+  const of = <K extends Embeddings['kind']>(kind: K, side: Side, recipeHash = 'r'): Embeddings<K> => ({
+    kind,
+    ...side,
+    dim,
+    dtype: 'float32',
+    recipeHash,
+  })
+  const [q, d] = [vectors(lengths(4, 8)), vectors(lengths(50, 20))]
+  const [queries, documents] = [of('queries', q), of('documents', d)]
+  const hits = await search(device, queries, { ...documents, ids: Array.from({ length: 50 }, (_, i) => `d${i}`) })
+  for (const [i, list] of hits.entries()) {
+    const expected = Array.from({ length: 50 }, (_, j) => ({ j, s: score(q, i, d, j) })).sort((a, b) => b.s - a.s)
+    t.same(
+      list.map((hit) => hit.index),
+      expected.slice(0, 10).map(({ j }) => j),
+      'ten, best first',
+    )
+    t.ok(list.every((hit) => hit.id === `d${hit.index}`))
+  }
+  const twice = vectors([3, 3, 3])
+  twice.data.copyWithin(3 * dim, 0, 3 * dim)
+  twice.data.copyWithin(6 * dim, 0, 3 * dim)
+  t.same(
+    (await search(device, queries, of('documents', twice), { topK: 2 }))[0]!.map((h) => h.index),
+    [0, 1],
+    'ties',
+  )
+  t.equal((await search(device, queries, of('documents', vectors([4])), { topK: 9 }))[0]!.length, 1)
+  t.same(await search(device, queries, of('documents', vectors([]))), [[], [], [], []])
+  const swapped = search(device, documents as never, queries as never)
+  await t.rejects(swapped, { code: 'ERR_ARGUMENT', message: /swapped/ })
+  await t.rejects(search(device, queries, undefined as never), { code: 'ERR_ARGUMENT' })
+  await t.rejects(search(device, queries, of('documents', d, 'other')), { code: 'ERR_RECIPE' })
+  await t.rejects(search(device, queries, { ...documents, dim: 8 }), { code: 'ERR_ARGUMENT' })
+  await t.rejects(search(device, queries, documents, { topK: 0 }), { code: 'ERR_ARGUMENT' })
+  const broken = { ...documents, data: documents.data.map((x, i) => (i === 0 ? Number.NaN : x)) }
+  await t.rejects(search(device, queries, broken), { code: 'ERR_DATA', message: /document 0 is NaN/ })
+})
+
+t.test('the selection keeps what sorting would', async (t) => {
+  for (let round = 0; round < 50; round++) {
+    const scores = Array.from({ length: 40 }, () => Math.floor(random() * 12))
+    const best = new Best(1 + (round % 15))
+    for (const [i, s] of scores.entries()) best.offer(i, s)
+    const sorted = scores
+      .map((score, index) => ({ index, score }))
+      .sort((a, b) => b.score - a.score || a.index - b.index)
+    t.same(best.hits, sorted.slice(0, 1 + (round % 15)))
+  }
+})
