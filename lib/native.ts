@@ -1,6 +1,6 @@
 /** The only file that loads the native addon. */
 
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -100,7 +100,7 @@ export interface Addon {
 }
 
 /** The folder that holds package.json, wherever this file was compiled to. */
-function packageRoot(): string {
+export function packageRoot(): string {
   let folder = path.dirname(fileURLToPath(import.meta.url))
   while (!existsSync(path.join(folder, 'package.json'))) {
     const parent = path.dirname(folder)
@@ -109,6 +109,11 @@ function packageRoot(): string {
     folder = parent
   }
   return folder
+}
+
+/** The version in package.json. */
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(path.join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version
 }
 
 let loaded: Addon | undefined

@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { LateforgeError } from '../errors.js'
-import { backendPath, native } from '../native.js'
+import { native, packageRoot, packageVersion } from '../native.js'
 import { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
-import { packageVersion, print, printJson, report } from './common.js'
+import { print, printJson, report } from './common.js'
 
 interface Check {
   name: string
@@ -51,8 +51,8 @@ function nodeFits(): boolean {
 }
 
 function addonFile(): string {
-  const built = join(backendPath('x'), '..', 'lateforge.node')
-  return existsSync(built) ? built : 'from the package'
+  const built = join(packageRoot(), 'build/Release/lateforge.node')
+  return existsSync(built) ? built : join(packageRoot(), 'prebuilds')
 }
 
 async function computes(device: Device): Promise<boolean> {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { packageVersion, report } from './common.js'
+import { packageVersion } from '../native.js'
+import { report } from './common.js'
 
 const program = new Command('lateforge')
   .description('Trains, evaluates and runs ColBERT (late-interaction) retrieval models.')

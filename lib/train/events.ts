@@ -25,6 +25,8 @@ export interface StartEvent {
   type: 'start'
   out: string
   seed: number
+  /** Hash of everything in the config that decides the numbers. */
+  fingerprint: string
   phases: string[]
   /** The checkpoint that the run goes on from, or null. */
   resumed: string | null

@@ -2,6 +2,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { AbortedError, CheckpointError, ConfigError } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
+import { packageVersion } from '../native.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
 import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
 import type { PhaseHost, PhaseProgress } from './phase.js'
@@ -79,8 +80,10 @@ export function train(config: RunConfig | ResolvedRun, options: TrainOptions = {
 
 /** What `state.json` of a run's checkpoint holds beside the steps. */
 interface RunState {
-  /** The decisive part of the config. */
+  /** The decisive part of the config, and its hash. */
   config: unknown
+  fingerprint: string
+  versions: { lateforge: string; node: string }
   keepBytes: number
   /** Index of the phase it was taken in, and how far that was. */
   phase: number
@@ -99,7 +102,7 @@ interface ResumePoint {
 
 async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hub: EventHub): Promise<RunResult> {
   // Loaded here, so that importing lateforge loads neither zod nor the native addon.
-  const { resolveConfig, plainConfig, decisive, differences } = await import('./config.js')
+  const { resolveConfig, plainConfig, decisive, differences, fingerprint } = await import('./config.js')
   const { phaseResult, runPhase } = await import('./phase.js')
   const { readStateFile, readWeights, saveState } = await import('./state.js')
   const { EventLog } = await import('./log.js')
@@ -144,7 +147,15 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
     const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
     const names = config.phases.map(({ name }) => name)
     const globalStep = point?.state.progress.globalStep ?? 0
-    emit({ type: 'start', out, seed: config.seed, phases: names, resumed: last, globalStep })
+    emit({
+      type: 'start',
+      out,
+      seed: config.seed,
+      fingerprint: fingerprint(config),
+      phases: names,
+      resumed: last,
+      globalStep,
+    })
     if (typeof config.model !== 'string') {
       model = config.model
       if (point) model.setRecipe(await readWeights(model, join(point.folder, 'model')))
@@ -171,6 +182,8 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
         const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
         const state: RunState = {
           config: decisive({ ...config, keepBytes: 0 }),
+          fingerprint: fingerprint(config),
+          versions: { lateforge: packageVersion(), node: process.version },
           keepBytes,
           phase: index,
           progress,

@@ -1,0 +1,221 @@
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { ConfigError, type LateforgeError } from '../../lib/errors.js'
+import { decisive, fingerprint, resolveConfig } from '../../lib/train/config.js'
+import { readConfig } from '../../lib/train/config-file.js'
+import { presets } from '../../lib/train/presets.js'
+import { folder } from './tiny.js'
+
+const phase = { name: 'a', loss: 'contrastive', data: 'pairs.jsonl', batch: 8, learningRate: 1e-3 }
+const minimal = { model: 'm', out: 'o', phases: [phase] }
+
+function problem(config: unknown): LateforgeError {
+  try {
+    resolveConfig(config)
+  } catch (error) {
+    return error as LateforgeError
+  }
+  throw new Error('nothing was thrown')
+}
+
+t.test('defaults', async (t) => {
+  t.match(resolveConfig(minimal), {
+    seed: 42,
+    device: 'cpu',
+    chunkTokens: 8192,
+    keepBytes: 'auto',
+    phases: [
+      {
+        data: ['pairs.jsonl'],
+        epochs: 1,
+        schedule: 'linear',
+        warmup: 0,
+        temperature: 1,
+        weightDecay: 0,
+        clip: 1,
+        start: 'last',
+        checkpoint: { every: 500, keep: 2 },
+      },
+    ],
+  })
+  t.equal(resolveConfig(resolveConfig(minimal)).phases[0]!.epochs, 1, 'resolving twice changes nothing')
+  const fn = () => {
+    throw new Error('not called')
+  }
+  const given = { ...phase, loss: { id: 'mine', fn }, evaluate: {}, checkpoint: { every: 7 } }
+  const [resolved] = resolveConfig({ ...minimal, phases: [given] }).phases
+  t.match(resolved, { loss: { id: 'mine', fn }, evaluate: { every: 7, metric: 'ndcg@10', mode: 'max' } })
+})
+
+t.test('problems in objects', async (t) => {
+  const cases: [unknown, RegExp][] = [
+    [{ ...minimal, sed: 1 }, /^unknown key "sed", did you mean "seed"\?$/],
+    [{ ...minimal, qqqqqq: 1 }, /^unknown key "qqqqqq", expected one of .*\bphases\b/],
+    [
+      { ...minimal, phases: [{ ...phase, temprature: 1 }] },
+      /^phases\[0\]: unknown key "temprature", did you mean "temperature"\?$/,
+    ],
+    [
+      { ...minimal, phases: [{ ...phase, evaluate: { evry: 3 } }] },
+      /^phases\[0\]\.evaluate: unknown key "evry", did you mean "every"\?$/,
+    ],
+    [{ ...minimal, phases: [{ ...phase, checkpoint: { kep: 3 } }] }, /did you mean "keep"\?$/],
+    [{ ...minimal, phases: [{ ...phase, prompts: { querry: '' } }] }, /did you mean "query"\?$/],
+    [{ ...minimal, phases: [{ ...phase, batch: '8' }] }, /^phases\[0\]\.batch is "8"; expected number/],
+    [{ ...minimal, phases: [{ ...phase, batch: 0 }] }, /^phases\[0\]\.batch is 0; expected number to be >=1$/],
+    [{ ...minimal, phases: [{ ...phase, batch: undefined }] }, /^phases\[0\]\.batch is missing; expected number$/],
+    [{ ...minimal, phases: [{ ...phase, learningRate: Number.NaN }] }, /learningRate/],
+    [
+      { ...minimal, phases: [{ ...phase, loss: 'kl' }] },
+      /^phases\[0\]\.loss is "kl"; expected contrastive, distillation, margin-mse/,
+    ],
+    [{ ...minimal, phases: [{ ...phase, loss: { id: 'x' } }] }, /phases\[0\]\.loss/],
+    [{ ...minimal, phases: [{ ...phase, data: [] }] }, /^phases\[0\]\.data is \[\]; expected a file pattern/],
+    [{ ...minimal, phases: [{ ...phase, sampling: 'even' }] }, /sampling is "even"; expected proportional/],
+    [{ ...minimal, phases: [{ ...phase, schedule: 'cos' }] }, /schedule is "cos"/],
+    [{ ...minimal, phases: [{ ...phase, freeze: ['('] }] }, /freeze\[0\] is "\("; expected a regular expression/],
+    [
+      { ...minimal, phases: [{ ...phase, steps: 1, epochs: 1 }] },
+      /^phases\[0\]\.epochs give steps or epochs, not both$/,
+    ],
+    [{ ...minimal, phases: [phase, phase] }, /^phases\[1\]\.name "a" is taken$/],
+    [{ ...minimal, phases: [{ ...phase, start: 'best' }] }, /start best needs a phase before/],
+    [{ ...minimal, phases: [{ ...phase, name: '../a' }] }, /name is "\.\.\/a"; expected letters/],
+    [{ ...minimal, phases: [] }, /phases is \[\]; expected at least one phase/],
+    [{ ...minimal, model: {} }, /^model is \{\}; expected a folder/],
+    [
+      { ...minimal, preset: 'colbert-zro' },
+      /^unknown preset "colbert-zro", did you mean "colbert-zero"\?$|preset: unknown/,
+    ],
+    [null, /expected object/],
+  ]
+  for (const [config, message] of cases) {
+    const error = problem(config)
+    t.ok(error instanceof ConfigError && error.code === 'ERR_CONFIG')
+    t.match(error.message, message)
+  }
+  const both = problem({ ...minimal, sed: 1, phases: [{ ...phase, bach: 1 }] })
+  t.equal((both.details.issues as unknown[]).length, 2, 'all problems at once')
+})
+
+t.test('YAML: every problem has its line and column, overrides are named', async (t) => {
+  const dir = folder(t)
+  const write = (text: string): string => {
+    const file = path.join(dir, 'zero.yaml')
+    writeFileSync(file, text)
+    return file
+  }
+  const good = write(`model: m
+out: o
+phases:
+  - name: a
+    loss: contrastive
+    data: [x.jsonl, "y/*.jsonl.gz"]
+    batch: 8
+    learningRate: 1e-3
+    temperature: 0.02
+`)
+  const config = await readConfig(good, [
+    'seed=7',
+    'phases.0.batch=64',
+    'phases.a.prompts.query="search: "',
+    'keepBytes=auto',
+  ])
+  t.match(config, {
+    seed: 7,
+    keepBytes: 'auto',
+    phases: [{ batch: 64, learningRate: 1e-3, prompts: { query: 'search: ' } }],
+  })
+  t.match(config.phases[0]!.data, ['x.jsonl', 'y/*.jsonl.gz'])
+  const fails = (file: string | undefined, overrides: string[], message: RegExp | string) =>
+    t.rejects(readConfig(file, overrides), { code: 'ERR_CONFIG', message })
+  await fails(
+    good,
+    ['phases.0.bach=64'],
+    'override "phases.0.bach=64": phases[0]: unknown key "bach", did you mean "batch"?',
+  )
+  await fails(good, ['phases.0.batch=many'], /^override "phases\.0\.batch=many": phases\[0\]\.batch is "many"/)
+  await fails(good, ['seed'], /expected key=value/)
+  await fails(good, ['phases.b.batch=1'], /there is no phases\.b/)
+  await fails(good, ['seed.x=1'], /seed/)
+  await fails(good, ['__proto__.x=1'], /no key/)
+  t.equal(({} as Record<string, unknown>).x, undefined)
+  const bad = write(`model: m
+out: o
+phases:
+  - name: a
+    loss: contrastive
+    data: x.jsonl
+    batch: eight
+    temprature: 0.02
+`)
+  await t.rejects(readConfig(bad), {
+    message: [
+      `${bad}:7:12: phases[0].batch is "eight"; expected number, received string`,
+      `${bad}:4:5: phases[0].learningRate is missing; expected number`,
+      `${bad}:8:5: phases[0]: unknown key "temprature", did you mean "temperature"?`,
+    ].join('\n'),
+    details: { issues: [{ path: 'phases[0].batch' }, {}, { suggestion: 'temperature' }] },
+  })
+  await fails(write('model: m\n  out: [\n'), [], /^.*zero\.yaml:\d+:\d+: /)
+  await fails(path.join(dir, 'none.yaml'), [], /none\.yaml cannot be read/)
+  await fails(undefined, ['model=m', 'out=o'], /phases is missing/)
+})
+
+t.test('presets: every one needs only model, out and data', async (t) => {
+  for (const [name, phases] of presets) {
+    const config = resolveConfig({
+      preset: name,
+      model: 'm',
+      out: 'o',
+      phases: phases.map(() => ({ data: 'x.jsonl' })),
+    })
+    t.same(
+      config.phases.map((p) => p.name),
+      phases.map((p) => p.name),
+    )
+  }
+  const zero = resolveConfig({
+    preset: 'colbert-zero',
+    model: 'm',
+    out: 'o',
+    phases: [{ data: 'a' }, { data: 'b', steps: 5, checkpoint: { keep: 9 } }, { data: 'c' }],
+  })
+  t.match(zero.phases, [
+    { batch: 16384, learningRate: 3e-4, temperature: 0.02, queryLength: 39, documentLength: 187, negatives: 0 },
+    { batch: 64, learningRate: 8e-6, temperature: 0.2, steps: 5, checkpoint: { every: 1500, keep: 9 } },
+    { batch: 128, learningRate: 4e-6, loss: 'distillation', documentLength: 519 },
+  ])
+  t.equal(zero.phases[1]!.epochs, undefined)
+  t.match(zero.phases[0]!.prompts, { query: 'search_query: ', document: 'search_document: ' })
+  t.match(
+    problem({ preset: 'kd-only', model: 'm', out: 'o', phases: [{ data: 'a' }, { data: 'b' }] }).message,
+    /has 1 phases, 2 are given/,
+  )
+  t.match(problem({ preset: 'kd-only', model: 'm', out: 'o', phases: [{}] }).message, /phases\[0\]\.data is missing/)
+})
+
+t.test('the fingerprint follows what decides the numbers', async (t) => {
+  const of = (change: object, inPhase: object = {}): string =>
+    fingerprint(resolveConfig({ ...minimal, ...change, phases: [{ ...phase, ...inPhase }] }))
+  const base = of({})
+  for (const same of [
+    of({ out: 'elsewhere' }),
+    of({ model: 'n' }),
+    of({ workers: 2 }),
+    of({}, { data: 'moved' }),
+    of({}, { checkpoint: { every: 3 } }),
+    of({}, { evaluate: { every: 2 } }),
+  ])
+    t.equal(same, base)
+  for (const other of [
+    of({ seed: 1 }),
+    of({ chunkTokens: 4 }),
+    of({}, { batch: 4 }),
+    of({}, { loss: 'distillation' }),
+    of({}, { evaluate: { patience: 2 } }),
+  ])
+    t.not(other, base)
+  t.notOk('out' in decisive(resolveConfig(minimal)))
+})
