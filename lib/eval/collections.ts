@@ -34,9 +34,10 @@ export async function loadBeir(
   options: { /** Default `test`. */ split?: string } = {},
 ): Promise<Collection> {
   const { split = 'test' } = options
+  const corpusFile = findFile(dir, 'corpus.jsonl')
   const queriesFile = findFile(dir, 'queries.jsonl')
   const qrels = await readBeirQrels(await findSplit(dir, split))
-  const documents = await readDocuments(dir)
+  const documents = await readDocuments(corpusFile)
   const all = await readTexts(queriesFile, (row) => row.text)
   const textOf = new Map(all.ids.map((id, i) => [id, all.texts[i]]))
   const ids = [...qrels.keys()]
