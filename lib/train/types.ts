@@ -31,7 +31,7 @@ export interface EvaluateConfig {
   mode?: 'max' | 'min'
   /** Stop the phase after so many evaluations in a row without a new best. Default: never. */
   patience?: number
-  /** For the function that evaluates: a BEIR folder and its split (the command line's uses them). */
+  /** For the function that evaluates: a BEIR folder and its split. The command line's needs them; its split is `dev`. */
   data?: string
   split?: string
 }

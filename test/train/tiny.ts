@@ -105,7 +105,7 @@ export function tinyRun(dir: string, model: RunConfig['model'], out: string, pha
     out: path.join(dir, out),
     seed: 7,
     chunkTokens: 64,
-    keepBytes: 0,
+    keepBytes: 300_000,
     cacheDir: path.join(dir, 'cache'),
     workers: 0,
     phases,
