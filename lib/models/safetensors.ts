@@ -209,9 +209,9 @@ function decode(path: string, name: string, dtype: StoredType, bytes: Buffer): A
     case 'F32':
       return new Float32Array(buffer, byteOffset, count)
     case 'F16':
-      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(halfToFloat), new Float32Array(count))
+      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(halfToFloat()), new Float32Array(count))
     case 'BF16':
-      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(brainToFloat), new Float32Array(count))
+      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(brainToFloat()), new Float32Array(count))
     case 'I64':
       return Float64Array.from(new BigInt64Array(buffer, byteOffset, count), Number)
     case 'I32':
@@ -234,11 +234,23 @@ const widenInto =
     return out
   }
 
-/** All 65,536 values of bfloat16, the upper half of a float32. */
-const brainToFloat = new Float32Array(new Uint32Array(65536).map((_, bits) => bits << 16).buffer)
+/** All 65,536 values of a 16-bit type, computed when the first file has it: importing must stay cheap. */
+function tableOf(value: (bits: number) => number): () => Float32Array {
+  let table: Float32Array | undefined
+  return () => (table ??= Float32Array.from({ length: 65536 }, (_, bits) => value(bits)))
+}
 
-/** All 65,536 values of IEEE half precision. */
-const halfToFloat = Float32Array.from({ length: 65536 }, (_, bits) => {
+const word = new Uint32Array(1)
+const wordAsFloat = new Float32Array(word.buffer)
+
+/** bfloat16 is the upper half of a float32. */
+const brainToFloat = tableOf((bits) => {
+  word[0] = bits << 16
+  return wordAsFloat[0]!
+})
+
+/** IEEE half precision. */
+const halfToFloat = tableOf((bits) => {
   const sign = bits & 0x8000 ? -1 : 1
   const exponent = (bits >> 10) & 31
   const fraction = bits & 1023

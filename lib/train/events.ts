@@ -39,7 +39,7 @@ export interface PhaseEvent extends Place {
   at: 'begin' | 'end'
   index: number
   steps: number
-  /** Rows of all sources, and documents that a query is scored against besides its own. */
+  /** Rows of all sources, and queries of a step; at the beginning. */
   rows?: number
   batch?: number
   /** Why it ended. */
@@ -86,7 +86,7 @@ export interface CheckpointEvent extends Place {
 export interface WarningEvent {
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint' | 'data'
+  code: 'damaged-checkpoint'
   message: string
   details: Record<string, unknown>
 }

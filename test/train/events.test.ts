@@ -130,7 +130,7 @@ t.test('failure: readers get what came before, then the error; either way of rea
 t.test('a reader that is far behind loses steps, nothing else', async (t) => {
   const { hub, run, finish } = started()
   const slow = run[Symbol.asyncIterator]()
-  const warning = { type: 'warning', code: 'data', message: 'first', details: {} } as const
+  const warning = { type: 'warning', code: 'damaged-checkpoint', message: 'first', details: {} } as const
   hub.emit(warning)
   for (let n = 1; n <= 12_000; n++) hub.emit(step(n))
   finish()
