@@ -4,6 +4,8 @@ export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, typ
 export type { Embeddings } from './retrieval/embeddings.js'
 export type { Hit, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
+export { Tokenizer } from './text/tokenizer.js'
+export { trainWordPiece, type WordPieceOptions } from './text/wordpiece.js'
 export type * from './train/events.js'
 export { Run, type TrainOptions, train } from './train/run.js'
 export type {
