@@ -8,9 +8,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
-import { AdamW, Colbert, gradCacheAsync, Tokenizer } from 'lateforge/train'
+import { Colbert, Tokenizer } from 'lateforge'
 import { contrastive } from 'lateforge/losses'
 import { Device } from 'lateforge/tensor'
+import { AdamW, gradCacheAsync } from 'lateforge/train'
 
 const { values: options } = parseArgs({
   options: {
@@ -33,7 +34,13 @@ const vocabulary = 50368
 const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
 const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...words])
 const model = await Colbert.create(
-  { architecture: 'modernbert', ...shapes[options.shape], dim: 128, tokenizer, recipe: { queryExpansion: false, skiplist: [] } },
+  {
+    architecture: 'modernbert',
+    ...shapes[options.shape],
+    dim: 128,
+    tokenizer,
+    recipe: { queryExpansion: false, skiplist: [] },
+  },
   { seed: 1 },
 )
 

@@ -184,12 +184,16 @@ function zerosLike(x: Tensor): Tensor {
 
 /** Rotates q and k inside qkv [T, 3 · heads · head dim] in place; `table` as `ropeTable` makes it. */
 export function rope(qkv: Tensor, segments: Segments, table: Tensor, heads: number): Tensor {
+  const rotated = (x: Tensor, s: Tensor, t: Tensor, inverse: number): Tensor => {
+    raw.rope(x, s, t, { heads, inverse })
+    return x
+  }
   return record(
     [qkv],
-    () => (raw.rope(qkv, segments, table, { heads, inverse: 0 }), qkv),
+    () => rotated(qkv, segments, table, 0),
     (_, save) => {
       const [s, t] = [save(segments), save(table)]
-      return ([dy]) => (raw.rope(dy!, s, t, { heads, inverse: 1 }), [dy!])
+      return ([dy]) => [rotated(dy!, s, t, 1)]
     },
   )
 }

@@ -53,7 +53,10 @@ for (const [name, tolerance] of [
           t.ok(off <= tolerance * norm, `chunks of ${chunkTokens}, ${keepBytes} bytes kept: off by ${off / norm}`)
           t.ok(Math.abs((await value.value()) - reference.value) <= tolerance * reference.value, 'the loss')
           bits[chunkTokens] ??= got
-          t.ok(Buffer.from(got.buffer).equals(Buffer.from(bits[chunkTokens]!.buffer)), 'keeping and awaiting do not change a bit')
+          t.ok(
+            Buffer.from(got.buffer).equals(Buffer.from(bits[chunkTokens]!.buffer)),
+            'keeping and awaiting do not change a bit',
+          )
           value.dispose()
           model.parameters.zeroGradients()
         }
