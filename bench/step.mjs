@@ -50,7 +50,7 @@ const id = () => 10 + ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) 
 
 function column(counts, number) {
   const offsets = new Float64Array(counts.length + 1)
-  counts.forEach((n, i) => (offsets[i + 1] = offsets[i] + n))
+  for (const [i, n] of counts.entries()) offsets[i + 1] = offsets[i] + n
   const ids = Int32Array.from({ length: offsets[counts.length] }, id)
   const rows = Float64Array.from(counts.keys())
   return { ids, offsets, keyCounts: Int32Array.from(counts), keep: null, keptOffsets: offsets, rows, column: number }

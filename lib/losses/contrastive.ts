@@ -84,7 +84,7 @@ export function contrastive(
         const lse = raw.contrastiveLoss(stats, w, loss, { normalizer })
         if (anyNeeded) {
           raw.softmaxGrad(scores, lse, logScale, documents.segments, qGroups, dGroups, w, ds, { ...place, normalizer })
-          const dTokens = dq && dq.rows(from, to)
+          const dTokens = dq?.rows(from, to) ?? null
           raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
           dTokens?.dispose()
         }

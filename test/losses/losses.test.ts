@@ -116,7 +116,10 @@ for (const [name, loss] of Object.entries(losses))
 
 /** InfoNCE as written in research: explicit loops, explicit exclusions. */
 function plainInfoNce(q: Side, d: Side, temperature: number, perQuery: number, groups: boolean): number {
-  const offsets = (lengths: number[]) => lengths.reduce<number[]>((o, l) => [...o, o[o.length - 1]! + l], [0])
+  const offsets = (lengths: number[]) => {
+    let total = 0
+    return [0, ...lengths.map((length) => (total += length))]
+  }
   const [qo, d0] = [offsets(q.lengths), offsets(d.lengths)]
   const dot = (i: number, j: number) => {
     let sum = 0
