@@ -1,170 +1,235 @@
 // C is cut into tiles of kRows × kColumns that live in registers over a block of k. B is packed once per call into
-// panels of kColumns, A block by block into panels of kRows by the task that uses it, so that the inner loop reads both
-// in order. (Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".)
+// panels of kColumns, so that the inner loop reads it in order; rows of A are read where they are, for kRows of them
+// over a block of k stay in the first-level cache while every panel of B passes by. (After Goto & van de Geijn 2008,
+// "Anatomy of high-performance matrix multiplication".)
 #include "gemm.h"
 
 #include <algorithm>
-#include <cstring>
-#include <memory>
+#include <cstdlib>
 
+#include "lanes.h"
 #include "team.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
 
-template <class T>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(LF_VECTOR_BYTES)));
-};
-template <class T>
-using Vector = typename VectorOf<T>::type;
-
-template <class T>
-constexpr int kLanesOf = LF_VECTOR_BYTES / static_cast<int>(sizeof(T));
 // Two vectors of columns; as many rows as leave registers for the two of B (32 registers with AVX-512, else 16).
 constexpr int kRows = LF_VECTOR_BYTES == 64 ? 14 : 6;
 template <class T>
-constexpr int kColumns = 2 * kLanesOf<T>;
-constexpr int64_t kDepth = 256;            // k at a time: a panel of B of 32 KiB stays in the first-level cache
-constexpr int64_t kRowBlock = 12 * kRows;  // rows of A packed at a time: 170 KiB in the second level
+constexpr int kColumns = 2 * kLanes<T>;
+constexpr int64_t kDepth = 256;            // k at a time
+constexpr int64_t kRowBlock = 12 * kRows;  // the most rows of a task
+// The most k in one go: the gradient of a weight sums over all tokens, and packed B has to stay in a near cache.
+constexpr int64_t kLongest = 4 * kDepth;
 
 int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// Grows and is kept, so that a steady state allocates nothing.
-template <class T>
-class Scratch {
- public:
-  T* get(int64_t count) {
-    if (count > size_) {
-      data_.reset(static_cast<T*>(std::aligned_alloc(64, static_cast<size_t>(divideUp(count * sizeof(T), 64) * 64))));
-      size_ = count;
-    }
-    return data_.get();
-  }
-
- private:
-  struct Free {
-    void operator()(T* p) const { std::free(p); }
+// Memory of this thread that grows and is kept, so that a steady state allocates nothing.
+enum Slot { kSharedB, kOwnB, kOwnA };
+template <class T, Slot>
+T* scratch(int64_t count) {
+  struct Memory {
+    T* data = nullptr;
+    int64_t size = 0;
+    ~Memory() { std::free(data); }
   };
-  std::unique_ptr<T, Free> data_;
-  int64_t size_ = 0;
-};
+  static thread_local Memory memory;
+  if (count > memory.size) {
+    std::free(memory.data);
+    memory.data = static_cast<T*>(std::aligned_alloc(64, static_cast<size_t>(divideUp(count * sizeof(T), 64) * 64)));
+    memory.size = count;
+  }
+  return memory.data;
+}
 
-// `width` consecutive rows (or columns) of the operand beside each other: target[k · width + i], zeros past `count`.
-// `along`: the operand's k is contiguous in memory (stride `ld` between the rows), else its rows are.
-template <class T, int width>
-void packPanel(T* target, const T* source, int64_t ld, int64_t count, int64_t depth, bool along) {
-  if (along) {
-    if (count == width) {
-      for (int64_t k = 0; k < depth; ++k)
-        for (int i = 0; i < width; ++i) target[k * width + i] = source[i * ld + k];
-      return;
-    }
-    for (int64_t k = 0; k < depth; ++k)
-      for (int i = 0; i < width; ++i) target[k * width + i] = i < count ? source[i * ld + k] : T{0};
+// Packing of B, target[panel][k][column], zeros past the last column, by tasks that each read memory in order: a panel
+// where k is contiguous, else kPackedRows values of k.
+constexpr int64_t kPackedRows = 32;
+template <class T>
+int64_t packTasks(const Gemm<T>& g) {
+  return g.form == Form::NT ? divideUp(g.n, kColumns<T>) : divideUp(g.k, kPackedRows);
+}
+
+template <class T>
+void packB(const Gemm<T>& g, int64_t task, T* target) {
+  constexpr int64_t width = kColumns<T>, lanes = kLanes<T>;
+  if (g.form != Form::NT) {
+    for (int64_t k = task * kPackedRows; k < std::min((task + 1) * kPackedRows, g.k); ++k)
+      for (int64_t j = 0; j < g.n; j += width)
+        for (int64_t h = 0; h < width; h += lanes)
+          store(target + j * g.k + k * width + h,
+                loadPart(g.b + k * g.ldb + j + h, std::clamp<int64_t>(g.n - j - h, 0, lanes)));
     return;
   }
-  for (int64_t k = 0; k < depth; ++k) {
-    if (count == width) {
-      std::memcpy(target + k * width, source + k * ld, width * sizeof(T));
-    } else {
-      for (int i = 0; i < width; ++i) target[k * width + i] = i < count ? source[k * ld + i] : T{0};
-    }
-  }
-}
-
-template <class T>
-inline Vector<T> loadVector(const T* p) {
-  Vector<T> v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// One tile. `initial` is added to the products: C itself, the bias, or nothing.
-template <class T>
-void tile(int64_t depth, const T* a, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
-  constexpr int lanes = kLanesOf<T>;
-  Vector<T> sum[kRows][2];
+  const int64_t first = task * width, count = std::min(width, g.n - first);
+  const T* source = g.b + first * g.ldb;
+  target += first * g.k;
+  int64_t k = 0;
+  for (; k + lanes <= g.k; k += lanes)
+    for (int64_t j = 0; j < width; j += lanes) {
+      Vec<T> rows[kLanes<T>];
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = Vector<T>{};
-  for (int64_t k = 0; k < depth; ++k, a += kRows, b += kColumns<T>) {
-    const Vector<T> b0 = loadVector(b), b1 = loadVector(b + lanes);
+      for (int r = 0; r < lanes; ++r) rows[r] = j + r < count ? load(source + (j + r) * g.ldb + k) : Vec<T>{};
+      transpose<T>(rows);
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r) store(target + (k + r) * width + j, rows[r]);
+    }
+  for (; k < g.k; ++k)
+    for (int64_t j = 0; j < width; ++j) target[k * width + j] = j < count ? source[j * g.ldb + k] : T{0};
+}
+
+// One tile. Rows of A are `lda` apart, or (packed) lie beside each other for every k.
+template <class T, bool packed>
+void tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
+  constexpr int lanes = kLanes<T>;
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * ldc, 1), __builtin_prefetch(c + r * ldc + lanes, 1);
+  Vec<T> sum[kRows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = Vec<T>{};
+  // Every third row has a pointer, the two after it are one and two strides away: an address the processor computes for
+  // free. The empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
+  constexpr int bases = packed ? 1 : (kRows + 2) / 3;
+  const T* base[5];
+#pragma GCC unroll 5
+  for (int i = 0; i < bases; ++i) base[i] = a + 3 * i * lda;
+  for (int64_t k = 0; k < depth; ++k, b += kColumns<T>) {
+    const Vec<T> b0 = load(b), b1 = load(b + lanes);
+#pragma GCC unroll 5
+    for (int i = 0; i < bases; ++i) asm("" : "+r"(base[i]));
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const Vector<T> ar = a[r] - Vector<T>{};
+      const Vec<T> ar = fill(packed ? base[0][r] : base[r / 3][r % 3 * lda]);
       sum[r][0] += ar * b0;
       sum[r][1] += ar * b1;
     }
+#pragma GCC unroll 5
+    for (int i = 0; i < bases; ++i) base[i] += packed ? kRows : 1;
   }
+  const auto each = [&](auto f) {
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      T* at = c + r * ldc + h * lanes;
-      if (add) sum[r][h] += loadVector(at);
-      if (bias) sum[r][h] += loadVector(bias + h * lanes);
-      std::memcpy(at, &sum[r][h], sizeof sum[r][h]);
-    }
+    for (int r = 0; r < kRows; ++r) f(sum[r][0], r, 0), f(sum[r][1], r, lanes);
+  };
+  if (add) each([&](Vec<T>& v, int r, int j) { v += load(c + r * ldc + j); });
+  if (bias) each([&](Vec<T>& v, int, int j) { v += load(bias + j); });
+  each([&](Vec<T>& v, int r, int j) { store(c + r * ldc + j, v); });
 }
 
-template <class T>
-void edgeTile(int64_t depth, const T* a, const T* b, T* c, int64_t ldc, int64_t rows, int64_t columns, bool add,
-              const T* bias) {
-  alignas(64) T full[kRows * kColumns<T>];
-  tile<T>(depth, a, b, full, kColumns<T>, false, nullptr);
+template <class T, bool packed>
+void edgeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, int64_t rows, int64_t columns,
+              bool add, const T* bias) {
+  alignas(64) T whole[kRows * kColumns<T>];
+  tile<T, packed>(depth, a, lda, b, whole, kColumns<T>, false, nullptr);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < columns; ++j) {
-      T value = full[r * kColumns<T> + j];
+      T value = whole[r * kColumns<T> + j];
       if (add) value += c[r * ldc + j];
       if (bias) value += bias[j];
       c[r * ldc + j] = value;
     }
 }
 
+// kRows rows of A that cannot be read where they are: rows past the last read as zero, and rows about a page apart
+// share sets of the first-level cache.
 template <class T>
-void packB(const Gemm<T>& g, int64_t panel, T* packed) {
-  constexpr int width = kColumns<T>;
-  const int64_t j = panel * width, count = std::min<int64_t>(width, g.n - j);
-  const bool along = g.form == Form::NT;
-  const T* source = along ? g.b + j * g.ldb : g.b + j;
-  packPanel<T, width>(packed + panel * width * g.k, source, g.ldb, count, g.k, along);
+struct CopyOfRows {
+  static constexpr int64_t kStride = kDepth + 16;
+  alignas(64) T data[kRows * kStride];
+
+  static bool needed(int64_t lda, int64_t rows) {
+    const int64_t apart = lda * static_cast<int64_t>(sizeof(T));
+    return rows < kRows || (apart >= 3584 && (apart + 512) % 4096 < 1024);
+  }
+  void fillFrom(const T* a, int64_t lda, int64_t rows, int64_t depth) {
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t k = 0; k < depth; ++k) data[r * kStride + k] = r < rows ? a[r * lda + k] : T{0};
+  }
+};
+
+// A transposed, over a block of k: target[row / kRows][k][row % kRows], zeros past the last row.
+template <class T>
+void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
+  for (int64_t k = 0; k < depth; ++k)
+    for (int64_t i = 0; i < rows; i += kRows) {
+      T* to = target + i * depth + k * kRows;
+      const T* from = a + k * lda + i;
+      if (i + kRows <= rows)
+        __builtin_memcpy(to, from, kRows * sizeof(T));
+      else
+        for (int64_t r = 0; r < kRows; ++r) to[r] = i + r < rows ? from[r] : T{0};
+    }
 }
 
-// Rows [row, row + rows) of C, columns of panels [firstPanel, lastPanel).
-template <class T>
-void block(const Gemm<T>& g, const T* packedB, int64_t row, int64_t rows, int64_t firstPanel, int64_t lastPanel) {
-  static thread_local Scratch<T> scratch;
-  T* packedA = scratch.get(kRowBlock * kDepth);
-  constexpr int width = kColumns<T>;
-  const bool along = g.form != Form::TN;
-  for (int64_t k = 0; k < g.k || k == 0; k += kDepth) {
+// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel).
+template <class T, bool packed>
+void block(const Gemm<T>& g, const T* packedB, int64_t begin, int64_t end, int64_t firstPanel, int64_t lastPanel) {
+  constexpr int64_t width = kColumns<T>;
+  CopyOfRows<T> copy;
+  T* packedA = packed ? scratch<T, kOwnA>(kRowBlock * kDepth) : nullptr;
+  int64_t k = 0;
+  do {
     const int64_t depth = std::min(kDepth, g.k - k);
-    for (int64_t i = 0; i < rows; i += kRows) {
-      const T* source = along ? g.a + (row + i) * g.lda + k : g.a + k * g.lda + row + i;
-      packPanel<T, kRows>(packedA + i * depth, source, g.lda, std::min<int64_t>(kRows, rows - i), depth, along);
-    }
     const bool add = g.accumulate || k > 0;
-    for (int64_t panel = firstPanel; panel < lastPanel; ++panel) {
-      const int64_t j = panel * width, columns = std::min<int64_t>(width, g.n - j);
-      const T* b = packedB + j * g.k + k * width;
-      const T* bias = g.bias && k == 0 ? g.bias + j : nullptr;
-      for (int64_t i = 0; i < rows; i += kRows) {
-        T* c = g.c + (row + i) * g.ldc + j;
-        const int64_t tileRows = std::min<int64_t>(kRows, rows - i);
-        if (tileRows == kRows && columns == width)
-          tile<T>(depth, packedA + i * depth, b, c, g.ldc, add, bias);
+    if constexpr (packed) packA(g.a + k * g.lda + begin, g.lda, end - begin, depth, packedA);
+    for (int64_t i = begin; i < end; i += kRows) {
+      const int64_t rows = std::min<int64_t>(kRows, end - i);
+      const T* a = packed ? packedA + (i - begin) * depth : g.a + i * g.lda + k;
+      int64_t lda = g.lda;
+      if (!packed && CopyOfRows<T>::needed(lda, rows)) {
+        copy.fillFrom(a, lda, rows, depth);
+        a = copy.data;
+        lda = copy.kStride;
+      }
+      for (int64_t panel = firstPanel; panel < lastPanel; ++panel) {
+        const int64_t j = panel * width, columns = std::min(width, g.n - j);
+        const T* b = packedB + j * g.k + k * width;
+        const T* bias = g.bias && k == 0 ? g.bias + j : nullptr;
+        T* c = g.c + i * g.ldc + j;
+        if (rows == kRows && columns == width)
+          tile<T, packed>(depth, a, lda, b, c, g.ldc, add, bias);
         else
-          edgeTile<T>(depth, packedA + i * depth, b, c, g.ldc, tileRows, columns, add, bias);
+          edgeTile<T, packed>(depth, a, lda, b, c, g.ldc, rows, columns, add, bias);
       }
     }
-    if (g.k == 0) break;
-  }
+    k += kDepth;
+  } while (k < g.k);
 }
 
 template <class T>
-T* sharedScratch(int64_t count) {
-  static thread_local Scratch<T> scratch;
-  return scratch.get(count);
+void rowsOfC(const Gemm<T>& g, const T* packedB, int64_t begin, int64_t end, int64_t firstPanel, int64_t lastPanel) {
+  if (g.form == Form::TN)
+    block<T, true>(g, packedB, begin, end, firstPanel, lastPanel);
+  else
+    block<T, false>(g, packedB, begin, end, firstPanel, lastPanel);
+}
+
+// The part of a long sum that begins at `first`. All but the first part add to C.
+template <class T>
+Gemm<T> part(Gemm<T> g, int64_t first) {
+  g.a += g.form == Form::TN ? first * g.lda : first;
+  g.b += g.form == Form::NT ? first : first * g.ldb;
+  g.k = std::min(kLongest, g.k - first);
+  if (first > 0) {
+    g.accumulate = true;
+    g.bias = nullptr;
+  }
+  return g;
+}
+
+// B packed by all threads, then blocks of C: rows, and columns too where rows alone would leave threads without work.
+template <class T>
+void blocks(const Gemm<T>& g) {
+  Team& team = Team::instance();
+  const int64_t panels = divideUp(g.n, kColumns<T>);
+  T* packed = scratch<T, kSharedB>(panels * kColumns<T> * g.k);
+  team.parallel(packTasks(g), [&](int64_t task) { packB(g, task, packed); });
+  const int64_t wanted = 12 * team.threads();
+  const int64_t size = std::clamp<int64_t>(g.m / wanted / kRows * kRows, kRows, kRowBlock);
+  const int64_t tasks = divideUp(g.m, size), cuts = std::clamp<int64_t>(wanted / 2 / tasks, 1, panels);
+  team.parallel(tasks * cuts, [&](int64_t task) {
+    const int64_t begin = task / cuts * size, cut = task % cuts;
+    rowsOfC(g, packed, begin, std::min(begin + size, g.m), panels * cut / cuts, panels * (cut + 1) / cuts);
+  });
 }
 
 }  // namespace
@@ -172,29 +237,26 @@ T* sharedScratch(int64_t count) {
 template <class T>
 void gemm(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
-  Team& team = Team::instance();
-  const int64_t panels = divideUp(g.n, kColumns<T>);
-  T* packed = sharedScratch<T>(panels * kColumns<T> * std::max<int64_t>(g.k, 1));
-  team.parallel(panels, [&](int64_t panel) { packB(g, panel, packed); });
-  // Blocks of rows, and of columns where rows alone would leave threads without work. Fewer rows than half a block
-  // would read B from far away too often.
-  const int64_t rowBlock = g.m < 4 * team.threads() * kRowBlock ? kRowBlock / 2 : kRowBlock;
-  const int64_t rowBlocks = divideUp(g.m, rowBlock);
-  const int64_t cuts = std::clamp<int64_t>(divideUp(4 * team.threads(), rowBlocks), 1, panels);
-  team.parallel(rowBlocks * cuts, [&](int64_t task) {
-    const int64_t row = task / cuts * rowBlock, cut = task % cuts;
-    block(g, packed, row, std::min(rowBlock, g.m - row), panels * cut / cuts, panels * (cut + 1) / cuts);
-  });
+  int64_t first = 0;
+  do {
+    blocks(part(g, first));
+    first += kLongest;
+  } while (first < g.k);
 }
 
 template <class T>
 void gemmSerial(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
-  const int64_t panels = divideUp(g.n, kColumns<T>);
-  T* packed = sharedScratch<T>(panels * kColumns<T> * std::max<int64_t>(g.k, 1));
-  for (int64_t panel = 0; panel < panels; ++panel) packB(g, panel, packed);
-  for (int64_t row = 0; row < g.m; row += kRowBlock)
-    block(g, packed, row, std::min(kRowBlock, g.m - row), int64_t{0}, panels);
+  int64_t first = 0;
+  do {
+    const Gemm<T> one = part(g, first);
+    const int64_t panels = divideUp(g.n, kColumns<T>);
+    T* packed = scratch<T, kOwnB>(panels * kColumns<T> * one.k);
+    for (int64_t task = 0; task < packTasks(one); ++task) packB(one, task, packed);
+    for (int64_t begin = 0; begin < g.m; begin += kRowBlock)
+      rowsOfC(one, packed, begin, std::min(begin + kRowBlock, g.m), int64_t{0}, panels);
+    first += kLongest;
+  } while (first < g.k);
 }
 
 #define LF_GEMM(T)                       \

@@ -1,10 +1,10 @@
-// Matrix product for every shape the models need. Row-major with leading dimensions; the order of the sum over k is
-// fixed, so the bits depend on neither threads nor on how rows and columns are split.
+// Matrix product for every shape the models need. Row-major with leading dimensions. The order of every sum follows
+// from the shape alone, so the bits depend on neither the number of threads nor on timing.
 #pragma once
 
 #include <cstdint>
 
-namespace lateforge::cpu::LF_ISA {
+namespace lateforge::cpu {
 
 enum class Form { NT, NN, TN };  // A·Bᵀ with A[M,K], B[N,K]; A·B with A[M,K], B[K,N]; Aᵀ·B with A[K,M], B[K,N]
 
@@ -22,11 +22,17 @@ struct Gemm {
   const T* bias = nullptr;  // added to every row, [n]
 };
 
-// On the thread team.
-template <class T>
-void gemm(const Gemm<T>& g);
-// On the calling thread, for use inside tasks.
-template <class T>
-void gemmSerial(const Gemm<T>& g);
+// `gemm` runs on the thread team, `gemmSerial` on the calling thread, for use inside tasks. For float and double.
+#define LF_DECLARE_GEMM(isa)         \
+  namespace isa {                    \
+  template <class T>                 \
+  void gemm(const Gemm<T>& g);       \
+  template <class T>                 \
+  void gemmSerial(const Gemm<T>& g); \
+  }
+LF_DECLARE_GEMM(portable)
+LF_DECLARE_GEMM(avx2)
+LF_DECLARE_GEMM(avx512)
+#undef LF_DECLARE_GEMM
 
-}  // namespace lateforge::cpu::LF_ISA
+}  // namespace lateforge::cpu

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <system_error>
 
 namespace lateforge::cpu {
 namespace {
@@ -19,18 +20,27 @@ void relax() {
 #endif
 }
 
-// Processors this process may use: its affinity, or less when the cgroup grants less time.
+// A number from a file of the kernel's; 0 where there is none ("max", -1, no such file).
+double numberIn(const char* path, int index) {
+  double values[2] = {0, 0};
+  if (FILE* file = std::fopen(path, "r")) {
+    if (std::fscanf(file, "%lf %lf", &values[0], &values[1]) <= index) values[index] = 0;
+    std::fclose(file);
+  }
+  return std::max(0.0, values[index]);
+}
+
+// Processors this process may use: its affinity, or less when the cgroup (version 2, else 1) grants less time.
 int availableThreads() {
   if (const char* text = std::getenv("LATEFORGE_THREADS"); text && *text) return std::max(1, std::atoi(text));
   cpu_set_t set;
-  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    double quota, period;
-    if (std::fscanf(file, "%lf %lf", &quota, &period) == 2)
-      count = std::min(count, std::max(1, static_cast<int>(std::ceil(quota / period))));
-    std::fclose(file);
+  const int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  double quota = numberIn("/sys/fs/cgroup/cpu.max", 0), period = numberIn("/sys/fs/cgroup/cpu.max", 1);
+  if (period == 0) {
+    quota = numberIn("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", 0);
+    period = numberIn("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0);
   }
-  return count;
+  return quota > 0 && period > 0 ? std::clamp(static_cast<int>(std::ceil(quota / period)), 1, count) : count;
 }
 
 }  // namespace
@@ -51,7 +61,11 @@ void Team::setThreads(int threads) {
 }
 
 void Team::start(int workers) {
-  for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
+  try {
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // The system grants no more threads: the team is what has started.
+  }
 }
 
 void Team::stop() {
