@@ -102,8 +102,8 @@ async function main(signal) {
 
   say('Mining candidates')
   const candidates = await mineCandidates(model, data.train, { ...settings.mining, seed, signal })
-  const { fromSisters, fromModel, fromBm25, ...hard } = settings.hardNegatives
-  const mined = minedLists(candidates, { fromModel, fromBm25, seed })
+  const { fromSisters, minedRanks, ...hard } = settings.hardNegatives
+  const mined = minedLists(candidates, minedRanks, seed)
   const hardRows = triplets(synsets, data.train, {
     negatives: hard.negatives,
     fromSisters,
@@ -199,15 +199,14 @@ async function searchAll(model, { queries, documents }, signal) {
 }
 
 /**
- * For each mined query a mixture, in an order drawn by seed, of what the model and BM25 found.
- * @param {Candidates} candidates @param {{ fromModel: number, fromBm25: number, seed: number }} options
+ * What the model found for each mined query between two ranks, in an order drawn by seed.
+ * @param {Candidates} candidates @param {number[]} ranks @param {number} seed
  */
-function minedLists(candidates, { fromModel, fromBm25, seed }) {
+function minedLists(candidates, [first, last], seed) {
   const random = seeded(seed, 'mined')
   /** @type {number[][]} */
   const lists = []
-  for (const [q, { model, bm25 }] of candidates)
-    lists[q] = shuffled([...new Set([...model.slice(0, fromModel), ...bm25.slice(0, fromBm25)])], random)
+  for (const [q, { model }] of candidates) lists[q] = shuffled(model.slice(first, last), random)
   return lists
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 
-/** What the demo trains and how. Chosen on the dev collection (docs/demo.md says what else was tried). */
+/** What the demo trains and how. Chosen on the dev collection; docs/demo.md says what else was tried. */
 
 /** A ModernBERT-shaped ColBERT, small enough to train in minutes on two cores. */
 export const architecture = {
@@ -9,51 +9,55 @@ export const architecture = {
   width: 128,
   heads: 2,
   dim: 64,
+  dropout: 0.1, // the text is read seven times
   recipe: { queryLength: 32, documentLength: 48, queryExpansion: false },
 }
 
 export const vocabulary = 8000
 
-/** Shared by all phases. Chunks are small and their graphs are kept: a batch needs little memory here. */
+/** Shared by all phases; `seed` and `out` are options. */
 export const training = { chunkTokens: 2048 }
 
+const optimizer = { warmup: 0.1, weightDecay: 0.5 }
+
+/** Phase 1: the other documents of the batch are the negatives. */
 export const contrastive = {
+  ...optimizer,
   loss: /** @type {const} */ ('contrastive'),
   batch: 128,
-  steps: 3000,
+  steps: 4000,
   learningRate: 2e-3,
-  warmup: 0.1,
-  weightDecay: 0.01,
   temperature: 0.1,
 }
 
-/** Negatives per query beside those of the batch, and how they are found. */
+/**
+ * Phase 2. Negatives are drawn from what the phase-1 model ranks from 6 to 50: the very best are too often right as
+ * well. Sisters only fill up, see docs/demo.md.
+ */
 export const hardNegatives = {
+  ...optimizer,
   loss: /** @type {const} */ ('contrastive'),
   batch: 64,
-  steps: 600,
+  steps: 300, // each query once: repeating the few that were mined overfits
   learningRate: 5e-4,
-  warmup: 0.1,
-  weightDecay: 0.01,
   temperature: 0.1,
   negatives: 4,
-  fromSisters: 2,
-  fromModel: 20,
-  fromBm25: 20,
+  fromSisters: 0,
+  minedRanks: [5, 50],
 }
 
+/** Phase 3. Lin's similarities differ by little; `teacherScale` makes a distribution of them that has a peak. */
 export const graphSupervision = {
+  ...optimizer,
   loss: /** @type {const} */ ('distillation'),
   batch: 64,
-  steps: 400,
-  learningRate: 3e-4,
-  warmup: 0.1,
-  weightDecay: 0.01,
-  temperature: 0.5,
+  steps: 300,
+  learningRate: 1e-4,
+  temperature: 0.1,
   normalizeScores: false,
   negatives: 7,
-  teacherScale: 10,
+  teacherScale: 40,
 }
 
-/** Queries that get candidates, the documents a model mines them from, and how many of the best are looked at. */
+/** Queries that get candidates, the documents that the model searches for them, and how many of the best are kept. */
 export const mining = { queries: 20_000, documents: 20_000, fromModel: 50, fromBm25: 50 }
