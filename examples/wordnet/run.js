@@ -133,7 +133,7 @@ async function main(signal) {
     label: final,
     ...distillation,
   })
-  say(`Trained for ${trainingSeconds.toFixed(0)} s`)
+  const trained = trainingSeconds.toFixed(0) // without the controls
 
   if (options.controls) {
     const shuffledFile = teacherFile('graph-shuffled.jsonl.gz', shuffledTeacher(rows, seed))
@@ -162,7 +162,7 @@ async function main(signal) {
   process.stdout.write(`${formatText(comparison)}\n`)
   process.stdout.write(answers(test, runs, final, seed))
   process.stdout.write(
-    `The final model ${won ? 'beats' : 'does NOT beat'} BM25 significantly. ${trainingSeconds.toFixed(0)} s of training, ${seconds(started)} s in all.\n`,
+    `The final model ${won ? 'beats' : 'does NOT beat'} BM25 significantly. ${trained} s of training, ${seconds(started)} s in all.\n`,
   )
   writeFileSync(join(own, 'comparison.json'), `${JSON.stringify(comparison, null, 2)}\n`)
   model.dispose()
