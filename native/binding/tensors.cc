@@ -31,35 +31,41 @@ struct Source {
 
 Source sourceAt(const Napi::CallbackInfo& info, size_t index, DType wanted) {
   if (!info[index].IsTypedArray()) raise(info.Env(), "ERR_ARGUMENT", "data must be a typed array");
-  const auto array = info[index].As<Napi::TypedArray>();
-  if (array.TypedArrayType() != arrayTypeOf(wanted))
-    raise(info.Env(), "ERR_DTYPE", std::string("data does not match ") + nameOf(wanted));
-  return {static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), wanted,
-          static_cast<int64_t>(array.ElementLength())};
+  // Not through Napi::TypedArray: that asks for the ArrayBuffer, which an array on shared memory does not have.
+  napi_typedarray_type type;
+  size_t count;
+  void* data;
+  if (napi_get_typedarray_info(info.Env(), info[index], &type, &count, &data, nullptr, nullptr) != napi_ok)
+    raise(info.Env(), "ERR_ARGUMENT", "data is a typed array that cannot be read");
+  if (type != arrayTypeOf(wanted)) raise(info.Env(), "ERR_DTYPE", std::string("data does not match ") + nameOf(wanted));
+  return {data, wanted, static_cast<int64_t>(count)};
 }
 
-Meta metaAt(const Napi::CallbackInfo& info, size_t dtypeIndex, size_t dimsIndex) {
+Meta metaAt(const Napi::CallbackInfo& info, DType dtype, size_t dimsIndex) {
   Meta meta;
-  meta.dtype = static_cast<DType>(integerAt(info, dtypeIndex, "dtype"));
+  meta.dtype = dtype;
+  if (!info[dimsIndex].IsArray()) raise(info.Env(), "ERR_SHAPE", "a shape must be an array of dimensions");
   const auto dims = info[dimsIndex].As<Napi::Array>();
   if (dims.Length() > kMaxRank) raise(info.Env(), "ERR_SHAPE", "at most 4 dimensions");
   meta.rank = static_cast<int32_t>(dims.Length());
-  double count = 1;
   for (uint32_t i = 0; i < dims.Length(); ++i) {
-    const double d = dims.Get(i).As<Napi::Number>().DoubleValue();
+    const Napi::Value value = dims.Get(i);
+    const double d = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
     if (!(d >= 0 && d <= 9007199254740991.0 && d == static_cast<double>(static_cast<int64_t>(d))))
       raise(info.Env(), "ERR_SHAPE", "a dimension must be a non-negative integer");
     meta.dims[i] = static_cast<int64_t>(d);
-    count *= d;
   }
-  if (count > 1e15) raise(info.Env(), "ERR_SHAPE", "the tensor would have " + std::to_string(count) + " elements");
+  if (!meta.countable()) raise(info.Env(), "ERR_SHAPE", meta.text() + " has more elements than can be counted");
   return meta;
 }
 
 // (device, dtype, dims, data?) → handle
 Napi::Value create(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
-  const Meta meta = metaAt(info, 1, 2);
+  const int64_t dtype = integerAt(info, 1, "dtype");
+  if (dtype < 0 || dtype > static_cast<int64_t>(DType::bf16))
+    raise(info.Env(), "ERR_DTYPE", "the element type is unknown");
+  const Meta meta = metaAt(info, static_cast<DType>(dtype), 2);
   const void* data = nullptr;
   if (!info[3].IsUndefined()) {
     const Source source = sourceAt(info, 3, meta.dtype);
@@ -85,8 +91,9 @@ Napi::Value createSegments(const Napi::CallbackInfo& info) {
     offsets[i] = static_cast<int64_t>(values[i]);
   }
   Handle handle;
-  check(info.Env(), self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")),
-                                        Meta::of(DType::i64, {source.count}), offsets.data(), handle));
+  check(info.Env(),
+        self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), Meta::of(DType::i64, {source.count}),
+                            offsets.empty() ? "" : static_cast<const void*>(offsets.data()), handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
@@ -106,11 +113,7 @@ Napi::Value view(const Napi::CallbackInfo& info) {
   Handle result;
   Meta source;
   check(info.Env(), self.runtime.describe(handleAt(info, 0), source));
-  Meta shape;
-  const auto dims = info[2].As<Napi::Array>();
-  shape.rank = static_cast<int32_t>(dims.Length());
-  if (shape.rank > kMaxRank) raise(info.Env(), "ERR_SHAPE", "at most 4 dimensions");
-  for (uint32_t i = 0; i < dims.Length(); ++i) shape.dims[i] = dims.Get(i).As<Napi::Number>().Int64Value();
+  const Meta shape = metaAt(info, source.dtype, 2);
   check(info.Env(), self.runtime.view(handleAt(info, 0), integerAt(info, 1, "offset"), shape, result));
   return Napi::Number::New(info.Env(), static_cast<double>(result));
 }

@@ -23,6 +23,8 @@ Status checkSame(const char* what, const Meta& m, const Meta& expected);
 Status checkIndices(const char* what, const Meta& m, int64_t bound);
 // Offsets [n+1] that start at 0, never fall and end at `rows`.
 Status checkSegments(const char* what, const Meta& m, int64_t rows);
+// The same, wherever they end: `count` sequences.
+Status checkSequences(const char* what, const Meta& m, int64_t count);
 int64_t longest(const Meta& segments);
 
 }  // namespace lateforge

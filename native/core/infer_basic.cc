@@ -38,6 +38,13 @@ Status checkSegments(const char* what, const Meta& m, int64_t rows) {
   return Status::fine();
 }
 
+Status checkSequences(const char* what, const Meta& m, int64_t count) {
+  LF_TRY(checkSegments(what, m, m.facts && m.facts->values && !m.facts->values->empty() ? m.facts->values->back() : 0));
+  LF_REQUIRE(m.dims[0] == count + 1, "ERR_SHAPE", "%s: segments of %lld sequences, expected %lld", what,
+             static_cast<long long>(m.dims[0] - 1), static_cast<long long>(count));
+  return Status::fine();
+}
+
 int64_t longest(const Meta& segments) {
   int64_t most = 0;
   const auto& v = *segments.facts->values;
@@ -165,8 +172,7 @@ Status infer_poolRows(const params::poolRows& p, const Meta* in, Inferred& r) {
 
 Status infer_poolRowsBackward(const params::poolRowsBackward&, const Meta* in, Inferred& r) {
   LF_TRY(checkReal("poolRowsBackward: dy", in[0], 2));
-  LF_REQUIRE(in[1].facts && in[1].facts->values && in[1].dims[0] == in[0].dims[0] + 1, "ERR_SHAPE",
-             "poolRowsBackward: segments must name one sequence per row of dy");
+  LF_TRY(checkSequences("poolRowsBackward: segments", in[1], in[0].dims[0]));
   r.out[0] = Meta::of(in[0].dtype, {in[1].facts->values->back(), in[0].dims[1]});
   return Status::fine();
 }

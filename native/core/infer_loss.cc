@@ -30,8 +30,9 @@ static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, 
     }
     case Layout::pairs: {
       // int64 [2n] (query, document), so that the host knows them.
-      LF_REQUIRE(pairs.dtype == DType::i64 && pairs.rank == 1 && pairs.facts && pairs.dims[0] % 2 == 0, "ERR_DTYPE",
-                 "%s: pairs must be int64 [2n] from the host, got %s", op, pairs.text().c_str());
+      LF_REQUIRE(
+          pairs.dtype == DType::i64 && pairs.rank == 1 && pairs.facts && pairs.facts->values && pairs.dims[0] % 2 == 0,
+          "ERR_DTYPE", "%s: pairs must be int64 [2n] from the host, got %s", op, pairs.text().c_str());
       const auto& v = *pairs.facts->values;
       counts.pairs = pairs.dims[0] / 2;
       for (int64_t k = 0; k < counts.pairs; ++k) {
@@ -106,9 +107,7 @@ static Status checkContrast(const char* op, const Meta& scores, const Meta& logS
                             const Meta& qGroups, const Meta& dGroups, int64_t firstRow, int64_t perQuery) {
   LF_TRY(checkReal(op, scores, 2));
   LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
-  LF_REQUIRE(dSegments.facts && dSegments.facts->values && dSegments.dims[0] == scores.dims[1] + 1, "ERR_SHAPE",
-             "%s: %s scores, but segments for %lld documents", op, scores.text().c_str(),
-             static_cast<long long>(dSegments.dims[0] - 1));
+  LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
   LF_REQUIRE(perQuery >= 1 && scores.dims[1] % perQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld",
              op, static_cast<long long>(scores.dims[1]), static_cast<long long>(perQuery));
   const int64_t queries = scores.dims[1] / perQuery;
@@ -152,9 +151,7 @@ static Status checkTeacher(const char* op, const Meta& scores, const Meta& teach
   LF_TRY(checkReal(op, scores, 1));
   LF_TRY(checkSame(op, teacher, scores));
   LF_TRY(checkSegments(op, groups, scores.dims[0]));
-  LF_REQUIRE(dSegments.facts && dSegments.dims[0] == scores.dims[0] + 1, "ERR_SHAPE",
-             "%s: %s scores, but segments for %lld documents", op, scores.text().c_str(),
-             static_cast<long long>(dSegments.dims[0] - 1));
+  LF_TRY(checkSequences(op, dSegments, scores.dims[0]));
   return checkSame(op, loss, Meta::of(scores.dtype, {1}));
 }
 

@@ -87,7 +87,7 @@ Status infer_layerNormBackward(const params::layerNormBackward&, const Meta* in,
 Status infer_rope(const params::rope& p, const Meta* in, Inferred&) {
   LF_TRY(checkReal("rope: x", in[0], 2));
   LF_TRY(checkSegments("rope: segments", in[1], in[0].dims[0]));
-  LF_REQUIRE(p.heads > 0 && in[0].dims[1] % (3 * p.heads) == 0, "ERR_SHAPE",
+  LF_REQUIRE(p.heads > 0 && p.heads <= in[0].dims[1] && in[0].dims[1] % (3 * p.heads) == 0, "ERR_SHAPE",
              "rope: %s is no [T, 3 · %lld heads · head dim]", in[0].text().c_str(), static_cast<long long>(p.heads));
   const int64_t headDim = in[0].dims[1] / (3 * p.heads);
   LF_REQUIRE(in[2].rank == 2 && in[2].dtype == accumulatorOf(in[0].dtype) && in[2].dims[1] == headDim, "ERR_SHAPE",
@@ -103,7 +103,7 @@ static Status checkAttention(const char* op, const params::attention& p, const M
                              const Meta& keyCounts, const Meta& seeds) {
   LF_TRY(checkReal(op, qkv, 2));
   LF_TRY(checkSegments(op, segments, qkv.dims[0]));
-  LF_REQUIRE(p.heads > 0 && qkv.dims[1] % (3 * p.heads) == 0, "ERR_SHAPE",
+  LF_REQUIRE(p.heads > 0 && p.heads <= qkv.dims[1] && qkv.dims[1] % (3 * p.heads) == 0, "ERR_SHAPE",
              "%s: qkv %s is no [T, 3 · %lld heads · head dim]", op, qkv.text().c_str(),
              static_cast<long long>(p.heads));
   const int64_t n = segments.dims[0] - 1;

@@ -50,6 +50,15 @@ std::array<OpSpec, kOpCount> makeSpecs() {
 
 }  // namespace
 
+bool Meta::countable() const {
+  double most = 1;
+  for (const int64_t d : dims) {
+    if (d < 0) return false;
+    most *= static_cast<double>(d > 0 ? d : 1);
+  }
+  return most <= 1e15;
+}
+
 std::string Meta::text() const {
   if (!present()) return "nothing";
   std::string text = std::string(nameOf(dtype)) + " [";

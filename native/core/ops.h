@@ -29,6 +29,8 @@ struct Meta {
   bool present() const { return rank >= 0; }
   int64_t count() const { return dims[0] * dims[1] * dims[2] * dims[3]; }
   int64_t bytes() const { return count() * sizeOf(dtype); }
+  // Whether count and bytes, and any product of some of the dimensions, fit in 64 bits.
+  bool countable() const;
   std::string text() const;  // "float32 [3, 4]"
   static Meta of(DType dtype, std::initializer_list<int64_t> dims);
 };

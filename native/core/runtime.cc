@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kIndexBits = 24;
 constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
+constexpr uint64_t kGenerations = uint64_t{1} << (53 - kIndexBits);
 constexpr double kMiB = 1024.0 * 1024.0;
 
 void gatherFacts(Meta& meta, const void* data) {
@@ -136,6 +137,14 @@ Handle Runtime::insert(std::shared_ptr<Storage> storage, char* data, Meta meta, 
   return entry.generation << kIndexBits | index;
 }
 
+void Runtime::forgetFacts(Entry& entry) {
+  if (entry.meta.dtype != DType::i32 && entry.meta.dtype != DType::i64) return;
+  entry.meta.facts = nullptr;
+  if (entry.storage.use_count() == 1) return;
+  for (Entry& other : entries_)
+    if (other.storage == entry.storage) other.meta.facts = nullptr;
+}
+
 Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) {
   Device* target = device(id);
   LF_REQUIRE(target, "ERR_DEVICE", "device %d is not open", id);
@@ -159,6 +168,7 @@ Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t coun
              entry->meta.text().c_str(), nameOf(dtype));
   LF_REQUIRE(entry->meta.count() == count, "ERR_SHAPE", "write: the tensor is %s, the data has %lld elements",
              entry->meta.text().c_str(), static_cast<long long>(count));
+  forgetFacts(*entry);
   gatherFacts(entry->meta, data);
   Device* target = entry->storage->device;
   target->backend->upload(target->stream, entry->data, data, static_cast<size_t>(entry->meta.bytes()));
@@ -219,6 +229,8 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     const Meta& meta = inferred.out[i];
     if (!meta.present()) continue;
+    LF_REQUIRE(meta.countable(), "ERR_SHAPE", "%s: the result %s has more elements than can be counted", spec.name,
+               meta.text().c_str());
     LF_TRY(allocate(target, meta.bytes(), spec.name, storages[i]));
     View& view = call.out[i];
     view.data = storages[i]->data;
@@ -233,7 +245,7 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
   }
   target->backend->run(target->stream, &call);
   for (size_t i = 0; i < spec.inputs.size(); ++i)  // what a kernel writes is no longer what the host uploaded
-    if ((spec.inputs[i].accumulated || spec.inputs[i].overwritten) && in[i]) find(in[i])->meta.facts = nullptr;
+    if ((spec.inputs[i].accumulated || spec.inputs[i].overwritten) && in[i]) forgetFacts(*find(in[i]));
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     out[i] = 0;
     if (!storages[i]) continue;
@@ -263,8 +275,8 @@ bool Runtime::dispose(Handle handle) {
   if (!entry) return false;
   entry->storage = nullptr;
   entry->meta = Meta{};
-  ++entry->generation;
-  freeEntries_.push_back(static_cast<uint32_t>(handle & kIndexMask));
+  // An entry whose generations are used up is retired, so that a handle stays exact in a double.
+  if (++entry->generation < kGenerations) freeEntries_.push_back(static_cast<uint32_t>(handle & kIndexMask));
   return true;
 }
 

@@ -81,6 +81,8 @@ class Runtime {
   Status resolve(const char* what, Handle handle, Entry*& entry);
   Status allocate(Device* device, int64_t bytes, const char* what, std::shared_ptr<Storage>& storage);
   Handle insert(std::shared_ptr<Storage> storage, char* data, Meta meta, const char* op);
+  // Its contents changed: neither it nor what shares its memory is known to the host any more.
+  void forgetFacts(Entry& entry);
 
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Entry> entries_{1};  // entry 0 is never used
