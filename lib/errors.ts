@@ -47,6 +47,16 @@ export class GroupError extends LateforgeError {}
 /** The caller's AbortSignal fired. Code `ERR_ABORTED`. */
 export class AbortedError extends LateforgeError {}
 
+/** The operating system refused a file: permission, space, a name in use. Code `ERR_FILE`; `details` has its code. */
+export class FileError extends LateforgeError {}
+
+/** What a caller is given for `error`: a refusal of the operating system becomes a FileError, all else stays. */
+export function typed(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof LateforgeError || !('syscall' in error)) return error
+  const { code, syscall, path } = error as NodeJS.ErrnoException
+  return new FileError('ERR_FILE', error.message, { code, syscall, path }, { cause: error })
+}
+
 /** The class that goes with each code, for errors that arrive as (code, message) from native code. */
 export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_SHAPE: ShapeError,
@@ -65,6 +75,7 @@ export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_CHECKPOINT: CheckpointError,
   ERR_GROUP: GroupError,
   ERR_ABORTED: AbortedError,
+  ERR_FILE: FileError,
 }
 
 /** The nearest of `known` to a misspelled word, or undefined if none is near (edit distance ≤ a third of its length). */

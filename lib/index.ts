@@ -1,5 +1,24 @@
 /** ColBERT models: train them, encode with them, search with them. Nothing native is loaded before it is used. */
-export * from './errors.js'
+export {
+  AbortedError,
+  ArgumentError,
+  CheckpointError,
+  ConfigError,
+  DataError,
+  DeviceError,
+  DisposedError,
+  DivergedError,
+  DTypeError,
+  FileError,
+  FormatError,
+  GroupError,
+  LateforgeError,
+  NativeError,
+  OutOfMemoryError,
+  RecipeError,
+  ShapeError,
+  UnsupportedError,
+} from './errors.js'
 export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, type LoadOptions } from './models/index.js'
 export type { Embeddings } from './retrieval/embeddings.js'
 export type { Hit, SearchOptions } from './retrieval/search.js'

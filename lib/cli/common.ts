@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { AbortedError, LateforgeError } from '../errors.js'
+import { AbortedError, LateforgeError, typed } from '../errors.js'
 
 /** Exit codes by error code; everything that is not listed is a fault of ours, 1. */
 const exitCodes: Readonly<Record<string, number>> = {
@@ -13,12 +13,14 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_NATIVE: 5,
   ERR_UNSUPPORTED: 5,
   ERR_GROUP: 5,
+  ERR_FILE: 3,
   ERR_OUT_OF_MEMORY: 6,
   ERR_DIVERGED: 7,
 }
 
 /** Writes an error to standard error: code, message, no stack. @returns the exit code */
-export function report(error: unknown): number {
+export function report(reason: unknown): number {
+  const error = typed(reason)
   const isOurs = error instanceof LateforgeError
   const code = isOurs ? error.code : 'ERR_INTERNAL'
   const message = error instanceof Error ? error.message : String(error)

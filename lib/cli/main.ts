@@ -70,6 +70,9 @@ program
   .option('--json', 'print one JSON object')
   .action(async (options) => (await import('./doctor.js')).doctor(options))
 
+// Whoever reads the results may stop early, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
 try {
   await program.parseAsync()
 } catch (error) {

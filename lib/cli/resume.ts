@@ -14,7 +14,12 @@ export async function resume(folder: string, options: { json?: boolean; quiet?: 
   } catch (cause) {
     throw new ConfigError('ERR_CONFIG', `${folder} is no folder of a run: it has no config.json`, { folder }, { cause })
   }
-  const config = JSON.parse(text)
+  let config: object
+  try {
+    config = JSON.parse(text)
+  } catch (cause) {
+    throw new ConfigError('ERR_CONFIG', `${file} is no JSON: ${(cause as Error).message}`, { file }, { cause })
+  }
   // Models, sources and losses that were objects cannot be told from JSON.
   if (JSON.stringify(config).includes('{"object":'))
     throw new ConfigError(

@@ -11,7 +11,14 @@ import { constant, normal } from '../nn/random.js'
 import { type ActivationName, activation, add, attention, dropout, embedding } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
-import { type Architecture, dropoutAt, type Encoder, type EncoderConfig, type StoredPart } from './encoder.js'
+import {
+  type Architecture,
+  dropoutAt,
+  type Encoder,
+  type EncoderConfig,
+  maxLayers,
+  type StoredPart,
+} from './encoder.js'
 import { Fields, type Json } from './json.js'
 
 export interface BertConfig extends EncoderConfig {
@@ -43,7 +50,7 @@ export const bert: Architecture<BertConfig> = {
     return {
       vocabulary: f.count('vocab_size'),
       width,
-      layers: f.count('num_hidden_layers'),
+      layers: f.count('num_hidden_layers', undefined, 1, maxLayers),
       heads,
       intermediate: f.count('intermediate_size'),
       positions: f.count('max_position_embeddings', 512),

@@ -1,6 +1,7 @@
 import type { TokenColumn } from '../data/collate.js'
-import { ArgumentError, ConfigError, FormatError, RecipeError } from '../errors.js'
+import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
+import { checkOptions, checkPath } from '../options.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { type Hit, type SearchOptions, search } from '../retrieval/search.js'
 import { Device } from '../tensor/device.js'
@@ -52,6 +53,9 @@ export interface ModelGroup {
   decay: (entry: ParameterEntry) => number
 }
 
+const createOptions = ['seed', 'device'] as const
+const encodeOptions = ['chunkTokens', 'signal'] as const
+
 /** Names the draws of one training step. */
 export interface StepKey {
   seed: number
@@ -88,6 +92,7 @@ export class Colbert {
    *   a damaged tokenizer
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
+    checkOptions('Colbert.create', options, createOptions)
     const model = new Colbert(blueprintOf(config), options.device ?? Device.open())
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
@@ -95,9 +100,18 @@ export class Colbert {
   /**
    * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
    * projection is asked for.
-   * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind
+   * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
+   *   FileError ERR_FILE when it cannot be read
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
+    checkPath('Colbert.load', dir)
+    checkOptions('Colbert.load', options, [...createOptions, 'freshProjection', 'dim', 'recipe'])
+    return Colbert.read(dir, options).catch((error) => {
+      throw typed(error)
+    })
+  }
+
+  private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
     const layout = await readLayout(dir)
     if (layout.head.length === 0 && !options.freshProjection)
       throw new FormatError(
@@ -143,10 +157,13 @@ export class Colbert {
 
   /**
    * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 load too; whole or not at all.
-   * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model
+   * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model; FileError ERR_FILE when it cannot be written
    */
   async save(dir: string): Promise<void> {
-    await saveModel(dir, { ...this.blueprint, parameters: this.parameters })
+    checkPath('save', dir)
+    await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
+      throw typed(error)
+    })
   }
 
   /** Text to tokens, by the recipe. */
@@ -219,6 +236,7 @@ export class Colbert {
    * @throws AbortedError ERR_ABORTED
    */
   async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
+    checkOptions('encodeQueries', options, encodeOptions)
     return encodeAll(this, 'queries', checkTexts(texts), options)
   }
 
@@ -230,10 +248,12 @@ export class Colbert {
     texts: readonly string[],
     options: EncodeOptions & { ids?: readonly string[] } = {},
   ): Promise<Embeddings<'documents'>> {
-    const { ids } = options
-    if (ids && ids.length !== texts.length)
+    checkOptions('encodeDocuments', options, [...encodeOptions, 'ids'])
+    const { ids, ...encoding } = options
+    checkTexts(texts)
+    if (ids && checkTexts(ids).length !== texts.length)
       throw new ArgumentError('ERR_ARGUMENT', `${ids.length} ids for ${texts.length} texts`)
-    const embeddings = await encodeAll(this, 'documents', checkTexts(texts), options)
+    const embeddings = await encodeAll(this, 'documents', texts, encoding)
     return ids ? { ...embeddings, ids } : embeddings
   }
 
@@ -242,6 +262,7 @@ export class Colbert {
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeOptions = {},
   ): AsyncGenerator<Embeddings<'documents'>> {
+    checkOptions('streamDocuments', options, encodeOptions)
     return encodeStream(this, 'documents', texts, options)
   }
 
@@ -251,12 +272,15 @@ export class Colbert {
     documents: Embeddings<'documents'>,
     options: SearchOptions = {},
   ): Promise<Hit[][]> {
+    checkOptions('search', options, ['topK', 'floorZero', 'signal'])
     return search(this.device, queries, documents, { floorZero: this.recipe.mask === 'zero', ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
   async rank(query: string, texts: readonly string[], options: EncodeOptions & { topK?: number } = {}): Promise<Hit[]> {
-    if (texts.length === 0) return []
+    checkOptions('rank', options, [...encodeOptions, 'topK'])
+    checkTexts([query])
+    if (checkTexts(texts).length === 0) return []
     const { topK = texts.length, ...encoding } = options
     const queries = await this.encodeQueries([query], encoding)
     const documents = await this.encodeDocuments(texts, encoding)

@@ -3,7 +3,7 @@ import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer.js'
 import { type BertConfig, bert } from './bert.js'
 import type { DenseConfig } from './dense.js'
-import type { Architecture, EncoderConfig } from './encoder.js'
+import { type Architecture, type EncoderConfig, maxLayers } from './encoder.js'
 import type { Json } from './json.js'
 import { type ModernBertConfig, modernbert } from './modernbert.js'
 
@@ -55,6 +55,8 @@ export interface Blueprint {
 
 /** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
 export function blueprintOf(given: CreateConfig): Blueprint {
+  if (typeof given !== 'object' || given === null)
+    throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))
     if (!(keys as readonly string[]).includes(key)) {
       const hint = nearest(key, keys)
@@ -63,7 +65,8 @@ export function blueprintOf(given: CreateConfig): Blueprint {
   const { architecture: name, dim = 128, tokenizer: source, dropout } = given
   if (name !== 'modernbert' && name !== 'bert')
     throw new ConfigError('ERR_CONFIG', `architecture is "${name}", expected "modernbert" or "bert"`, { name })
-  for (const key of ['layers', 'width', 'heads'] as const) whole(key, given[key])
+  for (const key of ['width', 'heads'] as const) whole(key, given[key])
+  whole('layers', given.layers, maxLayers)
   if (whole('dim', dim) % 8 !== 0)
     throw new ConfigError('ERR_CONFIG', `dim is ${dim}, expected a multiple of 8`, { dim })
   const { layers, width, heads } = given
@@ -156,8 +159,10 @@ function specialIds(t: Tokenizer): Json {
   }
 }
 
-function whole(key: string, value: number): number {
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new ConfigError('ERR_CONFIG', `${key} is ${value}, expected a whole number ≥ 1`, { key, value })
+function whole(key: string, value: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (!Number.isSafeInteger(value) || value < 1 || value > most) {
+    const range = most === Number.MAX_SAFE_INTEGER ? '≥ 1' : `from 1 to ${most}`
+    throw new ConfigError('ERR_CONFIG', `${key} is ${value}, expected a whole number ${range}`, { key, value })
+  }
   return value
 }

@@ -45,7 +45,9 @@ export async function* encodeStream<K extends Kind>(
   texts: Iterable<string> | AsyncIterable<string>,
   { chunkTokens = 8192, signal }: EncodeOptions,
 ): AsyncGenerator<Embeddings<K>> {
-  if (!(chunkTokens > 0)) throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
+  if (typeof chunkTokens !== 'number' || !(chunkTokens > 0))
+    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
+  abortIf(signal)
   let ahead: Issued | null = null
   const finish = async ({ values, offsets }: Issued) => {
     const data = await values

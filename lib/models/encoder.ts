@@ -15,6 +15,9 @@ export interface EncoderConfig {
   positions: number
 }
 
+/** More is a mistake or an attack; each layer is an object here before any memory is asked for. */
+export const maxLayers = 1024
+
 /** One tensor of a checkpoint file, as a range of rows of one of our parameters (BERT's q, k and v are one matrix). */
 export interface StoredPart {
   name: string

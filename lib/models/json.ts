@@ -21,11 +21,13 @@ export class Fields {
     return this.json[key] === null
   }
 
-  /** A whole number ≥ `least`. */
-  count(key: string, fallback?: number, least = 1): number {
+  /** A whole number ≥ `least`, and ≤ `most` where that is given. */
+  count(key: string, fallback?: number, least = 1, most = Number.MAX_SAFE_INTEGER): number {
     const value = this.value(key, fallback)
-    if (!Number.isSafeInteger(value) || (value as number) < least)
-      throw this.bad(key, value, `a whole number ≥ ${least}`)
+    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`
+      throw this.bad(key, value, `a whole number ${range}`)
+    }
     return value as number
   }
 
@@ -66,7 +68,7 @@ export class Fields {
   /** Hugging Face's name of an activation. */
   activation(key: string, fallback: string): ActivationName {
     const value = this.text(key, fallback)
-    const known = hfActivations[value]
+    const known = Object.hasOwn(hfActivations, value) ? hfActivations[value] : undefined
     if (!known) throw this.bad(key, value, `one of ${Object.keys(hfActivations).join(', ')}`)
     return known
   }

@@ -12,7 +12,7 @@ import { constant, normal } from '../nn/random.js'
 import { type ActivationName, attention, dropout, embedding, geglu, rope, ropeTable } from '../tensor/ops.js'
 import { outsideScopes, scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
-import { type Architecture, dropoutAt, type Encoder, type EncoderConfig } from './encoder.js'
+import { type Architecture, dropoutAt, type Encoder, type EncoderConfig, maxLayers } from './encoder.js'
 import { Fields, type Json } from './json.js'
 
 export interface ModernBertConfig extends EncoderConfig {
@@ -45,7 +45,7 @@ export const modernbert: Architecture<ModernBertConfig> = {
 
   configOf(json, file = 'config.json') {
     const f = new Fields(json, file)
-    const layers = f.count('num_hidden_layers')
+    const layers = f.count('num_hidden_layers', undefined, 1, maxLayers)
     const width = f.count('hidden_size')
     const heads = f.count('num_attention_heads')
     if (width % heads !== 0 || (width / heads) % 2 !== 0)

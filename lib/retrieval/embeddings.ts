@@ -1,4 +1,5 @@
 import { ArgumentError, RecipeError } from '../errors.js'
+import { checkVectors } from './maxsim.js'
 
 /**
  * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i.
@@ -19,7 +20,8 @@ export interface Embeddings<K extends 'queries' | 'documents' = 'queries' | 'doc
 
 /**
  * Checks that one side is queries and the other documents, of the same recipe.
- * @throws ArgumentError ERR_ARGUMENT for swapped sides or other dimensions; RecipeError ERR_RECIPE for other recipes
+ * @throws ArgumentError ERR_ARGUMENT for swapped sides or other dimensions; RecipeError ERR_RECIPE for other recipes;
+ *   ShapeError ERR_SHAPE when offsets and data disagree
  */
 export function checkSides(queries: Embeddings, documents: Embeddings): void {
   for (const [given, kind, maker] of [
@@ -34,6 +36,10 @@ export function checkSides(queries: Embeddings, documents: Embeddings): void {
       )
   if (queries.dim !== documents.dim)
     throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries.dim} dimensions, documents ${documents.dim}`)
+  checkVectors('queries', queries, queries.dim)
+  checkVectors('documents', documents, documents.dim)
+  if (documents.ids && documents.ids.length !== documents.offsets.length - 1)
+    throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${documents.offsets.length - 1} documents`)
   if (queries.recipeHash !== documents.recipeHash)
     throw new RecipeError(
       'ERR_RECIPE',

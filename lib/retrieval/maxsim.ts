@@ -1,4 +1,5 @@
 import { AbortedError, ArgumentError, ShapeError } from '../errors.js'
+import { checkOptions } from '../options.js'
 import { Device } from '../tensor/device.js'
 import { type Layout, layouts, maxsim as maxsimOp } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
@@ -28,8 +29,9 @@ export interface MaxSimOptions {
   signal?: AbortSignal
 }
 
-/** Token rows on the device at a time. */
-const blockRows = 1 << 17
+/** Token rows and texts on the device at a time: the texts bound the block of scores where they are very short. */
+const documentBlock = { rows: 1 << 17, texts: 1 << 13 }
+const queryBlock = { rows: 1 << 13, texts: 1 << 10 }
 
 /**
  * MaxSim scores (Khattab and Zaharia 2020): Σ over query tokens of the largest inner product with a document token.
@@ -43,7 +45,8 @@ export async function maxsim(
   documents: TokenVectors,
   options: MaxSimOptions,
 ): Promise<Float32Array> {
-  const { dim, layout = 'all', pairs, floorZero = false, signal } = options
+  checkOptions('maxsim', options, ['dim', 'layout', 'pairs', 'floorZero', 'device', 'signal'])
+  const { dim, layout = 'all', pairs, floorZero = false, signal } = options ?? {}
   if (!Number.isInteger(dim) || dim < 1)
     throw new ArgumentError('ERR_ARGUMENT', `dim is ${dim}, expected the vectors' length`)
   if (!layouts.includes(layout))
@@ -55,6 +58,8 @@ export async function maxsim(
     )
   checkVectors('queries', queries, dim)
   checkVectors('documents', documents, dim)
+  if (pairs && Array.from(pairs).some((index) => !Number.isSafeInteger(index)))
+    throw new ArgumentError('ERR_ARGUMENT', 'pairs must be whole numbers')
   const device = options.device ?? Device.open()
   if (layout === 'all') {
     const count = { queries: queries.offsets.length - 1, documents: documents.offsets.length - 1 }
@@ -118,10 +123,10 @@ export async function* scoreBlocks(
       }),
     )
   let ahead: ReturnType<typeof issue> | null = null
-  for (const range of ranges(documents.offsets)) {
+  for (const range of ranges(documents.offsets, documentBlock)) {
     using owned = new Scope()
     const resident = owned.run(() => upload(device, slice(documents, range, dim), dim))
-    for (const q of ranges(queries.offsets, 1 << 13)) {
+    for (const q of ranges(queries.offsets, queryBlock)) {
       abortIf(signal)
       const next = issue(resident, q, range)
       if (ahead) yield { ...ahead.block, scores: await ahead.values }
@@ -142,10 +147,10 @@ interface Uploaded {
 }
 
 /** Consecutive texts whose rows fit together; a longer text is alone. */
-function* ranges(offsets: ArrayLike<number>, most = blockRows): Generator<Range> {
+function* ranges(offsets: ArrayLike<number>, most: { rows: number; texts: number }): Generator<Range> {
   let first = 0
   for (let i = 1; i < offsets.length; i++)
-    if (i === offsets.length - 1 || offsets[i + 1]! - offsets[first]! > most) {
+    if (i === offsets.length - 1 || i - first === most.texts || offsets[i + 1]! - offsets[first]! > most.rows) {
       yield { first, last: i }
       first = i
     }
@@ -163,12 +168,16 @@ function upload(device: Device, { data, offsets }: TokenVectors, dim: number): U
   return { tokens: Tensor.from(device, data, [data.length / dim, dim]), segments: Segments.of(device, offsets) }
 }
 
-function checkVectors(side: string, { data, offsets }: TokenVectors, dim: number): void {
+/** @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT for other data */
+export function checkVectors(side: string, vectors: TokenVectors, dim: number): void {
+  const { data, offsets } = vectors ?? {}
   if (!(data instanceof Float32Array))
     throw new ArgumentError(
       'ERR_ARGUMENT',
       `${side}: data must be a Float32Array, got ${Object.prototype.toString.call(data)}`,
     )
+  if (typeof offsets?.length !== 'number')
+    throw new ArgumentError('ERR_ARGUMENT', `${side}: offsets must be an array, got ${offsets}`)
   const last = offsets[offsets.length - 1]
   let rising = offsets[0] === 0
   for (let i = 1; i < offsets.length; i++) rising &&= Number.isInteger(offsets[i]) && offsets[i]! >= offsets[i - 1]!

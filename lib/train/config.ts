@@ -89,7 +89,7 @@ const phase = z.strictObject({
 
 const model = z.custom<ResolvedRun['model']>(
   (value) => (typeof value === 'string' && value !== '') || (isObject(value) && typeof value.embed === 'function'),
-  { error: 'expected a folder, a Hugging Face name or, from TypeScript, a Colbert' },
+  { error: 'expected a folder or, from TypeScript, a Colbert' },
 )
 
 const run = z.strictObject({
@@ -97,7 +97,7 @@ const run = z.strictObject({
   model,
   freshProjection: z.boolean().default(false),
   dim: count.optional(),
-  out: z.string().min(1),
+  out: z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' }),
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
   chunkTokens: count.default(8192),

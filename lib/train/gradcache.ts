@@ -146,7 +146,7 @@ function* walk(
       const tape = new Tape()
       const { queries, documents } = whole
       queries.tokens.requiresGradient = documents.tokens.requiresGradient = true
-      const value = tape.run(() => loss({ queries, documents, batch }))
+      const value = checkLoss(tape.run(() => loss({ queries, documents, batch })))
       const seed = options.gradientScale === undefined ? undefined : Tensor.from(device, [options.gradientScale])
       const [dQueries, dDocuments] = tape.backward(value, seed, [queries.tokens, documents.tokens])
       for (const side of [queries, documents]) side.tokens.dispose()
@@ -171,6 +171,22 @@ function* walk(
   } finally {
     for (const chunk of chunks) chunk.kept?.tape.dispose()
   }
+}
+
+/** A loss function is the user's: what it returns is checked before it is differentiated. */
+function checkLoss(value: unknown): Tensor {
+  if (!(value instanceof Tensor) || value.size !== 1)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `the loss function returned ${value instanceof Tensor ? `shape [${value.shape}]` : value instanceof Promise ? 'a promise' : String(value)}, ` +
+        'expected a tensor of one element, at once',
+    )
+  if (!value.disposed && !value.requiresGradient)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'the loss does not depend on the embeddings: compute it with the ops of lateforge/tensor from those it is given',
+    )
+  return value
 }
 
 /** Room for all embeddings of a column. */

@@ -1,8 +1,9 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { AbortedError, CheckpointError, ConfigError } from '../errors.js'
+import { AbortedError, CheckpointError, ConfigError, typed } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
 import { packageVersion } from '../native.js'
+import { checkOptions } from '../options.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
 import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
 import type { PhaseHost, PhaseProgress } from './phase.js'
@@ -60,8 +61,8 @@ export class Run implements AsyncIterable<TrainEvent> {
 
 /**
  * Trains a model through the phases of `config`. Starts at once; a model given as an object is trained in place.
- * `result` rejects with ConfigError, DataError, RecipeError, CheckpointError, DivergedError, OutOfMemoryError or
- * AbortedError; the last complete checkpoint is intact in every case.
+ * `result` rejects with ConfigError, DataError, RecipeError, CheckpointError, DivergedError, OutOfMemoryError, FileError
+ * or AbortedError; the last complete checkpoint is intact in every case.
  */
 export function train(config: RunConfig | ResolvedRun, options: TrainOptions = {}): Run {
   const hub = new EventHub()
@@ -70,7 +71,8 @@ export function train(config: RunConfig | ResolvedRun, options: TrainOptions = {
       hub.close()
       return result
     },
-    (error) => {
+    (reason) => {
+      const error = typed(reason)
       hub.close({ error })
       throw error
     },
@@ -109,6 +111,7 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
   const { Device } = await import('../tensor/device.js')
   const { Colbert } = await import('../models/colbert.js')
   const { writeAtomically } = await import('../models/safetensors.js')
+  checkOptions('train', options, ['signal', 'evaluate', 'resume'])
   const config = resolveConfig(input)
   checkEvaluation(config, options)
   const { out, signal } = { out: resolve(config.out), signal: options.signal }

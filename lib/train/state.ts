@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CheckpointError } from '../errors.js'
+import { ArgumentError, CheckpointError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import type { Parameters } from '../nn/parameters.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -24,10 +24,12 @@ export interface TrainingState {
  * Writes `dir/step-N`: the model in PyLate's layout, the optimiser's moments, and the rest. It appears whole or not at
  * all, whenever the process dies.
  * @returns its path
- * @throws CheckpointError ERR_CHECKPOINT when `dir/step-N` exists
+ * @throws CheckpointError ERR_CHECKPOINT when `dir/step-N` exists; FileError ERR_FILE when it cannot be written
  */
-export function saveState(dir: string, state: TrainingState): Promise<string> {
-  return writeCheckpoint(dir, state.step, async (folder) => {
+export async function saveState(dir: string, state: TrainingState): Promise<string> {
+  if (!Number.isSafeInteger(state.step) || state.step < 0)
+    throw new ArgumentError('ERR_ARGUMENT', `step is ${state.step}, expected a whole number ≥ 0`)
+  const written = writeCheckpoint(dir, state.step, async (folder) => {
     const { writeSafetensors } = await import('../models/safetensors.js')
     await state.model.save(join(folder, 'model'))
     const tensors: { name: string; tensor: Tensor }[] = [...state.opt.state()].map(([name, tensor]) => ({
@@ -44,6 +46,9 @@ export function saveState(dir: string, state: TrainingState): Promise<string> {
       join(folder, 'state.json'),
       `${JSON.stringify({ step, optimizerSteps: state.opt.stepCount, extra })}\n`,
     )
+  })
+  return written.catch((error) => {
+    throw typed(error)
   })
 }
 

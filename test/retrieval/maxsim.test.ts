@@ -1,7 +1,7 @@
 import t from 'tap'
 import { philox } from '../../lib/nn/index.js'
 import type { Embeddings } from '../../lib/retrieval/embeddings.js'
-import { maxsim } from '../../lib/retrieval/maxsim.js'
+import { maxsim, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { Best, search } from '../../lib/retrieval/search.js'
 import { Device } from '../../lib/tensor/device.js'
 
@@ -136,6 +136,25 @@ t.test('search: best first, ties by lowest index, typed errors', async (t) => {
   await t.rejects(search(device, queries, documents, { topK: 0 }), { code: 'ERR_ARGUMENT' })
   const broken = { ...documents, data: documents.data.map((x, i) => (i === 0 ? Number.NaN : x)) }
   await t.rejects(search(device, queries, broken), { code: 'ERR_DATA', message: /document 0 is NaN/ })
+})
+
+t.test('texts of one token: the block of scores stays small', async (t) => {
+  const device = Device.open()
+  const [few, many] = [2500, 20_000]
+  const ones = (n: number) => ({
+    data: new Float32Array(8 * n).fill(0.5),
+    offsets: Float64Array.from({ length: n + 1 }, (_, i) => i),
+  })
+  await device.synchronize()
+  const before = device.memory().bytes
+  device.resetPeak()
+  let scores = 0
+  for await (const block of scoreBlocks(device, ones(few), ones(many), 8)) {
+    scores += block.scores.length
+    if (!block.scores.every((s) => s === 2)) t.fail('a wrong score')
+  }
+  t.equal(scores, few * many)
+  t.ok(device.memory().peak - before < 2 ** 27, 'two blocks of 32 MiB at most, and the tokens')
 })
 
 t.test('the selection keeps what sorting would', async (t) => {

@@ -1,7 +1,7 @@
 /** GradCache: the gradient of the whole batch whatever the chunking, kept or recomputed, with dropout on. */
 import t from 'tap'
 import { contrastive } from '../../lib/losses/index.js'
-import { Device, scope, Tape, withoutTape } from '../../lib/tensor/index.js'
+import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { ToyModel, toyBatch } from './toy.js'
 
@@ -102,6 +102,35 @@ t.test('dropout follows the row, not the chunk, and is off without a key', async
   t.notSame(await embed(0, 27, { ...key, step: 4 }), all)
   t.notSame(await embed(0, 27, null), all)
   t.same(await embed(0, 27, null), await embed(0, 27, null))
+  model.parameters.dispose()
+})
+
+t.test('loss functions that return no loss', async (t) => {
+  const device = Device.open('cpu')
+  const model = new ToyModel(device, seed)
+  const before = device.memory()
+  const options = { ...key, chunkTokens: 30, keepBytes: 50_000 }
+  const wrong: Record<string, () => unknown> = {
+    nothing: () => undefined,
+    'a number': () => 3,
+    'a promise': async () => 3,
+    'a constant': () => Tensor.from(device, [1]),
+    'many values': () => Tensor.from(device, [1, 2]),
+  }
+  for (const [name, fn] of Object.entries(wrong))
+    t.throws(() => gradCache(model, batch, fn as BatchLoss, options), { code: 'ERR_ARGUMENT' }, name)
+  const own = new Error('mine')
+  const throwing = gradCacheAsync(
+    model,
+    batch,
+    () => {
+      throw own
+    },
+    options,
+  )
+  await t.rejects(throwing, own, 'an error of the function itself stays as it is')
+  await device.synchronize()
+  t.equal(device.memory().tensors, before.tensors, 'all graphs are freed')
   model.parameters.dispose()
 })
 
