@@ -161,24 +161,30 @@ async function* batches(source: Source): AsyncGenerator<TextRow[]> {
   let batch: TextRow[] = []
   let row = 0
   for await (const value of source) {
-    row++
-    if (typeof value?.query !== 'string' || !Array.isArray(value.documents) || value.documents.length === 0) {
-      throw new DataError(
-        'ERR_DATA',
-        `source "${source.name}", row ${row}: expected { query, documents: [positive, …] }.`,
-        {
-          source: source.name,
-          row,
-        },
-      )
-    }
-    batch.push(value)
+    batch.push(checkedRow(value, source.name, ++row))
     if (batch.length === BATCH_ROWS) {
       yield batch
       batch = []
     }
   }
   if (batch.length > 0) yield batch
+}
+
+/** A row of a source, which may be anyone's. */
+function checkedRow(value: TextRow, source: string, row: number): TextRow {
+  const isText = (text: unknown): boolean => typeof text === 'string'
+  const { query, documents, scores } = value ?? {}
+  if (!isText(query) || !Array.isArray(documents) || documents.length === 0 || !documents.every(isText))
+    throw new DataError('ERR_DATA', `source "${source}", row ${row}: expected { query, documents: [positive, …] }.`, {
+      source,
+      row,
+    })
+  if (scores !== undefined && !(Array.isArray(scores) && scores.every(Number.isFinite)))
+    throw new DataError('ERR_DATA', `source "${source}", row ${row}: scores is not an array of finite numbers.`, {
+      source,
+      row,
+    })
+  return value
 }
 
 function batchScores(batch: readonly TextRow[], source: string): number[] | null {
@@ -205,8 +211,10 @@ async function cacheKey(source: Source, featurizer: Featurizer, signal: AbortSig
 
 async function hashRows(source: Source, signal: AbortSignal | undefined): Promise<string> {
   const hash = createHash('sha256')
-  for await (const { query, documents, scores } of source) {
+  let row = 0
+  for await (const value of source) {
     throwIfAborted(signal)
+    const { query, documents, scores } = checkedRow(value, source.name, ++row)
     hash.update(`${JSON.stringify([query, documents, scores])}\n`)
   }
   return hash.digest('hex')

@@ -45,6 +45,8 @@ export class AdamW {
     this.betas = options.betas ?? [0.9, 0.999]
     this.eps = options.eps ?? 1e-8
     this.clip = options.clip ?? 0
+    if (groups.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'AdamW: no parameters were given')
+    if (!(this.clip >= 0)) throw new ArgumentError('ERR_ARGUMENT', `clip is ${this.clip}, expected a number ≥ 0`)
     for (const parameters of new Set(groups.map((g) => g.parameters))) {
       const own = groups.filter((g) => g.parameters === parameters)
       const table = parameters.entries.flatMap((entry) => {
@@ -54,6 +56,9 @@ export class AdamW {
         const group = owners[0]
         if (!group) return [0, 0] // frozen
         const decay = typeof group.decay === 'function' ? group.decay(entry) : (group.decay ?? 0)
+        for (const [key, value] of Object.entries({ learningRate: group.learningRate, decay }))
+          if (!(Number.isFinite(value) && value >= 0))
+            throw new ArgumentError('ERR_ARGUMENT', `${key} of ${entry.name} is ${value}, expected a number ≥ 0`)
         return [group.learningRate, decay]
       })
       this.stores.push(
@@ -74,13 +79,15 @@ export class AdamW {
    * @returns the squared global gradient norm before clipping, [1]; the caller disposes of it
    */
   step(options: { scale?: number } = {}): Tensor {
+    const { scale = 1 } = options
+    if (!Number.isFinite(scale)) throw new ArgumentError('ERR_ARGUMENT', `scale is ${scale}, expected a number`)
     this.stepCount++
     return scope(() => {
       const norms = this.stores.map((s) => raw.sumSquares(s.parameters.gradients))
       const squared = norms.reduce((a, b) => raw.add(a, b))
       for (const { parameters, m, v, rates } of this.stores) {
         raw.adamw(parameters.values, parameters.gradients, m, v, squared, parameters.segments, rates, {
-          scale: options.scale ?? 1,
+          scale,
           beta1: this.betas[0],
           beta2: this.betas[1],
           eps: this.eps,

@@ -145,6 +145,14 @@ function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
 /** What the schema cannot say. */
 function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   const issues: ConfigIssue[] = []
+  const { model } = config
+  if (typeof model !== 'string') {
+    const made = 'belongs to a model that is read from a folder; this one is given as an object'
+    if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
+    if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
+    if (config.device !== 'cpu' && config.device !== model.device?.name)
+      issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${model.device?.name}"` })
+  }
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
     issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
   }

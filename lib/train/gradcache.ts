@@ -108,8 +108,11 @@ function* walk(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Generator<void, Tensor> {
-  if (!(options.chunkTokens > 0))
-    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens must be > 0, got ${options.chunkTokens}`)
+  if (!(options?.chunkTokens > 0))
+    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens must be > 0, got ${options?.chunkTokens}`)
+  for (const name of ['seed', 'step'] as const)
+    if (!Number.isSafeInteger(options[name]) || options[name] < 0)
+      throw new ArgumentError('ERR_ARGUMENT', `${name} is ${options[name]}, expected a whole number ≥ 0`)
   const { device } = model
   const key = { seed: options.seed, step: options.step }
   const chunks = [...chunksOf('queries', batch.queries, options.chunkTokens)]

@@ -19,11 +19,13 @@ export function constant(step: number, steps: number, warmup = 0): number {
 }
 
 export function schedule(name: ScheduleName, step: number, steps: number, warmup = 0): number {
+  if (!schedules.includes(name))
+    throw new ArgumentError('ERR_ARGUMENT', `schedule is "${name}", expected one of ${schedules.join(', ')}`)
   return { linear, cosine, constant }[name](step, steps, warmup)
 }
 
 function warm(step: number, steps: number, warmup: number): number | undefined {
-  if (!(step >= 0 && warmup >= 0 && warmup <= steps))
+  if (!(step >= 0 && steps >= 0 && warmup >= 0 && warmup <= steps))
     throw new ArgumentError('ERR_ARGUMENT', `step ${step} of ${steps} with ${warmup} warm-up steps makes no sense`)
   return step < warmup ? (step + 1) / (warmup + 1) : undefined
 }

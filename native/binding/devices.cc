@@ -11,6 +11,13 @@
 #include "env.h"
 
 namespace lateforge::binding {
+
+Device& deviceAt(const Napi::CallbackInfo& info) {
+  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
+  if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
+  return *device;
+}
+
 namespace {
 
 // Process-wide: a library is loaded once and never unloaded, because its threads may still run at exit.
@@ -43,12 +50,6 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   result.Set("name", backend->name);
   result.Set("real", static_cast<double>(backend->real));
   return result;
-}
-
-Device& deviceAt(const Napi::CallbackInfo& info) {
-  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
-  if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
-  return *device;
 }
 
 // (device) → { tensors, bytes, peak, reserved, limit, pending }

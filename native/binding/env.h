@@ -40,6 +40,7 @@ inline void check(Napi::Env env, const Status& status) {
 double numberAt(const Napi::CallbackInfo& info, size_t index, const char* name);
 int64_t integerAt(const Napi::CallbackInfo& info, size_t index, const char* name);
 Handle handleAt(const Napi::CallbackInfo& info, size_t index);
+Device& deviceAt(const Napi::CallbackInfo& info);  // argument 0
 std::string stringAt(const Napi::CallbackInfo& info, size_t index, const char* name);
 
 void initOps(Napi::Env env, Napi::Object exports);

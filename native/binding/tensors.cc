@@ -171,12 +171,6 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   return promise;
 }
 
-Device& deviceAt(const Napi::CallbackInfo& info) {
-  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
-  if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
-  return *device;
-}
-
 // (device) → Promise<void>, settled when everything issued so far has run
 Napi::Value event(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);

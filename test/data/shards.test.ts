@@ -194,6 +194,12 @@ t.test('failures and aborts leave the cache empty', async (t) => {
     message: /some rows only/,
   })
   await fails([memorySource('bad', [{ query: 'q', documents: [] }])], { code: 'ERR_DATA', message: /row 1/ })
+  for (const [name, row] of Object.entries({
+    nothing: null,
+    'no text': { query: 'q', documents: [1] },
+    'no number': { query: 'q', documents: ['a', 'b'], scores: [1, Number.NaN] },
+  }))
+    await fails([memorySource(name, [row as unknown as TextRow])], { code: 'ERR_DATA', message: /row 1/ })
   await fails([memorySource('empty', [])], { code: 'ERR_DATA', message: /no rows/ })
   await fails([memorySource('s', rows(2))], { code: 'ERR_ABORTED' }, AbortSignal.abort())
   const abort = new AbortController()

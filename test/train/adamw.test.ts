@@ -3,6 +3,7 @@ import t from 'tap'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
 import { AdamW } from '../../lib/train/adamw.js'
+import { linear, schedule } from '../../lib/train/schedule.js'
 import { Random } from '../tensor/cases.js'
 
 const shapes = [
@@ -92,4 +93,19 @@ t.test('an entry in two groups is refused', async (t) => {
       ]),
     { code: 'ERR_ARGUMENT' },
   )
+})
+
+t.test('rates, clips and scales that are no numbers are refused', async (t) => {
+  using parameters = new Parameters(Device.open('cpu'), shapes)
+  for (const bad of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
+    t.throws(() => new AdamW([{ parameters, learningRate: bad }]), { code: 'ERR_ARGUMENT' })
+    t.throws(() => new AdamW([{ parameters, learningRate: 1, decay: bad }]), { code: 'ERR_ARGUMENT' })
+  }
+  t.throws(() => new AdamW([{ parameters, learningRate: 1 }], { clip: -1 }), { code: 'ERR_ARGUMENT' })
+  t.throws(() => new AdamW([]), { code: 'ERR_ARGUMENT' })
+  using opt = new AdamW([{ parameters, learningRate: 1 }])
+  t.throws(() => opt.step({ scale: Number.NaN }), { code: 'ERR_ARGUMENT' })
+  t.equal(opt.stepCount, 0)
+  t.throws(() => schedule('zigzag' as 'linear', 0, 10), { code: 'ERR_ARGUMENT' })
+  t.throws(() => linear(1, Number.NaN), { code: 'ERR_ARGUMENT' })
 })

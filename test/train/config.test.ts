@@ -88,6 +88,13 @@ t.test('problems in objects', async (t) => {
       { ...minimal, preset: 'colbert-zro' },
       /^unknown preset "colbert-zro", did you mean "colbert-zero"\?$|preset: unknown/,
     ],
+    [{ ...minimal, out: 'a\0b' }, /^out is "a\\u0000b"; expected the name of a folder$/],
+    [{ ...minimal, model: { embed() {} }, dim: 8 }, /^dim belongs to a model that is read from a folder/],
+    [{ ...minimal, model: { embed() {} }, freshProjection: true }, /^freshProjection belongs to a model/],
+    [
+      { ...minimal, model: { embed() {}, device: { name: 'cpu' } }, device: 'cuda' },
+      /^device is "cuda", but the model is on "cpu"$/,
+    ],
     [null, /expected object/],
   ]
   for (const [config, message] of cases) {

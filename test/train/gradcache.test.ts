@@ -119,6 +119,8 @@ t.test('loss functions that return no loss', async (t) => {
   }
   for (const [name, fn] of Object.entries(wrong))
     t.throws(() => gradCache(model, batch, fn as BatchLoss, options), { code: 'ERR_ARGUMENT' }, name)
+  for (const change of [{ seed: -1 }, { step: Number.NaN }, { chunkTokens: 0 }])
+    t.throws(() => gradCache(model, batch, loss, { ...options, ...change }), { code: 'ERR_ARGUMENT' })
   const own = new Error('mine')
   const throwing = gradCacheAsync(
     model,
