@@ -52,6 +52,25 @@ t.test('usage', async (t) => {
   t.notMatch(missing.err, /\n\s+at /, 'no stack')
 })
 
+t.test('files that are no files, readers that leave', async (t) => {
+  const cwd = folder(t)
+  writeFileSync(path.join(cwd, 'config.json'), '{')
+  t.match(await cli(['resume', '.'], { cwd }), { code: 2, out: '', err: /^error ERR_CONFIG .*config\.json is no JSON/ })
+  writeFileSync(
+    path.join(cwd, 'run.yaml'),
+    'model: base\nout: run.yaml/out\nphases: [{ name: a, loss: contrastive, data: x.jsonl, batch: 2, learningRate: 1 }]\n',
+  )
+  const refused = await cli(['train', 'run.yaml'], { cwd })
+  t.match(refused, { code: 3, err: /error ERR_FILE {2}ENOTDIR/ })
+  t.notMatch(refused.err, /bug of lateforge/)
+  const child = spawn(process.execPath, [main, 'doctor'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
+  child.stdout!.destroy()
+  let err = ''
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (err += text))
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  t.same([code, err], [0, ''], 'a closed pipe is no error')
+})
+
 t.test('doctor', async (t) => {
   const { code, out, err } = await cli(['doctor', '--json'], { cwd: folder(t) })
   t.same([code, err], [0, ''])
