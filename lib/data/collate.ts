@@ -117,7 +117,7 @@ export async function openData(options: DataOptions): Promise<TrainData> {
 }
 
 /** The batch of given rows of one source, with `perQuery` documents each, or one rank's part of it. */
-export function collateBatch(
+function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,

@@ -44,7 +44,7 @@ export function encodeRows(featurizer: Featurizer, rows: readonly RowTexts[]): E
 }
 
 /** 64 bits of the MD5 of the text, composed (NFC) and with runs of white space made one blank. */
-export function contentHash(text: string): [number, number] {
+function contentHash(text: string): [number, number] {
   const digest = createHash('md5').update(text.normalize('NFC').replace(/\s+/g, ' ').trim()).digest()
   return [digest.readUInt32LE(0), digest.readUInt32LE(4)]
 }

@@ -76,11 +76,6 @@ export function createPlan(options: PlanOptions): Plan {
   return { stepsPerEpoch: batches.reduce((sum, count) => sum + count, 0), block, at }
 }
 
-/** One step of {@link createPlan}, for those who keep no plan. */
-export function planStep(options: PlanOptions & { step: number }): StepPlan {
-  return createPlan(options).at(options.step)
-}
-
 /** Batches of each source in one block of steps. */
 function blockCounts(batches: number[], sources: PlanOptions['sources'], sampling: Sampling): number[] {
   if (sampling === 'proportional') return batches

@@ -56,7 +56,7 @@ export interface ShardSet {
   close(): void
 }
 
-export function defaultCacheDir(): string {
+function defaultCacheDir(): string {
   const { LATEFORGE_CACHE, XDG_CACHE_HOME } = process.env
   return LATEFORGE_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'lateforge', 'shards')
 }

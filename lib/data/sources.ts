@@ -142,7 +142,7 @@ function parseLine(text: string, file: string, line: number): TextRow {
 }
 
 /** Non-blank lines of a file (gunzipped by its ending), numbered from 1, without byte-order mark and line ends. */
-export async function* readLines(file: string): AsyncGenerator<{ text: string; line: number }> {
+async function* readLines(file: string): AsyncGenerator<{ text: string; line: number }> {
   const raw = createReadStream(file, { highWaterMark: 1 << 18 })
   const stream = file.endsWith('.gz') ? raw.pipe(createGunzip({ chunkSize: 1 << 18 })) : raw
   raw.on('error', (error) => stream.destroy(error))

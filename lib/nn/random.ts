@@ -39,7 +39,7 @@ export function hashName(name: string): number {
 }
 
 /** A seed's two words; seeds are integers of up to 53 bits. */
-export function seedWords(seed: number): [number, number] {
+function seedWords(seed: number): [number, number] {
   return [(seed % 2 ** 32) >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
 }
 

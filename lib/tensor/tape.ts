@@ -116,11 +116,6 @@ function refuse(op: string): never {
   )
 }
 
-/** Whether a tape is recording right now. */
-export function recording(): boolean {
-  return current !== null
-}
-
 /** Runs `fn` without a tape, e.g. to encode for good. */
 export function withoutTape<R>(fn: () => R): R {
   return during(null, fn)

@@ -89,36 +89,6 @@ export function recipeHash(recipe: Recipe): string {
     .digest('hex')
 }
 
-export interface RecipeDifference {
-  field: keyof Recipe
-  a: unknown
-  b: unknown
-}
-
-/** Fields whose values differ, in declaration order. */
-export function diffRecipes(a: Recipe, b: Recipe): RecipeDifference[] {
-  return FIELDS.filter((field) => JSON.stringify(a[field]) !== JSON.stringify(b[field])).map((field) => ({
-    field,
-    a: a[field],
-    b: b[field],
-  }))
-}
-
-/**
- * @param what the two sides, e.g. `'model and index'`
- * @throws RecipeError `ERR_RECIPE` that lists every differing field.
- */
-export function assertSameRecipe(a: Recipe, b: Recipe, what: string): void {
-  const differences = diffRecipes(a, b)
-  if (differences.length === 0) return
-  const lines = differences.map(({ field, a, b }) => `  ${field}: ${JSON.stringify(a)} against ${JSON.stringify(b)}`)
-  throw new RecipeError(
-    'ERR_RECIPE',
-    `the recipes of ${what} differ:\n${lines.join('\n')}\nThey must agree; rebuild one side with the recipe of the other.`,
-    { what, differences },
-  )
-}
-
 function invalid(field: string, value: unknown, expected: string, problem = 'has a bad value in'): RecipeError {
   return new RecipeError(
     'ERR_RECIPE',
