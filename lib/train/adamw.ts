@@ -38,6 +38,7 @@ export class AdamW {
   private readonly betas: [number, number]
   private readonly eps: number
   private readonly clip: number
+  private norm: Tensor | null = null
   /** Steps taken. */
   stepCount = 0
 
@@ -76,13 +77,14 @@ export class AdamW {
   /**
    * One step from the accumulated gradients, which are zeroed afterwards.
    * @param options.scale factor on every learning rate (the schedule)
-   * @returns the squared global gradient norm before clipping, [1]; the caller disposes of it
+   * @returns the squared global gradient norm before clipping, [1]; it lives until the next step
    */
   step(options: { scale?: number } = {}): Tensor {
     const { scale = 1 } = options
     if (!Number.isFinite(scale)) throw new ArgumentError('ERR_ARGUMENT', `scale is ${scale}, expected a number`)
     this.stepCount++
-    return scope(() => {
+    this.norm?.dispose()
+    this.norm = scope(() => {
       const norms = this.stores.map((s) => raw.sumSquares(s.parameters.gradients))
       const squared = norms.reduce((a, b) => raw.add(a, b))
       for (const { parameters, m, v, rates } of this.stores) {
@@ -98,6 +100,7 @@ export class AdamW {
       }
       return squared
     })
+    return this.norm
   }
 
   /** The moments, by name, for a checkpoint. */
@@ -120,6 +123,7 @@ export class AdamW {
   }
 
   dispose(): void {
+    this.norm?.dispose()
     for (const { m, v, rates } of this.stores) for (const t of [m, v, rates]) t.dispose()
   }
 
