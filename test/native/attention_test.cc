@@ -154,7 +154,8 @@ void attentionGradient(const Kernel* table) {
 }  // namespace
 
 int main() {
-  return onEveryIsa("attention", [](const cpu::Isa& isa) {
+  return onEveryIsa("attention", [](const cpu::Isa& isa, std::mt19937& fresh) {
+    rng = fresh;
     for (int round = 0; round < 3; ++round) {
       ropeOp<float>(isa.floats);
       ropeOp<double>(isa.doubles);

@@ -1,4 +1,4 @@
-// Comparisons of a kernel with a reference in double, and the loop over the instruction sets this processor has.
+// Comparisons of a kernel with a reference in double.
 #pragma once
 
 #include <functional>
@@ -70,25 +70,6 @@ inline void near(const char* what, const Tensor& got, const std::vector<double>&
 template <class T>
 Tensor noise(std::initializer_list<int64_t> dims, double scale = 1) {
   return random<T>(dims, rng, scale);
-}
-
-// Runs `suite` on the kernel tables of every instruction set, with a fresh seed.
-inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&)>& suite) {
-  const unsigned seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
-  rng.seed(seed);
-  for (const char* isa : {"portable", "avx2", "avx512"}) {
-    setenv("LATEFORGE_ISA", isa, 1);
-    char error[kErrorBytes];
-    const cpu::Isa* chosen = cpu::chooseIsa(error);
-    if (!chosen) {
-      std::printf("skipped: %s\n", error);
-      continue;
-    }
-    std::printf("%s\n", isa);
-    suite(*chosen);
-  }
-  return finish(name);
 }
 
 }  // namespace lateforge::testing

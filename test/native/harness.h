@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <random>
 #include <string>
@@ -149,6 +150,25 @@ std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector
     std::abort();
   }
   return out;
+}
+
+// Runs `suite` on the kernel tables of every instruction set this processor has, with one fresh seed for all.
+inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&, std::mt19937&)>& suite) {
+  const unsigned seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  for (const char* isa : {"portable", "avx2", "avx512"}) {
+    setenv("LATEFORGE_ISA", isa, 1);
+    char error[kErrorBytes];
+    const cpu::Isa* chosen = cpu::chooseIsa(error);
+    if (!chosen) {
+      std::printf("skipped: %s\n", error);
+      continue;
+    }
+    std::printf("%s\n", isa);
+    std::mt19937 rng(seed);
+    suite(*chosen, rng);
+  }
+  return finish(name);
 }
 
 }  // namespace lateforge::testing

@@ -350,7 +350,8 @@ void suite(const Kernel* table) {
 }  // namespace
 
 int main() {
-  return onEveryIsa("kernels", [](const cpu::Isa& isa) {
+  return onEveryIsa("kernels", [](const cpu::Isa& isa, std::mt19937& fresh) {
+    rng = fresh;
     suite<float>(isa.floats);
     suite<double>(isa.doubles);
     threads(isa.floats);

@@ -324,25 +324,14 @@ void differentiateLists(const cpu::Isa& isa, std::mt19937& rng) {
 
 int main() {
   using namespace lateforge::testing;
-  const unsigned seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
-  for (const char* name : {"portable", "avx2", "avx512"}) {
-    setenv("LATEFORGE_ISA", name, 1);
-    char error[lateforge::kErrorBytes];
-    const lateforge::cpu::Isa* isa = lateforge::cpu::chooseIsa(error);
-    if (!isa) {
-      std::printf("skipped: %s\n", error);
-      continue;
-    }
-    std::mt19937 rng(seed);
-    checkContrastive<float>(*isa, rng);
-    checkContrastive<double>(*isa, rng);
-    differentiate(*isa, rng);
-    edges<float>(*isa, rng);
-    edges<double>(*isa, rng);
-    checkLists<float>(*isa, rng);
-    checkLists<double>(*isa, rng);
-    differentiateLists(*isa, rng);
-  }
-  return finish("loss");
+  return onEveryIsa("loss", [](const lateforge::cpu::Isa& isa, std::mt19937& rng) {
+    checkContrastive<float>(isa, rng);
+    checkContrastive<double>(isa, rng);
+    differentiate(isa, rng);
+    edges<float>(isa, rng);
+    edges<double>(isa, rng);
+    checkLists<float>(isa, rng);
+    checkLists<double>(isa, rng);
+    differentiateLists(isa, rng);
+  });
 }

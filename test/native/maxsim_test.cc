@@ -349,28 +349,17 @@ void threads(const cpu::Isa& isa, std::mt19937& rng) {
 
 int main() {
   using namespace lateforge::testing;
-  const unsigned seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
-  for (const char* name : {"portable", "avx2", "avx512"}) {
-    setenv("LATEFORGE_ISA", name, 1);
-    char error[lateforge::kErrorBytes];
-    const lateforge::cpu::Isa* isa = lateforge::cpu::chooseIsa(error);
-    if (!isa) {
-      std::printf("skipped: %s\n", error);
-      continue;
-    }
-    std::mt19937 rng(seed);
-    shapes<float>(*isa, rng);
-    shapes<double>(*isa, rng);
-    layoutsAgree<float>(*isa, rng);
-    ties<float>(*isa);
-    ties<double>(*isa);
-    notFinite<float>(*isa, rng);
-    notFinite<double>(*isa, rng);
-    longDocument(*isa, rng);
-    finiteDifferences(*isa, rng);
-    threads<float>(*isa, rng);
-    threads<double>(*isa, rng);
-  }
-  return finish("maxsim");
+  return onEveryIsa("maxsim", [](const lateforge::cpu::Isa& isa, std::mt19937& rng) {
+    shapes<float>(isa, rng);
+    shapes<double>(isa, rng);
+    layoutsAgree<float>(isa, rng);
+    ties<float>(isa);
+    ties<double>(isa);
+    notFinite<float>(isa, rng);
+    notFinite<double>(isa, rng);
+    longDocument(isa, rng);
+    finiteDifferences(isa, rng);
+    threads<float>(isa, rng);
+    threads<double>(isa, rng);
+  });
 }
