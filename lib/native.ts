@@ -48,6 +48,17 @@ export interface ShardInfo {
   scores: boolean
 }
 
+export interface GroupStats {
+  /** By collective: allGather, allToAll, allReduceSum, allReduceMax, broadcast, exchange. */
+  calls: Record<string, number>
+  /** Sent by this rank to others. */
+  bytes: Record<string, number>
+  /** The group's thread in collectives, waiting for other ranks included. */
+  busySeconds: number
+  /** Device streams that had nothing to do but wait for a collective. */
+  waitSeconds: number
+}
+
 export interface Addon {
   readonly block: Float64Array
   setErrorFactory(make: (code: string, message: string) => Error): void
@@ -68,6 +79,21 @@ export interface Addon {
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
   setThreads(threads: number): void
+  groupOpen(path: string): { rank: number; size: number; transport: string }
+  groupConfigure(deadline: number, grace: number, exitCode: number, record: string): void
+  groupCollective(
+    kind: number,
+    handle: number,
+    send: readonly number[] | null,
+    receive: readonly number[] | null,
+    root: number,
+  ): [handle: number, ticket: number]
+  groupWait(ticket: number): void
+  groupExchange(bytes: Uint8Array): Promise<Uint8Array[]>
+  groupMark(place: string): void
+  groupFail(reason: string, missing: number): void
+  groupStats(): GroupStats
+  groupClose(): void
   /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */
   shardOpen(path: string, verify: boolean): number
   shardInfo(shard: number): ShardInfo

@@ -45,6 +45,7 @@ const allowed: Record<string, string[]> = {
   'native/core': [],
   'native/cpu': ['native/core'],
   'native/data': ['native/core'],
+  'native/mpi': ['native/core'],
   'native/binding': ['native/core', 'native/cpu', 'native/data'],
 }
 

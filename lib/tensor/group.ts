@@ -1,20 +1,177 @@
-import type { Tensor } from './tensor.js'
+import { GroupError } from '../errors.js'
+import { backendPath, type GroupStats, native } from '../native.js'
+import { Tensor } from './tensor.js'
 
 /**
- * Ranks that train together. Calls are asynchronous on the device's stream, are issued in one order that is the same on
- * every rank, and change tensors in place; sums are taken in rank order.
+ * A collective that is under way. Its result may be used once `wait()` was called: that enters the wait into the
+ * device's stream and returns at once. What it works on may be disposed of, but not read or written, before.
+ */
+export interface Pending {
+  wait(): Tensor
+}
+
+/**
+ * Ranks that train together, one process each. Collectives are asynchronous, are issued in an order that is the same on
+ * every rank, and run beside the device's stream. Sums and maxima are taken in rank order: the same bits on every rank
+ * and in every run. "Rows" are indices of dimension 0.
  */
 export interface Group {
   readonly rank: number
   readonly size: number
-  allReduceSum(tensor: Tensor): void
-  allReduceMax(tensor: Tensor): void
+  /** All ranks' rows, in rank order; rank r contributes rows[r]. A new tensor. */
+  allGather(tensor: Tensor, rows: readonly number[]): Pending
+  /** The first send[0] rows go to rank 0, and so on; receive[r] rows come from rank r, in rank order. A new tensor. */
+  allToAll(tensor: Tensor, send: readonly number[], receive: readonly number[]): Pending
+  /** In place. */
+  allReduceSum(tensor: Tensor): Pending
+  allReduceMax(tensor: Tensor): Pending
+  broadcast(tensor: Tensor, root: number): Pending
+  /** Every rank's bytes, in rank order. Also what ranks meet at: it settles once all have called it. */
+  exchange(bytes: Uint8Array): Promise<Uint8Array[]>
 }
 
-/** One process on its own: every reduction is already done. */
+const already = (tensor: Tensor): Pending => ({ wait: () => tensor })
+
+/** One process on its own: everything is already done. */
 export const self: Group = {
   rank: 0,
   size: 1,
-  allReduceSum() {},
-  allReduceMax() {},
+  allGather: (tensor) => already(tensor.view(0, tensor.shape)),
+  allToAll: (tensor) => already(tensor.view(0, tensor.shape)),
+  allReduceSum: already,
+  allReduceMax: already,
+  broadcast: already,
+  exchange: async (bytes) => [bytes.slice()],
+}
+
+/** Numbers of native/core/group.h. */
+const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, broadcast: 4 } as const
+
+export interface GroupSettings {
+  /** Seconds one collective may take, from the moment this rank is ready for it. Default 600. */
+  deadline?: number
+  /** Seconds between a failure and the end of the processes, so that every living rank can tell its part. Default 3. */
+  grace?: number
+  /** File written when the group fails: which rank, which collective, where the program was. */
+  record?: string
+}
+
+/** Exit code of the processes when a rank is lost or the ranks disagree. */
+export const groupExitCode = 9
+
+/**
+ * The ranks that `mpirun` or `srun` started. A failure (a lost rank, a deadline, ranks that disagree) is final: reads
+ * and exchanges reject with ERR_GROUP, the record is written, and after the grace period every process of the job ends
+ * with `groupExitCode`.
+ */
+export class RankGroup implements Group {
+  readonly rank: number
+  readonly size: number
+  private static joined: RankGroup | undefined
+  private closed = false
+
+  private constructor(rank: number, size: number) {
+    this.rank = rank
+    this.size = size
+  }
+
+  /**
+   * Joins the job this process was started in; the same group every time. MPI is the transport.
+   * @throws GroupError ERR_GROUP when the transport is not built or MPI refuses
+   */
+  static join(): RankGroup {
+    if (RankGroup.joined) return RankGroup.joined
+    const { rank, size } = native().groupOpen(backendPath('lateforge_mpi'))
+    const group = new RankGroup(rank, size)
+    group.configure({})
+    // A process that leaves MPI without a word takes the whole job down; one that fails should.
+    process.on('exit', (code) => {
+      if (code === 0) group.close()
+    })
+    return (RankGroup.joined = group)
+  }
+
+  /** Replaces all settings. */
+  configure({ deadline = 600, grace = 3, record = '' }: GroupSettings): void {
+    native().groupConfigure(deadline, grace, groupExitCode, record)
+  }
+
+  allGather(tensor: Tensor, rows: readonly number[]): Pending {
+    return this.collective(kinds.allGather, tensor, null, rows)
+  }
+
+  allToAll(tensor: Tensor, send: readonly number[], receive: readonly number[]): Pending {
+    return this.collective(kinds.allToAll, tensor, send, receive)
+  }
+
+  allReduceSum(tensor: Tensor): Pending {
+    return this.collective(kinds.allReduceSum, tensor)
+  }
+
+  allReduceMax(tensor: Tensor): Pending {
+    return this.collective(kinds.allReduceMax, tensor)
+  }
+
+  broadcast(tensor: Tensor, root: number): Pending {
+    return this.collective(kinds.broadcast, tensor, null, null, root)
+  }
+
+  exchange(bytes: Uint8Array): Promise<Uint8Array[]> {
+    return native().groupExchange(bytes)
+  }
+
+  /** Says where the program is, for the record. */
+  mark(place: string): void {
+    native().groupMark(place)
+  }
+
+  /** Makes the group fail, e.g. because a rank no longer answers. Only the first failure counts. */
+  fail(reason: string, missing = -1): void {
+    native().groupFail(reason, missing)
+  }
+
+  /** Bytes sent and calls by collective, and the seconds spent in them, since the start. */
+  stats(): GroupStats {
+    return native().groupStats()
+  }
+
+  /** Leaves the job in good order; every rank calls it, at the latest when its process ends. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    native().groupClose()
+  }
+
+  private collective(
+    kind: number,
+    tensor: Tensor,
+    send: readonly number[] | null = null,
+    receive: readonly number[] | null = null,
+    root = 0,
+  ): Pending {
+    const [handle, ticket] = native().groupCollective(kind, tensor.handle, send, receive, root)
+    const rows = receive?.reduce((sum, n) => sum + n, 0)
+    const result = handle ? new Tensor(tensor.device, handle, tensor.dtype, [rows!, ...tensor.shape.slice(1)]) : tensor
+    let waited = false
+    return {
+      wait() {
+        if (waited) throw new GroupError('ERR_GROUP', 'a collective is waited for once')
+        waited = true
+        native().groupWait(ticket)
+        return result
+      },
+    }
+  }
+}
+
+/**
+ * The ranks this process was started among, or null when it was started on its own: `mpirun` and `srun` say so in the
+ * environment.
+ */
+export function startedRanks(env: NodeJS.ProcessEnv = process.env): number | null {
+  const { OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK, PMI_SIZE, SLURM_STEP_NUM_TASKS } = env
+  if (OMPI_COMM_WORLD_SIZE) return Number(OMPI_COMM_WORLD_SIZE)
+  if (PMI_RANK !== undefined) return Number(PMI_SIZE ?? SLURM_STEP_NUM_TASKS)
+  if (PMIX_RANK !== undefined) return Number(SLURM_STEP_NUM_TASKS)
+  return null
 }

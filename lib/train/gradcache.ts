@@ -169,7 +169,7 @@ function* walk(
       })
       yield
     }
-    ;(options.group ?? self).allReduceSum(model.parameters.gradients)
+    ;(options.group ?? self).allReduceSum(model.parameters.gradients).wait()
     return owned.release(value)
   } finally {
     for (const chunk of chunks) chunk.kept?.tape.dispose()

@@ -1,10 +1,52 @@
 #include "env.h"
 
+#include <cstring>
+
 namespace lateforge::binding {
 
 constexpr int kBlockDoubles = 64;
 
 Environment::Environment(Napi::Env env) : env(env) {}
+
+Waiter::Waiter(Environment* self) : self(self), deferred(Napi::Promise::Deferred::New(self->env)) {
+  if (self->waiting++ == 0) self->completions.Ref(self->env);
+}
+
+static Napi::Value arrays(Napi::Env env, const std::vector<std::string>& parts) {
+  auto list = Napi::Array::New(env, parts.size());
+  for (uint32_t i = 0; i < parts.size(); ++i) {
+    auto bytes = Napi::Uint8Array::New(env, parts[i].size());
+    std::memcpy(bytes.Data(), parts[i].data(), parts[i].size());
+    list.Set(i, bytes);
+  }
+  return list;
+}
+
+static void settle(Napi::Env env, Napi::Function, Waiter* waiter) {
+  if (env != nullptr) {
+    Environment* self = waiter->self;
+    if (--self->waiting == 0) self->completions.Unref(env);
+    if (waiter->error.empty()) {
+      waiter->deferred.Resolve(waiter->hasParts           ? arrays(env, waiter->parts)
+                               : waiter->result.IsEmpty() ? env.Undefined()
+                                                          : waiter->result.Value());
+    } else {
+      const size_t colon = waiter->error.rfind("ERR_", 0) == 0 ? waiter->error.find(": ") : std::string::npos;
+      const std::string code = colon == std::string::npos ? "ERR_DEVICE" : waiter->error.substr(0, colon);
+      const std::string message = colon == std::string::npos ? waiter->error : waiter->error.substr(colon + 2);
+      waiter->deferred.Reject(
+          self->makeError.Call({Napi::String::New(env, code), Napi::String::New(env, message)}));
+    }
+  }
+  delete waiter;
+}
+
+// When the environment is closing the waiter is dropped: its promise no longer exists.
+void finished(void* context, const char* error) {
+  auto* waiter = static_cast<Waiter*>(context);
+  if (error) waiter->error = error;
+  waiter->self->completions.NonBlockingCall(waiter, settle);
+}
 
 Environment& environmentOf(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
@@ -54,6 +96,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initDevices(env, exports);
   initTensors(env, exports);
   initOps(env, exports);
+  initGroup(env, exports);
   initData(env, exports);
   return exports;
 }

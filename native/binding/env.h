@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "../core/host_group.h"
 #include "../core/runtime.h"
 #include "../data/shard.h"
 
@@ -15,8 +16,13 @@ namespace lateforge::binding {
 
 struct Environment {
   explicit Environment(Napi::Env env);
+  // Streams may wait for the group: it lets go of them before the runtime closes them.
+  ~Environment() {
+    if (group) group->stop();
+  }
 
   Napi::Env env;
+  std::unique_ptr<HostGroup> group;
   Runtime runtime;
   Napi::FunctionReference makeError;  // (code, message) → Error, given by lib/native.ts
   Napi::ThreadSafeFunction completions;
@@ -43,9 +49,23 @@ Handle handleAt(const Napi::CallbackInfo& info, size_t index);
 Device& deviceAt(const Napi::CallbackInfo& info);  // argument 0
 std::string stringAt(const Napi::CallbackInfo& info, size_t index, const char* name);
 
+// A promise of something that native threads do; settled on the JS thread.
+struct Waiter {
+  explicit Waiter(Environment* self);
+  Environment* self;
+  Napi::Promise::Deferred deferred;
+  Napi::Reference<Napi::Value> result;   // what it resolves with, or
+  std::vector<std::string> parts;        // bytes that become an array of Uint8Array
+  bool hasParts = false;
+  std::string error;
+};
+// From a native thread. The message of an error may begin with its code: "ERR_…: …"; otherwise it is ERR_DEVICE.
+void finished(void* waiter, const char* error);
+
 void initOps(Napi::Env env, Napi::Object exports);
 void initTensors(Napi::Env env, Napi::Object exports);
 void initDevices(Napi::Env env, Napi::Object exports);
+void initGroup(Napi::Env env, Napi::Object exports);
 void initData(Napi::Env env, Napi::Object exports);
 
 }  // namespace lateforge::binding

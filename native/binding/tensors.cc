@@ -122,38 +122,6 @@ Napi::Value dispose(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), environmentOf(info.Env()).runtime.dispose(handleAt(info, 0)));
 }
 
-// A promise waiting for the stream; settled on the JS thread.
-struct Waiter {
-  Waiter(Environment* self, Napi::Env env) : self(self), deferred(Napi::Promise::Deferred::New(env)) {
-    if (self->waiting++ == 0) self->completions.Ref(env);
-  }
-  Environment* self;
-  Napi::Promise::Deferred deferred;
-  Napi::Reference<Napi::Value> result;
-  std::string error;
-};
-
-void settle(Napi::Env env, Napi::Function, Waiter* waiter) {
-  if (env != nullptr) {
-    Environment* self = waiter->self;
-    if (--self->waiting == 0) self->completions.Unref(env);
-    if (waiter->error.empty()) {
-      waiter->deferred.Resolve(waiter->result.IsEmpty() ? env.Undefined() : waiter->result.Value());
-    } else {
-      waiter->deferred.Reject(
-          self->makeError.Call({Napi::String::New(env, "ERR_DEVICE"), Napi::String::New(env, waiter->error)}));
-    }
-  }
-  delete waiter;
-}
-
-// From a native thread. When the environment is closing the waiter is dropped: its promise no longer exists.
-void finished(void* context, const char* error) {
-  auto* waiter = static_cast<Waiter*>(context);
-  if (error) waiter->error = error;
-  waiter->self->completions.NonBlockingCall(waiter, settle);
-}
-
 // (handle) → Promise<typed array>
 Napi::Value read(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -164,7 +132,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   auto buffer = Napi::ArrayBuffer::New(env, static_cast<size_t>(meta.bytes()));
   napi_value array;
   napi_create_typedarray(env, arrayTypeOf(meta.dtype), count, buffer, 0, &array);
-  auto* waiter = new Waiter(&self, env);
+  auto* waiter = new Waiter(&self);
   waiter->result = Napi::Reference<Napi::Value>::New(Napi::Value(env, array), 1);
   const Napi::Promise promise = waiter->deferred.Promise();
   check(env, self.runtime.read(handleAt(info, 0), buffer.Data(), finished, waiter));
@@ -174,7 +142,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
 // (device) → Promise<void>, settled when everything issued so far has run
 Napi::Value event(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
-  auto* waiter = new Waiter(&environmentOf(info.Env()), info.Env());
+  auto* waiter = new Waiter(&environmentOf(info.Env()));
   const Napi::Promise promise = waiter->deferred.Promise();
   device.backend->download(device.stream, nullptr, nullptr, 0, finished, waiter);
   return promise;
@@ -183,7 +151,7 @@ Napi::Value event(const Napi::CallbackInfo& info) {
 // (device) → Promise<void>; rejects with the first error, after which the stream is usable again
 Napi::Value synchronize(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
-  auto* waiter = new Waiter(&environmentOf(info.Env()), info.Env());
+  auto* waiter = new Waiter(&environmentOf(info.Env()));
   const Napi::Promise promise = waiter->deferred.Promise();
   device.backend->synchronize(device.stream, finished, waiter);
   return promise;

@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 1;
+constexpr uint32_t kBackendAbi = 2;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 3;
 constexpr int kMaxParams = 8;
@@ -44,6 +44,10 @@ using Kernel = int32_t (*)(const OpCall& call, char* error);
 // Called once from a native thread. `error` is null when all went well, else the stream's first error.
 using Done = void (*)(void* context, const char* error);
 
+// A host function in stream order. `streamError` is the stream's first error so far, or null. Returns 0, or writes a
+// message and returns 1: the stream's error then, if it has none. It may block; ops behind it wait.
+using HostCall = int32_t (*)(void* context, const char* streamError, char* error);
+
 struct Stream;  // the backend's own
 
 struct Backend {
@@ -72,6 +76,9 @@ struct Backend {
   void (*download)(Stream*, void* target, const void* source, size_t bytes, Done done, void* context);
   // Waits for everything queued, reports the first error and makes the stream usable again.
   void (*synchronize)(Stream*, Done done, void* context);
+  // Runs `call` once everything issued before has run, also after an error. Null where the host cannot address the
+  // device's memory: groups of ranks that work in host memory (host_group.h) are then not available.
+  void (*hostCall)(Stream*, HostCall call, void* context);
   // Ops queued and not finished; for back-pressure and tests.
   int64_t (*pending)(Stream*);
 };

@@ -59,7 +59,8 @@ void drain(Device* device) {
 }  // namespace
 
 Runtime::~Runtime() {
-  entries_.clear();  // storages point into devices
+  pending_.clear();  // storages point into devices
+  entries_.clear();
 }
 
 Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {

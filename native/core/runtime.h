@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "arena.h"
+#include "group.h"
 #include "ops.h"
 
 namespace lateforge {
@@ -62,6 +64,16 @@ class Runtime {
   Status run(Op op, const Handle* in, const void* params, size_t paramsBytes, Handle* out);
   Status read(Handle handle, void* target, Done done, void* context);
   Status describe(Handle handle, Meta& meta);
+  // Issues a collective on rows (dimension 0) of a tensor. `out` is a new tensor, or 0 for a collective in place. The
+  // result may be used once `wait` was called with the ticket; every ticket must be waited for.
+  struct CollectiveRequest {
+    Collective kind;
+    Handle in;
+    std::vector<int64_t> sendRows, receiveRows;  // as CollectiveCall
+    int32_t root = 0;
+  };
+  Status collective(Group& group, const CollectiveRequest& request, Handle& out, uint64_t& ticket);
+  Status wait(Group& group, uint64_t ticket);
   // False when the handle was already disposed of.
   bool dispose(Handle handle);
 
@@ -87,6 +99,12 @@ class Runtime {
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Entry> entries_{1};  // entry 0 is never used
   std::vector<uint32_t> freeEntries_;
+  // Memory of collectives that nobody has waited for: outside the order of the stream, so it must not be reused.
+  struct Pending {
+    Device* device;
+    std::shared_ptr<Storage> in, out;
+  };
+  std::unordered_map<uint64_t, Pending> pending_;
 };
 
 }  // namespace lateforge

@@ -31,6 +31,11 @@ void Queue::synchronize(Done done, void* context) {
   push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context}, true);
 }
 
+// Other ranks wait for what a host call hands over, so even a lazy stream moves up to it.
+void Queue::hostCall(HostCall call, void* context) {
+  push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call}, true);
+}
+
 void Queue::push(Job job, bool wanted) {
   pending_.fetch_add(1);
   bool wake;
@@ -77,6 +82,11 @@ void Queue::execute(Job& job) {
     case Kind::synchronize: {
       const std::string error = std::exchange(error_, "");
       job.done(job.context, error.empty() ? nullptr : error.c_str());
+      return;
+    }
+    case Kind::host: {
+      char text[kErrorBytes] = "";
+      if (job.host(job.context, error_.empty() ? nullptr : error_.c_str(), text) && error_.empty()) error_ = text;
       return;
     }
   }

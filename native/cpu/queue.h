@@ -24,10 +24,11 @@ class Queue {
   void upload(void* target, const void* source, size_t bytes);
   void download(void* target, const void* source, size_t bytes, Done done, void* context);
   void synchronize(Done done, void* context);
+  void hostCall(HostCall call, void* context);
   int64_t pending() const { return pending_.load(); }
 
  private:
-  enum class Kind { run, upload, download, synchronize };
+  enum class Kind { run, upload, download, synchronize, host };
   struct Job {
     Kind kind;
     OpCall call;
@@ -37,6 +38,7 @@ class Queue {
     size_t bytes;
     Done done;
     void* context;
+    HostCall host = nullptr;
   };
 
   void push(Job job, bool wanted);

@@ -1,0 +1,151 @@
+// The group of ranks this process belongs to: one at most, opened once, used by one environment.
+#include <dlfcn.h>
+
+#include "env.h"
+
+namespace lateforge::binding {
+namespace {
+
+HostGroup& groupOf(const Napi::CallbackInfo& info) {
+  const auto& group = environmentOf(info.Env()).group;
+  if (!group) raise(info.Env(), "ERR_GROUP", "this environment has not joined a group");
+  return *group;
+}
+
+// (path of a transport library) → { rank, size, transport }
+Napi::Value groupOpen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  static bool opened = false;
+  if (opened) raise(env, "ERR_GROUP", "this process has already joined a group");
+  const std::string path = stringAt(info, 0, "path");
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) raise(env, "ERR_GROUP", std::string("cannot load the transport: ") + dlerror());
+  const auto entry = reinterpret_cast<TransportEntry>(dlsym(library, "lateforge_transport"));
+  const Transport* transport = entry ? entry(kTransportAbi) : nullptr;
+  if (!transport)
+    raise(env, "ERR_GROUP", path + " is no transport of this version of lateforge; install the same version of both");
+  char error[kTransportErrorBytes] = "";
+  int32_t rank, size;
+  if (transport->open(&rank, &size, error)) raise(env, "ERR_GROUP", std::string(transport->name) + ": " + error);
+  opened = true;
+  environmentOf(env).group = std::make_unique<HostGroup>(transport, rank, size);
+  auto result = Napi::Object::New(env);
+  result.Set("rank", rank);
+  result.Set("size", size);
+  result.Set("transport", transport->name);
+  return result;
+}
+
+// (deadline in seconds, grace in seconds, exit code, path of the record)
+Napi::Value groupConfigure(const Napi::CallbackInfo& info) {
+  GroupSettings settings;
+  settings.deadlineSeconds = numberAt(info, 0, "deadline");
+  settings.graceSeconds = numberAt(info, 1, "grace");
+  settings.exitCode = static_cast<int32_t>(integerAt(info, 2, "exitCode"));
+  settings.record = stringAt(info, 3, "record");
+  groupOf(info).configure(settings);
+  return info.Env().Undefined();
+}
+
+std::vector<int64_t> countsAt(const Napi::CallbackInfo& info, size_t index) {
+  std::vector<int64_t> counts;
+  if (!info[index].IsArray()) return counts;
+  const auto list = info[index].As<Napi::Array>();
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    const Napi::Value value = list.Get(i);
+    const double n = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+    if (!(n >= 0 && n <= 9007199254740991.0 && n == static_cast<double>(static_cast<int64_t>(n))))
+      raise(info.Env(), "ERR_ARGUMENT", "a count of rows must be a whole number, not negative");
+    counts.push_back(static_cast<int64_t>(n));
+  }
+  return counts;
+}
+
+// (kind, handle, rows for each rank, rows from each rank, root) → [handle of the result or 0, ticket]
+Napi::Value groupCollective(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  HostGroup& group = groupOf(info);
+  const int64_t kind = integerAt(info, 0, "kind");
+  if (kind < 0 || kind >= static_cast<int64_t>(Collective::exchange))
+    raise(env, "ERR_ARGUMENT", "collective " + std::to_string(kind) + " does not exist");
+  const Runtime::CollectiveRequest request{static_cast<Collective>(kind), handleAt(info, 1), countsAt(info, 2),
+                                           countsAt(info, 3), static_cast<int32_t>(integerAt(info, 4, "root"))};
+  Handle out;
+  uint64_t ticket;
+  check(env, environmentOf(env).runtime.collective(group, request, out, ticket));
+  auto result = Napi::Array::New(env, 2);
+  result.Set(0u, static_cast<double>(out));
+  result.Set(1u, static_cast<double>(ticket));
+  return result;
+}
+
+// (ticket)
+Napi::Value groupWait(const Napi::CallbackInfo& info) {
+  HostGroup& group = groupOf(info);
+  check(info.Env(), environmentOf(info.Env()).runtime.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket"))));
+  return info.Env().Undefined();
+}
+
+// (bytes) → Promise<Uint8Array[]>, every rank's in rank order
+Napi::Value groupExchange(const Napi::CallbackInfo& info) {
+  HostGroup& group = groupOf(info);
+  if (!info[0].IsTypedArray()) raise(info.Env(), "ERR_ARGUMENT", "bytes must be a Uint8Array");
+  const auto bytes = info[0].As<Napi::Uint8Array>();
+  auto* waiter = new Waiter(&environmentOf(info.Env()));
+  waiter->hasParts = true;
+  const Napi::Promise promise = waiter->deferred.Promise();
+  group.exchange(std::string(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength()),
+                 [waiter](std::vector<std::string> parts, const char* error) {
+                   waiter->parts = std::move(parts);
+                   finished(waiter, error);
+                 });
+  return promise;
+}
+
+Napi::Value groupMark(const Napi::CallbackInfo& info) {
+  groupOf(info).mark(stringAt(info, 0, "place"));
+  return info.Env().Undefined();
+}
+
+// (reason, rank that is missing or -1)
+Napi::Value groupFail(const Napi::CallbackInfo& info) {
+  groupOf(info).fail(stringAt(info, 0, "reason"), static_cast<int32_t>(integerAt(info, 1, "missing")));
+  return info.Env().Undefined();
+}
+
+// () → { calls: {allGather: n, …}, bytes: {…}, busySeconds, waitSeconds }
+Napi::Value groupStats(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const GroupStats stats = groupOf(info).stats();
+  auto calls = Napi::Object::New(env), bytes = Napi::Object::New(env), result = Napi::Object::New(env);
+  for (int i = 0; i < kCollectives; ++i) {
+    calls.Set(nameOf(static_cast<Collective>(i)), static_cast<double>(stats.calls[i]));
+    bytes.Set(nameOf(static_cast<Collective>(i)), static_cast<double>(stats.bytes[i]));
+  }
+  result.Set("calls", calls);
+  result.Set("bytes", bytes);
+  result.Set("busySeconds", stats.busySeconds);
+  result.Set("waitSeconds", stats.waitSeconds);
+  return result;
+}
+
+Napi::Value groupClose(const Napi::CallbackInfo& info) {
+  groupOf(info).close();
+  return info.Env().Undefined();
+}
+
+}  // namespace
+
+void initGroup(Napi::Env env, Napi::Object exports) {
+  exports.Set("groupOpen", Napi::Function::New(env, groupOpen));
+  exports.Set("groupConfigure", Napi::Function::New(env, groupConfigure));
+  exports.Set("groupCollective", Napi::Function::New(env, groupCollective));
+  exports.Set("groupWait", Napi::Function::New(env, groupWait));
+  exports.Set("groupExchange", Napi::Function::New(env, groupExchange));
+  exports.Set("groupMark", Napi::Function::New(env, groupMark));
+  exports.Set("groupFail", Napi::Function::New(env, groupFail));
+  exports.Set("groupStats", Napi::Function::New(env, groupStats));
+  exports.Set("groupClose", Napi::Function::New(env, groupClose));
+}
+
+}  // namespace lateforge::binding

@@ -1,0 +1,80 @@
+// Collectives on tensors: checks, shapes, and the memory they hold while they are under way.
+#include <numeric>
+
+#include "runtime.h"
+
+namespace lateforge {
+namespace {
+
+int64_t sum(const std::vector<int64_t>& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
+
+Status checkRows(const char* name, const char* what, const std::vector<int64_t>& rows, int32_t size) {
+  LF_REQUIRE(rows.size() == static_cast<size_t>(size), "ERR_ARGUMENT", "%s: %zu %s counts for %d ranks", name,
+             rows.size(), what, size);
+  for (const int64_t n : rows)
+    LF_REQUIRE(n >= 0, "ERR_ARGUMENT", "%s: a %s count is %lld", name, what, static_cast<long long>(n));
+  return Status::fine();
+}
+
+}  // namespace
+
+Status Runtime::collective(Group& group, const CollectiveRequest& request, Handle& out, uint64_t& ticket) {
+  const auto& [kind, in, sendRows, receiveRows, root] = request;
+  const char* name = nameOf(kind);
+  Entry* entry;
+  LF_TRY(resolve(name, in, entry));
+  const Meta meta = entry->meta;
+  Device* device = entry->storage->device;
+  const std::shared_ptr<Storage> input = entry->storage;
+  CollectiveCall call{kind, meta.dtype, entry->data, entry->data, meta.count(), nullptr, nullptr, root};
+  LF_REQUIRE(device->backend->hostCall, "ERR_UNSUPPORTED", "%s: this group cannot reach the memory of %s", name,
+             device->backend->name);
+  const bool gathers = kind == Collective::allGather, scatters = kind == Collective::allToAll;
+  if (kind == Collective::allReduceSum || kind == Collective::allReduceMax)
+    LF_REQUIRE(meta.dtype == DType::f32 || meta.dtype == DType::f64, "ERR_DTYPE", "%s: sums are float32 or float64, got %s",
+               name, meta.text().c_str());
+  if (kind == Collective::broadcast)
+    LF_REQUIRE(root >= 0 && root < group.size(), "ERR_ARGUMENT", "broadcast: rank %d of %d", root, group.size());
+  std::shared_ptr<Storage> output;
+  std::vector<int64_t> send, receive;
+  out = 0;
+  if (gathers || scatters) {
+    LF_REQUIRE(meta.rank >= 1, "ERR_SHAPE", "%s: the tensor has no rows", name);
+    const int64_t width = meta.dims[0] ? meta.count() / meta.dims[0] : meta.dims[1] * meta.dims[2] * meta.dims[3];
+    LF_TRY(checkRows(name, "receive", receiveRows, group.size()));
+    if (scatters) LF_TRY(checkRows(name, "send", sendRows, group.size()));
+    const int64_t expected = gathers ? receiveRows[group.rank()] : sum(sendRows);
+    LF_REQUIRE(expected == meta.dims[0], "ERR_SHAPE", "%s: the counts say %lld rows, the tensor is %s", name,
+               static_cast<long long>(expected), meta.text().c_str());
+    if (scatters)
+      LF_REQUIRE(sendRows[group.rank()] == receiveRows[group.rank()], "ERR_ARGUMENT",
+                 "allToAll: this rank sends itself %lld rows and receives %lld",
+                 static_cast<long long>(sendRows[group.rank()]), static_cast<long long>(receiveRows[group.rank()]));
+    for (const int64_t n : sendRows) send.push_back(n * width);
+    for (const int64_t n : receiveRows) receive.push_back(n * width);
+    Meta result = meta;
+    result.facts = nullptr;
+    result.dims[0] = sum(receiveRows);
+    LF_TRY(allocate(device, result.bytes(), name, output));
+    call.out = output->data;
+    call.send = scatters ? send.data() : nullptr;
+    call.receive = receive.data();
+    out = insert(std::shared_ptr<Storage>(output), static_cast<char*>(output->data), std::move(result), name);
+  } else {
+    forgetFacts(*entry);
+  }
+  ticket = group.start(device->backend, device->stream, call);
+  pending_[ticket] = {device, input, output};
+  return Status::fine();
+}
+
+Status Runtime::wait(Group& group, uint64_t ticket) {
+  const auto found = pending_.find(ticket);
+  LF_REQUIRE(found != pending_.end(), "ERR_ARGUMENT", "collective %llu is not under way",
+             static_cast<unsigned long long>(ticket));
+  group.wait(found->second.device->backend, found->second.device->stream, ticket);
+  pending_.erase(found);
+  return Status::fine();
+}
+
+}  // namespace lateforge

@@ -1,0 +1,108 @@
+// A group over host memory: a thread of its own carries out collectives in the order they were issued, each as soon as
+// the device's stream has produced its input, so that communication runs beside computation.
+//
+// Sums and maxima are taken in rank order whatever the transport does, so the same input gives the same bits on every
+// rank and in every run. Every message is announced first: ranks that disagree about what comes next are told apart
+// instead of waiting for each other.
+//
+// Faults: a collective that takes longer than the deadline, ranks that disagree, a transport error, a stream that failed
+// before its collective, or `fail` from outside make the group fail for good. A watchdog then writes the record and,
+// some seconds later (so that every living rank can write its own), ends the processes of the job.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "group.h"
+
+namespace lateforge {
+
+struct GroupStats {
+  std::array<int64_t, kCollectives> calls{}, bytes{};  // bytes this rank sent to others, without announcements
+  double busySeconds = 0;                              // the group's thread at work or waiting for other ranks
+  double waitSeconds = 0;                              // streams that had nothing to do but wait for a collective
+};
+
+struct GroupSettings {
+  double deadlineSeconds = 600;  // of one collective, from the moment this rank is ready for it
+  double graceSeconds = 3;       // between a failure and the end of the processes
+  int32_t exitCode = 9;
+  std::string record;  // file that is written on failure; "": none
+};
+
+class HostGroup final : public Group {
+ public:
+  // The transport is open.
+  HostGroup(const Transport* transport, int32_t rank, int32_t size);
+  ~HostGroup() override;
+
+  int32_t rank() const override { return rank_; }
+  int32_t size() const override { return size_; }
+  uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) override;
+  void wait(const Backend* backend, Stream* stream, uint64_t ticket) override;
+
+  // Every rank's bytes, in rank order. `done` is called once, from the group's thread; error null when all went well.
+  using Exchanged = std::function<void(std::vector<std::string> parts, const char* error)>;
+  void exchange(std::string bytes, Exchanged done);
+
+  void configure(const GroupSettings& settings);
+  // Names where the program is (phase and step), for the record.
+  void mark(const std::string& place);
+  // `missing`: the rank that is held responsible, or −1. Only the first failure counts.
+  void fail(const std::string& reason, int32_t missing);
+  // Leaves in good order: nothing may be issued afterwards. Every rank calls it.
+  void close();
+  // Gives up whatever is under way, without a record. What was issued fails.
+  void stop();
+  GroupStats stats();
+
+ private:
+  struct Job;
+  struct Done {
+    uint64_t sequence;
+    Collective kind;
+    int64_t bytes;
+    double began, ended;
+  };
+
+  void work();
+  void watch();
+  bool perform(Job& job, std::string& error);
+  bool reduce(Job& job, std::string& error);
+  bool transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error);
+  bool announce(Job& job, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error);
+  bool move(const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
+  void writeRecord();
+  bool stopped() const { return stopped_.load() || failed_.load(); }
+
+  const Transport* transport_;
+  const int32_t rank_, size_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Job>> jobs_;
+  std::unordered_map<uint64_t, std::shared_ptr<Job>> waitable_;
+  std::shared_ptr<Job> current_, suspect_;  // under way; the first that the group failed at
+  std::deque<Done> history_;
+  GroupSettings settings_;
+  GroupStats stats_;
+  uint64_t issued_ = 0;
+  std::string place_, failure_, waitingFor_;
+  int32_t missing_ = -1;
+  double failedAt_ = 0;
+  bool closed_ = false;
+  std::atomic<bool> stopped_{false}, failed_{false};
+  std::vector<char> scratch_;
+  std::thread worker_, watchdog_;
+};
+
+}  // namespace lateforge

@@ -1,0 +1,147 @@
+// Ranks reach each other by MPI. A library of its own, built where an MPI is found: the binary interface differs between
+// implementations. Only point-to-point messages are used, so that an exchange can be given up while it waits.
+#include <dlfcn.h>
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "../core/group.h"
+
+namespace lateforge {
+namespace {
+
+constexpr int64_t kMessageBytes = int64_t{1} << 30;  // counts are int in MPI
+constexpr int kTag = 0x1F;
+
+MPI_Comm comm = MPI_COMM_NULL;
+int rank = 0, size = 1;
+
+int32_t failed(int status, char* error) {
+  char text[MPI_MAX_ERROR_STRING];
+  int length = 0;
+  MPI_Error_string(status, text, &length);
+  std::snprintf(error, kTransportErrorBytes, "%.*s", length, text);
+  return 1;
+}
+
+#define LF_MPI(expression)                                                                       \
+  do {                                                                                           \
+    if (const int status = (expression); status != MPI_SUCCESS) return failed(status, error); \
+  } while (0)
+
+int32_t open(int32_t* ownRank, int32_t* ranks, char* error) {
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized) {
+    std::snprintf(error, kTransportErrorBytes, "MPI is already in use in this process");
+    return 1;
+  }
+  // Components that MPI loads look for its symbols in the global scope; this library was loaded into a local one.
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&MPI_Init_thread), &info) && info.dli_fname)
+    dlopen(info.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
+  int provided = 0;
+  if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
+    std::snprintf(error, kTransportErrorBytes, "MPI_Init_thread failed");
+    return 1;
+  }
+  if (provided < MPI_THREAD_SERIALIZED) {
+    std::snprintf(error, kTransportErrorBytes, "this MPI grants thread level %d, MPI_THREAD_SERIALIZED is needed",
+                  provided);
+    return 1;
+  }
+  LF_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &comm));
+  LF_MPI(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN));
+  LF_MPI(MPI_Comm_rank(comm, &rank));
+  LF_MPI(MPI_Comm_size(comm, &size));
+  *ownRank = rank;
+  *ranks = size;
+  return 0;
+}
+
+// A short wait is spun through, a long one leaves the processor to the kernels.
+void pause(int& turns) {
+  if (++turns < 200)
+    sched_yield();
+  else
+    usleep(turns < 2000 ? 50 : 500);
+}
+
+int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, char* error) {
+  std::vector<MPI_Request> requests;
+  std::vector<int> peers;  // of the request with the same index; sends come after all receives
+  const auto each = [&](const Part& part, int peer, const auto& post) {
+    for (int64_t at = 0; at < part.bytes; at += kMessageBytes) {
+      MPI_Request request;
+      const int count = static_cast<int>(std::min(kMessageBytes, part.bytes - at));
+      if (const int status = post(static_cast<char*>(part.data) + at, count, peer, &request); status != MPI_SUCCESS)
+        return status;
+      requests.push_back(request);
+      peers.push_back(peer);
+    }
+    return static_cast<int>(MPI_SUCCESS);
+  };
+  // Every rank begins with another peer, so that not all talk to the same one at once.
+  for (int step = 1; step < size; ++step) {
+    const int peer = (rank - step + size) % size;
+    LF_MPI(each(receive[peer], peer, [](void* data, int count, int from, MPI_Request* request) {
+      return MPI_Irecv(data, count, MPI_BYTE, from, kTag, comm, request);
+    }));
+  }
+  const size_t receives = requests.size();
+  for (int step = 1; step < size; ++step) {
+    const int peer = (rank + step) % size;
+    LF_MPI(each(send[peer], peer, [](void* data, int count, int to, MPI_Request* request) {
+      return MPI_Isend(data, count, MPI_BYTE, to, kTag, comm, request);
+    }));
+  }
+  for (int done = 0, turns = 0;;) {
+    LF_MPI(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
+    if (done) return 0;
+    if (stopped(context)) break;
+    pause(turns);
+  }
+  // Nothing may arrive any more in memory that others will use; sends are left to themselves, the process is about to
+  // end.
+  int written = 0;
+  int last = -1;
+  for (size_t i = 0; i < receives; ++i) {
+    int done = 0;
+    MPI_Request_get_status(requests[i], &done, MPI_STATUS_IGNORE);
+    if (!done) MPI_Cancel(&requests[i]);
+    if (done || peers[i] == last || written >= static_cast<int>(kTransportErrorBytes) - 16) continue;
+    last = peers[i];
+    written += std::snprintf(error + written, kTransportErrorBytes - static_cast<size_t>(written), "%srank %d",
+                             written ? ", " : "", last);
+  }
+  return 2;
+}
+
+void close() {
+  MPI_Comm_free(&comm);
+  MPI_Finalize();
+}
+
+void abort(int32_t code) {
+  // Should MPI itself be stuck, the process still ends; mpirun then ends the others.
+  std::thread([code] {
+    sleep(3);
+    _exit(code);
+  }).detach();
+  MPI_Abort(MPI_COMM_WORLD, code);
+  _exit(code);
+}
+
+constexpr Transport kTransport = {kTransportAbi, "mpi", open, exchange, close, abort};
+
+}  // namespace
+}  // namespace lateforge
+
+extern "C" [[gnu::visibility("default")]] const lateforge::Transport* lateforge_transport(uint32_t abi) {
+  return abi == lateforge::kTransportAbi ? &lateforge::kTransport : nullptr;
+}
