@@ -109,6 +109,15 @@ export interface Addon {
     maskId: number,
     attend: boolean,
   ): { ids: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer>; keyCounts: Int32Array<ArrayBuffer> }
+  /** Tokens of each sequence, without expansion; with `skip`, those that are not on the skiplist. */
+  shardLengths(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    first: number,
+    count: number,
+    skip?: Uint8Array,
+  ): Int32Array<ArrayBuffer>
   shardGroups(shard: number, rows: Float64Array, column: number, first: number, count: number): Int32Array<ArrayBuffer>
   shardScores(
     shard: number,

@@ -29,6 +29,11 @@ ItemBlock blockAt(const Napi::CallbackInfo& info) {
           integerAt(info, 3, "first"), integerAt(info, 4, "count")};
 }
 
+Skiplist skiplistAt(const Napi::CallbackInfo& info, size_t index) {
+  const auto skip = arrayAt<Napi::Uint8Array>(info, index, napi_uint8_array, "skip");
+  return {skip.Data(), static_cast<int64_t>(skip.ElementLength())};
+}
+
 Napi::Value shardOpen(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
   std::unique_ptr<Shard> shard;
@@ -82,6 +87,18 @@ Napi::Value shardCollate(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// (shard, rows, column, first, count, skip?)
+Napi::Value shardLengths(const Napi::CallbackInfo& info) {
+  const Shard& shard = shardAt(info);
+  const ItemBlock block = blockAt(info);
+  const Skiplist skiplist = info[5].IsUndefined() ? Skiplist{} : skiplistAt(info, 5);
+  int64_t tokens = 0;
+  check(info.Env(), shard.measure(block, {}, &tokens));
+  auto lengths = Napi::Int32Array::New(info.Env(), static_cast<size_t>(block.sequences()));
+  shard.lengths(block, skiplist, lengths.Data());
+  return lengths;
+}
+
 Napi::Value shardGroups(const Napi::CallbackInfo& info) {
   const Shard& shard = shardAt(info);
   const ItemBlock block = blockAt(info);
@@ -108,15 +125,14 @@ Napi::Value keepTokens(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto ids = arrayAt<Napi::Int32Array>(info, 0, napi_int32_array, "ids");
   const auto offsets = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "offsets");
-  const auto skip = arrayAt<Napi::Uint8Array>(info, 2, napi_uint8_array, "skip");
+  const Skiplist skiplist = skiplistAt(info, 2);
   if (offsets.ElementLength() == 0)
     raise(env, "ERR_ARGUMENT", "offsets is empty; it has one entry more than sequences");
   const auto tokens = static_cast<int64_t>(ids.ElementLength());
   std::vector<int32_t> keep(static_cast<size_t>(tokens));
   auto keptOffsets = Napi::Float64Array::New(env, offsets.ElementLength());
-  const int64_t kept =
-      keepRows(ids.Data(), tokens, offsets.Data(), static_cast<int64_t>(offsets.ElementLength()) - 1, skip.Data(),
-               static_cast<int64_t>(skip.ElementLength()), keep.data(), keptOffsets.Data());
+  const int64_t kept = keepRows(ids.Data(), tokens, offsets.Data(), static_cast<int64_t>(offsets.ElementLength()) - 1,
+                                skiplist, keep.data(), keptOffsets.Data());
   if (kept < 0) raise(env, "ERR_ARGUMENT", "offsets do not rise from 0 to the number of ids");
   auto rows = Napi::Int32Array::New(env, static_cast<size_t>(kept));
   std::copy_n(keep.data(), kept, rows.Data());
@@ -136,6 +152,7 @@ void initData(Napi::Env env, Napi::Object exports) {
   set("shardInfo", shardInfo);
   set("shardClose", shardClose);
   set("shardCollate", shardCollate);
+  set("shardLengths", shardLengths);
   set("shardGroups", shardGroups);
   set("shardScores", shardScores);
   set("keepTokens", keepTokens);

@@ -197,6 +197,17 @@ void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t*
   }
 }
 
+void Shard::lengths(const ItemBlock& block, const Skiplist& skiplist, int32_t* lengths) const {
+  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence) {
+    const int64_t at = item(block, sequence);
+    const int64_t from = offsets_[at], to = offsets_[at + 1];
+    // Without a skiplist no token is looked at.
+    lengths[sequence] = static_cast<int32_t>(
+        skiplist.size == 0 ? to - from
+                           : std::count_if(ids_ + from, ids_ + to, [&](int32_t id) { return skiplist.keeps(id); }));
+  }
+}
+
 void Shard::groups(const ItemBlock& block, int32_t* groups) const {
   std::unordered_map<uint64_t, int32_t> seen;
   seen.reserve(static_cast<size_t>(block.sequences()));
@@ -210,8 +221,8 @@ void Shard::scores(const ItemBlock& block, float* scores) const {
     scores[sequence] = scores_[item(block, sequence)];
 }
 
-int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const uint8_t* skip,
-                 int64_t skipSize, int32_t* keep, double* keptOffsets) {
+int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const Skiplist& skiplist,
+                 int32_t* keep, double* keptOffsets) {
   int64_t kept = 0;
   int64_t token = 0;
   if (offsets[0] != 0) return -1;
@@ -219,10 +230,8 @@ int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int6
   for (int64_t sequence = 0; sequence < sequences; ++sequence) {
     const double end = offsets[sequence + 1];
     if (!(end >= static_cast<double>(token) && end <= static_cast<double>(tokens))) return -1;
-    for (; static_cast<double>(token) < end; ++token) {
-      const int32_t id = ids[token];
-      if (id < 0 || id >= skipSize || !skip[id]) keep[kept++] = static_cast<int32_t>(token);
-    }
+    for (; static_cast<double>(token) < end; ++token)
+      if (skiplist.keeps(ids[token])) keep[kept++] = static_cast<int32_t>(token);
     keptOffsets[sequence + 1] = static_cast<double>(kept);
   }
   return token == tokens ? kept : -1;

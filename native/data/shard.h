@@ -40,6 +40,14 @@ struct Expansion {
   bool attend;
 };
 
+// A byte per token id: 1 for those that are left out of scoring. Ids outside the table are kept.
+struct Skiplist {
+  const uint8_t* skip;
+  int64_t size;
+
+  bool keeps(int32_t id) const { return id < 0 || id >= size || !skip[id]; }
+};
+
 class Shard {
  public:
   // `verify` reads the whole file: checksum, offsets in order, ids below the vocabulary size.
@@ -62,6 +70,8 @@ class Shard {
   // Row-major sequences: ids[tokens], offsets[sequences + 1], keyCounts[sequences]. The block has been measured.
   void collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
                int32_t* keyCounts) const;
+  // Tokens of each sequence, without expansion; with a skiplist, tokens that are not on it. lengths[sequences].
+  void lengths(const ItemBlock& block, const Skiplist& skiplist, int32_t* lengths) const;
   // Content groups, dense from 0 in order of appearance: equal texts have equal numbers. groups[sequences].
   void groups(const ItemBlock& block, int32_t* groups) const;
   // scores[sequences]; the shard has scores.
@@ -86,9 +96,9 @@ class Shard {
 
 // Rows of a packed batch that stay when tokens on the skiplist are left out of scoring: `keep` (room for all tokens)
 // gets their row numbers, keptOffsets[sequences + 1] their new bounds. Returns the number kept, or -1 when the offsets
-// are out of order. Ids outside the table are kept.
-int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const uint8_t* skip,
-                 int64_t skipSize, int32_t* keep, double* keptOffsets);
+// are out of order.
+int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const Skiplist& skiplist,
+                 int32_t* keep, double* keptOffsets);
 
 uint32_t crc32(uint32_t crc, const uint8_t* data, size_t bytes);
 

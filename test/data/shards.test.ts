@@ -55,6 +55,30 @@ t.test('what was written is what is read: tokens, scores, equal content', async 
       t.equal(scores[at], Math.fround(row.scores![k]!))
     }
   }
+  const lengths = (column: number, first: number, count: number, skip?: Uint8Array) => [
+    ...native().shardLengths(source.shard, all(700), column, first, count, skip),
+  ]
+  const second = data.map((row) => [...features.document(row.documents[1]!)])
+  t.same(
+    lengths(0, 0, 1),
+    data.map((row) => features.query(row.query).length),
+    'without expansion',
+  )
+  t.same(
+    lengths(1, 1, 1),
+    second.map((ids) => ids.length),
+  )
+  t.same(
+    lengths(1, 1, 1, features.skip),
+    second.map((ids) => ids.filter((id) => !features.skip[id]).length),
+  )
+  t.notSame(lengths(1, 1, 1, features.skip), lengths(1, 1, 1), 'something is on the skiplist')
+  t.same(lengths(1, 1, 1, Uint8Array.of(1)), lengths(1, 1, 1), 'ids outside the table are kept')
+  const both = lengths(1, 0, 2)
+  t.same(
+    both,
+    [...both.keys()].map((i) => documents.offsets[i + 1]! - documents.offsets[i]!),
+  )
   const groups = native().shardGroups(source.shard, all(700), 1, 0, 2)
   t.equal(groups[10], groups[7], 'equal text apart from blanks is one group')
   t.equal(Math.max(...groups) + 1, new Set(groups).size, 'groups are dense')
@@ -131,6 +155,7 @@ t.test('damaged shards: a typed error, and prepared anew', async (t) => {
       try {
         native().shardCollate(shard, all(Math.min(count, 60)), 1, 0, 1, 0, 4, false)
         native().shardGroups(shard, all(Math.min(count, 60)), 0, 0, 1)
+        native().shardLengths(shard, all(Math.min(count, 60)), 1, 0, 1, new Uint8Array(20))
       } finally {
         native().shardClose(shard)
       }
@@ -239,6 +264,12 @@ t.test('the addon refuses rows and items that are not there', async (t) => {
   t.throws(collate([0], 1, 0, 0), { code: 'ERR_DATA' })
   t.throws(collate([0], 1, 2 ** 52, 1), { code: 'ERR_DATA' })
   t.throws(collate([0], 2, 0, 1), { code: 'ERR_ARGUMENT' })
+  t.throws(() => native().shardLengths(shard, Float64Array.of(5), 0, 0, 1), { code: 'ERR_ARGUMENT' })
+  t.throws(() => native().shardLengths(shard, all(1), 1, 0, 3), { code: 'ERR_DATA' })
+  t.throws(() => native().shardLengths(shard, all(1), 1, 0, 1, new Int32Array(3) as unknown as Uint8Array), {
+    code: 'ERR_ARGUMENT',
+  })
+  t.same(native().shardLengths(shard, all(0), 1, 0, 1).length, 0)
   t.throws(() => native().shardScores(shard, all(1), 1, 0, 1), { code: 'ERR_DATA', message: /teacher/ })
   t.throws(() => native().shardOpen('/nowhere/x.shard', true), { code: 'ERR_FORMAT' })
   t.throws(() => native().shardOpen('.', true), { code: 'ERR_FORMAT' })
