@@ -56,16 +56,22 @@ function column(counts, number) {
   return { ids, offsets, keyCounts: Int32Array.from(counts), keep: null, keptOffsets: offsets, rows, column: number }
 }
 
-const batches = lengths.map(({ queries, documents }, step) => ({
-  step,
-  source: 'synthetic',
-  queries: column(queries, 0),
-  documents: column(documents, 1),
-  perQuery: 1,
-  queryGroups: Int32Array.from(queries.keys()),
-  documentGroups: Int32Array.from(documents.keys()),
-  scores: null,
-}))
+function batchOf({ queries, documents }, step) {
+  const columns = { queries: column(queries, 0), documents: column(documents, 1) }
+  return {
+    step,
+    source: 'synthetic',
+    ...columns,
+    perQuery: 1,
+    counts: [queries.length],
+    queryOffsets: columns.queries.keptOffsets,
+    documentOffsets: columns.documents.keptOffsets,
+    queryGroups: Int32Array.from(queries.keys()),
+    documentGroups: Int32Array.from(documents.keys()),
+    scores: null,
+  }
+}
+const batches = lengths.map(batchOf)
 const tokensOf = (b) => b.queries.ids.length + b.documents.ids.length
 
 const device = Device.open()

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { ArgumentError, DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
+import { deal } from './deal.js'
 import { createPlan, type Sampling } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
 import { fileSources, type Source } from './sources.js'
@@ -24,25 +25,38 @@ export interface TokenColumn {
   column: number
 }
 
+/**
+ * One rank's rows of a global batch of B queries, and what it has to know of the others'. "Rank order" is all rows of
+ * rank 0, then all of rank 1, and so on; one rank has all rows and b = B.
+ */
 export interface TrainBatch {
   step: number
   /** Name of the source the batch comes from. */
   source: string
+  /** This rank's b queries. */
   queries: TokenColumn
-  /** Query-major: document j of query i is sequence i·perQuery + j, j = 0 the positive. */
+  /** Of this rank, query-major: document j of query i is sequence i·perQuery + j, j = 0 the positive. */
   documents: TokenColumn
   perQuery: number
-  /** [B] and [B·perQuery]: equal text, equal number; dense from 0. */
+  /** Queries of each rank; they sum to B. */
+  counts: number[]
+  /** [B + 1] token bounds of all ranks' queries, in rank order. */
+  queryOffsets: Float64Array<ArrayBuffer>
+  /** [B·perQuery + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
+  documentOffsets: Float64Array<ArrayBuffer> | null
+  /** [B] and [B·perQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
   queryGroups: Int32Array<ArrayBuffer>
   documentGroups: Int32Array<ArrayBuffer>
-  /** Teacher scores [B·perQuery], or null. */
+  /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
 }
 
-/** Queries ⌊rank·B/ranks⌋ … ⌊(rank+1)·B/ranks⌋ - 1 of a batch, with their documents. */
+/** Which rank's rows of a batch: `deal` tells them. */
 export interface BatchPart {
   rank: number
   ranks: number
+  /** Whether `documentOffsets` are needed. Default: on one rank only, where they cost nothing. */
+  documents?: boolean
 }
 
 export interface DataOptions extends PrepareOptions {
@@ -60,9 +74,9 @@ export interface DataOptions extends PrepareOptions {
 
 export interface TrainData {
   /**
-   * The batch of a step, or one rank's contiguous part of it (content groups keep their numbers of the whole batch):
-   * pure in (seed, step).
-   * @throws DisposedError `ERR_DISPOSED` after close.
+   * The batch of a step, or one rank's rows of it: pure in (seed, step, part). The parts of any number of ranks make
+   * up the batch, and a row is the same on whichever rank it is.
+   * @throws ArgumentError `ERR_ARGUMENT` for a rank that is not one of `ranks`; DisposedError `ERR_DISPOSED` after close.
    */
   at(step: number, part?: BatchPart): Promise<TrainBatch>
   /** Of content, recipe, tokenizer, batch, negatives, seed and sampling: what `at` depends on. */
@@ -116,34 +130,70 @@ export async function openData(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** The batch of given rows of one source, with `perQuery` documents each, or one rank's part of it. */
+/** One rank's part of the batch of given rows of one source, with `perQuery` documents each. */
 function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
   perQuery: number,
   step: number,
-  { rank, ranks }: BatchPart = { rank: 0, ranks: 1 },
+  { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
 ): TrainBatch {
   if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const begin = Math.floor((rank * rows.length) / ranks)
-  const end = Math.floor(((rank + 1) * rows.length) / ranks)
-  const own = rows.slice(begin, end)
+  const dealt = ranks === 1 ? null : dealRows(featurizer, shard, rows, perQuery, ranks)
+  const all = dealt?.rows ?? rows
+  const counts = dealt?.counts ?? [rows.length]
+  const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
+  const own = all.slice(begin, begin + counts[rank]!)
+  const queries = collateColumn(featurizer, shard, own, 'query', 1)
+  const documents = collateColumn(featurizer, shard, own, 'document', perQuery)
+  let documentOffsets: TrainBatch['documentOffsets'] = null
+  if (!dealt) documentOffsets = documents.keptOffsets
+  else if (wanted) documentOffsets = boundsOf(native().shardLengths(shard, all, 1, 0, perQuery, featurizer.skip))
   return {
     step,
     source: source.name,
-    queries: collateColumn(featurizer, shard, own, 'query', 1),
-    documents: collateColumn(featurizer, shard, own, 'document', perQuery),
+    queries,
+    documents,
     perQuery,
-    queryGroups: native().shardGroups(shard, rows, 0, 0, 1).slice(begin, end),
-    documentGroups: native()
-      .shardGroups(shard, rows, 1, 0, perQuery)
-      .slice(begin * perQuery, end * perQuery),
+    counts,
+    queryOffsets: dealt ? boundsOf(dealt.queryTokens) : queries.keptOffsets,
+    documentOffsets,
+    queryGroups: native().shardGroups(shard, all, 0, 0, 1),
+    documentGroups: native().shardGroups(shard, all, 1, 0, perQuery),
     scores: source.scores ? native().shardScores(shard, own, 1, 0, perQuery) : null,
   }
+}
+
+/** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
+function dealRows(
+  { expandTo }: Featurizer,
+  shard: number,
+  rows: Float64Array<ArrayBuffer>,
+  perQuery: number,
+  ranks: number,
+): { rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] } {
+  const queryTokens = native()
+    .shardLengths(shard, rows, 0, 0, 1)
+    .map((length) => Math.max(length, expandTo))
+  const tokens = Float64Array.from(queryTokens)
+  const documentTokens = native().shardLengths(shard, rows, 1, 0, perQuery)
+  for (let i = 0; i < documentTokens.length; i++) tokens[Math.floor(i / perQuery)]! += documentTokens[i]!
+  const { order, counts } = deal(tokens, ranks)
+  return {
+    rows: rows.map((_, i) => rows[order[i]!]!),
+    queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),
+    counts,
+  }
+}
+
+function boundsOf(lengths: Int32Array): Float64Array<ArrayBuffer> {
+  const bounds = new Float64Array(lengths.length + 1)
+  for (let i = 0; i < lengths.length; i++) bounds[i + 1] = bounds[i]! + lengths[i]!
+  return bounds
 }
 
 /** Queries (`count` 1), or the first `count` documents, of rows of a shard. No token passes through JavaScript. */

@@ -1,4 +1,4 @@
-export type { TokenColumn, TrainBatch, TrainData } from '../data/collate.js'
+export type { BatchPart, TokenColumn, TrainBatch, TrainData } from '../data/collate.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
 export { AdamW, type AdamWOptions, type ParameterGroup } from './adamw.js'
 export { type OpenDataOptions, openData } from './data.js'

@@ -66,12 +66,15 @@ export function toyBatch(seed: number, queries: number, perQuery: number): Train
       column: number,
     }
   }
+  const columns = { queries: column(queries, 6, 0), documents: column(queries * perQuery, 20, 1) }
   return {
     step: 0,
     source: 'toy',
-    queries: column(queries, 6, 0),
-    documents: column(queries * perQuery, 20, 1),
+    ...columns,
     perQuery,
+    counts: [queries],
+    queryOffsets: columns.queries.keptOffsets,
+    documentOffsets: columns.documents.keptOffsets,
     queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
     documentGroups: Int32Array.from({ length: queries * perQuery }, (_, i) => i),
     scores: null,

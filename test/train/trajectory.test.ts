@@ -31,13 +31,17 @@ async function batchOf(step: number): Promise<TrainBatch> {
     }
   }
   const queries = await column('query', 0)
+  const documents = await column('document', 1)
   const groups = Int32Array.from({ length: queries.offsets.length - 1 }, (_, i) => i)
   return {
     step,
     source: 'fixture',
     queries,
-    documents: await column('document', 1),
+    documents,
     perQuery: 1,
+    counts: [groups.length],
+    queryOffsets: queries.keptOffsets,
+    documentOffsets: documents.keptOffsets,
     queryGroups: groups,
     documentGroups: groups,
     scores: null,
