@@ -7,24 +7,32 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
-#include "queue.h"
+#include "../core/queue.h"
 #include "table.h"
 
 namespace lateforge {
 
 struct Stream {
-  cpu::Queue queue;
+  Queue queue;
 };
 
 namespace cpu {
 namespace {
 
+void copyBytes(void* target, const void* source, size_t bytes) { std::memcpy(target, source, bytes); }
+
 template <bool kDouble>
 Stream* openStream(int32_t, char* error) {
   const Isa* isa = chooseIsa(error);
   if (!isa) return nullptr;
-  return new Stream{{kDouble ? isa->doubles : isa->floats, /*lazy=*/kDouble}};
+  const Kernel* kernels = kDouble ? isa->doubles : isa->floats;
+  return new Stream{{{.run = [kernels](const OpCall& call,
+                                       char* error) { return kernels[static_cast<int>(call.op)](call, error); },
+                      .write = copyBytes,
+                      .read = copyBytes},
+                     /*lazy=*/kDouble}};
 }
 
 void* allocateMemory(int32_t, size_t bytes) {

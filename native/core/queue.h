@@ -1,23 +1,32 @@
-// The CPU's stream: a thread that runs kernels, uploads and downloads in the order they were issued.
+// A stream for backends without one of their own: a thread that runs ops, uploads and downloads in the order they were
+// issued.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
-#include "../core/backend.h"
+#include "backend.h"
 
-namespace lateforge::cpu {
+namespace lateforge {
 
 class Queue {
  public:
+  // What a backend does on the thread: runs an op (0, or 1 with a message), writes device memory, reads it.
+  struct Work {
+    std::function<int32_t(const OpCall& call, char* error)> run;
+    void (*write)(void* device, const void* source, size_t bytes);
+    void (*read)(void* target, const void* device, size_t bytes);
+  };
+
   // `lazy`: nothing runs until somebody waits for a result. Whatever relies on an op having run early fails there.
-  Queue(const Kernel* kernels, bool lazy);
+  Queue(Work work, bool lazy);
   ~Queue();
 
   void run(const OpCall& call);
@@ -42,10 +51,10 @@ class Queue {
   };
 
   void push(Job job, bool wanted);
-  void work();
+  void loop();
   void execute(Job& job);
 
-  const Kernel* kernels_;
+  const Work work_;
   const bool lazy_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -56,4 +65,4 @@ class Queue {
   std::thread thread_;
 };
 
-}  // namespace lateforge::cpu
+}  // namespace lateforge

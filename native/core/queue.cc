@@ -1,10 +1,10 @@
 #include "queue.h"
 
-#include "../core/ops.h"
+#include "ops.h"
 
-namespace lateforge::cpu {
+namespace lateforge {
 
-Queue::Queue(const Kernel* kernels, bool lazy) : kernels_(kernels), lazy_(lazy), thread_([this] { work(); }) {}
+Queue::Queue(Work work, bool lazy) : work_(std::move(work)), lazy_(lazy), thread_([this] { loop(); }) {}
 
 Queue::~Queue() {
   {
@@ -48,7 +48,7 @@ void Queue::push(Job job, bool wanted) {
   if (wake) changed_.notify_one();
 }
 
-void Queue::work() {
+void Queue::loop() {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return stop_ || (!jobs_.empty() && (!lazy_ || wanted_)); });
@@ -68,15 +68,15 @@ void Queue::execute(Job& job) {
     case Kind::run: {
       if (!error_.empty()) return;
       char text[kErrorBytes] = "";
-      if (kernels_[static_cast<int>(job.call.op)](job.call, text))
+      if (work_.run(job.call, text))
         error_ = std::string(specOf(job.call.op).name) + ": " + text;
       return;
     }
     case Kind::upload:
-      if (error_.empty()) std::memcpy(job.target, job.copy.get(), job.bytes);
+      if (error_.empty()) work_.write(job.target, job.copy.get(), job.bytes);
       return;
     case Kind::download:
-      if (error_.empty() && job.bytes) std::memcpy(job.target, job.source, job.bytes);
+      if (error_.empty() && job.bytes) work_.read(job.target, job.source, job.bytes);
       job.done(job.context, error_.empty() ? nullptr : error_.c_str());
       return;
     case Kind::synchronize: {
@@ -92,4 +92,4 @@ void Queue::execute(Job& job) {
   }
 }
 
-}  // namespace lateforge::cpu
+}  // namespace lateforge

@@ -1,0 +1,35 @@
+// Which ops the CUDA backend has, by file; an op that is not named here throws ERR_UNSUPPORTED. Real operands may be
+// float32 today.
+#pragma once
+
+#include "op.h"
+
+#define LF_CUDA_OPS(OP)                                                                 \
+  OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
+  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) /* pointwise.cu */
+
+namespace lateforge::cuda {
+
+namespace ops {
+#define OP(name) int32_t name(const OpCall& call, Context& context);
+LF_CUDA_OPS(OP)
+#undef OP
+}  // namespace ops
+
+struct OpTable {
+  CudaOp op[kOpCount] = {};
+  uint8_t supported[kOpCount] = {};
+};
+
+// By op of the op list; null and 0 where the backend lacks it.
+constexpr OpTable opTable() {
+  OpTable table;
+#define OP(name)                                   \
+  table.op[static_cast<int>(Op::name)] = ops::name; \
+  table.supported[static_cast<int>(Op::name)] = 1;
+  LF_CUDA_OPS(OP)
+#undef OP
+  return table;
+}
+
+}  // namespace lateforge::cuda

@@ -1,0 +1,18 @@
+# Compiler settings of every native target, wherever it is configured from.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O3")
+add_compile_options(-Wall -Wextra)
+
+set(LF_SANITIZE "" CACHE STRING "Sanitizers for every target, e.g. address,undefined")
+if(LF_SANITIZE)
+  add_compile_options(-fsanitize=${LF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${LF_SANITIZE})
+endif()
+find_package(Threads REQUIRED)
+enable_testing()

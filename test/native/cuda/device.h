@@ -1,0 +1,151 @@
+// What tests of device code need in both worlds: memory, launches, checks. The same programs run on the twin and,
+// compiled by nvcc, on a GPU.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../../native/cuda/launch.h"
+#ifndef __CUDACC__
+#include "../../../native/cuda/host/memory.h"
+#endif
+
+namespace lateforge::testing {
+
+inline int failures = 0, checks = 0;
+
+#define CHECK(condition, ...)                                         \
+  do {                                                                \
+    ++::lateforge::testing::checks;                                   \
+    if (!(condition)) {                                               \
+      ++::lateforge::testing::failures;                               \
+      std::printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #condition); \
+      std::printf(__VA_ARGS__);                                       \
+      std::printf("\n");                                              \
+    }                                                                 \
+  } while (0)
+
+inline int finish(const char* name) {
+  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
+  return failures ? 1 : 0;
+}
+
+// A fresh seed every time, printed; LATEFORGE_TEST_SEED repeats a run.
+inline std::mt19937& generator() {
+  static std::mt19937 rng = [] {
+    const char* text = std::getenv("LATEFORGE_TEST_SEED");
+    const unsigned seed = text && *text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : std::random_device{}();
+    std::printf("LATEFORGE_TEST_SEED=%u\n", seed);
+    return std::mt19937(seed);
+  }();
+  return rng;
+}
+inline int64_t number(int64_t least, int64_t most) {
+  return std::uniform_int_distribution<int64_t>(least, most)(generator());
+}
+
+// `count` elements on the device, and their copies on the host.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(size_t count) : count_(count) {
+#ifdef __CUDACC__
+    void* data = nullptr;
+    if (cudaMalloc(&data, bytes() + 1) != cudaSuccess) std::abort();
+    cudaMemset(data, 0xff, bytes());
+    data_ = data;
+#else
+    data_ = cuda::host::allocateDevice(bytes() + 1);
+#endif
+  }
+  explicit Buffer(const std::vector<T>& values) : Buffer(values.size()) {
+#ifdef __CUDACC__
+    cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice);
+#else
+    cuda::host::writeDevice(data_, values.data(), bytes());
+#endif
+  }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() {
+#ifdef __CUDACC__
+    cudaFree(data_);
+#else
+    cuda::host::releaseDevice(data_);
+#endif
+  }
+
+  template <class U = T>
+  cuda::Dev<U> dev() const {
+    View view;
+    view.data = data_;
+    view.dtype = sizeof(T) == 1 ? DType::u8 : sizeof(T) == 2 ? DType::u16 : sizeof(T) == 4 ? DType::i32 : DType::i64;
+    view.rank = 1;
+    view.dims[0] = static_cast<int64_t>(count_);
+    return cuda::dev<U>(view);
+  }
+  std::vector<T> values() const {
+    std::vector<T> all(count_);
+#ifdef __CUDACC__
+    cudaMemcpy(all.data(), data_, bytes(), cudaMemcpyDeviceToHost);
+#else
+    cuda::host::readDevice(all.data(), data_, bytes());
+#endif
+    return all;
+  }
+
+ private:
+  size_t bytes() const { return count_ * sizeof(T); }
+
+  size_t count_;
+  void* data_;
+};
+
+inline cuda::StreamHandle testStream() {
+#ifdef __CUDACC__
+  static cudaStream_t stream = [] {
+    cudaStream_t s;
+    if (cudaStreamCreate(&s) != cudaSuccess) std::abort();
+    return s;
+  }();
+  return stream;
+#else
+  return reinterpret_cast<cuda::StreamHandle>(uintptr_t{1});
+#endif
+}
+
+// Runs to the end. "" or what went wrong.
+template <class Kernel>
+std::string attempt(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel, int64_t sharedLimit = 99 * 1024) {
+  char error[kErrorBytes] = "";
+  cuda::Context context{testStream(), sharedLimit, nullptr, error};
+  if (cuda::launch(context, grid, sharedBytes, kernel)) return error;
+#ifdef __CUDACC__
+  if (const cudaError_t status = cudaStreamSynchronize(context.stream); status != cudaSuccess)
+    return cudaGetErrorString(status);
+#endif
+  return "";
+}
+template <class Kernel>
+void run(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel) {
+  const std::string error = attempt(grid, sharedBytes, kernel);
+  CHECK(error.empty(), "%s", error.c_str());
+}
+
+// On the twin: body() under the natural order and under eight drawn ones. On a GPU once.
+template <class Body>
+void underOrders(const Body& body) {
+#ifdef __CUDACC__
+  body();
+#else
+  for (uint64_t seed = 0; seed <= 8; ++seed) {
+    cuda::host::setSeed(seed);
+    body();
+  }
+#endif
+}
+
+}  // namespace lateforge::testing
