@@ -44,6 +44,7 @@ const allowed: Record<string, string[]> = {
   'lib/cli': ['*'],
   'native/core': [],
   'native/cpu': ['native/core'],
+  'native/cuda': ['native/core'],
   'native/data': ['native/core'],
   'native/mpi': ['native/core'],
   'native/binding': ['native/core', 'native/cpu', 'native/data'],
@@ -62,7 +63,7 @@ const roomOf = (file: string) => {
 }
 
 t.test('imports and includes follow the layers', async (t) => {
-  for (const file of [...files('lib', /\.ts$/), ...files('native', /\.(cc|h)$/)]) {
+  for (const file of [...files('lib', /\.ts$/), ...files('native', /\.(cc|h|cu|cuh)$/)]) {
     const text = readFileSync(file, 'utf8')
     const pattern = file.endsWith('.ts') ? /(?:from|import)\s*\(?\s*'(\.[^']+)'/g : /#include "([^"]+)"/g
     const room = roomOf(file)
@@ -78,8 +79,8 @@ t.test('imports and includes follow the layers', async (t) => {
 t.test('no file has outgrown its name', async (t) => {
   for (const file of [
     ...files('lib', /\.ts$/),
-    ...files('native', /\.(cc|h|cjs|mjs)$/),
-    ...files('test', /\.(ts|cc|h)$/),
+    ...files('native', /\.(cc|h|cu|cuh|cjs|mjs)$/),
+    ...files('test', /\.(ts|cc|h|cu)$/),
   ]) {
     const lines = readFileSync(file, 'utf8').split('\n').length
     if (lines > 520) t.fail(`${file} has ${lines} lines`)
@@ -89,4 +90,26 @@ t.test('no file has outgrown its name', async (t) => {
 t.test('lib/tensor/ops.gen.ts is what the op list says', async (t) => {
   const { generate } = await import(pathToFileURL(path.resolve('native/tools/genops.mjs')).href)
   t.equal(readFileSync('lib/tensor/ops.gen.ts', 'utf8'), generate(native().opList()))
+})
+
+/** What CUDA code may not use, and the one file that may: everything else goes through it, so the twin sees it. */
+const bannedOnCuda: [RegExp, string | null][] = [
+  [/<<</, 'native/cuda/launch.h'],
+  [/__global__/, 'native/cuda/launch.h'],
+  [/__shared__/, 'native/cuda/device/shared.cuh'],
+  [/\batomic(Add|Sub|Exch|Min|Max|Inc|Dec|CAS|And|Or|Xor)(_\w+)?\(/, 'native/cuda/device/atomic.cuh'],
+  [/\b(threadIdx|blockIdx|gridDim|__sync(threads|warp))\b/, 'native/cuda/device/thread.cuh'],
+  [/\b__(shfl|ballot|any|all)\w*/, 'native/cuda/device/warp.cuh'],
+  [/\.approx\b|\b__expf\b|\b__logf\b|\b__fdividef\b/, 'native/cuda/device/math.cuh'],
+  [/\b(__ldg|__activemask|__constant__|__trap|__nanosleep)\b/, null],
+  [/\b(grid|cooperative_groups::\w+)\.sync\(/, null],
+]
+
+t.test('CUDA code reaches the device through device/ and launch.h only', async (t) => {
+  for (const file of files('native/cuda', /\.(cu|cuh|h)$/)) {
+    const text = readFileSync(file, 'utf8').replace(/\/\/.*$/gm, '')
+    for (const [pattern, home] of bannedOnCuda)
+      if (pattern.test(text) && file !== home) t.fail(`${file} uses ${pattern}, which belongs to ${home ?? 'nobody'}`)
+    if (!file.startsWith('native/cuda/device/') && /\basm\b/.test(text)) t.fail(`${file} holds assembly`)
+  }
 })

@@ -68,8 +68,7 @@ void Queue::execute(Job& job) {
     case Kind::run: {
       if (!error_.empty()) return;
       char text[kErrorBytes] = "";
-      if (work_.run(job.call, text))
-        error_ = std::string(specOf(job.call.op).name) + ": " + text;
+      if (work_.run(job.call, text)) error_ = std::string(specOf(job.call.op).name) + ": " + text;
       return;
     }
     case Kind::upload:

@@ -28,11 +28,11 @@ Stream* openStream(int32_t, char* error) {
   const Isa* isa = chooseIsa(error);
   if (!isa) return nullptr;
   const Kernel* kernels = kDouble ? isa->doubles : isa->floats;
-  return new Stream{{{.run = [kernels](const OpCall& call,
-                                       char* error) { return kernels[static_cast<int>(call.op)](call, error); },
-                      .write = copyBytes,
-                      .read = copyBytes},
-                     /*lazy=*/kDouble}};
+  return new Stream{
+      {{.run = [kernels](const OpCall& call, char* error) { return kernels[static_cast<int>(call.op)](call, error); },
+        .write = copyBytes,
+        .read = copyBytes},
+       /*lazy=*/kDouble}};
 }
 
 void* allocateMemory(int32_t, size_t bytes) {

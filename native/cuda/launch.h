@@ -95,8 +95,9 @@ int32_t launch(Context& context, Grid grid, int64_t sharedBytes, const Kernel& k
   }
 #else
   char failure[kErrorBytes];
-  if (!broken && !host::execute({{grid.x, grid.y, grid.z}, Kernel::kThreads, sharedBytes},
-                                [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel, failure))
+  if (!broken && !host::execute(
+                     {{grid.x, grid.y, grid.z}, Kernel::kThreads, sharedBytes},
+                     [](const void* k) { (*static_cast<const Kernel*>(k))(); }, &kernel, failure))
     broken = failure;
 #endif
   return broken ? refuse(context, __PRETTY_FUNCTION__, grid, Kernel::kThreads, sharedBytes, broken) : 0;

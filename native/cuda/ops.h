@@ -4,9 +4,10 @@
 
 #include "op.h"
 
-#define LF_CUDA_OPS(OP)                                                                 \
-  OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
-  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) /* pointwise.cu */
+#define LF_CUDA_OPS(OP)                                                                                        \
+  OP(zero)                                                                                                     \
+  OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) OP(geglu) OP(gegluBackward) \
+      OP(dropout) OP(assertFinite) /* pointwise.cu */
 
 namespace lateforge::cuda {
 
@@ -24,7 +25,7 @@ struct OpTable {
 // By op of the op list; null and 0 where the backend lacks it.
 constexpr OpTable opTable() {
   OpTable table;
-#define OP(name)                                   \
+#define OP(name)                                    \
   table.op[static_cast<int>(Op::name)] = ops::name; \
   table.supported[static_cast<int>(Op::name)] = 1;
   LF_CUDA_OPS(OP)

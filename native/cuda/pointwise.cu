@@ -228,8 +228,7 @@ int32_t geglu(const OpCall& call, Context& context) {
     using T = decltype(t);
     const bool vectors = aligned(x, y) && y.columns() * sizeof(T) % 16 == 0;
     return withActivation(call.as<params::geglu>().kind, [&](auto kind) {
-      return launchElements<T>(context, y.count(), vectors,
-                               Geglu<T, kind()>{dev<const T>(x), dev<T>(y), y.columns()});
+      return launchElements<T>(context, y.count(), vectors, Geglu<T, kind()>{dev<const T>(x), dev<T>(y), y.columns()});
     });
   });
 }
@@ -240,9 +239,8 @@ int32_t gegluBackward(const OpCall& call, Context& context) {
     using T = decltype(t);
     const bool vectors = aligned(x, dy, dx) && dy.columns() * sizeof(T) % 16 == 0;
     return withActivation(call.as<params::gegluBackward>().kind, [&](auto kind) {
-      return launchElements<T>(
-          context, dy.count(), vectors,
-          GegluBackward<T, kind()>{dev<const T>(x), dev<const T>(dy), dev<T>(dx), dy.columns()});
+      return launchElements<T>(context, dy.count(), vectors,
+                               GegluBackward<T, kind()>{dev<const T>(x), dev<const T>(dy), dev<T>(dx), dy.columns()});
     });
   });
 }

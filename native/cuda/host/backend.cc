@@ -81,6 +81,7 @@ constexpr Backend kBackend = {
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->queue.download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
+    .hostCall = nullptr,  // device memory is no host memory
     .pending = [](Stream* stream) { return stream->queue.pending(); },
 };
 

@@ -267,8 +267,8 @@ void meetBlock(const Site& site) {
 
 void copyAsync(void* target, const void* source, int bytes, int validBytes) {
   const Copy copy{target, source, bytes, validBytes, lane().group};
-  const bool now = running->landing == Launch::atIssue ||
-                   (running->landing == Launch::either && running->random.below(2) == 0);
+  const bool now =
+      running->landing == Launch::atIssue || (running->landing == Launch::either && running->random.below(2) == 0);
   if (now)
     land(copy);
   else
@@ -291,8 +291,7 @@ void countConflicts(const uintptr_t* addresses) {
   int most = 1;
   for (int i = 0; i < 8; ++i) {
     int rows = 1;  // different rows in the banks of row i
-    for (int k = 0; k < 8; ++k)
-      rows += addresses[k] != addresses[i] && addresses[k] / 16 % 8 == addresses[i] / 16 % 8;
+    for (int k = 0; k < 8; ++k) rows += addresses[k] != addresses[i] && addresses[k] / 16 % 8 == addresses[i] / 16 % 8;
     most = rows > most ? rows : most;
   }
   settings().conflicts += most - 1;
@@ -339,10 +338,10 @@ bool execute(const Shape& shape, void (*body)(const void*), const void* kernel, 
     warps.clear();
     for (int s = 0; s < slots && first + s < blocks; ++s) {
       // A permutation of the blocks: the factor shares no divisor with their number.
-      const auto index = static_cast<int64_t>(
-          (static_cast<unsigned __int128>(first + s) * static_cast<uint64_t>(launch.blockFactor) +
-           static_cast<uint64_t>(launch.blockShift)) %
-          static_cast<uint64_t>(blocks));
+      const auto index =
+          static_cast<int64_t>((static_cast<unsigned __int128>(first + s) * static_cast<uint64_t>(launch.blockFactor) +
+                                static_cast<uint64_t>(launch.blockShift)) %
+                               static_cast<uint64_t>(blocks));
       startBlock(active[s], s, slots, index);
       for (int w = 0; w < shape.threads / kWarpLanes; ++w) warps.push_back(active[s].lanes + w * kWarpLanes);
     }

@@ -37,7 +37,8 @@ inline int finish(const char* name) {
 inline std::mt19937& generator() {
   static std::mt19937 rng = [] {
     const char* text = std::getenv("LATEFORGE_TEST_SEED");
-    const unsigned seed = text && *text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : std::random_device{}();
+    const unsigned seed =
+        text && *text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : std::random_device{}();
     std::printf("LATEFORGE_TEST_SEED=%u\n", seed);
     return std::mt19937(seed);
   }();

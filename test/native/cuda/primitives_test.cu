@@ -144,8 +144,8 @@ void exchanges() {
 template <class T>
 struct Multiply {
   static constexpr int kThreads = 32, kMinBlocks = 1, kRow = 24;  // rows of 48 bytes: no bank conflicts
-  Dev<const T> a, b;  // [16, 16], [16, 8]
-  Dev<float> c;       // [3][16, 8]
+  Dev<const T> a, b;                                              // [16, 16], [16, 8]
+  Dev<float> c;                                                   // [3][16, 8]
   LF_DEVICE void operator()() const {
     SharedMemory shared;
     Shared<T> aRows = shared.take<T>(16 * kRow), bColumns = shared.take<T>(8 * kRow);
@@ -240,7 +240,8 @@ struct Pipeline {
     for (int tile = 0; tile < tiles + kStages - 1; ++tile) {
       if (tile < tiles) {
         const int64_t from = static_cast<int64_t>(tile) * kTile + thread() * kEach;
-        copyAsync<bytes>(ring + (tile % kStages * kTile + thread() * kEach), x + (from < count ? from : 0), from < count);
+        copyAsync<bytes>(ring + (tile % kStages * kTile + thread() * kEach), x + (from < count ? from : 0),
+                         from < count);
       }
       commitCopies();
       const int ready = tile - (kStages - 1);

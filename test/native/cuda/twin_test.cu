@@ -125,7 +125,8 @@ void copies() {
 void limits() {
   refused("the grid is too large", [] {}, 0, {1, 65536});
   refused("the grid is too large", [] {}, 0, {int64_t{1} << 31});
-  refused("too much shared memory", [] {}, 99 * 1024 + 128);
+  refused(
+      "too much shared memory", [] {}, 99 * 1024 + 128);
   char error[kErrorBytes];
   Context context{nullptr, 0, nullptr, error};
   auto nothing = [] {};
