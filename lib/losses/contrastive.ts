@@ -79,7 +79,7 @@ export function contrastive(
           wantArgmax: anyNeeded ? 1 : 0,
           floorZero,
         })
-        const place = { firstRow: first, perQuery }
+        const place = { firstRow: first, perQuery, firstQuery: 0 }
         const stats = raw.rowStats(scores, logScale, documents.segments, qGroups, dGroups, place)
         const lse = raw.contrastiveLoss(stats, w, loss, { normalizer })
         if (anyNeeded) {

@@ -82,6 +82,16 @@ Status infer_scale(const params::scale&, const Meta* in, Inferred& r) {
   return Status::fine();
 }
 
+Status infer_cast(const params::cast& p, const Meta* in, Inferred& r) {
+  LF_REQUIRE(isReal(in[0].dtype), "ERR_DTYPE", "cast: x must be real, got %s", in[0].text().c_str());
+  const auto to = static_cast<DType>(p.dtype);
+  LF_REQUIRE(p.dtype >= 0 && p.dtype <= static_cast<int64_t>(DType::bf16) && isReal(to), "ERR_ARGUMENT",
+             "cast: type %lld is not real", static_cast<long long>(p.dtype));
+  r.out[0] = like(in[0]);
+  r.out[0].dtype = to;
+  return Status::fine();
+}
+
 static Status checkKind(const char* op, int64_t kind) {
   LF_REQUIRE(kind >= 0 && kind <= static_cast<int64_t>(Activation::silu), "ERR_ARGUMENT", "%s: unknown activation %lld",
              op, static_cast<long long>(kind));

@@ -102,35 +102,55 @@ Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inf
   return Status::fine();
 }
 
-// Row i's documents are columns i · perQuery …; the first of them is its positive.
+// Which part of the batch a block is: see oplist.h.
 static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
-                            const Meta& qGroups, const Meta& dGroups, int64_t firstRow, int64_t perQuery) {
+                            const Meta& qGroups, const Meta& dGroups, int64_t firstRow, int64_t perQuery,
+                            int64_t firstQuery) {
   LF_TRY(checkReal(op, scores, 2));
   LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
   LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
   LF_REQUIRE(perQuery >= 1 && scores.dims[1] % perQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld",
              op, static_cast<long long>(scores.dims[1]), static_cast<long long>(perQuery));
-  const int64_t queries = scores.dims[1] / perQuery;
-  LF_REQUIRE(firstRow >= 0 && firstRow + scores.dims[0] <= queries, "ERR_SHAPE",
-             "%s: rows %lld to %lld have no positive among %lld queries", op, static_cast<long long>(firstRow),
-             static_cast<long long>(firstRow + scores.dims[0]), static_cast<long long>(queries));
+  for (const int64_t count : {firstRow, firstQuery, perQuery})
+    LF_REQUIRE(count >= 0 && count <= INT32_MAX, "ERR_ARGUMENT", "%s: a place in the batch is %lld", op,
+               static_cast<long long>(count));
   LF_REQUIRE(qGroups.present() == dGroups.present(), "ERR_ARGUMENT", "%s: query and document groups go together", op);
-  if (qGroups.present()) {
-    LF_TRY(checkSame(op, qGroups, Meta::of(DType::i32, {queries})));
-    LF_TRY(checkSame(op, dGroups, Meta::of(DType::i32, {scores.dims[1]})));
-  }
+  if (!qGroups.present()) return Status::fine();
+  LF_REQUIRE(qGroups.dtype == DType::i32 && qGroups.rank == 1, "ERR_DTYPE",
+             "%s: query groups must be int32 [B], got %s", op, qGroups.text().c_str());
+  const int64_t queries = qGroups.dims[0];
+  LF_TRY(checkSame(op, dGroups, Meta::of(DType::i32, {queries * perQuery})));
+  LF_REQUIRE(firstRow + scores.dims[0] <= queries && firstQuery + scores.dims[1] / perQuery <= queries, "ERR_SHAPE",
+             "%s: %lld rows from query %lld and %lld columns from query %lld do not lie in a batch of %lld queries", op,
+             static_cast<long long>(scores.dims[0]), static_cast<long long>(firstRow),
+             static_cast<long long>(scores.dims[1]), static_cast<long long>(firstQuery),
+             static_cast<long long>(queries));
+  return Status::fine();
+}
+
+static Status checkStats(const char* op, const Meta& stats) {
+  LF_TRY(checkReal(op, stats, 2));
+  LF_REQUIRE(stats.dims[1] == 3, "ERR_SHAPE", "%s: stats must be [rows, 3], got %s", op, stats.text().c_str());
   return Status::fine();
 }
 
 Status infer_rowStats(const params::rowStats& p, const Meta* in, Inferred& r) {
-  LF_TRY(checkContrast("rowStats", in[0], in[1], in[2], in[3], in[4], p.firstRow, p.perQuery));
+  LF_TRY(checkContrast("rowStats", in[0], in[1], in[2], in[3], in[4], p.firstRow, p.perQuery, p.firstQuery));
   r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0], 3});
   return Status::fine();
 }
 
+Status infer_combineStats(const params::combineStats& p, const Meta* in, Inferred& r) {
+  LF_TRY(checkStats("combineStats", in[0]));
+  LF_REQUIRE(p.ranks >= 1 && in[0].dims[0] % p.ranks == 0, "ERR_SHAPE",
+             "combineStats: %lld rows are not those of %lld ranks", static_cast<long long>(in[0].dims[0]),
+             static_cast<long long>(p.ranks));
+  r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0] / p.ranks, 3});
+  return Status::fine();
+}
+
 Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inferred& r) {
-  LF_TRY(checkReal("contrastiveLoss: stats", in[0], 2));
-  LF_REQUIRE(in[0].dims[1] == 3, "ERR_SHAPE", "contrastiveLoss: stats must be [rows, 3], got %s", in[0].text().c_str());
+  LF_TRY(checkStats("contrastiveLoss", in[0]));
   if (in[1].present()) LF_TRY(checkSame("contrastiveLoss: weights", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
   LF_TRY(checkSame("contrastiveLoss: loss", in[2], Meta::of(in[0].dtype, {1})));
   r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0]});
@@ -138,7 +158,7 @@ Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inf
 }
 
 Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred& r) {
-  LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.perQuery));
+  LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.perQuery, p.firstQuery));
   LF_TRY(checkSame("softmaxGrad: lse", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[6].present()) LF_TRY(checkSame("softmaxGrad: weights", in[6], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[7].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[7], Meta::of(in[0].dtype, {1})));

@@ -12,6 +12,13 @@
 // whose size depends on shapes only; a missing optional gradient input means "not needed".
 // Shapes: T token rows, n sequences, d features. `segments` are int64 offsets [n+1] known to the host.
 // `seeds` are uint32 pairs [n,2] (as int32): the Philox key of each sequence.
+//
+// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · perQuery documents. Row r is query
+// firstRow + r, column j is document firstQuery · perQuery + j, and query i's positive is document i · perQuery.
+// qGroups [B] and dGroups [B · perQuery] are those of the whole batch; dSegments are the columns' own.
+// stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a row has no columns
+// here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
+// lse +∞, where softmaxGrad writes exact zeros.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +29,7 @@
   OP(add, "a b", "y", "tape")                                                                          \
   OP(addInto, "x y+", "", "self")                                                                      \
   OP(scale, "x factor?", "y", "tape")                                                                  \
+  OP(cast, "x", "y", "self")                                                                           \
   OP(activation, "x", "y", "activationBackward")                                                       \
   OP(activationBackward, "x dy", "dx", "self")                                                         \
   OP(geglu, "x", "y", "gegluBackward")                                                                 \
@@ -45,6 +53,7 @@
   OP(maxsim, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward")                     \
   OP(maxsimBackward, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self")            \
   OP(rowStats, "scores logScale dSegments qGroups? dGroups?", "stats", "self")                         \
+  OP(combineStats, "parts", "stats", "self")                                                           \
   OP(contrastiveLoss, "stats weights? loss+", "lse", "self")                                           \
   OP(softmaxGrad, "scores! lse logScale dSegments qGroups? dGroups? weights? dLogScale+?", "", "self") \
   OP(distillLoss, "scores teacher groups logScale dSegments loss+ dLogScale+?", "dscores", "self")     \
@@ -58,6 +67,7 @@
 #define LF_PARAMS_add(I, F)
 #define LF_PARAMS_addInto(I, F)
 #define LF_PARAMS_scale(I, F) F(by)        /* y = x · by · factor[0] */
+#define LF_PARAMS_cast(I, F) I(dtype)      /* DType of y, real; to nearest, ties to even */
 #define LF_PARAMS_activation(I, F) I(kind) /* Activation */
 #define LF_PARAMS_activationBackward(I, F) I(kind)
 #define LF_PARAMS_geglu(I, F) I(kind)
@@ -80,9 +90,10 @@
 #define LF_PARAMS_attentionBackward(I, F) I(heads) I(window) F(dropout) I(site)
 #define LF_PARAMS_maxsim(I, F) I(layout) I(wantArgmax) I(floorZero) /* Layout; PyLate's zero mask */
 #define LF_PARAMS_maxsimBackward(I, F) I(layout)
-#define LF_PARAMS_rowStats(I, F) I(firstRow) I(perQuery) /* global row of scores[0]; documents per query */
-#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer)    /* 1 / sum of all weights */
-#define LF_PARAMS_softmaxGrad(I, F) I(firstRow) I(perQuery) F(normalizer)
+#define LF_PARAMS_rowStats(I, F) I(firstRow) I(perQuery) I(firstQuery) /* see below */
+#define LF_PARAMS_combineStats(I, F) I(ranks)                          /* parts: rank-major [ranks · rows, 3] */
+#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer)                  /* 1 / sum of all weights */
+#define LF_PARAMS_softmaxGrad(I, F) I(firstRow) I(perQuery) I(firstQuery) F(normalizer)
 #define LF_PARAMS_distillLoss(I, F) I(minMax) F(normalizer)
 #define LF_PARAMS_marginMse(I, F) F(normalizer)
 #define LF_PARAMS_sumSquares(I, F)

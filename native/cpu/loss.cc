@@ -15,6 +15,10 @@ namespace {
 template <class T>
 const T kMaxLogScale = std::log(T(100));
 
+// In the stats of a row: no columns, no positive.
+template <class T>
+constexpr T kNothing = -std::numeric_limits<T>::infinity();
+
 template <class T>
 T scaleOf(const View& logScale) {
   return std::exp(std::min(*logScale.as<T>(), kMaxLogScale<T>));
@@ -33,27 +37,32 @@ bool clamped(const View& logScale) {
   return *logScale.as<T>() > kMaxLogScale<T>;
 }
 
-// Which columns take part in the softmax of a row. Row r is the global query firstRow + r; its positive is column
-// query · perQuery. A column is left out when its document is empty, when it is another copy of the positive (same
-// document group), or when it is the positive of another query of the same query group.
+// Which columns take part in the softmax of a row; rows and columns are a part of a batch (oplist.h). A column is left
+// out when its document is empty, when it is another copy of the positive (same document group), or when it is the
+// positive of another query of the same query group.
 struct Contrast {
   const int64_t* dSegments;
   const int32_t* qGroups;
   const int32_t* dGroups;
-  int64_t columns, perQuery;
+  int64_t columns, perQuery, firstQuery;
 
   bool empty(int64_t column) const { return dSegments[column] == dSegments[column + 1]; }
-  int64_t positive(int64_t query) const { return query * perQuery; }
+  // The column of a query's positive, or −1 when it is not among these or empty.
+  int64_t positive(int64_t query) const {
+    const int64_t column = (query - firstQuery) * perQuery;
+    return column >= 0 && column < columns && !empty(column) ? column : -1;
+  }
 
   // Calls visit(column) for every column that takes part, in order.
   template <class Visit>
   void each(int64_t query, const Visit& visit) const {
-    const int64_t positive = this->positive(query);
-    for (int64_t other = 0, column = 0; column < columns; ++other) {
+    const int64_t offset = firstQuery * perQuery, positive = query * perQuery;
+    for (int64_t other = firstQuery, column = 0; column < columns; ++other) {
       const bool sameQuery = qGroups && other != query && qGroups[other] == qGroups[query];
       for (int64_t k = 0; k < perQuery; ++k, ++column) {
         if (empty(column) || (k == 0 && sameQuery)) continue;
-        if (dGroups && column != positive && dGroups[column] == dGroups[positive]) continue;
+        const int64_t document = offset + column;
+        if (dGroups && document != positive && dGroups[document] == dGroups[positive]) continue;
         visit(column);
       }
     }
@@ -61,11 +70,15 @@ struct Contrast {
 };
 
 // `first` is the input that holds dSegments; the groups follow it.
-Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t perQuery) {
+Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t perQuery, int64_t firstQuery) {
   const View& q = call.in[first + 1];
   const View& d = call.in[first + 2];
-  return {call.in[first].as<int64_t>(), q.present() ? q.as<int32_t>() : nullptr,
-          d.present() ? d.as<int32_t>() : nullptr, columns, perQuery};
+  return {call.in[first].as<int64_t>(),
+          q.present() ? q.as<int32_t>() : nullptr,
+          d.present() ? d.as<int32_t>() : nullptr,
+          columns,
+          perQuery,
+          firstQuery};
 }
 
 // A list of documents of one query, with a teacher's scores: documents [first, last) that are not empty.
@@ -136,26 +149,50 @@ void addInOrder(const double* parts, int64_t count, double factor, T* total) {
 
 namespace kernels {
 
-// A row whose positive is an empty document says nothing: its stats are (0, 1, 0), a loss of 0.
+// A logit of the positive that is −∞ is no number: −∞ means that there is no positive.
 template <class T>
 int32_t rowStats(const OpCall& call, char*) {
   const auto& p = call.as<params::rowStats>();
   const int64_t columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 2, columns, p.perQuery);
+  const Contrast contrast = contrastOf(call, 2, columns, p.perQuery, p.firstQuery);
   const T scale = scaleOf<T>(call.in[1]);
   forTasks(call.in[0].dims[0], [&](int64_t r) {
     const T* scores = call.in[0].as<T>() + r * columns;
     T* stats = call.out[0].as<T>() + 3 * r;
     const int64_t query = p.firstRow + r, positive = contrast.positive(query);
-    if (contrast.empty(positive)) {
-      stats[0] = 0, stats[1] = 1, stats[2] = 0;
-      return;
-    }
-    T max = product(scores[positive], scale);
+    T max = kNothing<T>;
     contrast.each(query, [&](int64_t j) { max = std::max(max, product(scores[j], scale)); });
     double sum = 0;  // a NaN that the maximum passed over stays in the sum
     contrast.each(query, [&](int64_t j) { sum += std::exp(product(scores[j], scale) - max); });
-    stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = product(scores[positive], scale);
+    stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = kNothing<T>;
+    if (positive < 0) return;
+    stats[2] = product(scores[positive], scale);
+    if (stats[2] == kNothing<T>) stats[2] = std::numeric_limits<T>::quiet_NaN();
+  });
+  return 0;
+}
+
+// Ranks are taken in order: the same bits wherever the parts come from.
+template <class T>
+int32_t combineStats(const OpCall& call, char*) {
+  const int64_t ranks = call.as<params::combineStats>().ranks, rows = call.out[0].dims[0];
+  const T* parts = call.in[0].as<T>();
+  forBlocks(rows, rowBlock(3 * ranks), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T max = kNothing<T>, positive = kNothing<T>;
+      for (int64_t r = 0; r < ranks; ++r) {
+        const T* part = parts + 3 * (r * rows + i);
+        max = std::max(max, part[0]);
+        if (part[2] != kNothing<T>) positive = part[2];
+      }
+      double sum = 0;
+      for (int64_t r = 0; r < ranks; ++r) {
+        const T* part = parts + 3 * (r * rows + i);
+        if (part[1] != 0) sum += part[1] * std::exp(static_cast<double>(part[0]) - max);
+      }
+      T* stats = call.out[0].as<T>() + 3 * i;
+      stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = positive;
+    }
   });
   return 0;
 }
@@ -167,9 +204,10 @@ int32_t contrastiveLoss(const OpCall& call, char*) {
   T* lse = call.out[0].as<T>();
   double loss = 0;
   for (int64_t r = 0; r < call.in[0].dims[0]; ++r) {
-    lse[r] = stats[3 * r] + std::log(stats[3 * r + 1]);
-    if (weights && weights[r] == 0) continue;
-    loss += (weights ? weights[r] : T(1)) * static_cast<double>(lse[r] - stats[3 * r + 2]);
+    const T positive = stats[3 * r + 2];
+    lse[r] = positive == kNothing<T> ? -kNothing<T> : stats[3 * r] + std::log(stats[3 * r + 1]);
+    if (positive == kNothing<T> || (weights && weights[r] == 0)) continue;
+    loss += (weights ? weights[r] : T(1)) * static_cast<double>(lse[r] - positive);
   }
   *call.in[2].as<T>() += static_cast<T>(call.as<params::contrastiveLoss>().normalizer * loss);
   return 0;
@@ -179,7 +217,7 @@ template <class T>
 int32_t softmaxGrad(const OpCall& call, char*) {
   const auto& p = call.as<params::softmaxGrad>();
   const int64_t rows = call.in[0].dims[0], columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 3, columns, p.perQuery);
+  const Contrast contrast = contrastOf(call, 3, columns, p.perQuery, p.firstQuery);
   const T scale = scaleOf<T>(call.in[2]);
   double* parts = static_cast<double*>(call.workspace);
   forTasks(rows, [&](int64_t r) {
@@ -190,7 +228,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
     const T factor = static_cast<T>(weight * p.normalizer * scale);
     int64_t done = 0;  // columns that have their gradient; those passed over get 0
     parts[r] = 0;
-    if (weight != 0 && !contrast.empty(positive))
+    if (weight != 0 && lse != -kNothing<T>)
       contrast.each(query, [&](int64_t j) {
         std::fill(scores + done, scores + j, T(0));
         const T score = scores[j];
@@ -275,6 +313,7 @@ int32_t marginMse(const OpCall& call, char*) {
 }
 
 LF_INSTANTIATE(rowStats);
+LF_INSTANTIATE(combineStats);
 LF_INSTANTIATE(contrastiveLoss);
 LF_INSTANTIATE(softmaxGrad);
 LF_INSTANTIATE(distillLoss);

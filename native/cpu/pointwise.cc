@@ -8,6 +8,7 @@
 
 #include "../core/philox.h"
 #include "activation.h"
+#include "half.h"
 #include "kernels.h"
 #include "loops.h"
 
@@ -63,6 +64,27 @@ int32_t scale(const OpCall& call, char*) {
   T by = static_cast<T>(call.as<params::scale>().by);
   if (call.in[1].present()) by *= *call.in[1].as<T>();
   elements<T>(call.out[0].count(), [=](int64_t i, auto n) { storePart(y + i, loadPart(x + i, n) * by, n); });
+  return 0;
+}
+
+// f(x) with x as a pointer to the real type a tensor is made of.
+template <class F>
+static void withReal(const View& x, F f) {
+  if (x.dtype == DType::f32) f(x.as<float>());
+  if (x.dtype == DType::f64) f(x.as<double>());
+  if (x.dtype == DType::f16) f(x.as<Half>());
+  if (x.dtype == DType::bf16) f(x.as<Brain>());
+}
+
+template <class T>
+int32_t cast(const OpCall& call, char*) {
+  withReal(call.in[0], [&](const auto* x) {
+    withReal(call.out[0], [&](auto* y) {
+      forBlocks(call.out[0].count(), kElementBlock, [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) y[i] = convert<std::remove_reference_t<decltype(*y)>>(x[i]);
+      });
+    });
+  });
   return 0;
 }
 
@@ -223,6 +245,7 @@ LF_INSTANTIATE(copyRows);
 LF_INSTANTIATE(add);
 LF_INSTANTIATE(addInto);
 LF_INSTANTIATE(scale);
+LF_INSTANTIATE(cast);
 LF_INSTANTIATE(activation);
 LF_INSTANTIATE(activationBackward);
 LF_INSTANTIATE(geglu);

@@ -302,6 +302,63 @@ void optimisers(const Kernel* table) {
   CHECK(kept.bytes == p.bytes, "adamw stepped on a norm that is no number");
 }
 
+// 16-bit reals: every value becomes itself as a wider type; what lies between two neighbours goes to the nearer one,
+// and to the even one from the middle, which a double just beside it is not.
+template <class T>
+void casts(const Kernel* table) {
+  const auto cast = [&](Tensor& x, DType to) {
+    return run(table, Op::cast, params::cast{static_cast<int64_t>(to)}, {&x})[0];
+  };
+  for (const DType type : {DType::f16, DType::bf16}) {
+    const int mantissa = type == DType::f16 ? 10 : 7, bias = type == DType::f16 ? 15 : 127;
+    const uint16_t infinite = static_cast<uint16_t>((2 * bias + 1) << mantissa);
+    const auto valueOf = [&](int bits) {
+      const int exponent = bits >> mantissa, fraction = bits & ((1 << mantissa) - 1);
+      return exponent ? std::ldexp((1 << mantissa) + fraction, exponent - bias - mantissa)
+                      : std::ldexp(fraction, 1 - bias - mantissa);
+    };
+    std::vector<uint16_t> all(65536);
+    for (int i = 0; i < 65536; ++i) all[static_cast<size_t>(i)] = static_cast<uint16_t>(i);
+    Tensor words = make<uint16_t>({65536}, all);
+    words.meta.dtype = type;
+    words.meta.facts = nullptr;
+    const Tensor wider = cast(words, dtypeOf<T>());
+    std::vector<T> between;
+    std::vector<uint16_t> nearest;
+    const auto expect = [&](double x, int bits) {
+      for (const int sign : {0, 0x8000}) {
+        between.push_back(static_cast<T>(sign ? -x : x));
+        nearest.push_back(static_cast<uint16_t>(bits | sign));
+      }
+    };
+    for (int i = 0; i < 65536; ++i) {
+      const int bits = i & 0x7fff;
+      const T got = wider.as<T>()[i];
+      const double want = bits > infinite ? NAN : bits == infinite ? HUGE_VAL : valueOf(bits);
+      CHECK(
+          bits > infinite ? std::isnan(got) : got == (i < 0x8000 ? want : -want) && std::signbit(got) == (i >= 0x8000),
+          "cast from %s: %x is %g", nameOf(type), i, static_cast<double>(got));
+      if (i >= infinite) continue;
+      const T middle = static_cast<T>((valueOf(i) + valueOf(i + 1)) / 2);
+      expect(valueOf(i), i);
+      expect(middle, i + (i & 1));
+      expect(std::nextafter(middle, T(0)), i);
+      expect(std::nextafter(middle, T(HUGE_VAL)), i + 1);
+    }
+    expect(HUGE_VAL, infinite);
+    Tensor x = make<T>({static_cast<int64_t>(between.size())}, between);
+    const Tensor narrow = cast(x, type);
+    for (size_t i = 0; i < nearest.size(); ++i)
+      CHECK(narrow.as<uint16_t>()[i] == nearest[i], "cast to %s: %.17g is %x, expected %x", nameOf(type),
+            static_cast<double>(between[i]), narrow.as<uint16_t>()[i], nearest[i]);
+    Tensor nan = make<T>({1}, {T(NAN)});
+    CHECK((cast(nan, type).template as<uint16_t>()[0] & 0x7fff) > infinite, "cast: NaN vanished");
+  }
+  Tensor x = noise<T>({5, 7});
+  CHECK(cast(x, dtypeOf<T>()).bytes == x.bytes, "cast to the same type");
+  close<double>("cast to double", cast(x, DType::f64), wide<T>(x));
+}
+
 // One and two threads give the same bits.
 void threads(const Kernel* table) {
   Tensor lengths = segments({400, 7, 180, 60}), x = noise<float>({647, 192}), dO = noise<float>({647, 64}), none;
@@ -354,6 +411,8 @@ int main() {
     rng = fresh;
     suite<float>(isa.floats);
     suite<double>(isa.doubles);
+    casts<float>(isa.floats);
+    casts<double>(isa.doubles);
     threads(isa.floats);
   });
 }

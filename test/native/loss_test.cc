@@ -18,7 +18,7 @@ double only(const Tensor& t) { return t.meta.dtype == DType::f32 ? t.as<float>()
 
 struct Contrast {
   Tensor scores, logScale, dSegments, qGroups, dGroups, weights;
-  int64_t firstRow = 0, perQuery = 1;
+  int64_t firstRow = 0, perQuery = 1, firstQuery = 0;
   double normalizer = 0.25;
 
   int64_t rows() const { return scores.meta.dims[0]; }
@@ -67,13 +67,13 @@ template <class T>
 Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
   Outcome o;
   const Kernel* table = tableOf<T>(isa);
-  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery},
+  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery, c.firstQuery},
                 {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
   o.loss = make<T>({1}, {static_cast<T>(lossBefore)});
   o.dLogScale = make<T>({1}, {static_cast<T>(lossBefore)});
   o.lse = run(table, Op::contrastiveLoss, params::contrastiveLoss{c.normalizer}, {&o.stats, &c.weights, &o.loss})[0];
   o.gradient = c.scores;
-  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.perQuery, c.normalizer},
+  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.perQuery, c.firstQuery, c.normalizer},
       {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups, &c.weights, &o.dLogScale});
   return o;
 }
@@ -110,9 +110,77 @@ void checkContrastive(const cpu::Isa& isa, std::mt19937& rng) {
           if (silent || c.excluded(r + c.firstRow, j))
             CHECK(g == 0, "%s: excluded column has gradient %g", isa.name, g);
         }
-      const T* silent = o.stats.as<T>() + 3;
-      CHECK(silent[0] == 0 && silent[1] == 1 && silent[2] == 0 && o.lse.as<T>()[1] == 0, "%s: empty positive",
-            isa.name);
+      CHECK(o.stats.as<T>()[3 + 2] == -kInfinity && o.lse.as<T>()[1] == kInfinity, "%s: empty positive", isa.name);
+    }
+}
+
+// Columns [first, last) of a matrix or of segments.
+template <class T>
+Tensor columnsOf(const Tensor& m, int64_t first, int64_t last) {
+  std::vector<T> part;
+  for (int64_t r = 0; r < m.meta.dims[0]; ++r)
+    part.insert(part.end(), m.as<T>() + r * m.meta.dims[1] + first, m.as<T>() + r * m.meta.dims[1] + last);
+  return make<T>({m.meta.dims[0], last - first}, part);
+}
+
+// The columns dealt to ranks, one of them with none: stats combine to those of the whole, and gradients are its
+// columns.
+template <class T>
+void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
+  for (bool groups : {false, true})
+    for (int64_t perQuery : {1, 3}) {
+      const int64_t queries = 8, ranks = 4;
+      const int64_t owned[ranks + 1] = {0, 3, 3, 7, queries};
+      Contrast whole = contrast<T>(5, queries, perQuery, 2, groups, 0.7, rng);
+      const Outcome expected = contrastive<T>(isa, whole);
+      std::vector<T> parts;
+      Contrast part[ranks];
+      for (int64_t r = 0; r < ranks; ++r) {
+        Contrast& c = part[r] = whole;
+        const int64_t first = owned[r] * perQuery, last = owned[r + 1] * perQuery;
+        c.scores = columnsOf<T>(whole.scores, first, last);
+        std::vector<int64_t> lengths;
+        for (int64_t j = first; j < last; ++j)
+          lengths.push_back(whole.dSegments.as<int64_t>()[j + 1] - whole.dSegments.as<int64_t>()[j]);
+        c.dSegments = segments(lengths);
+        c.firstQuery = owned[r];
+        const Tensor stats = run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, perQuery, c.firstQuery},
+                                 {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
+        parts.insert(parts.end(), stats.as<T>(), stats.as<T>() + stats.meta.count());
+      }
+      const T* none = parts.data() + 1 * 5 * 3;  // rank 1 has no columns
+      CHECK(none[0] == -kInfinity && none[1] == 0 && none[2] == -kInfinity, "%s: no columns", isa.name);
+      Tensor all = make<T>({ranks * 5, 3}, parts);
+      const auto combine = [&] {
+        return run(tableOf<T>(isa), Op::combineStats, params::combineStats{ranks}, {&all})[0];
+      };
+      const Tensor stats = combine();
+      const double tolerance = sizeof(T) == 4 ? 1e-6 : 1e-14;
+      for (int64_t k = 0; k < 15; ++k) {
+        const T got = stats.as<T>()[k], want = expected.stats.as<T>()[k];
+        CHECK(got == want || (k % 3 == 1 && std::abs(got - want) < tolerance * want), "%s: stats [%d] %g, expected %g",
+              isa.name, (int)k, (double)got, (double)want);
+      }
+      double dLogScale = 0;
+      for (int64_t r = 0; r < ranks; ++r) {
+        Contrast& c = part[r];
+        Tensor d = make<T>({1}, {T(0)}), lse = expected.lse;
+        run(tableOf<T>(isa), Op::softmaxGrad, params::softmaxGrad{c.firstRow, perQuery, c.firstQuery, c.normalizer},
+            {&c.scores, &lse, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups, &c.weights, &d});
+        dLogScale += only(d);
+        const Tensor want = columnsOf<T>(expected.gradient, owned[r] * perQuery, owned[r + 1] * perQuery);
+        for (int64_t k = 0; k < want.meta.count(); ++k)
+          CHECK(c.scores.as<T>()[k] == want.as<T>()[k], "%s: gradient of rank %d", isa.name, (int)r);
+      }
+      CHECK(std::abs(dLogScale - only(expected.dLogScale)) < 20 * tolerance, "%s: temperature %g, expected %g",
+            isa.name, dLogScale, only(expected.dLogScale));
+      // One part is itself; a NaN anywhere is met.
+      Tensor one = expected.stats;
+      const Tensor same = run(tableOf<T>(isa), Op::combineStats, params::combineStats{1}, {&one})[0];
+      CHECK(same.bytes == one.bytes, "%s: one rank", isa.name);
+      all.as<T>()[0 * 15 + 1] = all.as<T>()[3 * 15 + 3 * 2 + 2] = std::numeric_limits<T>::quiet_NaN();
+      const Tensor poisoned = combine();
+      CHECK(std::isnan(poisoned.as<T>()[1]) && std::isnan(poisoned.as<T>()[3 * 2 + 2]), "%s: NaN vanished", isa.name);
     }
 }
 
@@ -327,6 +395,8 @@ int main() {
   return onEveryIsa("loss", [](const lateforge::cpu::Isa& isa, std::mt19937& rng) {
     checkContrastive<float>(isa, rng);
     checkContrastive<double>(isa, rng);
+    checkParts<float>(isa, rng);
+    checkParts<double>(isa, rng);
     differentiate(isa, rng);
     edges<float>(isa, rng);
     edges<double>(isa, rng);

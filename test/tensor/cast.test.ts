@@ -1,0 +1,33 @@
+/** 16-bit reals through the boundary: what JavaScript reads, and what survives the way there and back. */
+import t from 'tap'
+import { Device, raw, scope, Tensor } from '../../lib/tensor/index.js'
+import { dtypes } from '../../lib/tensor/tensor.js'
+import { Random } from './cases.js'
+
+const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
+t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+
+for (const name of ['cpu', 'cpu-f64'])
+  t.test(`cast on ${name}`, async (t) => {
+    const device = Device.open(name)
+    const before = device.memory().tensors
+    const values = new Random(seed).normals(1000)
+    const [half, back, x] = scope(() => {
+      const x = Tensor.from(device, values, [50, 20])
+      const half = raw.cast(x, { dtype: dtypes.indexOf('float16') })
+      return [half, raw.cast(half, { dtype: dtypes.indexOf(device.real) }), x]
+    })
+    t.same([half!.dtype, half!.shape, back!.dtype], ['float16', [50, 20], device.real])
+    const [bits, near, exact] = await Promise.all([half!.data(), back!.values(), x!.values()])
+    t.equal(bits.length, 1000)
+    for (let i = 0; i < 1000; i++)
+      if (Math.abs(near[i]! - exact[i]!) > 2 ** -11 * Math.abs(exact[i]!) + 2 ** -25)
+        t.fail(`${exact[i]} became ${near[i]}`)
+    for (const dtype of ['int32', 'uint16'] as const)
+      t.throws(() => raw.cast(x!, { dtype: dtypes.indexOf(dtype) }), { code: 'ERR_ARGUMENT' }, `to ${dtype}`)
+    t.throws(() => raw.cast(x!, { dtype: 99 }), { code: 'ERR_ARGUMENT' })
+    const ids = Tensor.fromInt32(device, Int32Array.of(1))
+    t.throws(() => raw.cast(ids, { dtype: 0 }), { code: 'ERR_DTYPE' })
+    for (const tensor of [half!, back!, x!, ids]) tensor.dispose()
+    t.equal(device.memory().tensors, before)
+  })
