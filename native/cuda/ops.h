@@ -4,10 +4,12 @@
 
 #include "op.h"
 
-#define LF_CUDA_OPS(OP)                                                                                        \
-  OP(zero)                                                                                                     \
-  OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) OP(geglu) OP(gegluBackward) \
-      OP(dropout) OP(assertFinite) /* pointwise.cu */
+// clang-format off
+#define LF_CUDA_OPS(OP) \
+  /* pointwise.cu */ \
+  OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
+  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite)
+// clang-format on
 
 namespace lateforge::cuda {
 

@@ -94,7 +94,7 @@ struct Exchange {
     SharedMemory shared;
     Shared<float> scratch = shared.take<float>(kThreads / kWarp);
     y[5 * count + i] = blockSum<kThreads>(v, scratch) + blockMax<kThreads>(v, scratch);
-    votes[i] = ballot(v > 0);
+    votes[i] = cuda::ballot(v > 0);
   }
 };
 
