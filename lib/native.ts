@@ -92,6 +92,7 @@ export interface Addon {
   groupExchange(bytes: Uint8Array): Promise<Uint8Array[]>
   groupMark(place: string): void
   groupFail(reason: string, missing: number): void
+  groupFailure(): { reason: string; missing: number } | null
   groupStats(): GroupStats
   groupClose(): void
   /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */

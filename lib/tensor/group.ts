@@ -50,7 +50,7 @@ const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, bro
 export interface GroupSettings {
   /** Seconds one collective may take, from the moment this rank is ready for it. Default 600. */
   deadline?: number
-  /** Seconds between a failure and the end of the processes, so that every living rank can tell its part. Default 3. */
+  /** Seconds between a failure and the end of the processes, so that every living rank can tell its part. Default 2. */
   grace?: number
   /** File written when the group fails: which rank, which collective, where the program was. */
   record?: string
@@ -69,6 +69,7 @@ export class RankGroup implements Group {
   readonly size: number
   private static joined: RankGroup | undefined
   private closed = false
+  private marked = ''
 
   private constructor(rank: number, size: number) {
     this.rank = rank
@@ -84,15 +85,16 @@ export class RankGroup implements Group {
     const { rank, size } = native().groupOpen(backendPath('lateforge_mpi'))
     const group = new RankGroup(rank, size)
     group.configure({})
-    // A process that leaves MPI without a word takes the whole job down; one that fails should.
+    // A process that leaves MPI without a word takes the whole job down; one that fails by itself should. Where it is
+    // the group that has failed, the watchdog ends the process, with its exit code.
     process.on('exit', (code) => {
-      if (code === 0) group.close()
+      if (code === 0 || group.failure()) group.close()
     })
     return (RankGroup.joined = group)
   }
 
   /** Replaces all settings. */
-  configure({ deadline = 600, grace = 3, record = '' }: GroupSettings): void {
+  configure({ deadline = 600, grace = 2, record = '' }: GroupSettings): void {
     native().groupConfigure(deadline, grace, groupExitCode, record)
   }
 
@@ -122,7 +124,13 @@ export class RankGroup implements Group {
 
   /** Says where the program is, for the record. */
   mark(place: string): void {
+    this.marked = place
     native().groupMark(place)
+  }
+
+  /** What `mark` was told last. */
+  get place(): string {
+    return this.marked
   }
 
   /** Makes the group fail, e.g. because a rank no longer answers. Only the first failure counts. */
@@ -130,12 +138,19 @@ export class RankGroup implements Group {
     native().groupFail(reason, missing)
   }
 
+  /** Why the group has failed, and which rank is held responsible, or −1; null while it works. */
+  failure(): { reason: string; missing: number } | null {
+    return native().groupFailure()
+  }
+
   /** Bytes sent and calls by collective, and the seconds spent in them, since the start. */
   stats(): GroupStats {
     return native().groupStats()
   }
 
-  /** Leaves the job in good order; every rank calls it, at the latest when its process ends. */
+  /**
+   * Leaves the job in good order; every rank calls it, at the latest when its process ends, and it returns when all have.
+   */
   close(): void {
     if (this.closed) return
     this.closed = true

@@ -22,11 +22,11 @@ struct Environment {
   }
 
   Napi::Env env;
-  std::unique_ptr<HostGroup> group;
-  Runtime runtime;
   Napi::FunctionReference makeError;  // (code, message) → Error, given by lib/native.ts
   Napi::ThreadSafeFunction completions;
   int64_t waiting = 0;  // promises not settled; the event loop stays alive while there are any
+  std::unique_ptr<HostGroup> group;
+  Runtime runtime;
   // Arguments and results of `call`, shared with JS: see ops.cc.
   double* block = nullptr;
   Napi::Reference<Napi::Float64Array> blockReference;

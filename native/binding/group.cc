@@ -113,6 +113,16 @@ Napi::Value groupFail(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// () → { reason, missing } or null
+Napi::Value groupFailure(const Napi::CallbackInfo& info) {
+  const auto failure = groupOf(info).failure();
+  if (!failure) return info.Env().Null();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("reason", failure->reason);
+  result.Set("missing", failure->missing);
+  return result;
+}
+
 // () → { calls: {allGather: n, …}, bytes: {…}, busySeconds, waitSeconds }
 Napi::Value groupStats(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -144,6 +154,7 @@ void initGroup(Napi::Env env, Napi::Object exports) {
   exports.Set("groupExchange", Napi::Function::New(env, groupExchange));
   exports.Set("groupMark", Napi::Function::New(env, groupMark));
   exports.Set("groupFail", Napi::Function::New(env, groupFail));
+  exports.Set("groupFailure", Napi::Function::New(env, groupFailure));
   exports.Set("groupStats", Napi::Function::New(env, groupStats));
   exports.Set("groupClose", Napi::Function::New(env, groupClose));
 }

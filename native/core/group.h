@@ -62,11 +62,12 @@ struct Transport {
   int32_t (*open)(int32_t* rank, int32_t* size, char* error);
   // Sends send[r] to rank r and fills receive[r] from it, for every r but the own rank. Returns once all of it is done;
   // `stopped` is asked now and then, and once it says yes the exchange is given up. Parts of any size.
-  // 0, 1 with a message, or 2 when stopped, with the ranks it still waited for as the message.
-  int32_t (*exchange)(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, char* error);
+  // 0, 1 with a message in `error`, or 2 when stopped, with waiting[r] set to 1 for each rank it still waited for.
+  int32_t (*exchange)(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
+                      char* error);
   // Leaves in good order; every rank calls it.
   void (*close)();
-  // Ends every process of the job, this one included, with an exit code.
+  // Ends every process of the job, this one included, with an exit code. It does not return.
   void (*abort)(int32_t code);
 };
 

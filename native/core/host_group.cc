@@ -1,9 +1,13 @@
 #include "host_group.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 
 namespace lateforge {
 namespace {
@@ -11,17 +15,12 @@ namespace {
 constexpr size_t kRemembered = 64;
 // Up to here a reduction is one exchange of everything, above it two exchanges of slices.
 constexpr int64_t kSmallBytes = 64 << 10;
+// Leaving the transport, once every rank has said that it is there.
+constexpr double kFinalizeSeconds = 20;
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
-
-// What a rank says before it sends: which collective, and how much of it is for you.
-struct Announcement {
-  uint64_t sequence;
-  int32_t kind, reserved;
-  int64_t bytes;
-};
 
 template <class T, class Combine>
 void combineRanks(T* out, const char* parts, int64_t count, int32_t ranks, const Combine& combine) {
@@ -41,6 +40,15 @@ void reduceRanks(Collective kind, void* out, const char* parts, int64_t count, i
     combineRanks(values, parts, count, ranks, [](T a, T b) { return b > a || b != b ? b : a; });
 }
 
+[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
+  char text[512];
+  va_list list;
+  va_start(list, pattern);
+  std::vsnprintf(text, sizeof text, pattern, list);
+  va_end(list);
+  return text;
+}
+
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
@@ -50,7 +58,38 @@ std::string quoted(const std::string& text) {
   return out + '"';
 }
 
+std::string timeNow() {
+  char text[32];
+  const std::time_t seconds = std::time(nullptr);
+  std::tm utc;
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
+  return text;
+}
+
+std::string hostName() {
+  char text[256] = "";
+  gethostname(text, sizeof text - 1);
+  return text;
+}
+
+// Written beside and renamed, so that a reader never sees half of it. A file system that hangs must not keep the
+// processes alive, so this has a thread of its own.
+void writeFile(const std::string& path, const std::string& text) {
+  const std::string partial = path + ".part";
+  std::FILE* file = std::fopen(partial.c_str(), "w");
+  if (!file) return;  // nothing better is left to be done with it
+  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  if (std::fclose(file) == 0 && whole) std::rename(partial.c_str(), path.c_str());
+}
+
 }  // namespace
+
+// What a rank says before it sends: which collective, and how much of it is for you.
+struct HostGroup::Announcement {
+  uint64_t sequence;
+  int32_t kind, reserved;
+  int64_t bytes;
+};
 
 struct HostGroup::Job {
   uint64_t sequence;
@@ -67,6 +106,7 @@ struct HostGroup::Job {
   // Under the group's mutex.
   bool ready = false, finished = false;
   std::string streamError, error;
+  std::vector<int32_t> waitingFor;  // ranks, when it was given up
   double began = 0;
   int64_t sent = 0;
 };
@@ -81,7 +121,10 @@ HostGroup::~HostGroup() {
 }
 
 void HostGroup::stop() {
-  stopped_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    stopped_ = true;
+  }
   changed_.notify_all();
 }
 
@@ -101,16 +144,30 @@ GroupStats HostGroup::stats() {
 }
 
 void HostGroup::fail(const std::string& reason, int32_t missing) {
-  {
-    std::lock_guard lock(mutex_);
-    if (failed_ || closed_ || stopped_) return;
-    failure_ = reason;
-    missing_ = missing;
-    failedAt_ = now();
-    suspect_ = current_ ? current_ : jobs_.empty() ? nullptr : jobs_.front();
-    failed_ = true;
-  }
+  std::lock_guard lock(mutex_);
+  failNow(reason, missing);
+}
+
+void HostGroup::failNow(const std::string& reason, int32_t missing) {
+  if (failed_ || stopped_) return;
+  failure_ = {reason, missing};
+  failedAt_ = now();
+  suspect_ = current_ ? current_ : jobs_.empty() ? nullptr : jobs_.front();
+  failed_ = true;
   changed_.notify_all();
+}
+
+std::optional<GroupFailure> HostGroup::failure() {
+  std::lock_guard lock(mutex_);
+  return failed_ ? std::optional(failure_) : std::nullopt;
+}
+
+// The group's thread takes nothing up any more.
+bool HostGroup::refuse(Job& job) {
+  if (!closed_ && !stopped_) return false;
+  job.finished = true;
+  job.error = failed_ ? failure_.reason : "the group is closed";
+  return true;
 }
 
 uint64_t HostGroup::start(const Backend* backend, Stream* stream, const CollectiveCall& call) {
@@ -126,8 +183,9 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
   {
     std::lock_guard lock(mutex_);
     job->sequence = ++issued_;
-    jobs_.push_back(job);
     waitable_[job->sequence] = job;
+    if (refuse(*job)) return job->sequence;
+    jobs_.push_back(job);
   }
   struct Context {
     HostGroup* group;
@@ -185,19 +243,32 @@ void HostGroup::exchange(std::string bytes, Exchanged done) {
   job->message = std::move(bytes);
   job->exchanged = std::move(done);
   job->ready = true;
+  bool refused;
   {
     std::lock_guard lock(mutex_);
     job->sequence = ++issued_;
-    jobs_.push_back(job);
+    refused = refuse(*job);
+    if (!refused) jobs_.push_back(job);
   }
   changed_.notify_all();
+  if (refused) job->exchanged({}, ("ERR_GROUP: " + job->error).c_str());
 }
 
 void HostGroup::close() {
+  const auto job = std::make_shared<Job>();
+  job->kind = Collective::exchange;
+  job->ready = true;
   {
-    std::lock_guard lock(mutex_);
-    if (closed_) return;
+    std::unique_lock lock(mutex_);
+    if (closed_ || stopped_) return;
     closed_ = true;
+    job->sequence = ++issued_;
+    jobs_.push_back(job);
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return job->finished; });
+    if (failed_) changed_.wait(lock, [&] { return aborted_; });  // the watchdog ends the processes
+    if (failed_ || stopped_) return;
+    finalizing_ = now();
   }
   transport_->close();
   stop();
@@ -217,14 +288,18 @@ void HostGroup::work() {
     bool fine = false;
     if (!error.empty())
       error = "this rank's " + error;
-    else if (!stopped())
+    else if (!giveUp())
       fine = perform(*job, error);
-    if (!fine && !stopped()) fail(error, -1);
     lock.lock();
-    if (!fine) {
-      if (current_ == suspect_) waitingFor_ = error;  // given up: the ranks it had not heard from
-      job->error = failed_ ? failure_ : "the group was closed";
+    if (!fine && late_) {
+      std::string names;
+      for (const int32_t r : job->waitingFor) names += (names.empty() ? "rank " : ", rank ") + std::to_string(r);
+      failNow(late(*job, names), job->waitingFor.size() == 1 ? job->waitingFor[0] : -1);
+    } else if (!fine) {
+      failNow(error, -1);
     }
+    if (!fine) job->error = failed_ ? failure_.reason : "the group is closed";
+    late_ = false;
     current_ = nullptr;
     const double ended = now();
     stats_.busySeconds += ended - job->began;
@@ -279,7 +354,7 @@ bool HostGroup::perform(Job& job, std::string& error) {
       }
       job.messages[rank_] = job.message;
       job.sent += (size_ - 1) * send[0].bytes;
-      return move(send, receive, error);
+      return move(job, send, receive, error);
     }
   }
   return false;
@@ -316,43 +391,40 @@ bool HostGroup::transfer(Job& job, std::vector<Part>& send, std::vector<Part>& r
   for (int32_t r = 0; r < size_; ++r) {
     if (r == rank_) continue;
     if (coming[r] != receive[r].bytes) {
-      char text[256];
-      std::snprintf(text, sizeof text,
-                    "collective %llu (%s): rank %d sends %lld bytes where this rank expects %lld; the ranks do not "
-                    "work on the same batch",
-                    static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r,
-                    static_cast<long long>(coming[r]), static_cast<long long>(receive[r].bytes));
-      error = text;
+      error = format(
+          "collective %llu (%s): rank %d sends %lld bytes where this rank expects %lld; the ranks do not work on the "
+          "same batch",
+          static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r, static_cast<long long>(coming[r]),
+          static_cast<long long>(receive[r].bytes));
       return false;
     }
     job.sent += send[r].bytes;
   }
   if (send[rank_].data != receive[rank_].data && send[rank_].bytes)
     std::memmove(receive[rank_].data, send[rank_].data, static_cast<size_t>(receive[rank_].bytes));
-  return move(send, receive, error);
+  return move(job, send, receive, error);
 }
 
 bool HostGroup::announce(Job& job, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error) {
-  std::vector<Announcement> mine(static_cast<size_t>(size_)), theirs(static_cast<size_t>(size_));
+  announced_.resize(static_cast<size_t>(size_));
+  heard_.resize(static_cast<size_t>(size_));
   std::vector<Part> out(static_cast<size_t>(size_)), in(static_cast<size_t>(size_));
   for (int32_t r = 0; r < size_; ++r) {
-    mine[r] = {job.sequence, static_cast<int32_t>(job.kind), 0, send[r].bytes};
-    out[r] = {&mine[r], sizeof(Announcement)};
-    in[r] = {&theirs[r], sizeof(Announcement)};
+    announced_[r] = {job.sequence, static_cast<int32_t>(job.kind), 0, send[r].bytes};
+    out[r] = {&announced_[r], sizeof(Announcement)};
+    in[r] = {&heard_[r], sizeof(Announcement)};
   }
-  if (!move(out, in, error)) return false;
+  if (!move(job, out, in, error)) return false;
   coming.assign(static_cast<size_t>(size_), 0);
   for (int32_t r = 0; r < size_; ++r) {
     if (r == rank_) continue;
-    const Announcement& a = theirs[r];
+    const Announcement& a = heard_[r];
     if (a.sequence != job.sequence || a.kind != static_cast<int32_t>(job.kind)) {
-      char text[256];
       const bool known = a.kind >= 0 && a.kind < kCollectives;
-      std::snprintf(text, sizeof text, "the ranks disagree: this rank is at collective %llu (%s), rank %d at %llu (%s)",
-                    static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r,
-                    static_cast<unsigned long long>(a.sequence),
-                    known ? nameOf(static_cast<Collective>(a.kind)) : "unknown");
-      error = text;
+      error = format("the ranks disagree: this rank is at collective %llu (%s), rank %d at %llu (%s)",
+                     static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r,
+                     static_cast<unsigned long long>(a.sequence),
+                     known ? nameOf(static_cast<Collective>(a.kind)) : "unknown");
       return false;
     }
     coming[r] = a.bytes;
@@ -360,63 +432,73 @@ bool HostGroup::announce(Job& job, const std::vector<Part>& send, std::vector<in
   return true;
 }
 
-bool HostGroup::move(const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error) {
+bool HostGroup::move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error) {
   char text[kTransportErrorBytes] = "";
+  waiting_.assign(static_cast<size_t>(size_), 0);
   const int32_t status = transport_->exchange(
-      send.data(), receive.data(), [](void* self) { return static_cast<HostGroup*>(self)->stopped(); }, this, text);
-  error = status == 1 ? std::string(transport_->name) + ": " + text : text;
-  return status == 0;
+      send.data(), receive.data(), [](void* self) { return static_cast<HostGroup*>(self)->giveUp(); }, this,
+      waiting_.data(), text);
+  if (status == 0) return true;
+  if (status == 1) error = std::string(transport_->name) + ": " + text;
+  std::lock_guard lock(mutex_);
+  for (int32_t r = 0; r < size_; ++r)
+    if (waiting_[r]) job.waitingFor.push_back(r);
+  return false;
 }
 
 void HostGroup::watch() {
   std::unique_lock lock(mutex_);
   const auto tick = std::chrono::milliseconds(200);
   while (!stopped_ && !failed_) {
-    changed_.wait_for(lock, tick);
-    if (!current_ || stopped_ || failed_) continue;
-    const double elapsed = now() - current_->began;
-    if (elapsed < settings_.deadlineSeconds) continue;
-    char text[256];
-    std::snprintf(text, sizeof text, "collective %llu (%s) did not finish within %.0f s",
-                  static_cast<unsigned long long>(current_->sequence), nameOf(current_->kind),
-                  settings_.deadlineSeconds);
-    lock.unlock();
-    fail(text, -1);
-    lock.lock();
+    changed_.wait_for(lock, tick, [&] { return stopped_ || failed_; });
+    if (finalizing_ > 0 && now() - finalizing_ > kFinalizeSeconds) failNow("MPI does not let this rank go", -1);
+    const std::shared_ptr<Job> job = current_;
+    if (!job || now() - job->began < settings_.deadlineSeconds) continue;
+    late_ = true;  // the group's thread gives up, and knows which ranks it waits for; should it be stuck, this does
+    changed_.wait_for(lock, tick, [&] { return failed_ || stopped_ || current_ != job; });
+    if (current_ == job) failNow(late(*job, ""), -1);
   }
   if (!failed_) return;
   changed_.wait_for(lock, tick, [&] { return !current_; });  // it may still learn which ranks it waits for
-  writeRecord();
-  const double grace = settings_.graceSeconds;
-  changed_.wait_for(lock, std::chrono::duration<double>(grace), [] { return false; });
-  transport_->abort(settings_.exitCode);
+  if (!settings_.record.empty()) std::thread(writeFile, settings_.record, record()).detach();
+  const GroupSettings settings = settings_;
+  lock.unlock();
+  std::this_thread::sleep_for(std::chrono::duration<double>(settings.graceSeconds));
+  transport_->abort(settings.exitCode);
+  lock.lock();
+  aborted_ = true;  // only where a test's transport returns
+  changed_.notify_all();
 }
 
-// The mutex is held. Written beside and renamed, so that a reader never sees half of it.
-void HostGroup::writeRecord() {
-  if (settings_.record.empty()) return;
-  const std::string partial = settings_.record + ".part";
-  FILE* file = std::fopen(partial.c_str(), "w");
-  if (!file) return;  // nothing better is left to be done with it
-  std::fprintf(file, "{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"reason\": %s,\n  \"missing\": ", rank_, size_,
-               quoted(failure_).c_str());
-  std::fprintf(file, missing_ < 0 ? "null" : "%d", missing_);
-  std::fprintf(file, ",\n  \"place\": %s,\n  \"collective\": ", quoted(place_).c_str());
-  if (suspect_)
-    std::fprintf(file, "{ \"sequence\": %llu, \"kind\": \"%s\", \"begun\": %s, \"seconds\": %.3f, \"waitingFor\": %s }",
-                 static_cast<unsigned long long>(suspect_->sequence), nameOf(suspect_->kind),
-                 suspect_->began > 0 ? "true" : "false", suspect_->began > 0 ? failedAt_ - suspect_->began : 0.0,
-                 quoted(waitingFor_).c_str());
-  else
-    std::fprintf(file, "null");
-  std::fprintf(file, ",\n  \"recent\": [");
+std::string HostGroup::late(const Job& job, const std::string& waitingFor) const {
+  return format("collective %llu (%s) did not finish within %.0f s%s%s", static_cast<unsigned long long>(job.sequence),
+                nameOf(job.kind), settings_.deadlineSeconds, waitingFor.empty() ? "" : "; it waited for ",
+                waitingFor.c_str());
+}
+
+std::string HostGroup::record() const {
+  std::string text = format("{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"host\": ", rank_, size_) + quoted(hostName());
+  text += ",\n  \"time\": " + quoted(timeNow()) + ",\n  \"reason\": " + quoted(failure_.reason);
+  text += ",\n  \"missing\": " + (failure_.missing < 0 ? "null" : std::to_string(failure_.missing));
+  text += ",\n  \"place\": " + quoted(place_) + ",\n  \"collective\": ";
+  if (suspect_) {
+    const bool begun = suspect_->began > 0;
+    text += format("{ \"sequence\": %llu, \"kind\": \"%s\", \"begun\": %s, \"seconds\": %.3f, \"waitingFor\": [",
+                   static_cast<unsigned long long>(suspect_->sequence), nameOf(suspect_->kind),
+                   begun ? "true" : "false", begun ? std::max(0.0, failedAt_ - suspect_->began) : 0.0);
+    for (size_t i = 0; i < suspect_->waitingFor.size(); ++i)
+      text += (i ? ", " : "") + std::to_string(suspect_->waitingFor[i]);
+    text += "] }";
+  } else {
+    text += "null";
+  }
+  text += ",\n  \"recent\": [";
   for (size_t i = 0; i < history_.size(); ++i)
-    std::fprintf(file, "%s\n    { \"sequence\": %llu, \"kind\": \"%s\", \"bytes\": %lld, \"secondsAgo\": %.3f, \"took\": %.3f }",
-                 i ? "," : "", static_cast<unsigned long long>(history_[i].sequence), nameOf(history_[i].kind),
-                 static_cast<long long>(history_[i].bytes), failedAt_ - history_[i].ended,
-                 history_[i].ended - history_[i].began);
-  std::fprintf(file, "\n  ]\n}\n");
-  if (std::fclose(file) == 0) std::rename(partial.c_str(), settings_.record.c_str());
+    text += format("%s\n    { \"sequence\": %llu, \"kind\": \"%s\", \"bytes\": %lld, \"secondsAgo\": %.3f, \"took\": %.3f }",
+                   i ? "," : "", static_cast<unsigned long long>(history_[i].sequence), nameOf(history_[i].kind),
+                   static_cast<long long>(history_[i].bytes), failedAt_ - history_[i].ended,
+                   history_[i].ended - history_[i].began);
+  return text + "\n  ]\n}\n";
 }
 
 }  // namespace lateforge

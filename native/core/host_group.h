@@ -6,8 +6,9 @@
 // instead of waiting for each other.
 //
 // Faults: a collective that takes longer than the deadline, ranks that disagree, a transport error, a stream that failed
-// before its collective, or `fail` from outside make the group fail for good. A watchdog then writes the record and,
-// some seconds later (so that every living rank can write its own), ends the processes of the job.
+// before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread that waits for nothing
+// else, then writes the record and, some seconds later (so that every living rank can write its own), ends the processes
+// of the job.
 #pragma once
 
 #include <array>
@@ -17,6 +18,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -34,9 +36,14 @@ struct GroupStats {
 
 struct GroupSettings {
   double deadlineSeconds = 600;  // of one collective, from the moment this rank is ready for it
-  double graceSeconds = 3;       // between a failure and the end of the processes
+  double graceSeconds = 2;       // between a failure and the end of the processes
   int32_t exitCode = 9;
   std::string record;  // file that is written on failure; "": none
+};
+
+struct GroupFailure {
+  std::string reason;
+  int32_t missing;  // the rank that is held responsible, or −1
 };
 
 class HostGroup final : public Group {
@@ -57,9 +64,11 @@ class HostGroup final : public Group {
   void configure(const GroupSettings& settings);
   // Names where the program is (phase and step), for the record.
   void mark(const std::string& place);
-  // `missing`: the rank that is held responsible, or −1. Only the first failure counts.
+  // Only the first failure counts.
   void fail(const std::string& reason, int32_t missing);
-  // Leaves in good order: nothing may be issued afterwards. Every rank calls it.
+  std::optional<GroupFailure> failure();
+  // Leaves in good order, once every rank has called it and everything issued is done. What is issued afterwards fails.
+  // After a failure it waits for the watchdog to end the process.
   void close();
   // Gives up whatever is under way, without a record. What was issued fails.
   void stop();
@@ -67,6 +76,7 @@ class HostGroup final : public Group {
 
  private:
   struct Job;
+  struct Announcement;
   struct Done {
     uint64_t sequence;
     Collective kind;
@@ -76,13 +86,17 @@ class HostGroup final : public Group {
 
   void work();
   void watch();
+  // These four hold the mutex.
+  void failNow(const std::string& reason, int32_t missing);
+  bool refuse(Job& job);
+  std::string late(const Job& job, const std::string& waitingFor) const;
+  std::string record() const;
   bool perform(Job& job, std::string& error);
   bool reduce(Job& job, std::string& error);
   bool transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error);
   bool announce(Job& job, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error);
-  bool move(const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
-  void writeRecord();
-  bool stopped() const { return stopped_.load() || failed_.load(); }
+  bool move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
+  bool giveUp() const { return stopped_.load() || failed_.load() || late_.load(); }
 
   const Transport* transport_;
   const int32_t rank_, size_;
@@ -96,12 +110,16 @@ class HostGroup final : public Group {
   GroupSettings settings_;
   GroupStats stats_;
   uint64_t issued_ = 0;
-  std::string place_, failure_, waitingFor_;
-  int32_t missing_ = -1;
-  double failedAt_ = 0;
-  bool closed_ = false;
-  std::atomic<bool> stopped_{false}, failed_{false};
+  std::string place_;
+  GroupFailure failure_{"", -1};
+  double failedAt_ = 0, finalizing_ = 0;
+  bool closed_ = false, aborted_ = false;
+  std::atomic<bool> stopped_{false}, failed_{false}, late_{false};  // set while the mutex is held
+
+  // Of the group's thread. They outlive a transfer that was given up.
   std::vector<char> scratch_;
+  std::vector<Announcement> announced_, heard_;
+  std::vector<uint8_t> waiting_;
   std::thread worker_, watchdog_;
 };
 

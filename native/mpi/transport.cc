@@ -72,7 +72,8 @@ void pause(int& turns) {
     usleep(turns < 2000 ? 50 : 500);
 }
 
-int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, char* error) {
+int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
+                 char* error) {
   std::vector<MPI_Request> requests;
   std::vector<int> peers;  // of the request with the same index; sends come after all receives
   const auto each = [&](const Part& part, int peer, const auto& post) {
@@ -106,18 +107,13 @@ int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), 
     if (stopped(context)) break;
     pause(turns);
   }
-  // Nothing may arrive any more in memory that others will use; sends are left to themselves, the process is about to
-  // end.
-  int written = 0;
-  int last = -1;
-  for (size_t i = 0; i < receives; ++i) {
+  // What did not arrive yet is not wanted any more; sends are left to themselves, the process is about to end.
+  for (size_t i = 0; i < requests.size(); ++i) {
     int done = 0;
     MPI_Request_get_status(requests[i], &done, MPI_STATUS_IGNORE);
-    if (!done) MPI_Cancel(&requests[i]);
-    if (done || peers[i] == last || written >= static_cast<int>(kTransportErrorBytes) - 16) continue;
-    last = peers[i];
-    written += std::snprintf(error + written, kTransportErrorBytes - static_cast<size_t>(written), "%srank %d",
-                             written ? ", " : "", last);
+    if (done) continue;
+    waiting[peers[i]] = 1;
+    if (i < receives) MPI_Cancel(&requests[i]);
   }
   return 2;
 }
