@@ -99,7 +99,11 @@ export interface Addon {
   shardOpen(path: string, verify: boolean): number
   shardInfo(shard: number): ShardInfo
   shardClose(shard: number): boolean
-  /** Column 0 is the query, 1 the documents; sequences are row-major, items first … first + count - 1 of each row. */
+  /**
+   * Column 0 is the query, 1 the documents; sequences are row-major, items first … first + count - 1 of each row.
+   * With `skip`, `kept` has the token rows that are not on the skiplist, and the offsets of what is left.
+   * These reads run on Node's thread pool.
+   */
   shardCollate(
     shard: number,
     rows: Float64Array,
@@ -109,7 +113,13 @@ export interface Addon {
     expandTo: number,
     maskId: number,
     attend: boolean,
-  ): { ids: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer>; keyCounts: Int32Array<ArrayBuffer> }
+    skip?: Uint8Array,
+  ): Promise<{
+    ids: Int32Array<ArrayBuffer>
+    offsets: Float64Array<ArrayBuffer>
+    keyCounts: Int32Array<ArrayBuffer>
+    kept: { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> } | null
+  }>
   /** Tokens of each sequence, without expansion; with `skip`, those that are not on the skiplist. */
   shardLengths(
     shard: number,
@@ -118,21 +128,22 @@ export interface Addon {
     first: number,
     count: number,
     skip?: Uint8Array,
-  ): Int32Array<ArrayBuffer>
-  shardGroups(shard: number, rows: Float64Array, column: number, first: number, count: number): Int32Array<ArrayBuffer>
+  ): Promise<Int32Array<ArrayBuffer>>
+  /** Content groups, dense from 0 in order of appearance. */
+  shardGroups(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    first: number,
+    count: number,
+  ): Promise<Int32Array<ArrayBuffer>>
   shardScores(
     shard: number,
     rows: Float64Array,
     column: number,
     first: number,
     count: number,
-  ): Float32Array<ArrayBuffer>
-  /** Token rows that are not on the skiplist, and the offsets of what is left. */
-  keepTokens(
-    ids: Int32Array,
-    offsets: Float64Array,
-    skip: Uint8Array,
-  ): { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
+  ): Promise<Float32Array<ArrayBuffer>>
 }
 
 /** The folder that holds package.json, wherever this file was compiled to. */

@@ -131,28 +131,32 @@ export async function openData(options: DataOptions): Promise<TrainData> {
 }
 
 /** One rank's part of the batch of given rows of one source, with `perQuery` documents each. */
-function collateBatch(
+async function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
   perQuery: number,
   step: number,
   { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
-): TrainBatch {
+): Promise<TrainBatch> {
   if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const dealt = ranks === 1 ? null : dealRows(featurizer, shard, rows, perQuery, ranks)
+  const dealt = ranks === 1 ? null : await dealRows(featurizer, shard, rows, perQuery, ranks)
   const all = dealt?.rows ?? rows
   const counts = dealt?.counts ?? [rows.length]
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const own = all.slice(begin, begin + counts[rank]!)
-  const queries = collateColumn(featurizer, shard, own, 'query', 1)
-  const documents = collateColumn(featurizer, shard, own, 'document', perQuery)
-  let documentOffsets: TrainBatch['documentOffsets'] = null
-  if (!dealt) documentOffsets = documents.keptOffsets
-  else if (wanted) documentOffsets = boundsOf(native().shardLengths(shard, all, 1, 0, perQuery, featurizer.skip))
+  const addon = native()
+  const [queries, documents, queryGroups, documentGroups, scores, kept] = await Promise.all([
+    collateColumn(featurizer, shard, own, 'query', 1),
+    collateColumn(featurizer, shard, own, 'document', perQuery),
+    addon.shardGroups(shard, all, 0, 0, 1),
+    addon.shardGroups(shard, all, 1, 0, perQuery),
+    source.scores ? addon.shardScores(shard, own, 1, 0, perQuery) : null,
+    dealt && wanted ? addon.shardLengths(shard, all, 1, 0, perQuery, featurizer.skip) : null,
+  ])
   return {
     step,
     source: source.name,
@@ -161,27 +165,28 @@ function collateBatch(
     perQuery,
     counts,
     queryOffsets: dealt ? boundsOf(dealt.queryTokens) : queries.keptOffsets,
-    documentOffsets,
-    queryGroups: native().shardGroups(shard, all, 0, 0, 1),
-    documentGroups: native().shardGroups(shard, all, 1, 0, perQuery),
-    scores: source.scores ? native().shardScores(shard, own, 1, 0, perQuery) : null,
+    documentOffsets: dealt ? kept && boundsOf(kept) : documents.keptOffsets,
+    queryGroups,
+    documentGroups,
+    scores,
   }
 }
 
 /** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
-function dealRows(
+async function dealRows(
   { expandTo }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   perQuery: number,
   ranks: number,
-): { rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] } {
-  const queryTokens = native()
-    .shardLengths(shard, rows, 0, 0, 1)
-    .map((length) => Math.max(length, expandTo))
+): Promise<{ rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] }> {
+  const [queries, documents] = await Promise.all([
+    native().shardLengths(shard, rows, 0, 0, 1),
+    native().shardLengths(shard, rows, 1, 0, perQuery),
+  ])
+  const queryTokens = queries.map((length) => Math.max(length, expandTo))
   const tokens = Float64Array.from(queryTokens)
-  const documentTokens = native().shardLengths(shard, rows, 1, 0, perQuery)
-  for (let i = 0; i < documentTokens.length; i++) tokens[Math.floor(i / perQuery)]! += documentTokens[i]!
+  for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / perQuery)]! += documents[i]!
   const { order, counts } = deal(tokens, ranks)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
@@ -197,29 +202,19 @@ function boundsOf(lengths: Int32Array): Float64Array<ArrayBuffer> {
 }
 
 /** Queries (`count` 1), or the first `count` documents, of rows of a shard. No token passes through JavaScript. */
-export function collateColumn(
+async function collateColumn(
   featurizer: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   role: 'query' | 'document',
   count: number,
-): TokenColumn {
-  const { expandTo, maskId, recipe } = featurizer
-  const isQuery = role === 'query'
-  const column = isQuery ? 0 : 1
-  const packed = native().shardCollate(
-    shard,
-    rows,
-    column,
-    0,
-    count,
-    isQuery ? expandTo : 0,
-    maskId,
-    isQuery && recipe.attendToExpansion,
-  )
-  const keys = isQuery ? rows : documentNumbers(rows, count)
-  const kept = isQuery ? null : native().keepTokens(packed.ids, packed.offsets, featurizer.skip)
-  return finish(packed, kept, keys, column)
+): Promise<TokenColumn> {
+  const { expandTo, maskId, recipe, skip } = featurizer
+  const { kept, ...packed } =
+    role === 'query'
+      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansion)
+      : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
+  return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)
 }
 
 /** Texts as a column, without shards: what encoding uses. Row numbers count from 0. */

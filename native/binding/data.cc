@@ -1,5 +1,7 @@
 // Shards for JavaScript: small integer handles of one environment, typed arrays in and out.
 #include <limits>
+#include <new>
+#include <optional>
 
 #include "env.h"
 
@@ -13,26 +15,97 @@ Array arrayAt(const Napi::CallbackInfo& info, size_t index, napi_typedarray_type
   return info[index].As<Array>();
 }
 
-Shard& shardAt(const Napi::CallbackInfo& info) {
-  auto& shards = environmentOf(info.Env()).shards;
+std::shared_ptr<const Shard> shardAt(const Napi::CallbackInfo& info) {
+  const auto& shards = environmentOf(info.Env()).shards;
   const auto found = shards.find(integerAt(info, 0, "shard"));
   if (found == shards.end()) raise(info.Env(), "ERR_DISPOSED", "the shard was closed");
-  return *found->second;
+  return found->second;
 }
 
-// (shard, rows, column, first, count, …)
-ItemBlock blockAt(const Napi::CallbackInfo& info) {
-  const auto rows = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
-  const int64_t column = integerAt(info, 2, "column");
-  if (column != 0 && column != 1) raise(info.Env(), "ERR_ARGUMENT", "column must be 0 (query) or 1 (documents)");
-  return {rows.Data(), static_cast<int64_t>(rows.ElementLength()), static_cast<ShardColumn>(column),
-          integerAt(info, 3, "first"), integerAt(info, 4, "count")};
-}
+// A native array that becomes a JavaScript one without a copy.
+template <typename T>
+struct Numbers {
+  std::unique_ptr<T[]> data;
+  size_t count = 0;
 
-Skiplist skiplistAt(const Napi::CallbackInfo& info, size_t index) {
-  const auto skip = arrayAt<Napi::Uint8Array>(info, index, napi_uint8_array, "skip");
-  return {skip.Data(), static_cast<int64_t>(skip.ElementLength())};
-}
+  T* allocate(int64_t size) {
+    count = static_cast<size_t>(size);
+    data = std::make_unique_for_overwrite<T[]>(count);
+    return data.get();
+  }
+  Napi::Value give(Napi::Env env) {
+    const auto buffer = Napi::ArrayBuffer::New(env, data.release(), count * sizeof(T),
+                                               [](Napi::Env, void* bytes) { delete[] static_cast<T*>(bytes); });
+    return Napi::TypedArrayOf<T>::New(env, count, buffer, 0);
+  }
+};
+
+// A read of a shard on Node's thread pool: the event loop waits neither for the disk nor for a large batch. The
+// arguments are copies, and the shard stays mapped until the read is over.
+class Read : public Napi::AsyncWorker {
+ public:
+  // (shard, rows, column, first, count, …)
+  explicit Read(const Napi::CallbackInfo& info) : Napi::AsyncWorker(info.Env()), shard(shardAt(info)) {
+    const auto array = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
+    rows_.assign(array.Data(), array.Data() + array.ElementLength());
+    const int64_t column = integerAt(info, 2, "column");
+    if (column != 0 && column != 1) raise(info.Env(), "ERR_ARGUMENT", "column must be 0 (query) or 1 (documents)");
+    block = {rows_.data(), static_cast<int64_t>(rows_.size()), static_cast<ShardColumn>(column),
+             integerAt(info, 3, "first"), integerAt(info, 4, "count")};
+  }
+
+  // Every failure is a rejection, that of the arguments too.
+  template <typename Kind>
+  static Napi::Value start(const Napi::CallbackInfo& info) {
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    try {
+      auto read = std::make_unique<Kind>(info);
+      read->deferred_ = deferred;
+      read.release()->Queue();  // deletes itself
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+    }
+    return deferred.Promise();
+  }
+
+ protected:
+  virtual Status read() = 0;
+  virtual Napi::Value result(Napi::Env env) = 0;
+
+  // The skiplist at `index`, or an empty one.
+  Skiplist skiplistAt(const Napi::CallbackInfo& info, size_t index) {
+    if (info[index].IsUndefined()) return {};
+    const auto skip = arrayAt<Napi::Uint8Array>(info, index, napi_uint8_array, "skip");
+    skip_.assign(skip.Data(), skip.Data() + skip.ElementLength());
+    return {skip_.data(), static_cast<int64_t>(skip_.size())};
+  }
+
+  const std::shared_ptr<const Shard> shard;
+  ItemBlock block;
+
+ private:
+  void Execute() override {
+    try {
+      status_ = read();
+    } catch (const std::bad_alloc&) {
+      status_ = Status::error("ERR_OUT_OF_MEMORY", "there is no memory for %lld sequences of a batch",
+                              static_cast<long long>(block.sequences()));
+    }
+  }
+  void OnOK() override {
+    try {
+      check(Env(), status_);
+      deferred_->Resolve(result(Env()));
+    } catch (const Napi::Error& error) {
+      deferred_->Reject(error.Value());
+    }
+  }
+
+  std::vector<double> rows_;
+  std::vector<uint8_t> skip_;
+  Status status_;
+  std::optional<Napi::Promise::Deferred> deferred_;
+};
 
 Napi::Value shardOpen(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
@@ -44,16 +117,16 @@ Napi::Value shardOpen(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value shardInfo(const Napi::CallbackInfo& info) {
-  const Shard& shard = shardAt(info);
+  const auto shard = shardAt(info);
   auto out = Napi::Object::New(info.Env());
   const auto set = [&](const char* name, int64_t value) { out.Set(name, static_cast<double>(value)); };
-  set("rows", shard.rows());
-  set("items", shard.items());
-  set("tokens", shard.tokens());
-  set("vocabulary", shard.vocabulary());
-  set("minDocuments", shard.minDocuments());
-  set("maxDocuments", shard.maxDocuments());
-  out.Set("scores", shard.hasScores());
+  set("rows", shard->rows());
+  set("items", shard->items());
+  set("tokens", shard->tokens());
+  set("vocabulary", shard->vocabulary());
+  set("minDocuments", shard->minDocuments());
+  set("maxDocuments", shard->maxDocuments());
+  out.Set("scores", shard->hasScores());
   return out;
 }
 
@@ -62,85 +135,107 @@ Napi::Value shardClose(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), open);
 }
 
-// (shard, rows, column, first, count, expandTo, maskId, attend)
-Napi::Value shardCollate(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Shard& shard = shardAt(info);
-  const ItemBlock block = blockAt(info);
-  const int64_t expandTo = integerAt(info, 5, "expandTo");
-  const int64_t maskId = integerAt(info, 6, "maskId");
-  if (expandTo < 0 || expandTo > (1 << 20) || maskId < 0 || maskId > std::numeric_limits<int32_t>::max())
-    raise(env, "ERR_ARGUMENT", "expandTo or maskId is out of range");
-  const Expansion expansion{expandTo, static_cast<int32_t>(maskId), info[7].ToBoolean()};
-  int64_t tokens = 0;
-  check(env, shard.measure(block, expansion, &tokens));
-  if (tokens > std::numeric_limits<int32_t>::max())
-    raise(env, "ERR_DATA", "a batch of " + std::to_string(tokens) + " tokens; the limit is 2^31 - 1");
-  auto ids = Napi::Int32Array::New(env, static_cast<size_t>(tokens));
-  auto offsets = Napi::Float64Array::New(env, static_cast<size_t>(block.sequences()) + 1);
-  auto keyCounts = Napi::Int32Array::New(env, static_cast<size_t>(block.sequences()));
-  shard.collate(block, expansion, ids.Data(), offsets.Data(), keyCounts.Data());
-  auto out = Napi::Object::New(env);
-  out.Set("ids", ids);
-  out.Set("offsets", offsets);
-  out.Set("keyCounts", keyCounts);
-  return out;
-}
+// (…, expandTo, maskId, attend, skip?) → { ids, offsets, keyCounts, kept: { keep, offsets } | null }
+class Collate final : public Read {
+ public:
+  explicit Collate(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 8)) {
+    const int64_t expandTo = integerAt(info, 5, "expandTo");
+    const int64_t maskId = integerAt(info, 6, "maskId");
+    if (expandTo < 0 || expandTo > (1 << 20) || maskId < 0 || maskId > std::numeric_limits<int32_t>::max())
+      raise(info.Env(), "ERR_ARGUMENT", "expandTo or maskId is out of range");
+    expansion_ = {expandTo, static_cast<int32_t>(maskId), info[7].ToBoolean()};
+  }
 
-// (shard, rows, column, first, count, skip?)
-Napi::Value shardLengths(const Napi::CallbackInfo& info) {
-  const Shard& shard = shardAt(info);
-  const ItemBlock block = blockAt(info);
-  const Skiplist skiplist = info[5].IsUndefined() ? Skiplist{} : skiplistAt(info, 5);
-  int64_t tokens = 0;
-  check(info.Env(), shard.measure(block, {}, &tokens));
-  auto lengths = Napi::Int32Array::New(info.Env(), static_cast<size_t>(block.sequences()));
-  shard.lengths(block, skiplist, lengths.Data());
-  return lengths;
-}
+ private:
+  Status read() override {
+    int64_t tokens = 0;
+    LF_TRY(shard->measure(block, expansion_, &tokens));
+    LF_REQUIRE(tokens <= std::numeric_limits<int32_t>::max(), "ERR_DATA",
+               "a batch of %lld tokens; the limit is 2^31 - 1", static_cast<long long>(tokens));
+    const int64_t sequences = block.sequences();
+    int32_t* ids = ids_.allocate(tokens);
+    double* offsets = offsets_.allocate(sequences + 1);
+    shard->collate(block, expansion_, ids, offsets, keyCounts_.allocate(sequences));
+    if (skiplist_.size == 0) return Status::fine();
+    double* keptOffsets = keptOffsets_.allocate(sequences + 1);
+    // Nearly all tokens stay: cut short, not copied.
+    keep_.count =
+        static_cast<size_t>(keepRows(ids, offsets, sequences, skiplist_, keep_.allocate(tokens), keptOffsets));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override {
+    auto out = Napi::Object::New(env);
+    out.Set("ids", ids_.give(env));
+    out.Set("offsets", offsets_.give(env));
+    out.Set("keyCounts", keyCounts_.give(env));
+    out.Set("kept", env.Null());
+    if (skiplist_.size > 0) {
+      auto kept = Napi::Object::New(env);
+      kept.Set("keep", keep_.give(env));
+      kept.Set("offsets", keptOffsets_.give(env));
+      out.Set("kept", kept);
+    }
+    return out;
+  }
 
-Napi::Value shardGroups(const Napi::CallbackInfo& info) {
-  const Shard& shard = shardAt(info);
-  const ItemBlock block = blockAt(info);
-  int64_t tokens = 0;
-  check(info.Env(), shard.measure(block, {}, &tokens));
-  auto groups = Napi::Int32Array::New(info.Env(), static_cast<size_t>(block.sequences()));
-  shard.groups(block, groups.Data());
-  return groups;
-}
+  const Skiplist skiplist_;
+  Expansion expansion_;
+  Numbers<int32_t> ids_, keyCounts_, keep_;
+  Numbers<double> offsets_, keptOffsets_;
+};
 
-Napi::Value shardScores(const Napi::CallbackInfo& info) {
-  const Shard& shard = shardAt(info);
-  const ItemBlock block = blockAt(info);
-  if (!shard.hasScores()) raise(info.Env(), "ERR_DATA", "the shard has no teacher scores");
-  int64_t tokens = 0;
-  check(info.Env(), shard.measure(block, {}, &tokens));
-  auto scores = Napi::Float32Array::New(info.Env(), static_cast<size_t>(block.sequences()));
-  shard.scores(block, scores.Data());
-  return scores;
-}
+// (…, skip?) → Int32Array
+class Lengths final : public Read {
+ public:
+  explicit Lengths(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 5)) {}
 
-// (ids, offsets, skip) → { keep, offsets }
-Napi::Value keepTokens(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const auto ids = arrayAt<Napi::Int32Array>(info, 0, napi_int32_array, "ids");
-  const auto offsets = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "offsets");
-  const Skiplist skiplist = skiplistAt(info, 2);
-  if (offsets.ElementLength() == 0)
-    raise(env, "ERR_ARGUMENT", "offsets is empty; it has one entry more than sequences");
-  const auto tokens = static_cast<int64_t>(ids.ElementLength());
-  std::vector<int32_t> keep(static_cast<size_t>(tokens));
-  auto keptOffsets = Napi::Float64Array::New(env, offsets.ElementLength());
-  const int64_t kept = keepRows(ids.Data(), tokens, offsets.Data(), static_cast<int64_t>(offsets.ElementLength()) - 1,
-                                skiplist, keep.data(), keptOffsets.Data());
-  if (kept < 0) raise(env, "ERR_ARGUMENT", "offsets do not rise from 0 to the number of ids");
-  auto rows = Napi::Int32Array::New(env, static_cast<size_t>(kept));
-  std::copy_n(keep.data(), kept, rows.Data());
-  auto out = Napi::Object::New(env);
-  out.Set("keep", rows);
-  out.Set("offsets", keptOffsets);
-  return out;
-}
+ private:
+  Status read() override {
+    int64_t tokens = 0;
+    LF_TRY(shard->measure(block, {}, &tokens));
+    shard->lengths(block, skiplist_, lengths_.allocate(block.sequences()));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override { return lengths_.give(env); }
+
+  const Skiplist skiplist_;
+  Numbers<int32_t> lengths_;
+};
+
+// (…) → Int32Array
+class Groups final : public Read {
+ public:
+  using Read::Read;
+
+ private:
+  Status read() override {
+    int64_t tokens = 0;
+    LF_TRY(shard->measure(block, {}, &tokens));
+    shard->groups(block, groups_.allocate(block.sequences()));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override { return groups_.give(env); }
+
+  Numbers<int32_t> groups_;
+};
+
+// (…) → Float32Array
+class Scores final : public Read {
+ public:
+  using Read::Read;
+
+ private:
+  Status read() override {
+    LF_REQUIRE(shard->hasScores(), "ERR_DATA", "the shard has no teacher scores");
+    int64_t tokens = 0;
+    LF_TRY(shard->measure(block, {}, &tokens));
+    shard->scores(block, scores_.allocate(block.sequences()));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override { return scores_.give(env); }
+
+  Numbers<float> scores_;
+};
 
 }  // namespace
 
@@ -151,11 +246,10 @@ void initData(Napi::Env env, Napi::Object exports) {
   set("shardOpen", shardOpen);
   set("shardInfo", shardInfo);
   set("shardClose", shardClose);
-  set("shardCollate", shardCollate);
-  set("shardLengths", shardLengths);
-  set("shardGroups", shardGroups);
-  set("shardScores", shardScores);
-  set("keepTokens", keepTokens);
+  set("shardCollate", Read::start<Collate>);
+  set("shardLengths", Read::start<Lengths>);
+  set("shardGroups", Read::start<Groups>);
+  set("shardScores", Read::start<Scores>);
 }
 
 }  // namespace lateforge::binding

@@ -30,7 +30,7 @@ struct Environment {
   // Arguments and results of `call`, shared with JS: see ops.cc.
   double* block = nullptr;
   Napi::Reference<Napi::Float64Array> blockReference;
-  std::unordered_map<int64_t, std::unique_ptr<Shard>> shards;
+  std::unordered_map<int64_t, std::shared_ptr<const Shard>> shards;
   int64_t lastShard = 0;
 };
 

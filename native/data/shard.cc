@@ -221,20 +221,21 @@ void Shard::scores(const ItemBlock& block, float* scores) const {
     scores[sequence] = scores_[item(block, sequence)];
 }
 
-int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const Skiplist& skiplist,
-                 int32_t* keep, double* keptOffsets) {
+int64_t keepRows(const int32_t* ids, const double* offsets, int64_t sequences, const Skiplist& skiplist, int32_t* keep,
+                 double* keptOffsets) {
   int64_t kept = 0;
   int64_t token = 0;
-  if (offsets[0] != 0) return -1;
   keptOffsets[0] = 0;
   for (int64_t sequence = 0; sequence < sequences; ++sequence) {
-    const double end = offsets[sequence + 1];
-    if (!(end >= static_cast<double>(token) && end <= static_cast<double>(tokens))) return -1;
-    for (; static_cast<double>(token) < end; ++token)
-      if (skiplist.keeps(ids[token])) keep[kept++] = static_cast<int32_t>(token);
+    const auto end = static_cast<int64_t>(offsets[sequence + 1]);
+    // Written whether it stays or not: which tokens do is not to be predicted, and a wrong guess costs more.
+    for (; token < end; ++token) {
+      keep[kept] = static_cast<int32_t>(token);
+      kept += skiplist.keeps(ids[token]);
+    }
     keptOffsets[sequence + 1] = static_cast<double>(kept);
   }
-  return token == tokens ? kept : -1;
+  return kept;
 }
 
 }  // namespace lateforge

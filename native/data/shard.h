@@ -94,11 +94,10 @@ class Shard {
   const float* scores_ = nullptr;
 };
 
-// Rows of a packed batch that stay when tokens on the skiplist are left out of scoring: `keep` (room for all tokens)
-// gets their row numbers, keptOffsets[sequences + 1] their new bounds. Returns the number kept, or -1 when the offsets
-// are out of order.
-int64_t keepRows(const int32_t* ids, int64_t tokens, const double* offsets, int64_t sequences, const Skiplist& skiplist,
-                 int32_t* keep, double* keptOffsets);
+// Rows of collated ids that take part in scoring: `keep` (room for all of them) gets their numbers,
+// keptOffsets[sequences + 1] their new bounds. Returns how many there are.
+int64_t keepRows(const int32_t* ids, const double* offsets, int64_t sequences, const Skiplist& skiplist, int32_t* keep,
+                 double* keptOffsets);
 
 uint32_t crc32(uint32_t crc, const uint8_t* data, size_t bytes);
 
