@@ -132,6 +132,8 @@ Status infer_attentionBackward(const params::attentionBackward& p, const Meta* i
   LF_TRY(checkSame("attentionBackward: lse", in[2], Meta::of(accumulatorOf(o.dtype), {o.dims[0], p.heads})));
   LF_TRY(checkSame("attentionBackward: do", in[3], o));
   r.out[0] = like(in[0]);
+  // Two numbers per row and head, which CUDA's kernel of the queries leaves for that of the keys.
+  r.workspaceBytes = 2 * in[2].bytes();
   return Status::fine();
 }
 

@@ -8,7 +8,9 @@
 #define LF_CUDA_OPS(OP) \
   /* pointwise.cu */ \
   OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
-  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite)
+  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) \
+  /* attention.cu */ \
+  OP(attention) OP(attentionBackward)
 // clang-format on
 
 namespace lateforge::cuda {

@@ -69,7 +69,6 @@ const missingOnCuda = new Set([
   'linear',
   'layerNorm',
   'rope',
-  'attention',
   'maxsim',
 ])
 

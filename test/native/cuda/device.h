@@ -88,6 +88,14 @@ class Buffer {
     view.dims[0] = static_cast<int64_t>(count_);
     return cuda::dev<U>(view);
   }
+  View view(DType dtype, std::initializer_list<int64_t> dims) const {
+    View view;
+    view.data = data_;
+    view.dtype = dtype;
+    view.rank = 0;
+    for (const int64_t d : dims) view.dims[view.rank++] = d;
+    return view;
+  }
   std::vector<T> values() const {
     std::vector<T> all(count_);
 #ifdef __CUDACC__

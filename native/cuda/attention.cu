@@ -1,0 +1,84 @@
+// attention and attentionBackward (native/cpu/attention.cc): the naive kernels.
+#include <cmath>
+#include <type_traits>
+
+#include "attention_naive.cuh"
+#include "elements.cuh"
+#include "naive.h"
+#include "ops.h"
+#include "real.h"
+
+namespace lateforge::cuda {
+namespace {
+
+template <class P>
+AttentionShape shapeOf(const P& p, const View& qkv, const View& segments, const View& keyCounts, const View& seeds) {
+  const int64_t rows = qkv.rows(), headDim = qkv.columns() / (3 * p.heads);
+  AttentionShape shape;
+  shape.segments = dev<const int64_t>(segments);
+  shape.keyCounts = dev<const int32_t>(keyCounts);
+  shape.seeds = p.dropout > 0 ? dev<const uint32_t>(seeds) : nullptr;
+  shape.sequences = segments.count() - 1;
+  shape.rows = static_cast<int32_t>(rows);
+  shape.heads = static_cast<int32_t>(p.heads);
+  shape.headDim = static_cast<int32_t>(headDim);
+  shape.window = p.window < 0 || p.window >= rows ? -1 : static_cast<int32_t>(p.window);
+  shape.threshold = dropThreshold(p.dropout);
+  shape.site = static_cast<uint32_t>(p.site);
+  shape.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(headDim)));
+  shape.keep = static_cast<float>(1 / (1 - p.dropout));
+  return shape;
+}
+
+// f(std::integral_constant of how many numbers a load may take).
+template <class F, class... Views>
+int32_t withLoads(const AttentionShape& shape, const F& f, const Views&... views) {
+  if (shape.headDim % 4 == 0 && aligned(views...)) return f(std::integral_constant<int, 4>());
+  return f(std::integral_constant<int, 1>());
+}
+
+Grid naiveGrid(const AttentionShape& shape) {
+  return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, naive_attention::kColumns), 128)};
+}
+
+}  // namespace
+
+namespace ops {
+
+int32_t attention(const OpCall& call, Context& context) {
+  const View &qkv = call.in[0], &o = call.out[0], &lse = call.out[1];
+  const AttentionShape shape = shapeOf(call.as<params::attention>(), qkv, call.in[1], call.in[2], call.in[3]);
+  return withReal(context, qkv.dtype, [&](auto t) {
+    using T = decltype(t);
+    return withLoads(
+        shape,
+        [&](auto n) {
+          return launch(context, naiveGrid(shape), 0,
+                        naive_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+        },
+        qkv);
+  });
+}
+
+int32_t attentionBackward(const OpCall& call, Context& context) {
+  const View &qkv = call.in[0], &o = call.in[1], &lse = call.in[2], &dO = call.in[3], &dqkv = call.out[0];
+  const AttentionShape shape = shapeOf(call.as<params::attentionBackward>(), qkv, call.in[4], call.in[5], call.in[6]);
+  return withReal(context, qkv.dtype, [&](auto t) {
+    using T = decltype(t);
+    const Dev<float> along = workspace<float>(call, 0, lse.count());
+    return withLoads(
+        shape,
+        [&](auto n) {
+          const naive_attention::BackwardQueries<T, n()> queries{
+              shape, dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse), dev<T>(dqkv), along};
+          const naive_attention::BackwardKeys<T, n()> keys{
+              shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), along, dev<T>(dqkv)};
+          if (launch(context, naiveGrid(shape), 0, queries)) return 1;
+          return launch(context, naiveGrid(shape), 0, keys);
+        },
+        qkv, o, dO);
+  });
+}
+
+}  // namespace ops
+}  // namespace lateforge::cuda

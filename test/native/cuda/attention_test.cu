@@ -1,0 +1,317 @@
+// The attention kernels against the definition in double: the naive ones to rounding in float32, the tensor-core ones
+// in bfloat16 by comparison with the naive ones in bfloat16. On the twin under many orders, with equal bits.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <sstream>
+
+#include "../../../native/core/ops.h"
+#include "../../../native/core/philox.h"
+#include "../../../native/cuda/ops.h"
+#include "../../../native/cuda/real.h"
+#include "device.h"
+
+using namespace lateforge;
+using namespace lateforge::testing;
+
+namespace {
+
+struct Case {
+  std::vector<int64_t> lengths;
+  std::vector<int32_t> keys;  // empty: all rows are keys
+  int64_t heads, headDim, window;
+  double dropout;
+
+  int64_t sequences() const { return static_cast<int64_t>(lengths.size()); }
+  int64_t rows() const {
+    int64_t sum = 0;
+    for (const int64_t n : lengths) sum += n;
+    return sum;
+  }
+  std::string text() const {
+    std::ostringstream text;
+    text << "lengths";
+    for (const int64_t n : lengths) text << ' ' << n;
+    if (!keys.empty()) text << ", keys";
+    for (const int32_t n : keys) text << ' ' << n;
+    text << ", heads " << heads << ", head dim " << headDim << ", window " << window << ", dropout " << dropout;
+    return text.str();
+  }
+};
+
+constexpr int64_t kSite = 9;
+
+struct Inputs {
+  std::vector<double> qkv, dO;
+  std::vector<int32_t> seeds;
+};
+
+struct Results {
+  std::vector<double> o, lse, dqkv;
+};
+
+// By definition, in double.
+Results reference(const Case& c, const Inputs& in) {
+  const int64_t plane = c.heads * c.headDim, width = 3 * plane;
+  Results r;
+  r.o.assign(static_cast<size_t>(c.rows() * plane), 0);
+  r.lse.assign(static_cast<size_t>(c.rows() * c.heads), -INFINITY);
+  r.dqkv.assign(static_cast<size_t>(c.rows() * width), 0);
+  const double scale = 1 / std::sqrt(static_cast<double>(c.headDim));
+  auto dotted = [&](const double* a, const double* b) {
+    double sum = 0;
+    for (int64_t i = 0; i < c.headDim; ++i) sum += a[i] * b[i];
+    return sum;
+  };
+  int64_t begin = 0;
+  for (size_t s = 0; s < c.lengths.size(); begin += c.lengths[s++])
+    for (int64_t h = 0; h < c.heads; ++h)
+      for (int64_t q = 0; q < c.lengths[s]; ++q) {
+        auto at = [&](int64_t part, int64_t row) { return (begin + row) * width + part * plane + h * c.headDim; };
+        const int64_t end = c.keys.empty() ? c.lengths[s] : std::min<int64_t>(c.keys[s], c.lengths[s]);
+        const int64_t first = c.window < 0 ? 0 : std::max<int64_t>(0, q - c.window);
+        const int64_t last = c.window < 0 ? end : std::min(end, q + c.window + 1);
+        if (first >= last) continue;
+        const auto n = static_cast<size_t>(last - first);
+        std::vector<double> score(n), factor(n, 1), slope(n);
+        double top = -INFINITY, total = 0, along = 0;
+        for (size_t i = 0; i < n; ++i) {
+          const int64_t k = first + static_cast<int64_t>(i);
+          score[i] = dotted(&in.qkv[at(0, q)], &in.qkv[at(1, k)]) * scale;
+          top = std::max(top, score[i]);
+          if (c.dropout == 0) continue;
+          const Philox4 draw =
+              philox(static_cast<uint32_t>(in.seeds[2 * s]), static_cast<uint32_t>(in.seeds[2 * s + 1]),
+                     static_cast<uint32_t>(k / 4), static_cast<uint32_t>(q), kSite, static_cast<uint32_t>(h + 1));
+          factor[i] = draw.word[k % 4] >= dropThreshold(c.dropout) ? 1 / (1 - c.dropout) : 0;
+        }
+        for (const double v : score) total += std::exp(v - top);
+        r.lse[(begin + q) * c.heads + h] = top + std::log(total);
+        const double* up = &in.dO[(begin + q) * plane + h * c.headDim];
+        for (size_t i = 0; i < n; ++i) {
+          score[i] = std::exp(score[i] - top) / total;
+          slope[i] = factor[i] * dotted(up, &in.qkv[at(2, first + static_cast<int64_t>(i))]);
+          along += score[i] * slope[i];
+        }
+        for (size_t i = 0; i < n; ++i) {
+          const int64_t k = first + static_cast<int64_t>(i);
+          const double ds = score[i] * (slope[i] - along) * scale;
+          for (int64_t j = 0; j < c.headDim; ++j) {
+            r.o[(begin + q) * plane + h * c.headDim + j] += score[i] * factor[i] * in.qkv[at(2, k) + j];
+            r.dqkv[at(0, q) + j] += ds * in.qkv[at(1, k) + j];
+            r.dqkv[at(1, k) + j] += ds * in.qkv[at(0, q) + j];
+            r.dqkv[at(2, k) + j] += score[i] * factor[i] * up[j];
+          }
+        }
+      }
+  return r;
+}
+
+template <class T>
+double wideOf(T x) {
+  if constexpr (sizeof(T) == 4)
+    return x;
+  else
+    return cuda::widen(x);
+}
+template <class T>
+std::vector<double> wide(const std::vector<T>& values) {
+  std::vector<double> all;
+  for (const T v : values) all.push_back(wideOf(v));
+  return all;
+}
+template <class T>
+std::vector<T> narrowed(const std::vector<double>& values) {
+  std::vector<T> all;
+  for (const double v : values) all.push_back(cuda::narrow<T>(static_cast<float>(v)));
+  return all;
+}
+
+// Normal numbers that T holds exactly.
+template <class T>
+Inputs inputsOf(const Case& c) {
+  std::normal_distribution<double> normal;
+  Inputs in;
+  auto fill = [&](std::vector<double>& v, int64_t count) {
+    v.resize(static_cast<size_t>(count));
+    for (double& x : v) x = normal(generator());
+    v = wide(narrowed<T>(v));
+  };
+  fill(in.qkv, c.rows() * 3 * c.heads * c.headDim);
+  fill(in.dO, c.rows() * c.heads * c.headDim);
+  for (int64_t i = 0; i < 2 * c.sequences(); ++i) in.seeds.push_back(static_cast<int32_t>(generator()()));
+  return in;
+}
+
+// One op through its entry point, with the workspace that core would give.
+template <class P>
+void runOp(Op op, cuda::CudaOp function, const P& params, const std::vector<View>& in, const std::vector<View>& out) {
+  OpCall call{};
+  call.op = op;
+  std::memcpy(call.params, &params, sizeof params);
+  Meta metas[kMaxInputs];
+  for (size_t i = 0; i < in.size(); ++i) {
+    call.in[i] = in[i];
+    metas[i].rank = in[i].rank;
+    metas[i].dtype = in[i].dtype;
+    std::copy_n(in[i].dims, kMaxRank, metas[i].dims);
+  }
+  std::copy(out.begin(), out.end(), call.out);
+  const Buffer<char> workspace(static_cast<size_t>(2 * call.in[2].bytes()));
+  call.workspaceBytes = 2 * call.in[2].bytes();
+  call.workspace = workspace.view(DType::u8, {call.workspaceBytes}).data;
+  char error[kErrorBytes] = "";
+  cuda::Context context{testStream(), 99 * 1024, nullptr, error};
+  CHECK(function(call, context) == 0, "%s", error);
+#ifdef __CUDACC__
+  const cudaError_t status = cudaStreamSynchronize(context.stream);
+  CHECK(status == cudaSuccess, "%s", cudaGetErrorString(status));
+#endif
+}
+
+template <class T>
+struct Runner {
+  const Case& c;
+  int64_t rows = c.rows(), plane = c.heads * c.headDim;
+  std::vector<int64_t> offsets{0};
+  Buffer<T> qkv, dO, o, dqkv;
+  Buffer<float> lse;
+  Buffer<int32_t> seeds, keys;
+
+  Runner(const Case& shape, const Inputs& in)
+      : c(shape),
+        qkv(narrowed<T>(in.qkv)),
+        dO(narrowed<T>(in.dO)),
+        o(static_cast<size_t>(rows * plane)),
+        dqkv(static_cast<size_t>(3 * rows * plane)),
+        lse(static_cast<size_t>(rows * c.heads)),
+        seeds(in.seeds),
+        keys(c.keys) {
+    for (const int64_t n : c.lengths) offsets.push_back(offsets.back() + n);
+  }
+
+  void operator()() const {
+    constexpr DType kType = sizeof(T) == 4 ? DType::f32 : DType::bf16;
+    const int64_t n = c.sequences();
+    const Buffer<int64_t> begins(offsets);
+    const View segments = begins.view(DType::i64, {n + 1}), packed = qkv.view(kType, {rows, 3 * plane});
+    const View counts = c.keys.empty() ? View{} : keys.view(DType::i32, {n});
+    const View draws = c.dropout > 0 ? seeds.view(DType::i32, {n, 2}) : View{};
+    const View output = o.view(kType, {rows, plane}), logs = lse.view(DType::f32, {rows, c.heads});
+    runOp(Op::attention, cuda::ops::attention, params::attention{c.heads, c.window, c.dropout, kSite},
+          {packed, segments, counts, draws}, {output, logs});
+    runOp(Op::attentionBackward, cuda::ops::attentionBackward,
+          params::attentionBackward{c.heads, c.window, c.dropout, kSite},
+          {packed, output, logs, dO.view(kType, {rows, plane}), segments, counts, draws},
+          {dqkv.view(kType, {rows, 3 * plane})});
+  }
+  Results results() const { return {wide(o.values()), wide(lse.values()), wide(dqkv.values())}; }
+};
+
+// Root of the mean square, and the largest, of got − want over what `keep` accepts.
+struct Error {
+  double root = 0, most = 0;
+};
+template <class Keep>
+Error errorOf(const std::vector<double>& got, const std::vector<double>& want, const Keep& keep) {
+  Error e;
+  size_t n = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (!keep(i) || got[i] == want[i]) continue;  // also both −∞
+    const double d = std::abs(got[i] - want[i]);
+    e.root += d * d;
+    if (!(d <= e.most)) e.most = d;
+    ++n;
+  }
+  e.root = n ? std::sqrt(e.root / static_cast<double>(got.size())) : 0;
+  return e;
+}
+template <class F>
+void eachPart(const Case& c, const Results& r, const Results& want, const F& f) {
+  const auto plane = static_cast<size_t>(c.heads * c.headDim);
+  auto all = [](size_t) { return true; };
+  f("o", errorOf(r.o, want.o, all));
+  f("lse", errorOf(r.lse, want.lse, all));
+  const char* names[] = {"dq", "dk", "dv"};
+  for (size_t part = 0; part < 3; ++part)
+    f(names[part], errorOf(r.dqkv, want.dqkv, [&](size_t i) { return i / plane % 3 == part; }));
+}
+
+void useNaive(bool yes) {
+  if (yes)
+    setenv("LATEFORGE_CUDA_NAIVE", "maxsim,attention", 1);
+  else
+    unsetenv("LATEFORGE_CUDA_NAIVE");
+}
+
+void floats(const Case& c) {
+  const Inputs in = inputsOf<float>(c);
+  const Runner<float> run(c, in);
+  const Results want = reference(c, in);
+  run();
+  eachPart(c, run.results(), want, [&](const char* what, const Error& e) {
+    CHECK(e.most <= 2e-5, "%s of %s is off by %g", what, c.text().c_str(), e.most);
+  });
+}
+
+// Equal bits whatever the order of lanes, warps and blocks.
+template <class T>
+void orders(const Case& c) {
+  const Runner<T> run(c, inputsOf<T>(c));
+  std::vector<double> first;
+  underOrders([&] {
+    run();
+    Results r = run.results();
+    std::vector<double>& all = r.o;
+    all.insert(all.end(), r.lse.begin(), r.lse.end());
+    all.insert(all.end(), r.dqkv.begin(), r.dqkv.end());
+    if (first.empty()) first = all;
+    CHECK(all == first, "other bits in another order: %s", c.text().c_str());
+  });
+}
+
+// What queries without a key give: nothing, and −∞.
+void blind(const Case& c, const Results& r) {
+  int64_t row = 0, found = 0;
+  for (size_t s = 0; s < c.lengths.size(); row += c.lengths[s++])
+    for (int64_t q = 0; q < c.lengths[s]; ++q) {
+      const int64_t end = c.keys.empty() ? c.lengths[s] : std::min<int64_t>(c.keys[s], c.lengths[s]);
+      if (end > 0 && (c.window < 0 || q - c.window < end)) continue;
+      ++found;
+      const int64_t plane = c.heads * c.headDim;
+      for (int64_t i = 0; i < plane; ++i)
+        CHECK(r.o[(row + q) * plane + i] == 0 && r.dqkv[(row + q) * 3 * plane + i] == 0, "row %d of %s",
+              static_cast<int>(row + q), c.text().c_str());
+      for (int64_t h = 0; h < c.heads; ++h)
+        CHECK(r.lse[(row + q) * c.heads + h] == -INFINITY, "row %d of %s", static_cast<int>(row + q), c.text().c_str());
+    }
+  CHECK(found > 0, "%s has rows without keys", c.text().c_str());
+}
+
+Case drawn(int64_t headDim, int64_t window, double dropout, bool someKeys) {
+  Case c{{number(1, 40), 0, 1, number(60, 200), 1, number(5, 20), 0}, {}, number(1, 2), headDim, window, dropout};
+  if (someKeys) c.keys = {static_cast<int32_t>(number(0, 20)), 0, 1, static_cast<int32_t>(number(1, 60)), 0, 4, 0};
+  return c;
+}
+
+void naiveFloats() {
+  for (const int64_t headDim : {int64_t{32}, int64_t{64}, number(1, 40)})
+    for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
+      for (const double dropout : {0.0, 0.3})
+        for (const bool someKeys : {false, true}) floats(drawn(headDim, window, dropout, someKeys));
+  floats({{number(512, 530)}, {}, 1, 32, 64, 0});
+  orders<float>(drawn(32, 64, 0.3, true));
+  const Case queries{{128, 128}, {10, 70}, 1, 32, 64, 0};
+  const Inputs in = inputsOf<float>(queries);
+  const Runner<float> run(queries, in);
+  run();
+  blind(queries, run.results());
+}
+
+}  // namespace
+
+int main() {
+  useNaive(true);
+  naiveFloats();
+  return finish("cuda attention");
+}
