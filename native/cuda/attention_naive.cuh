@@ -69,7 +69,7 @@ LF_DEVICE float shiftOf(float lse) { return lse == -infinity() ? infinity() : ls
 
 template <class T, int n>
 struct Forward {
-  static constexpr int kThreads = 128, kMinBlocks = 4;
+  static constexpr int kThreads = 128, kMinBlocks = 2;
   AttentionShape shape;
   Dev<const T> qkv;
   Dev<T> o;
@@ -106,7 +106,7 @@ struct Forward {
 // dQ, and along = ⟨dO, O⟩ [heads, rows].
 template <class T, int n>
 struct BackwardQueries {
-  static constexpr int kThreads = 128, kMinBlocks = 4;
+  static constexpr int kThreads = 128, kMinBlocks = 2;
   AttentionShape shape;
   Dev<const T> qkv, o, dO;
   Dev<const float> lse;
@@ -138,7 +138,7 @@ struct BackwardQueries {
 // dK and dV.
 template <class T, int n>
 struct BackwardKeys {
-  static constexpr int kThreads = 128, kMinBlocks = 4;
+  static constexpr int kThreads = 128, kMinBlocks = 2;
   AttentionShape shape;
   Dev<const T> qkv, dO;
   Dev<const float> lse, along;
