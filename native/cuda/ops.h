@@ -10,7 +10,13 @@
   OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
   OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) \
   /* attention.cu */ \
-  OP(attention) OP(attentionBackward)
+  OP(attention) OP(attentionBackward) \
+  /* rows.cu */ \
+  OP(gatherRows) OP(scatterRows) OP(poolRows) OP(poolRowsBackward) OP(embedding) OP(embeddingBackward) \
+  /* norm.cu */ \
+  OP(layerNorm) OP(layerNormBackward) OP(l2Normalize) OP(l2NormalizeBackward) \
+  /* rope.cu, optim.cu */ \
+  OP(rope) OP(sumSquares) OP(adamw)
 // clang-format on
 
 namespace lateforge::cuda {

@@ -22,7 +22,7 @@ async function dropped(device: Device, p: number): Promise<ArrayLike<number>> {
   return values
 }
 
-for (const name of ['cpu', 'cpu-f64'])
+for (const name of ['cpu', 'cpu-f64', 'cuda-host'])
   t.test(`${name}: every draw is Philox(key of the sequence; feature block, position, site)`, async (t) => {
     const p = 0.3
     const got = await dropped(Device.open(name), p)

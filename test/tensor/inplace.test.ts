@@ -2,7 +2,7 @@
 import t from 'tap'
 import { Device, raw, scope, Tensor } from '../../lib/tensor/index.js'
 
-for (const name of ['cpu', 'cpu-f64'])
+for (const name of ['cpu', 'cpu-f64', 'cuda-host'])
   t.test(name, async (t) => {
     const device = Device.open(name)
     const before = device.memory().tensors

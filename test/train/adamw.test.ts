@@ -17,6 +17,7 @@ t.comment(`seed ${seed}`)
 for (const [name, tolerance] of [
   ['cpu-f64', 1e-12],
   ['cpu', 2e-6],
+  ['cuda-host', 2e-6],
 ] as const)
   for (const clip of [0, 0.5])
     t.test(`${name}, clip ${clip}`, async (t) => {

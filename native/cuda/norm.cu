@@ -1,0 +1,311 @@
+// LayerNorm and l2Normalize (native/cpu/norm.cc, pointwise.cc). A warp owns a row and passes over it two or three
+// times; after the first pass it comes from the cache. Rows are read in packs of `width` elements.
+#include "device/block.cuh"
+#include "launch.h"
+#include "ops.h"
+#include "real.h"
+
+namespace lateforge::cuda {
+namespace {
+
+constexpr int kRowThreads = 256, kRowsPerBlock = kRowThreads / kWarp;
+constexpr int64_t kPartialRows = 256;  // as core sizes the workspace
+
+// f(i) for the calling lane's packs of a row of d elements.
+template <int width, class F>
+LF_DEVICE void eachPack(int64_t d, const F& f) {
+  for (int64_t i = lane() * width; i < d; i += kWarp * width) f(i);
+}
+
+// f(std::integral_constant<int, width>()): packs of 16 bytes where rows allow them.
+template <class T, class F, class... Views>
+int32_t withWidth(int64_t d, const F& f, const Views&... views) {
+  constexpr int kWidth = 16 / sizeof(T);
+  const bool aligned = d % kWidth == 0 && ((reinterpret_cast<uintptr_t>(views.data) % 16 == 0) && ...);
+  return aligned ? f(std::integral_constant<int, kWidth>()) : f(std::integral_constant<int, 1>());
+}
+
+template <class T, int width>
+struct LayerNorm {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<const T> x, residual, gamma, beta;  // residual and beta may be null
+  Dev<T> y, sum;
+  Dev<float> stats;
+  int64_t rows, d;
+  float eps;
+
+  // What is normalised, as the sum is stored.
+  LF_DEVICE Pack<float, width> at(int64_t i) const {
+    Pack<float, width> v = loadFloats<width>(x + i);
+    if (!residual) return v;
+    const Pack<float, width> other = loadFloats<width>(residual + i);
+    for (int k = 0; k < width; ++k) v[k] = widen(narrow<T>(v[k] + other[k]));
+    return v;
+  }
+
+  LF_DEVICE void operator()() const {
+    const int64_t row = blockX() * kRowsPerBlock + warp(), first = row * d;
+    if (row >= rows) return;
+    const float perColumn = 1 / static_cast<float>(d);
+    float total = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> v = at(first + i);
+      if (residual) storeFloats(sum + (first + i), v);
+      for (int k = 0; k < width; ++k) total += v[k];
+    });
+    const float mean = warpSum(total) * perColumn;
+    float squares = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> v = at(first + i);
+      for (int k = 0; k < width; ++k) squares += (v[k] - mean) * (v[k] - mean);
+    });
+    const float rstd = 1 / squareRoot(warpSum(squares) * perColumn + eps);
+    if (lane() == 0) {
+      stats[2 * row] = mean;
+      stats[2 * row + 1] = rstd;
+    }
+    eachPack<width>(d, [&](int64_t i) {
+      Pack<float, width> v = at(first + i);
+      const Pack<float, width> g = loadFloats<width>(gamma + i);
+      for (int k = 0; k < width; ++k) v[k] = (v[k] - mean) * rstd * g[k];
+      if (beta) {
+        const Pack<float, width> b = loadFloats<width>(beta + i);
+        for (int k = 0; k < width; ++k) v[k] += b[k];
+      }
+      storeFloats(y + (first + i), v);
+    });
+  }
+};
+
+template <class T, int width>
+struct LayerNormBackward {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<const T> sum, gamma, dy, dsum;  // dsum may be null
+  Dev<const float> stats;
+  Dev<T> dx;
+  int64_t rows, d;
+
+  LF_DEVICE void operator()() const {
+    const int64_t row = blockX() * kRowsPerBlock + warp(), first = row * d;
+    if (row >= rows) return;
+    const float perColumn = 1 / static_cast<float>(d), mean = stats[2 * row], rstd = stats[2 * row + 1];
+    float totalG = 0, totalGX = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> s = loadFloats<width>(sum + (first + i)), g = loadFloats<width>(gamma + i);
+      const Pack<float, width> upstream = loadFloats<width>(dy + (first + i));
+      for (int k = 0; k < width; ++k) {
+        totalG += upstream[k] * g[k];
+        totalGX += upstream[k] * g[k] * ((s[k] - mean) * rstd);
+      }
+    });
+    const float meanG = warpSum(totalG) * perColumn, meanGX = warpSum(totalGX) * perColumn;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> s = loadFloats<width>(sum + (first + i)), g = loadFloats<width>(gamma + i);
+      Pack<float, width> v = loadFloats<width>(dy + (first + i));
+      for (int k = 0; k < width; ++k) v[k] = rstd * (v[k] * g[k] - meanG - (s[k] - mean) * rstd * meanGX);
+      if (dsum) {
+        const Pack<float, width> more = loadFloats<width>(dsum + (first + i));
+        for (int k = 0; k < width; ++k) v[k] += more[k];
+      }
+      storeFloats(dx + (first + i), v);
+    });
+  }
+};
+
+// Sums of dy x̂ and of dy over 256 rows, for 32 columns: warp w sums rows w, w + 8, …, then the warps are added in
+// order.
+template <class T>
+struct NormPartials {
+  static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;
+  Dev<const T> sum, dy;
+  Dev<const float> stats;
+  Dev<float> partial;  // [row blocks][dγ, dβ][d]
+  int64_t rows, d;
+
+  LF_DEVICE void operator()() const {
+    SharedMemory shared;
+    Shared<float> gammas = shared.take<float>(kThreads), betas = shared.take<float>(kThreads);
+    const int64_t column = blockY() * kWarp + lane(), end = minimum((blockX() + 1) * kPartialRows, rows);
+    float dGamma = 0, dBeta = 0;
+    if (column < d)
+      for (int64_t r = blockX() * kPartialRows + warp(); r < end; r += kWarps) {
+        const float upstream = widen(dy[r * d + column]);
+        dGamma += upstream * ((widen(sum[r * d + column]) - stats[2 * r]) * stats[2 * r + 1]);
+        dBeta += upstream;
+      }
+    gammas[thread()] = dGamma;
+    betas[thread()] = dBeta;
+    syncThreads();
+    if (warp() != 0 || column >= d) return;
+    for (int w = 1; w < kWarps; ++w) {
+      dGamma += gammas[w * kWarp + lane()];
+      dBeta += betas[w * kWarp + lane()];
+    }
+    partial[2 * blockX() * d + column] = dGamma;
+    partial[(2 * blockX() + 1) * d + column] = dBeta;
+  }
+};
+
+// gradient[i] += Σ over blocks, in order; block b's number is partial[b · stride + i].
+struct AddPartials {
+  static constexpr int kThreads = 128, kMinBlocks = 8;
+  Dev<const float> partial;
+  Dev<float> gradient;
+  int64_t blocks, stride, count;
+
+  LF_DEVICE void operator()() const {
+    const int64_t i = blockX() * kThreads + thread();
+    if (i >= count) return;
+    float total = 0;
+    for (int64_t b = 0; b < blocks; ++b) total += partial[b * stride + i];
+    gradient[i] += total;
+  }
+};
+
+template <class T, int width>
+struct L2Normalize {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<const T> x;
+  Dev<T> y;
+  Dev<float> norm;
+  int64_t rows, d;
+  float eps;
+
+  LF_DEVICE void operator()() const {
+    const int64_t row = blockX() * kRowsPerBlock + warp(), first = row * d;
+    if (row >= rows) return;
+    float squares = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> v = loadFloats<width>(x + (first + i));
+      for (int k = 0; k < width; ++k) squares += v[k] * v[k];
+    });
+    const float length = squareRoot(warpSum(squares)), clamped = length < eps ? eps : length;  // NaN stays
+    if (lane() == 0) norm[row] = clamped;
+    const float inverse = 1 / clamped;
+    eachPack<width>(d, [&](int64_t i) {
+      Pack<float, width> v = loadFloats<width>(x + (first + i));
+      for (int k = 0; k < width; ++k) v[k] *= inverse;
+      storeFloats(y + (first + i), v);
+    });
+  }
+};
+
+template <class T, int width>
+struct L2NormalizeBackward {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<const T> y, dy;
+  Dev<const float> norm;
+  Dev<T> dx;
+  int64_t rows, d;
+  float eps;
+
+  LF_DEVICE void operator()() const {
+    const int64_t row = blockX() * kRowsPerBlock + warp(), first = row * d;
+    if (row >= rows) return;
+    const float length = norm[row], inverse = 1 / length;
+    float along = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> v = loadFloats<width>(y + (first + i)), g = loadFloats<width>(dy + (first + i));
+      for (int k = 0; k < width; ++k) along += v[k] * g[k];
+    });
+    along = warpSum(along);
+    if (!(length > eps)) along = 0;
+    eachPack<width>(d, [&](int64_t i) {
+      const Pack<float, width> v = loadFloats<width>(y + (first + i));
+      Pack<float, width> g = loadFloats<width>(dy + (first + i));
+      for (int k = 0; k < width; ++k) g[k] = (g[k] - v[k] * along) * inverse;
+      storeFloats(dx + (first + i), g);
+    });
+  }
+};
+
+}  // namespace
+
+namespace ops {
+
+int32_t layerNorm(const OpCall& call, Context& context) {
+  const View &x = call.in[0], &residual = call.in[1], &gamma = call.in[2], &beta = call.in[3];
+  const View &y = call.out[0], &sum = call.out[1];
+  return withReal(context, x.dtype, [&](auto t) {
+    using T = decltype(t);
+    return withWidth<T>(
+        x.columns(),
+        [&](auto width) {
+          return launch(
+              context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
+              LayerNorm<T, width()>{dev<const T>(x), dev<const T>(residual), dev<const T>(gamma), dev<const T>(beta),
+                                    dev<T>(y), dev<T>(sum), dev<float>(call.out[2]), x.rows(), x.columns(),
+                                    static_cast<float>(call.as<params::layerNorm>().eps)});
+        },
+        x, residual, gamma, beta, y, sum);
+  });
+}
+
+int32_t layerNormBackward(const OpCall& call, Context& context) {
+  const View &sum = call.in[0], &gamma = call.in[1], &stats = call.in[2], &dy = call.in[3], &dsum = call.in[4];
+  const View& dx = call.out[0];
+  const int64_t rows = sum.rows(), d = sum.columns(), blocks = divideUp(rows, kPartialRows);
+  const bool wantGamma = call.in[5].present(), wantBeta = call.in[6].present();
+  const int32_t failed = withReal(context, sum.dtype, [&](auto t) {
+    using T = decltype(t);
+    if (withWidth<T>(
+            d,
+            [&](auto width) {
+              return launch(
+                  context, {divideUp(rows, kRowsPerBlock)}, 0,
+                  LayerNormBackward<T, width()>{dev<const T>(sum), dev<const T>(gamma), dev<const T>(dy),
+                                                dev<const T>(dsum), dev<const float>(stats), dev<T>(dx), rows, d});
+            },
+            sum, gamma, dy, dsum, dx))
+      return 1;
+    if (!wantGamma && !wantBeta) return 0;
+    using Partials = NormPartials<T>;
+    return launch(context, {blocks, divideUp(d, kWarp)}, 2 * sharedSize<float>(Partials::kThreads),
+                  Partials{dev<const T>(sum), dev<const T>(dy), dev<const float>(stats),
+                           workspace<float>(call, 0, 2 * blocks * d), rows, d});
+  });
+  if (failed) return 1;
+  for (int which = 0; which < 2; ++which) {
+    const View& gradient = call.in[5 + which];
+    if (!gradient.present() || rows == 0) continue;
+    const auto partial = workspace<const float>(call, which * d * 4, (2 * blocks - which) * d);
+    if (launch(context, {divideUp(d, AddPartials::kThreads)}, 0,
+               AddPartials{partial, dev<float>(gradient), blocks, 2 * d, d}))
+      return 1;
+  }
+  return 0;
+}
+
+int32_t l2Normalize(const OpCall& call, Context& context) {
+  const View &x = call.in[0], &y = call.out[0];
+  return withReal(context, x.dtype, [&](auto t) {
+    using T = decltype(t);
+    return withWidth<T>(
+        x.columns(),
+        [&](auto width) {
+          return launch(context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
+                        L2Normalize<T, width()>{dev<const T>(x), dev<T>(y), dev<float>(call.out[1]), x.rows(),
+                                                x.columns(), static_cast<float>(call.as<params::l2Normalize>().eps)});
+        },
+        x, y);
+  });
+}
+
+int32_t l2NormalizeBackward(const OpCall& call, Context& context) {
+  const View &y = call.in[0], &dy = call.in[2], &dx = call.out[0];
+  return withReal(context, y.dtype, [&](auto t) {
+    using T = decltype(t);
+    return withWidth<T>(
+        y.columns(),
+        [&](auto width) {
+          return launch(context, {divideUp(y.rows(), kRowsPerBlock)}, 0,
+                        L2NormalizeBackward<T, width()>{
+                            dev<const T>(y), dev<const T>(dy), dev<const float>(call.in[1]), dev<T>(dx), y.rows(),
+                            y.columns(), static_cast<float>(call.as<params::l2NormalizeBackward>().eps)});
+        },
+        y, dy, dx);
+  });
+}
+
+}  // namespace ops
+}  // namespace lateforge::cuda
