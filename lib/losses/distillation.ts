@@ -3,6 +3,7 @@ import * as raw from '../tensor/ops.gen.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { scaledBy, scaleOf, type TokenEmbeddings, zeros } from './contrastive.js'
+import { placeOf, type Ranks } from './ranks.js'
 
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
@@ -14,6 +15,8 @@ export interface DistillationOptions {
   logScale?: Tensor
   /** As in `contrastive`. */
   mask?: 'exclude' | 'zero'
+  /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
+  ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
   minMax?: boolean
 }
@@ -47,7 +50,7 @@ export function distillation(
 export function marginMse(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask'>,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>,
 ): Tensor {
   return grouped(queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
     raw.marginMse(scores, teacher, groups, documents.segments, loss, { normalizer }),
@@ -67,13 +70,15 @@ type RowLoss = (
 function grouped(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask'>,
+  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>,
   logScale: Tensor | null,
   rowLoss: RowLoss,
 ): Tensor {
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count
+  const place = placeOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
+  const normalizer = place.total > 0 ? 1 / place.total : 0
   const offsets =
     typeof options.perQuery === 'number'
       ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.perQuery as number))
@@ -98,9 +103,10 @@ function grouped(
       const wantArgmax = dq || dd ? 1 : 0
       const p = { layout: 1, wantArgmax, floorZero: options.mask === 'zero' ? 1 : 0 }
       const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
-      const dScores = rowLoss(scores, teacher, groups, loss, ds, 1 / count)
+      const dScores = rowLoss(scores, teacher, groups, loss, ds, normalizer)
       if (wantArgmax)
         raw.maxsimBackward(q, queries.segments, d, documents.segments, groups, argmax!, dScores, dq, dd, { layout: 1 })
+      place.group.allReduceSum(loss).wait()
       for (const t of [groups, teacher, scores, argmax, dScores]) t?.dispose()
       return [loss, dq, dd, ds]
     },

@@ -40,21 +40,45 @@ export class Tape {
     return this.held.run(() => tensor.view(0, tensor.shape))
   }
 
+  /** The parameters that what is recorded uses. */
+  parameters(): Set<Tensor> {
+    return new Set(this.uses().keys())
+  }
+
   /**
    * Sends `seed` (the gradient of whatever is minimised with respect to `output`; default: 1 for a scalar) back through
    * the tape. Parameters accumulate into their `gradient`; gradients of `wanted` tensors are returned, in order, null
-   * where none arrived. The tape is empty afterwards.
+   * where none arrived. `final` hears of each parameter once backward has passed the first op that used it: this tape
+   * adds nothing to its gradient any more. The tape is empty afterwards.
    */
-  backward(output: Tensor, seed?: Tensor, wanted: readonly Tensor[] = []): (Tensor | null)[] {
+  backward(
+    output: Tensor,
+    seed?: Tensor,
+    wanted: readonly Tensor[] = [],
+    final?: (parameter: Tensor) => void,
+  ): (Tensor | null)[] {
     if (!seed && output.size !== 1)
       throw new ArgumentError('ERR_ARGUMENT', `backward from shape [${output.shape}] needs a seed of that shape`)
-    return scope(() =>
-      during(null, () => this.sweep(output, seed ?? Tensor.from(output.device, [1]), new Set(wanted), wanted)),
-    )
+    return scope(() => during(null, () => this.sweep(output, seed ?? Tensor.from(output.device, [1]), wanted, final)))
   }
 
-  private sweep(output: Tensor, seed: Tensor, keep: Set<Tensor>, wanted: readonly Tensor[]): (Tensor | null)[] {
+  /** How many of the recorded ops use each parameter. */
+  private uses(): Map<Tensor, number> {
+    const uses = new Map<Tensor, number>()
+    for (const { inputs } of this.nodes)
+      for (const input of inputs) if (input?.gradient) uses.set(input, (uses.get(input) ?? 0) + 1)
+    return uses
+  }
+
+  private sweep(
+    output: Tensor,
+    seed: Tensor,
+    wanted: readonly Tensor[],
+    final?: (parameter: Tensor) => void,
+  ): (Tensor | null)[] {
     const gradients = new Map<Tensor, Tensor>([[output, seed]])
+    const keep = new Set(wanted)
+    const uses = this.uses()
     try {
       for (let node = this.nodes.pop(); node; node = this.nodes.pop()) {
         const incoming = node.outputs.map((o) => gradients.get(o) ?? null)
@@ -66,6 +90,11 @@ export class Tape {
           for (const g of incoming) if (g && g !== seed && !alive.has(g)) g.dispose()
         }
         for (const s of node.saved) this.held.release(s).dispose()
+        for (const input of node.inputs) {
+          const left = input ? uses.get(input) : undefined
+          if (left !== undefined) uses.set(input!, left - 1)
+          if (left === 1) final?.(input!)
+        }
       }
     } finally {
       this.dispose()

@@ -1,13 +1,16 @@
 import type { TokenColumn, TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError } from '../errors.js'
-import type { TokenEmbeddings } from '../losses/index.js'
+import { zeros } from '../losses/contrastive.js'
+import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import type { Device } from '../tensor/device.js'
-import { type Group, self } from '../tensor/group.js'
+import { type Group, type Pending, self } from '../tensor/group.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
+import { Buckets } from './buckets.js'
+import { gatherTokens, sendHome, type Wire } from './exchange.js'
 
 /** Names the draws of one step: dropout depends on it, on the row and on the position, never on the chunking. */
 export interface StepKey {
@@ -25,10 +28,16 @@ export interface EmbeddingModel {
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
 
-export type BatchLoss = (embeddings: {
+/**
+ * From packed unit-norm embeddings to a scalar [1]; called on a tape. On several ranks `ranks.gathered` says which side
+ * holds all ranks' embeddings; the loss returned is that of the whole batch, the same on every rank, and the gradients
+ * it sends back are this rank's share: ranks sum them.
+ */
+export type BatchLoss = (input: {
   queries: TokenEmbeddings
   documents: TokenEmbeddings
   batch: TrainBatch
+  ranks: Ranks
 }) => Tensor
 
 export interface GradCacheOptions extends StepKey {
@@ -38,12 +47,26 @@ export interface GradCacheOptions extends StepKey {
   keepBytes?: number
   /** Factor on every gradient; 1 is the gradient of the returned loss. */
   gradientScale?: number
+  /** The ranks that share the batch, each with its own rows. Default: this process alone. */
   group?: Group
+  /**
+   * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go home; the other
+   * side stays where it is. Queries are shorter. `none` is for losses of each query and its own documents.
+   * Default `queries`.
+   */
+  gather?: Ranks['gathered']
+  /** Default `float32`. */
+  wire?: Wire
+  /** Parameter gradients travel in pieces of this size. Default 25 MiB. */
+  bucketBytes?: number
+  /** Several ranks must be aborted at the same chunk, or not at all. */
   signal?: AbortSignal
 }
 
+type Side = 'queries' | 'documents'
+
 interface Chunk {
-  side: 'queries' | 'documents'
+  side: Side
   first: number
   last: number
   /** Set while its graph is kept. */
@@ -55,7 +78,13 @@ interface Chunk {
  * tape: encode chunk by chunk; loss → gradient of each embedding; encode again and start backward from that gradient.
  * Chunks whose graphs fit in `keepBytes` are encoded once. The result is the gradient of the whole batch: chunking and
  * keeping change memory and time, and the order of parameter sums is the same in every case.
- * Gradients accumulate into the model's parameters; everything is issued, nothing awaited.
+ *
+ * On several ranks the embeddings of one side are gathered as soon as they are there, while the other side is encoded;
+ * its gradients go home while the other side goes backward, so that side comes last; parameter gradients are summed over
+ * ranks in pieces while the last chunk goes backward. The number of collectives does not depend on chunks.
+ *
+ * Gradients accumulate into the model's parameters, which hold nothing before on several ranks (it would be summed too).
+ * Those of a learned temperature are the caller's to sum. Everything is issued, nothing awaited.
  * @returns the loss, [1]; the caller disposes of it
  */
 export function gradCache(
@@ -114,9 +143,16 @@ function* walk(
     if (!Number.isSafeInteger(options[name]) || options[name] < 0)
       throw new ArgumentError('ERR_ARGUMENT', `${name} is ${options[name]}, expected a whole number ≥ 0`)
   const { device } = model
+  const { group = self, wire = 'float32', bucketBytes = 25 * 2 ** 20 } = options
+  checkShare(batch, group)
+  const gathered = group.size > 1 ? (options.gather ?? 'queries') : 'none'
+  const ranks: Ranks = { group, counts: batch.counts, gathered }
+  const travel = gathered === 'none' ? null : travelOf(batch, ranks, gathered)
   const key = { seed: options.seed, step: options.step }
-  const chunks = [...chunksOf('queries', batch.queries, options.chunkTokens)]
-  chunks.push(...chunksOf('documents', batch.documents, options.chunkTokens))
+  const chunks = {
+    queries: [...chunksOf('queries', batch.queries, options.chunkTokens)],
+    documents: [...chunksOf('documents', batch.documents, options.chunkTokens)],
+  }
   const embed = (c: Chunk) => model.embed(batch[c.side], c.first, c.last, key)
   const rowsOf = (c: Chunk): [number, number] => {
     const { keptOffsets } = batch[c.side]
@@ -130,50 +166,110 @@ function* walk(
     }))
 
     let budget = options.keepBytes ?? 0
-    for (const chunk of chunks) {
-      using temporary = new Scope()
-      temporary.run(() => {
-        const before = device.memory().bytes
-        const tape = budget > 0 ? new Tape() : null
-        const { tokens } = tape ? tape.run(() => embed(chunk)) : withoutTape(() => embed(chunk))
-        copyRows(tokens, whole[chunk.side].tokens, { row: rowsOf(chunk)[0] })
-        if (tape) {
-          chunk.kept = { tape, tokens }
-          budget -= device.memory().bytes - before
-        }
-      })
-      yield
+    let arriving: Pending | null = null
+    for (const side of ['queries', 'documents'] as const) {
+      for (const chunk of chunks[side]) {
+        using temporary = new Scope()
+        temporary.run(() => {
+          const before = device.memory().bytes
+          const tape = budget > 0 ? new Tape() : null
+          const { tokens } = tape ? tape.run(() => embed(chunk)) : withoutTape(() => embed(chunk))
+          copyRows(tokens, whole[side].tokens, { row: rowsOf(chunk)[0] })
+          if (tape) {
+            chunk.kept = { tape, tokens }
+            budget -= device.memory().bytes - before
+          }
+        })
+        yield
+      }
+      if (travel?.side === side)
+        owned.run(() => {
+          arriving = gatherTokens(group, whole[side].tokens, travel.rows, wire)
+        })
     }
 
-    const [value, gradients] = owned.run(() => {
+    const [value, gradients, goingHome] = owned.run(() => {
+      if (travel) {
+        const own = whole[travel.side]
+        whole[travel.side] = { tokens: arriving!.wait(), segments: Segments.of(device, travel.offsets) }
+        for (const tensor of [own.tokens, own.segments]) tensor.dispose()
+      }
       const tape = new Tape()
       const { queries, documents } = whole
       queries.tokens.requiresGradient = documents.tokens.requiresGradient = true
-      const value = checkLoss(tape.run(() => loss({ queries, documents, batch })))
+      const value = checkLoss(tape.run(() => loss({ queries, documents, batch, ranks })))
       const seed = options.gradientScale === undefined ? undefined : Tensor.from(device, [options.gradientScale])
       const [dQueries, dDocuments] = tape.backward(value, seed, [queries.tokens, documents.tokens])
+      const gradients = { queries: dQueries!, documents: dDocuments! }
+      let goingHome: Pending | null = null
+      if (travel) {
+        const all = gradients[travel.side] ?? zeros(device, whole[travel.side].tokens.shape)
+        goingHome = sendHome(group, all, travel.rows)
+        all.dispose()
+      }
       for (const side of [queries, documents]) side.tokens.dispose()
-      return [value, { queries: dQueries, documents: dDocuments }]
+      return [value, gradients, goingHome]
     })
     yield
 
-    for (const chunk of chunks) {
-      using temporary = new Scope()
-      temporary.run(() => {
-        const gradient = gradients[chunk.side]?.rows(...rowsOf(chunk))
-        if (!gradient) return
-        const tape = chunk.kept?.tape ?? new Tape()
-        const tokens = chunk.kept?.tokens ?? tape.run(() => embed(chunk)).tokens
-        delete chunk.kept
-        tape.backward(tokens, gradient)
-      })
-      yield
+    const buckets = new Buckets(group, model.parameters, bucketBytes)
+    const order: Side[] = gathered === 'documents' ? ['queries', 'documents'] : ['documents', 'queries']
+    const last = [...chunks[order[0]!], ...chunks[order[1]!]].at(-1)
+    for (const side of order) {
+      if (travel?.side === side) gradients[side] = owned.run(() => goingHome!.wait())
+      for (const chunk of chunks[side]) {
+        using temporary = new Scope()
+        temporary.run(() => {
+          const gradient = gradients[side]?.rows(...rowsOf(chunk))
+          if (!gradient) return
+          const tape = chunk.kept?.tape ?? new Tape()
+          const tokens = chunk.kept?.tokens ?? tape.run(() => embed(chunk)).tokens
+          delete chunk.kept
+          if (chunk === last) buckets.expect(tape.parameters())
+          tape.backward(tokens, gradient, [], chunk === last ? (parameter) => buckets.final(parameter) : undefined)
+        })
+        yield
+      }
     }
-    ;(options.group ?? self).allReduceSum(model.parameters.gradients).wait()
+    buckets.finish()
     return owned.release(value)
   } finally {
-    for (const chunk of chunks) chunk.kept?.tape.dispose()
+    for (const chunk of [...chunks.queries, ...chunks.documents]) chunk.kept?.tape.dispose()
   }
+}
+
+/** The side that is gathered, where its sequences are in the whole batch, and how many rows each rank has of it. */
+function travelOf(
+  batch: TrainBatch,
+  { counts }: Ranks,
+  side: Side,
+): { side: Side; offsets: Float64Array; rows: number[] } {
+  const offsets = side === 'queries' ? batch.queryOffsets : batch.documentOffsets
+  if (!offsets)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'the batch does not say where all documents start: ask for its part with { documents: true } to gather them',
+    )
+  const per = side === 'queries' ? 1 : batch.perQuery
+  let first = 0
+  const rows = counts.map((count) => {
+    const from = offsets[first * per]!
+    first += count
+    return offsets[first * per]! - from
+  })
+  return { side, offsets, rows }
+}
+
+/** A rank that has other rows than the others think would only be noticed in a collective. */
+function checkShare({ counts, queries, documents, perQuery }: TrainBatch, { rank, size }: Group): void {
+  const [q, d] = [queries.offsets.length - 1, documents.offsets.length - 1]
+  if (counts.length !== size || counts[rank] !== q || d !== q * perQuery)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${perQuery} each), but the batch counts [${counts}] ` +
+        'queries by rank: give every rank its own part of the batch',
+      { rank, size, queries: q, documents: d, counts },
+    )
 }
 
 /** A loss function is the user's: what it returns is checked before it is differentiated. */

@@ -11,13 +11,14 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
   if (typeof loss === 'object') return (input) => loss.fn({ ...input, temperature, logScale })
   const scale = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
-    return ({ queries, documents, batch }) =>
+    return ({ queries, documents, batch, ranks }) =>
       contrastive(queries, documents, {
         ...scale,
+        ranks,
         perQuery: batch.perQuery,
         ...(maskDuplicates && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
       })
-  return ({ queries, documents, batch }) => {
+  return ({ queries, documents, batch, ranks }) => {
     const { scores: teacher, perQuery, source } = batch
     if (!teacher)
       throw new DataError(
@@ -26,14 +27,26 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         { phase: name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, perQuery, minMax: normalizeScores })
-      : marginMse(queries, documents, { teacher, perQuery })
+      ? distillation(queries, documents, { ...scale, teacher, perQuery, ranks, minMax: normalizeScores })
+      : marginMse(queries, documents, { teacher, perQuery, ranks })
   }
 }
 
-/** Factor on the gradient of the mean loss. */
-export function gradientScaleOf({ gradientScale, batch, loss }: ResolvedPhase): number {
+/** How a phase scales its gradient: see `gradientScaleOf`; a number is the factor itself. */
+export type GradientScale = 'mean' | 'pylate' | 'pylate-contrastive' | number
+
+/**
+ * Factor on the gradient of the mean loss over the global batch. PyLate's losses are scaled otherwise (measured with 1, 2
+ * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each chunk's
+ * backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's backward already
+ * sums (`pylate-contrastive`).
+ */
+export function gradientScaleOf(
+  phase: Pick<ResolvedPhase, 'batch' | 'loss'> & { gradientScale: GradientScale },
+  ranks = 1,
+): number {
+  const { gradientScale, batch, loss } = phase
   if (typeof gradientScale === 'number') return gradientScale
-  // PyLate's CachedContrastive sums over the batch where its loss is the mean.
-  return gradientScale === 'pylate' && loss === 'contrastive' ? batch : 1
+  if (gradientScale === 'mean' || loss !== 'contrastive') return 1
+  return gradientScale === 'pylate' ? batch : ranks
 }

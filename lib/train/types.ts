@@ -1,7 +1,7 @@
 import type { TrainBatch } from '../data/collate.js'
 import type { Sampling } from '../data/plan.js'
 import type { Source } from '../data/sources.js'
-import type { TokenEmbeddings } from '../losses/index.js'
+import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Colbert } from '../models/colbert.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { ScheduleName } from './schedule.js'
@@ -14,6 +14,8 @@ export interface CustomLoss {
     queries: TokenEmbeddings
     documents: TokenEmbeddings
     batch: TrainBatch
+    /** On one rank or several: which embeddings these are. The loss is the whole batch's; gradients are summed. */
+    ranks: Ranks
     temperature: number
     /** log(1/temperature) as a parameter [1], where the temperature is learned. */
     logScale: Tensor | undefined

@@ -1,6 +1,7 @@
 /** GradCache: the gradient of the whole batch whatever the chunking, kept or recomputed, with dropout on. */
 import t from 'tap'
 import { contrastive } from '../../lib/losses/index.js'
+import { self } from '../../lib/tensor/group.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { ToyModel, toyBatch } from './toy.js'
@@ -19,7 +20,7 @@ async function uncached(model: ToyModel) {
     const value = tape.run(() => {
       const queries = model.embed(batch.queries, 0, 9, key)
       const documents = model.embed(batch.documents, 0, 27, key)
-      return loss({ queries, documents, batch })
+      return loss({ queries, documents, batch, ranks: { group: self, counts: batch.counts, gathered: 'none' } })
     })
     tape.backward(value)
     return value

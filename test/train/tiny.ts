@@ -15,7 +15,7 @@ export function folder(t: { teardown(fn: () => void): unknown }): string {
   return made
 }
 
-const words = Array.from({ length: 60 }, (_, i) => `w${i}`)
+export const words = Array.from({ length: 60 }, (_, i) => `w${i}`)
 const tokenizer = Tokenizer.fromVocabulary([...new Set([...BERT_SPECIAL_TOKENS, ...PUNCTUATION, ...words])])
 
 /** A model of two layers with dropout, so that a resume has draws to repeat. */

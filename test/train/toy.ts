@@ -51,11 +51,15 @@ export class ToyModel implements EmbeddingModel {
   }
 }
 
-export function toyBatch(seed: number, queries: number, perQuery: number): TrainBatch {
+/** @param empty documents without tokens */
+export function toyBatch(seed: number, queries: number, perQuery: number, empty: number[] = []): TrainBatch {
   const random = new Random(seed)
   const column = (count: number, longest: number, number: number): TokenColumn => {
     const offsets = new Float64Array(count + 1)
-    for (let i = 0; i < count; i++) offsets[i + 1] = offsets[i]! + 1 + random.integer(longest)
+    for (let i = 0; i < count; i++) {
+      const length = 1 + random.integer(longest)
+      offsets[i + 1] = offsets[i]! + (number === 1 && empty.includes(i) ? 0 : length)
+    }
     return {
       ids: Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary)),
       offsets,

@@ -1,0 +1,49 @@
+import type { Group, Pending } from '../tensor/group.js'
+import { addInto, cast } from '../tensor/ops.gen.js'
+import { type DType, dtypes, type Tensor } from '../tensor/tensor.js'
+
+/** The type in which embeddings travel; `float32` stands for the device's own. Gradients always travel as they are. */
+export type Wire = 'float32' | 'float16'
+
+const to = (x: Tensor, dtype: DType): Tensor => cast(x, { dtype: dtypes.indexOf(dtype) })
+
+/**
+ * All ranks' token embeddings, in rank order, from each rank's own; rank r has rows[r]. As float16 a unit vector is off
+ * by at most 2⁻¹¹ of each component; the own ones are rounded too, so that every rank works with the same.
+ */
+export function gatherTokens(group: Group, own: Tensor, rows: readonly number[], wire: Wire): Pending {
+  if (wire === 'float32') return group.allGather(own, rows)
+  const half = to(own, 'float16')
+  const pending = group.allGather(half, rows)
+  half.dispose()
+  return {
+    wait() {
+      const all = pending.wait()
+      const wide = to(all, own.dtype)
+      all.dispose()
+      return wide
+    },
+  }
+}
+
+/**
+ * The gradient of this rank's rows from every rank's share of it: each rank has a gradient of all rows and sends every
+ * owner its slice; the owner sums the slices in rank order.
+ */
+export function sendHome(group: Group, gradient: Tensor, rows: readonly number[]): Pending {
+  const own = rows[group.rank]!
+  const pending = group.allToAll(gradient, rows, Array<number>(group.size).fill(own))
+  return {
+    wait() {
+      const parts = pending.wait()
+      const sum = parts.rows(0, own)
+      for (let r = 1; r < group.size; r++) {
+        const part = parts.rows(r * own, (r + 1) * own)
+        addInto(part, sum)
+        part.dispose()
+      }
+      parts.dispose()
+      return sum
+    },
+  }
+}
