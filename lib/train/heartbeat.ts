@@ -133,10 +133,11 @@ class Pulse implements Heartbeat {
   private readonly onExit = (code: number): void => this.close(code === 0 ? undefined : `exit code ${code}`)
 
   /**
-   * When a rank is killed, mpirun ends the others by SIGTERM at once. Where nobody else handles it, this leaves the time
-   * that it takes to hear which rank it was.
+   * When a rank is killed or a link cut, mpirun ends the others by SIGTERM, at once or before the silence has lasted.
+   * Who has missed half of it is named then; and where nobody else handles the signal, this leaves the time to hear why.
    */
   private readonly onTerminate = (): void => {
+    this.look(this.silence / 2)
     if (process.listenerCount('SIGTERM') > 1) return
     setTimeout(() => {
       process.off('SIGTERM', this.onTerminate)
@@ -148,7 +149,7 @@ class Pulse implements Heartbeat {
     for (const [rank, { line }] of this.peers) if (rank !== except) line.send(message)
   }
 
-  private look(): void {
+  private look(silence = this.silence): void {
     const now = performance.now()
     // This process was stopped or busy: what the others sent meanwhile has not been read yet.
     if (now - this.looked > this.silence / 4)
@@ -161,7 +162,7 @@ class Pulse implements Heartbeat {
       this.say({ type: 'beat', place: this.group.place })
     }
     for (const [rank, peer] of this.peers)
-      if (!this.told && now - peer.heard > this.silence)
+      if (!this.told && now - peer.heard > silence)
         this.fail(`rank ${rank} was last heard ${((now - peer.heard) / 1000).toFixed(1)} s ago${at(peer)}`, rank)
   }
 

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -123,10 +125,24 @@ void close() {
   MPI_Finalize();
 }
 
+// The daemon that mpirun keeps on every other host, and that is the parent of the ranks there.
+bool parentIsDaemon() {
+  char name[64] = "";
+  std::snprintf(name, sizeof name, "/proc/%d/comm", static_cast<int>(getppid()));
+  std::FILE* file = std::fopen(name, "r");
+  if (!file) return false;
+  const bool read = std::fgets(name, sizeof name, file) != nullptr;
+  std::fclose(file);
+  return read && (std::strcmp(name, "orted\n") == 0 || std::strcmp(name, "prted\n") == 0);
+}
+
 void abort(int32_t code) {
-  // Should MPI itself be stuck, the process still ends; mpirun then ends the others.
+  // MPI_Abort asks the daemon of this host, which asks mpirun. With the link between them cut, nobody answers: the
+  // process ends by itself then, and tells the daemon to end what else it has started here, instead of waiting for the
+  // link. Where there is no daemon, mpirun sees the process end.
   std::thread([code] {
-    sleep(3);
+    sleep(2);
+    if (parentIsDaemon()) kill(getppid(), SIGTERM);
     _exit(code);
   }).detach();
   MPI_Abort(MPI_COMM_WORLD, code);

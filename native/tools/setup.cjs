@@ -1,6 +1,7 @@
 // Makes a clean clone ready: compiler and CMake (Debian packages), npm packages, the native addon, the compiled
 // TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
 // the one line to run.
+// With --tests also what tests of several ranks need (Open MPI, iproute2); without it they are skipped, no more.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -14,29 +15,32 @@ function fail(text) {
   process.exit(1)
 }
 
-function run(command, args) {
+function run(command, args, otherwise = fail) {
   log([command, ...args].join(' '))
   const started = Date.now()
   // Everything goes to stderr: stdout belongs to what the set-up was asked for.
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
-  if (result.status !== 0) fail(`${command} failed${result.error ? `: ${result.error.message}` : ''}`)
+  if (result.status !== 0) return otherwise(`${command} failed${result.error ? `: ${result.error.message}` : ''}`)
   log(`${command} took ${((Date.now() - started) / 1000).toFixed(1)} s`)
 }
 
-const works = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
+const works = (command) =>
+  spawnSync(command, [command === 'ip' ? '-V' : '--version'], { stdio: 'ignore' }).status === 0
 
-function systemPackages() {
-  const wanted = { 'g++': 'g++', cmake: 'cmake', make: 'make' }
+/** Installs the packages whose command is missing; where that is not possible, `otherwise` says so. */
+function systemPackages(wanted, otherwise) {
   const missing = Object.keys(wanted).filter((command) => !works(command)).map((command) => wanted[command])
   if (missing.length === 0) return
   const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
-  if (process.getuid?.() !== 0 || !works('apt-get')) fail(`missing ${missing.join(', ')}. As root run: ${line}`)
-  run('apt-get', ['update', '-qq'])
-  run('apt-get', line.split(' ').slice(1))
+  if (process.getuid?.() !== 0 || !works('apt-get')) return otherwise(`missing ${missing.join(', ')}. As root run: ${line}`)
+  run('apt-get', ['update', '-qq'], otherwise)
+  run('apt-get', line.split(' ').slice(1), otherwise)
 }
 
 function npmPackages() {
-  const stamp = path.join(root, 'node_modules/.package-lock.json')
+  const folder = path.join(root, 'node_modules')
+  if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) return // another checkout's: not ours to replace
+  const stamp = path.join(folder, '.package-lock.json')
   if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs) return
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
 }
@@ -54,9 +58,15 @@ function newest(...paths) {
   return time
 }
 
-systemPackages()
+systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
+if (process.argv.includes('--tests'))
+  systemPackages({ mpirun: 'openmpi-bin', mpicxx: 'libopenmpi-dev', ip: 'iproute2' }, (text) =>
+    log(`${text} (until then, tests of several ranks are skipped)`),
+  )
 npmPackages()
-if (newest('build/Release/lateforge.node') < newest('native', 'CMakeLists.txt', 'test/native'))
+// An MPI that was installed after the last build is found by the next one.
+const withoutMpi = works('mpicxx') && !fs.existsSync(path.join(root, 'build/Release/lateforge_mpi.so'))
+if (withoutMpi || newest('build/Release/lateforge.node') < newest('native', 'CMakeLists.txt', 'test/native'))
   run(process.execPath, ['native/tools/cmake.cjs'])
 if (newest('dist/.built') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
   fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
