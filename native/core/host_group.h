@@ -38,7 +38,7 @@ struct GroupSettings {
   double deadlineSeconds = 600;  // of one collective, from the moment this rank is ready for it
   double graceSeconds = 2;       // between a failure and the end of the processes
   int32_t exitCode = 9;
-  std::string record;  // file that is written on failure; "": none
+  std::string record{};  // file that is written on failure; "": none
 };
 
 struct GroupFailure {
