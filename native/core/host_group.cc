@@ -18,12 +18,11 @@ constexpr int64_t kSmallBytes = 64 << 10;
 // Leaving the transport, once every rank has said that it is there.
 constexpr double kFinalizeSeconds = 20;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 template <class T, class Combine>
 void combineRanks(T* out, const char* parts, int64_t count, int32_t ranks, const Combine& combine) {
+  if (count == 0) return;
   std::memcpy(out, parts, static_cast<size_t>(count) * sizeof(T));
   for (int32_t r = 1; r < ranks; ++r) {
     const T* from = reinterpret_cast<const T*>(parts) + r * count;
@@ -375,7 +374,7 @@ bool HostGroup::reduce(Job& job, std::string& error) {
   }
   if (!transfer(job, send, receive, error)) return false;
   (job.dtype == DType::f64 ? reduceRanks<double> : reduceRanks<float>)(job.kind, job.in + first * width,
-                                                                      scratch_.data(), own, size_);
+                                                                       scratch_.data(), own, size_);
   if (small) return true;
   for (int32_t r = 0; r < size_; ++r) {
     send[r] = {job.in + first * width, own * width};
@@ -494,10 +493,11 @@ std::string HostGroup::record() const {
   }
   text += ",\n  \"recent\": [";
   for (size_t i = 0; i < history_.size(); ++i)
-    text += format("%s\n    { \"sequence\": %llu, \"kind\": \"%s\", \"bytes\": %lld, \"secondsAgo\": %.3f, \"took\": %.3f }",
-                   i ? "," : "", static_cast<unsigned long long>(history_[i].sequence), nameOf(history_[i].kind),
-                   static_cast<long long>(history_[i].bytes), failedAt_ - history_[i].ended,
-                   history_[i].ended - history_[i].began);
+    text += format(
+        "%s\n    { \"sequence\": %llu, \"kind\": \"%s\", \"bytes\": %lld, \"secondsAgo\": %.3f, \"took\": %.3f }",
+        i ? "," : "", static_cast<unsigned long long>(history_[i].sequence), nameOf(history_[i].kind),
+        static_cast<long long>(history_[i].bytes), failedAt_ - history_[i].ended,
+        history_[i].ended - history_[i].began);
   return text + "\n  ]\n}\n";
 }
 

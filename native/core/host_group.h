@@ -5,10 +5,10 @@
 // rank and in every run. Every message is announced first: ranks that disagree about what comes next are told apart
 // instead of waiting for each other.
 //
-// Faults: a collective that takes longer than the deadline, ranks that disagree, a transport error, a stream that failed
-// before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread that waits for nothing
-// else, then writes the record and, some seconds later (so that every living rank can write its own), ends the processes
-// of the job.
+// Faults: a collective that takes longer than the deadline, ranks that disagree, a transport error, a stream that
+// failed before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread that waits
+// for nothing else, then writes the record and, some seconds later (so that every living rank can write its own), ends
+// the processes of the job.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// Ranks reach each other by MPI. A library of its own, built where an MPI is found: the binary interface differs between
-// implementations. Only point-to-point messages are used, so that an exchange can be given up while it waits.
+// Ranks reach each other by MPI. A library of its own, built where an MPI is found: the binary interface differs
+// between implementations. Only point-to-point messages are used, so that an exchange can be given up while it waits.
 #include <dlfcn.h>
 #include <mpi.h>
 #include <sched.h>
@@ -31,8 +31,8 @@ int32_t failed(int status, char* error) {
   return 1;
 }
 
-#define LF_MPI(expression)                                                                       \
-  do {                                                                                           \
+#define LF_MPI(expression)                                                                    \
+  do {                                                                                        \
     if (const int status = (expression); status != MPI_SUCCESS) return failed(status, error); \
   } while (0)
 

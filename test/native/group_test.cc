@@ -50,7 +50,8 @@ struct Hub {
 } hub;
 
 template <int rank>
-int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting, char*) {
+int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
+                 char*) {
   std::unique_lock lock(hub.mutex);
   for (int r = 0; r < kRanks; ++r)
     if (r != rank && send[r].bytes)
@@ -109,7 +110,8 @@ struct Rank {
 
   void collective(const CollectiveCall& call) { group.wait(&backend, &stream, group.start(&backend, &stream, call)); }
   void reduce(Collective kind, std::vector<float>& values) {
-    collective({kind, DType::f32, values.data(), values.data(), static_cast<int64_t>(values.size()), nullptr, nullptr, 0});
+    collective(
+        {kind, DType::f32, values.data(), values.data(), static_cast<int64_t>(values.size()), nullptr, nullptr, 0});
   }
   std::pair<std::vector<std::string>, std::string> exchange(const std::string& bytes) {
     std::promise<std::pair<std::vector<std::string>, std::string>> promise;
@@ -216,7 +218,8 @@ void testDisagreement() {
 }
 
 void testDeadline() {
-  const auto folder = std::filesystem::temp_directory_path() / ("lateforge-group-" + std::to_string(std::random_device()()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("lateforge-group-" + std::to_string(std::random_device()()));
   std::filesystem::create_directory(folder);
   const std::string record = (folder / "rank-").string();
   onRanks(
@@ -230,7 +233,8 @@ void testDeadline() {
         }
         rank.reduce(Collective::allReduceMax, values);
         const auto failure = rank.group.failure();
-        check(failure && failure->missing == 2 && contains(failure->reason, "did not finish within 0 s; it waited for rank 2"),
+        check(failure && failure->missing == 2 &&
+                  contains(failure->reason, "did not finish within 0 s; it waited for rank 2"),
               "the missing rank is named: " + (failure ? failure->reason : ""));
         const std::string text = fileText(record + std::to_string(r));
         check(contains(text, "\"waitingFor\": [2]") && contains(text, "\"missing\": 2") &&
@@ -254,7 +258,8 @@ void testFailure() {
         std::string error = "rank 1 is gone";
         if (r != 1) error = rank.exchange("").second;  // nobody else's comes from rank 1
         outside.join();
-        check(contains(error, "rank 1 is gone") && rank.group.failure()->missing == 1, "the first failure counts: " + error);
+        check(contains(error, "rank 1 is gone") && rank.group.failure()->missing == 1,
+              "the first failure counts: " + error);
         rank.group.close();  // waits for the watchdog
         check(hub.aborts > 0 && hub.closes == 0, "a failed group is not left in good order");
       },
