@@ -1,7 +1,10 @@
-// attention and attentionBackward (native/cpu/attention.cc): the naive kernels.
+// attention and attentionBackward (native/cpu/attention.cc): by tiles on tensor cores where the
+// type allows it, else row by row.
 #include <cmath>
 #include <type_traits>
 
+#include "attention_backward.cuh"
+#include "attention_flash.cuh"
 #include "attention_naive.cuh"
 #include "elements.cuh"
 #include "naive.h"
@@ -37,6 +40,22 @@ int32_t withLoads(const AttentionShape& shape, const F& f, const Views&... views
   return f(std::integral_constant<int, 1>());
 }
 
+// f(std::integral_constant of the head dim, std::bool_constant of whether there is dropout) where the tensor-core
+// kernels serve: 16-bit types, head dims 32 and 64, vectors of 16 bytes. `otherwise` elsewhere, and where it is asked
+// for.
+template <class T, class F, class Otherwise, class... Views>
+int32_t withTensorCores(const AttentionShape& shape, const F& f, const Otherwise& otherwise, const Views&... views) {
+  if constexpr (sizeof(T) == 2)
+    if ((shape.headDim == 32 || shape.headDim == 64) && aligned(views...) && !naive("attention")) {
+      auto forDim = [&](auto d) { return shape.seeds ? f(d, std::true_type()) : f(d, std::false_type()); };
+      if (shape.headDim == 32) return forDim(std::integral_constant<int, 32>());
+      return forDim(std::integral_constant<int, 64>());
+    }
+  return otherwise();
+}
+
+Grid tileGrid(const AttentionShape& shape) { return {divideUp(shape.rows, flash::kRows) * shape.heads}; }
+
 Grid naiveGrid(const AttentionShape& shape) {
   return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, naive_attention::kColumns), 128)};
 }
@@ -50,13 +69,19 @@ int32_t attention(const OpCall& call, Context& context) {
   const AttentionShape shape = shapeOf(call.as<params::attention>(), qkv, call.in[1], call.in[2], call.in[3]);
   return withReal(context, qkv.dtype, [&](auto t) {
     using T = decltype(t);
-    return withLoads(
-        shape,
-        [&](auto n) {
-          return launch(context, naiveGrid(shape), 0,
-                        naive_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
-        },
-        qkv);
+    auto fast = [&](auto d, auto drops) {
+      using Kernel = flash::Forward<T, d(), drops()>;
+      return launch(context, tileGrid(shape), Kernel::sharedBytes(),
+                    Kernel{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+    };
+    auto slow = [&] {
+      auto run = [&](auto n) {
+        return launch(context, naiveGrid(shape), 0,
+                      naive_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+      };
+      return withLoads(shape, run, qkv);
+    };
+    return withTensorCores<T>(shape, fast, slow, qkv, o);
   });
 }
 
@@ -65,18 +90,29 @@ int32_t attentionBackward(const OpCall& call, Context& context) {
   const AttentionShape shape = shapeOf(call.as<params::attentionBackward>(), qkv, call.in[4], call.in[5], call.in[6]);
   return withReal(context, qkv.dtype, [&](auto t) {
     using T = decltype(t);
-    const Dev<float> along = workspace<float>(call, 0, lse.count());
-    return withLoads(
-        shape,
-        [&](auto n) {
-          const naive_attention::BackwardQueries<T, n()> queries{
-              shape, dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse), dev<T>(dqkv), along};
-          const naive_attention::BackwardKeys<T, n()> keys{
-              shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), along, dev<T>(dqkv)};
-          if (launch(context, naiveGrid(shape), 0, queries)) return 1;
-          return launch(context, naiveGrid(shape), 0, keys);
-        },
-        qkv, o, dO);
+    const Dev<float> statistics = workspace<float>(call, 0, 2 * lse.count());
+    auto fast = [&](auto d, auto drops) {
+      using Queries = flash::BackwardQueries<T, d(), drops()>;
+      using Keys = flash::BackwardKeys<T, d(), drops()>;
+      const Queries queries{shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
+                            dev<T>(dqkv), statistics};
+      if (launch(context, tileGrid(shape), Queries::sharedBytes(), queries)) return 1;
+      return launch(context, tileGrid(shape), Keys::sharedBytes(),
+                    Keys{shape, dev<const T>(qkv), dev<const T>(dO), statistics, dev<T>(dqkv)});
+    };
+    auto slow = [&] {
+      auto run = [&](auto n) {
+        const naive_attention::BackwardQueries<T, n()> queries{
+            shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
+            dev<T>(dqkv), statistics};
+        const naive_attention::BackwardKeys<T, n()> keys{
+            shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), statistics, dev<T>(dqkv)};
+        if (launch(context, naiveGrid(shape), 0, queries)) return 1;
+        return launch(context, naiveGrid(shape), 0, keys);
+      };
+      return withLoads(shape, run, qkv, o, dO);
+    };
+    return withTensorCores<T>(shape, fast, slow, qkv, o, dO, dqkv);
   });
 }
 

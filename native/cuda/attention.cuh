@@ -46,7 +46,7 @@ LF_DEVICE void narrowToWindow(const AttentionShape& shape, int32_t row, Sight& s
   if (sight.high > row + shape.window + 1) sight.high = row + shape.window + 1;
 }
 
-// The keys that query `row` sees; none: low = high.
+// The keys that query `row` sees; none: low = high. Neither falls from row to row.
 LF_DEVICE Sight keysOf(const AttentionShape& shape, int32_t row) {
   Sight sight = sequenceSight(shape, row);
   sight.high = keyEnd(shape, sight);
@@ -55,14 +55,12 @@ LF_DEVICE Sight keysOf(const AttentionShape& shape, int32_t row) {
   return sight;
 }
 
-// The queries that see key `row`.
+// The same for the queries that see key `row`.
 LF_DEVICE Sight queriesOf(const AttentionShape& shape, int32_t row) {
   Sight sight = sequenceSight(shape, row);
-  if (row >= keyEnd(shape, sight)) {
-    sight.high = sight.low;
-    return sight;
-  }
+  const bool seen = row < keyEnd(shape, sight);
   narrowToWindow(shape, row, sight);
+  if (!seen) sight.low = sight.high;
   return sight;
 }
 

@@ -21,13 +21,21 @@ struct FragmentC {
   float value[4];
 };
 
+#ifdef __CUDACC__
+
 // Two numbers as a word, `low` in the lower half.
 template <class T>
-LF_DEVICE uint32_t packPair(float low, float high) {
-  return narrow<T>(low).bits | static_cast<uint32_t>(narrow<T>(high).bits) << 16;
-}
-
-#ifdef __CUDACC__
+LF_DEVICE uint32_t packPair(float low, float high);
+#define LF_PACK(T, name)                                                         \
+  template <>                                                                    \
+  LF_DEVICE uint32_t packPair<T>(float low, float high) {                        \
+    uint32_t word;                                                               \
+    asm("cvt.rn." name "x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low)); \
+    return word;                                                                 \
+  }
+LF_PACK(Bf16, "bf16")
+LF_PACK(F16, "f16")
+#undef LF_PACK
 
 // C += A B; T names the type of A and B.
 template <class T>
@@ -81,6 +89,11 @@ LF_DEVICE void loadMatrix(uint32_t (&word)[count], Shared<T> row, Site = Site::c
 }
 
 #else
+
+template <class T>
+uint32_t packPair(float low, float high) {
+  return narrow<T>(low).bits | static_cast<uint32_t>(narrow<T>(high).bits) << 16;
+}
 
 namespace host {
 

@@ -254,6 +254,31 @@ void floats(const Case& c) {
   });
 }
 
+// On tensor cores weights are rounded to bfloat16 before they are multiplied; the naive kernels round the results only,
+// which is an error of the same size. So the error may be twice the naive one; a single number that is half way between
+// two others may land on the far one, so the largest error may be a little more.
+void halves(const Case& c) {
+  const Inputs in = inputsOf<cuda::Bf16>(c);
+  const Runner<cuda::Bf16> run(c, in);
+  const Results want = reference(c, in);
+  useNaive(true);
+  run();
+  std::vector<Error> allowed;
+  eachPart(c, run.results(), want, [&](const char*, const Error& e) { allowed.push_back(e); });
+  useNaive(false);
+  run();
+  size_t part = 0;
+  eachPart(c, run.results(), want, [&](const char* what, const Error& e) {
+    const Error& a = allowed[part++];
+    CHECK(e.root <= 2 * a.root + 2e-6, "%s of %s is off by %g, naively by %g", what, c.text().c_str(), e.root, a.root);
+    CHECK(e.most <= 4 * a.most + 1e-5, "%s of %s is off by at most %g, naively by %g", what, c.text().c_str(), e.most,
+          a.most);
+  });
+#ifndef __CUDACC__
+  CHECK(cuda::host::takeConflicts() == 0, "ldmatrix finds its rows in different banks");
+#endif
+}
+
 // Equal bits whatever the order of lanes, warps and blocks.
 template <class T>
 void orders(const Case& c) {
@@ -308,10 +333,36 @@ void naiveFloats() {
   blind(queries, run.results());
 }
 
+void tensorCores() {
+  for (const int64_t headDim : {32, 64})
+    for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
+      for (const double dropout : {0.0, 0.3})
+        for (const bool someKeys : {false, true}) halves(drawn(headDim, window, dropout, someKeys));
+  // Tiles that end where sequences do, one row more, one less; many sequences in a tile; long ones; nothing at all.
+  for (const int64_t n : {63, 64, 65, 128, 129, 193}) halves({{n, n}, {}, 1, 32, 64, 0});
+  halves({std::vector<int64_t>(70, 1), {}, 2, 32, 64, 0.3});
+  halves({std::vector<int64_t>(40, number(2, 7)), {}, 1, 64, -1, 0.3});
+  halves({{number(512, 600)}, {}, 1, 64, -1, 0});
+  halves({{number(512, 600), 33}, {}, 1, 32, 64, 0.3});
+  halves({{32, 32, 32, 32, 32}, {7, 11, 32, 1, 20}, 2, 64, 64, 0});
+  halves({{}, {}, 1, 32, -1, 0});
+  halves({{0, 0}, {}, 1, 32, 64, 0});
+  for (const int64_t headDim : {32, 64})
+    for (const double dropout : {0.0, 0.3}) orders<cuda::Bf16>(drawn(headDim, 64, dropout, dropout > 0));
+  const Case queries{{128, 128}, {10, 70}, 2, 64, 64, 0};
+  halves(queries);
+  const Inputs in = inputsOf<cuda::Bf16>(queries);
+  const Runner<cuda::Bf16> run(queries, in);
+  run();
+  blind(queries, run.results());
+}
+
 }  // namespace
 
 int main() {
   useNaive(true);
   naiveFloats();
+  useNaive(false);
+  tensorCores();
   return finish("cuda attention");
 }
