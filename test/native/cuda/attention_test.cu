@@ -255,8 +255,8 @@ void floats(const Case& c) {
 }
 
 // On tensor cores weights are rounded to bfloat16 before they are multiplied; the naive kernels round the results only,
-// which is an error of the same size. So the error may be twice the naive one; a single number that is half way between
-// two others may land on the far one, so the largest error may be a little more.
+// which is an error of the same size. So the error may be twice the naive one; that of a single number can be larger,
+// where large terms cancel.
 void halves(const Case& c) {
   const Inputs in = inputsOf<cuda::Bf16>(c);
   const Runner<cuda::Bf16> run(c, in);
@@ -271,7 +271,7 @@ void halves(const Case& c) {
   eachPart(c, run.results(), want, [&](const char* what, const Error& e) {
     const Error& a = allowed[part++];
     CHECK(e.root <= 2 * a.root + 2e-6, "%s of %s is off by %g, naively by %g", what, c.text().c_str(), e.root, a.root);
-    CHECK(e.most <= 4 * a.most + 1e-5, "%s of %s is off by at most %g, naively by %g", what, c.text().c_str(), e.most,
+    CHECK(e.most <= 8 * a.most + 1e-5, "%s of %s is off by at most %g, naively by %g", what, c.text().c_str(), e.most,
           a.most);
   });
 #ifndef __CUDACC__
