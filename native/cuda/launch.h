@@ -51,8 +51,9 @@ Dev<T> workspace(const OpCall& call, int64_t offset, int64_t count) {
 inline Dev<Fault> faultOf(const Context& context) {
   View view;
   view.data = context.fault;
-  view.dtype = DType::i64;
+  view.dtype = DType::u8;
   view.rank = 1;
+  view.dims[0] = sizeof(Fault);
   return dev<Fault>(view);
 }
 

@@ -2,6 +2,8 @@
 // well as by kernels, so it knows neither the toolkit nor the twin.
 #pragma once
 
+#include <cstdio>
+
 #include "../core/backend.h"
 
 struct CUstream_st;
@@ -11,12 +13,20 @@ namespace lateforge::cuda {
 // A cudaStream_t; the twin never looks at it.
 using StreamHandle = CUstream_st*;
 
-// Written by a kernel that finds its input bad; the stream reads it before it hands out results. One per stream, set to
-// kNoFault before an op runs.
+// Written by a kernel that finds its input bad; the stream reads it before it hands out results. One per stream, every
+// byte set to 0xff before an op runs.
 constexpr uint64_t kNoFault = ~uint64_t{0};
 struct Fault {
   uint64_t first;  // the lowest element that is wrong
+  float value;
 };
+
+// What a fault says, in `error` of kErrorBytes.
+inline void describe(const Fault& fault, const OpCall& call, char* error) {
+  std::snprintf(error, kErrorBytes, "element %llu of %lld is %g, expected finite values",
+                static_cast<unsigned long long>(fault.first), static_cast<long long>(call.in[0].count()),
+                static_cast<double>(fault.value));
+}
 
 // What an op gets besides its operands.
 struct Context {

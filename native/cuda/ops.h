@@ -1,5 +1,5 @@
-// Which ops the CUDA backend has, by file; an op that is not named here throws ERR_UNSUPPORTED. Real operands may be
-// float32 today.
+// Which ops the CUDA backend has, by file; an op that is not named here throws ERR_UNSUPPORTED. Real operands
+// are float32 or bfloat16 (real.h).
 #pragma once
 
 #include "op.h"
@@ -8,7 +8,9 @@
 #define LF_CUDA_OPS(OP) \
   /* pointwise.cu */ \
   OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
-  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) \
+  OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) OP(cast) \
+  /* loss.cu */ \
+  OP(rowStats) OP(combineStats) OP(contrastiveLoss) OP(softmaxGrad) OP(distillLoss) OP(marginMse) \
   /* attention.cu */ \
   OP(attention) OP(attentionBackward) \
   /* rows.cu */ \

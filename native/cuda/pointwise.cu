@@ -158,6 +158,30 @@ struct FindNotFinite {
   }
 };
 
+template <class T>
+struct KeepBadValue {
+  static constexpr int kThreads = kWarp, kMinBlocks = 1;
+  Dev<const T> x;
+  Dev<Fault> fault;
+  LF_DEVICE void operator()() const {
+    if (thread() == 0 && fault->first != kNoFault) fault->value = widen(x[static_cast<int64_t>(fault->first)]);
+  }
+};
+
+template <class From, class To>
+struct Cast {
+  Dev<const From> x;
+  Dev<To> y;
+  template <int n>
+  LF_DEVICE void at(int64_t i) const {
+    storeFloats(y + i, loadFloats<n>(x + i));
+  }
+};
+
+int32_t copyBytes(Context& context, const View& x, const View& y) {
+  return launchElements<uint8_t>(context, x.bytes(), aligned(x, y), CopyBytes{dev<const uint8_t>(x), dev<uint8_t>(y)});
+}
+
 }  // namespace
 
 namespace ops {
@@ -171,8 +195,7 @@ int32_t copyRows(const OpCall& call, Context& context) {
   const int64_t first = call.as<params::copyRows>().row * target.columns() * sizeOf(target.dtype);
   target.data = target.as<char>() + first;
   for (int i = 0; i < kMaxRank; ++i) target.dims[i] = call.in[0].dims[i];
-  return launchElements<uint8_t>(context, call.in[0].bytes(), aligned(call.in[0], target),
-                                 CopyBytes{dev<const uint8_t>(call.in[0]), dev<uint8_t>(target)});
+  return copyBytes(context, call.in[0], target);
 }
 
 int32_t add(const OpCall& call, Context& context) {
@@ -257,11 +280,27 @@ int32_t dropout(const OpCall& call, Context& context) {
   });
 }
 
+// Between two types a pack is 16 bytes of the wider one.
+int32_t cast(const OpCall& call, Context& context) {
+  const View &x = call.in[0], &y = call.out[0];
+  if (x.dtype == y.dtype) return copyBytes(context, x, y);
+  return withReal16(context, x.dtype, [&](auto from) {
+    return withReal16(context, y.dtype, [&](auto to) {
+      using From = decltype(from);
+      using To = decltype(to);
+      using Wider = std::conditional_t<(sizeof(From) > sizeof(To)), From, To>;
+      return launchElements<Wider>(context, x.count(), aligned(x, y), Cast<From, To>{dev<const From>(x), dev<To>(y)});
+    });
+  });
+}
+
 int32_t assertFinite(const OpCall& call, Context& context) {
   const View& x = call.in[0];
-  return withReal(context, x.dtype, [&](auto t) {
+  return withReal16(context, x.dtype, [&](auto t) {
     using T = decltype(t);
-    return launchElements<T>(context, x.count(), aligned(x), FindNotFinite<T>{dev<const T>(x), faultOf(context)});
+    const Dev<Fault> fault = faultOf(context);
+    if (launchElements<T>(context, x.count(), aligned(x), FindNotFinite<T>{dev<const T>(x), fault})) return 1;
+    return launch(context, {1}, 0, KeepBadValue<T>{dev<const T>(x), fault});
   });
 }
 

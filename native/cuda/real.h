@@ -17,4 +17,10 @@ int32_t withReal(Context& context, DType dtype, const F& f) {
   return 1;
 }
 
+// The same with float16, which few ops need.
+template <class F>
+int32_t withReal16(Context& context, DType dtype, const F& f) {
+  return dtype == DType::f16 ? f(F16()) : withReal(context, dtype, f);
+}
+
 }  // namespace lateforge::cuda

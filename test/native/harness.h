@@ -152,10 +152,20 @@ std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector
   return out;
 }
 
+#ifdef LF_TWIN
+// The CUDA kernels, run on the host on copies of the operands (test/native/cuda/table.cc).
+const Kernel* twinTable();
+#endif
+
 // Runs `suite` on the kernel tables of every instruction set this processor has, with one fresh seed for all.
 inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&, std::mt19937&)>& suite) {
   const unsigned seed = std::random_device{}();
   std::printf("seed %u\n", seed);
+#ifdef LF_TWIN
+  std::mt19937 rng(seed);
+  suite({"cuda-host", twinTable(), cpu::portable::kDoubleKernels}, rng);  // float64 stays the CPU's
+  return finish(name);
+#else
   for (const char* isa : {"portable", "avx2", "avx512"}) {
     setenv("LATEFORGE_ISA", isa, 1);
     char error[kErrorBytes];
@@ -169,6 +179,7 @@ inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&
     suite(*chosen, rng);
   }
   return finish(name);
+#endif
 }
 
 }  // namespace lateforge::testing

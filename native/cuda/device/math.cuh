@@ -22,6 +22,7 @@ LF_DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 LF_DEVICE bool finite(float x) { return (bitsOf(x) & 0x7f800000u) != 0x7f800000u; }
 
 LF_DEVICE float infinity() { return floatOf(0x7f800000u); }
+LF_DEVICE float notANumber() { return floatOf(0x7fc00000u); }
 
 #ifdef __CUDACC__
 

@@ -1,13 +1,10 @@
 // cuda-host: the CUDA kernels behind the backend boundary, on the twin. Nothing runs until somebody reads.
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <stdexcept>
 
 #include "../../core/queue.h"
 #include "../ops.h"
-#include "executor.h"
 #include "memory.h"
+#include "run.h"
 
 namespace lateforge {
 
@@ -19,37 +16,6 @@ namespace cuda::host {
 namespace {
 
 constexpr OpTable kOps = opTable();
-
-// Dynamic shared memory of a block on the device that is played: LATEFORGE_TWIN_PROFILE, sm_80, sm_86 or sm_90.
-int64_t sharedLimit() {
-  const char* profile = std::getenv("LATEFORGE_TWIN_PROFILE");
-  if (profile && std::strcmp(profile, "sm_80") == 0) return 163 * 1024;
-  if (profile && std::strcmp(profile, "sm_90") == 0) return 227 * 1024;
-  return 99 * 1024;
-}
-
-// What an op leaves unwritten must not look right: outputs and workspace start as NaN.
-void poisonResults(const OpCall& call) {
-  for (const View& out : call.out)
-    if (out.present()) poisonDevice(out.data, static_cast<size_t>(out.bytes()));
-  if (call.workspaceBytes) poisonDevice(call.workspace, static_cast<size_t>(call.workspaceBytes));
-}
-
-int32_t runOp(const OpCall& call, void* fault, char* error) try {
-  poisonResults(call);
-  Fault state{kNoFault};
-  writeDevice(fault, &state, sizeof state);
-  Context context{reinterpret_cast<StreamHandle>(uintptr_t{1}), sharedLimit(), fault, error};
-  if (kOps.op[static_cast<int>(call.op)](call, context)) return 1;
-  readDevice(&state, fault, sizeof state);
-  if (state.first == kNoFault) return 0;
-  std::snprintf(error, kErrorBytes, "element %llu of %lld is not finite", static_cast<unsigned long long>(state.first),
-                static_cast<long long>(call.in[0].count()));
-  return 1;
-} catch (const std::runtime_error& broken) {
-  std::snprintf(error, kErrorBytes, "%s", broken.what());
-  return 1;
-}
 
 Stream* openStream(int32_t, char* error) {
   void* fault = allocateDevice(sizeof(Fault));
