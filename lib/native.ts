@@ -80,7 +80,7 @@ export interface Addon {
   cpuInfo(): { isa: string; threads: number }
   setThreads(threads: number): void
   groupOpen(path: string): { rank: number; size: number; transport: string }
-  groupConfigure(deadline: number, grace: number, exitCode: number, record: string): void
+  groupConfigure(deadline: number, exchangeDeadline: number, grace: number, exitCode: number, record: string): void
   groupCollective(
     kind: number,
     handle: number,

@@ -50,6 +50,11 @@ const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, bro
 export interface GroupSettings {
   /** Seconds one collective may take, from the moment this rank is ready for it. Default 600. */
   deadline?: number
+  /**
+   * The same of `exchange`, in which ranks wait for what another one does in the meantime: a heartbeat that notices when
+   * it no longer does it may take the place of a deadline. Default `deadline`.
+   */
+  exchangeDeadline?: number
   /** Seconds between a failure and the end of the processes, so that every living rank can tell its part. Default 2. */
   grace?: number
   /** File written when the group fails: which rank, which collective, where the program was. */
@@ -94,8 +99,8 @@ export class RankGroup implements Group {
   }
 
   /** Replaces all settings. */
-  configure({ deadline = 600, grace = 2, record = '' }: GroupSettings): void {
-    native().groupConfigure(deadline, grace, groupExitCode, record)
+  configure({ deadline = 600, exchangeDeadline = deadline, grace = 2, record = '' }: GroupSettings): void {
+    native().groupConfigure(deadline, exchangeDeadline, grace, groupExitCode, record)
   }
 
   allGather(tensor: Tensor, rows: readonly number[]): Pending {

@@ -6,7 +6,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, GroupError, LateforgeError } from '../errors.js'
-import { type Group, RankGroup } from '../tensor/group.js'
+import { type Group, type GroupSettings, RankGroup } from '../tensor/group.js'
 import { type Line, listen, type Message, reach, type Whereabouts } from './rendezvous.js'
 
 export interface HeartbeatOptions {
@@ -48,7 +48,8 @@ export async function startHeartbeat(group: Group, options: HeartbeatOptions = {
   const deadline = seconds('LATEFORGE_COLLECTIVE_DEADLINE', options.deadline, 600)
   const { interval = Math.min(1, silence / 4), records } = options
   if (records !== undefined) mkdirSync(records, { recursive: true })
-  group.configure({ deadline, record: records && join(records, `rank-${group.rank}.json`) })
+  const settings = { deadline, record: records && join(records, `rank-${group.rank}.json`) }
+  group.configure(settings)
   if (group.size === 1) return { close() {} }
   const meeting = group.rank === 0 ? await listen(group.size) : null
   const [told] = await group.exchange(Buffer.from(JSON.stringify(meeting?.whereabouts ?? null)))
@@ -70,7 +71,9 @@ export async function startHeartbeat(group: Group, options: HeartbeatOptions = {
       { rank },
     )
   }
-  return new Pulse(group, lines, interval * 1000, silence * 1000)
+  // From here on, whoever another rank waits for is known to live: it may tokenize for hours.
+  group.configure({ ...settings, exchangeDeadline: Number.MAX_SAFE_INTEGER })
+  return new Pulse(group, settings, lines, interval * 1000, silence * 1000)
 }
 
 interface Peer {
@@ -83,6 +86,7 @@ interface Peer {
 
 class Pulse implements Heartbeat {
   private readonly group: RankGroup
+  private readonly settings: GroupSettings
   private readonly peers = new Map<number, Peer>()
   private readonly interval: number
   private readonly silence: number
@@ -93,8 +97,15 @@ class Pulse implements Heartbeat {
   private closed = false
 
   /** Times are milliseconds. */
-  constructor(group: RankGroup, lines: ReadonlyMap<number, Line>, interval: number, silence: number) {
+  constructor(
+    group: RankGroup,
+    settings: GroupSettings,
+    lines: ReadonlyMap<number, Line>,
+    interval: number,
+    silence: number,
+  ) {
     this.group = group
+    this.settings = settings
     this.interval = interval
     this.silence = silence
     for (const [rank, line] of lines) {
@@ -121,6 +132,7 @@ class Pulse implements Heartbeat {
     const end = error === undefined ? { type: 'goodbye' } : { type: 'ended', reason: `rank ${rank} ended: ${message}` }
     if (!this.told) this.say(end)
     this.closed = true
+    this.group.configure(this.settings)
     clearInterval(this.timer)
     process.off('exit', this.onExit)
     process.off('SIGTERM', this.onTerminate)

@@ -36,13 +36,14 @@ Napi::Value groupOpen(const Napi::CallbackInfo& info) {
   return result;
 }
 
-// (deadline in seconds, grace in seconds, exit code, path of the record)
+// (deadline of a collective, of an exchange, and grace, in seconds, exit code, path of the record)
 Napi::Value groupConfigure(const Napi::CallbackInfo& info) {
   GroupSettings settings;
   settings.deadlineSeconds = numberAt(info, 0, "deadline");
-  settings.graceSeconds = numberAt(info, 1, "grace");
-  settings.exitCode = static_cast<int32_t>(integerAt(info, 2, "exitCode"));
-  settings.record = stringAt(info, 3, "record");
+  settings.exchangeSeconds = numberAt(info, 1, "exchangeDeadline");
+  settings.graceSeconds = numberAt(info, 2, "grace");
+  settings.exitCode = static_cast<int32_t>(integerAt(info, 3, "exitCode"));
+  settings.record = stringAt(info, 4, "record");
   groupOf(info).configure(settings);
   return info.Env().Undefined();
 }

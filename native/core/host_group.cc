@@ -452,7 +452,7 @@ void HostGroup::watch() {
     changed_.wait_for(lock, tick, [&] { return stopped_ || failed_; });
     if (finalizing_ > 0 && now() - finalizing_ > kFinalizeSeconds) failNow("MPI does not let this rank go", -1);
     const std::shared_ptr<Job> job = current_;
-    if (!job || now() - job->began < settings_.deadlineSeconds) continue;
+    if (!job || now() - job->began < deadlineOf(*job)) continue;
     late_ = true;  // the group's thread gives up, and knows which ranks it waits for; should it be stuck, this does
     changed_.wait_for(lock, tick, [&] { return failed_ || stopped_ || current_ != job; });
     if (current_ == job) failNow(late(*job, ""), -1);
@@ -469,10 +469,13 @@ void HostGroup::watch() {
   changed_.notify_all();
 }
 
+double HostGroup::deadlineOf(const Job& job) const {
+  return job.exchanged ? settings_.exchangeSeconds : settings_.deadlineSeconds;
+}
+
 std::string HostGroup::late(const Job& job, const std::string& waitingFor) const {
-  return format("collective %llu (%s) did not finish within %.0f s%s%s", static_cast<unsigned long long>(job.sequence),
-                nameOf(job.kind), settings_.deadlineSeconds, waitingFor.empty() ? "" : "; it waited for ",
-                waitingFor.c_str());
+  return format("collective %llu (%s) did not finish within %g s%s%s", static_cast<unsigned long long>(job.sequence),
+                nameOf(job.kind), deadlineOf(job), waitingFor.empty() ? "" : "; it waited for ", waitingFor.c_str());
 }
 
 std::string HostGroup::record() const {

@@ -36,6 +36,7 @@ struct GroupStats {
 
 struct GroupSettings {
   double deadlineSeconds = 600;  // of one collective, from the moment this rank is ready for it
+  double exchangeSeconds = 600;  // the same of `exchange`, in which ranks wait for what another does meanwhile
   double graceSeconds = 2;       // between a failure and the end of the processes
   int32_t exitCode = 9;
   std::string record{};  // file that is written on failure; "": none
@@ -86,9 +87,10 @@ class HostGroup final : public Group {
 
   void work();
   void watch();
-  // These four hold the mutex.
+  // These five hold the mutex.
   void failNow(const std::string& reason, int32_t missing);
   bool refuse(Job& job);
+  double deadlineOf(const Job& job) const;
   std::string late(const Job& job, const std::string& waitingFor) const;
   std::string record() const;
   bool perform(Job& job, std::string& error);

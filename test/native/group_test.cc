@@ -234,7 +234,7 @@ void testDeadline() {
         rank.reduce(Collective::allReduceMax, values);
         const auto failure = rank.group.failure();
         check(failure && failure->missing == 2 &&
-                  contains(failure->reason, "did not finish within 0 s; it waited for rank 2"),
+                  contains(failure->reason, "did not finish within 0.3 s; it waited for rank 2"),
               "the missing rank is named: " + (failure ? failure->reason : ""));
         const std::string text = fileText(record + std::to_string(r));
         check(contains(text, "\"waitingFor\": [2]") && contains(text, "\"missing\": 2") &&

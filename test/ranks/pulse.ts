@@ -1,0 +1,31 @@
+/** One rank of heartbeat.test.ts. Arguments: what happens at step 20, folder of the records. */
+import { mkdirSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
+import { Device } from '../../lib/tensor/device.js'
+import { Tensor } from '../../lib/tensor/tensor.js'
+import { startHeartbeat } from '../../lib/train/heartbeat.js'
+import { group } from './rank.js'
+
+const [plan, records] = process.argv.slice(2) as [string, string]
+mkdirSync(records, { recursive: true })
+const blocked = plan === 'blocked'
+if (blocked) group.configure({ deadline: 1.5, record: `${records}/rank-${group.rank}.json` })
+const heartbeat = blocked ? null : await startHeartbeat(group, { records, interval: 0.2, silence: 2 })
+const tensor = Tensor.from(Device.open('cpu'), new Float32Array(100).fill(1))
+for (let step = 0; ; step++) {
+  group.mark(`step ${step}`)
+  if (step === 20) {
+    if (plan === 'end') break
+    if (plan === 'error' && group.rank === 1) throw new Error('of this rank alone')
+    if (plan === 'shared-error') {
+      heartbeat?.close(new Error('of every rank'))
+      process.exit(7)
+    }
+    // The event loop stands still: no beat, and nothing else either.
+    if (group.rank === 1) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+  }
+  group.allReduceMax(tensor).wait()
+  await tensor.values()
+  await setTimeout(20)
+}
+heartbeat?.close()
