@@ -96,13 +96,13 @@ export interface Addon {
   groupStats(): GroupStats
   groupClose(): void
   /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */
-  shardOpen(path: string, verify: boolean): number
+  shardOpen(path: string, verify: boolean): Promise<number>
   shardInfo(shard: number): ShardInfo
   shardClose(shard: number): boolean
   /**
    * Column 0 is the query, 1 the documents; sequences are row-major, items first … first + count - 1 of each row.
    * With `skip`, `kept` has the token rows that are not on the skiplist, and the offsets of what is left.
-   * These reads run on Node's thread pool.
+   * What returns a promise runs on Node's thread pool.
    */
   shardCollate(
     shard: number,

@@ -87,11 +87,11 @@ export async function prepareShards(
       const key = await cacheKey(source, featurizer, signal)
       total.update(JSON.stringify([source.name, key]))
       const file = join(cacheDir, `${source.name.replace(/[^\w.-]+/g, '_').slice(0, 80)}-${key.slice(0, 32)}.shard`)
-      let shard = existsSync(file) ? openIfSound(file) : undefined
+      let shard = existsSync(file) ? await openIfSound(file) : undefined
       const cached = shard !== undefined
       if (shard === undefined) {
         await build(source, featurizer, encoder, cacheDir, file, options)
-        shard = native().shardOpen(file, true)
+        shard = await native().shardOpen(file, true)
       }
       const info = native().shardInfo(shard)
       opened.push({ name: source.name, ...info, shard })
@@ -221,9 +221,9 @@ async function hashRows(source: Source, signal: AbortSignal | undefined): Promis
 }
 
 /** An existing shard, or undefined where it is damaged and has to be built again. */
-function openIfSound(file: string): number | undefined {
+async function openIfSound(file: string): Promise<number | undefined> {
   try {
-    return native().shardOpen(file, true)
+    return await native().shardOpen(file, true)
   } catch (error) {
     if (error instanceof FormatError) return undefined
     throw error

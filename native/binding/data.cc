@@ -40,12 +40,74 @@ struct Numbers {
   }
 };
 
-// A read of a shard on Node's thread pool: the event loop waits neither for the disk nor for a large batch. The
-// arguments are copies, and the shard stays mapped until the read is over.
-class Read : public Napi::AsyncWorker {
+// Work on Node's thread pool, for a promise: the event loop waits neither for the disk nor for a large batch.
+class Job : public Napi::AsyncWorker {
+ public:
+  // Every failure is a rejection, that of the arguments too.
+  template <typename Kind>
+  static Napi::Value start(const Napi::CallbackInfo& info) {
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    try {
+      auto job = std::make_unique<Kind>(info);
+      job->deferred_ = deferred;
+      job.release()->Queue();  // deletes itself
+    } catch (const Napi::Error& error) {
+      deferred.Reject(error.Value());
+    }
+    return deferred.Promise();
+  }
+
+ protected:
+  using Napi::AsyncWorker::AsyncWorker;
+  virtual Status work() = 0;
+  virtual Napi::Value result(Napi::Env env) = 0;
+
+ private:
+  void Execute() override {
+    try {
+      status_ = work();
+    } catch (const std::bad_alloc&) {
+      status_ = Status::error("ERR_OUT_OF_MEMORY", "there is no memory for a batch");
+    }
+  }
+  void OnOK() override {
+    try {
+      check(Env(), status_);
+      deferred_->Resolve(result(Env()));
+    } catch (const Napi::Error& error) {
+      deferred_->Reject(error.Value());
+    }
+  }
+
+  Status status_;
+  std::optional<Napi::Promise::Deferred> deferred_;
+};
+
+// (path, verify) → shard
+class Open final : public Job {
+ public:
+  explicit Open(const Napi::CallbackInfo& info)
+      : Job(info.Env()), path_(stringAt(info, 0, "path")), verify_(info[1].ToBoolean()) {}
+
+ private:
+  Status work() override { return Shard::open(path_, verify_, &shard_); }
+  Napi::Value result(Napi::Env env) override {
+    Environment& self = environmentOf(env);
+    const int64_t handle = ++self.lastShard;
+    self.shards.emplace(handle, std::move(shard_));
+    return Napi::Number::New(env, static_cast<double>(handle));
+  }
+
+  const std::string path_;
+  const bool verify_;
+  std::unique_ptr<Shard> shard_;
+};
+
+// Items of rows. The arguments are copies, and the shard stays mapped until the read is over.
+class Read : public Job {
  public:
   // (shard, rows, column, first, count, …)
-  explicit Read(const Napi::CallbackInfo& info) : Napi::AsyncWorker(info.Env()), shard(shardAt(info)) {
+  explicit Read(const Napi::CallbackInfo& info) : Job(info.Env()), shard(shardAt(info)) {
     const auto array = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
     rows_.assign(array.Data(), array.Data() + array.ElementLength());
     const int64_t column = integerAt(info, 2, "column");
@@ -54,24 +116,7 @@ class Read : public Napi::AsyncWorker {
              integerAt(info, 3, "first"), integerAt(info, 4, "count")};
   }
 
-  // Every failure is a rejection, that of the arguments too.
-  template <typename Kind>
-  static Napi::Value start(const Napi::CallbackInfo& info) {
-    const auto deferred = Napi::Promise::Deferred::New(info.Env());
-    try {
-      auto read = std::make_unique<Kind>(info);
-      read->deferred_ = deferred;
-      read.release()->Queue();  // deletes itself
-    } catch (const Napi::Error& error) {
-      deferred.Reject(error.Value());
-    }
-    return deferred.Promise();
-  }
-
  protected:
-  virtual Status read() = 0;
-  virtual Napi::Value result(Napi::Env env) = 0;
-
   // The skiplist at `index`, or an empty one.
   Skiplist skiplistAt(const Napi::CallbackInfo& info, size_t index) {
     if (info[index].IsUndefined()) return {};
@@ -84,37 +129,9 @@ class Read : public Napi::AsyncWorker {
   ItemBlock block;
 
  private:
-  void Execute() override {
-    try {
-      status_ = read();
-    } catch (const std::bad_alloc&) {
-      status_ = Status::error("ERR_OUT_OF_MEMORY", "there is no memory for %lld sequences of a batch",
-                              static_cast<long long>(block.sequences()));
-    }
-  }
-  void OnOK() override {
-    try {
-      check(Env(), status_);
-      deferred_->Resolve(result(Env()));
-    } catch (const Napi::Error& error) {
-      deferred_->Reject(error.Value());
-    }
-  }
-
   std::vector<double> rows_;
   std::vector<uint8_t> skip_;
-  Status status_;
-  std::optional<Napi::Promise::Deferred> deferred_;
 };
-
-Napi::Value shardOpen(const Napi::CallbackInfo& info) {
-  Environment& self = environmentOf(info.Env());
-  std::unique_ptr<Shard> shard;
-  check(info.Env(), Shard::open(stringAt(info, 0, "path"), info[1].ToBoolean(), &shard));
-  const int64_t handle = ++self.lastShard;
-  self.shards.emplace(handle, std::move(shard));
-  return Napi::Number::New(info.Env(), static_cast<double>(handle));
-}
 
 Napi::Value shardInfo(const Napi::CallbackInfo& info) {
   const auto shard = shardAt(info);
@@ -147,7 +164,7 @@ class Collate final : public Read {
   }
 
  private:
-  Status read() override {
+  Status work() override {
     int64_t tokens = 0;
     LF_TRY(shard->measure(block, expansion_, &tokens));
     LF_REQUIRE(tokens <= std::numeric_limits<int32_t>::max(), "ERR_DATA",
@@ -190,7 +207,7 @@ class Lengths final : public Read {
   explicit Lengths(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 5)) {}
 
  private:
-  Status read() override {
+  Status work() override {
     int64_t tokens = 0;
     LF_TRY(shard->measure(block, {}, &tokens));
     shard->lengths(block, skiplist_, lengths_.allocate(block.sequences()));
@@ -208,7 +225,7 @@ class Groups final : public Read {
   using Read::Read;
 
  private:
-  Status read() override {
+  Status work() override {
     int64_t tokens = 0;
     LF_TRY(shard->measure(block, {}, &tokens));
     shard->groups(block, groups_.allocate(block.sequences()));
@@ -225,7 +242,7 @@ class Scores final : public Read {
   using Read::Read;
 
  private:
-  Status read() override {
+  Status work() override {
     LF_REQUIRE(shard->hasScores(), "ERR_DATA", "the shard has no teacher scores");
     int64_t tokens = 0;
     LF_TRY(shard->measure(block, {}, &tokens));
@@ -243,13 +260,13 @@ void initData(Napi::Env env, Napi::Object exports) {
   const auto set = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, function, name));
   };
-  set("shardOpen", shardOpen);
+  set("shardOpen", Job::start<Open>);
   set("shardInfo", shardInfo);
   set("shardClose", shardClose);
-  set("shardCollate", Read::start<Collate>);
-  set("shardLengths", Read::start<Lengths>);
-  set("shardGroups", Read::start<Groups>);
-  set("shardScores", Read::start<Scores>);
+  set("shardCollate", Job::start<Collate>);
+  set("shardLengths", Job::start<Lengths>);
+  set("shardGroups", Job::start<Groups>);
+  set("shardScores", Job::start<Scores>);
 }
 
 }  // namespace lateforge::binding

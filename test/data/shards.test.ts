@@ -152,10 +152,10 @@ t.test('damaged shards: a typed error, and prepared anew', async (t) => {
   }
   for (const copy of damagedCopies) {
     writeFileSync(file, copy)
-    t.throws(() => native().shardOpen(file, true), { code: 'ERR_FORMAT', message: /damaged/ })
+    await t.rejects(native().shardOpen(file, true), { code: 'ERR_FORMAT', message: /damaged/ })
     // Without verification damage may go unseen, but every access stays inside the file.
     try {
-      const shard = native().shardOpen(file, false)
+      const shard = await native().shardOpen(file, false)
       const { rows: count } = native().shardInfo(shard)
       try {
         const some = all(Math.min(count, 60))
@@ -281,7 +281,8 @@ t.test('the addon refuses rows and items that are not there', async (t) => {
   })
   t.equal((await native().shardLengths(shard, all(0), 1, 0, 1)).length, 0)
   await t.rejects(native().shardScores(shard, all(1), 1, 0, 1), { code: 'ERR_DATA', message: /teacher/ })
-  t.throws(() => native().shardOpen('/nowhere/x.shard', true), { code: 'ERR_FORMAT' })
-  t.throws(() => native().shardOpen('.', true), { code: 'ERR_FORMAT' })
+  await t.rejects(native().shardOpen('/nowhere/x.shard', true), { code: 'ERR_FORMAT' })
+  await t.rejects(native().shardOpen('.', true), { code: 'ERR_FORMAT' })
+  await t.rejects(native().shardOpen(1 as unknown as string, true), { code: 'ERR_ARGUMENT' })
   set.close()
 })
