@@ -135,6 +135,7 @@ Status Shard::verify(const std::string& path) const {
   if (crc != expected) return damaged(path, "its checksum does not match");
   if (rowItems_[0] != 0 || rowItems_[rows_] != items_) return damaged(path, "its rows do not cover its items");
   for (int64_t row = 0; row < rows_; ++row) {
+    if (rowItems_[row + 1] <= rowItems_[row]) return damaged(path, "its rows are out of order");
     const int64_t documents = rowItems_[row + 1] - rowItems_[row] - 1;
     if (documents < minDocuments_ || documents > maxDocuments_ || documents < 1)
       return damaged(path, "a row has an impossible number of documents");
