@@ -11,6 +11,7 @@ add_compile_options(-Wall -Wextra)
 
 set(LF_SANITIZE "" CACHE STRING "Sanitizers for every target, e.g. address,undefined")
 if(LF_SANITIZE)
+  set(CMAKE_CXX_FLAGS_RELEASE "-O1")
   add_compile_options(-fsanitize=${LF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${LF_SANITIZE})
 endif()

@@ -7,7 +7,7 @@ import { Random } from './cases.js'
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
-for (const name of ['cpu', 'cpu-f64'])
+for (const name of ['cpu', 'cpu-f64', 'cuda-host'])
   t.test(`cast on ${name}`, async (t) => {
     const device = Device.open(name)
     const before = device.memory().tensors

@@ -52,8 +52,12 @@ void releaseDevice(void* device) {
   std::free(reinterpret_cast<void*>(address - kDeviceBit));
 }
 
-void writeDevice(void* device, const void* source, size_t bytes) { std::memcpy(hostOf(device, bytes), source, bytes); }
-void readDevice(void* target, const void* device, size_t bytes) { std::memcpy(target, hostOf(device, bytes), bytes); }
+void writeDevice(void* device, const void* source, size_t bytes) {
+  if (bytes) std::memcpy(hostOf(device, bytes), source, bytes);
+}
+void readDevice(void* target, const void* device, size_t bytes) {
+  if (bytes) std::memcpy(target, hostOf(device, bytes), bytes);
+}
 void poisonDevice(void* device, size_t bytes) { std::memset(hostOf(device, bytes), 0xff, bytes); }
 
 }  // namespace lateforge::cuda::host
