@@ -20,8 +20,8 @@ function capture(command, args) {
   return result
 }
 
-if (filters.length === 0) {
-  const ctest = capture('ctest', ['--test-dir', 'build/cmake', '--output-on-failure', '--timeout', '600'])
+function nativeTests(folder, ...options) {
+  const ctest = capture('ctest', ['--test-dir', folder, ...options, '--output-on-failure', '--timeout', '600'])
   const counts = /(\d+) tests? failed out of (\d+)/.exec(ctest.stdout)
   if (!counts) {
     console.log('ctest did not run')
@@ -30,6 +30,18 @@ if (filters.length === 0) {
     failed += Number(counts[1])
     passed += Number(counts[2]) - Number(counts[1])
   }
+}
+
+if (filters.length === 0) {
+  // Compiles every CUDA kernel; fetches NVIDIA's compiler where none is installed (native/tools/cuda-toolkit.cjs).
+  const cuda = capture(process.execPath, ['native/tools/cuda.cjs', '--optional'])
+  if (cuda.status === 3) skipped++
+  else if (cuda.status !== 0) failed++
+  else {
+    passed++
+    nativeTests('build/cuda', '-R', '^cuda_runtime$') // the others there are those of build/cmake
+  }
+  nativeTests('build/cmake')
 }
 
 fs.rmSync(path.join(root, 'build/js'), { recursive: true, force: true })

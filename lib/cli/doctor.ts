@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
 import { LateforgeError } from '../errors.js'
-import { native, packageRoot, packageVersion } from '../native.js'
+import { backendPath, native, packageRoot, packageVersion } from '../native.js'
 import { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
 import { print, printJson, report } from './common.js'
@@ -38,11 +38,27 @@ export async function doctor(options: { json?: boolean }): Promise<void> {
     const message = error instanceof LateforgeError ? error.message : String(error)
     checks.push({ name: 'addon', ok: false, found: message })
   }
-  checks.push({ name: 'cuda', ok: true, found: 'not in this build' })
+  checks.push(...cuda())
   const ok = checks.every((check) => check.ok)
   if (options.json) printJson({ ok, checks })
   else for (const { name, ok, found } of checks) print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(13)} ${found}`)
   if (!ok) process.exitCode = failure ? report(failure) : 5
+}
+
+/** What the CUDA library says: which devices, why there are none, which libraries it opened. None is no failure. */
+function cuda(): Check[] {
+  const path = backendPath('lateforge_cuda')
+  if (!existsSync(path))
+    return [{ name: 'cuda', ok: true, found: 'not in this build; in a source checkout: npm run build:cuda' }]
+  try {
+    const { devices, facts } = native().backendInfo(path)
+    return [
+      { name: 'cuda', ok: true, found: `${devices} devices; ${path}` },
+      ...facts.map(([name, value]) => ({ name: `  ${name}`, ok: true, found: value })),
+    ]
+  } catch (error) {
+    return [{ name: 'cuda', ok: false, found: error instanceof LateforgeError ? error.message : String(error) }]
+  }
 }
 
 function nodeFits(): boolean {

@@ -1,9 +1,26 @@
+import { existsSync } from 'node:fs'
 import { DeviceError } from '../errors.js'
 import { backendPath, type DeviceMemory, native } from '../native.js'
 import { type DType, dtypes } from './tensor.js'
 
 /** Backends in libraries of their own, beside the addon. */
-const libraries: Record<string, string> = { 'cpu-f64': 'lateforge_f64', 'cuda-host': 'lateforge_cuda_host' }
+const libraries: Record<string, string> = {
+  cuda: 'lateforge_cuda',
+  'cpu-f64': 'lateforge_f64',
+  'cuda-host': 'lateforge_cuda_host',
+}
+
+/** The library of a kind of device; '' for the CPU, which is in the addon. */
+function libraryOf(kind: string): string {
+  if (kind === 'cpu') return ''
+  const path = backendPath(libraries[kind]!)
+  if (existsSync(path)) return path
+  const next = kind === 'cuda' ? '. In a source checkout run: npm run build:cuda' : ''
+  throw new DeviceError('ERR_DEVICE', `device "${kind}" is not in this build: ${path} does not exist${next}`, {
+    name: kind,
+    path,
+  })
+}
 
 /** An in-order stream of ops in this environment (worker threads have their own). */
 export class Device {
@@ -21,24 +38,24 @@ export class Device {
   private static readonly opened = new Map<string, Device>()
 
   /**
-   * Opens `cpu`; or, for tests and slow, `cpu-f64`, the float64 reference backend, or `cuda-host`, the CUDA kernels run
-   * on the host. The same device is returned every time.
-   * @throws DeviceError ERR_DEVICE when it is not there: nothing ever falls back to another device in silence
+   * Opens `cpu`; `cuda` or `cuda:1`, a GPU by its number; or, for tests and slow, `cpu-f64`, the float64 reference
+   * backend, or `cuda-host`, the CUDA kernels run on the host. The same device is returned every time.
+   * @throws DeviceError ERR_DEVICE when it is not there, saying why: nothing ever falls back to another device in silence
    */
   static open(name: string = 'cpu'): Device {
-    let device = Device.opened.get(name)
+    const [, kind = name, number = '0'] = /^(cuda):(0|[1-9]\d{0,3})$/.exec(name) ?? []
+    const key = `${kind}:${number}`
+    let device = Device.opened.get(key)
     if (device) return device
-    const library = Object.hasOwn(libraries, name) ? libraries[name] : undefined
-    if (name !== 'cpu' && !library)
+    if (kind !== 'cpu' && !Object.hasOwn(libraries, kind))
       throw new DeviceError(
         'ERR_DEVICE',
-        `device "${name}" is not available; this build has: ${['cpu', ...Object.keys(libraries)].join(', ')}`,
+        `device "${name}" is unknown; there are: ${['cpu', ...Object.keys(libraries), 'cuda:1 …'].join(', ')}`,
         { name },
       )
-    const path = library ? backendPath(library) : ''
-    const opened = native().openDevice(path, 0)
+    const opened = native().openDevice(libraryOf(kind), Number(number))
     device = new Device(opened.id, opened.name, dtypes[opened.real]!)
-    Device.opened.set(name, device)
+    Device.opened.set(key, device)
     return device
   }
 

@@ -1,8 +1,10 @@
 // Devices: opening backends (built in, or a shared library by path), memory figures, threads.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
+#include <sstream>
 #include <string>
 
 #include "../cpu/backend.h"
@@ -49,6 +51,28 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   result.Set("id", id);
   result.Set("name", backend->name);
   result.Set("real", static_cast<double>(backend->real));
+  return result;
+}
+
+// (path of a backend library) → { name, devices, facts: [[name, value]] }
+Napi::Value backendInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Backend* backend = loadBackend(env, stringAt(info, 0, "path"));
+  char text[8192] = "";
+  if (backend->describe) backend->describe(text, sizeof text);
+  auto facts = Napi::Array::New(env);
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t colon = std::min(line.find(": "), line.size());
+    auto fact = Napi::Array::New(env, 2);
+    fact.Set(0u, line.substr(0, colon));
+    fact.Set(1u, line.substr(std::min(colon + 2, line.size())));
+    facts.Set(facts.Length(), fact);
+  }
+  auto result = Napi::Object::New(env);
+  result.Set("name", backend->name);
+  result.Set("devices", backend->deviceCount());
+  result.Set("facts", facts);
   return result;
 }
 
@@ -114,6 +138,7 @@ Napi::Value setThreads(const Napi::CallbackInfo& info) {
 
 void initDevices(Napi::Env env, Napi::Object exports) {
   exports.Set("openDevice", Napi::Function::New(env, openDevice));
+  exports.Set("backendInfo", Napi::Function::New(env, backendInfo));
   exports.Set("memory", Napi::Function::New(env, memory));
   exports.Set("resetPeak", Napi::Function::New(env, resetPeak));
   exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));

@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 3;
+constexpr uint32_t kBackendAbi = 4;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 3;
 constexpr int kMaxParams = 8;
@@ -56,7 +56,7 @@ struct Backend {
   DType real;  // what parameters and activations are made of unless asked otherwise
 
   int32_t (*deviceCount)();
-  // Null on failure, with the reason in `error`.
+  // Null on failure, with the reason in `error`; where there are no devices, that is why there are none.
   Stream* (*openStream)(int32_t device, char* error);
   // Waits for what is queued.
   void (*closeStream)(Stream*);
@@ -81,6 +81,9 @@ struct Backend {
   void (*hostCall)(Stream*, HostCall call, void* context);
   // Ops queued and not finished; for back-pressure and tests.
   int64_t (*pending)(Stream*);
+  // Writes what `lateforge doctor` prints, one "name: value" a line, 0-terminated; null: nothing to tell. Works without
+  // a device.
+  void (*describe)(char* text, size_t bytes);
 };
 
 // The one symbol a backend library exports: `lateforge_backend`. Null when the ABI differs.

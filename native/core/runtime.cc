@@ -69,8 +69,9 @@ Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {
       id = static_cast<int32_t>(i);
       return Status::fine();
     }
-  LF_REQUIRE(index >= 0 && index < backend->deviceCount(), "ERR_DEVICE", "%s device %d does not exist: %d found",
-             backend->name, index, backend->deviceCount());
+  const int32_t count = backend->deviceCount();
+  LF_REQUIRE(count == 0 || (index >= 0 && index < count), "ERR_DEVICE", "%s device %d does not exist: %d found",
+             backend->name, index, count);
   char error[kErrorBytes] = "";
   Stream* stream = backend->openStream(index, error);
   LF_REQUIRE(stream, "ERR_DEVICE", "%s device %d cannot be opened: %s", backend->name, index, error);

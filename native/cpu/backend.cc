@@ -87,6 +87,7 @@ constexpr Backend kBackend = {
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .pending = [](Stream* stream) { return stream->queue.pending(); },
+    .describe = nullptr,
 };
 
 }  // namespace

@@ -204,10 +204,12 @@ struct L2NormalizeBackward {
     if (row >= rows) return;
     const float length = norm[row], inverse = 1 / length;
     float along = 0;
-    eachPack<width>(d, [&](int64_t i) {
+    // Unrolled further, it would not fit in the registers.
+#pragma unroll 2
+    for (int64_t i = lane() * width; i < d; i += kWarp * width) {
       const Pack<float, width> v = loadFloats<width>(y + (first + i)), g = loadFloats<width>(dy + (first + i));
       for (int k = 0; k < width; ++k) along += v[k] * g[k];
-    });
+    }
     along = warpSum(along);
     if (!(length > eps)) along = 0;
     eachPack<width>(d, [&](int64_t i) {

@@ -6,6 +6,8 @@
 
 // clang-format off
 #define LF_CUDA_OPS(OP) \
+  /* linear.cu */ \
+  OP(linear) OP(linearBackward) \
   /* pointwise.cu */ \
   OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
   OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) OP(cast) \

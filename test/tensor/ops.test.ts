@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { native } from '../../lib/native.js'
 import { Device, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { type Case, cases, coveredElsewhere, Random } from './cases.js'
+import { cudaDevices } from './gpu.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
@@ -61,7 +62,7 @@ async function evaluate(c: Case, device: Device, values: Record<string, Float64A
 }
 
 /** Ops the CUDA backend does not have yet (native/cuda/ops.h): there, a case that needs one must say so. */
-const missingOnCuda = new Set(['linear', 'maxsim'])
+const missingOnCuda = new Set(['maxsim'])
 
 const parameterNames = (c: Case): string[] =>
   Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))
@@ -116,18 +117,20 @@ for (const c of cases)
     t.same(again.gradients, single.gradients, 'the same bits again')
     t.same([exact.memory().tensors, Device.open('cpu').memory().tensors], before, 'nothing leaks')
 
-    const twin = Device.open('cuda-host')
-    if (c.covers.some((op) => missingOnCuda.has(op))) {
-      await t.rejects(evaluate(c, twin, values, true), { code: 'ERR_UNSUPPORTED' }, 'says that it lacks the op')
-      return
+    for (const device of cudaDevices()) {
+      if (c.covers.some((op) => missingOnCuda.has(op))) {
+        await t.rejects(evaluate(c, device, values, true), { code: 'ERR_UNSUPPORTED' }, 'says that it lacks the op')
+        continue
+      }
+      const first = await evaluate(c, device, values, true)
+      close(t, first.y, reference.y, `${device.name} output`)
+      for (const [i, g] of first.gradients!.entries())
+        close(t, g, reference.gradients![i]!, `${device.name} gradient ${i}`)
+      const shuffled = await evaluate(c, device, values, true)
+      t.same(shuffled.y, first.y, `${device.name}: the same bits in another order of lanes, warps and blocks`)
+      t.same(shuffled.gradients, first.gradients, `${device.name}: the same gradient bits`)
+      t.equal(device.memory().tensors, 0, 'nothing leaks')
     }
-    const device = await evaluate(c, twin, values, true)
-    close(t, device.y, reference.y, 'CUDA output')
-    for (const [i, g] of device.gradients!.entries()) close(t, g, reference.gradients![i]!, `CUDA gradient ${i}`)
-    const shuffled = await evaluate(c, twin, values, true)
-    t.same(shuffled.y, device.y, 'CUDA: the same bits in another order of lanes, warps and blocks')
-    t.same(shuffled.gradients, device.gradients, 'CUDA: the same gradient bits')
-    t.equal(twin.memory().tensors, 0, 'nothing leaks')
   })
 
 function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {

@@ -49,6 +49,7 @@ constexpr Backend kBackend = {
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
     .hostCall = nullptr,  // device memory is no host memory
     .pending = [](Stream* stream) { return stream->queue.pending(); },
+    .describe = nullptr,
 };
 
 }  // namespace

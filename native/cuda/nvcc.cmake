@@ -1,0 +1,68 @@
+# lateforge_cuda.so: the kernels compiled by nvcc, and the runtime around them. nvcc is called as a plain command, so that
+# a toolkit made of NVIDIA's wheels serves as well as an installed one. cudart is linked in; the driver, cuBLASLt and NCCL
+# are opened at run time, so the library loads anywhere and says how many devices there are.
+set(LATEFORGE_CUDA_TOOLKIT "$ENV{CUDA_HOME}" CACHE PATH "Folder of the CUDA toolkit (native/tools/cuda-toolkit.cjs)")
+set(LATEFORGE_CUDA_ARCH "80;90" CACHE STRING "Architectures, oldest first, e.g. 90 or 80;90a; the last one also as PTX")
+
+find_program(LF_NVCC nvcc HINTS ${LATEFORGE_CUDA_TOOLKIT}/bin NO_CACHE)
+if(NOT LF_NVCC)
+  message(FATAL_ERROR "no nvcc in ${LATEFORGE_CUDA_TOOLKIT}/bin: pass -DLATEFORGE_CUDA_TOOLKIT=FOLDER "
+                      "(node native/tools/cuda-toolkit.cjs finds or fetches one), or -DLATEFORGE_CUDA=OFF")
+endif()
+get_filename_component(LF_TOOLKIT ${LF_NVCC} REALPATH)
+get_filename_component(LF_TOOLKIT ${LF_TOOLKIT} DIRECTORY)
+get_filename_component(LF_TOOLKIT ${LF_TOOLKIT} DIRECTORY)
+find_library(LF_CUDART cudart_static HINTS ${LF_TOOLKIT}/lib64 ${LF_TOOLKIT}/lib NO_CACHE REQUIRED)
+
+set(LF_NVCC_FLAGS -std=c++20 -O3 --expt-relaxed-constexpr -Xptxas=-v -Xcompiler=-fPIC,-fvisibility=hidden,-Wall)
+set(LF_CUDA_NAMES)
+foreach(arch ${LATEFORGE_CUDA_ARCH})
+  list(APPEND LF_NVCC_FLAGS -gencode=arch=compute_${arch},code=sm_${arch})
+  list(APPEND LF_CUDA_NAMES sm_${arch})
+endforeach()
+list(GET LATEFORGE_CUDA_ARCH -1 arch)
+list(APPEND LF_NVCC_FLAGS -gencode=arch=compute_${arch},code=compute_${arch})
+list(APPEND LF_CUDA_NAMES compute_${arch})
+string(REPLACE ";" " " LF_CUDA_NAMES "${LF_CUDA_NAMES}")
+
+set(LF_CUDA_OBJECTS)
+foreach(source ${LF_CUDA_KERNELS})
+  get_filename_component(name ${source} NAME_WE)
+  set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.o)
+  add_custom_command(
+    OUTPUT ${object}
+    BYPRODUCTS ${object}.ptxas
+    COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/nvcc.sh ${object} ${LF_NVCC} ${LF_NVCC_FLAGS} -MD -MF ${object}.d
+            -c ${source}
+    DEPENDS ${source} ${CMAKE_CURRENT_LIST_DIR}/nvcc.sh
+    DEPFILE ${object}.d
+    COMMENT "nvcc ${name}.cu (${LF_CUDA_NAMES})"
+    VERBATIM)
+  list(APPEND LF_CUDA_OBJECTS ${object})
+endforeach()
+
+set(LF_CUDA_DIR ${CMAKE_CURRENT_LIST_DIR})
+set(LF_CUDA_TESTS ${CMAKE_CURRENT_LIST_DIR}/../../test/native/cuda)
+add_library(lateforge_cuda MODULE
+  ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_CUDA_DIR}/runtime/backend.cc
+  ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/stream.cc
+  ${LF_CUDA_OBJECTS})
+set_target_properties(lateforge_cuda PROPERTIES PREFIX "")
+target_include_directories(lateforge_cuda SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+target_compile_definitions(lateforge_cuda PRIVATE "LF_CUDA_ARCHITECTURES=\"${LF_CUDA_NAMES}\"")
+# Nothing but lateforge_backend leaves the library: cudart's symbols would clash with those of another copy. The C++
+# library is inside, since the machine with the GPU may have an older one.
+target_link_options(lateforge_cuda PRIVATE -Wl,--version-script=${LF_CUDA_DIR}/exports.map -Wl,--no-undefined
+                    -static-libstdc++ -static-libgcc)
+set_target_properties(lateforge_cuda PROPERTIES LINK_DEPENDS ${LF_CUDA_DIR}/exports.map)
+target_link_libraries(lateforge_cuda PRIVATE ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+if(LF_OUTPUT)
+  set_target_properties(lateforge_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${LF_OUTPUT})
+endif()
+
+# The runtime on a device that is not there: host code only, so it runs anywhere.
+add_executable(cuda_runtime_test
+  ${LF_CUDA_TESTS}/runtime_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_DIR}/runtime/stream.cc)
+target_include_directories(cuda_runtime_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+target_link_libraries(cuda_runtime_test PRIVATE Threads::Threads)
+add_test(NAME cuda_runtime COMMAND cuda_runtime_test)

@@ -1,0 +1,51 @@
+// The CUDA backend behind the one function that this library exports.
+#include "../../core/backend.h"
+
+#include <cstdio>
+
+#include "../ops.h"
+#include "devices.h"
+#include "stream.h"
+
+namespace lateforge::cuda {
+namespace {
+
+constexpr OpTable kOps = opTable();
+
+Stream* openStream(int32_t device, char* error) {
+  if (const std::string reason = whyNot(device); !reason.empty()) {
+    std::snprintf(error, kErrorBytes, "%s", reason.c_str());
+    return nullptr;
+  }
+  return Stream::open(device, kOps.op, error);
+}
+
+// Parameters and activations are float32 unless asked otherwise, as on the CPU.
+const Backend kBackend = {
+    .abi = kBackendAbi,
+    .name = "cuda",
+    .real = DType::f32,
+    .deviceCount = deviceCount,
+    .openStream = openStream,
+    .closeStream = [](Stream* stream) { delete stream; },
+    .allocate = allocate,
+    .release = release,
+    .memoryLimit = memoryLimit,
+    .supported = kOps.supported,
+    .run = [](Stream* stream, const OpCall* call) { stream->run(*call); },
+    .upload = [](Stream* stream, void* target, const void* source,
+                 size_t bytes) { stream->upload(target, source, bytes); },
+    .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
+                   void* context) { stream->download(target, source, bytes, done, context); },
+    .synchronize = [](Stream* stream, Done done, void* context) { stream->synchronize(done, context); },
+    .hostCall = nullptr,  // the host cannot address the device's memory
+    .pending = [](Stream* stream) { return stream->pending(); },
+    .describe = [](char* text, size_t bytes) { std::snprintf(text, bytes, "%s", describe().c_str()); },
+};
+
+}  // namespace
+}  // namespace lateforge::cuda
+
+extern "C" __attribute__((visibility("default"))) const lateforge::Backend* lateforge_backend(uint32_t abi) {
+  return abi == lateforge::kBackendAbi ? &lateforge::cuda::kBackend : nullptr;
+}

@@ -1,0 +1,19 @@
+// Which devices there are, and why there are none. Works on a machine without a driver.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace lateforge::cuda {
+
+int32_t deviceCount();
+// Empty when the device can be used.
+std::string whyNot(int32_t device);
+void* allocate(int32_t device, size_t bytes);
+void release(int32_t device, void* data, size_t bytes);
+int64_t memoryLimit(int32_t device);
+// One line per fact, "name: value": driver, devices, libraries.
+std::string describe();
+
+}  // namespace lateforge::cuda

@@ -1,0 +1,311 @@
+#include "stream.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "../gemm_lt.h"
+
+namespace lateforge {
+namespace {
+
+constexpr size_t kSlotBytes = size_t{2} << 20;
+constexpr int kSlots = 8;
+
+// LATEFORGE_CUDA_SYNC=1 waits for every op, so that an error of the device names the op that caused it.
+bool waitForEveryOp() {
+  static const bool wanted = [] {
+    const char* text = std::getenv("LATEFORGE_CUDA_SYNC");
+    return text && *text && std::strcmp(text, "0") != 0;
+  }();
+  return wanted;
+}
+
+constexpr const char* kOpNames[] = {
+#define OP(name, inputs, outputs, backward) #name,
+    LF_OPS(OP)
+#undef OP
+};
+
+void write(char* error, const char* what, cudaError_t code) {
+  std::snprintf(error, kErrorBytes, "%s: %s (%s)", what, cudaGetErrorString(code), cudaGetErrorName(code));
+}
+
+}  // namespace
+
+Stream* Stream::open(int32_t device, const cuda::CudaOp* ops, char* error) {
+  auto* self = new Stream(device, ops);
+  if (self->prepare(error)) return self;
+  self->lost_ = true;
+  delete self;
+  return nullptr;
+}
+
+bool Stream::prepare(char* error) {
+  auto fine = [&](cudaError_t code, const char* what) {
+    if (code != cudaSuccess) write(error, what, code);
+    return code == cudaSuccess;
+  };
+  if (!fine(cudaSetDevice(device_), "the device cannot be used") ||
+      !fine(cudaDeviceGetAttribute(&sharedLimit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_), "attribute") ||
+      !fine(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "no stream") ||
+      !fine(cudaMalloc(reinterpret_cast<void**>(&fault_), sizeof *fault_), "no memory") ||
+      !fine(cudaMallocHost(reinterpret_cast<void**>(&faultRead_), sizeof *faultRead_), "no pinned memory"))
+    return false;
+  issuer_ = std::thread([this] { issue(); });
+  finisher_ = std::thread([this] { finish(); });
+  return true;
+}
+
+Stream::~Stream() {
+  if (issuer_.joinable()) {
+    {
+      std::lock_guard lock(jobMutex_);
+      stopIssuing_ = true;
+    }
+    jobsChanged_.notify_one();
+    issuer_.join();
+    {
+      std::lock_guard lock(finishMutex_);
+      stopFinishing_ = true;
+    }
+    finishChanged_.notify_one();
+    finisher_.join();
+  }
+  if (lost_) return;  // nothing of a lost device can be given back
+  cudaSetDevice(device_);
+  cuda::closeGemm(handle_);
+  for (char* slot : slots_) cudaFreeHost(slot);
+  for (cudaEvent_t event : events_) cudaEventDestroy(event);
+  cudaFree(fault_);
+  cudaFreeHost(faultRead_);
+  cudaStreamDestroy(handle_);
+}
+
+void Stream::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}); }
+
+void Stream::upload(void* target, const void* source, size_t bytes) {
+  auto copy = std::make_unique_for_overwrite<char[]>(bytes);
+  std::memcpy(copy.get(), source, bytes);
+  push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr});
+}
+
+void Stream::download(void* target, const void* source, size_t bytes, Done done, void* context) {
+  push({Kind::download, {}, target, source, nullptr, bytes, done, context});
+}
+
+void Stream::synchronize(Done done, void* context) {
+  push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context});
+}
+
+void Stream::push(Job job) {
+  pending_.fetch_add(1);
+  {
+    std::lock_guard lock(jobMutex_);
+    jobs_.push_back(std::move(job));
+  }
+  jobsChanged_.notify_one();
+}
+
+void Stream::issue() {
+  cudaSetDevice(device_);
+  std::unique_lock lock(jobMutex_);
+  for (;;) {
+    jobsChanged_.wait(lock, [&] { return stopIssuing_ || !jobs_.empty(); });
+    if (jobs_.empty()) break;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    execute(job);
+    lock.lock();
+  }
+  lock.unlock();
+  drain();
+}
+
+void Stream::execute(Job& job) {
+  switch (job.kind) {
+    case Kind::run:
+      ++launched_;
+      return executeRun(job.call);
+    case Kind::upload:
+      ++launched_;
+      return executeUpload(job);
+    case Kind::download:
+      ++launched_;
+      return executeDownload(job);
+    case Kind::synchronize: {
+      drain();
+      std::string text;
+      {
+        std::lock_guard lock(errorMutex_);
+        text = lost_ ? error_ : std::exchange(error_, "");
+      }
+      pending_.fetch_sub(1);
+      job.done(job.context, text.empty() ? nullptr : text.c_str());
+      return;
+    }
+  }
+}
+
+void Stream::executeRun(const OpCall& call) {
+  if (failed()) return;
+  const int op = static_cast<int>(call.op);
+  lastOp_ = kOpNames[op];
+  const bool mayFault = call.op == Op::assertFinite;
+  if (mayFault && !check(cudaMemsetAsync(fault_, 0xff, sizeof *fault_, handle_), lastOp_)) return;
+  char text[kErrorBytes] = "";
+  cuda::Context context{handle_, sharedLimit_, fault_, text};
+  if (ops_[op](call, context)) return fail(std::string(lastOp_) + ": " + text);
+  if (mayFault) readFault(call);
+  if (waitForEveryOp()) check(cudaStreamSynchronize(handle_), lastOp_);
+}
+
+void Stream::readFault(const OpCall& call) {
+  if (!check(cudaMemcpyAsync(faultRead_, fault_, sizeof *fault_, cudaMemcpyDeviceToHost, handle_), lastOp_) ||
+      !check(cudaStreamSynchronize(handle_), lastOp_) || faultRead_->first == cuda::kNoFault)
+    return;
+  fail(std::string(lastOp_) + ": element " + std::to_string(faultRead_->first) + " of " +
+       std::to_string(call.in[0].count()) + " is not finite");
+}
+
+void Stream::executeUpload(const Job& job) {
+  for (size_t at = 0; at < job.bytes && !failed(); at += kSlotBytes) {
+    const size_t bytes = std::min(kSlotBytes, job.bytes - at);
+    char* slot = takeSlot();
+    if (!slot) return;
+    std::memcpy(slot, job.copy.get() + at, bytes);
+    check(cudaMemcpyAsync(static_cast<char*>(job.target) + at, slot, bytes, cudaMemcpyHostToDevice, handle_), "upload");
+    record({nullptr, slot, nullptr, 0, nullptr, nullptr, 0, false});
+  }
+}
+
+// Copies chunk by chunk through pinned memory; the last chunk tells the reader.
+void Stream::executeDownload(const Job& job) {
+  size_t at = 0;
+  do {
+    const size_t bytes = failed() ? 0 : std::min(kSlotBytes, job.bytes - at);
+    char* slot = bytes ? takeSlot() : nullptr;
+    if (slot)
+      check(cudaMemcpyAsync(slot, static_cast<const char*>(job.source) + at, bytes, cudaMemcpyDeviceToHost, handle_),
+            "read");
+    const bool broken = failed();
+    const bool last = broken || at + bytes == job.bytes;
+    record({nullptr, slot, broken ? nullptr : static_cast<char*>(job.target) + at, bytes, last ? job.done : nullptr,
+            job.context, 0, broken});
+    if (last) return;
+    at += bytes;
+  } while (at < job.bytes);
+}
+
+void Stream::record(Finish f) {
+  {
+    std::lock_guard lock(finishMutex_);
+    if (!events_.empty()) {
+      f.event = events_.back();
+      events_.pop_back();
+    }
+  }
+  if (!f.event &&
+      !check(cudaEventCreateWithFlags(&f.event, cudaEventDisableTiming | cudaEventBlockingSync), "no event"))
+    f.event = nullptr;
+  if (f.event) check(cudaEventRecord(f.event, handle_), "no event");
+  f.failed = f.failed || failed();
+  f.jobs = std::exchange(launched_, 0);
+  {
+    std::lock_guard lock(finishMutex_);
+    finishes_.push_back(f);
+  }
+  finishChanged_.notify_one();
+}
+
+void Stream::drain() {
+  check(cudaStreamSynchronize(handle_), lastOp_);
+  std::unique_lock lock(finishMutex_);
+  finished_.wait(lock, [&] { return finishes_.empty() && !finishing_; });
+  pending_.fetch_sub(std::exchange(launched_, 0));
+}
+
+void Stream::finish() {
+  cudaSetDevice(device_);
+  std::unique_lock lock(finishMutex_);
+  for (;;) {
+    finishChanged_.wait(lock, [&] { return stopFinishing_ || !finishes_.empty(); });
+    if (finishes_.empty()) return;
+    const Finish f = finishes_.front();
+    finishes_.pop_front();
+    finishing_ = true;
+    lock.unlock();
+    complete(f);
+    lock.lock();
+    if (f.event) events_.push_back(f.event);
+    if (f.slot) slots_.push_back(f.slot);
+    finishing_ = false;
+    finished_.notify_all();
+  }
+}
+
+void Stream::complete(const Finish& f) {
+  bool broken = f.failed;
+  if (f.event) {
+    cudaError_t code = cudaErrorNotReady;
+    // A short wait is not worth the wake-up of a blocking one, which takes tens of microseconds.
+    for (int i = 0; i < 200 && code == cudaErrorNotReady; ++i) code = cudaEventQuery(f.event);
+    if (code == cudaErrorNotReady) code = cudaEventSynchronize(f.event);
+    broken |= !check(code, "an op issued before");
+  }
+  if (!broken && f.target && f.slot) std::memcpy(f.target, f.slot, f.bytes);
+  pending_.fetch_sub(f.jobs);
+  if (!f.done) return;
+  const std::string text = broken ? error() : "";
+  f.done(f.context, broken ? text.c_str() : nullptr);
+}
+
+char* Stream::takeSlot() {
+  std::unique_lock lock(finishMutex_);
+  if (slots_.empty() && slotsMade_ < kSlots) {
+    lock.unlock();
+    void* slot = nullptr;
+    if (!check(cudaHostAlloc(&slot, kSlotBytes, cudaHostAllocDefault), "no pinned memory")) return nullptr;
+    ++slotsMade_;
+    return static_cast<char*>(slot);
+  }
+  finished_.wait(lock, [&] { return !slots_.empty(); });
+  char* slot = slots_.back();
+  slots_.pop_back();
+  return slot;
+}
+
+bool Stream::check(cudaError_t code, const char* what) {
+  if (code == cudaSuccess) return true;
+  char text[kErrorBytes];
+  write(text, what, code);
+  fail(text);
+  return false;
+}
+
+void Stream::fail(const std::string& what) {
+  cudaGetLastError();
+  // What is still there after it was taken away belongs to the context: the device is lost to this process.
+  const cudaError_t state = cudaStreamQuery(handle_);
+  const bool lost = state != cudaSuccess && state != cudaErrorNotReady;
+  std::lock_guard lock(errorMutex_);
+  if (error_.empty()) error_ = what;
+  if (lost && !lost_) {
+    lost_ = true;
+    error_ += ". The device is lost to this process: start a new one. LATEFORGE_CUDA_SYNC=1 names the op that did it";
+  }
+}
+
+bool Stream::failed() {
+  std::lock_guard lock(errorMutex_);
+  return !error_.empty();
+}
+
+std::string Stream::error() {
+  std::lock_guard lock(errorMutex_);
+  return error_;
+}
+
+}  // namespace lateforge

@@ -1,0 +1,39 @@
+// Builds lateforge_cuda.so beside the addon, and checks what ptxas says about its kernels.
+// Usage: node native/tools/cuda.cjs [--optional] [--arch=80;90]
+// --optional: where there is no toolkit and none can be fetched, says so and exits with code 3.
+'use strict'
+const { spawnSync } = require('node:child_process')
+const os = require('node:os')
+const path = require('node:path')
+const { findToolkit } = require('./cuda-toolkit.cjs')
+const { checkKernels } = require('./ptxas.cjs')
+
+const root = path.resolve(__dirname, '../..')
+const build = path.join(root, 'build/cuda')
+const arch = process.argv.find((a) => a.startsWith('--arch='))?.slice('--arch='.length) ?? '80;90'
+
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
+  if (result.status === 0) return
+  process.stderr.write(`cuda: ${command} failed${result.error ? `: ${result.error.message}` : ''}\n`)
+  process.exit(1)
+}
+
+const { folder, version, reason } = findToolkit()
+if (!folder) {
+  const optional = process.argv.includes('--optional')
+  process.stdout.write(`cuda: not compiled: ${reason}\n`)
+  process.exit(optional ? 3 : 1)
+}
+const started = Date.now()
+run('cmake', [
+  ...['-S', path.join(root, 'native/cuda'), '-B', build],
+  ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
+  `-DLF_OUTPUT=${path.join(root, 'build/Release')}`,
+])
+run('cmake', ['--build', build, '--target', 'lateforge_cuda', 'cuda_runtime_test', '-j', String(os.availableParallelism())])
+const { kernels, problems } = checkKernels(build)
+const seconds = ((Date.now() - started) / 1000).toFixed(0)
+process.stdout.write(`cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`)
+for (const problem of problems) process.stdout.write(`cuda: ${problem}\n`)
+process.exit(problems.length ? 1 : 0)
