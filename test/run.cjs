@@ -78,7 +78,7 @@ for (const file of testFiles(path.join(root, 'build/js/test')).sort()) {
     encoding: 'utf8',
     maxBuffer: 1 << 28,
     timeout: 900_000,
-    env: { ...process.env, TAP: '1' },
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: '840' },
   })
   // Top-level TAP lines are the named tests of the file.
   const lines = result.stdout.split('\n')

@@ -1,5 +1,6 @@
 import { styleText } from 'node:util'
 import { AbortedError, LateforgeError, typed } from '../errors.js'
+import { groupExitCode, RankGroup, startedRanks } from '../tensor/group.js'
 
 /** Exit codes by error code; everything that is not listed is a fault of ours, 1. */
 const exitCodes: Readonly<Record<string, number>> = {
@@ -12,7 +13,7 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_DEVICE: 5,
   ERR_NATIVE: 5,
   ERR_UNSUPPORTED: 5,
-  ERR_GROUP: 5,
+  ERR_GROUP: groupExitCode,
   ERR_FILE: 3,
   ERR_OUT_OF_MEMORY: 6,
   ERR_DIVERGED: 7,
@@ -24,11 +25,20 @@ export function report(reason: unknown): number {
   const isOurs = error instanceof LateforgeError
   const code = isOurs ? error.code : 'ERR_INTERNAL'
   const message = error instanceof Error ? error.message : String(error)
-  process.stderr.write(`${colour('red', 'error')} ${code}  ${message.replaceAll('\n', '\n  ')}\n`)
+  const rank = group && group.size > 1 ? ` (rank ${group.rank})` : ''
+  process.stderr.write(`${colour('red', 'error')} ${code}${rank}  ${message.replaceAll('\n', '\n  ')}\n`)
   if (process.env.LATEFORGE_DEBUG === '1') console.error(error)
   else if (!isOurs) process.stderr.write('  This is a bug of lateforge. LATEFORGE_DEBUG=1 shows where it happened\n')
   if (error instanceof AbortedError) return interruption?.code ?? 130
   return exitCodes[code] ?? 1
+}
+
+let group: RankGroup | undefined
+
+/** The ranks that mpirun or srun started this process among, or undefined when it is on its own. */
+export function joinRanks(): RankGroup | undefined {
+  if (startedRanks() !== null) group = RankGroup.join()
+  return group
 }
 
 let interruption: { code: number } | null = null

@@ -13,7 +13,7 @@ import {
   writeRun,
 } from '../eval/index.js'
 import { Colbert } from '../models/colbert.js'
-import { colour, interruptible, print, printJson } from './common.js'
+import { colour, interruptible, joinRanks, print, printJson } from './common.js'
 
 interface Options {
   split: string
@@ -32,6 +32,8 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   for (const metric of metrics) parseMetric(metric)
   const { topK, split, queryLength, documentLength } = options
   const signal = interruptible()
+  const group = joinRanks()
+  const chief = !group || group.rank === 0 // who speaks for all
   const folders = (await Promise.all(paths.map(beirFolders))).flat()
   const model = await Colbert.load(modelPath, {
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
@@ -40,9 +42,10 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   for (const folder of folders) {
     const collection = await loadBeir(folder, { split })
     const size = `${collection.documents.ids.length} documents, ${collection.queries.ids.length} queries`
-    process.stderr.write(`${colour('dim', `${collection.name}: ${size}`)}\n`)
-    const runs = options.bm25 ? [{ name: 'BM25', run: await bm25Run(collection, { topK, signal }) }] : []
-    runs.push({ name: 'model', run: await modelRun(model, collection, { topK, signal }) })
+    if (chief) process.stderr.write(`${colour('dim', `${collection.name}: ${size}`)}\n`)
+    const runs = options.bm25 && chief ? [{ name: 'BM25', run: await bm25Run(collection, { topK, signal }) }] : []
+    runs.push({ name: 'model', run: await modelRun(model, collection, { topK, signal, ...(group && { group }) }) })
+    if (!chief) continue
     const baseline = options.bm25 ? { baseline: 'BM25', primary: 'model' } : {}
     const report = compareRuns(runs, collection.qrels, { metrics, collection: collection.name, ...baseline })
     reports.push(report)
@@ -54,6 +57,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
     if (!options.json) print(formatText(report))
   }
   model.dispose()
+  if (!chief) return
   if (options.json) printJson({ model: modelPath, split, collections: reports })
   else if (reports.length > 1) print(averages(reports, metrics))
 }

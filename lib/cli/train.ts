@@ -3,7 +3,7 @@ import { readConfig } from '../train/config-file.js'
 import { showProgress } from '../train/progress.js'
 import { train as startRun, type TrainOptions } from '../train/run.js'
 import type { Evaluate, ResolvedRun } from '../train/types.js'
-import { interruptible, print } from './common.js'
+import { interruptible, joinRanks, print } from './common.js'
 
 interface Options {
   resume?: boolean
@@ -25,14 +25,17 @@ export async function train(args: readonly string[], options: Options): Promise<
 
 /** Runs a training to its end, with events or the result on standard output. */
 export async function follow(config: ResolvedRun, resume: TrainOptions['resume'], options: Options): Promise<void> {
-  const run = startRun(config, { resume, signal: interruptible(), evaluate: await evaluator(config) })
-  const shown = options.quiet ? undefined : showProgress(run)
-  const printed = options.json ? printEvents(run) : undefined
+  const group = joinRanks()
+  const chief = !group || group.rank === 0 // who speaks for all
+  const evaluate = await evaluator(config)
+  const run = startRun(config, { resume, signal: interruptible(), evaluate, ...(group && { group }) })
+  const shown = options.quiet || !chief ? undefined : showProgress(run)
+  const printed = options.json && chief ? printEvents(run) : undefined
   const settled = await Promise.allSettled([run.result, shown, printed])
   if (settled[0].status === 'rejected') throw settled[0].reason
   const { phases, best, out, model } = settled[0].value
   model.dispose()
-  if (options.json) return
+  if (options.json || !chief) return
   for (const phase of phases)
     print(
       `${phase.name}  ${phase.steps} steps  loss ${phase.loss.toPrecision(4)}` +

@@ -28,6 +28,8 @@ export interface Group {
   broadcast(tensor: Tensor, root: number): Pending
   /** Every rank's bytes, in rank order. Also what ranks meet at: it settles once all have called it. */
   exchange(bytes: Uint8Array): Promise<Uint8Array[]>
+  /** Says where the program is, for the record of a failure. */
+  mark(place: string): void
 }
 
 const already = (tensor: Tensor): Pending => ({ wait: () => tensor })
@@ -42,6 +44,7 @@ export const self: Group = {
   allReduceMax: already,
   broadcast: already,
   exchange: async (bytes) => [bytes.slice()],
+  mark() {},
 }
 
 /** Numbers of native/core/group.h. */
@@ -127,7 +130,6 @@ export class RankGroup implements Group {
     return native().groupExchange(bytes)
   }
 
-  /** Says where the program is, for the record. */
   mark(place: string): void {
     this.marked = place
     native().groupMark(place)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { ConfigError, nearest } from '../errors.js'
+import { isObject, show } from './differences.js'
 import { presets } from './presets.js'
 import { schedules } from './schedule.js'
 import type { ResolvedPhase, ResolvedRun } from './types.js'
@@ -9,7 +10,6 @@ const count = z.int().min(1)
 const positive = z.number().positive()
 const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 const isSource = (value: unknown): boolean =>
   isObject(value) && typeof value.name === 'string' && Symbol.asyncIterator in value
 const isPattern = (value: unknown): boolean => typeof value === 'string' && value !== ''
@@ -80,8 +80,11 @@ const phase = z.strictObject({
   weightDecay: z.number().min(0).default(0),
   clip: z.number().min(0).default(1),
   gradientScale: z
-    .union([z.enum(['mean', 'pylate']), positive], { error: 'expected mean, pylate or a number > 0' })
+    .union([z.enum(['mean', 'pylate', 'pylate-contrastive']), positive], {
+      error: 'expected mean, pylate, pylate-contrastive or a number > 0',
+    })
     .default('mean'),
+  gather: z.enum(['queries', 'documents']).default('queries'),
   start: z.enum(['last', 'best']).default('last'),
   evaluate: evaluate.optional(),
   checkpoint: checkpoint.prefault({}),
@@ -104,6 +107,7 @@ const run = z.strictObject({
   keepBytes: z
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
     .default('auto'),
+  wire: z.enum(['float32', 'float16']).default('float32'),
   cacheDir: z.string().optional(),
   workers: z.int().min(0).optional(),
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
@@ -224,11 +228,6 @@ function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): Con
   return [{ path: dotted(path), message, where: locate(path) }]
 }
 
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text
-}
-
 function keysAt(path: readonly (string | number)[]): string[] {
   const shapes: Record<string, object> = {
     '': run.shape,
@@ -292,13 +291,4 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
       data: phase.data.map((item) => (typeof item === 'string' ? item : { object: item.name })),
     })),
   }
-}
-
-/** Differences between two plain values, as `path: a against b`. */
-export function differences(a: unknown, b: unknown, path = ''): string[] {
-  if (isObject(a) && isObject(b))
-    return [...new Set([...Object.keys(a), ...Object.keys(b)])].flatMap((key) =>
-      differences(a[key], b[key], Array.isArray(a) ? `${path}[${key}]` : path ? `${path}.${key}` : key),
-    )
-  return JSON.stringify(a) === JSON.stringify(b) ? [] : [`${path}: ${show(a)} against ${show(b)}`]
 }

@@ -31,6 +31,8 @@ export interface StartEvent {
   /** The checkpoint that the run goes on from, or null. */
   resumed: string | null
   globalStep: number
+  /** Processes that train together. */
+  ranks: number
 }
 
 export interface PhaseEvent extends Place {

@@ -32,19 +32,13 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
   }
 }
 
-/** How a phase scales its gradient: see `gradientScaleOf`; a number is the factor itself. */
-export type GradientScale = 'mean' | 'pylate' | 'pylate-contrastive' | number
-
 /**
  * Factor on the gradient of the mean loss over the global batch. PyLate's losses are scaled otherwise (measured with 1, 2
  * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each chunk's
  * backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's backward already
  * sums (`pylate-contrastive`).
  */
-export function gradientScaleOf(
-  phase: Pick<ResolvedPhase, 'batch' | 'loss'> & { gradientScale: GradientScale },
-  ranks = 1,
-): number {
+export function gradientScaleOf(phase: Pick<ResolvedPhase, 'batch' | 'loss' | 'gradientScale'>, ranks = 1): number {
   const { gradientScale, batch, loss } = phase
   if (typeof gradientScale === 'number') return gradientScale
   if (gradientScale === 'mean' || loss !== 'contrastive') return 1

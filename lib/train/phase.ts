@@ -2,12 +2,14 @@ import { openData, type TrainBatch, type TrainData } from '../data/collate.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import { Parameters } from '../nn/parameters.js'
-import type { Tensor } from '../tensor/tensor.js'
+import type { Group } from '../tensor/group.js'
+import { Tensor } from '../tensor/tensor.js'
 import type { Recipe } from '../text/recipe.js'
 import { AdamW } from './adamw.js'
 import type { CheckpointEvent, EventHub } from './events.js'
 import { gradCacheAsync } from './gradcache.js'
 import { gradientScaleOf, lossOf } from './loss.js'
+import { agree, chiefFirst, fromChief } from './ranks.js'
 import { schedule } from './schedule.js'
 import { readOptimizer } from './state.js'
 import type { BestEvaluation, Evaluate, PhaseResult, ResolvedPhase, ResolvedRun } from './types.js'
@@ -35,6 +37,7 @@ export interface PhaseHost {
   emit: EventHub['emit']
   evaluate?: Evaluate
   signal?: AbortSignal
+  group: Group
   /** The run's last checkpoint. */
   last(): string | null
   /** Where the checkpoint of a step is, or will be. */
@@ -62,23 +65,26 @@ export async function runPhase(
   firstStep: number,
   from: PhaseResume | null,
 ): Promise<PhaseResult> {
-  const { model, config, signal } = host
+  const { model, config, signal, group } = host
   const phase = config.phases[index]!
   model.setRecipe(recipeOf(phase))
-  const data = await openData({
-    data: phase.data.filter((item) => typeof item === 'string'),
-    sources: phase.data.filter((item) => typeof item !== 'string'),
-    featurizer: model.featurizer,
-    batch: phase.batch,
-    negatives: phase.negatives,
-    seed: config.seed + index,
-    sampling: phase.sampling,
-    cacheDir: config.cacheDir,
-    workers: config.workers,
-    signal,
-    onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
-  })
+  const open = (): Promise<TrainData> =>
+    openData({
+      data: phase.data.filter((item) => typeof item === 'string'),
+      sources: phase.data.filter((item) => typeof item !== 'string'),
+      featurizer: model.featurizer,
+      batch: phase.batch,
+      negatives: phase.negatives,
+      seed: config.seed + index,
+      sampling: phase.sampling,
+      cacheDir: config.cacheDir,
+      workers: config.workers,
+      signal,
+      onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
+    })
+  const data = await chiefFirst(group, open)
   try {
+    await agree(group, { phase: phase.name, recipe: model.recipe, data: data.fingerprint })
     return await new Loop(host, index, phase, data, firstStep, from).run()
   } finally {
     data.close()
@@ -105,7 +111,17 @@ interface Issued {
   batch: TrainBatch
   learningRate: number
   waitMs: number
-  numbers: Promise<{ loss: number; norm: number; temperature?: number }>
+  numbers: Promise<StepNumbers>
+}
+
+interface StepNumbers {
+  loss: number
+  norm: number
+  /** Attended tokens of the whole batch. */
+  tokens: number
+  /** Ranks that were asked to stop when the step was issued. */
+  stopping: number
+  temperature?: number
 }
 
 class Loop {
@@ -118,6 +134,8 @@ class Loop {
   private readonly opt: AdamW
   private readonly temperature: Parameters | null
   private issued: Issued | null = null
+  /** A step that all ranks have done says that one of them is to stop. */
+  private stopping = false
   /** When the last step was through, for rates. */
   private clock = performance.now()
   private secondsPerStep = 0
@@ -192,7 +210,7 @@ class Loop {
       let next = this.fetch(progress.step)
       let reason: 'steps' | 'early-stop' = 'steps'
       for (;;) {
-        if (host.signal?.aborted) await this.abort()
+        if (host.group.size === 1 ? host.signal?.aborted : this.stopping) await this.abort()
         if (progress.evaluationDue && (await this.evaluate())) {
           reason = 'early-stop'
           break
@@ -225,7 +243,9 @@ class Loop {
 
   /** The batch of a step, ahead of its turn; a failure is met when it is awaited. */
   private fetch(step: number): Promise<TrainBatch> {
-    const batch = step < this.progress.steps ? this.data.at(step) : Promise.reject(new Error('past the end'))
+    const { rank, size: ranks } = this.host.group
+    const part = { rank, ranks, documents: this.phase.gather === 'documents' }
+    const batch = step < this.progress.steps ? this.data.at(step, part) : Promise.reject(new Error('past the end'))
     batch.catch(() => {})
     return batch
   }
@@ -233,8 +253,9 @@ class Loop {
   /** One step, up to the moment all of it is queued. */
   private async issue(batch: TrainBatch, waitMs: number): Promise<Issued> {
     const { host, phase, progress } = this
-    const { config, model } = host
+    const { config, model, group, signal } = host
     const { step, steps } = progress
+    group.mark(`phase ${phase.name}, step ${step + 1} of ${steps}`)
     const logScale = this.temperature?.get('logScale')
     const before = logScale?.value()
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
@@ -242,12 +263,19 @@ class Loop {
       step: progress.globalStep,
       chunkTokens: config.chunkTokens,
       keepBytes: host.keepBytes,
-      gradientScale: gradientScaleOf(phase),
+      gradientScale: gradientScaleOf(phase, group.size),
+      group,
+      gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
+      wire: config.wire,
     })
+    if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
+    // What a rank knows of the step and the others do not.
+    const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
+    group.allReduceSum(counts).wait()
     const warmup = Math.min(steps, phase.warmup < 1 ? Math.round(phase.warmup * steps) : phase.warmup)
     const scale = schedule(phase.schedule, step, steps, warmup)
     const squared = this.opt.step({ scale })
-    const numbers = read(loss, squared, before)
+    const numbers = read(loss, squared, counts, before)
     numbers.catch(() => {}) // met in `settle`
     return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
   }
@@ -257,7 +285,8 @@ class Loop {
     const { issued, phase, progress, host } = this
     if (!issued) return
     this.issued = null
-    const { loss, norm, temperature } = await issued.numbers
+    const { loss, norm, tokens, stopping, temperature } = await issued.numbers
+    this.stopping ||= stopping > 0
     const globalStep = progress.globalStep - progress.step + issued.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
       throw new DivergedError(
@@ -271,7 +300,6 @@ class Loop {
     const seconds = (now - this.clock) / 1000
     this.clock = now
     this.secondsPerStep = this.secondsPerStep ? 0.9 * this.secondsPerStep + 0.1 * seconds : seconds
-    const tokens = attended(issued.batch)
     host.emit({
       type: 'step',
       phase: phase.name,
@@ -298,9 +326,12 @@ class Loop {
     const started = performance.now()
     let metrics: Record<string, number>
     try {
-      metrics = await host.evaluate!(host.model, { ...this.place, settings, signal: host.signal })
+      const { group } = host
+      const signal = group.size === 1 ? host.signal : undefined
+      const own = await host.evaluate!(host.model, { ...this.place, settings, signal, group })
+      metrics = await fromChief(group, async () => own)
     } catch (error) {
-      if (host.signal?.aborted) await this.abort()
+      if (host.group.size === 1 && host.signal?.aborted) await this.abort()
       throw error
     }
     const { metric, mode, patience } = settings
@@ -340,12 +371,13 @@ class Loop {
   private async abort(): Promise<never> {
     const { signal } = this.host
     const checkpoint = this.progress.step > 0 ? await this.save('abort') : this.host.last()
+    await this.host.group.exchange(new Uint8Array()) // mpirun ends the others as soon as one has left
     throw new AbortedError(
       'ERR_ABORTED',
       `aborted at step ${this.progress.step} of phase "${this.phase.name}"` +
         (checkpoint ? `; ${checkpoint} goes on from there` : ', before the first checkpoint'),
       { ...this.place, checkpoint },
-      { cause: signal!.reason },
+      { cause: signal?.reason },
     )
   }
 }
@@ -360,15 +392,16 @@ function temperatureOf(model: Colbert, temperature: number): Parameters {
 async function read(
   loss: Tensor,
   squared: Tensor,
+  counts: Tensor,
   logScale: Promise<number> | undefined,
-): Promise<{ loss: number; norm: number; temperature?: number }> {
+): Promise<StepNumbers> {
   try {
-    const [value, square, scale] = await Promise.all([loss.value(), squared.value(), logScale])
+    const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
+    const [tokens, stopping] = [sums[0]!, sums[1]!]
     const temperature = scale === undefined ? undefined : Math.exp(-Math.min(scale, Math.log(100)))
-    return { loss: value, norm: Math.sqrt(square), ...(temperature !== undefined && { temperature }) }
+    return { loss: value, norm: Math.sqrt(square), tokens, stopping, ...(temperature !== undefined && { temperature }) }
   } finally {
-    loss.dispose()
-    squared.dispose()
+    for (const tensor of [loss, squared, counts]) tensor.dispose()
   }
 }
 

@@ -4,9 +4,12 @@ import { AbortedError, CheckpointError, ConfigError, typed } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
 import { packageVersion } from '../native.js'
 import { checkOptions } from '../options.js'
+import type { Group } from '../tensor/group.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
+import { differences } from './differences.js'
 import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
 import type { PhaseHost, PhaseProgress } from './phase.js'
+import { agree, fromChief } from './ranks.js'
 import type {
   BestEvaluation,
   Evaluate,
@@ -28,6 +31,11 @@ export interface TrainOptions {
    * Default: start anew, in a folder without checkpoints.
    */
   resume?: 'auto' | 'latest' | (string & {})
+  /**
+   * The ranks that train together, each of which calls `train` with the same config and `out` in a folder they share.
+   * Rank 0 writes checkpoints and the log. Default: this process alone.
+   */
+  group?: Group
 }
 
 /** A training that is under way. Reading it is optional. */
@@ -103,21 +111,42 @@ interface ResumePoint {
 }
 
 async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hub: EventHub): Promise<RunResult> {
-  // Loaded here, so that importing lateforge loads neither zod nor the native addon.
-  const { resolveConfig, plainConfig, decisive, differences, fingerprint } = await import('./config.js')
+  // Loaded here and below, so that importing lateforge loads neither zod nor the native addon.
+  const { resolveConfig } = await import('./config.js')
+  const { startHeartbeat } = await import('./heartbeat.js')
+  const { self } = await import('../tensor/group.js')
+  checkOptions('train', options, ['signal', 'evaluate', 'resume', 'group'])
+  const config = resolveConfig(input)
+  checkEvaluation(config, options)
+  const { group = self } = options
+  const heartbeat = await startHeartbeat(group, { records: join(resolve(config.out), 'faults') })
+  try {
+    const result = await perform(config, group, options, hub)
+    heartbeat.close()
+    return result
+  } catch (error) {
+    heartbeat.close(error)
+    throw error
+  }
+}
+
+async function perform(config: ResolvedRun, group: Group, options: TrainOptions, hub: EventHub): Promise<RunResult> {
+  const { plainConfig, decisive, fingerprint } = await import('./config.js')
   const { phaseResult, runPhase } = await import('./phase.js')
   const { readStateFile, readWeights, saveState } = await import('./state.js')
   const { EventLog } = await import('./log.js')
   const { Device } = await import('../tensor/device.js')
   const { Colbert } = await import('../models/colbert.js')
   const { writeAtomically } = await import('../models/safetensors.js')
-  checkOptions('train', options, ['signal', 'evaluate', 'resume'])
-  const config = resolveConfig(input)
-  checkEvaluation(config, options)
+  const { sumSquares } = await import('../tensor/ops.gen.js')
   const { out, signal } = { out: resolve(config.out), signal: options.signal }
   const root = join(out, 'checkpoints')
-  const warnings: WarningEvent[] = []
-  const entry = await resumeEntry(root, options.resume, warnings)
+  await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
+  const { entry, warnings } = await fromChief(group, async () => {
+    const warnings: WarningEvent[] = []
+    const entry = await resumeEntry(root, options.resume, warnings)
+    return { entry, warnings }
+  })
   let point: ResumePoint | null = null
   if (entry) {
     const { optimizerSteps, extra } = await readStateFile(entry.path)
@@ -130,16 +159,18 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
           'config it was started with, or start a new run from its model folder',
         { path: entry.path, changes },
       )
-    await setAside(root, entry.step)
   }
-  await mkdir(root, { recursive: true })
-  await clearUnfinished(root)
-  await writeAtomically(join(out, 'config.json'), [Buffer.from(`${JSON.stringify(plainConfig(config), null, 2)}\n`)])
+  await fromChief(group, async () => {
+    if (entry) await setAside(root, entry.step)
+    await mkdir(root, { recursive: true })
+    await clearUnfinished(root)
+    await writeAtomically(join(out, 'config.json'), [Buffer.from(`${JSON.stringify(plainConfig(config), null, 2)}\n`)])
+  })
 
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
-  const log = new EventLog(out, point?.state.logBytes)
+  const log = group.rank === 0 ? new EventLog(out, point?.state.logBytes) : null
   const emit: EventHub['emit'] = (event) => {
-    log.write(event)
+    log?.write(event)
     hub.emit(event)
   }
   let model: Model | null = null
@@ -158,6 +189,7 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
       phases: names,
       resumed: last,
       globalStep,
+      ranks: group.size,
     })
     if (typeof config.model !== 'string') {
       model = config.model
@@ -169,6 +201,15 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
         : await Colbert.load(config.model, { device, ...(freshProjection && { freshProjection, dim }), seed })
     }
     const trained = model
+    // Ranks are replicas: what they hold is compared wherever they stop anyway.
+    const replicas = async (): Promise<void> => {
+      if (group.size === 1) return
+      const squared = sumSquares(trained.parameters.values)
+      const weights = await squared.value()
+      squared.dispose()
+      await agree(group, { weights })
+    }
+    await replicas()
     const keepBytes =
       point?.state.keepBytes ?? (config.keepBytes === 'auto' ? Math.floor(device.memory().limit / 4) : config.keepBytes)
     const host = (index: number): PhaseHost => ({
@@ -178,6 +219,7 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
       emit,
       evaluate: options.evaluate,
       signal,
+      group,
       last: () => last,
       pathOf: (step) => join(root, `step-${step}`),
       async save({ opt, parameters, progress, reason }) {
@@ -191,11 +233,14 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
           phase: index,
           progress,
           completed: [...completed, ...ended],
-          logBytes: log.bytes,
+          logBytes: log?.bytes ?? 0,
         }
-        await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
+        await replicas()
+        await fromChief(group, async () => {
+          await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
+          await prune(root, config.phases[index]!, progress, [...completed, ...ended])
+        })
         last = path
-        await prune(root, config.phases[index]!, progress, [...completed, ...ended])
       },
     })
     for (let index = completed.length; index < config.phases.length; index++) {
@@ -210,9 +255,9 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
       }
       completed.push(await runPhase(host(index), index, before?.globalStep ?? 0, resume))
     }
-    if (signal?.aborted) throw aborted(signal, last)
+    if (group.size === 1 && signal?.aborted) throw aborted(signal, last)
     const saved = join(out, 'model')
-    await model.save(saved)
+    await fromChief(group, () => trained.save(saved))
     const best = bestOf(config, completed)
     const seconds = (performance.now() - started) / 1000
     emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: saved, seconds })
@@ -225,7 +270,7 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
       throw aborted(signal, last)
     throw error
   } finally {
-    log.close()
+    log?.close()
   }
 }
 

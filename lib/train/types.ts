@@ -3,6 +3,7 @@ import type { Sampling } from '../data/plan.js'
 import type { Source } from '../data/sources.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Colbert } from '../models/colbert.js'
+import type { Group } from '../tensor/group.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { ScheduleName } from './schedule.js'
 
@@ -84,8 +85,16 @@ export interface PhaseConfig {
   weightDecay?: number
   /** Largest gradient norm; 0: no clipping. Default 1. */
   clip?: number
-  /** `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that; or a factor. */
-  gradientScale?: 'mean' | 'pylate' | number
+  /**
+   * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that;
+   * `pylate-contrastive`: of its Contrastive that gathers, times the number of ranks; or a factor.
+   */
+  gradientScale?: 'mean' | 'pylate' | 'pylate-contrastive' | number
+  /**
+   * Contrastive, on several ranks: which side travels. Queries are shorter; documents are the cross-check.
+   * Default `queries`.
+   */
+  gather?: 'queries' | 'documents'
   /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
   start?: 'last' | 'best'
   evaluate?: EvaluateConfig
@@ -110,6 +119,8 @@ export interface RunConfig {
   chunkTokens?: number
   /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */
   keepBytes?: number | 'auto'
+  /** On several ranks: the type in which unit vectors travel; gradients always travel as they are. Default `float32`. */
+  wire?: 'float32' | 'float16'
   /** Where tokenized data is cached, and how many threads tokenize. */
   cacheDir?: string
   workers?: number
@@ -169,6 +180,9 @@ export type Evaluate = (
     step: number
     globalStep: number
     settings: NonNullable<ResolvedPhase['evaluate']>
+    /** Absent on several ranks: they stop together, after the evaluation. */
     signal?: AbortSignal
+    /** The ranks, all of which evaluate the same model; the metrics of rank 0 count. */
+    group: Group
   },
 ) => Promise<Record<string, number>>
