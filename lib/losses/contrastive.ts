@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import type { Pending } from '../tensor/group.js'
 import * as raw from '../tensor/ops.gen.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
@@ -133,6 +134,7 @@ export function contrastive(
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }
 
+    let whole: Pending
     if (gathered === 'queries' && group.size > 1) {
       const partial = Tensor.empty(device, [total, 3])
       let budget = keepScores
@@ -146,7 +148,9 @@ export function contrastive(
       )
       const parts = group.allToAll(partial, counts, Array<number>(group.size).fill(own.count)).wait()
       const stats = raw.combineStats(parts, { ranks: group.size })
-      const lse = group.allGather(lossOf(stats, own.first, own.count), counts).wait()
+      const arriving = group.allGather(lossOf(stats, own.first, own.count), counts)
+      whole = group.allReduceSum(loss)
+      const lse = arriving.wait()
       if (anyNeeded)
         for (const [i, block] of blocks.entries())
           scope(() => {
@@ -154,14 +158,16 @@ export function contrastive(
             differentiate(block, scored, lse.rows(block.first, block.last))
             for (const tensor of Object.values(scored)) tensor?.dispose()
           })
-    } else
+    } else {
       for (const block of blocks)
         scope(() => {
           const scored = score(block)
           const lse = lossOf(statsOf(block, scored), rows.first + block.first, block.last - block.first)
           if (anyNeeded) differentiate(block, scored, lse)
         })
-    group.allReduceSum(loss).wait()
+      whole = group.allReduceSum(loss)
+    }
+    whole.wait()
     return [loss, dq, dd, ds]
   }
   const [loss] = record(

@@ -78,7 +78,7 @@ export class Tape {
   ): (Tensor | null)[] {
     const gradients = new Map<Tensor, Tensor>([[output, seed]])
     const keep = new Set(wanted)
-    const uses = this.uses()
+    const uses = final ? this.uses() : new Map<Tensor, number>()
     try {
       for (let node = this.nodes.pop(); node; node = this.nodes.pop()) {
         const incoming = node.outputs.map((o) => gradients.get(o) ?? null)

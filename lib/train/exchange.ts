@@ -1,6 +1,6 @@
 import type { Group, Pending } from '../tensor/group.js'
-import { addInto, cast } from '../tensor/ops.gen.js'
-import { type DType, dtypes, type Tensor } from '../tensor/tensor.js'
+import { addInto, cast, copyRows } from '../tensor/ops.gen.js'
+import { type DType, dtypes, Tensor } from '../tensor/tensor.js'
 
 /** The type in which embeddings travel; `float32` stands for the device's own. Gradients always travel as they are. */
 export type Wire = 'float32' | 'float16'
@@ -36,10 +36,11 @@ export function sendHome(group: Group, gradient: Tensor, rows: readonly number[]
   return {
     wait() {
       const parts = pending.wait()
-      const sum = parts.rows(0, own)
-      for (let r = 1; r < group.size; r++) {
+      const sum = Tensor.empty(parts.device, [own, ...parts.shape.slice(1)])
+      for (let r = 0; r < group.size; r++) {
         const part = parts.rows(r * own, (r + 1) * own)
-        addInto(part, sum)
+        if (r === 0) copyRows(part, sum, { row: 0 })
+        else addInto(part, sum)
         part.dispose()
       }
       parts.dispose()

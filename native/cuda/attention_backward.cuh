@@ -11,7 +11,7 @@ namespace lateforge::cuda::flash {
 // dQ; leaves along and shift, lse in powers of two (+∞ where it was −∞: no weight), in statistics [2, heads, rows].
 template <class T, int d, bool drops>
 struct BackwardQueries {
-  static constexpr int kThreads = flash::kThreads, kMinBlocks = 3;
+  static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
   AttentionShape shape;
   Dev<const T> qkv, o, dO;
@@ -67,14 +67,14 @@ struct BackwardQueries {
       for (int j = 0; j < 4; ++j) {
         const int32_t from = key + 16 * j;
         if (!own.sees(from)) continue;
-        FragmentC weight[2], slope[2];
-        scores<T, d>(weight, query, keys(stage), 16 * j);
-        scores<T, d>(slope, up, values(stage), 16 * j);
         uint32_t kept[2] = {15, 15};
         if constexpr (drops)
 #pragma unroll
           for (int i = 0; i < 2; ++i)
             kept[i] = keptKeys(shape, own, i, own.first + lane() / 4 + 8 * i, from + 4 * (lane() % 4), head);
+        FragmentC weight[2], slope[2];
+        scores<T, d>(weight, query, keys(stage), 16 * j);
+        scores<T, d>(slope, up, values(stage), 16 * j);
         eachElement([&](int i, int tile, int value, int place) {
           const int32_t at = from + 4 * (lane() % 4) + place;
           float& dp = slope[tile].value[value];
@@ -124,7 +124,7 @@ struct BackwardQueries {
 // dK and dV.
 template <class T, int d, bool drops>
 struct BackwardKeys {
-  static constexpr int kThreads = flash::kThreads, kMinBlocks = drops && d == 64 ? 2 : 3;
+  static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
   AttentionShape shape;
   Dev<const T> qkv, dO;
@@ -179,13 +179,13 @@ struct BackwardKeys {
       for (int j = 0; j < 4; ++j) {
         const int32_t from = query + 16 * j;
         if (!own.sees(from)) continue;
+        uint32_t kept[2] = {15, 15};
+        if constexpr (drops) keptQueries(kept, own, from, head);
         FragmentC weight[2], slope[2];
         scores<T, d>(weight, key, queries(stage), 16 * j);
         scores<T, d>(slope, value, ups(stage), 16 * j);
         const Shared<float> four = numbers + (stage * 2 * kRows + 16 * j + 4 * (lane() % 4));
         const Pack<float, 4> along = *recast<Pack<float, 4>>(four), shift = *recast<Pack<float, 4>>(four + kRows);
-        uint32_t kept[2] = {15, 15};
-        if constexpr (drops) keptQueries(kept, own, from, head);
         eachElement([&](int i, int tile, int at, int place) {
           const int32_t other = from + 4 * (lane() % 4) + place;
           float &p = weight[tile].value[at], &dp = slope[tile].value[at];
@@ -209,19 +209,38 @@ struct BackwardKeys {
  private:
   // Bit i of kept[half]: query `query` + 4 (lane % 4) + i keeps the key of the lane's row.
   LF_DEVICE void keptQueries(uint32_t (&kept)[2], const Own& own, int32_t query, int32_t head) const {
-#pragma unroll
+    if (own.together) return shareQueries(kept, own, query, head);
     for (int half = 0; half < 2; ++half) {
       const int32_t k = own.first + lane() / 4 + 8 * half - own.begin[half];
+      const int32_t q = query + 4 * (lane() % 4) - own.begin[half];
       kept[half] = 0;
-      for (int i = 0; i < 4; ++i) {
-        const int32_t q = query + 4 * (lane() % 4) + i - own.begin[half];
-        kept[half] |= (keptBits(shape, own.key0[half], own.key1[half], static_cast<uint32_t>(k >> 2),
-                                static_cast<uint32_t>(q), static_cast<uint32_t>(head)) >>
-                           (k & 3) &
-                       1)
-                      << i;
-      }
+#pragma unroll 1
+      for (int i = 0; i < 4; ++i) kept[half] |= (blockOf(own, half, k >> 2, q + i, head) >> (k & 3) & 1) << i;
     }
+  }
+
+  // The same when the warp's 16 keys are of one sequence. They lie in at most five blocks of Philox, so the eight lanes
+  // that look at the same four queries need 20 draws together: lane g makes draws g, g + 8 and g + 16.
+  LF_DEVICE void shareQueries(uint32_t (&kept)[2], const Own& own, int32_t query, int32_t head) const {
+    const int g = lane() / 4, t = lane() % 4;
+    const int32_t firstKey = own.first - own.begin[0], skew = firstKey & 3, q = query + 4 * t - own.begin[0];
+    uint32_t mine = 0;
+#pragma unroll 1
+    for (int n = 0; n < (skew ? 3 : 2); ++n)
+      mine |= blockOf(own, 0, (firstKey >> 2) + 2 * n + g / 4, q + g % 4, head) << (4 * n);
+    kept[0] = kept[1] = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int draw = (g + skew) / 4 * 4 + i;  // of key g; that of key g + 8 is eight further
+      const uint32_t bits = shuffle(mine, draw % 8 * 4 + t) >> (draw / 8 * 4 + (g + skew) % 4);
+      kept[0] |= (bits & 1) << i;
+      kept[1] |= (bits >> 4 & 1) << i;
+    }
+  }
+
+  LF_DEVICE uint32_t blockOf(const Own& own, int half, int32_t block, int32_t query, int32_t head) const {
+    return keptBits(shape, own.key0[half], own.key1[half], static_cast<uint32_t>(block), static_cast<uint32_t>(query),
+                    static_cast<uint32_t>(head));
   }
 };
 

@@ -8,7 +8,7 @@ namespace lateforge::cuda::flash {
 
 template <class T, int d, bool drops>
 struct Forward {
-  static constexpr int kThreads = flash::kThreads, kMinBlocks = 3;
+  static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
   AttentionShape shape;
   Dev<const T> qkv;
@@ -76,6 +76,15 @@ struct Forward {
   LF_DEVICE void addTile(Sums& sums, const Own& own, const FragmentA (&query)[d / 16], const Rows& keys,
                          const Rows& values, int32_t key, int32_t head) const {
     if (key >= own.high16 || key + kRows <= own.low16) return;
+    uint32_t kept[2] = {};  // four bits for each of the four groups of keys
+    if constexpr (drops)
+#pragma unroll 1
+      for (int j = 0; j < 4; ++j)
+        if (own.sees(key + 16 * j))
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            kept[i] |= keptKeys(shape, own, i, own.first + lane() / 4 + 8 * i, key + 16 * j + 4 * (lane() % 4), head)
+                       << (4 * j);
     FragmentC score[4][2];
     float top[2] = {sums.top[0], sums.top[1]};
 #pragma unroll
@@ -109,16 +118,11 @@ struct Forward {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       if (!own.sees(key + 16 * j)) continue;
-      uint32_t kept[2] = {15, 15};
-      if constexpr (drops)
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
-          kept[i] = keptKeys(shape, own, i, own.first + lane() / 4 + 8 * i, key + 16 * j + 4 * (lane() % 4), head);
       eachElement([&](int i, int tile, int value, int place) {
         float& weight = score[j][tile].value[value];
         weight = exp2Approximate(fusedMultiplyAdd(weight, unit, -from[i]));
         sums.total[i] += weight;
-        if (drops && !(kept[i] >> place & 1)) weight = 0;
+        if (drops && !(kept[i] >> (4 * j + place) & 1)) weight = 0;
       });
       addWeighted<T, d>(sums.o, narrowed<T>(score[j]), values, 16 * j);
     }

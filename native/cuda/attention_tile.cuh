@@ -12,6 +12,9 @@
 namespace lateforge::cuda::flash {
 
 constexpr int kRows = 64, kThreads = 128;
+// Blocks on a multiprocessor, as registers allow without spills: Philox needs some.
+template <int d, bool drops>
+constexpr int kBlocks = d == 64 && drops ? 2 : 3;
 constexpr float kLog2E = 1.44269504088896341f;
 
 // A tile in shared memory. Chunks of 8 numbers are swizzled so that 8 rows of a chunk lie in different banks.
@@ -177,13 +180,16 @@ LF_DEVICE Own ownRows(const AttentionShape& shape, int32_t blockFirst, const Sig
   return own;
 }
 
-// Bit i: key `key` + i is kept for `query`, both rows of the sequence that starts at `begin`.
+// Bit i: key `key` + i is kept for `query`, both rows of the sequence of the lane's row `half`.
 LF_DEVICE uint32_t keptKeys(const AttentionShape& shape, const Own& own, int half, int32_t query, int32_t key,
                             int32_t head) {
   const int32_t k = key - own.begin[half];
-  const auto block = static_cast<uint32_t>(k >> 2), q = static_cast<uint32_t>(query - own.begin[half]);
-  uint32_t bits = keptBits(shape, own.key0[half], own.key1[half], block, q, static_cast<uint32_t>(head));
-  if (k & 3) bits |= keptBits(shape, own.key0[half], own.key1[half], block + 1, q, static_cast<uint32_t>(head)) << 4;
+  uint32_t bits = 0;
+#pragma unroll 1
+  for (int n = 0; n < (k & 3 ? 2 : 1); ++n)
+    bits |= keptBits(shape, own.key0[half], own.key1[half], static_cast<uint32_t>((k >> 2) + n),
+                     static_cast<uint32_t>(query - own.begin[half]), static_cast<uint32_t>(head))
+            << (4 * n);
   return bits >> (k & 3) & 15;
 }
 

@@ -2,7 +2,8 @@
 import t from 'tap'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
-import { Device, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { self } from '../../lib/tensor/group.js'
+import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { Random } from '../tensor/cases.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
@@ -192,6 +193,34 @@ t.test('the temperature is clamped at 100 and then has no gradient', async (t) =
   t.equal(far.ds, 0)
 })
 
+t.test('blocks that lie in no batch are refused', async (t) => {
+  const before = exact.memory().tensors
+  scope(() => {
+    const scores = Tensor.from(exact, [1, 2, 3, 4, 5, 6], [3, 2])
+    const logScale = Tensor.from(exact, [0])
+    const segments = Segments.fromLengths(exact, [1, 1])
+    const groups = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
+    const stats = (firstRow: number, firstQuery: number, perQuery = 1) =>
+      raw.rowStats(scores, logScale, segments, groups, groups, { firstRow, perQuery, firstQuery })
+    t.same(stats(0, 1).shape, [3, 3])
+    for (const [row, query] of [
+      [1, 0],
+      [0, 2],
+      [-1, 0],
+      [0, -1],
+    ] as const)
+      t.throws(() => stats(row, query), { code: /ERR_(SHAPE|ARGUMENT)/ }, `row ${row}, query ${query}`)
+    t.throws(() => stats(0, 0, 2), { code: 'ERR_SHAPE' }, 'groups of another number of documents')
+    t.throws(() => stats(0, 0, 0), { code: 'ERR_SHAPE' })
+    const huge = { firstRow: 0, perQuery: 1, firstQuery: 2 ** 40 }
+    t.throws(() => raw.rowStats(scores, logScale, segments, null, null, huge), { code: 'ERR_ARGUMENT' })
+    for (const ranks of [0, -1, 2])
+      t.throws(() => raw.combineStats(stats(0, 0), { ranks }), { code: 'ERR_SHAPE' }, `${ranks} ranks`)
+    t.throws(() => raw.combineStats(scores, { ranks: 1 }), { code: 'ERR_SHAPE' }, 'no stats')
+  })
+  t.equal(exact.memory().tensors, before)
+})
+
 t.test('bad arguments are named', async (t) => {
   const random = new Random(seed + 4)
   const [q, d] = [embeddings(random, [2, 3]), embeddings(random, [4, 5])]
@@ -208,6 +237,18 @@ t.test('bad arguments are named', async (t) => {
     bad((Q, D) => contrastive(Q, D, { weights: [1] })),
     { code: 'ERR_ARGUMENT' },
   )
+  for (const [counts, gathered] of [
+    [[1], 'none'],
+    [[2, 0], 'none'],
+    [[3], 'queries'],
+    [[1], 'documents'],
+  ] as const)
+    for (const loss of [contrastive, distillation])
+      await t.rejects(
+        bad((Q, D) => loss(Q, D, { ranks: { group: self, counts, gathered }, teacher: [1, 2], perQuery: 1 })),
+        { code: 'ERR_ARGUMENT' },
+        `counts [${counts}], ${gathered} gathered`,
+      )
   await t.rejects(
     bad((Q, D) => distillation(Q, D, { teacher: [1], perQuery: 1 })),
     { code: 'ERR_ARGUMENT' },

@@ -2,6 +2,8 @@
 import t from 'tap'
 import { mpirun, withoutRanks } from './launch.js'
 
+t.setTimeout(600_000) // on a busy machine; a launch has its own limit
+
 for (const ranks of [1, 2, 3, 4])
   t.test(`one batch on ${ranks} ranks`, { skip: withoutRanks }, async (t) => {
     const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 2 ** 31))

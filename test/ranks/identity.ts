@@ -102,7 +102,10 @@ async function step(
   return result
 }
 
-/** Norm ratio and largest difference, against the largest gradient. */
+/**
+ * Norm ratio and largest difference, against the largest gradient. In float32 single elements and the temperature's
+ * gradient, a sum of terms of both signs, are less exact than the norm where the loss is small.
+ */
 function compare(label: string, kind: string, got: Result, want: Result, tolerance: number): void {
   const most = want.gradients.reduce((m, g) => Math.max(m, Math.abs(g)), 0)
   const norm = (g: Float64Array) => Math.sqrt(g.reduce((s, x) => s + x * x, 0))
@@ -115,8 +118,8 @@ function compare(label: string, kind: string, got: Result, want: Result, toleran
   for (const [name, error] of Object.entries(errors)) {
     const key = `${kind} ${name}`
     worst[key] = Math.max(worst[key] ?? 0, error)
-    if (!(error <= (name === 'scale' ? 10 * tolerance : tolerance)))
-      problems.push(`${label}: ${name} is off by ${error}`)
+    const slack = name === 'scale' ? 10 : name === 'elementwise' && kind === 'model' ? 5 : 1
+    if (!(error <= slack * tolerance)) problems.push(`${label}: ${name} is off by ${error}`)
   }
 }
 
@@ -147,7 +150,7 @@ for (const kind of kinds) {
       for (const gather of ['queries', 'documents'] as const) {
         const settings = {
           masks: a % 2 === 0,
-          weights: gather === 'queries' && a === 1,
+          weights: a === 1,
           blockQueries: [3, 1024][random.integer(2)]!,
           keepScores: [0, 700, 2 ** 28][random.integer(3)]!,
         }

@@ -8,6 +8,7 @@ import { ToyModel, toyBatch } from './toy.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+t.setTimeout(300_000) // on a busy machine
 const loss: BatchLoss = ({ queries, documents, batch }) =>
   contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 4 })
 const batch = toyBatch(seed, 9, 3)
