@@ -34,7 +34,7 @@ const model = await Colbert.create(
   { seed: 1 },
 )
 const { steps: lengths } = JSON.parse(readFileSync(new URL('peers/lengths.json', import.meta.url), 'utf8'))
-const batches = timing ? lengths : [{ queries: Array(32).fill(32), documents: Array(32).fill(300) }]
+const batches = timing ? lengths : [{ queries: Array(48).fill(32), documents: Array(48).fill(300) }]
 
 /** Longest first onto the rank with the least to do, as lib/data deals. */
 function deal({ queries, documents }) {

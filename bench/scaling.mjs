@@ -30,7 +30,7 @@ export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, wire 
   return {
     queries: (ranks - 1) * (batch / ranks) * queryTokens * dim * wire, // all-gather
     queryGradients: others * batch * queryTokens * dim * 4, // all-to-all of slices
-    statistics: others * batch * 3 * 4 + (ranks - 1) * (batch / ranks) * 4, // all-to-all, and the sums back
+    statistics: others * batch * 3 * 4 + (ranks - 1) * (batch / ranks + 1) * 4, // all-to-all; the sums back; the loss
     parameters: 2 * others * parameters * 4, // slices there, sums back
   }
 }
@@ -56,90 +56,68 @@ function predict(ranks, wire) {
   // What runs beside them: documents forward; documents again and backward; the backward of the last chunk.
   const [documents, queries] = [119 / 131, 12 / 131].map((share) => share * encoder)
   const last = Math.min(queries, a.chunkTokens / a.recomputedRate)
-  const exposed =
+  const exposed = (reduction) =>
     Math.max(0, gather - documents / 3) +
     Math.max(0, home - (documents * 2) / 3) +
     statistics +
     Math.max(0, reduction - last)
-  const step = encoder + loss + exposed
-  return { ranks, bytes, kept, encoder, loss, gather, home, statistics, reduction, reductionRing, exposed, step }
+  const steps = [reduction, reductionRing].map((r) => encoder + loss + (ranks > 1 ? exposed(r) : 0))
+  return { ranks, bytes, kept, encoder, loss, gather, home, reduction, reductionRing, steps }
 }
 
 const ms = (seconds) => (seconds * 1000).toFixed(seconds < 0.01 ? 2 : seconds < 0.1 ? 1 : 0)
-const mega = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)
+const mega = (bytes) => (bytes / 1e6).toFixed(0)
 const row = (cells) => `| ${cells.join(' | ')} |`
+const head = (...names) => [row(names), row(names.map(() => '---'))]
 
-function tables() {
-  const lines = []
-  const one = predict(1, 4).step
-  for (const [wire, name] of [
-    [4, 'float32'],
-    [2, 'float16'],
-  ]) {
-    lines.push(`Unit vectors travel in ${name}:`, '')
+function prediction() {
+  const one = predict(1, 4).steps[0]
+  const lines = head(
+    'GPUs',
+    'graphs kept',
+    'encoder ms',
+    'loss ms',
+    'a rank sends, MB: queries, dQ, parameters',
+    'ms: queries, dQ, parameters (as a ring)',
+    'step ms (ring)',
+    'efficiency (ring)',
+  )
+  for (const ranks of [1, 8, 64, 512]) {
+    const { kept, encoder, loss, bytes, gather, home, reduction, reductionRing, steps } = predict(ranks, 4)
+    const alone = ranks === 1
+    const efficiency = steps.map((step) => `${Math.round((100 * one) / (ranks * step))} %`)
     lines.push(
       row([
-        'GPUs',
-        'encoder ms',
-        'loss ms',
-        'graphs kept',
-        'sent by a rank, MB: queries, their gradients, parameters',
-        'in ms',
-        'not hidden ms',
-        'step ms',
-        'efficiency',
+        ranks,
+        `${Math.round(100 * kept)} %`,
+        ms(encoder),
+        ms(loss),
+        alone ? '' : [bytes.queries, bytes.queryGradients, bytes.parameters].map(mega).join(', '),
+        alone ? '' : `${[gather, home, reduction].map(ms).join(', ')} (${ms(reductionRing)})`,
+        alone ? ms(steps[0]) : `${ms(steps[0])} (${ms(steps[1])})`,
+        alone ? '' : `${efficiency[0]} (${efficiency[1]})`,
       ]),
-      row(Array(9).fill('---')),
     )
-    for (const ranks of [1, 8, 64, 512]) {
-      const p = predict(ranks, wire)
-      lines.push(
-        row([
-          ranks,
-          ms(p.encoder),
-          ms(p.loss),
-          `${Math.round(100 * p.kept)} %`,
-          [p.bytes.queries, p.bytes.queryGradients, p.bytes.parameters].map(mega).join(', '),
-          ranks === 1 ? '' : `${[p.gather, p.home, p.reduction].map(ms).join(', ')}`,
-          ranks === 1 ? '' : ms(p.exposed),
-          ms(p.step),
-          `${Math.round((100 * one) / (ranks * p.step))} %`,
-        ]),
-      )
-    }
-    lines.push('')
   }
-  const big = predict(512, 4)
-  lines.push(
-    `At 512 GPUs the parameter reduction takes ${ms(big.reduction)} ms as all-to-all and sum in rank order, ${ms(big.reductionRing)} ms as a ring.`,
-  )
+  return lines
+}
+
+function counted() {
   const { cases } = JSON.parse(readFileSync(new URL('results/ranks.json', import.meta.url), 'utf8'))
-  lines.push(
-    '',
-    row([
-      'ranks',
-      'batch',
-      'query × document tokens',
-      'sent by a rank in a step, bytes',
-      'formula',
-      'documents gathered instead',
-    ]),
-    row(Array(6).fill('---')),
+  const lines = head(
+    'ranks',
+    'a rank sends in a step, bytes',
+    'formula',
+    'with documents gathered',
+    'embeddings and statistics alone',
   )
   for (const c of cases) {
     const formula = Object.values(bytesPerStep({ ...c, wire: 4 })).reduce((a, b) => a + b, 0)
-    lines.push(
-      row([
-        c.ranks,
-        c.batch,
-        `${c.queryTokens} × ${c.documentTokens}`,
-        c.sent,
-        Math.round(formula),
-        `${c.sentDocuments} (× ${(c.embeddingsDocuments / c.embeddings).toFixed(1)} for the embeddings)`,
-      ]),
-    )
+    const ratio = (c.embeddingsDocuments / c.embeddings).toFixed(2)
+    lines.push(row([c.ranks, c.sent, Math.round(formula), c.sentDocuments, `${ratio} times as many`]))
   }
-  return lines.join('\n')
+  return lines
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) process.stdout.write(`${tables()}\n`)
+if (process.argv[1] === new URL(import.meta.url).pathname)
+  process.stdout.write(`${[...prediction(), '', ...counted()].join('\n')}\n`)
