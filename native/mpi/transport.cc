@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -17,7 +18,12 @@
 namespace lateforge {
 namespace {
 
-constexpr int64_t kMessageBytes = int64_t{1} << 30;  // counts are int in MPI
+// Counts are int in MPI, so a larger part is several messages. The same on every rank; tests make it small.
+int64_t messageBytes() {
+  const char* text = std::getenv("LATEFORGE_MPI_MESSAGE");
+  const int64_t wanted = text ? std::atoll(text) : 0;
+  return wanted > 0 ? std::min(wanted, int64_t{1} << 30) : int64_t{1} << 30;
+}
 constexpr int kTag = 0x1F;
 
 MPI_Comm comm = MPI_COMM_NULL;
@@ -76,12 +82,13 @@ void pause(int& turns) {
 
 int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
                  char* error) {
+  static const int64_t most = messageBytes();
   std::vector<MPI_Request> requests;
   std::vector<int> peers;  // of the request with the same index; sends come after all receives
   const auto each = [&](const Part& part, int peer, const auto& post) {
-    for (int64_t at = 0; at < part.bytes; at += kMessageBytes) {
+    for (int64_t at = 0; at < part.bytes; at += most) {
       MPI_Request request;
-      const int count = static_cast<int>(std::min(kMessageBytes, part.bytes - at));
+      const int count = static_cast<int>(std::min(most, part.bytes - at));
       if (const int status = post(static_cast<char*>(part.data) + at, count, peer, &request); status != MPI_SUCCESS)
         return status;
       requests.push_back(request);

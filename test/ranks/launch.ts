@@ -27,14 +27,14 @@ export interface RankRun {
 }
 
 /** Runs a compiled script of this folder on `ranks` ranks. Each reports by `report` of rank.ts. */
-export function mpirun(ranks: number, script: string, args: string[] = [], seconds = 240): RankRun {
+export function mpirun(ranks: number, script: string, args: string[] = [], seconds = 240, env: NodeJS.ProcessEnv = {}): RankRun {
   const file = path.resolve('build/js/test/ranks', `${script}.js`)
   const result = spawnSync(
     'timeout',
     ['-k', '5', `${seconds}`, 'mpirun', '-n', `${ranks}`, process.execPath, file, ...args],
     {
       encoding: 'utf8',
-      env: mpiEnvironment,
+      env: { ...mpiEnvironment, ...env },
       maxBuffer: 1 << 28,
     },
   )
