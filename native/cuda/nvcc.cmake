@@ -25,20 +25,25 @@ list(APPEND LF_NVCC_FLAGS -gencode=arch=compute_${arch},code=compute_${arch})
 list(APPEND LF_CUDA_NAMES compute_${arch})
 string(REPLACE ";" " " LF_CUDA_NAMES "${LF_CUDA_NAMES}")
 
-set(LF_CUDA_OBJECTS)
-foreach(source ${LF_CUDA_KERNELS})
+# Compiles a .cu file; the object goes into the list named `objects`.
+function(lf_nvcc source objects)
   get_filename_component(name ${source} NAME_WE)
   set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.o)
   add_custom_command(
     OUTPUT ${object}
     BYPRODUCTS ${object}.ptxas
-    COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/nvcc.sh ${object} ${LF_NVCC} ${LF_NVCC_FLAGS} -MD -MF ${object}.d
+    COMMAND sh ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/nvcc.sh ${object} ${LF_NVCC} ${LF_NVCC_FLAGS} -MD -MF ${object}.d
             -c ${source}
-    DEPENDS ${source} ${CMAKE_CURRENT_LIST_DIR}/nvcc.sh
+    DEPENDS ${source} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/nvcc.sh
     DEPFILE ${object}.d
     COMMENT "nvcc ${name}.cu (${LF_CUDA_NAMES})"
     VERBATIM)
-  list(APPEND LF_CUDA_OBJECTS ${object})
+  set(${objects} ${${objects}} ${object} PARENT_SCOPE)
+endfunction()
+
+set(LF_CUDA_OBJECTS)
+foreach(source ${LF_CUDA_KERNELS})
+  lf_nvcc(${source} LF_CUDA_OBJECTS)
 endforeach()
 
 set(LF_CUDA_DIR ${CMAKE_CURRENT_LIST_DIR})
@@ -66,3 +71,14 @@ add_executable(cuda_runtime_test
 target_include_directories(cuda_runtime_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_link_libraries(cuda_runtime_test PRIVATE Threads::Threads)
 add_test(NAME cuda_runtime COMMAND cuda_runtime_test)
+
+# For a machine with a GPU (npm run verify:gpu); here they are compiled, and say that there is none.
+foreach(name gemm primitives)
+  set(LF_TEST_OBJECTS)
+  lf_nvcc(${LF_CUDA_TESTS}/${name}_test.cu LF_TEST_OBJECTS)
+  add_executable(gpu_${name}_test ${LF_TEST_OBJECTS} ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc)
+  set_target_properties(gpu_${name}_test PROPERTIES LINKER_LANGUAGE CXX)
+  target_include_directories(gpu_${name}_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+  target_link_options(gpu_${name}_test PRIVATE -static-libstdc++ -static-libgcc)
+  target_link_libraries(gpu_${name}_test PRIVATE ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+endforeach()

@@ -31,7 +31,8 @@ run('cmake', [
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   `-DLF_OUTPUT=${path.join(root, 'build/Release')}`,
 ])
-run('cmake', ['--build', build, '--target', 'lateforge_cuda', 'cuda_runtime_test', '-j', String(os.availableParallelism())])
+const targets = ['lateforge_cuda', 'cuda_runtime_test', 'gpu_gemm_test', 'gpu_primitives_test']
+run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
 process.stdout.write(`cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`)
