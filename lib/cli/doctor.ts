@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import os from 'node:os'
 import { join } from 'node:path'
@@ -38,7 +39,7 @@ export async function doctor(options: { json?: boolean }): Promise<void> {
     const message = error instanceof LateforgeError ? error.message : String(error)
     checks.push({ name: 'addon', ok: false, found: message })
   }
-  checks.push(...cuda())
+  checks.push(...cuda(), ranks())
   const ok = checks.every((check) => check.ok)
   if (options.json) printJson({ ok, checks })
   else for (const { name, ok, found } of checks) print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(13)} ${found}`)
@@ -59,6 +60,28 @@ function cuda(): Check[] {
   } catch (error) {
     return [{ name: 'cuda', ok: false, found: error instanceof LateforgeError ? error.message : String(error) }]
   }
+}
+
+/**
+ * Whether processes that mpirun or srun starts can train together. MPI is tried in a process of its own, a job of one
+ * rank: it ends the process when it does not like the machine.
+ */
+function ranks(): Check {
+  const name = 'ranks (MPI)'
+  if (!existsSync(backendPath('lateforge_mpi')))
+    return { name, ok: true, found: 'not in this build; apt-get install libopenmpi-dev openmpi-bin, then build again' }
+  const script = `import { RankGroup } from ${JSON.stringify(new URL('../tensor/group.js', import.meta.url).href)}
+    RankGroup.join()`
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(OMPI|PMIX?|SLURM)_/.test(key)))
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+    env,
+    timeout: 30_000,
+  })
+  if (status !== 0) return { name, ok: false, found: stderr.trim().split('\n').at(-1) || 'MPI does not start' }
+  const mpirun = spawnSync('mpirun', ['--version'], { encoding: 'utf8' })
+  const launcher = mpirun.status === 0 ? mpirun.stdout.split('\n')[0] : 'mpirun is not in PATH (srun may be)'
+  return { name, ok: true, found: `MPI starts; ${launcher}` }
 }
 
 function nodeFits(): boolean {

@@ -78,7 +78,19 @@ t.test('doctor', async (t) => {
   t.equal(ok, true)
   t.same(
     checks.map((c: { name: string }) => c.name).filter((name: string) => !name.startsWith('  ')), // facts about cuda
-    ['lateforge', 'node', 'system', 'cores', 'addon', 'instructions', 'threads', 'memory limit', 'computation', 'cuda'],
+    [
+      'lateforge',
+      'node',
+      'system',
+      'cores',
+      'addon',
+      'instructions',
+      'threads',
+      'memory limit',
+      'computation',
+      'cuda',
+      'ranks (MPI)',
+    ],
   )
 })
 
