@@ -1,54 +1,14 @@
 // The attention kernels against the definition in double: the naive ones to rounding in float32, the tensor-core ones
 // in bfloat16 by comparison with the naive ones in bfloat16. On the twin under many orders, with equal bits.
-#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <sstream>
 
-#include "../../../native/core/ops.h"
 #include "../../../native/core/philox.h"
-#include "../../../native/cuda/ops.h"
-#include "../../../native/cuda/real.h"
-#include "device.h"
+#include "attention_problem.h"
 
 using namespace lateforge;
 using namespace lateforge::testing;
 
 namespace {
-
-struct Case {
-  std::vector<int64_t> lengths;
-  std::vector<int32_t> keys;  // empty: all rows are keys
-  int64_t heads, headDim, window;
-  double dropout;
-
-  int64_t sequences() const { return static_cast<int64_t>(lengths.size()); }
-  int64_t rows() const {
-    int64_t sum = 0;
-    for (const int64_t n : lengths) sum += n;
-    return sum;
-  }
-  std::string text() const {
-    std::ostringstream text;
-    text << "lengths";
-    for (const int64_t n : lengths) text << ' ' << n;
-    if (!keys.empty()) text << ", keys";
-    for (const int32_t n : keys) text << ' ' << n;
-    text << ", heads " << heads << ", head dim " << headDim << ", window " << window << ", dropout " << dropout;
-    return text.str();
-  }
-};
-
-constexpr int64_t kSite = 9;
-
-struct Inputs {
-  std::vector<double> qkv, dO;
-  std::vector<int32_t> seeds;
-};
-
-struct Results {
-  std::vector<double> o, lse, dqkv;
-};
 
 // By definition, in double.
 Results reference(const Case& c, const Inputs& in) {
@@ -106,107 +66,6 @@ Results reference(const Case& c, const Inputs& in) {
       }
   return r;
 }
-
-template <class T>
-double wideOf(T x) {
-  if constexpr (sizeof(T) == 4)
-    return x;
-  else
-    return cuda::widen(x);
-}
-template <class T>
-std::vector<double> wide(const std::vector<T>& values) {
-  std::vector<double> all;
-  for (const T v : values) all.push_back(wideOf(v));
-  return all;
-}
-template <class T>
-std::vector<T> narrowed(const std::vector<double>& values) {
-  std::vector<T> all;
-  for (const double v : values) all.push_back(cuda::narrow<T>(static_cast<float>(v)));
-  return all;
-}
-
-// Normal numbers that T holds exactly.
-template <class T>
-Inputs inputsOf(const Case& c) {
-  std::normal_distribution<double> normal;
-  Inputs in;
-  auto fill = [&](std::vector<double>& v, int64_t count) {
-    v.resize(static_cast<size_t>(count));
-    for (double& x : v) x = normal(generator());
-    v = wide(narrowed<T>(v));
-  };
-  fill(in.qkv, c.rows() * 3 * c.heads * c.headDim);
-  fill(in.dO, c.rows() * c.heads * c.headDim);
-  for (int64_t i = 0; i < 2 * c.sequences(); ++i) in.seeds.push_back(static_cast<int32_t>(generator()()));
-  return in;
-}
-
-// One op through its entry point, with the workspace that core would give.
-template <class P>
-void runOp(Op op, cuda::CudaOp function, const P& params, const std::vector<View>& in, const std::vector<View>& out) {
-  OpCall call{};
-  call.op = op;
-  std::memcpy(call.params, &params, sizeof params);
-  Meta metas[kMaxInputs];
-  for (size_t i = 0; i < in.size(); ++i) {
-    call.in[i] = in[i];
-    metas[i].rank = in[i].rank;
-    metas[i].dtype = in[i].dtype;
-    std::copy_n(in[i].dims, kMaxRank, metas[i].dims);
-  }
-  std::copy(out.begin(), out.end(), call.out);
-  const Buffer<char> workspace(static_cast<size_t>(2 * call.in[2].bytes()));
-  call.workspaceBytes = 2 * call.in[2].bytes();
-  call.workspace = workspace.view(DType::u8, {call.workspaceBytes}).data;
-  char error[kErrorBytes] = "";
-  cuda::Context context{testStream(), 99 * 1024, nullptr, error};
-  CHECK(function(call, context) == 0, "%s", error);
-#ifdef __CUDACC__
-  const cudaError_t status = cudaStreamSynchronize(context.stream);
-  CHECK(status == cudaSuccess, "%s", cudaGetErrorString(status));
-#endif
-}
-
-template <class T>
-struct Runner {
-  const Case& c;
-  int64_t rows = c.rows(), plane = c.heads * c.headDim;
-  std::vector<int64_t> offsets{0};
-  Buffer<T> qkv, dO, o, dqkv;
-  Buffer<float> lse;
-  Buffer<int32_t> seeds, keys;
-
-  Runner(const Case& shape, const Inputs& in)
-      : c(shape),
-        qkv(narrowed<T>(in.qkv)),
-        dO(narrowed<T>(in.dO)),
-        o(static_cast<size_t>(rows * plane)),
-        dqkv(static_cast<size_t>(3 * rows * plane)),
-        lse(static_cast<size_t>(rows * c.heads)),
-        seeds(in.seeds),
-        keys(c.keys) {
-    for (const int64_t n : c.lengths) offsets.push_back(offsets.back() + n);
-  }
-
-  void operator()() const {
-    constexpr DType kType = sizeof(T) == 4 ? DType::f32 : DType::bf16;
-    const int64_t n = c.sequences();
-    const Buffer<int64_t> begins(offsets);
-    const View segments = begins.view(DType::i64, {n + 1}), packed = qkv.view(kType, {rows, 3 * plane});
-    const View counts = c.keys.empty() ? View{} : keys.view(DType::i32, {n});
-    const View draws = c.dropout > 0 ? seeds.view(DType::i32, {n, 2}) : View{};
-    const View output = o.view(kType, {rows, plane}), logs = lse.view(DType::f32, {rows, c.heads});
-    runOp(Op::attention, cuda::ops::attention, params::attention{c.heads, c.window, c.dropout, kSite},
-          {packed, segments, counts, draws}, {output, logs});
-    runOp(Op::attentionBackward, cuda::ops::attentionBackward,
-          params::attentionBackward{c.heads, c.window, c.dropout, kSite},
-          {packed, output, logs, dO.view(kType, {rows, plane}), segments, counts, draws},
-          {dqkv.view(kType, {rows, 3 * plane})});
-  }
-  Results results() const { return {wide(o.values()), wide(lse.values()), wide(dqkv.values())}; }
-};
 
 // Root of the mean square, and the largest, of got − want over what `keep` accepts.
 struct Error {
