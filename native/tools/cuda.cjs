@@ -31,7 +31,8 @@ run('cmake', [
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   `-DLF_OUTPUT=${path.join(root, 'build/Release')}`,
 ])
-const targets = ['lateforge_cuda', 'cuda_runtime_test', 'gpu_gemm_test', 'gpu_primitives_test']
+const programs = ['attention_test', 'gemm_test', 'primitives_test', 'attention_ladder'].map((name) => `gpu_${name}`)
+const targets = ['lateforge_cuda', 'cuda_runtime_test', ...programs]
 run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
