@@ -3,7 +3,6 @@
  * JavaScript loop, which no collective blocks. A rank that falls silent, hangs up without a goodbye or ends with an error
  * is named to every living rank, and the group fails: each writes its record, then the job ends (lib/tensor/group.ts).
  */
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { ConfigError, GroupError, LateforgeError } from '../errors.js'
 import { type Group, type GroupSettings, RankGroup } from '../tensor/group.js'
@@ -47,7 +46,6 @@ export async function startHeartbeat(group: Group, options: HeartbeatOptions = {
   const silence = seconds('LATEFORGE_RANK_SILENCE', options.silence, 8)
   const deadline = seconds('LATEFORGE_COLLECTIVE_DEADLINE', options.deadline, 600)
   const { interval = Math.min(1, silence / 4), records } = options
-  if (records !== undefined) mkdirSync(records, { recursive: true })
   const settings = { deadline, record: records && join(records, `rank-${group.rank}.json`) }
   group.configure(settings)
   if (group.size === 1) return { close() {} }

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
+#include <limits>
 
 namespace lateforge {
 namespace {
@@ -74,6 +76,8 @@ std::string hostName() {
 // Written beside and renamed, so that a reader never sees half of it. A file system that hangs must not keep the
 // processes alive, so this has a thread of its own.
 void writeFile(const std::string& path, const std::string& text) {
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   const std::string partial = path + ".part";
   std::FILE* file = std::fopen(partial.c_str(), "w");
   if (!file) return;  // nothing better is left to be done with it
@@ -470,7 +474,9 @@ void HostGroup::watch() {
 }
 
 double HostGroup::deadlineOf(const Job& job) const {
-  return job.exchanged ? settings_.exchangeSeconds : settings_.deadlineSeconds;
+  if (job.kind != Collective::exchange) return settings_.deadlineSeconds;
+  // The last one, before a rank leaves: others may have more to do before they do.
+  return job.exchanged ? settings_.exchangeSeconds : std::numeric_limits<double>::infinity();
 }
 
 std::string HostGroup::late(const Job& job, const std::string& waitingFor) const {

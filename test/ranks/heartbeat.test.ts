@@ -18,9 +18,14 @@ function pulse(
 ): Outcome {
   const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-pulse-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  const { status, stderr } = mpirun(3, 'pulse', [plan, dir], 60)
-  const records = readdirSync(dir).map((name) => [name, JSON.parse(readFileSync(path.join(dir, name), 'utf8'))])
-  t.notOk(existsSync(path.join(dir, 'rank-0.json.part')), 'no half record')
+  const folder = path.join(dir, 'faults')
+  const { status, stderr } = mpirun(3, 'pulse', [plan, folder], 60)
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  const records = names.map((name) => [name, JSON.parse(readFileSync(path.join(folder, name), 'utf8'))])
+  t.notOk(
+    names.some((name) => name.endsWith('.part')),
+    'no half record',
+  )
   return { status, stderr, records: Object.fromEntries(records) }
 }
 

@@ -27,7 +27,13 @@ export interface RankRun {
 }
 
 /** Runs a compiled script of this folder on `ranks` ranks. Each reports by `report` of rank.ts. */
-export function mpirun(ranks: number, script: string, args: string[] = [], seconds = 240, env: NodeJS.ProcessEnv = {}): RankRun {
+export function mpirun(
+  ranks: number,
+  script: string,
+  args: string[] = [],
+  seconds = 240,
+  env: NodeJS.ProcessEnv = {},
+): RankRun {
   const file = path.resolve('build/js/test/ranks', `${script}.js`)
   const result = spawnSync(
     'timeout',

@@ -1,5 +1,4 @@
 /** One rank of heartbeat.test.ts. Arguments: what happens at step 20, folder of the records. */
-import { mkdirSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { Device } from '../../lib/tensor/device.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
@@ -7,10 +6,11 @@ import { startHeartbeat } from '../../lib/train/heartbeat.js'
 import { group } from './rank.js'
 
 const [plan, records] = process.argv.slice(2) as [string, string]
-mkdirSync(records, { recursive: true })
 const blocked = plan === 'blocked'
 if (blocked) group.configure({ deadline: 1.5, record: `${records}/rank-${group.rank}.json` })
-const heartbeat = blocked ? null : await startHeartbeat(group, { records, interval: 0.2, silence: 2 })
+const heartbeat = blocked
+  ? null
+  : await startHeartbeat(group, { records, interval: 0.2, silence: 2, ...(plan === 'end' && { deadline: 1.5 }) })
 const tensor = Tensor.from(Device.open('cpu'), new Float32Array(100).fill(1))
 for (let step = 0; ; step++) {
   group.mark(`step ${step}`)
@@ -29,3 +29,4 @@ for (let step = 0; ; step++) {
   await setTimeout(20)
 }
 heartbeat?.close()
+if (group.rank === 0) await setTimeout(2500) // the others are at their end, and wait for this one
