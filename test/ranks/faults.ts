@@ -124,7 +124,7 @@ export class Lab {
 
   /** Runs or resumes a training to its end. @returns the loss of every step, as the run's log has it */
   private async finish(out: string, device: string, ranks: number): Promise<number[]> {
-    const job = new Job(ranks, 'train', [this.dir, out, device])
+    const job = new Job(ranks, 'faulty', [this.dir, out, device])
     const code = await job.ended
     if (code !== 0) throw new Error(`${out} on ${ranks} ranks: exit ${code}: ${job.stderr}`)
     return readFileSync(path.join(this.dir, out, 'events.ndjson'), 'utf8')
@@ -138,7 +138,7 @@ export class Lab {
 /** Starts a training, lets the fault happen, and looks at what is left. */
 async function suffer(dir: string, out: string, device: string, fault: Fault): Promise<Aftermath> {
   const hosts = fault.kind === 'cut' ? new Hosts() : undefined
-  const job = new Job(fault.ranks, 'train', [dir, out, device], hosts)
+  const job = new Job(fault.ranks, 'faulty', [dir, out, device], hosts)
   try {
     await new Promise<void>((resolve, reject) => {
       job.onLine = (line) => {
