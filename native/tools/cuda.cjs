@@ -1,5 +1,5 @@
 // Builds lateforge_cuda.so beside the addon, and checks what ptxas says about its kernels.
-// Usage: node native/tools/cuda.cjs [--optional] [--arch=80;90]
+// Usage: node native/tools/cuda.cjs [--optional] [--arch=90] [--output=folder]     default: 80;90, build/Release
 // --optional: where there is no toolkit and none can be fetched, says so and exits with code 3.
 'use strict'
 const { spawnSync } = require('node:child_process')
@@ -9,8 +9,11 @@ const { findToolkit } = require('./cuda-toolkit.cjs')
 const { checkKernels } = require('./ptxas.cjs')
 
 const root = path.resolve(__dirname, '../..')
-const build = path.join(root, 'build/cuda')
-const arch = process.argv.find((a) => a.startsWith('--arch='))?.slice('--arch='.length) ?? '80;90'
+const usual = '80;90'
+const option = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3)
+const arch = option('arch') ?? usual
+const build = path.join(root, arch === usual ? 'build/cuda' : `build/cuda-${arch.replaceAll(';', '-')}`)
+const output = path.resolve(option('output') ?? path.join(root, 'build/Release'))
 
 function run(command, args) {
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
@@ -29,7 +32,7 @@ const started = Date.now()
 run('cmake', [
   ...['-S', path.join(root, 'native/cuda'), '-B', build],
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
-  `-DLF_OUTPUT=${path.join(root, 'build/Release')}`,
+  `-DLF_OUTPUT=${output}`,
 ])
 const programs = ['attention_test', 'gemm_test', 'primitives_test', 'attention_ladder'].map((name) => `gpu_${name}`)
 const targets = ['lateforge_cuda', 'cuda_runtime_test', ...programs]

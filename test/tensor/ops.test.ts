@@ -4,68 +4,16 @@
  */
 import t, { type Test } from 'tap'
 import { native } from '../../lib/native.js'
-import { Device, scope, Tape, Tensor } from '../../lib/tensor/index.js'
-import { type Case, cases, coveredElsewhere, Random } from './cases.js'
+import { Device } from '../../lib/tensor/index.js'
+import { cases, coveredElsewhere, Random } from './cases.js'
+import { evaluate, inputsOf } from './evaluate.js'
 import { cudaDevices } from './gpu.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
-function inputsOf(c: Case, random: Random): Record<string, Float64Array> {
-  return Object.fromEntries(
-    Object.entries(c.inputs).map(([name, { shape, scale, unit }]) => {
-      const values = random.normals(
-        shape.reduce((a, b) => a * b, 1),
-        scale,
-      )
-      if (unit) {
-        const d = shape[1]!
-        for (let row = 0; row < values.length; row += d) {
-          const norm = Math.hypot(...values.subarray(row, row + d))
-          for (let j = row; j < row + d; j++) values[j]! /= norm
-        }
-      }
-      return [name, values]
-    }),
-  )
-}
-
-/** Σ output ∘ weights and, when asked, its gradient with respect to every input. */
-async function evaluate(c: Case, device: Device, values: Record<string, Float64Array>, withGradients: boolean) {
-  const weights = new Random(seed ^ 0x5bd1e995)
-  const results = scope(() => {
-    const x: Record<string, Tensor> = {}
-    for (const [name, data] of Object.entries(values)) {
-      const tensor = Tensor.from(device, data, c.inputs[name]!.shape)
-      tensor.requiresGradient = withGradients
-      // Parameter gradients are accumulated by the op; activation gradients come back from the tape.
-      tensor.gradient = null
-      x[name] = tensor
-    }
-    for (const name of parameterNames(c)) {
-      x[name]!.gradient = Tensor.from(device, new Float64Array(x[name]!.size), x[name]!.shape)
-    }
-    const tape = new Tape()
-    const y = tape.run(() => c.build(x, device, new Random(seed + 1)))
-    const w = weights.normals(y.size)
-    if (!withGradients) return { y, w, gradients: null }
-    const wanted = Object.values(x)
-    const arrived = tape.backward(y, Tensor.from(device, w, y.shape), wanted)
-    return { y, w, gradients: wanted.map((input, i) => input.gradient ?? arrived[i]!) }
-  })
-  const y = Float64Array.from(await results.y.values())
-  const value = y.reduce((sum, v, i) => sum + v * results.w[i]!, 0)
-  const gradients = results.gradients && (await Promise.all(results.gradients.map((g) => g.values())))
-  results.y.dispose()
-  for (const g of results.gradients ?? []) g.dispose()
-  return { value, y, gradients }
-}
-
 /** Ops the CUDA backend does not have yet (native/cuda/ops.h): there, a case that needs one must say so. */
 const missingOnCuda = new Set(['maxsim'])
-
-const parameterNames = (c: Case): string[] =>
-  Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))
 
 t.test('every op of the list has a case', async (t) => {
   const covered = new Set([...cases.flatMap((c) => c.covers), ...Object.keys(coveredElsewhere)])
@@ -89,7 +37,7 @@ for (const c of cases)
     const before = [exact.memory().tensors, Device.open('cpu').memory().tensors]
     const random = new Random(seed)
     const values = inputsOf(c, random)
-    const reference = await evaluate(c, exact, values, true)
+    const reference = await evaluate(c, exact, values, seed, true)
     t.ok(Number.isFinite(reference.value), 'finite')
 
     const h = c.step ?? 1e-5
@@ -98,9 +46,9 @@ for (const c of cases)
         const at = random.integer(data.length)
         const kept = data[at]!
         data[at] = kept + h
-        const above = (await evaluate(c, exact, values, false)).value
+        const above = (await evaluate(c, exact, values, seed, false)).value
         data[at] = kept - h
-        const below = (await evaluate(c, exact, values, false)).value
+        const below = (await evaluate(c, exact, values, seed, false)).value
         data[at] = kept
         const numeric = (above - below) / (2 * h)
         const analytic = reference.gradients![index]![at]!
@@ -110,23 +58,27 @@ for (const c of cases)
       }
     }
 
-    const single = await evaluate(c, Device.open('cpu'), values, true)
+    const single = await evaluate(c, Device.open('cpu'), values, seed, true)
     close(t, single.y, reference.y, 'output')
     for (const [i, g] of single.gradients!.entries()) close(t, g, reference.gradients![i]!, `gradient ${i}`)
-    const again = await evaluate(c, Device.open('cpu'), values, true)
+    const again = await evaluate(c, Device.open('cpu'), values, seed, true)
     t.same(again.gradients, single.gradients, 'the same bits again')
     t.same([exact.memory().tensors, Device.open('cpu').memory().tensors], before, 'nothing leaks')
 
     for (const device of cudaDevices()) {
       if (c.covers.some((op) => missingOnCuda.has(op))) {
-        await t.rejects(evaluate(c, device, values, true), { code: 'ERR_UNSUPPORTED' }, 'says that it lacks the op')
+        await t.rejects(
+          evaluate(c, device, values, seed, true),
+          { code: 'ERR_UNSUPPORTED' },
+          'says that it lacks the op',
+        )
         continue
       }
-      const first = await evaluate(c, device, values, true)
+      const first = await evaluate(c, device, values, seed, true)
       close(t, first.y, reference.y, `${device.name} output`)
       for (const [i, g] of first.gradients!.entries())
         close(t, g, reference.gradients![i]!, `${device.name} gradient ${i}`)
-      const shuffled = await evaluate(c, device, values, true)
+      const shuffled = await evaluate(c, device, values, seed, true)
       t.same(shuffled.y, first.y, `${device.name}: the same bits in another order of lanes, warps and blocks`)
       t.same(shuffled.gradients, first.gradients, `${device.name}: the same gradient bits`)
       t.equal(device.memory().tensors, 0, 'nothing leaks')

@@ -1,0 +1,70 @@
+// Writes build/gpu: everything that a GPU machine without network, npm or a compiler needs to run the check of test/gpu.
+// There: sh build/gpu/run.sh [--out folder]. Fails above 60 MiB, or where a library asks for a newer C library than 2.35.
+'use strict'
+const { spawnSync } = require('node:child_process')
+const fs = require('node:fs')
+const path = require('node:path')
+const zlib = require('node:zlib')
+
+const root = path.resolve(__dirname, '../..')
+const pack = path.join(root, 'build/gpu')
+const mostBytes = 60 * 2 ** 20
+const newestC = [2, 35]
+
+function run(command, args) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 2] })
+  if (result.status !== 0) {
+    process.stderr.write(`${result.stdout ?? ''}pack:gpu: ${command} ${args.join(' ')} failed\n`)
+    process.exit(1)
+  }
+  return result.stdout
+}
+
+function copy(from, to = from) {
+  const target = path.join(pack, to)
+  fs.mkdirSync(path.dirname(target), { recursive: true })
+  fs.cpSync(path.join(root, from), target, { recursive: true, dereference: true })
+}
+
+const sizeOf = (file) => {
+  const stat = fs.statSync(file)
+  return stat.isDirectory() ? fs.readdirSync(file).reduce((sum, e) => sum + sizeOf(path.join(file, e)), 0) : stat.size
+}
+
+fs.rmSync(pack, { recursive: true, force: true })
+fs.mkdirSync(pack, { recursive: true })
+// One architecture, in a build folder of its own.
+run(process.execPath, ['native/tools/cuda.cjs', '--arch=90', `--output=${path.join(pack, 'build/Release')}`])
+run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js'])
+for (const name of ['lateforge.node', 'lateforge_f64.so', 'lateforge_cuda_host.so']) copy(`build/Release/${name}`)
+for (const name of ['gpu_gemm_test', 'gpu_primitives_test']) copy(`build/cuda-90/${name}`, `build/cuda/${name}`)
+copy('build/js/lib')
+for (const name of ['gpu', 'tensor/cases.js', 'tensor/evaluate.js', 'train/toy.js']) copy(`build/js/test/${name}`)
+copy('node_modules/node-gyp-build')
+copy('package.json')
+copy('LICENSE')
+fs.writeFileSync(path.join(pack, 'COMMIT'), run('git', ['describe', '--always', '--dirty', '--abbrev=40']))
+fs.writeFileSync(path.join(pack, 'node.gz'), zlib.gzipSync(fs.readFileSync(process.execPath), { level: 9 }))
+fs.writeFileSync(
+  path.join(pack, 'run.sh'),
+  [
+    '#!/bin/sh',
+    '# Runs the check of test/gpu with the Node that was packed. Results: verify/ beside this file, or --out FOLDER.',
+    'cd "$(dirname "$0")" || exit 1',
+    'if [ ! -x node ]; then gzip -dc node.gz > node.partial && chmod +x node.partial && mv node.partial node || exit 1; fi',
+    'exec ./node build/js/test/gpu/verify.js --out verify "$@"',
+    '',
+  ].join('\n'),
+)
+
+const problems = []
+for (const file of fs.readdirSync(path.join(pack, 'build/Release'))) {
+  const symbols = spawnSync('objdump', ['-T', path.join(pack, 'build/Release', file)], { encoding: 'utf8' }).stdout ?? ''
+  for (const [, major, minor] of new Set([...symbols.matchAll(/GLIBC_(\d+)\.(\d+)/g)]))
+    if (Number(major) === newestC[0] && Number(minor) > newestC[1]) problems.push(`${file} needs GLIBC ${major}.${minor}`)
+}
+const bytes = sizeOf(pack)
+if (bytes > mostBytes) problems.push(`${(bytes / 2 ** 20).toFixed(1)} MiB, at most 60 are allowed`)
+process.stdout.write(`${path.relative(root, pack)}: ${(bytes / 2 ** 20).toFixed(1)} MiB\n`)
+for (const problem of new Set(problems)) process.stdout.write(`pack:gpu: ${problem}\n`)
+process.exit(problems.length ? 1 : 0)
