@@ -56,10 +56,8 @@ add_library(lateforge_cuda MODULE
 set_target_properties(lateforge_cuda PROPERTIES PREFIX "")
 target_include_directories(lateforge_cuda SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_compile_definitions(lateforge_cuda PRIVATE "LF_CUDA_ARCHITECTURES=\"${LF_CUDA_NAMES}\"")
-# Nothing but lateforge_backend leaves the library: cudart's symbols would clash with those of another copy. The C++
-# library is inside, since the machine with the GPU may have an older one.
-target_link_options(lateforge_cuda PRIVATE -Wl,--version-script=${LF_CUDA_DIR}/exports.map -Wl,--no-undefined
-                    -static-libstdc++ -static-libgcc)
+# Nothing but lateforge_backend leaves the library: cudart's symbols would clash with those of another copy.
+target_link_options(lateforge_cuda PRIVATE -Wl,--version-script=${LF_CUDA_DIR}/exports.map -Wl,--no-undefined)
 set_target_properties(lateforge_cuda PROPERTIES LINK_DEPENDS ${LF_CUDA_DIR}/exports.map)
 target_link_libraries(lateforge_cuda PRIVATE cuda_kernels ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 if(LF_OUTPUT)
@@ -80,7 +78,6 @@ function(lf_gpu_program target source)
   add_executable(${target} ${LF_PROGRAM_OBJECTS} ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc)
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
   target_include_directories(${target} SYSTEM PRIVATE ${LF_TOOLKIT}/include)
-  target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc)
   target_link_libraries(${target} PRIVATE cuda_kernels ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 endfunction()
 foreach(name attention gemm primitives)

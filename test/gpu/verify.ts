@@ -66,7 +66,7 @@ function runAll(): void {
     else writeFileSync(file, `${JSON.stringify({ ...found, stderr: result.stderr?.slice(-4000) }, null, 1)}\n`)
     const took = ((performance.now() - started) / 1000).toFixed(1)
     const word = found.skipped ? `no GPU: ${found.skipped}` : found.ok ? 'ok' : 'FAILED'
-    process.stdout.write(`${name.padEnd(11)} ${word} (${took} s)\n`)
+    process.stdout.write(`${name.padEnd(15)} ${word} (${took} s)\n`)
     if (!found.ok) failed++
     summary[name] = { ok: found.ok, seconds: Number(took), ...(found.skipped ? { skipped: found.skipped } : {}) }
   }
