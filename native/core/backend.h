@@ -67,7 +67,8 @@ struct Backend {
   // What a device may use by default, in bytes.
   int64_t (*memoryLimit)(int32_t device);
 
-  // `supported[op]` is 0 where the backend lacks the op; core then throws ERR_UNSUPPORTED.
+  // By op, the set of real types its operands may have (dtype.h). 0 where the backend lacks the op: core then throws
+  // ERR_UNSUPPORTED, and ERR_DTYPE for other types.
   const uint8_t* supported;
   void (*run)(Stream*, const OpCall*);
   // Copies `source` before returning.

@@ -32,6 +32,12 @@ constexpr const char* nameOf(DType t) {
 
 constexpr bool isReal(DType t) { return t == DType::f32 || t == DType::f64 || t == DType::f16 || t == DType::bf16; }
 
+// Sets of real types, as a backend says what an op takes.
+constexpr uint8_t kF32 = 1, kF64 = 2, kF16 = 4, kBf16 = 8;
+constexpr uint8_t bitOf(DType t) {
+  return t == DType::f32 ? kF32 : t == DType::f64 ? kF64 : t == DType::f16 ? kF16 : t == DType::bf16 ? kBf16 : 0;
+}
+
 // What statistics, scores, losses and gradient sums of a tensor of type t are kept in.
 constexpr DType accumulatorOf(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
 

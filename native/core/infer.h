@@ -16,6 +16,13 @@ inline Meta like(const Meta& m) {
   return result;
 }
 
+// What carries the gradient of a parameter, or of a tensor that the losses see.
+inline Meta gradientOf(const Meta& m) {
+  Meta g = like(m);
+  g.dtype = accumulatorOf(m.dtype);
+  return g;
+}
+
 // Checks used by several ops; `what` is "op: operand".
 Status checkReal(const char* what, const Meta& m, int rank);
 Status checkSame(const char* what, const Meta& m, const Meta& expected);

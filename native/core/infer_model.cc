@@ -5,12 +5,6 @@
 
 namespace lateforge {
 
-static Meta gradientOf(const Meta& m) {
-  Meta g = like(m);
-  g.dtype = accumulatorOf(m.dtype);
-  return g;
-}
-
 static Status checkGradient(const char* what, const Meta& gradient, const Meta& parameter) {
   return gradient.present() ? checkSame(what, gradient, gradientOf(parameter)) : Status::fine();
 }
@@ -26,6 +20,8 @@ Status infer_embeddingBackward(const params::embeddingBackward&, const Meta* in,
   LF_TRY(checkReal("embeddingBackward: dy", in[0], 2));
   LF_TRY(checkReal("embeddingBackward: dTable", in[2], 2));
   LF_TRY(checkIndices("embeddingBackward: ids", in[1], in[2].dims[0]));
+  LF_REQUIRE(in[2].dtype == accumulatorOf(in[0].dtype), "ERR_DTYPE", "embeddingBackward: dTable must be %s, got %s",
+             nameOf(accumulatorOf(in[0].dtype)), in[2].text().c_str());
   LF_REQUIRE(in[1].dims[0] == in[0].dims[0] && in[0].dims[1] == in[2].dims[1], "ERR_SHAPE",
              "embeddingBackward: dy %s, ids %s and dTable %s do not fit", in[0].text().c_str(), in[1].text().c_str(),
              in[2].text().c_str());
@@ -37,6 +33,8 @@ Status infer_linear(const params::linear&, const Meta* in, Inferred& r) {
   LF_TRY(checkReal("linear: w", in[1], 2));
   LF_REQUIRE(in[0].dims[1] == in[1].dims[1], "ERR_SHAPE", "linear: x %s does not fit w %s (expected [out, in])",
              in[0].text().c_str(), in[1].text().c_str());
+  LF_REQUIRE(in[0].dtype == in[1].dtype, "ERR_DTYPE", "linear: x %s and w %s must have one type", in[0].text().c_str(),
+             in[1].text().c_str());
   if (in[2].present()) LF_TRY(checkSame("linear: b", in[2], Meta::of(in[1].dtype, {in[1].dims[0]})));
   r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0], in[1].dims[0]});
   return Status::fine();
@@ -58,6 +56,8 @@ Status infer_layerNorm(const params::layerNorm& p, const Meta* in, Inferred& r) 
   LF_TRY(checkReal("layerNorm: x", in[0], 2));
   if (in[1].present()) LF_TRY(checkSame("layerNorm: residual", in[1], in[0]));
   LF_TRY(checkReal("layerNorm: gamma", in[2], 1));
+  LF_REQUIRE(in[2].dtype == in[0].dtype, "ERR_DTYPE", "layerNorm: x %s and gamma %s must have one type",
+             in[0].text().c_str(), in[2].text().c_str());
   LF_REQUIRE(in[2].dims[0] == in[0].dims[1], "ERR_SHAPE", "layerNorm: gamma %s does not fit x %s", in[2].text().c_str(),
              in[0].text().c_str());
   if (in[3].present()) LF_TRY(checkSame("layerNorm: beta", in[3], in[2]));
@@ -71,6 +71,8 @@ Status infer_layerNorm(const params::layerNorm& p, const Meta* in, Inferred& r) 
 Status infer_layerNormBackward(const params::layerNormBackward&, const Meta* in, Inferred& r) {
   LF_TRY(checkReal("layerNormBackward: sum", in[0], 2));
   LF_TRY(checkReal("layerNormBackward: gamma", in[1], 1));
+  LF_REQUIRE(in[1].dtype == in[0].dtype, "ERR_DTYPE", "layerNormBackward: sum %s and gamma %s must have one type",
+             in[0].text().c_str(), in[1].text().c_str());
   LF_REQUIRE(in[1].dims[0] == in[0].dims[1], "ERR_SHAPE", "layerNormBackward: gamma %s does not fit %s",
              in[1].text().c_str(), in[0].text().c_str());
   LF_TRY(checkSame("layerNormBackward: stats", in[2], Meta::of(accumulatorOf(in[0].dtype), {in[0].dims[0], 2})));

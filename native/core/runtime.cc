@@ -225,8 +225,16 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
   }
   Inferred inferred;
   LF_TRY(infer(op, params, metas, inferred));
-  LF_REQUIRE(target->backend->supported[static_cast<int>(op)], "ERR_UNSUPPORTED", "%s is not available on %s",
-             spec.name, target->backend->name);
+  const uint8_t types = target->backend->supported[static_cast<int>(op)];
+  LF_REQUIRE(types, "ERR_UNSUPPORTED", "%s is not available on %s", spec.name, target->backend->name);
+  auto checkType = [&](const std::string& name, const Meta& meta) {
+    LF_REQUIRE(!meta.present() || !isReal(meta.dtype) || types & bitOf(meta.dtype), "ERR_DTYPE",
+               "%s: %s is %s, which %s does not compute with; cast it", spec.name, name.c_str(), meta.text().c_str(),
+               target->backend->name);
+    return Status::fine();
+  };
+  for (size_t i = 0; i < spec.inputs.size(); ++i) LF_TRY(checkType(spec.inputs[i].name, metas[i]));
+  for (size_t i = 0; i < spec.outputs.size(); ++i) LF_TRY(checkType(spec.outputs[i].name, inferred.out[i]));
   std::shared_ptr<Storage> storages[kMaxOutputs], workspace;
   for (size_t i = 0; i < spec.outputs.size(); ++i) {
     const Meta& meta = inferred.out[i];

@@ -61,11 +61,15 @@ int64_t memoryLimit(int32_t) {
   return limit / 10 * 9;
 }
 
-constexpr auto kSupported = [] {
-  std::array<uint8_t, kOpCount> all{};
-  all.fill(1);
-  return all;
-}();
+// 16-bit reals are moved and cast, nothing else.
+constexpr auto supportedTypes(uint8_t real) {
+  std::array<uint8_t, kOpCount> types{};
+  types.fill(real);
+  for (const Op op : {Op::zero, Op::copyRows, Op::cast}) types[static_cast<size_t>(op)] = kF32 | kF64 | kF16 | kBf16;
+  return types;
+}
+template <bool kDouble>
+constexpr auto kSupported = supportedTypes(kDouble ? kF64 : kF32);
 
 template <bool kDouble>
 constexpr Backend kBackend = {
@@ -78,7 +82,7 @@ constexpr Backend kBackend = {
     .allocate = allocateMemory,
     .release = [](int32_t, void* data, size_t bytes) { munmap(data, bytes); },
     .memoryLimit = memoryLimit,
-    .supported = kSupported.data(),
+    .supported = kSupported<kDouble>.data(),
     .run = [](Stream* stream, const OpCall* call) { stream->queue.run(*call); },
     .upload = [](Stream* stream, void* target, const void* source,
                  size_t bytes) { stream->queue.upload(target, source, bytes); },

@@ -25,6 +25,10 @@ int32_t withWidth(int64_t d, const F& f, const Views&... views) {
   return aligned ? f(std::integral_constant<int, kWidth>()) : f(std::integral_constant<int, 1>());
 }
 
+// The type of rows of length 1 made from rows of T.
+template <class T>
+using UnitOf = std::conditional_t<std::is_same_v<T, Bf16>, F16, T>;
+
 template <class T, int width>
 struct LayerNorm {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -162,11 +166,12 @@ struct AddPartials {
   }
 };
 
-template <class T, int width>
+// Of bfloat16 rows in float16, else in their own type.
+template <class T, class Unit, int width>
 struct L2Normalize {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
   Dev<const T> x;
-  Dev<T> y;
+  Dev<Unit> y;
   Dev<float> norm;
   int64_t rows, d;
   float eps;
@@ -190,11 +195,11 @@ struct L2Normalize {
   }
 };
 
-template <class T, int width>
+template <class T, class Unit, int width>
 struct L2NormalizeBackward {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<const T> y, dy;
-  Dev<const float> norm;
+  Dev<const Unit> y;
+  Dev<const float> dy, norm;
   Dev<T> dx;
   int64_t rows, d;
   float eps;
@@ -280,14 +285,16 @@ int32_t layerNormBackward(const OpCall& call, Context& context) {
 
 int32_t l2Normalize(const OpCall& call, Context& context) {
   const View &x = call.in[0], &y = call.out[0];
+  const auto eps = static_cast<float>(call.as<params::l2Normalize>().eps);
   return withReal(context, x.dtype, [&](auto t) {
     using T = decltype(t);
+    using Unit = UnitOf<T>;
     return withWidth<T>(
         x.columns(),
         [&](auto width) {
           return launch(context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
-                        L2Normalize<T, width()>{dev<const T>(x), dev<T>(y), dev<float>(call.out[1]), x.rows(),
-                                                x.columns(), static_cast<float>(call.as<params::l2Normalize>().eps)});
+                        L2Normalize<T, Unit, width()>{dev<const T>(x), dev<Unit>(y), dev<float>(call.out[1]), x.rows(),
+                                                      x.columns(), eps});
         },
         x, y);
   });
@@ -295,15 +302,17 @@ int32_t l2Normalize(const OpCall& call, Context& context) {
 
 int32_t l2NormalizeBackward(const OpCall& call, Context& context) {
   const View &y = call.in[0], &dy = call.in[2], &dx = call.out[0];
-  return withReal(context, y.dtype, [&](auto t) {
+  const auto eps = static_cast<float>(call.as<params::l2NormalizeBackward>().eps);
+  return withReal(context, dx.dtype, [&](auto t) {
     using T = decltype(t);
-    return withWidth<T>(
+    using Unit = UnitOf<T>;
+    return withWidth<float>(
         y.columns(),
         [&](auto width) {
           return launch(context, {divideUp(y.rows(), kRowsPerBlock)}, 0,
-                        L2NormalizeBackward<T, width()>{
-                            dev<const T>(y), dev<const T>(dy), dev<const float>(call.in[1]), dev<T>(dx), y.rows(),
-                            y.columns(), static_cast<float>(call.as<params::l2NormalizeBackward>().eps)});
+                        L2NormalizeBackward<T, Unit, width()>{dev<const Unit>(y), dev<const float>(dy),
+                                                              dev<const float>(call.in[1]), dev<T>(dx), y.rows(),
+                                                              y.columns(), eps});
         },
         y, dy, dx);
   });

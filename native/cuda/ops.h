@@ -1,5 +1,4 @@
-// Which ops the CUDA backend has, by file; an op that is not named here throws ERR_UNSUPPORTED. Real operands
-// are float32 or bfloat16 (real.h).
+// Which ops the CUDA backend has, by file; an op that is not named here throws ERR_UNSUPPORTED.
 #pragma once
 
 #include "op.h"
@@ -31,6 +30,34 @@ LF_CUDA_OPS(OP)
 #undef OP
 }  // namespace ops
 
+// The real types an op takes.
+constexpr uint8_t typesOf(Op op) {
+  switch (op) {
+    case Op::zero:
+    case Op::copyRows:
+    case Op::cast:
+    case Op::assertFinite:
+    case Op::gatherRows:
+    case Op::scatterRows:
+    case Op::l2Normalize:
+    case Op::l2NormalizeBackward:
+    case Op::maxsim:
+    case Op::maxsimBackward:
+      return kF32 | kF16 | kBf16;
+    case Op::rowStats:
+    case Op::combineStats:
+    case Op::contrastiveLoss:
+    case Op::softmaxGrad:
+    case Op::distillLoss:
+    case Op::marginMse:
+    case Op::sumSquares:
+    case Op::adamw:
+      return kF32;
+    default:
+      return kF32 | kBf16;
+  }
+}
+
 struct OpTable {
   CudaOp op[kOpCount] = {};
   uint8_t supported[kOpCount] = {};
@@ -41,7 +68,7 @@ constexpr OpTable opTable() {
   OpTable table;
 #define OP(name)                                    \
   table.op[static_cast<int>(Op::name)] = ops::name; \
-  table.supported[static_cast<int>(Op::name)] = 1;
+  table.supported[static_cast<int>(Op::name)] = typesOf(Op::name);
   LF_CUDA_OPS(OP)
 #undef OP
   return table;

@@ -1,6 +1,7 @@
 /** What no caller of lateforge/tensor may do: reach memory that is not the tensor's. */
 import t from 'tap'
 import { Device, ops, raw, Segments, scope, Tensor } from '../../lib/tensor/index.js'
+import { dtypes } from '../../lib/tensor/tensor.js'
 
 const device = Device.open()
 const before = device.memory()
@@ -94,4 +95,19 @@ t.test('memory is back where it was', async (t) => {
   await device.synchronize()
   const { tensors, bytes } = device.memory()
   t.same({ tensors, bytes }, { tensors: before.tensors, bytes: before.bytes })
+})
+
+t.test('a type that a device does not compute with is refused, not read as another', async (t) => {
+  for (const name of ['cpu', 'cpu-f64', 'cuda-host']) {
+    const other = Device.open(name)
+    scope(() => {
+      const x = Tensor.from(other, [1, 2, 3, 4], [2, 2])
+      const half = raw.cast(x, { dtype: dtypes.indexOf('float16') })
+      t.throws(() => raw.add(half, half), { code: 'ERR_DTYPE', message: /add: a is float16 \[2, 2\].*cast/ }, name)
+      t.throws(() => raw.linear(x, half, null), { code: 'ERR_DTYPE', message: /one type/ })
+      const target = Tensor.empty(other, [2, 2], 'float16')
+      raw.copyRows(half, target, { row: 0 })
+    })
+    await other.synchronize()
+  }
 })

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { native } from '../../lib/native.js'
 import { Device } from '../../lib/tensor/index.js'
 import { cases, coveredElsewhere, Random } from './cases.js'
-import { evaluate, inputsOf } from './evaluate.js'
+import { evaluate, inputsOf, rounded } from './evaluate.js'
 import { cudaDevices } from './gpu.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
@@ -81,11 +81,18 @@ for (const c of cases)
       const shuffled = await evaluate(c, device, values, seed, true)
       t.same(shuffled.y, first.y, `${device.name}: the same bits in another order of lanes, warps and blocks`)
       t.same(shuffled.gradients, first.gradients, `${device.name}: the same gradient bits`)
+
+      const coarse = rounded(values)
+      const want = await evaluate(c, exact, coarse, seed, true)
+      const got = await evaluate(c, device, coarse, seed, true, 'bfloat16')
+      close(t, got.y, want.y, `${device.name} output in bfloat16`, 1e-2)
+      for (const [i, g] of got.gradients!.entries())
+        close(t, g, want.gradients![i]!, `${device.name} gradient ${i} in bfloat16`, 1e-2)
       t.equal(device.memory().tensors, 0, 'nothing leaks')
     }
   })
 
-function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: string): void {
+function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: string, relative = 2e-6): void {
   let difference = 0
   let norm = 0
   for (let i = 0; i < want.length; i++) {
@@ -94,7 +101,7 @@ function close(t: Test, got: ArrayLike<number>, want: ArrayLike<number>, what: s
   }
   t.equal(got.length, want.length)
   t.ok(
-    Math.sqrt(difference) <= 2e-6 * Math.sqrt(norm) + 1e-6,
+    Math.sqrt(difference) <= relative * Math.sqrt(norm) + 1e-6,
     `${what}: against float64, relative ${Math.sqrt(difference / (norm || 1))}`,
   )
 }

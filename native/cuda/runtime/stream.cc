@@ -166,8 +166,9 @@ void Stream::readFault(const OpCall& call) {
   if (!check(cudaMemcpyAsync(faultRead_, fault_, sizeof *fault_, cudaMemcpyDeviceToHost, handle_), lastOp_) ||
       !check(cudaStreamSynchronize(handle_), lastOp_) || faultRead_->first == cuda::kNoFault)
     return;
-  fail(std::string(lastOp_) + ": element " + std::to_string(faultRead_->first) + " of " +
-       std::to_string(call.in[0].count()) + " is not finite");
+  char text[kErrorBytes];
+  cuda::describe(*faultRead_, call, text);
+  fail(std::string(lastOp_) + ": " + text);
 }
 
 void Stream::executeUpload(const Job& job) {

@@ -46,7 +46,7 @@ int32_t crash(const OpCall&, cuda::Context& context) {
 int32_t findFault(const OpCall& call, cuda::Context& context) {
   auto* fault = static_cast<cuda::Fault*>(context.fault);
   fake::launch(context.stream, [=] {
-    if (*call.in[0].as<int64_t>() < 0) fault->first = 3;
+    if (*call.in[0].as<int64_t>() < 0) *fault = {3, -5};
   });
   return 0;
 }
@@ -184,7 +184,7 @@ void faultsAreFoundBeforeTheNextOp() {
   CHECK(f.read(&read, &device[1], 8).empty());
   f.run(Op::assertFinite, &device[0]);
   f.run(Op::add, &device[0], &device[1], &device[0]);  // skipped
-  CHECK(f.read(&read, &device[0], 8) == "assertFinite: element 3 of 1 is not finite");
+  CHECK(f.read(&read, &device[0], 8) == "assertFinite: element 3 of 1 is -5, expected finite values");
   CHECK(!f.synchronize().empty());
   CHECK(device[0] == -5);
 }
