@@ -7,6 +7,7 @@ import { scope } from '../../lib/tensor/scope.js'
 import { Tape, withoutTape } from '../../lib/tensor/tape.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
 import { AdamW } from '../../lib/train/adamw.js'
+import { cudaDevices } from '../tensor/gpu.js'
 import { texts, tokenizer } from './words.js'
 
 const seed = Date.now()
@@ -120,6 +121,38 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     model.dispose()
   })
 }
+
+for (const architecture of ['modernbert', 'bert'] as const)
+  t.test(`${architecture}: embeddings, gradients and a step by the CUDA kernels are those of float64`, async (t) => {
+    const shape = { architecture, layers: 3, width: 32, heads: 2, dim: 16, positions: 64, localAttention: 8, tokenizer }
+    const recipe = { queryLength: 24, documentLength: 64 }
+    const on = async (device: Device) => {
+      const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, { seed: 5, device })
+      const column = columnFromTexts(model.featurizer, texts, 'document')
+      const weights = Tensor.from(device, noise(column.keptOffsets.at(-1)! * 16), [column.keptOffsets.at(-1)!, 16])
+      const key = { seed: 4, step: 1 }
+      const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
+      backward(model, column, weights, key)
+      const gradients = await model.parameters.gradients.values()
+      using optimiser = new AdamW(model.groups([{ learningRate: 1e-2, decay: 0.1 }]), { clip: 1 })
+      optimiser.step()
+      const result = [await tokens.values(), gradients, await model.parameters.values.values()]
+      for (const tensor of [tokens, segments, weights]) tensor.dispose()
+      model.dispose()
+      return result
+    }
+    const want = await on(Device.open('cpu-f64'))
+    for (const device of cudaDevices()) {
+      const before = device.memory().tensors
+      const got = await on(device)
+      for (const [i, what] of ['embeddings', 'gradients', 'parameters after a step'].entries()) {
+        const difference = Math.hypot(...got[i]!.map((x, k) => x - want[i]![k]!)) / Math.hypot(...want[i]!)
+        t.ok(difference < 1e-5, `${device.name}: ${what} differ by ${difference}`)
+      }
+      t.same(await on(device), got, 'the same bits in another order of lanes, warps and blocks')
+      t.equal(device.memory().tensors, before, 'nothing leaks')
+    }
+  })
 
 t.test('groups: decay of matrices only, the first match, frozen parts', async (t) => {
   const shape = { architecture: 'bert', layers: 2, width: 32, heads: 2, dim: 16, positions: 64, tokenizer } as const
