@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import { Device, ops, raw, Scope, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 
-for (const name of ['cpu', 'cpu-f64']) {
+for (const name of ['cpu', 'cpu-f64', 'cuda-host']) {
   t.test(name, async (t) => {
     const device = Device.open(name)
     const start = device.memory()
