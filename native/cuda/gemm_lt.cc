@@ -206,7 +206,8 @@ namespace {
 
 // A stream's own: products of one stream never run at the same time, so they share a workspace.
 std::mutex handlesMutex;
-std::map<StreamHandle, std::unique_ptr<LtHandle>> handles;
+// Never destroyed: streams may still run when the process ends.
+auto& handles = *new std::map<StreamHandle, std::unique_ptr<LtHandle>>;
 
 }  // namespace
 

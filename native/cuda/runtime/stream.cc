@@ -291,6 +291,7 @@ void Stream::fail(const std::string& what) {
   // What is still there after it was taken away belongs to the context: the device is lost to this process.
   const cudaError_t state = cudaStreamQuery(handle_);
   const bool lost = state != cudaSuccess && state != cudaErrorNotReady;
+  cudaGetLastError();  // "not ready" counts as one; the next launch must not find it
   std::lock_guard lock(errorMutex_);
   if (error_.empty()) error_ = what;
   if (lost && !lost_) {

@@ -32,6 +32,10 @@ std::atomic<int> failures{0}, checks{0};  // also of threads that answer
 
 // `add` on int64 vectors of one element: y = a + b. `scale` cannot be launched. `zero` breaks the device.
 int32_t add(const OpCall& call, cuda::Context& context) {
+  if (cudaGetLastError() != cudaSuccess) {  // as launch() does
+    std::snprintf(context.error, kErrorBytes, "an earlier error was left behind");
+    return 1;
+  }
   fake::launch(context.stream, [=] { *call.out[0].as<int64_t>() = *call.in[0].as<int64_t>() + *call.in[1].as<int64_t>(); });
   return 0;
 }
@@ -175,6 +179,12 @@ void errorsAndSkipping() {
   CHECK(f.synchronize() == "scale: no such grid");
   CHECK(f.synchronize().empty());
   CHECK(f.read(&read, &device[0], 8).empty() && read == 2);
+  // An error while the device is busy leaves nothing behind for the next op.
+  for (int i = 0; i < 50; ++i) f.run(Op::add, &device[0], &device[1], &device[0]);
+  f.run(Op::scale, &device[0]);
+  CHECK(f.synchronize() == "scale: no such grid");
+  f.run(Op::add, &device[0], &device[1], &device[0]);
+  CHECK(f.read(&read, &device[0], 8).empty() && read == 53);
 }
 
 void faultsAreFoundBeforeTheNextOp() {
