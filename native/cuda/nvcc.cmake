@@ -86,3 +86,18 @@ endforeach()
 foreach(name attention)
   lf_gpu_program(gpu_${name}_ladder ${LF_CUDA_DIR}/../../bench/cuda/${name}_ladder.cu)
 endforeach()
+
+# cuBLASLt's caller against a library that follows its rules on the host, with the test of gemm.h.
+add_library(fake_lt MODULE ${LF_CUDA_TESTS}/fake_lt.cc)
+set_target_properties(fake_lt PROPERTIES PREFIX "" OUTPUT_NAME libcublasLt SUFFIX ".so.13"
+                      CXX_VISIBILITY_PRESET default LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/fake)
+target_include_directories(fake_lt SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+set_source_files_properties(${LF_CUDA_TESTS}/gemm_test.cu PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
+add_executable(cuda_lt_test
+  ${LF_CUDA_TESTS}/gemm_test.cu ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc
+  ${LF_CUDA_DIR}/host/executor.cc ${LF_CUDA_DIR}/host/fiber.cc ${LF_CUDA_DIR}/host/memory.cc)
+target_include_directories(cuda_lt_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+target_link_libraries(cuda_lt_test PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+add_dependencies(cuda_lt_test fake_lt)
+add_test(NAME cuda_lt COMMAND cuda_lt_test)
+set_tests_properties(cuda_lt PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)

@@ -35,7 +35,7 @@ run('cmake', [
   `-DLF_OUTPUT=${output}`,
 ])
 const programs = ['attention_test', 'gemm_test', 'primitives_test', 'attention_ladder'].map((name) => `gpu_${name}`)
-const targets = ['lateforge_cuda', 'cuda_runtime_test', ...programs]
+const targets = ['lateforge_cuda', 'cuda_runtime_test', 'cuda_lt_test', ...programs]
 run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
