@@ -49,6 +49,7 @@ struct View {
   DType dtype = DType::f32;
   int32_t rank = -1;
   int64_t dims[kMaxRank] = {1, 1, 1, 1};
+  int64_t longest = 0;  // of segments: rows of the longest sequence, so that a backend can size its work on the host
 
   bool present() const { return rank >= 0; }
   int64_t count() const { return dims[0] * dims[1] * dims[2] * dims[3]; }

@@ -75,12 +75,14 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
   if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3]), {counts.winners});
-  // Where each pair's winners start (groups and pairs only), and the queries packed into vectors: in blocks of 256 rows
-  // and more for all pairs, else each query by itself. A block is padded by at most 16 rows.
+  // Where each pair's winners start (groups and pairs only). Then on the CPU the queries packed into vectors, in blocks
+  // of 256 rows and more for all pairs, else each query by itself, a block padded by at most 16 rows; on CUDA the sums
+  // of each 32 rows of a query, where one has more (native/cuda/maxsim_mma.cu).
   const bool all = static_cast<Layout>(p.layout) == Layout::all;
   const int64_t padding = 16 * (all ? in[0].dims[0] / 256 + 1 : in[1].dims[0]);
-  r.workspaceBytes =
-      (all ? 0 : counts.pairs + 1) * 8 + (in[0].dims[0] + padding) * in[0].dims[1] * sizeOf(in[0].dtype) + 64;
+  const int64_t packed = (in[0].dims[0] + padding) * in[0].dims[1] * sizeOf(in[0].dtype);
+  const int64_t parts = (longest(in[1]) + 31) / 32, sums = parts > 1 ? counts.pairs * parts * 4 : 0;
+  r.workspaceBytes = (all ? 0 : counts.pairs + 1) * 8 + std::max(packed, sums) + 64;
   return Status::fine();
 }
 
@@ -96,9 +98,10 @@ Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inf
     expected.dtype = accumulatorOf(expected.dtype);
     LF_TRY(checkSame(side ? "maxsimBackward: dd" : "maxsimBackward: dq", gradient, expected));
   }
-  // Where each pair's winners start, pairs by query, pairs by document (groups and pairs only).
-  if (static_cast<Layout>(p.layout) != Layout::all)
-    r.workspaceBytes = (3 * counts.pairs + in[1].dims[0] + in[3].dims[0] + 3) * 8;
+  // All pairs: the query of each row (CUDA). Else where each pair's winners start, pairs by query, pairs by document.
+  r.workspaceBytes = static_cast<Layout>(p.layout) == Layout::all
+                         ? in[0].dims[0] * 4
+                         : (3 * counts.pairs + in[1].dims[0] + in[3].dims[0] + 3) * 8;
   return Status::fine();
 }
 

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "infer.h"
+
 namespace lateforge {
 namespace {
 
@@ -222,6 +224,7 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
     view.dtype = entry->meta.dtype;
     view.rank = entry->meta.rank;
     std::copy_n(entry->meta.dims, kMaxRank, view.dims);
+    if (entry->meta.facts && entry->meta.facts->values) view.longest = longest(entry->meta);
   }
   Inferred inferred;
   LF_TRY(infer(op, params, metas, inferred));

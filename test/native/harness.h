@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/ops.h"
+#include "../../native/core/infer.h"
 #include "../../native/cpu/table.h"
 
 namespace lateforge::testing {
@@ -113,6 +113,7 @@ inline View viewOf(Tensor& t) {
   v.dtype = t.meta.dtype;
   v.rank = t.meta.rank;
   std::memcpy(v.dims, t.meta.dims, sizeof v.dims);
+  if (t.meta.facts && t.meta.facts->values) v.longest = longest(t.meta);
   return v;
 }
 
