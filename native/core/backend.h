@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 4;
+constexpr uint32_t kBackendAbi = 5;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 3;
 constexpr int kMaxParams = 8;

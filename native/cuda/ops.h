@@ -14,6 +14,8 @@
   OP(rowStats) OP(combineStats) OP(contrastiveLoss) OP(softmaxGrad) OP(distillLoss) OP(marginMse) \
   /* attention.cu */ \
   OP(attention) OP(attentionBackward) \
+  /* maxsim.cu */ \
+  OP(maxsim) OP(maxsimBackward) \
   /* rows.cu */ \
   OP(gatherRows) OP(scatterRows) OP(poolRows) OP(poolRowsBackward) OP(embedding) OP(embeddingBackward) \
   /* norm.cu */ \

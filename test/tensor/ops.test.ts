@@ -12,9 +12,6 @@ import { cudaDevices } from './gpu.js'
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
-/** Ops the CUDA backend does not have yet (native/cuda/ops.h): there, a case that needs one must say so. */
-const missingOnCuda = new Set(['maxsim'])
-
 t.test('every op of the list has a case', async (t) => {
   const covered = new Set([...cases.flatMap((c) => c.covers), ...Object.keys(coveredElsewhere)])
   const names = native()
@@ -66,14 +63,6 @@ for (const c of cases)
     t.same([exact.memory().tensors, Device.open('cpu').memory().tensors], before, 'nothing leaks')
 
     for (const device of cudaDevices()) {
-      if (c.covers.some((op) => missingOnCuda.has(op))) {
-        await t.rejects(
-          evaluate(c, device, values, seed, true),
-          { code: 'ERR_UNSUPPORTED' },
-          'says that it lacks the op',
-        )
-        continue
-      }
       const first = await evaluate(c, device, values, seed, true)
       close(t, first.y, reference.y, `${device.name} output`)
       for (const [i, g] of first.gradients!.entries())

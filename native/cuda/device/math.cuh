@@ -13,6 +13,13 @@ template <class T>
 LF_DEVICE T maximum(T a, T b) {
   return a > b || a != a ? a : b;
 }
+#ifdef __CUDACC__
+LF_DEVICE float maximum(float a, float b) {
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
+#endif
 template <class T>
 LF_DEVICE T minimum(T a, T b) {
   return a < b || a != a ? a : b;

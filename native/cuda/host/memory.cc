@@ -1,5 +1,7 @@
 #include "memory.h"
 
+#include <sys/mman.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +24,13 @@ char* hostOf(const void* device, size_t bytes) {
   return reinterpret_cast<char*>(requireLive(device, static_cast<int64_t>(bytes)) - kDeviceBit);
 }
 
+void* enlist(void* data, size_t bytes) {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(data) | kDeviceBit;
+  std::lock_guard lock(mutex);
+  blocks()[address] = bytes;
+  return reinterpret_cast<void*>(address);
+}
+
 }  // namespace
 
 uintptr_t requireLive(const void* data, int64_t bytes) {
@@ -37,10 +46,12 @@ void* allocateDevice(size_t bytes) {
   void* data = nullptr;
   if (posix_memalign(&data, 256, bytes)) return nullptr;
   std::memset(data, 0xff, bytes);
-  const uintptr_t address = reinterpret_cast<uintptr_t>(data) | kDeviceBit;
-  std::lock_guard lock(mutex);
-  blocks()[address] = bytes;
-  return reinterpret_cast<void*>(address);
+  return enlist(data, bytes);
+}
+
+void* reserveDevice(size_t bytes) {
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return data == MAP_FAILED ? nullptr : enlist(data, bytes);
 }
 
 void releaseDevice(void* device) {
