@@ -80,6 +80,8 @@ export interface Addon {
   setMemoryLimit(device: number, bytes: number): void
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
+  /** Float32 multiply-adds, counted as two, that all threads can do in a second: measured over about `seconds`. */
+  cpuPeak(seconds: number): Promise<number>
   setThreads(threads: number): void
   groupOpen(path: string): { rank: number; size: number; transport: string }
   groupConfigure(deadline: number, exchangeDeadline: number, grace: number, exitCode: number, record: string): void

@@ -40,6 +40,7 @@ const allowed: Record<string, string[]> = {
     'lib/lines.ts',
     'lib/options.ts',
   ],
+  'lib/bench': ['lib/tensor', 'lib/errors.ts', 'lib/native.ts', 'lib/options.ts'],
   'lib/index.ts': ['*'],
   'lib/cli': ['*'],
   'native/core': [],

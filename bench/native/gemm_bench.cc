@@ -55,9 +55,9 @@ void measure(const std::string& isa, int64_t tokens, int64_t out, int64_t in, do
   };
   const double flops = 2e-9 * static_cast<double>(tokens * out * in);
   for (const Gemm<float>& g : products) {
-    const double top = 1e-9 * peak(isa, budget / 4);
+    const double top = 1e-9 * cpu::measurePeak(budget / 4);
     const double rate = flops / fastest(budget, [&] { product(isa, g); });
-    const double again = 1e-9 * peak(isa, budget / 4);
+    const double again = 1e-9 * cpu::measurePeak(budget / 4);
     std::printf("   %s %6.1f %3.0f%%",
                 g.form == Form::NT   ? "NT"
                 : g.form == Form::NN ? "NN"
@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
   for (int threads = 1; threads <= all; threads += std::max(1, all - 1)) {
     team.setThreads(threads);
     std::printf("%s, %d thread%s, float32, multiply-add peak %.0f GFLOP/s\n", isa->name, threads,
-                threads > 1 ? "s" : "", 1e-9 * peak(isa->name, budget));
+                threads > 1 ? "s" : "", 1e-9 * cpu::measurePeak(budget));
     constexpr int64_t kShapes[][2] = {{768, 256}, {256, 256}, {256, 384}, {128, 256}, {384, 128}, {768, 768}};
     for (int64_t tokens : {2048, 8192})
       for (const auto& s : kShapes) {

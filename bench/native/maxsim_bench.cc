@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
     std::printf("%s\n", error);
     return 1;
   }
-  const double top = peak(isa->name, budget);
+  const double top = cpu::measurePeak(budget);
   std::printf("%s, %d threads, multiply-add peak %.1f GFLOP/s\n", isa->name, cpu::Team::instance().threads(),
               top * 1e-9);
   const Shape shapes[] = {

@@ -15,6 +15,11 @@ const whole = (text: string): number => {
   return Number(text)
 }
 
+const positive = (text: string): number => {
+  if (!(Number(text) > 0)) throw new InvalidArgumentError('Expected a number above 0.')
+  return Number(text)
+}
+
 // Every verb is a file of its own, loaded when it is called.
 program
   .command('train')
@@ -63,6 +68,21 @@ program
   .action(async (model, corpus, queries, options) =>
     (await import('./search.js')).search(model, corpus, queries, options),
   )
+
+program
+  .command('bench')
+  .description('measure this machine')
+  .command('maxsim')
+  .description('time MaxSim and its gradient on random vectors of named shapes')
+  .argument('[shapes...]', 'names of shapes (--list)')
+  .option('--list', 'print the shapes and stop')
+  .option('--device <name>', 'where it runs', 'cpu')
+  .option('--dim <features>', 'length of a token vector', whole, 128)
+  .option('--seconds <s>', 'for each measurement', positive, 1)
+  .option('--threads <n>', 'of the CPU; default all cores', whole)
+  .option('--compare <file>', 'an earlier report (--json) to print the speed-up over')
+  .option('--json', 'print one JSON object')
+  .action(async (shapes, options) => (await import('./bench.js')).maxsim(shapes, options))
 
 program
   .command('doctor')

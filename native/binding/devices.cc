@@ -8,6 +8,7 @@
 #include <string>
 
 #include "../cpu/backend.h"
+#include "../cpu/peak.h"
 #include "../cpu/table.h"
 #include "../cpu/team.h"
 #include "env.h"
@@ -134,6 +135,29 @@ Napi::Value setThreads(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// Measures on Node's thread pool.
+class Peak : public Napi::AsyncWorker {
+ public:
+  Peak(Napi::Env env, double seconds)
+      : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), seconds_(seconds) {}
+  const Napi::Promise::Deferred deferred;
+
+ private:
+  void Execute() override { peak_ = cpu::measurePeak(seconds_); }
+  void OnOK() override { deferred.Resolve(Napi::Number::New(Env(), peak_)); }
+
+  double seconds_, peak_ = 0;
+};
+
+// (seconds) → Promise<float32 operations a second of all threads>
+Napi::Value cpuPeak(const Napi::CallbackInfo& info) {
+  if (!info[0].IsNumber()) raise(info.Env(), "ERR_ARGUMENT", "seconds must be a number");
+  auto* peak = new Peak(info.Env(), info[0].As<Napi::Number>().DoubleValue());
+  const Napi::Promise promise = peak->deferred.Promise();
+  peak->Queue();  // deletes itself
+  return promise;
+}
+
 }  // namespace
 
 void initDevices(Napi::Env env, Napi::Object exports) {
@@ -144,6 +168,7 @@ void initDevices(Napi::Env env, Napi::Object exports) {
   exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));
   exports.Set("largest", Napi::Function::New(env, largest));
   exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo));
+  exports.Set("cpuPeak", Napi::Function::New(env, cpuPeak));
   exports.Set("setThreads", Napi::Function::New(env, setThreads));
 }
 

@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const bench = (...args: string[]) =>
+  spawnSync(process.execPath, [main, 'bench', 'maxsim', ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  })
+
+t.test('a table, a report, and one compared with it', async (t) => {
+  const table = bench('tiny', '--seconds', '0.01', '--dim', '16')
+  t.match(table, { status: 0, stderr: '' })
+  t.match(table.stdout, /^shape .*\ntiny +8 x 20 .* %.*\ncpu: .*peak \d+ GFLOP\/s.*dim 16, float32\n/)
+  const json = bench('tiny', '--seconds', '0.01', '--threads', '1', '--json')
+  t.match(json, { status: 0, stderr: '' })
+  const report = JSON.parse(json.stdout)
+  t.match(report, { device: 'cpu', threads: 1, results: [{ name: 'tiny', dim: 128, forward: { median: Number } }] })
+  const file = path.join(t.testdir({}), 'before.json')
+  report.results[0].forward.median *= 1000
+  writeFileSync(file, JSON.stringify(report))
+  const compared = bench('tiny', '--seconds', '0.01', '--compare', file)
+  const ratio = /x([\d.]+)\n/.exec(compared.stdout)
+  t.ok(Number(ratio?.[1]) > 1, `far faster than the report that was changed: ${ratio?.[1]}`)
+})
+
+t.test('the list, and bad input', async (t) => {
+  t.match(bench('--list'), { status: 0, stdout: /rerank-1k +1 x 1000/ })
+  t.match(JSON.parse(bench('--list', '--json').stdout)[0], { name: 'batch-64', layout: 'all' })
+  t.match(bench('rerank'), { status: 2, stdout: '', stderr: /^error ERR_ARGUMENT {2}no shape "rerank"/ })
+  t.match(bench('tiny', '--device', 'abacus'), { status: 5, stderr: /ERR_DEVICE/ })
+  t.match(bench('tiny', '--seconds', '0'), { status: 2, stderr: /number above 0/ })
+  t.match(bench('tiny', '--dim', '12'), { status: 2, stderr: /multiple of 8/ })
+  t.match(bench('tiny', '--compare', 'nowhere.json'), { status: 3, stderr: /^error ERR_DATA/ })
+  t.match(bench('tiny', '--compare', 'package.json'), { status: 3, stderr: /is no report/ })
+})
