@@ -2,70 +2,13 @@
 // overwritten, TFLOP/s and their share of what mma.sync alone reaches in the same run. A JSON line per shape.
 // It has been compiled, never run: there was no GPU at hand.
 // Usage: maxsim_ladder [calls per measurement]
-#include <algorithm>
+#include <cstdlib>
 
-#include "../../native/cuda/device/mma.cuh"
 #include "../../test/native/cuda/maxsim_problem.h"
+#include "clock.h"
 
 namespace lateforge::testing {
 namespace {
-
-// Multiplications on registers only, eight independent ones at a time.
-struct Ceiling {
-  static constexpr int kThreads = 256, kMinBlocks = 1, kRounds = 4096;
-  cuda::Dev<float> sink;
-  LF_DEVICE void operator()() const {
-    cuda::FragmentA a{{1, 2, 3, 4}};
-    cuda::FragmentB b{{5, 6}};
-    cuda::FragmentC c[8] = {};
-    for (int i = 0; i < kRounds; ++i)
-#pragma unroll
-      for (int k = 0; k < 8; ++k) cuda::mma<cuda::F16>(c[k], a, b);
-    float sum = 0;
-#pragma unroll
-    for (int k = 0; k < 8; ++k) sum += c[k].value[0];
-    if (sum == 12345) sink[0] = sum;
-  }
-};
-
-struct Median {
-  double warm, flushed;  // milliseconds
-};
-
-class Clock {
- public:
-  explicit Clock(int calls) : calls_(calls), waste_(size_t{256} << 20) {
-    cudaEventCreate(&start_);
-    cudaEventCreate(&stop_);
-  }
-
-  template <class F>
-  Median operator()(const F& call) {
-    return {median(call, false), median(call, true)};
-  }
-
- private:
-  template <class F>
-  double median(const F& call, bool flush) {
-    std::vector<float> times;
-    for (int i = -5; i < calls_; ++i) {
-      if (flush) cudaMemsetAsync(waste_.view(DType::u8, {1}).data, i & 255, size_t{256} << 20, testStream());
-      cudaEventRecord(start_, testStream());
-      call();
-      cudaEventRecord(stop_, testStream());
-      cudaEventSynchronize(stop_);
-      float time = 0;
-      cudaEventElapsedTime(&time, start_, stop_);
-      if (i >= 0) times.push_back(time);
-    }
-    std::nth_element(times.begin(), times.begin() + calls_ / 2, times.end());
-    return times[static_cast<size_t>(calls_ / 2)];
-  }
-
-  int calls_;
-  Buffer<char> waste_;
-  cudaEvent_t start_, stop_;
-};
 
 struct Shape {
   const char* name;
@@ -106,18 +49,13 @@ void measure(const Shape& s, Clock& clock, double ceiling, int64_t sharedLimit) 
 int main(int argc, char** argv) {
   using namespace lateforge;
   using namespace lateforge::testing;
-  const int calls = argc > 1 ? std::atoi(argv[1]) : 100;
   cudaDeviceProp properties;
   if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) {
     std::printf("no CUDA device\n");
     return 1;
   }
-  Clock clock(calls);
-  const int64_t blocks = 2 * properties.multiProcessorCount;
-  const Buffer<float> sink(size_t{1});
-  const Median peak = clock([&] { run({blocks}, 0, Ceiling{sink.dev()}); });
-  const double mma = 2.0 * 16 * 8 * 16, done = static_cast<double>(blocks) * 8 * 8 * Ceiling::kRounds * mma;
-  const double ceiling = done / peak.warm * 1e-9;
+  Clock clock(argc > 1 ? std::atoi(argv[1]) : 100);
+  const double ceiling = ceilingOf<cuda::F16>(clock, properties.multiProcessorCount);
   std::printf("{\"device\":\"%s\",\"multiprocessors\":%d,\"mma_sync_tflops\":%.1f}\n", properties.name,
               properties.multiProcessorCount, ceiling);
   const Shape shapes[] = {

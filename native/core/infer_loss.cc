@@ -77,12 +77,13 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3]), {counts.winners});
   // Where each pair's winners start (groups and pairs only). Then on the CPU the queries packed into vectors, in blocks
   // of 256 rows and more for all pairs, else each query by itself, a block padded by at most 16 rows; on CUDA the sums
-  // of each 32 rows of a query, where one has more (native/cuda/maxsim_mma.cu).
+  // of each 32 rows of a query, where blocks may hold no whole queries (cutOf in native/cuda/maxsim_tiles.cuh).
   const bool all = static_cast<Layout>(p.layout) == Layout::all;
   const int64_t padding = 16 * (all ? in[0].dims[0] / 256 + 1 : in[1].dims[0]);
   const int64_t packed = (in[0].dims[0] + padding) * in[0].dims[1] * sizeOf(in[0].dtype);
-  const int64_t parts = (longest(in[1]) + 31) / 32, sums = parts > 1 ? counts.pairs * parts * 4 : 0;
-  r.workspaceBytes = (all ? 0 : counts.pairs + 1) * 8 + std::max(packed, sums) + 64;
+  const int64_t rows = longest(in[1]), parts = (rows + 31) / 32, queries = in[1].dims[0] - 1;
+  const bool cut = parts > 1 && (!all || rows > 128 || queries * parts <= 3);
+  r.workspaceBytes = (all ? 0 : counts.pairs + 1) * 8 + std::max(packed, cut ? counts.pairs * parts * 4 : 0) + 64;
   return Status::fine();
 }
 
