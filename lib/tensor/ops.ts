@@ -176,8 +176,8 @@ export function layerNorm(
   return { y, sum: sum ?? x }
 }
 
-function zerosLike(x: Tensor): Tensor {
-  const zeros = Tensor.empty(x.device, x.shape, x.dtype)
+function zerosLike(x: Tensor, dtype = x.dtype): Tensor {
+  const zeros = Tensor.empty(x.device, x.shape, dtype)
   raw.zero(zeros)
   return zeros
 }
@@ -250,8 +250,9 @@ export function maxsim(
       const kept = [q, qSegments, d, dSegments].map(save) as [Tensor, Tensor, Tensor, Tensor]
       const [which, won] = [pairs && save(pairs), save(argmax!)]
       return ([ds]) => {
-        const dq = q.requiresGradient ? zerosLike(kept[0]) : null
-        const dd = d.requiresGradient ? zerosLike(kept[2]) : null
+        // Sums of many rows: float32 where the tokens are 16 bits, as the scores are.
+        const dq = q.requiresGradient ? zerosLike(kept[0], ds!.dtype) : null
+        const dd = d.requiresGradient ? zerosLike(kept[2], ds!.dtype) : null
         raw.maxsimBackward(...kept, which, won, ds!, dq, dd, { layout: p.layout })
         return [dq, dd]
       }

@@ -217,9 +217,11 @@ export const stages: Record<string, { seconds: number; run: () => Promise<Found>
   primitives: { seconds: 120, run: program('primitives_test') },
   gemm: { seconds: 120, run: program('gemm_test') },
   attention: { seconds: 180, run: program('attention_test') },
+  maxsim: { seconds: 180, run: program('maxsim_test') },
   stream: { seconds: 60, run: stream },
   ops: { seconds: 180, run: ops },
   train: { seconds: 120, run: train },
   speed: { seconds: 120, run: speed },
   attentionSpeed: { seconds: 180, run: program('attention_ladder') },
+  maxsimSpeed: { seconds: 180, run: program('maxsim_ladder') },
 }

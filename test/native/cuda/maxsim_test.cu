@@ -187,6 +187,7 @@ void gradients() {
   for (const Problem& p : problems()) backward<T>(p);
   for (const int64_t dim : {8, 64, 128, 136, 264}) backward<T>(all("dims", {20, 45}, {30, 3, 0, 200}, dim));
   backward<T>(all("many documents", {40}, lengths(40, 0, 9), 16));
+  backward<T>(all("several rows for a warp", {40, 3}, lengths(30, 100, 250), 8));
   backward<T>(all("large shared memory", {70, 3}, {400}, 128), 227 * 1024);
 }
 
