@@ -1,0 +1,97 @@
+/**
+ * Two training steps of a small random model through GradCache, MaxSim, InfoNCE and AdamW: the CUDA kernels, run on the
+ * host (`cuda-host`) and on a GPU where there is one, against the CPU. Dropout is on, so both draw the same numbers; queries have rows that are no
+ * keys, and the window is shorter than the documents.
+ */
+import t from 'tap'
+import { columnFromTexts, type TrainBatch } from '../../lib/data/collate.js'
+import { contrastive } from '../../lib/losses/index.js'
+import { Colbert } from '../../lib/models/colbert.js'
+import { Device } from '../../lib/tensor/device.js'
+import { AdamW } from '../../lib/train/adamw.js'
+import { type BatchLoss, gradCache } from '../../lib/train/gradcache.js'
+import { texts, tokenizer } from '../models/words.js'
+import { cudaDevices } from '../tensor/gpu.js'
+
+const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
+t.comment(`LATEFORGE_TEST_SEED=${seed}`)
+
+const queries = texts.slice(0, 3)
+const documents = [texts[3]!, texts[1]!, texts[0]!, texts[2]!, texts[1]!, texts[3]!]
+const loss: BatchLoss = ({ queries, documents, batch }) =>
+  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 2 })
+
+function batchOf(model: Colbert): TrainBatch {
+  const columns = {
+    queries: columnFromTexts(model.featurizer, queries, 'query'),
+    documents: columnFromTexts(model.featurizer, documents, 'document'),
+  }
+  return {
+    step: 0,
+    source: 'texts',
+    ...columns,
+    perQuery: 2,
+    counts: [queries.length],
+    queryOffsets: columns.queries.keptOffsets,
+    documentOffsets: columns.documents.keptOffsets,
+    queryGroups: Int32Array.from(queries.keys()),
+    documentGroups: Int32Array.from(documents.keys()),
+    scores: null,
+  }
+}
+
+async function train(architecture: 'modernbert' | 'bert', device: Device) {
+  const start = device.memory()
+  const shape = { architecture, layers: 3, width: 64, heads: 2, dim: 32, positions: 64, localAttention: 8, tokenizer }
+  const model = await Colbert.create(
+    { ...shape, dropout: 0.1, recipe: { queryLength: 24, documentLength: 64 } },
+    { seed, device },
+  )
+  const optimiser = new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
+  const batch = batchOf(model)
+  const losses: number[] = []
+  let gradients: ArrayLike<number> = []
+  for (const step of [0, 1]) {
+    const value = gradCache(model, batch, loss, { seed, step, chunkTokens: 50, keepBytes: step * 1e9 })
+    losses.push(await value.value())
+    value.dispose()
+    if (step === 0) gradients = await model.parameters.gradients.values()
+    optimiser.step({ scale: 1 })
+  }
+  const values = await model.parameters.values.values()
+  optimiser.dispose()
+  model.dispose()
+  return {
+    losses,
+    gradients,
+    values,
+    left: [device.memory().tensors - start.tensors, device.memory().bytes - start.bytes],
+  }
+}
+
+/** Norm of the difference, as a share of the norm. */
+function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  let [difference, norm] = [0, 0]
+  for (let i = 0; i < want.length; i++) {
+    difference += (got[i]! - want[i]!) ** 2
+    norm += want[i]! ** 2
+  }
+  return Math.sqrt(difference / norm)
+}
+
+for (const architecture of ['modernbert', 'bert'] as const)
+  t.test(`${architecture}: two steps`, async (t) => {
+    const want = await train(architecture, Device.open('cpu'))
+    t.not(want.losses[0], want.losses[1], 'it learns something')
+    for (const device of cudaDevices()) {
+      const got = await train(architecture, device)
+      const off = [0, 1].map((step) => Math.abs(got.losses[step]! / want.losses[step]! - 1))
+      t.ok(Math.max(...off) <= 1e-5, `${device.name}: losses are off by ${off}`)
+      for (const what of ['gradients', 'values'] as const) {
+        const d = distance(got[what], want[what])
+        t.ok(d <= 1e-5, `${device.name}: ${what} are off by ${d}`)
+      }
+      t.same(got.left, [0, 0], 'nothing leaks')
+      t.same(await train(architecture, device), got, 'the same bits in another order of lanes, warps and blocks')
+    }
+  })
