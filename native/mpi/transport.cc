@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -72,13 +73,23 @@ int32_t open(int32_t* ownRank, int32_t* ranks, char* error) {
   return 0;
 }
 
-// A short wait is spun through, a long one leaves the processor to the kernels.
-void pause(int& turns) {
-  if (++turns < 200)
-    sched_yield();
-  else
-    usleep(turns < 2000 ? 50 : 500);
-}
+// MPI moves data only while it is asked, so it is asked all the time for about as long as the transfer takes; a longer
+// wait is for another rank, and leaves the processor to the kernels.
+class Patience {
+ public:
+  explicit Patience(int64_t bytes) : until_(Clock::now() + std::chrono::nanoseconds(50'000 + 2 * bytes)) {}
+  void pause() {
+    if (Clock::now() < until_)
+      sched_yield();
+    else
+      usleep(++naps_ < 2000 ? 50 : 500);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point until_;  // 0.5 GB/s
+  int naps_ = 0;
+};
 
 int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
                  char* error) {
@@ -110,11 +121,15 @@ int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), 
       return MPI_Isend(data, count, MPI_BYTE, to, kTag, comm, request);
     }));
   }
-  for (int done = 0, turns = 0;;) {
+  int64_t bytes = 0;
+  for (int peer = 0; peer < size; ++peer)
+    if (peer != rank) bytes += send[peer].bytes + receive[peer].bytes;
+  Patience patience(bytes);
+  for (int done = 0;;) {
     LF_MPI(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
     if (done) return 0;
     if (stopped(context)) break;
-    pause(turns);
+    patience.pause();
   }
   // What did not arrive yet is not wanted any more; sends are left to themselves, the process is about to end.
   for (size_t i = 0; i < requests.size(); ++i) {
