@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <limits>
 
+#include "rank_sum.h"
+
 namespace lateforge {
 namespace {
 
@@ -21,25 +23,6 @@ constexpr int64_t kSmallBytes = 64 << 10;
 constexpr double kFinalizeSeconds = 20;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-template <class T, class Combine>
-void combineRanks(T* out, const char* parts, int64_t count, int32_t ranks, const Combine& combine) {
-  if (count == 0) return;
-  std::memcpy(out, parts, static_cast<size_t>(count) * sizeof(T));
-  for (int32_t r = 1; r < ranks; ++r) {
-    const T* from = reinterpret_cast<const T*>(parts) + r * count;
-    for (int64_t i = 0; i < count; ++i) out[i] = combine(out[i], from[i]);
-  }
-}
-
-template <class T>
-void reduceRanks(Collective kind, void* out, const char* parts, int64_t count, int32_t ranks) {
-  auto* values = static_cast<T*>(out);
-  if (kind == Collective::allReduceSum)
-    combineRanks(values, parts, count, ranks, [](T a, T b) { return a + b; });
-  else  // a NaN wins
-    combineRanks(values, parts, count, ranks, [](T a, T b) { return b > a || b != b ? b : a; });
-}
 
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
   char text[512];
