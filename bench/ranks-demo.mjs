@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train } from 'lateforge'
 import { bm25Run, compareRuns, formatText, loadBeir, modelRun } from 'lateforge/eval'
-import { RankGroup, self, startedRanks } from 'lateforge/tensor'
+import { RankGroup, self, startedByLauncher } from 'lateforge/tensor'
 import { showProgress } from 'lateforge/train'
 import * as settings from '../examples/wordnet/settings.js'
 
@@ -29,7 +29,7 @@ const files = {
 for (const file of Object.values(files))
   if (!existsSync(file)) throw new Error(`${file} is not there: run the demo first`)
 
-const group = startedRanks() === null ? self : RankGroup.join()
+const group = startedByLauncher() ? RankGroup.join() : self
 const tokenizers = join(options.demo, 'tokenizer')
 const tokenizer = Tokenizer.load(join(tokenizers, readdirSync(tokenizers)[0]))
 const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed })

@@ -17,83 +17,34 @@ const { values: options } = parseArgs({
   },
 })
 process.env.LATEFORGE_THREADS = options.threads
-const { Colbert, Tokenizer } = await import('lateforge')
 const { contrastive } = await import('lateforge/losses')
-const { RankGroup, self, startedRanks } = await import('lateforge/tensor')
+const { RankGroup, self, startedByLauncher } = await import('lateforge/tensor')
 const { AdamW, gradCacheAsync } = await import('lateforge/train')
+const { batchOf, createModel } = await import('./synthetic.mjs')
 
-const group = startedRanks() === null ? self : RankGroup.join()
+const group = startedByLauncher() ? RankGroup.join() : self
 const { rank, size } = group
 const timing = options.mode === 'time'
 const vocabulary = timing ? 50368 : 200
-const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
-const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...words])
 const shape = timing ? { layers: 7, width: 256, intermediate: 384, heads: 4 } : { layers: 1, width: 64, heads: 1 }
-const model = await Colbert.create(
-  { architecture: 'modernbert', ...shape, dim: 128, tokenizer, recipe: { queryExpansion: false, skiplist: [] } },
-  { seed: 1 },
-)
+const model = await createModel(shape, vocabulary)
 const { steps: lengths } = JSON.parse(readFileSync(new URL('peers/lengths.json', import.meta.url), 'utf8'))
 const batches = timing ? lengths : [{ queries: Array(48).fill(32), documents: Array(48).fill(300) }]
 
-/** Longest first onto the rank with the least to do, as lib/data deals. */
-function deal({ queries, documents }) {
-  const loads = Array(size).fill(0)
-  const parts = loads.map(() => [])
-  const work = queries.map((q, i) => q + documents[i])
-  for (const i of [...work.keys()].sort((a, b) => work[b] - work[a] || a - b)) {
-    const least = loads.indexOf(Math.min(...loads))
-    loads[least] += work[i]
-    parts[least].push(i)
-  }
-  return parts.map((rows) => rows.sort((a, b) => a - b))
-}
-
-const offsetsOf = (counts) => {
-  const offsets = new Float64Array(counts.length + 1)
-  for (const [i, n] of counts.entries()) offsets[i + 1] = offsets[i] + n
-  return offsets
-}
-
-function column(rows, counts, number) {
-  const offsets = offsetsOf(rows.map((i) => counts[i]))
-  const ids = Int32Array.from({ length: offsets.at(-1) }, (_, t) => 10 + ((t * 7919 + rank) % (vocabulary - 20)))
-  const keyCounts = Int32Array.from(rows, (i) => counts[i])
-  return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column: number }
-}
-
-function batchOf(step) {
-  const { queries, documents } = batches[step % batches.length]
-  const parts = deal({ queries, documents })
-  const order = parts.flat()
-  return {
-    step,
-    source: 'synthetic',
-    queries: column(parts[rank], queries, 0),
-    documents: column(parts[rank], documents, 1),
-    perQuery: 1,
-    counts: parts.map((rows) => rows.length),
-    queryOffsets: offsetsOf(order.map((i) => queries[i])),
-    documentOffsets: offsetsOf(order.map((i) => documents[i])),
-    queryGroups: Int32Array.from(order),
-    documentGroups: Int32Array.from(order),
-    scores: null,
-    tokens: [...queries, ...documents].reduce((a, b) => a + b, 0),
-  }
-}
-
+const tokensOf = ({ queries, documents }) => [...queries, ...documents].reduce((a, b) => a + b, 0)
 const optimizer = new AdamW(model.groups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
 const loss = ({ queries, documents, ranks }) => contrastive(queries, documents, { temperature: 0.05, ranks })
 
 async function trainStep(step, gather) {
-  const batch = batchOf(step)
+  const lengths = batches[step % batches.length]
+  const batch = batchOf(lengths, step, vocabulary, group)
   const settings = { chunkTokens: 4096, keepBytes: 1.2e9, seed: 1, step, group, gather }
   const value = await gradCacheAsync(model, batch, loss, settings)
   const norm = optimizer.step()
   await Promise.all([value.value(), norm.value()])
   value.dispose()
   norm.dispose()
-  return batch.tokens
+  return tokensOf(lengths)
 }
 
 const statsNow = () => group.stats?.() ?? { bytes: {}, waitSeconds: 0, busySeconds: 0, calls: {} }

@@ -8,10 +8,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
-import { Colbert, Tokenizer } from 'lateforge'
 import { contrastive } from 'lateforge/losses'
 import { Device } from 'lateforge/tensor'
 import { AdamW, gradCacheAsync } from 'lateforge/train'
+import { batchOf, createModel } from './synthetic.mjs'
 
 const { values: options } = parseArgs({
   options: {
@@ -31,47 +31,10 @@ const shapes = {
   nano: { layers: 4, width: 128, intermediate: 192, heads: 2 },
 }
 const vocabulary = 50368
-const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
-const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...words])
-const model = await Colbert.create(
-  {
-    architecture: 'modernbert',
-    ...shapes[options.shape],
-    dim: 128,
-    tokenizer,
-    recipe: { queryExpansion: false, skiplist: [] },
-  },
-  { seed: 1 },
-)
+const model = await createModel(shapes[options.shape], vocabulary)
 
 const { steps: lengths } = JSON.parse(readFileSync(options.lengths, 'utf8'))
-let state = 1
-const id = () => 10 + ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % (vocabulary - 20))
-
-function column(counts, number) {
-  const offsets = new Float64Array(counts.length + 1)
-  for (const [i, n] of counts.entries()) offsets[i + 1] = offsets[i] + n
-  const ids = Int32Array.from({ length: offsets[counts.length] }, id)
-  const rows = Float64Array.from(counts.keys())
-  return { ids, offsets, keyCounts: Int32Array.from(counts), keep: null, keptOffsets: offsets, rows, column: number }
-}
-
-function batchOf({ queries, documents }, step) {
-  const columns = { queries: column(queries, 0), documents: column(documents, 1) }
-  return {
-    step,
-    source: 'synthetic',
-    ...columns,
-    perQuery: 1,
-    counts: [queries.length],
-    queryOffsets: columns.queries.keptOffsets,
-    documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from(queries.keys()),
-    documentGroups: Int32Array.from(documents.keys()),
-    scores: null,
-  }
-}
-const batches = lengths.map(batchOf)
+const batches = lengths.map((tokens, step) => batchOf(tokens, step, vocabulary))
 const tokensOf = (b) => b.queries.ids.length + b.documents.ids.length
 
 const device = Device.open()

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util'
 import { AbortedError, LateforgeError, typed } from '../errors.js'
-import { groupExitCode, RankGroup, startedRanks } from '../tensor/group.js'
+import { groupExitCode, RankGroup, startedByLauncher } from '../tensor/group.js'
 
 /** Exit codes by error code; everything that is not listed is a fault of ours, 1. */
 const exitCodes: Readonly<Record<string, number>> = {
@@ -37,7 +37,7 @@ let group: RankGroup | undefined
 
 /** The ranks that mpirun or srun started this process among, or undefined when it is on its own. */
 export function joinRanks(): RankGroup | undefined {
-  if (startedRanks() !== null) group = RankGroup.join()
+  if (startedByLauncher()) group = RankGroup.join()
   return group
 }
 

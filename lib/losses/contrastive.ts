@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.js'
 import type { Pending } from '../tensor/group.js'
 import * as raw from '../tensor/ops.gen.js'
+import { zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
@@ -142,7 +143,7 @@ export function contrastive(
         scope(() => {
           const scored = score(block)
           raw.copyRows(statsOf(block, scored), partial, { row: block.first })
-          budget -= bytesOf(scored.scores) + bytesOf(scored.argmax)
+          budget -= scored.scores.bytes + (scored.argmax?.bytes ?? 0)
           return anyNeeded && budget >= 0 ? scored : null
         }),
       )
@@ -179,9 +180,6 @@ export function contrastive(
   return loss!
 }
 
-const bytesOf = (tensor: Tensor | null): number => (tensor ? tensor.size * widths[tensor.dtype] : 0)
-const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2, float16: 2, bfloat16: 2 }
-
 /** The temperature as the kernels take it: log(1/τ), [1]. */
 export function scaleOf(options: { temperature?: number; logScale?: Tensor }, device: Tensor['device']): Tensor {
   if (options.logScale) return options.logScale
@@ -205,10 +203,4 @@ export function scaledBy(
     }
     return [dq ?? null, dd ?? null, ds ?? null]
   }
-}
-
-export function zeros(device: Tensor['device'], shape: readonly number[]): Tensor {
-  const tensor = Tensor.empty(device, shape)
-  raw.zero(tensor)
-  return tensor
 }

@@ -1,8 +1,9 @@
 import { ArgumentError } from '../errors.js'
 import * as raw from '../tensor/ops.gen.js'
+import { zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
-import { scaledBy, scaleOf, type TokenEmbeddings, zeros } from './contrastive.js'
+import { scaledBy, scaleOf, type TokenEmbeddings } from './contrastive.js'
 import { placeOf, type Ranks } from './ranks.js'
 
 export interface DistillationOptions {

@@ -186,14 +186,7 @@ export class RankGroup implements Group {
   }
 }
 
-/**
- * The ranks this process was started among, or null when it was started on its own: `mpirun` and `srun` say so in the
- * environment.
- */
-export function startedRanks(env: NodeJS.ProcessEnv = process.env): number | null {
-  const { OMPI_COMM_WORLD_SIZE, PMIX_RANK, PMI_RANK, PMI_SIZE, SLURM_STEP_NUM_TASKS } = env
-  if (OMPI_COMM_WORLD_SIZE) return Number(OMPI_COMM_WORLD_SIZE)
-  if (PMI_RANK !== undefined) return Number(PMI_SIZE ?? SLURM_STEP_NUM_TASKS)
-  if (PMIX_RANK !== undefined) return Number(SLURM_STEP_NUM_TASKS)
-  return null
+/** Whether mpirun or srun started this process as a rank of a job: they say so in the environment. */
+export function startedByLauncher(env: NodeJS.ProcessEnv = process.env): boolean {
+  return ['OMPI_COMM_WORLD_SIZE', 'PMIX_RANK', 'PMI_RANK'].some((name) => env[name] !== undefined)
 }

@@ -1,6 +1,14 @@
 export type { DeviceMemory } from '../native.js'
 export { Device } from './device.js'
-export { type Group, type GroupSettings, groupExitCode, type Pending, RankGroup, self, startedRanks } from './group.js'
+export {
+  type Group,
+  type GroupSettings,
+  groupExitCode,
+  type Pending,
+  RankGroup,
+  self,
+  startedByLauncher,
+} from './group.js'
 export * as raw from './ops.gen.js'
 export * as ops from './ops.js'
 export { Scope, scope } from './scope.js'

@@ -4,7 +4,7 @@
  */
 import * as raw from './ops.gen.js'
 import { record } from './tape.js'
-import { type Segments, Tensor } from './tensor.js'
+import { type DType, type Segments, Tensor } from './tensor.js'
 
 /** Activations in the order of native/core/oplist.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
 export const activations = ['gelu', 'geluTanh', 'relu', 'tanh', 'sigmoid', 'silu'] as const
@@ -166,7 +166,7 @@ export function layerNorm(
       const [input, weight, s] = [save(sum ?? x), save(gamma), save(stats)]
       const summed = sum !== null
       return (gradients) => {
-        const dy = gradients[0] ?? zerosLike(input)
+        const dy = gradients[0] ?? zeros(input.device, input.shape, input.dtype)
         const dsum = summed && gradients.length === 3 ? gradients[1]! : null
         const dx = raw.layerNormBackward(input, weight, s, dy, dsum, gradientOf(gamma), gradientOf(beta))
         return [x.requiresGradient ? dx : null, residual?.requiresGradient ? dx : null, null, null]
@@ -176,10 +176,11 @@ export function layerNorm(
   return { y, sum: sum ?? x }
 }
 
-function zerosLike(x: Tensor, dtype = x.dtype): Tensor {
-  const zeros = Tensor.empty(x.device, x.shape, dtype)
-  raw.zero(zeros)
-  return zeros
+/** Zeros of a shape, in the device's real type or `dtype`. */
+export function zeros(device: Tensor['device'], shape: readonly number[], dtype?: DType): Tensor {
+  const tensor = Tensor.empty(device, shape, dtype)
+  raw.zero(tensor)
+  return tensor
 }
 
 /** Rotates q and k inside qkv [T, 3 · heads · head dim] in place; `table` as `ropeTable` makes it. */
@@ -251,8 +252,8 @@ export function maxsim(
       const [which, won] = [pairs && save(pairs), save(argmax!)]
       return ([ds]) => {
         // Sums of many rows: float32 where the tokens are 16 bits, as the scores are.
-        const dq = q.requiresGradient ? zerosLike(kept[0], ds!.dtype) : null
-        const dd = d.requiresGradient ? zerosLike(kept[2], ds!.dtype) : null
+        const dq = q.requiresGradient ? zeros(kept[0].device, kept[0].shape, ds!.dtype) : null
+        const dd = d.requiresGradient ? zeros(kept[2].device, kept[2].shape, ds!.dtype) : null
         raw.maxsimBackward(...kept, which, won, ds!, dq, dd, { layout: p.layout })
         return [dq, dd]
       }

@@ -7,6 +7,9 @@ import { adopt } from './scope.js'
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
 export type DType = (typeof dtypes)[number]
 
+/** Bytes of an element. */
+const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2, float16: 2, bfloat16: 2 }
+
 /**
  * An alarm, not a memory manager: a tensor that no scope owns and nobody disposed of is freed when it is collected, with
  * one warning that says so. Only unscoped tensors are watched.
@@ -69,6 +72,11 @@ export class Tensor {
 
   get size(): number {
     return this.shape.reduce((product, d) => product * d, 1)
+  }
+
+  /** Of its elements. */
+  get bytes(): number {
+    return this.size * widths[this.dtype]
   }
 
   get disposed(): boolean {

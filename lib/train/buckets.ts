@@ -26,7 +26,7 @@ export class Buckets {
   constructor(group: Group, parameters: Parameters, bytes: number) {
     this.group = group
     this.gradients = parameters.gradients
-    const most = bytes / (parameters.gradients.dtype === 'float64' ? 8 : 4)
+    const most = (bytes / parameters.gradients.bytes) * parameters.gradients.size
     for (const { name, offset, size } of group.size > 1 ? parameters.entries.toReversed() : []) {
       const parameter = parameters.get(name)
       if (!parameter.requiresGradient) continue
