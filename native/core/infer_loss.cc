@@ -58,11 +58,17 @@ static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCo
              "%s: the dimension must be a multiple of 8, got %lld", op, static_cast<long long>(in[0].dims[1]));
   LF_TRY(checkSegments(op, in[1], in[0].dims[0]));
   LF_TRY(checkSegments(op, in[3], in[2].dims[0]));
+  LF_REQUIRE(longest(in[3]) < 2147483647, "ERR_SHAPE", "%s: a document of %lld tokens, at most 2147483646", op,
+             static_cast<long long>(longest(in[3])));
   return countPairs(op, layout, in[1], in[3], in[4], counts);
 }
 
-// The largest value stands for "no winner" (an empty document, or PyLate's floor of 0).
-static DType argmaxType(const Meta& dSegments) { return longest(dSegments) < 65535 ? DType::u16 : DType::i32; }
+// The smallest type that holds every token of the longest document and, where PyLate's floor of 0 may win, one value
+// more: a winner that is no token of its document stands for none. (An empty document has no token anyway.)
+static DType argmaxType(const Meta& dSegments, bool floorZero) {
+  const int64_t values = longest(dSegments) + floorZero;
+  return values <= 256 ? DType::u8 : values <= 65536 ? DType::u16 : DType::i32;
+}
 
 static Meta scoresOf(const Meta* in, int64_t layout, const PairCounts& counts) {
   const DType dtype = accumulatorOf(in[0].dtype);
@@ -74,7 +80,7 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   PairCounts counts;
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
-  if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3]), {counts.winners});
+  if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3], p.floorZero != 0), {counts.winners});
   // Where each pair's winners start (groups and pairs only). Then on the CPU the queries packed into vectors, in blocks
   // of 256 rows and more for all pairs, else each query by itself, a block padded by at most 16 rows; on CUDA the sums
   // of each 32 rows of a query, where blocks may hold no whole queries (cutOf in native/cuda/maxsim_tiles.cuh).
@@ -90,7 +96,11 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
 Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inferred& r) {
   PairCounts counts;
   LF_TRY(checkTokens("maxsimBackward", in, p.layout, counts));
-  LF_TRY(checkSame("maxsimBackward: argmax", in[5], Meta::of(argmaxType(in[3]), {counts.winners})));
+  // Whether there was a floor is not known here; kernels take a winner beyond its document for none, so none reaches
+  // memory that is not its document's.
+  const DType withFloor = argmaxType(in[3], true);
+  LF_TRY(checkSame("maxsimBackward: argmax", in[5],
+                   Meta::of(in[5].dtype == withFloor ? withFloor : argmaxType(in[3], false), {counts.winners})));
   LF_TRY(checkSame("maxsimBackward: dscores", in[6], scoresOf(in, p.layout, counts)));
   for (int side = 0; side < 2; ++side) {
     const Meta& gradient = in[7 + side];

@@ -19,6 +19,11 @@
 // stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a row has no columns
 // here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
 // lse +∞, where softmaxGrad writes exact zeros.
+//
+// argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of its
+// document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below its
+// document's length is no winner: the forward writes the largest value for an empty document and for a floor of 0 that
+// won, and the backward skips any.
 #pragma once
 
 #include <cstdint>

@@ -292,20 +292,31 @@ void axpy(T g, const T* __restrict__ x, T* __restrict__ y, int64_t dim) {
     for (int64_t k = 0; k < dim; ++k) y[k] += g * x[k];
 }
 
-// dq of rows [from, to): what their winners in one document give. winners[row] belongs to row.
-template <class T, class Winner>
-void gatherWinners(T g, const Winner* winners, const T* d, T* dq, int64_t from, int64_t to, int64_t dim) {
-  if (g == 0) return;
-  for (int64_t row = from; row < to; ++row)
-    if (winners[row] != std::numeric_limits<Winner>::max()) axpy(g, d + winners[row] * dim, dq + row * dim, dim);
+// Whether a document of so many tokens has this winner: what lies beyond it stands for none, and is never followed.
+template <class Winner>
+bool won(Winner winner, int64_t tokens) {
+  return static_cast<std::make_unsigned_t<Winner>>(winner) < static_cast<uint64_t>(tokens);
 }
 
-// dd of one document: what rows [from, to) give to their winners in it.
+// dq of rows [from, to): what their winners in document j give. winners[row] belongs to row.
 template <class T, class Winner>
-void scatterToWinners(T g, const Winner* winners, const T* q, T* dd, int64_t from, int64_t to, int64_t dim) {
+void gatherWinners(T g, const Winner* winners, const Tokens<T>& d, int64_t j, T* dq, int64_t from, int64_t to) {
   if (g == 0) return;
+  const T* document = d.row(d.segments[j]);
+  const int64_t tokens = d.segments[j + 1] - d.segments[j];
   for (int64_t row = from; row < to; ++row)
-    if (winners[row] != std::numeric_limits<Winner>::max()) axpy(g, q + row * dim, dd + winners[row] * dim, dim);
+    if (won(winners[row], tokens)) axpy(g, document + winners[row] * d.dim, dq + row * d.dim, d.dim);
+}
+
+// dd of document j: what rows [from, to) of q give to their winners in it.
+template <class T, class Winner>
+void scatterToWinners(T g, const Winner* winners, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
+                      int64_t to) {
+  if (g == 0) return;
+  T* document = dd + d.segments[j] * d.dim;
+  const int64_t tokens = d.segments[j + 1] - d.segments[j];
+  for (int64_t row = from; row < to; ++row)
+    if (won(winners[row], tokens)) axpy(g, q + row * d.dim, document + winners[row] * d.dim, d.dim);
 }
 
 // Pairs ordered by owner (query or document), each owner's in the order of the list.
@@ -336,8 +347,8 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
     forTasks(nq, [&](int64_t i) {
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
-        gatherWinners(dscores[k], argmax + starts[k], d.row(d.segments[pairs.document(k)]), dq + q.segments[i] * q.dim,
-                      0, q.segments[i + 1] - q.segments[i], q.dim);
+        gatherWinners(dscores[k], argmax + starts[k], d, pairs.document(k), dq + q.segments[i] * q.dim, 0,
+                      q.segments[i + 1] - q.segments[i]);
       }
     });
   }
@@ -346,8 +357,8 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
     forTasks(nd, [&](int64_t j) {
       for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
         const int64_t k = byDocument.order[n], i = pairs.query(k);
-        scatterToWinners(dscores[k], argmax + starts[k], q.row(q.segments[i]), dd + d.segments[j] * d.dim, 0,
-                         q.segments[i + 1] - q.segments[i], q.dim);
+        scatterToWinners(dscores[k], argmax + starts[k], q.row(q.segments[i]), d, j, dd, 0,
+                         q.segments[i + 1] - q.segments[i]);
       }
     });
   }
@@ -365,14 +376,13 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
       const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
-          gatherWinners(dscores[i * nd + j], argmax + j * rows, d.row(d.segments[j]), dq,
-                        std::max(first, q.segments[i]), std::min(last, q.segments[i + 1]), q.dim);
+          gatherWinners(dscores[i * nd + j], argmax + j * rows, d, j, dq, std::max(first, q.segments[i]),
+                        std::min(last, q.segments[i + 1]));
     });
   if (dd)
     forTasks(nd, [&](int64_t j) {
       for (int64_t i = 0; i < nq; ++i)
-        scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, dd + d.segments[j] * d.dim, q.segments[i],
-                         q.segments[i + 1], q.dim);
+        scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
     });
 }
 
@@ -399,6 +409,8 @@ int32_t maxsim(const OpCall& call, char*) {
   const View& argmax = call.out[1];
   if (!argmax.present())
     maxsimAs<T, void>(call, nullptr);
+  else if (argmax.dtype == DType::u8)
+    maxsimAs<T>(call, argmax.as<uint8_t>());
   else if (argmax.dtype == DType::u16)
     maxsimAs<T>(call, argmax.as<uint16_t>());
   else
@@ -409,7 +421,9 @@ int32_t maxsim(const OpCall& call, char*) {
 template <class T>
 int32_t maxsimBackward(const OpCall& call, char*) {
   const View& argmax = call.in[5];
-  if (argmax.dtype == DType::u16)
+  if (argmax.dtype == DType::u8)
+    backwardAs<T>(call, argmax.as<uint8_t>());
+  else if (argmax.dtype == DType::u16)
     backwardAs<T>(call, argmax.as<uint16_t>());
   else
     backwardAs<T>(call, argmax.as<int32_t>());

@@ -124,7 +124,7 @@ struct PlainQueryGradient {
       const float g = dscores[k];
       if (g == 0) continue;
       const int64_t j = pairs.document(k);
-      const int64_t token = winners.at(all ? j * q.rows + row : starts[k] + row - q.begin(i));
+      const int64_t token = winners.at(all ? j * q.rows + row : starts[k] + row - q.begin(i), d.length(j));
       if (token >= 0) sum = fusedMultiplyAdd(g, widen(d.data[(d.begin(j) + token) * d.dim + at % q.dim]), sum);
     }
     dq[at] = sum;
@@ -158,7 +158,8 @@ struct PlainDocumentGradient {
       const int64_t i = pairs.query(k), begin = q.begin(i), end = begin + q.length(i);
       const int64_t from = all ? j * q.rows : starts[k] - begin;
       for (int64_t r = begin; r < end; ++r)
-        if (winners.at(from + r) == token) sum = fusedMultiplyAdd(g, widen(q.data[r * q.dim + at % d.dim]), sum);
+        if (winners.at(from + r, d.length(j)) == token)
+          sum = fusedMultiplyAdd(g, widen(q.data[r * q.dim + at % d.dim]), sum);
     }
     dd[at] = sum;
   }
@@ -200,13 +201,11 @@ int32_t maxsim(const OpCall& call, Context& context) {
   if (findStarts(call, context, m)) return 1;
   if (!naive("maxsim") && fitsTensorCores(call, m)) return maxsimOnTensorCores(call, context, m);
   if (!naive("maxsim") && fitsCores(call, m)) return maxsimOnCores(call, context, m);
-  const bool wide = argmax.dtype == DType::i32;
-  const Winners winners{wide ? nullptr : dev<uint16_t>(argmax), wide ? dev<int32_t>(argmax) : nullptr};
   return withTokens(call.in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     return launch(context, {m.pairs.count}, PlainMaxsim<T>::sharedBytes(),
                   PlainMaxsim<T>{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, dev<float>(scores),
-                                 winners, m.floorZero});
+                                 winnersTo(argmax), m.floorZero});
   });
 }
 
@@ -218,7 +217,7 @@ int32_t maxsimBackward(const OpCall& call, Context& context) {
   return withTokens(call.in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto q = queriesOf<T>(call, m), d = documentsOf<T>(call, m);
-    const ConstWinners winners = winnersOf(argmax);
+    const ConstWinners winners = winnersFrom(argmax);
     if (dq.present() &&
         launch(context, {divideUp(dq.count(), 256)}, 0,
                PlainQueryGradient<T>{q, d, m.pairs, m.starts, winners, dev<const float>(dscores), dev<float>(dq)}))

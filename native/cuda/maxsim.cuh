@@ -38,25 +38,30 @@ struct PairList {
   }
 };
 
-// The token that won each query row: uint16 or int32 (core chooses), whose largest value stands for none, here −1.
+// The token that won each query row: one of these types (core chooses). The largest value is written for none, −1.
 struct Winners {
+  Dev<uint8_t> bytes;
   Dev<uint16_t> narrow;
   Dev<int32_t> wide;
 
   LF_DEVICE void put(int64_t at, int64_t token) const {
-    if (narrow)
-      narrow[at] = static_cast<uint16_t>(token < 0 ? 0xffff : token);
+    if (bytes)
+      bytes[at] = static_cast<uint8_t>(token);
+    else if (narrow)
+      narrow[at] = static_cast<uint16_t>(token);
     else if (wide)
       wide[at] = static_cast<int32_t>(token < 0 ? 0x7fffffff : token);
   }
 };
 struct ConstWinners {
+  Dev<const uint8_t> bytes;
   Dev<const uint16_t> narrow;
   Dev<const int32_t> wide;
 
-  LF_DEVICE int32_t at(int64_t at) const {
-    if (narrow) return narrow[at] == 0xffff ? -1 : narrow[at];
-    return wide[at] == 0x7fffffff ? -1 : wide[at];
+  // −1 for what is no token of its document, which has `tokens`: none, or an index that would lead out of it.
+  LF_DEVICE int32_t at(int64_t at, int64_t tokens) const {
+    const uint32_t token = bytes ? bytes[at] : narrow ? narrow[at] : static_cast<uint32_t>(wide[at]);
+    return token < static_cast<uint64_t>(tokens) ? static_cast<int32_t>(token) : -1;
   }
 };
 

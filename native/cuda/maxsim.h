@@ -35,9 +35,17 @@ int32_t withTokens(DType dtype, const F& f) {
   return f(float());
 }
 
-inline ConstWinners winnersOf(const View& argmax) {
-  const bool wide = argmax.dtype == DType::i32;
-  return {wide ? nullptr : dev<const uint16_t>(argmax), wide ? dev<const int32_t>(argmax) : nullptr};
+// The elements of a view if they are of this type.
+template <class T>
+Dev<T> devOf(const View& view, DType dtype) {
+  return view.dtype == dtype ? dev<T>(view) : Dev<T>(nullptr);
+}
+inline Winners winnersTo(const View& argmax) {
+  return {devOf<uint8_t>(argmax, DType::u8), devOf<uint16_t>(argmax, DType::u16), devOf<int32_t>(argmax, DType::i32)};
+}
+inline ConstWinners winnersFrom(const View& argmax) {
+  return {devOf<const uint8_t>(argmax, DType::u8), devOf<const uint16_t>(argmax, DType::u16),
+          devOf<const int32_t>(argmax, DType::i32)};
 }
 
 // Scores on the tensor cores; float16 and bfloat16, dim ≤ 128 (maxsim_mma.cu).

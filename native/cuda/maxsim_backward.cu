@@ -42,7 +42,8 @@ struct GatherToQueries {
     g = x.dscores[k];
     if (g == 0) return -1;
     const int64_t j = x.pairs.layout == Layout::all ? k - i * x.d.sequences : x.pairs.document(k);
-    const int32_t token = x.winners.at(x.starts ? x.starts[k] + row - x.q.begin(i) : j * x.q.rows + row);
+    const int64_t at = x.starts ? x.starts[k] + row - x.q.begin(i) : j * x.q.rows + row;
+    const int32_t token = x.winners.at(at, x.d.length(j));
     return token < 0 ? -1 : x.d.begin(j) + token;
   }
 
@@ -137,10 +138,11 @@ struct ScatterToDocuments {
 
   LF_DEVICE Entries fetch(const int32_t (&query)[kGroups], int64_t tile, int64_t j) const {
     Entries e;
+    const int64_t tokens = x.d.length(j);
 #pragma unroll
     for (int h = 0; h < kGroups; ++h) {
       const bool valid = query[h] >= 0;
-      e.token[h] = valid ? x.winners.at(j * x.q.rows + tile * kRows + h * kWarp + lane()) : -1;
+      e.token[h] = valid ? x.winners.at(j * x.q.rows + tile * kRows + h * kWarp + lane(), tokens) : -1;
       e.g[h] = valid ? x.dscores[query[h] * x.d.sequences + j] : 0;
     }
     return e;
@@ -228,9 +230,10 @@ struct ScatterPairs {
     const float g = x.dscores[k];
     if (g == 0) return;
     const int64_t i = x.pairs.query(k), from = x.q.begin(i), rows = x.q.length(i), begin = x.d.begin(j);
+    const int64_t tokens = x.d.length(j);
     const int64_t feature = blockY() * kSlab + 4 * lane();
     for (int64_t first = 0; first < rows; first += kWarp) {
-      const int32_t token = first + lane() < rows ? x.winners.at(x.starts[k] + first + lane()) : -1;
+      const int32_t token = first + lane() < rows ? x.winners.at(x.starts[k] + first + lane(), tokens) : -1;
       for (uint32_t left = ballot(token >= 0 && token % kWarps == warp()); left; left &= left - 1) {
         const int64_t row = from + first + lowestBit(left), target = begin + shuffle(token, lowestBit(left));
         if (feature >= x.q.dim) continue;
@@ -264,8 +267,8 @@ int64_t ownedRows(const Context& context, int64_t tokens) {
 template <class T>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   const View &dq = call.in[7], &dd = call.in[8];
-  Gradient<T> x{queriesOf<T>(call, m), documentsOf<T>(call, m),      m.pairs, m.starts,
-                winnersOf(call.in[5]), dev<const float>(call.in[6]), nullptr};
+  Gradient<T> x{queriesOf<T>(call, m),   documentsOf<T>(call, m),      m.pairs, m.starts,
+                winnersFrom(call.in[5]), dev<const float>(call.in[6]), nullptr};
   const int64_t slabs = divideUp(m.dim, kSlab);
   if (dq.present()) {
     x.sum = dev<float>(dq);

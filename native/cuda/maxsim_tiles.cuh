@@ -291,16 +291,13 @@ inline Cut cutOf(const MaxsimCall& m, int64_t stackedRows, int64_t slots) {
 // Launches Kernel{tiles}, and adds up the parts of long queries.
 template <class Kernel, class T>
 int32_t runTiles(const OpCall& call, Context& context, const MaxsimCall& m, const Cut& cut) {
-  const View& argmax = call.out[1];
-  const bool wide = argmax.dtype == DType::i32;
   const int64_t pairs = m.pairs.count, parts = m.parts();
   const Dev<float> scores = dev<float>(call.out[0]);
   const int64_t front = m.layout == Layout::all ? 0 : (pairs + 1) * 8;
   const Dev<float> partial = cut.blocks && parts > 1 ? workspace<float>(call, front, pairs * parts) : nullptr;
-  const Winners winners{wide ? nullptr : dev<uint16_t>(argmax), wide ? dev<int32_t>(argmax) : nullptr};
   if (launch(context, {cut.tiles * cut.chunks}, Kernel::sharedBytes(),
-             Kernel{{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, scores, partial, winners, cut,
-                     parts, m.floorZero}}))
+             Kernel{{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, scores, partial,
+                     winnersTo(call.out[1]), cut, parts, m.floorZero}}))
     return 1;
   if (!partial) return 0;
   return launch(context, {divideUp(pairs, AddParts::kThreads)}, 0,

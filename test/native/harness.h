@@ -40,6 +40,7 @@ constexpr DType dtypeOf() {
   if constexpr (std::is_same_v<T, double>) return DType::f64;
   if constexpr (std::is_same_v<T, int32_t>) return DType::i32;
   if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
+  if constexpr (std::is_same_v<T, uint8_t>) return DType::u8;
   if constexpr (std::is_same_v<T, uint16_t>) return DType::u16;
 }
 

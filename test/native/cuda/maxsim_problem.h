@@ -45,6 +45,26 @@ struct Problem {
   const char* text() const { return what.c_str(); }
 };
 
+// The problem, whose layout is all pairs, and in the other layouts: f(problem) for each. As groups, query i has the
+// i-th part of the documents; as pairs, some are there twice.
+template <class F>
+void inEveryLayout(Problem p, const F& f) {
+  const auto nq = static_cast<int64_t>(p.queries.size()), nd = static_cast<int64_t>(p.documents.size());
+  const std::string what = p.what;
+  f(p);
+  p.layout = Layout::groups;
+  p.what = what + ", groups";
+  for (int64_t i = 0; i <= nq; ++i) p.pairs.push_back(nd * i / nq);
+  f(p);
+  p.layout = Layout::pairs;
+  p.what = what + ", pairs";
+  p.pairs.clear();
+  for (int64_t j = nd - 1; j >= 0; --j)
+    for (int64_t i = 0; i < nq; ++i) p.pairs.insert(p.pairs.end(), {i, j});
+  p.pairs.insert(p.pairs.end(), {0, 0, nq - 1, nd - 1});
+  f(p);
+}
+
 inline Lengths offsetsOf(const Lengths& lengths) {
   Lengths all{0};
   for (const int64_t n : lengths) all.push_back(all.back() + n);
@@ -146,16 +166,11 @@ class Runner {
     const auto scoreCount = static_cast<size_t>(inferred.out[0].count());
     const Buffer<float> scores(scoreCount);
     call.out[0] = viewOf(scores, inferred.out[0]);
-    const auto count = static_cast<size_t>(wantArgmax ? inferred.out[1].count() : 0);
-    const bool wide = inferred.out[1].dtype == DType::i32;
-    const Buffer<uint16_t> narrow(wide ? 0 : count);
-    const Buffer<int32_t> ints(wide ? count : 0);
-    if (wantArgmax) call.out[1] = wide ? viewOf(ints, inferred.out[1]) : viewOf(narrow, inferred.out[1]);
+    const Buffer<char> argmax(static_cast<size_t>(wantArgmax ? inferred.out[1].bytes() : 0));
+    if (wantArgmax) call.out[1] = viewOf(argmax, inferred.out[1]);
     launch(call, inferred, cuda::ops::maxsim);
-    Answer answer{scores.values(), {}};
-    for (const uint16_t w : narrow.values()) answer.winners.push_back(w == 0xffff ? -1 : w);
-    for (const int32_t w : ints.values()) answer.winners.push_back(w == 0x7fffffff ? -1 : w);
-    return answer;
+    if (!wantArgmax) return {scores.values(), {}};
+    return {scores.values(), winnersIn(argmax.values(), inferred.out[1].dtype)};
   }
 
   // What the gradients were before, and what they are.
@@ -163,20 +178,11 @@ class Runner {
                      bool wantQ = true, bool wantD = true) const {
     const params::maxsimBackward params{static_cast<int64_t>(p_.layout)};
     OpCall call = begin(Op::maxsimBackward, params);
-    const params::maxsim forwardParams{params.layout, 1, 0};
+    const params::maxsim forwardParams{params.layout, 1, p_.floorZero};
     const Inferred shapes = inferOf(Op::maxsim, &forwardParams, {});
-    const bool wide = shapes.out[1].dtype == DType::i32;
-    std::vector<uint16_t> narrowWinners;
-    std::vector<int32_t> wideWinners;
-    for (const int32_t w : winners)
-      if (wide)
-        wideWinners.push_back(w < 0 ? 0x7fffffff : w);
-      else
-        narrowWinners.push_back(static_cast<uint16_t>(w < 0 ? 0xffff : w));
-    const Buffer<uint16_t> narrow(narrowWinners);
-    const Buffer<int32_t> ints(wideWinners);
+    const Buffer<char> argmax(bytesOf(winners, shapes.out[1].dtype));
     const Buffer<float> given(dscores), dq(before.dq), dd(before.dd);
-    call.in[5] = wide ? viewOf(ints, shapes.out[1]) : viewOf(narrow, shapes.out[1]);
+    call.in[5] = viewOf(argmax, shapes.out[1]);
     call.in[6] = viewOf(given, shapes.out[0]);
     if (wantQ) call.in[7] = dq.view(DType::f32, {rows(p_.queries), p_.dim});
     if (wantD) call.in[8] = dd.view(DType::f32, {rows(p_.documents), p_.dim});
@@ -217,6 +223,30 @@ class Runner {
     std::vector<T> all;
     for (const float v : values) all.push_back(cuda::narrow<T>(v));
     return all;
+  }
+  // Winners as the op has them, from and to tokens (−1: none, of which the largest value is the one that is written;
+  // −2: another one).
+  static std::vector<char> bytesOf(const std::vector<int32_t>& winners, DType type) {
+    const auto size = static_cast<size_t>(sizeOf(type));
+    std::vector<char> bytes(winners.size() * size);
+    for (size_t at = 0; at < winners.size(); ++at) {
+      const int32_t value = winners[at] == -1 && type == DType::i32 ? 0x7fffffff : winners[at];
+      std::memcpy(bytes.data() + at * size, &value, size);  // little-endian, as every GPU's host is
+    }
+    return bytes;
+  }
+  std::vector<int32_t> winnersIn(const std::vector<char>& bytes, DType type) const {
+    const auto size = static_cast<size_t>(sizeOf(type));
+    const int32_t largest = type == DType::u8 ? 0xff : type == DType::u16 ? 0xffff : 0x7fffffff;
+    std::vector<int32_t> winners;
+    for (const auto& [i, j] : p_.list())
+      for (int64_t row = 0; row < p_.queries[i]; ++row) {
+        int32_t value = 0;
+        std::memcpy(&value, bytes.data() + winners.size() * size, size);
+        winners.push_back(value >= 0 && value < p_.documents[j] ? value : value == largest ? -1 : -2);
+      }
+    CHECK(winners.size() * size == bytes.size(), "%s: %zu bytes of winners", p_.text(), bytes.size());
+    return winners;
   }
   static int64_t rows(const Lengths& lengths) { return offsetsOf(lengths).back(); }
   template <class U>

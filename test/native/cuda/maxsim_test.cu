@@ -191,74 +191,101 @@ void gradients() {
   backward<T>(all("large shared memory", {70, 3}, {400}, 128), 227 * 1024);
 }
 
+// The same with equal bits for the naive kernels.
+template <class F>
+void fastAndNaive(const F& f) {
+  for (const bool naive : {true, false}) {
+    useNaive(naive);
+    f();
+  }
+}
+
+template <class T>
 void empty() {
-  useNaive(false);
   for (const Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
     const std::vector<int64_t> none = layout == Layout::groups ? std::vector<int64_t>{0, 0} : std::vector<int64_t>{};
     Problem p{.queries = {4}, .documents = {}, .dim = 8, .layout = layout, .pairs = none, .what = "no documents"};
-    integers<F16>(p);
-    backward<F16>(p);
+    integers<T>(p);
+    backward<T>(p);
     p.documents = {0, 0};
     p.pairs = layout == Layout::groups ? std::vector<int64_t>{0, 2} : std::vector<int64_t>{0, 1, 0, 0};
     if (layout == Layout::all) p.pairs.clear();
     p.what = "empty documents";
-    integers<F16>(p);
-    backward<F16>(p);
+    integers<T>(p);
+    backward<T>(p);
     p.queries = {0};
     p.documents = {3, 0};
     p.what = "an empty query";
-    integers<Bf16>(p);
-    backward<Bf16>(p);
+    integers<T>(p);
+    backward<T>(p);
   }
-  integers<F16>(all("no queries", {}, {3, 2}, 8));
-  backward<F16>(all("no queries", {}, {3, 2}, 8));
-  integers<F16>(all("empty queries at the end", {30, 40, 30, 40, 0, 0}, {3, 2}, 16));
+  integers<T>(all("no queries", {}, {3, 2}, 8));
+  backward<T>(all("no queries", {}, {3, 2}, 8));
+  integers<T>(all("empty queries at the end", {30, 40, 30, 40, 0, 0}, {3, 2}, 16));
 }
 
+// One token, long queries, and dimensions that are no whole number of steps, in every layout.
+template <class T>
+void extremes() {
+  for (const Problem& p : {all("one token each", {1, 1, 1}, Lengths(7, 1), 8), all("dim 24", {32, 5}, {30, 0, 3}, 24),
+                           all("dim 136", {5, 33}, {17, 70}, 136), all("a query of 1024", {1024}, {19, 0}, 40)})
+    inEveryLayout(p, [](const Problem& q) {
+      integers<T>(q);
+      backward<T>(q);
+    });
+}
+
+// Equal similarities: the lowest token wins, and has the gradient.
+template <class T>
 void ties() {
-  for (const int64_t rows : {8, 100}) {
-    Problem p = all("ties", {rows}, {150, 1, 40}, 32);
-    fill<F16>(p, true);
-    for (const int64_t token : {7, 8, 63, 64, 70, 149})  // all like token 3
-      std::copy_n(p.d.begin() + 3 * 32, 32, p.d.begin() + token * 32);
-    std::fill(p.d.begin() + 151 * 32, p.d.end(), 0.0f);
-    Truth want = truthOf(p);
-    checkExact(p, Runner<F16>(p).forward(), want, "float16");
-    for (size_t at = static_cast<size_t>(2 * rows); at < want.winners.size(); ++at)
-      CHECK(want.winners[at] == 0, "the test has ties");
-    std::fill(p.q.begin(), p.q.end(), 0.0f);  // everything ties
-    checkExact(p, Runner<F16>(p).forward(), truthOf(p), "float16");
-  }
+  for (const int64_t rows : {8, 100})
+    inEveryLayout(all("ties", {rows, 3}, {150, 1, 40}, 24), [](Problem p) {
+      fill<T>(p, true);
+      for (const int64_t token : {7, 8, 63, 64, 70, 149})  // all like token 3
+        std::copy_n(p.d.begin() + 3 * p.dim, p.dim, p.d.begin() + token * p.dim);
+      std::fill(p.d.begin() + 151 * p.dim, p.d.end(), 0.0f);
+      fastAndNaive([&] { checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>()); });
+      std::fill(p.q.begin(), p.q.end(), 0.0f);  // everything ties
+      const Truth want = truthOf(p);
+      for (const int32_t winner : want.winners) CHECK(winner == 0, "the test has ties");
+      fastAndNaive([&] { checkExact(p, Runner<T>(p).forward(), want, nameOf<T>()); });
+    });
+  useNaive(false);
 }
 
 template <class T>
 void notFinite() {
   const float nan = std::numeric_limits<float>::quiet_NaN(), far = std::numeric_limits<float>::infinity();
-  for (const bool fast : {true, false})
-    for (const Lengths& queries : {Lengths{32, 20}, Lengths{32, 20, 40, 40}})
-      for (const bool floorZero : {false, true}) {
-        useNaive(!fast);
-        Problem clean = all("not finite", queries, {80, 20, 0, 64}, 24);
-        clean.floorZero = floorZero;
-        fill<T>(clean, true);
-        for (const int64_t token : {0, 5, 15, 16, 66, 79, 100}) {
-          Problem p = clean;
-          p.d[token * 24 + 3] = nan;
-          p.d[(token == 79 ? 78 : token + 1) * 24] = token == 79 ? p.d[78 * 24] : nan;  // a later one does not win
-          checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
-          CHECK(same(Runner<T>(p).forward(false).scores, Runner<T>(p).forward().scores), "NaN without winners");
-        }
-        Problem p = clean;
-        p.q[33 * 24] = nan;
-        checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
-        std::fill(p.q.begin(), p.q.end(), 0.0f);
-        for (size_t row = 0; row < p.q.size() / 24; ++row) p.q[row * 24 + 2] = 1;
-        p.d[7 * 24 + 2] = far;
-        p.d[90 * 24 + 2] = -far;
-        for (int64_t token = 100; token < 164; ++token) p.d[token * 24 + 2] = -far;
-        checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
-      }
-  useNaive(false);
+  const auto check = [&](Problem clean) {
+    const int64_t dim = clean.dim;
+    fill<T>(clean, true);
+    for (const int64_t token : {0, 5, 15, 16, 66, 79, 100}) {
+      Problem p = clean;
+      p.d[token * dim + 3] = nan;
+      p.d[(token == 79 ? 78 : token + 1) * dim] = token == 79 ? p.d[78 * dim] : nan;  // a later one does not win
+      checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
+      CHECK(same(Runner<T>(p).forward(false).scores, Runner<T>(p).forward().scores), "NaN without winners");
+    }
+    Problem p = clean;
+    p.q[33 * dim] = nan;
+    checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
+    std::fill(p.q.begin(), p.q.end(), 0.0f);
+    for (size_t row = 0; row < p.q.size() / static_cast<size_t>(dim); ++row)
+      p.q[static_cast<int64_t>(row) * dim + 2] = 1;
+    p.d[7 * dim + 2] = far;
+    p.d[90 * dim + 2] = -far;
+    for (int64_t token = 100; token < 164; ++token) p.d[token * dim + 2] = -far;
+    checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
+  };
+  fastAndNaive([&] {
+    for (const bool floorZero : {false, true}) {
+      Problem p = all("not finite", {32, 20, 40, 40}, {80, 20, 0, 64}, 24);
+      p.floorZero = floorZero;
+      check(p);
+      p.queries = {32, 20};
+      inEveryLayout(p, check);
+    }
+  });
   // A NaN gradient is not skipped, a zero gradient is, also where the winner is NaN.
   Problem p = all("NaN gradient", {2}, {3, 3}, 8);
   fill<T>(p, true);
@@ -271,20 +298,70 @@ void notFinite() {
   for (size_t k = 24; k < 48; ++k) CHECK(other.dd[k] == 0, "a zero gradient wrote");
 }
 
-// Winners beyond 16 bits.
-void longDocument() {
-  for (const int64_t tokens : {65534, 65535, 70001}) {
-    Problem p = all("long document", {2}, {5, tokens}, 8);
-    fill<F16>(p, true);
-    for (int f = 0; f < 8; ++f) p.d[(5 + tokens - 1) * 8 + f] = p.q[f] > 0 ? 9 : -9;
-    const Truth want = truthOf(p);
-    CHECK(want.winners[2] == tokens - 1, "the last token wins");
-    const Runner<F16> run(p);
-    checkExact(p, run.forward(), want, "float16");
-    const Gradients zero{std::vector<float>(p.q.size()), std::vector<float>(p.d.size())};
-    const Gradients got = run.backward(want.winners, {0, 1}, zero);
-    CHECK(got.dd[(5 + tokens - 1) * 8] == p.q[0] && got.dq[0] == p.d[(5 + tokens - 1) * 8], "%d tokens", (int)tokens);
-  }
+// Winners of every type, to the last token of a document and with none: where all values of the type are tokens too.
+template <class T>
+void longDocument(int64_t tokens) {
+  inEveryLayout(all("long document", {1, 1}, {5, tokens, 0}, 8), [&](Problem p) {
+    if (tokens > 1000 && p.layout == Layout::pairs) return;
+    p.what += " of " + std::to_string(tokens);
+    fill<T>(p, true);
+    p.q[8] = 3;
+    for (int f = 0; f < 8; ++f) p.d[(5 + tokens - 1) * 8 + f] = p.q[8 + f] > 0 ? 9 : -9;
+    for (const bool floorZero : {false, true}) {
+      p.floorZero = floorZero;
+      if (floorZero) {  // the first query has no winner anywhere
+        std::fill(p.q.begin(), p.q.begin() + 8, 0.0f);
+        p.q[0] = 1;
+        p.q[8] = -1;
+        for (size_t at = 0; at < p.d.size(); at += 8) p.d[at] = at == static_cast<size_t>(5 + tokens - 1) * 8 ? -9 : -1;
+      }
+      const Truth want = truthOf(p);
+      CHECK(std::count(want.winners.begin(), want.winners.end(), tokens - 1) > 0, "the last token wins");
+      CHECK(!floorZero || p.layout == Layout::groups || want.winners[0] < 0, "the floor wins");
+      const Runner<T> run(p);
+      const Gradients zero{std::vector<float>(p.q.size()), std::vector<float>(p.d.size())};
+      std::vector<float> dscores(want.scores.size(), 0.5f);
+      const Gradients got = run.backward(want.winners, dscores, zero);
+      checkExact(p, run.forward(), want, nameOf<T>());
+      CHECK(got.dd[(5 + tokens - 1) * 8] != 0, "%s: the last token has no gradient", p.text());
+      if (tokens > 1000) continue;
+      useNaive(true);
+      const Gradients plain = run.backward(want.winners, dscores, zero);
+      checkExact(p, run.forward(), want, nameOf<T>());
+      useNaive(false);
+      CHECK(same(got.dq, plain.dq) && same(got.dd, plain.dd), "%s: other gradients than plain", p.text());
+    }
+  });
+}
+
+// Winners that are no tokens of their document give nothing and reach nothing.
+template <class T>
+void wildWinners() {
+  for (const int64_t longest : {40, 300, 65600})
+    inEveryLayout(all("wild winners", {3, 2}, {4, longest, 0}, 8), [&](Problem p) {
+      fill<T>(p, true);
+      const Truth truth = truthOf(p);
+      std::vector<int32_t> wild = truth.winners, none = truth.winners;
+      const auto list = p.list();
+      size_t at = 0;
+      for (const auto& [i, j] : list)
+        for (int64_t row = 0; row < p.queries[i]; ++row, ++at) {
+          const int64_t tokens = p.documents[j];
+          if (number(0, 1)) continue;
+          const int64_t most = longest < 256 ? 255 : longest < 65536 ? 65535 : 2147483647;
+          if (tokens <= most) wild[at] = static_cast<int32_t>(number(0, 1) ? tokens : number(tokens, most));
+          if (longest > 65536 && !number(0, 2)) wild[at] = static_cast<int32_t>(number(-2147483647 - 1, -2));
+          none[at] = -1;
+        }
+      const std::vector<float> dscores(truth.scores.size(), 1.5f);
+      const Gradients before = noise<T>(p);
+      fastAndNaive([&] {
+        const Gradients got = Runner<T>(p).backward(wild, dscores, before);
+        const Gradients want = Runner<T>(p).backward(none, dscores, before);
+        CHECK(same(got.dq, want.dq) && same(got.dd, want.dd), "%s, %d tokens", p.text(), static_cast<int>(longest));
+      });
+    });
+  useNaive(false);
 }
 
 // Equal bits under all orders, no bank conflicts, and the same score in every layout.
@@ -327,92 +404,97 @@ void orders() {
 #ifndef __CUDACC__
 // A document that starts at element 2^31 of its buffer and byte 2^33 of its gradient: the same as by itself. The pages
 // before it are never touched.
-void farAway() {
+template <class T>
+void farAway(const Problem& p) {
   constexpr int64_t kDim = 128, kBefore = (int64_t{1} << 31) / kDim, kTokens = 6, kTotal = kBefore + kTokens;
-  Problem p{.queries = {32, 5},
-            .documents = {kTokens},
-            .dim = kDim,
-            .layout = Layout::pairs,
-            .pairs = {0, 0, 1, 0, 0, 0},
-            .what = "far away"};
-  fill<F16>(p, true);
+  constexpr int64_t kSize = sizeof(T);
   const Truth want = truthOf(p);
-  const std::vector<float> dscores{1, 0.5f, -2};
+  const auto count = static_cast<int64_t>(want.scores.size()), rows = static_cast<int64_t>(p.q.size()) / kDim;
+  std::vector<float> dscores(want.scores.size(), 0.5f);
+  dscores.back() = -2;
   const Gradients zero{std::vector<float>(p.q.size()), std::vector<float>(p.d.size())};
-  const Gradients near = Runner<F16>(p).backward(want.winners, dscores, zero);
+  const Gradients near = Runner<T>(p).backward(want.winners, dscores, zero);
 
-  std::vector<F16> q, d;
-  for (const float v : p.q) q.push_back(narrow<F16>(v));
-  for (const float v : p.d) d.push_back(narrow<F16>(v));
-  static void* const rows = host::reserveDevice(kTotal * kDim * 2);
+  std::vector<T> q, d;
+  for (const float v : p.q) q.push_back(narrow<T>(v));
+  for (const float v : p.d) d.push_back(narrow<T>(v));
+  static void* const data = host::reserveDevice(kTotal * kDim * kSize);
   static void* const gradient = host::reserveDevice(kTotal * kDim * 4);
-  CHECK(rows && gradient, "address space");
-  host::writeDevice(static_cast<char*>(rows) + kBefore * kDim * 2, d.data(), d.size() * 2);
-  const Buffer<F16> queries(q);
-  const Buffer<int64_t> qSegments({0, 32, 37}), dSegments({0, kBefore, kTotal}), pairs({0, 1, 1, 1, 0, 1});
-  const Buffer<float> scores(3), given(dscores), dq(zero.dq);
-  const Buffer<int32_t> winners(32 + 5 + 32);
+  CHECK(data && gradient, "address space");
+  host::writeDevice(static_cast<char*>(data) + kBefore * kDim * kSize, d.data(), d.size() * sizeof(T));
+  host::writeDevice(static_cast<char*>(gradient) + kBefore * kDim * 4, zero.dd.data(), zero.dd.size() * 4);
+  const Lengths offsets = offsetsOf(p.queries);
+  const Buffer<T> queries(q);
+  const Buffer<int64_t> qSegments(offsets), dSegments({kBefore, kTotal}), pairs(p.pairs);
+  const Buffer<float> scores(want.scores.size()), given(dscores), dq(zero.dq);
+  const Buffer<uint8_t> winners(want.winners.size());
   const Buffer<char> workspace(1 << 20);
   for (const bool fast : {true, false}) {
     useNaive(!fast);
     OpCall call{};
     call.op = Op::maxsim;
-    const params::maxsim params{static_cast<int64_t>(Layout::pairs), 1, 0};
+    const params::maxsim params{static_cast<int64_t>(p.layout), 1, 0};
     std::memcpy(call.params, &params, sizeof params);
-    call.in[0] = queries.view(DType::f16, {37, kDim});
-    call.in[1] = qSegments.view(DType::i64, {3});
-    call.in[1].longest = 32;
-    call.in[2] = queries.view(DType::f16, {kTotal, kDim});
-    call.in[2].data = rows;
-    call.in[3] = dSegments.view(DType::i64, {3});
-    call.in[3].longest = kBefore;
-    call.in[4] = pairs.view(DType::i64, {6});
-    call.out[0] = scores.view(DType::f32, {3});
-    call.out[1] = winners.view(DType::i32, {69});
+    call.in[0] = queries.view(typeOf<T>(), {rows, kDim});
+    call.in[1] = qSegments.view(DType::i64, {static_cast<int64_t>(offsets.size())});
+    call.in[1].longest = *std::max_element(p.queries.begin(), p.queries.end());
+    call.in[2] = queries.view(typeOf<T>(), {kTotal, kDim});
+    call.in[2].data = data;
+    call.in[3] = dSegments.view(DType::i64, {2});
+    call.in[3].longest = kTokens;
+    if (p.layout != Layout::all) call.in[4] = pairs.view(DType::i64, {static_cast<int64_t>(p.pairs.size())});
+    call.out[0] = scores.view(DType::f32, {count});
+    call.out[1] = winners.view(DType::u8, {static_cast<int64_t>(want.winners.size())});
     call.workspace = workspace.view(DType::u8, {1 << 20}).data;
     call.workspaceBytes = 1 << 20;
     char error[kErrorBytes] = "";
     Context context{testStream(), 99 * 1024, nullptr, error};
     CHECK(ops::maxsim(call, context) == 0, "%s", error);
-    checkExact(p, {scores.values(), winners.values()}, want, "float16");
-    if (!fast) continue;  // the plain gradient would go over every row
+    const std::vector<uint8_t> won = winners.values();
+    checkExact(p, {scores.values(), {won.begin(), won.end()}}, want, nameOf<T>());
+    if (!fast || p.layout == Layout::all) continue;  // their gradients would go over every row
     const params::maxsimBackward layout{params.layout};
     std::memcpy(call.params, &layout, sizeof layout);
     call.in[5] = call.out[1];
-    call.in[6] = given.view(DType::f32, {3});
-    call.in[7] = dq.view(DType::f32, {37, kDim});
+    call.in[6] = given.view(DType::f32, {count});
+    call.in[7] = dq.view(DType::f32, {rows, kDim});
     call.in[8] = dq.view(DType::f32, {kTotal, kDim});
     call.in[8].data = gradient;
     CHECK(ops::maxsimBackward(call, context) == 0, "%s", error);
     std::vector<float> dd(p.d.size());
     host::readDevice(dd.data(), static_cast<char*>(gradient) + kBefore * kDim * 4, dd.size() * 4);
-    CHECK(same(dq.values(), near.dq) && same(dd, near.dd), "gradients far away");
+    CHECK(same(dq.values(), near.dq) && same(dd, near.dd), "%s: gradients far away", p.text());
   }
   useNaive(false);
 }
 #endif
 
+template <class T>
+void everything() {
+  shapes<T>();
+  useNaive(false);
+  gradients<T>();
+  empty<T>();
+  extremes<T>();
+  ties<T>();
+  notFinite<T>();
+  wildWinners<T>();
+  for (const int64_t tokens : {255, 256, 257}) longDocument<T>(tokens);
+#ifndef __CUDACC__
+  inEveryLayout(all("far away", {32, 5}, {6}, 128), [](Problem p) {
+    fill<T>(p, true);
+    farAway<T>(p);
+  });
+#endif
+  orders<T>();
+}
+
 }  // namespace
 
 int main() {
-  shapes<F16>();
-  shapes<Bf16>();
-  useNaive(false);
-  shapes<float>();
-  gradients<F16>();
-  gradients<Bf16>();
-  gradients<float>();
-  empty();
-  ties();
-  notFinite<F16>();
-  notFinite<Bf16>();
-  notFinite<float>();
-  longDocument();
-#ifndef __CUDACC__
-  farAway();
-#endif
-  orders<F16>();
-  orders<Bf16>();
-  orders<float>();
+  everything<F16>();
+  everything<Bf16>();
+  everything<float>();
+  for (const int64_t tokens : {65535, 65536, 65537}) longDocument<F16>(tokens);
   return finish("cuda maxsim");
 }
