@@ -119,7 +119,7 @@ int main() {
 
   const double plane = static_cast<double>(rows) * 256 * 4;
   Tensor x = noise({rows, 256}), r = noise({rows, 256}), gamma = noise({256}), dgamma = noise({256}), none;
-  Prepared norm(Op::layerNorm, params::layerNorm{1e-5}, {&x, &r, &gamma, &none});
+  Prepared norm(Op::layerNorm, params::layerNorm{1e-5, 0}, {&x, &r, &gamma, &none});
   bytes("layerNorm with residual", norm.best(), 4 * plane);
   bytes("  backward",
         Prepared(Op::layerNormBackward, params::layerNormBackward{},

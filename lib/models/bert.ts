@@ -140,20 +140,26 @@ class Bert implements Encoder {
     const { config: c, params } = this
     const drop = (x: Tensor, layer: number, at: number) =>
       dropout(x, packed.segments, dropoutAt(training, c.hiddenDropout, layer, at))
-    let state = scope(() => ({ x: drop(this.embed(packed), 0, place.embedding) }))
+    // `stream` is x as the next sum takes it.
+    let state = scope(() => {
+      const x = drop(this.embed(packed), 0, place.embedding)
+      return { x, stream: x }
+    })
     for (let i = 0; i < c.layers; i++) {
       const at = `encoder.layer.${i}`
-      state = advance(state, ({ x }) => {
+      state = advance(state, ({ x, stream }) => {
         const attended = attention(linear(params, `${at}.attention.self.qkv`, x), packed.segments, packed.keyCounts, {
           heads: c.heads,
           window: null,
           dropout: dropoutAt(training, c.attentionDropout, i, place.probabilities),
         })
         const mixed = drop(linear(params, `${at}.attention.output.dense`, attended), i, place.attention)
-        const { y } = layerNorm(params, `${at}.attention.output.LayerNorm`, mixed, c.normEps, x)
+        const { y, wide } = layerNorm(params, `${at}.attention.output.LayerNorm`, mixed, c.normEps, stream, true)
         const inner = activation(linear(params, `${at}.intermediate.dense`, y), c.activation)
         const outer = drop(linear(params, `${at}.output.dense`, inner), i, place.mlp)
-        return { x: layerNorm(params, `${at}.output.LayerNorm`, outer, c.normEps, y).y }
+        const last = i === c.layers - 1
+        const next = layerNorm(params, `${at}.output.LayerNorm`, outer, c.normEps, wide, !last)
+        return { x: next.y, stream: next.wide }
       })
     }
     return state.x

@@ -4,10 +4,10 @@ import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } fr
 import { checkOptions, checkPath } from '../options.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { type Hit, type SearchOptions, search } from '../retrieval/search.js'
-import { Device } from '../tensor/device.js'
+import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
-import { Segments, Tensor } from '../tensor/tensor.js'
+import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer.js'
@@ -16,7 +16,7 @@ import { checkChain, dense, denseInitializer, denseParameters } from './dense.js
 import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
 import type { Encoder } from './encoder.js'
 import { readLayout } from './layout.js'
-import { ModelWeights, write } from './load.js'
+import { ModelWeights } from './load.js'
 import { saveModel } from './save.js'
 
 export interface CreateOptions {
@@ -24,6 +24,8 @@ export interface CreateOptions {
   seed?: number
   /** Default the CPU. */
   device?: Device
+  /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
+  precision?: Precision
 }
 
 export interface LoadOptions extends CreateOptions {
@@ -53,7 +55,7 @@ export interface ModelGroup {
   decay: (entry: ParameterEntry) => number
 }
 
-const createOptions = ['seed', 'device'] as const
+const createOptions = ['seed', 'device', 'precision'] as const
 const encodeOptions = ['chunkTokens', 'signal'] as const
 
 /** Names the draws of one training step. */
@@ -75,14 +77,14 @@ export class Colbert {
   private blueprint: Blueprint
   private readonly encoder: Encoder
 
-  private constructor(blueprint: Blueprint, device: Device) {
+  private constructor(blueprint: Blueprint, { device = Device.open(), precision }: CreateOptions) {
     const { architecture, config, head, tokenizer, recipe } = blueprint
     this.text = featurizerOf(tokenizer, recipe, config.positions)
     this.blueprint = { ...blueprint, recipe: this.text.recipe }
     this.device = device
     this.dim = head.at(-1)!.out
     checkChain(head, config.width, 'the head')
-    this.parameters = new Parameters(device, shapesOf(blueprint))
+    this.parameters = new Parameters(device, shapesOf(blueprint), device.typeOf(precision))
     this.encoder = architecture.encoder(config, this.parameters)
   }
 
@@ -93,7 +95,7 @@ export class Colbert {
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
-    const model = new Colbert(blueprintOf(config), options.device ?? Device.open())
+    const model = new Colbert(blueprintOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
 
@@ -144,7 +146,7 @@ export class Colbert {
         ? [freshProjection(config.width, options.dim ?? 128)]
         : layout.head.map((layer) => layer.config)
       const blueprint = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
-      const model = new Colbert(blueprint, options.device ?? Device.open())
+      const model = new Colbert(blueprint, options)
       return await model.filled(async () => {
         await weights.read(model.parameters)
         const projection = model.parameters.entries.filter((e) => /^\d+_Dense\./.test(e.name))
@@ -164,6 +166,15 @@ export class Colbert {
     await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })
+  }
+
+  get precision(): Precision {
+    return this.parameters.type === 'bfloat16' ? 'bfloat16' : 'float32'
+  }
+
+  /** Of token embeddings on the device: unit vectors fit float16 eight times more exactly than bfloat16. */
+  get tokenType(): DType {
+    return this.precision === 'bfloat16' ? 'float16' : this.device.real
   }
 
   /** Text to tokens, by the recipe. */
@@ -341,7 +352,7 @@ export class Colbert {
       const values = new Float32Array(size)
       const fill = layer ? denseInitializer(head[Number(layer[1]) - 1]!) : architecture.initializer(config, name)
       fill(values, seed, name)
-      write(this.parameters.get(name), values)
+      this.parameters.write(values, name)
       await new Promise((resolve) => setImmediate(resolve))
     }
   }

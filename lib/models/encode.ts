@@ -2,6 +2,7 @@ import { columnFromTexts, type TokenColumn } from '../data/collate.js'
 import { ArgumentError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { abortIf } from '../retrieval/maxsim.js'
+import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import type { Colbert } from './colbert.js'
@@ -73,7 +74,8 @@ function issue(model: Colbert, column: TokenColumn, first: number, last: number)
   return scope(() =>
     withoutTape(() => {
       const { tokens, segments } = model.embed(column, first, last, null)
-      const values = tokens.values()
+      const { real } = model.device
+      const values = (tokens.dtype === real ? tokens : cast(tokens, real)).values()
       values.catch(() => {}) // awaited later, unless an earlier chunk failed
       return { values, offsets: segments.offsets }
     }),

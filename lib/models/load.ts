@@ -1,6 +1,5 @@
 import { FormatError } from '../errors.js'
 import type { ParameterShape, Parameters } from '../nn/index.js'
-import type { Tensor } from '../tensor/tensor.js'
 import { denseFolder, denseParameters } from './dense.js'
 import type { EncoderConfig } from './encoder.js'
 import type { Layout } from './layout.js'
@@ -60,15 +59,14 @@ export class ModelWeights {
   async read(params: Parameters): Promise<void> {
     const used = new Set<string>()
     for (const parameter of this.layout.architecture.parameters(this.config)) {
-      const target = params.get(parameter.name)
-      const values = new Float32Array(target.size)
+      const values = new Float32Array(parameter.shape.reduce((product, d) => product * d, 1))
       for (const { name, shape, offset } of this.layout.architecture.stored(this.config, parameter)) {
         const stored = this.nameOf(name)
         used.add(stored)
         values.set(await this.encoder.floats(stored, shape), offset)
       }
       if (parameter.name === this.layout.architecture.embeddings) appendMeanRows(values, parameter)
-      write(target, values)
+      params.write(values, parameter.name)
     }
     for (const name of this.encoder.names) {
       const inside = name.startsWith(this.prefix) ? name.slice(this.prefix.length) : ''
@@ -82,7 +80,7 @@ export class ModelWeights {
     for (const [index, { config }] of this.layout.head.entries())
       for (const { name, shape } of denseParameters(config, index)) {
         const weights = this.layout.name === 'stanford' ? this.encoder : this.heads[index]!
-        write(params.get(name), await weights.floats(name.slice(denseFolder(index).length + 1), shape))
+        params.write(await weights.floats(name.slice(denseFolder(index).length + 1), shape), name)
       }
   }
 
@@ -100,9 +98,4 @@ function appendMeanRows(values: Float32Array, { shape }: ParameterShape): void {
   if (values.length === rows * width) return
   for (let i = 0; i < rows * width; i++) mean[i % width]! += values[i]! / rows
   for (let i = rows * width; i < values.length; i++) values[i] = mean[i % width]!
-}
-
-/** Sets a parameter's values, in the device's real type. */
-export function write(target: Tensor, values: Float32Array): void {
-  target.write(target.dtype === 'float64' ? Float64Array.from(values) : values)
 }

@@ -22,15 +22,16 @@ export function linear(params: Parameters, name: string, x: Tensor): Tensor {
   return linearOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`))
 }
 
-/** Layer norm of x (+ residual) with `NAME.weight` and, where the model has it, `NAME.bias`: y, and the sum. */
+/** Layer norm of x (+ residual) with `NAME.weight` and, where the model has it, `NAME.bias`; results as of the op. */
 export function layerNorm(
   params: Parameters,
   name: string,
   x: Tensor,
   eps: number,
   residual: Tensor | null = null,
-): { y: Tensor; sum: Tensor } {
-  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual)
+  widen = false,
+): { y: Tensor; sum: Tensor; wide: Tensor } {
+  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, widen)
 }
 
 function optional(params: Parameters, name: string): Tensor | null {

@@ -1,8 +1,8 @@
 import { ArgumentError, FormatError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
-import { zero } from '../tensor/ops.gen.js'
-import { outsideScopes } from '../tensor/scope.js'
-import { Segments, Tensor } from '../tensor/tensor.js'
+import { cast, zero } from '../tensor/ops.gen.js'
+import { outsideScopes, scope } from '../tensor/scope.js'
+import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 
 export interface ParameterShape {
   name: string
@@ -18,44 +18,55 @@ export interface ParameterEntry extends ParameterShape {
 /**
  * The parameters of a model and their gradients: views of two flat buffers, so that the optimiser, the gradient norm,
  * zeroing and reductions over ranks are single launches. Entries keep the order they were declared in.
+ *
+ * Values and gradients are of the device's real type. A model may compute with a narrower one (mixed precision,
+ * Micikevicius et al. 2018): `get` then gives views of a copy in that type, which follows the values.
  */
 export class Parameters {
   readonly device: Device
   readonly entries: readonly ParameterEntry[]
-  /** All values and all gradients, [total]. */
+  /** All values and all gradients, [total]. An op that changes the values is followed by `refresh()`. */
   readonly values: Tensor
   readonly gradients: Tensor
+  /** What the model computes with. */
+  readonly type: DType
+  /** All values in that type, where it is another one. */
+  private readonly narrow: Tensor | null
   /** Where each entry starts in them. */
   readonly segments: Segments
   private readonly views = new Map<string, Tensor>()
+  private readonly offsets: ReadonlyMap<string, number>
 
-  constructor(device: Device, shapes: readonly ParameterShape[]) {
+  constructor(device: Device, shapes: readonly ParameterShape[], type: DType = device.real) {
     let offset = 0
     this.device = device
+    this.type = type
     this.entries = shapes.map(({ name, shape }) => {
       const size = shape.reduce((product, d) => product * d, 1)
       const entry = { name, shape, offset, size }
       offset += size
       return entry
     })
-    const [values, gradients, segments] = outsideScopes(() => [
+    this.offsets = new Map(this.entries.map((entry) => [entry.name, entry.offset]))
+    const [values, gradients, segments, narrow] = outsideScopes(() => [
       Tensor.empty(device, [offset]),
       Tensor.empty(device, [offset]),
       Segments.fromLengths(
         device,
         this.entries.map((e) => e.size),
       ),
+      type === device.real ? null : Tensor.empty(device, [offset], type),
     ])
     this.values = values
     this.gradients = gradients
     this.segments = segments
-    zero(values)
-    zero(gradients)
+    this.narrow = narrow
+    for (const tensor of [values, gradients, narrow]) if (tensor) zero(tensor)
     for (const entry of this.entries) {
       if (this.views.has(entry.name))
         throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is declared twice`)
       const [value, gradient] = outsideScopes(() => [
-        values.view(entry.offset, entry.shape),
+        (narrow ?? values).view(entry.offset, entry.shape),
         gradients.view(entry.offset, entry.shape),
       ])
       value.requiresGradient = true
@@ -73,11 +84,35 @@ export class Parameters {
     return this.views.has(name)
   }
 
-  /** The parameter of that name: a view that requires a gradient unless frozen. */
+  /** The parameter of that name, to compute with: a view that requires a gradient unless frozen. */
   get(name: string): Tensor {
     const view = this.views.get(name)
     if (!view) throw new FormatError('ERR_FORMAT', `there is no parameter "${name}"`, { name })
     return view
+  }
+
+  /**
+   * Sets all values, or those of one parameter.
+   * @throws FormatError ERR_FORMAT for an unknown name; ShapeError ERR_SHAPE for another number of values
+   */
+  write(data: ArrayLike<number>, name?: string): void {
+    const values = realArray(this.device, data)
+    if (name === undefined) {
+      this.values.write(values)
+      return this.refresh()
+    }
+    const view = this.get(name)
+    if (!this.narrow) return view.write(values)
+    scope(() => {
+      const target = this.values.view(this.offsets.get(name)!, view.shape)
+      target.write(values)
+      cast(target, view)
+    })
+  }
+
+  /** What the model computes with follows `values`, which an op has changed. */
+  refresh(): void {
+    if (this.narrow) cast(this.values, this.narrow)
   }
 
   /** Sets whether parameters whose name matches receive gradients. */
@@ -94,7 +129,7 @@ export class Parameters {
       view.gradient?.dispose()
       view.dispose()
     }
-    for (const t of [this.values, this.gradients, this.segments]) t.dispose()
+    for (const t of [this.values, this.gradients, this.segments, this.narrow]) t?.dispose()
   }
 
   [Symbol.dispose](): void {

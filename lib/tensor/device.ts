@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { DeviceError } from '../errors.js'
+import { ArgumentError, DeviceError, UnsupportedError } from '../errors.js'
 import { backendPath, type DeviceMemory, native } from '../native.js'
 import { type DType, dtypes } from './tensor.js'
 
@@ -20,6 +20,19 @@ function libraryOf(kind: string): string {
     name: kind,
     path,
   })
+}
+
+/**
+ * What a model computes with. `float32`: the device's real type throughout. `bfloat16`: parameters are multiplied and
+ * activations stored as bfloat16, sums are float32, and so are the parameters that the optimiser changes, its moments,
+ * all gradients of parameters, scores and losses; token embeddings are float16. Files are the same.
+ */
+export const precisions = ['float32', 'bfloat16'] as const
+export type Precision = (typeof precisions)[number]
+
+/** bfloat16 on GPUs, whose tensor cores are made for it, and on their twin; float32 elsewhere. */
+export function defaultPrecision(deviceName: string): Precision {
+  return deviceName.startsWith('cuda') ? 'bfloat16' : 'float32'
 }
 
 /** An in-order stream of ops in this environment (worker threads have their own). */
@@ -54,9 +67,24 @@ export class Device {
         { name },
       )
     const opened = native().openDevice(libraryOf(kind), Number(number))
-    device = new Device(opened.id, opened.name, dtypes[opened.real]!)
+    device = new Device(opened.id, Number(number) > 0 ? name : opened.name, dtypes[opened.real]!)
     Device.opened.set(key, device)
     return device
+  }
+
+  /**
+   * The type of parameters and activations at a precision.
+   * @throws ArgumentError ERR_ARGUMENT for an unknown one; UnsupportedError ERR_UNSUPPORTED where there is no such
+   */
+  typeOf(precision: Precision = defaultPrecision(this.name)): DType {
+    if (!precisions.includes(precision))
+      throw new ArgumentError('ERR_ARGUMENT', `precision is "${precision}", expected ${precisions.join(' or ')}`)
+    if (precision === 'float32') return this.real
+    if (defaultPrecision(this.name) === 'bfloat16') return 'bfloat16'
+    throw new UnsupportedError('ERR_UNSUPPORTED', `device "${this.name}" has no kernels for bfloat16, only GPUs do`, {
+      device: this.name,
+      precision,
+    })
   }
 
   /** Settles when everything issued so far has run; rejects with the stream's first error. */

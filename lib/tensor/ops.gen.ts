@@ -23,8 +23,8 @@ export function scale(x: Tensor, factor: Operand, p: { by: number }): Tensor {
   return run(4, [x, factor], [p.by], 1)[0] as Tensor
 }
 
-export function cast(x: Tensor, p: { dtype: number }): Tensor {
-  return run(5, [x], [p.dtype], 1)[0] as Tensor
+export function cast(x: Tensor, y: Tensor): void {
+  run(5, [x, y], [], 0)
 }
 
 export function activation(x: Tensor, p: { kind: number }): Tensor {
@@ -87,8 +87,8 @@ export function linearBackward(x: Tensor, w: Tensor, dy: Tensor, dw: Operand, db
   return run(20, [x, w, dy, dw, db], [p.needInput], 1) as [dx: Tensor | null]
 }
 
-export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number }): [y: Tensor, sum: Tensor | null, stats: Tensor] {
-  return run(21, [x, residual, gamma, beta], [p.eps], 3) as [y: Tensor, sum: Tensor | null, stats: Tensor]
+export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantWide: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null] {
+  return run(21, [x, residual, gamma, beta], [p.eps, p.wantWide], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null]
 }
 
 export function layerNormBackward(sum: Tensor, gamma: Tensor, stats: Tensor, dy: Tensor, dsum: Operand, dgamma: Operand, dbeta: Operand): Tensor {

@@ -151,29 +151,46 @@ export function linear(x: Tensor, w: Tensor, b?: Tensor | null): Tensor {
   )
 }
 
-/** Layer norm of x (+ residual) [T, d], with or without bias: y, and the sum when a residual was given. */
+/**
+ * Layer norm of x (+ residual) [T, d], with or without bias: y, and what may be the next residual: the sum (x where no
+ * residual was given), or y itself, `wide`. Where x is of 16 bits both are float32 (`wide` if asked for, else it is y),
+ * so that a residual stream is not rounded in every layer; gradients are of the type of x.
+ */
 export function layerNorm(
   x: Tensor,
   gamma: Tensor,
   beta: Tensor | null,
   eps: number,
   residual: Tensor | null = null,
-): { y: Tensor; sum: Tensor } {
-  const [y, sum] = record(
+  widen = false,
+): { y: Tensor; sum: Tensor; wide: Tensor } {
+  const wantWide = widen && x.dtype === 'bfloat16' ? 1 : 0
+  const [y, sum, , wide] = record(
     [x, residual, gamma, beta],
-    () => raw.layerNorm(x, residual, gamma, beta, { eps }),
-    ([, sum, stats], save) => {
+    () => raw.layerNorm(x, residual, gamma, beta, { eps, wantWide }),
+    ([y, sum, stats], save) => {
       const [input, weight, s] = [save(sum ?? x), save(gamma), save(stats)]
+      const { shape, dtype } = y
       const summed = sum !== null
       return (gradients) => {
-        const dy = gradients[0] ?? zeros(input.device, input.shape, input.dtype)
-        const dsum = summed && gradients.length === 3 ? gradients[1]! : null
-        const dx = raw.layerNormBackward(input, weight, s, dy, dsum, gradientOf(gamma), gradientOf(beta))
+        const dWide = wantWide ? gradients.at(-1) : null
+        const dy = gradients[0]
+        const whole = dy && dWide ? raw.add(dy, dWide) : (dy ?? dWide ?? zeros(input.device, shape, dtype))
+        const dsum = summed ? gradients[1] : null
+        const dx = raw.layerNormBackward(input, weight, s, whole, dsum, gradientOf(gamma), gradientOf(beta))
+        if (whole !== dy && whole !== dWide) whole.dispose()
         return [x.requiresGradient ? dx : null, residual?.requiresGradient ? dx : null, null, null]
       }
     },
   )
-  return { y, sum: sum ?? x }
+  return { y, sum: sum ?? x, wide: wide ?? y }
+}
+
+/** x in another real type, to nearest, ties to even. It carries no gradient. */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  const y = Tensor.empty(x.device, x.shape, dtype)
+  raw.cast(x, y)
+  return y
 }
 
 /** Zeros of a shape, in the device's real type or `dtype`. */

@@ -10,6 +10,12 @@ export type DType = (typeof dtypes)[number]
 /** Bytes of an element. */
 const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2, float16: 2, bfloat16: 2 }
 
+/** Numbers in the device's real type; float32 ones for a device of float32 are not copied. */
+export function realArray(device: Device, data: ArrayLike<number>): Float32Array | Float64Array {
+  if (device.real === 'float64') return Float64Array.from(data)
+  return data instanceof Float32Array ? data : Float32Array.from(data)
+}
+
 /**
  * An alarm, not a memory manager: a tensor that no scope owns and nobody disposed of is freed when it is collected, with
  * one warning that says so. Only unscoped tensors are watched.
@@ -47,13 +53,7 @@ export class Tensor {
    * @throws ShapeError ERR_SHAPE when shape and data disagree; OutOfMemoryError ERR_OUT_OF_MEMORY
    */
   static from(device: Device, data: ArrayLike<number>, shape: readonly number[] = [data.length]): Tensor {
-    const array =
-      device.real === 'float64'
-        ? Float64Array.from(data)
-        : data instanceof Float32Array
-          ? data
-          : Float32Array.from(data)
-    return Tensor.make(device, device.real, shape, array)
+    return Tensor.make(device, device.real, shape, realArray(device, data))
   }
 
   /** Int32 contents (token ids, row indices, seeds); their range is known to every later check. */

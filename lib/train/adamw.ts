@@ -96,6 +96,7 @@ export class AdamW {
           step: this.stepCount,
           clip: this.clip,
         })
+        parameters.refresh()
         parameters.zeroGradients()
       }
       return squared

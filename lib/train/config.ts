@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
 import { ConfigError, nearest } from '../errors.js'
+import { defaultPrecision, precisions } from '../tensor/device.js'
 import { isObject, show } from './differences.js'
 import { presets } from './presets.js'
 import { schedules } from './schedule.js'
@@ -103,6 +104,7 @@ const run = z.strictObject({
   out: z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' }),
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
+  precision: z.enum(precisions).optional(),
   chunkTokens: count.default(8192),
   keepBytes: z
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
@@ -136,7 +138,9 @@ export function resolveConfig(config: unknown, locate: Locate = () => undefined)
   if (parsed.success) issues.push(...contradictions(parsed.data as ResolvedRun, locate))
   if (issues.length > 0) throw configError(issues)
   const { preset: _, phases, ...rest } = parsed.data as unknown as ResolvedRun & { preset?: string }
-  return { ...rest, phases: phases.map(resolvePhase) }
+  const precision =
+    typeof rest.model === 'string' ? (rest.precision ?? defaultPrecision(rest.device)) : rest.model.precision
+  return { ...rest, precision, phases: phases.map(resolvePhase) }
 }
 
 function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
@@ -156,7 +160,14 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
     if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
     if (config.device !== 'cpu' && config.device !== model.device?.name)
       issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${model.device?.name}"` })
-  }
+    if (config.precision !== undefined && config.precision !== model.precision)
+      issues.push({ path: 'precision', message: `is "${config.precision}", but the model has "${model.precision}"` })
+  } else if (config.precision === 'bfloat16' && defaultPrecision(config.device) !== 'bfloat16')
+    issues.push({
+      path: 'precision',
+      message: `is "bfloat16", for which "${config.device}" has no kernels; leave it out, or train on a GPU`,
+      where: locate(['precision']),
+    })
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
     issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
   }

@@ -1,25 +1,24 @@
 import type { Group, Pending } from '../tensor/group.js'
-import { addInto, cast, copyRows } from '../tensor/ops.gen.js'
-import { type DType, dtypes, Tensor } from '../tensor/tensor.js'
+import { addInto, copyRows } from '../tensor/ops.gen.js'
+import { cast } from '../tensor/ops.js'
+import { Tensor } from '../tensor/tensor.js'
 
-/** The type in which embeddings travel; `float32` stands for the device's own. Gradients always travel as they are. */
+/** The type in which embeddings travel; `float32` stands for their own. Gradients always travel as they are. */
 export type Wire = 'float32' | 'float16'
-
-const to = (x: Tensor, dtype: DType): Tensor => cast(x, { dtype: dtypes.indexOf(dtype) })
 
 /**
  * All ranks' token embeddings, in rank order, from each rank's own; rank r has rows[r]. As float16 a unit vector is off
  * by at most 2⁻¹¹ of each component; the own ones are rounded too, so that every rank works with the same.
  */
 export function gatherTokens(group: Group, own: Tensor, rows: readonly number[], wire: Wire): Pending {
-  if (wire === 'float32') return group.allGather(own, rows)
-  const half = to(own, 'float16')
+  if (wire === 'float32' || own.dtype === wire) return group.allGather(own, rows)
+  const half = cast(own, 'float16')
   const pending = group.allGather(half, rows)
   half.dispose()
   return {
     wait() {
       const all = pending.wait()
-      const wide = to(all, own.dtype)
+      const wide = cast(all, own.dtype)
       all.dispose()
       return wide
     },

@@ -8,7 +8,7 @@ import { copyRows } from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
-import { Segments, Tensor } from '../tensor/tensor.js'
+import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Buckets } from './buckets.js'
 import { gatherTokens, sendHome, type Wire } from './exchange.js'
 
@@ -24,6 +24,8 @@ export interface EmbeddingModel {
   readonly parameters: Parameters
   /** Dimension of a token embedding. */
   readonly dim: number
+  /** Type of token embeddings. Default: the device's real type. */
+  readonly tokenType?: DType
   /** Unit-norm embeddings of sequences [first, last) of a column; dropout only with a key. */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
@@ -291,7 +293,7 @@ function checkLoss(value: unknown): Tensor {
 /** Room for all embeddings of a column. */
 function wholeOf(model: EmbeddingModel, column: TokenColumn): TokenEmbeddings {
   const segments = Segments.of(model.device, column.keptOffsets)
-  return { tokens: Tensor.empty(model.device, [segments.rowCount, model.dim]), segments }
+  return { tokens: Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType), segments }
 }
 
 function* chunksOf(side: Chunk['side'], column: TokenColumn, chunkTokens: number): Generator<Chunk> {

@@ -385,7 +385,7 @@ class Loop {
 function temperatureOf(model: Colbert, temperature: number): Parameters {
   const parameters = new Parameters(model.device, [{ name: 'logScale', shape: [1] }])
   const value = [Math.log(1 / temperature)]
-  parameters.values.write(model.device.real === 'float64' ? Float64Array.from(value) : Float32Array.from(value))
+  parameters.write(value)
   return parameters
 }
 

@@ -195,10 +195,15 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       model = config.model
       if (point) model.setRecipe(await readWeights(model, join(point.folder, 'model')))
     } else {
-      const { freshProjection, dim, seed } = config
+      const { freshProjection, dim, precision, seed } = config
       model = point
-        ? await Colbert.load(join(point.folder, 'model'), { device })
-        : await Colbert.load(config.model, { device, ...(freshProjection && { freshProjection, dim }), seed })
+        ? await Colbert.load(join(point.folder, 'model'), { device, precision })
+        : await Colbert.load(config.model, {
+            device,
+            precision,
+            ...(freshProjection && { freshProjection, dim }),
+            seed,
+          })
     }
     const trained = model
     // Ranks are replicas: what they hold is compared wherever they stop anyway.

@@ -113,10 +113,10 @@ export async function readOptimizer(
   const state = new Map<string, Float32Array | Float64Array>()
   for (const name of opt.state().keys()) if (file.has(name)) state.set(name, await read(name))
   opt.restore(state, steps)
-  for (const [name, { values }] of Object.entries(parameters)) {
+  for (const [name, store] of Object.entries(parameters)) {
     if (!file.has(`parameters.${name}`))
       throw new CheckpointError('ERR_CHECKPOINT', `${folder} has no parameters "${name}"`, { path: folder, name })
-    values.write(await read(`parameters.${name}`))
+    store.write(await read(`parameters.${name}`))
   }
 }
 
@@ -126,7 +126,7 @@ export async function readOptimizer(
  */
 export async function readWeights(model: Colbert, folder: string): Promise<Recipe> {
   const { Colbert } = await import('../models/colbert.js')
-  const saved = await Colbert.load(folder, { device: model.device })
+  const saved = await Colbert.load(folder, { device: model.device, precision: 'float32' })
   try {
     const shapeOf = ({ parameters }: Colbert): string =>
       JSON.stringify(parameters.entries.map(({ name, shape }) => [name, shape]))
@@ -136,7 +136,7 @@ export async function readWeights(model: Colbert, folder: string): Promise<Recip
         `${folder} holds a model of another shape than the one that is trained. Give the model the run was started with`,
         { path: folder },
       )
-    model.parameters.values.write(await saved.parameters.values.data())
+    model.parameters.write(await saved.parameters.values.values())
     return saved.recipe
   } finally {
     saved.dispose()

@@ -3,6 +3,7 @@ import type { Sampling } from '../data/plan.js'
 import type { Source } from '../data/sources.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Colbert } from '../models/colbert.js'
+import type { Precision } from '../tensor/device.js'
 import type { Group } from '../tensor/group.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { ScheduleName } from './schedule.js'
@@ -115,6 +116,8 @@ export interface RunConfig {
   seed?: number
   /** Default `cpu`. */
   device?: string
+  /** What the model computes with. Default: `bfloat16` on a GPU, else `float32`. */
+  precision?: Precision
   /** Tokens encoded at a time. Default 8192. */
   chunkTokens?: number
   /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */

@@ -14,9 +14,9 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 5;
+constexpr uint32_t kBackendAbi = 6;
 constexpr int kMaxInputs = 12;
-constexpr int kMaxOutputs = 3;
+constexpr int kMaxOutputs = 4;
 constexpr int kMaxParams = 8;
 constexpr size_t kErrorBytes = 512;
 

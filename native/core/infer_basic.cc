@@ -82,13 +82,12 @@ Status infer_scale(const params::scale&, const Meta* in, Inferred& r) {
   return Status::fine();
 }
 
-Status infer_cast(const params::cast& p, const Meta* in, Inferred& r) {
-  LF_REQUIRE(isReal(in[0].dtype), "ERR_DTYPE", "cast: x must be real, got %s", in[0].text().c_str());
-  const auto to = static_cast<DType>(p.dtype);
-  LF_REQUIRE(p.dtype >= 0 && p.dtype <= static_cast<int64_t>(DType::bf16) && isReal(to), "ERR_ARGUMENT",
-             "cast: type %lld is not real", static_cast<long long>(p.dtype));
-  r.out[0] = like(in[0]);
-  r.out[0].dtype = to;
+Status infer_cast(const params::cast&, const Meta* in, Inferred&) {
+  const Meta &x = in[0], &y = in[1];
+  LF_REQUIRE(isReal(x.dtype) && isReal(y.dtype), "ERR_DTYPE", "cast: x and y must be real, got %s and %s",
+             x.text().c_str(), y.text().c_str());
+  LF_REQUIRE(x.rank == y.rank && std::equal(x.dims, x.dims + kMaxRank, y.dims), "ERR_SHAPE",
+             "cast: x and y must have one shape, got %s and %s", x.text().c_str(), y.text().c_str());
   return Status::fine();
 }
 

@@ -13,6 +13,9 @@
 // Shapes: T token rows, n sequences, d features. `segments` are int64 offsets [n+1] known to the host.
 // `seeds` are uint32 pairs [n,2] (as int32): the Philox key of each sequence.
 //
+// Residual streams: where x is of 16 bits, layerNorm's residual may be float32, and `sum` and `wide` (y, for the next
+// residual) are: what runs through all layers is rounded once, not once a layer.
+//
 // Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · perQuery documents. Row r is query
 // firstRow + r, column j is document firstQuery · perQuery + j, and query i's positive is document i · perQuery.
 // qGroups [B] and dGroups [B · perQuery] are those of the whole batch; dSegments are the columns' own.
@@ -34,7 +37,7 @@
   OP(add, "a b", "y", "tape")                                                                          \
   OP(addInto, "x y+", "", "self")                                                                      \
   OP(scale, "x factor?", "y", "tape")                                                                  \
-  OP(cast, "x", "y", "self")                                                                           \
+  OP(cast, "x y!", "", "self")                                                                          \
   OP(activation, "x", "y", "activationBackward")                                                       \
   OP(activationBackward, "x dy", "dx", "self")                                                         \
   OP(geglu, "x", "y", "gegluBackward")                                                                 \
@@ -50,7 +53,7 @@
   OP(embeddingBackward, "dy ids dTable+", "", "self")                                                  \
   OP(linear, "x w b?", "y", "linearBackward")                                                          \
   OP(linearBackward, "x w dy dw+? db+?", "dx?", "self")                                                \
-  OP(layerNorm, "x residual? gamma beta?", "y sum? stats", "layerNormBackward")                        \
+  OP(layerNorm, "x residual? gamma beta?", "y sum? stats wide?", "layerNormBackward")                  \
   OP(layerNormBackward, "sum gamma stats dy dsum? dgamma+? dbeta+?", "dx", "self")                     \
   OP(rope, "x! segments table", "", "tape")                                                            \
   OP(attention, "qkv segments keyCounts? seeds?", "o lse", "attentionBackward")                        \
@@ -72,7 +75,7 @@
 #define LF_PARAMS_add(I, F)
 #define LF_PARAMS_addInto(I, F)
 #define LF_PARAMS_scale(I, F) F(by)        /* y = x · by · factor[0] */
-#define LF_PARAMS_cast(I, F) I(dtype)      /* DType of y, real; to nearest, ties to even */
+#define LF_PARAMS_cast(I, F)               /* to the type of y; to nearest, ties to even */
 #define LF_PARAMS_activation(I, F) I(kind) /* Activation */
 #define LF_PARAMS_activationBackward(I, F) I(kind)
 #define LF_PARAMS_geglu(I, F) I(kind)
@@ -88,7 +91,7 @@
 #define LF_PARAMS_embeddingBackward(I, F)
 #define LF_PARAMS_linear(I, F)
 #define LF_PARAMS_linearBackward(I, F) I(needInput)
-#define LF_PARAMS_layerNorm(I, F) F(eps)
+#define LF_PARAMS_layerNorm(I, F) F(eps) I(wantWide) /* see above */
 #define LF_PARAMS_layerNormBackward(I, F)
 #define LF_PARAMS_rope(I, F) I(heads) I(inverse)
 #define LF_PARAMS_attention(I, F) I(heads) I(window) F(dropout) I(site) /* window: half width, −1 global */

@@ -79,8 +79,8 @@ static void withReal(const View& x, F f) {
 template <class T>
 int32_t cast(const OpCall& call, char*) {
   withReal(call.in[0], [&](const auto* x) {
-    withReal(call.out[0], [&](auto* y) {
-      forBlocks(call.out[0].count(), kElementBlock, [=](int64_t begin, int64_t end) {
+    withReal(call.in[1], [&](auto* y) {
+      forBlocks(call.in[1].count(), kElementBlock, [=](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) y[i] = convert<std::remove_reference_t<decltype(*y)>>(x[i]);
       });
     });

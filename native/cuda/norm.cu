@@ -29,22 +29,20 @@ int32_t withWidth(int64_t d, const F& f, const Views&... views) {
 template <class T>
 using UnitOf = std::conditional_t<std::is_same_v<T, Bf16>, F16, T>;
 
-template <class T, int width>
+// R: the type of the residual.
+template <class T, class R, int width>
 struct LayerNorm {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<const T> x, residual, gamma, beta;  // residual and beta may be null
-  Dev<T> y, sum;
-  Dev<float> stats;
+  Dev<const T> x, gamma, beta;
+  Dev<const R> residual;
+  Dev<T> y;
+  Dev<float> sum, stats, wide;  // residual (and sum with it), beta and wide may be null
   int64_t rows, d;
   float eps;
 
-  // What is normalised, as the sum is stored.
+  // What is normalised; the lane itself has stored the sum.
   LF_DEVICE Pack<float, width> at(int64_t i) const {
-    Pack<float, width> v = loadFloats<width>(x + i);
-    if (!residual) return v;
-    const Pack<float, width> other = loadFloats<width>(residual + i);
-    for (int k = 0; k < width; ++k) v[k] = widen(narrow<T>(v[k] + other[k]));
-    return v;
+    return sum ? loadFloats<width>(Dev<const float>(sum) + i) : loadFloats<width>(x + i);
   }
 
   LF_DEVICE void operator()() const {
@@ -53,8 +51,12 @@ struct LayerNorm {
     const float perColumn = 1 / static_cast<float>(d);
     float total = 0;
     eachPack<width>(d, [&](int64_t i) {
-      const Pack<float, width> v = at(first + i);
-      if (residual) storeFloats(sum + (first + i), v);
+      Pack<float, width> v = loadFloats<width>(x + (first + i));
+      if (sum) {
+        const Pack<float, width> other = loadFloats<width>(residual + (first + i));
+        for (int k = 0; k < width; ++k) v[k] += other[k];
+        storeFloats(sum + (first + i), v);
+      }
       for (int k = 0; k < width; ++k) total += v[k];
     });
     const float mean = warpSum(total) * perColumn;
@@ -77,14 +79,17 @@ struct LayerNorm {
         for (int k = 0; k < width; ++k) v[k] += b[k];
       }
       storeFloats(y + (first + i), v);
+      if (wide) storeFloats(wide + (first + i), v);
     });
   }
 };
 
-template <class T, int width>
+// S: the type of the sum.
+template <class T, class S, int width>
 struct LayerNormBackward {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<const T> sum, gamma, dy, dsum;  // dsum may be null
+  Dev<const S> sum;
+  Dev<const T> gamma, dy, dsum;  // dsum may be null
   Dev<const float> stats;
   Dev<T> dx;
   int64_t rows, d;
@@ -118,10 +123,11 @@ struct LayerNormBackward {
 
 // Sums of dy x̂ and of dy over 256 rows, for 32 columns: warp w sums rows w, w + 8, …, then the warps are added in
 // order.
-template <class T>
+template <class T, class S>
 struct NormPartials {
   static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;
-  Dev<const T> sum, dy;
+  Dev<const S> sum;
+  Dev<const T> dy;
   Dev<const float> stats;
   Dev<float> partial;  // [row blocks][dγ, dβ][d]
   int64_t rows, d;
@@ -165,6 +171,15 @@ struct AddPartials {
     gradient[i] += total;
   }
 };
+
+// f(T(), S()) for the type T of an op and that of its residual stream, which is T or float.
+template <class F>
+int32_t withStream(Context& context, DType dtype, DType stream, const F& f) {
+  return withReal(context, dtype, [&](auto t) {
+    if (stream == DType::f32) return f(t, float());
+    return f(t, t);
+  });
+}
 
 // Of bfloat16 rows in float16, else in their own type.
 template <class T, class Unit, int width>
@@ -232,43 +247,45 @@ namespace ops {
 
 int32_t layerNorm(const OpCall& call, Context& context) {
   const View &x = call.in[0], &residual = call.in[1], &gamma = call.in[2], &beta = call.in[3];
-  const View &y = call.out[0], &sum = call.out[1];
-  return withReal(context, x.dtype, [&](auto t) {
+  const View &y = call.out[0], &sum = call.out[1], &wide = call.out[3];
+  return withStream(context, x.dtype, residual.present() ? residual.dtype : x.dtype, [&](auto t, auto r) {
     using T = decltype(t);
-    return withWidth<T>(
+    using R = decltype(r);
+    return withWidth<float>(
         x.columns(),
         [&](auto width) {
           return launch(
               context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
-              LayerNorm<T, width()>{dev<const T>(x), dev<const T>(residual), dev<const T>(gamma), dev<const T>(beta),
-                                    dev<T>(y), dev<T>(sum), dev<float>(call.out[2]), x.rows(), x.columns(),
-                                    static_cast<float>(call.as<params::layerNorm>().eps)});
+              LayerNorm<T, R, width()>{dev<const T>(x), dev<const T>(gamma), dev<const T>(beta), dev<const R>(residual),
+                                       dev<T>(y), dev<float>(sum), dev<float>(call.out[2]), dev<float>(wide), x.rows(),
+                                       x.columns(), static_cast<float>(call.as<params::layerNorm>().eps)});
         },
-        x, residual, gamma, beta, y, sum);
+        x, residual, gamma, beta, y, sum, wide);
   });
 }
 
 int32_t layerNormBackward(const OpCall& call, Context& context) {
   const View &sum = call.in[0], &gamma = call.in[1], &stats = call.in[2], &dy = call.in[3], &dsum = call.in[4];
   const View& dx = call.out[0];
-  const int64_t rows = sum.rows(), d = sum.columns(), blocks = divideUp(rows, kPartialRows);
+  const int64_t rows = dy.rows(), d = dy.columns(), blocks = divideUp(rows, kPartialRows);
   const bool wantGamma = call.in[5].present(), wantBeta = call.in[6].present();
-  const int32_t failed = withReal(context, sum.dtype, [&](auto t) {
+  const int32_t failed = withStream(context, dy.dtype, sum.dtype, [&](auto t, auto s) {
     using T = decltype(t);
-    if (withWidth<T>(
+    using S = decltype(s);
+    if (withWidth<float>(
             d,
             [&](auto width) {
               return launch(
                   context, {divideUp(rows, kRowsPerBlock)}, 0,
-                  LayerNormBackward<T, width()>{dev<const T>(sum), dev<const T>(gamma), dev<const T>(dy),
+                  LayerNormBackward<T, S, width()>{dev<const S>(sum), dev<const T>(gamma), dev<const T>(dy),
                                                 dev<const T>(dsum), dev<const float>(stats), dev<T>(dx), rows, d});
             },
             sum, gamma, dy, dsum, dx))
       return 1;
     if (!wantGamma && !wantBeta) return 0;
-    using Partials = NormPartials<T>;
+    using Partials = NormPartials<T, S>;
     return launch(context, {blocks, divideUp(d, kWarp)}, 2 * sharedSize<float>(Partials::kThreads),
-                  Partials{dev<const T>(sum), dev<const T>(dy), dev<const float>(stats),
+                  Partials{dev<const S>(sum), dev<const T>(dy), dev<const float>(stats),
                            workspace<float>(call, 0, 2 * blocks * d), rows, d});
   });
   if (failed) return 1;

@@ -282,7 +282,7 @@ int32_t dropout(const OpCall& call, Context& context) {
 
 // Between two types a pack is 16 bytes of the wider one.
 int32_t cast(const OpCall& call, Context& context) {
-  const View &x = call.in[0], &y = call.out[0];
+  const View &x = call.in[0], &y = call.in[1];
   if (x.dtype == y.dtype) return copyBytes(context, x, y);
   return withReal16(context, x.dtype, [&](auto from) {
     return withReal16(context, y.dtype, [&](auto to) {

@@ -7,7 +7,7 @@ import t from 'tap'
 import { columnFromTexts, type TrainBatch } from '../../lib/data/collate.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
-import { Device } from '../../lib/tensor/device.js'
+import { Device, type Precision } from '../../lib/tensor/device.js'
 import { AdamW } from '../../lib/train/adamw.js'
 import { type BatchLoss, gradCache } from '../../lib/train/gradcache.js'
 import { texts, tokenizer } from '../models/words.js'
@@ -40,12 +40,12 @@ function batchOf(model: Colbert): TrainBatch {
   }
 }
 
-async function train(architecture: 'modernbert' | 'bert', device: Device) {
+async function train(architecture: 'modernbert' | 'bert', device: Device, precision: Precision = 'float32') {
   const start = device.memory()
   const shape = { architecture, layers: 3, width: 64, heads: 2, dim: 32, positions: 64, localAttention: 8, tokenizer }
   const model = await Colbert.create(
     { ...shape, dropout: 0.1, recipe: { queryLength: 24, documentLength: 64 } },
-    { seed, device },
+    { seed, device, precision },
   )
   const optimiser = new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
   const batch = batchOf(model)
@@ -93,5 +93,14 @@ for (const architecture of ['modernbert', 'bert'] as const)
       }
       t.same(got.left, [0, 0], 'nothing leaks')
       t.same(await train(architecture, device), got, 'the same bits in another order of lanes, warps and blocks')
+
+      // How close bfloat16 should be is measured in test/train/trajectory.test.ts.
+      const mixed = await train(architecture, device, 'bfloat16')
+      const lossOff = [0, 1].map((step) => Math.abs(mixed.losses[step]! / want.losses[step]! - 1))
+      t.ok(Math.max(...lossOff) <= 0.05, `${device.name}, bfloat16: losses are off by ${lossOff}`)
+      t.not(distance(mixed.values, want.values), 0, 'it is bfloat16')
+      t.ok(distance(mixed.values, want.values) <= 0.01, 'parameters stay float32')
+      t.same(mixed.left, [0, 0], 'nothing leaks')
+      t.same(await train(architecture, device, 'bfloat16'), mixed, 'the same bits again')
     }
   })

@@ -4,7 +4,7 @@ import { denseParameters } from '../../lib/models/dense.js'
 import { readLayout } from '../../lib/models/layout.js'
 import { ModelWeights } from '../../lib/models/load.js'
 import { Parameters } from '../../lib/nn/index.js'
-import type { Device } from '../../lib/tensor/device.js'
+import type { Device, Precision } from '../../lib/tensor/device.js'
 
 export const fixtures = path.resolve('test/fixtures')
 
@@ -12,14 +12,14 @@ export const fixtures = path.resolve('test/fixtures')
 export const json = (...parts: string[]): any => JSON.parse(readFileSync(path.join(fixtures, ...parts), 'utf8'))
 
 /** Encoder, head and parameters of a folder that has no tokenizer. */
-export async function loadEncoder(dir: string, device: Device) {
+export async function loadEncoder(dir: string, device: Device, precision: Precision = 'float32') {
   const layout = await readLayout(dir)
   const weights = await ModelWeights.open(layout)
   const { architecture } = layout
   const { config } = weights
   const head = layout.head.map((layer) => layer.config)
   const shapes = [...architecture.parameters(config), ...head.flatMap((layer, i) => denseParameters(layer, i))]
-  const params = new Parameters(device, shapes)
+  const params = new Parameters(device, shapes, device.typeOf(precision))
   await weights.read(params)
   await weights.close()
   return { architecture, config, head, params, encoder: architecture.encoder(config, params) }

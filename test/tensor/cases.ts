@@ -194,7 +194,16 @@ export const cases: Case[] = [
     covers: ['layerNorm', 'layerNormBackward'],
     build: ({ x, r, g, b }) => {
       const { y, sum } = ops.layerNorm(x!, g!, b!, 1e-5, r)
-      return ops.add(y, ops.scale(sum, 0.5))
+      return ops.layerNorm(y, g!, null, 1e-5, sum).y
+    },
+  },
+  {
+    name: 'layerNorm whose result is the next residual too',
+    inputs: { x: { shape: [7, 24] }, r: { shape: [7, 24] }, g: { shape: [24] }, b: { shape: [24] } },
+    covers: ['layerNorm', 'layerNormBackward'],
+    build: ({ x, r, g, b }) => {
+      const { y, wide } = ops.layerNorm(x!, g!, b!, 1e-5, r, true)
+      return ops.layerNorm(ops.scale(y, 0.5), g!, null, 1e-5, wide).y
     },
   },
   {

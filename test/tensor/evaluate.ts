@@ -1,6 +1,6 @@
 /** Runs a case of the op suite on a device: what the tests and the check on a GPU (test/gpu) compare. */
-import { type Device, raw, scope, Tape, Tensor } from '../../lib/tensor/index.js'
-import { type DType, dtypes } from '../../lib/tensor/tensor.js'
+import { type Device, ops, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import type { DType } from '../../lib/tensor/tensor.js'
 import { type Case, Random } from './cases.js'
 
 const parameterNames = (c: Case): string[] =>
@@ -26,7 +26,7 @@ export function inputsOf(c: Case, random: Random): Record<string, Float64Array> 
   )
 }
 
-const as = (dtype: DType, x: Tensor): Tensor => (x.dtype === dtype ? x : raw.cast(x, { dtype: dtypes.indexOf(dtype) }))
+const as = (dtype: DType, x: Tensor): Tensor => (x.dtype === dtype ? x : ops.cast(x, dtype))
 
 /** To the nearest bfloat16, so that a reference sees what kernels on bfloat16 see. */
 export function rounded(values: Record<string, Float64Array>): Record<string, Float64Array> {

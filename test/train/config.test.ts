@@ -23,6 +23,7 @@ t.test('defaults', async (t) => {
   t.match(resolveConfig(minimal), {
     seed: 42,
     device: 'cpu',
+    precision: 'float32',
     chunkTokens: 8192,
     keepBytes: 'auto',
     phases: [
@@ -39,6 +40,11 @@ t.test('defaults', async (t) => {
       },
     ],
   })
+  t.equal(
+    resolveConfig({ ...minimal, device: 'cuda:1' }).precision,
+    'bfloat16',
+    'mixed precision is the default on GPUs',
+  )
   t.equal(resolveConfig(resolveConfig(minimal)).phases[0]!.epochs, 1, 'resolving twice changes nothing')
   const fn = () => {
     throw new Error('not called')
@@ -50,6 +56,8 @@ t.test('defaults', async (t) => {
 
 t.test('problems in objects', async (t) => {
   const cases: [unknown, RegExp][] = [
+    [{ ...minimal, precision: 'bfloat16' }, /^precision is "bfloat16", for which "cpu" has no kernels/],
+    [{ ...minimal, precision: 'half' }, /^precision is "half"; expected one of/],
     [{ ...minimal, sed: 1 }, /^unknown key "sed", did you mean "seed"\?$/],
     [{ ...minimal, qqqqqq: 1 }, /^unknown key "qqqqqq", expected one of .*\bphases\b/],
     [
