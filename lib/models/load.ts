@@ -59,7 +59,7 @@ export class ModelWeights {
   async read(params: Parameters): Promise<void> {
     const used = new Set<string>()
     for (const parameter of this.layout.architecture.parameters(this.config)) {
-      const values = new Float32Array(parameter.shape.reduce((product, d) => product * d, 1))
+      const values = new Float32Array(params.get(parameter.name).size)
       for (const { name, shape, offset } of this.layout.architecture.stored(this.config, parameter)) {
         const stored = this.nameOf(name)
         used.add(stored)

@@ -99,15 +99,15 @@ export class Parameters {
     const values = realArray(this.device, data)
     if (name === undefined) {
       this.values.write(values)
-      return this.refresh()
-    }
-    const view = this.get(name)
-    if (!this.narrow) return view.write(values)
-    scope(() => {
-      const target = this.values.view(this.offsets.get(name)!, view.shape)
-      target.write(values)
-      cast(target, view)
-    })
+      this.refresh()
+    } else if (!this.narrow) this.get(name).write(values)
+    else
+      scope(() => {
+        const view = this.get(name)
+        const target = this.values.view(this.offsets.get(name)!, view.shape)
+        target.write(values)
+        cast(target, view)
+      })
   }
 
   /** What the model computes with follows `values`, which an op has changed. */

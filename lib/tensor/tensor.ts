@@ -1,4 +1,4 @@
-import { ArgumentError, DisposedError, ShapeError } from '../errors.js'
+import { ArgumentError, DisposedError, DTypeError, ShapeError } from '../errors.js'
 import { type NativeArray, native } from '../native.js'
 import type { Device } from './device.js'
 import { adopt } from './scope.js'
@@ -95,8 +95,16 @@ export class Tensor {
     return native().read(this.handle)
   }
 
-  /** The contents as numbers of the device's real type. */
+  /**
+   * The contents as numbers of the device's real type.
+   * @throws DTypeError ERR_DTYPE for 16-bit types, which JavaScript has no numbers for: cast first
+   */
   async values(): Promise<Float32Array | Float64Array> {
+    if (this.dtype === 'float16' || this.dtype === 'bfloat16')
+      throw new DTypeError(
+        'ERR_DTYPE',
+        `values() of a ${this.dtype} tensor: make it ${this.device.real} with cast() first`,
+      )
     return (await this.data()) as Float32Array | Float64Array
   }
 

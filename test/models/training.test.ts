@@ -127,7 +127,8 @@ for (const architecture of ['modernbert', 'bert'] as const)
     const shape = { architecture, layers: 3, width: 32, heads: 2, dim: 16, positions: 64, localAttention: 8, tokenizer }
     const recipe = { queryLength: 24, documentLength: 64 }
     const on = async (device: Device) => {
-      const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, { seed: 5, device })
+      const options = { seed: 5, device, precision: 'float32' } as const
+      const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, options)
       const column = columnFromTexts(model.featurizer, texts, 'document')
       const weights = Tensor.from(device, noise(column.keptOffsets.at(-1)! * 16), [column.keptOffsets.at(-1)!, 16])
       const key = { seed: 4, step: 1 }
