@@ -2,7 +2,7 @@
 //
 // usage: mpirun -n 2 node bench/ranks.mjs [--mode time|bytes] [--threads 1] [--steps 8] [--out FILE.json]
 //        node bench/ranks.mjs --threads 2        one rank, for comparison
-// Needs the compiled library (npm run setup) and an MPI. `time`: the ettin-17m shape on the lengths of bench/step.mjs,
+// Needs the compiled library (npm run setup) and an MPI. `time`: the ettin-17m shape on the lengths of bench/peers,
 // batch 64, graphs kept. `bytes`: a small model, 32 and 300 tokens; prints what each rank sent.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -20,7 +20,7 @@ process.env.LATEFORGE_THREADS = options.threads
 const { contrastive } = await import('lateforge/losses')
 const { RankGroup, self, startedByLauncher } = await import('lateforge/tensor')
 const { AdamW, gradCacheAsync } = await import('lateforge/train')
-const { batchOf, createModel } = await import('./synthetic.mjs')
+const { batchOf, createModel } = await import('../dist/bench/synthetic.js')
 
 const group = startedByLauncher() ? RankGroup.join() : self
 const { rank, size } = group

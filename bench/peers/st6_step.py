@@ -1,9 +1,10 @@
-"""Times sentence-transformers 6.2 multi-vector training steps and encoding on the CPU, on seeded synthetic token ids.
+"""Times sentence-transformers 6.2 multi-vector training steps and encoding, on seeded synthetic token ids.
 
-usage: python st6_step.py [--shape ettin-17m|nano] [--mode cached|plain|encode] [--threads 2] [--steps 5] [--warmup 2]
-                          [--batch 64] [--mini-batch 32] [--expansion] [--lengths FILE.json] [--out FILE.json]
+usage: python st6_step.py [--shape ettin-17m|nano|modernbert-base] [--mode cached|plain|encode] [--threads 2] [--steps 5]
+                          [--warmup 2] [--batch 64] [--mini-batch 32] [--expansion] [--lengths FILE.json] [--out FILE.json]
+                          [--device cpu|cuda] [--dtype float32|bfloat16] [--attention sdpa|flash_attention_2|eager]
 
-A step is loss, backward and torch.optim.AdamW, in float32, on BATCH (query, document) pairs, fed as padded id tensors straight
+A step is loss, backward and torch.optim.AdamW, on BATCH (query, document) pairs, fed as padded id tensors straight
 into the loss (no tokenizer, no data loader: less work than a real trainer does). The encoder is ModernBERT with random weights.
 Lengths: read from FILE.json if it is there, else drawn and written to it, so that another bench can run the very same ones:
   {"seed", "batch", "queryCap": 32, "documentCap": 180, "steps": [{"queries": [n…], "documents": [n…]}…]}
@@ -12,7 +13,8 @@ Step s uses entry s modulo the number of entries. Ids are uniform over the vocab
 --expansion pads queries to 32 unattended [MASK] rows as ColBERT does; off by default, and to be set alike on both sides.
 Mini-batch 32 is the library's default, for scoring too; `cached` recomputes every chunk. On two cores 16 was a little faster and
 64 slower: quote the better of 16 and 32 as the peer.
-Prints JSON: tokensPerSecond counts real tokens over the median step; memory is VmHWM of this process, libraries included.
+bfloat16 is autocast, as the trainer's `bf16=True`; on CUDA AdamW is the fused one, and memory is what torch allocated at most.
+Prints JSON: tokensPerSecond counts real tokens over the median step; on the CPU memory is VmHWM of this process, libraries included.
 Sorting: encode mode sorts by length as the library's own encode() does, in batches of 32.
 """
 
@@ -30,7 +32,7 @@ from importlib import metadata
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--shape", choices=["ettin-17m", "nano"], default="ettin-17m")
+parser.add_argument("--shape", choices=["ettin-17m", "nano", "modernbert-base"], default="ettin-17m")
 parser.add_argument("--mode", choices=["cached", "plain", "encode"], default="cached")
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--steps", type=int, default=5)
@@ -39,6 +41,9 @@ parser.add_argument("--batch", type=int, default=64)
 parser.add_argument("--mini-batch", type=int, default=32)
 parser.add_argument("--expansion", action="store_true")
 parser.add_argument("--lengths", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "lengths.json"))
+parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+parser.add_argument("--attention", choices=["sdpa", "flash_attention_2", "eager"], default="sdpa")
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--out")
 options = parser.parse_args()
@@ -59,6 +64,7 @@ from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerF
 SHAPES = {
     "ettin-17m": dict(num_hidden_layers=7, hidden_size=256, intermediate_size=384, num_attention_heads=4),
     "nano": dict(num_hidden_layers=4, hidden_size=128, intermediate_size=192, num_attention_heads=2),
+    "modernbert-base": dict(num_hidden_layers=22, hidden_size=768, intermediate_size=1152, num_attention_heads=12),
 }
 VOCABULARY, DIM, QUERY_CAP, DOCUMENT_CAP, ENTRIES = 50368, 128, 32, 180, 8
 SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
@@ -106,12 +112,23 @@ def build():
         names = dict(unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", mask_token="[MASK]")
         core = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
         PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=8192, **names).save_pretrained(folder)
-        encoder = Transformer(folder)
+        encoder = Transformer(folder, model_kwargs={"attn_implementation": options.attention})
     projection = Dense(
         config.hidden_size, DIM, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
     )
     modules = [encoder, projection, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
-    return MultiVectorEncoder(modules=modules, device="cpu").float()
+    return MultiVectorEncoder(modules=modules, device=options.device).float()
+
+
+def autocast():
+    return torch.autocast(options.device, torch.bfloat16, enabled=options.dtype == "bfloat16")
+
+
+def now():
+    """Seconds, once the device has done what it was given."""
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def features(lengths, task, generator):
@@ -122,13 +139,15 @@ def features(lengths, task, generator):
     for row, n in enumerate(lengths):
         ids[row, :n] = torch.randint(0, FIRST_SPECIAL, (n,), generator=generator)
         mask[row, :n] = 1
-    result = {"input_ids": ids, "attention_mask": mask, "task": task, "modality": "text"}
+    result = {"input_ids": ids.to(options.device), "attention_mask": mask.to(options.device), "task": task, "modality": "text"}
     if query and options.expansion:
-        result["query_expansion_positions"] = 1 - mask
+        result["query_expansion_positions"] = (1 - mask).to(options.device)
     return result
 
 
 def memory():
+    if options.device == "cuda":
+        return torch.cuda.max_memory_allocated()
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
@@ -138,16 +157,18 @@ def training_step(model):
         loss = CachedMultiVectorMultipleNegativesRankingLoss(model, mini_batch_size=options.mini_batch)
     else:
         loss = MultiVectorMultipleNegativesRankingLoss(model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=options.device == "cuda")
     model.train()      # ModernBERT has no dropout
     def run(entry, generator):
         columns = [features(entry["queries"], "query", generator), features(entry["documents"], "document", generator)]
-        begin = time.perf_counter()
-        value = loss(columns, None)
+        begin = now()
+        with autocast():
+            value = loss(columns, None)
         value.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return time.perf_counter() - begin, float(value.detach())
+        value = float(value.detach())
+        return now() - begin, value
     return run
 
 
@@ -159,12 +180,12 @@ def encode_step(model):
             ordered = sorted(lengths, reverse=True)
             for at in range(0, len(ordered), options.mini_batch):
                 batches.append((task, features(ordered[at : at + options.mini_batch], task, generator)))
-        begin = time.perf_counter()
-        with torch.inference_mode():
+        begin = now()
+        with torch.inference_mode(), autocast():
             for task, batch in batches:
                 output = model(batch, task=task)
                 rows = [e[m] for e, m in zip(output["token_embeddings"], output["attention_mask"].bool())]
-        return time.perf_counter() - begin, float(rows[0].sum())
+        return now() - begin, float(rows[0].sum())
     return run
 
 
@@ -186,7 +207,8 @@ def main():
     result = {
         "what": f"sentence-transformers {options.mode}", "shape": options.shape, **SHAPES[options.shape], "vocabulary": VOCABULARY,
         "dim": DIM, "batch": options.batch, "miniBatch": options.mini_batch if options.mode != "plain" else None,
-        "expansion": options.expansion, "dtype": "float32", "threads": options.threads, "warmup": options.warmup,
+        "expansion": options.expansion, "dtype": options.dtype, "attention": options.attention,
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu", "threads": options.threads, "warmup": options.warmup,
         "meanQueryLength": statistics.mean(everything[0]), "meanDocumentLength": statistics.mean(everything[1]),
         "tokensPerSecond": statistics.median(rates), "tokensPerSecondRange": [min(rates), max(rates)],
         "stepSeconds": {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds), "all": seconds},

@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { benchMaxSim, type MaxSimReport, type MaxSimResult } from '../bench/maxsim.js'
 import { maxsimShapes } from '../bench/shapes.js'
+import { benchStep, type StepMode } from '../bench/step.js'
+import type { Lengths } from '../bench/synthetic.js'
 import type { Timing } from '../bench/timing.js'
 import { DataError } from '../errors.js'
 import { native } from '../native.js'
-import { print, printJson } from './common.js'
+import type { Precision } from '../tensor/device.js'
+import { interruptible, print, printJson } from './common.js'
 
 interface Options {
   device: string
@@ -14,6 +17,60 @@ interface Options {
   compare?: string
   list?: boolean
   json?: boolean
+}
+
+interface StepOptions {
+  mode?: StepMode
+  device: string
+  precision?: Precision
+  batch: number
+  chunkTokens: number
+  steps: number
+  warmup: number
+  lengths?: string
+  threads?: number
+  json?: boolean
+}
+
+/** `lateforge bench step`: what a step costs, or one JSON object. */
+export async function step(shape: string, { threads, json, lengths: file, ...options }: StepOptions): Promise<void> {
+  if (threads) native().setThreads(threads)
+  const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
+  const report = await benchStep({ shape, ...options, ...lengths, signal: interruptible() })
+  if (json) return printJson(report)
+  const { tokensPerSecond, range, tflops, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
+  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`
+  print(`${report.shape}, ${report.mode}, batch ${report.batch}, ${report.precision} on ${report.device}`)
+  print(`tokens/s      ${tokensPerSecond} (${range.join(' to ')} over ${report.stepSeconds.length} steps)`)
+  print(`TFLOP/s       ${tflops.toPrecision(3)}, without what is computed twice`)
+  print(`memory        ${gib(peakTensorBytes)} of tensors, ${gib(peakProcessBytes)} of the process`)
+  print(`event loop    at most ${eventLoopDriftMs} ms late`)
+}
+
+/** @throws DataError ERR_DATA when the file holds no lengths */
+function lengthsOf(file: string): Lengths[] {
+  const bad = (cause?: unknown) =>
+    new DataError(
+      'ERR_DATA',
+      `${file} holds no lengths: { "steps": [{ "queries": [n, …], "documents": [n, …] }, …] }`,
+      { file },
+      { cause },
+    )
+  let found: unknown
+  try {
+    found = JSON.parse(readFileSync(file, 'utf8')).steps
+  } catch (cause) {
+    throw bad(cause)
+  }
+  const isCounts = (list: unknown) =>
+    Array.isArray(list) && list.length > 0 && list.every((n) => Number.isSafeInteger(n) && n > 0)
+  const steps = Array.isArray(found) ? (found as Lengths[]) : []
+  if (
+    steps.length === 0 ||
+    !steps.every((s) => isCounts(s?.queries) && isCounts(s?.documents) && s.queries.length === s.documents.length)
+  )
+    throw bad()
+  return steps
 }
 
 /** `lateforge bench maxsim`: a line per shape, or one JSON object that `--compare` takes later. */

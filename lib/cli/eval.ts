@@ -13,6 +13,7 @@ import {
   writeRun,
 } from '../eval/index.js'
 import { Colbert } from '../models/colbert.js'
+import { Device } from '../tensor/device.js'
 import { colour, interruptible, joinRanks, print, printJson } from './common.js'
 
 interface Options {
@@ -22,6 +23,7 @@ interface Options {
   queryLength?: number
   documentLength?: number
   bm25: boolean
+  device: string
   run?: string
   json?: boolean
 }
@@ -36,6 +38,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const chief = !group || group.rank === 0 // who speaks for all
   const folders = (await Promise.all(paths.map(beirFolders))).flat()
   const model = await Colbert.load(modelPath, {
+    device: Device.open(options.device),
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
   })
   const reports: Comparison[] = []

@@ -50,6 +50,7 @@ program
   .option('--query-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--document-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--no-bm25', 'without the baseline')
+  .option('--device <name>', 'where the model runs', 'cpu')
   .option('--run <folder>', 'write TREC run files there')
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
@@ -64,14 +65,36 @@ program
   )
   .argument('[queries...]', 'default: one per line from standard input')
   .option('--top-k <k>', 'documents per query', whole, 10)
+  .option('--device <name>', 'where the model runs', 'cpu')
   .option('--json', 'print one JSON object')
   .action(async (model, corpus, queries, options) =>
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
-program
-  .command('bench')
-  .description('measure this machine')
+const choice = (names: readonly string[]) => (text: string) => {
+  if (!names.includes(text)) throw new InvalidArgumentError(`Expected ${names.join(' or ')}.`)
+  return text
+}
+
+const bench = program.command('bench').description('measure this machine')
+
+bench
+  .command('step')
+  .description('time training steps, or encoding, on random tokens in lengths with a real spread')
+  .argument('[shape]', 'of the encoder: nano, ettin-17m or modernbert-base', 'ettin-17m')
+  .option('--mode <name>', 'kept: graphs are kept; recompute: every chunk is encoded twice; encode: documents only')
+  .option('--device <name>', 'where it runs', 'cpu')
+  .option('--precision <name>', 'float32 or bfloat16; default bfloat16 on a GPU', choice(['float32', 'bfloat16']))
+  .option('--batch <pairs>', 'of a step', whole, 64)
+  .option('--chunk-tokens <tokens>', 'encoded at a time', whole, 4096)
+  .option('--steps <n>', 'that are timed', whole, 5)
+  .option('--warmup <n>', 'steps before them', whole, 2)
+  .option('--lengths <file>', 'JSON with the lengths to use, as bench/peers/st6_step.py writes it; default: drawn')
+  .option('--threads <n>', 'of the CPU; default all cores', whole)
+  .option('--json', 'print one JSON object')
+  .action(async (shape, options) => (await import('./bench.js')).step(shape, options))
+
+bench
   .command('maxsim')
   .description('time MaxSim and its gradient on random vectors of named shapes')
   .argument('[shapes...]', 'names of shapes (--list)')

@@ -4,6 +4,7 @@ import { DataError } from '../errors.js'
 import { readDocuments, type Texts } from '../eval/collections.js'
 import { eachLine } from '../lines.js'
 import { Colbert } from '../models/colbert.js'
+import { Device } from '../tensor/device.js'
 import { interruptible, print, printJson } from './common.js'
 
 /** `lateforge search <model> <corpus> [queries…]` */
@@ -11,12 +12,12 @@ export async function search(
   modelPath: string,
   corpusPath: string,
   given: readonly string[],
-  options: { topK: number; json?: boolean },
+  options: { topK: number; device: string; json?: boolean },
 ): Promise<void> {
   const signal = interruptible()
   const corpus = await readCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await Colbert.load(modelPath)
+  const model = await Colbert.load(modelPath, { device: Device.open(options.device) })
   const documents = await model.encodeDocuments(corpus.texts, { signal, ids: corpus.ids })
   const hits = await model.search(await model.encodeQueries(queries, { signal }), documents, {
     topK: options.topK,

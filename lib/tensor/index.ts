@@ -1,5 +1,5 @@
 export type { DeviceMemory } from '../native.js'
-export { Device } from './device.js'
+export { Device, type Precision, precisions } from './device.js'
 export {
   type Group,
   type GroupSettings,

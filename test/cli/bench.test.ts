@@ -27,6 +27,21 @@ t.test('a table, a report, and one compared with it', async (t) => {
   t.ok(Number(ratio?.[1]) > 1, `far faster than the report that was changed: ${ratio?.[1]}`)
 })
 
+t.test('a step, in words and as a report', async (t) => {
+  const step = (...args: string[]) =>
+    spawnSync(process.execPath, [main, 'bench', 'step', 'tiny', '--steps', '1', '--batch', '2', ...args], {
+      encoding: 'utf8',
+      env: { ...process.env, NO_COLOR: '1' },
+    })
+  t.match(step(), { status: 0, stderr: '', stdout: /^tiny, kept, batch 2, float32 on cpu\ntokens\/s +\d+/ })
+  const file = path.join(t.testdir({}), 'lengths.json')
+  writeFileSync(file, JSON.stringify({ steps: [{ queries: [4], documents: [9] }] }))
+  t.match(JSON.parse(step('--json', '--mode', 'encode', '--lengths', file).stdout), { mode: 'encode', batch: 1 })
+  writeFileSync(file, JSON.stringify({ steps: [{ queries: [4, 0], documents: [9, 9] }] }))
+  t.match(step('--lengths', file), { status: 3, stderr: /ERR_DATA.*holds no lengths/ })
+  t.match(step('--precision', 'bfloat16'), { status: 5, stderr: /ERR_UNSUPPORTED/ })
+})
+
 t.test('the list, and bad input', async (t) => {
   t.match(bench('--list'), { status: 0, stdout: /rerank-1k +1 x 1000/ })
   t.match(JSON.parse(bench('--list', '--json').stdout)[0], { name: 'batch-64', layout: 'all' })

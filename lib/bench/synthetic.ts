@@ -1,0 +1,89 @@
+/** Models with random weights and batches of random token ids in given lengths, for benches of training steps. */
+import type { TokenColumn, TrainBatch } from '../data/collate.js'
+import { deal } from '../data/deal.js'
+import { Colbert, type CreateOptions } from '../models/colbert.js'
+import { normal } from '../nn/index.js'
+import { Tokenizer } from '../text/tokenizer.js'
+
+/** Tokens of each query and of its document. */
+export interface Lengths {
+  queries: number[]
+  documents: number[]
+}
+
+export interface EncoderShape {
+  layers: number
+  width: number
+  intermediate?: number
+  heads: number
+}
+
+const special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
+let state = 1
+
+/** A ColBERT of ModernBERT's architecture, dimension 128. */
+export function createModel(shape: EncoderShape, vocabulary: number, options: CreateOptions = {}): Promise<Colbert> {
+  const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
+  const tokenizer = Tokenizer.fromVocabulary([...special, ...words])
+  const recipe = { queryExpansion: false, skiplist: [] }
+  const config = { architecture: 'modernbert', ...shape, dim: 128, tokenizer, recipe } as const
+  return Colbert.create(config, { seed: 1, ...options })
+}
+
+/**
+ * Lengths as bench/peers/st6_step.py draws them, markers included: log-normal, medians 11 and 121, at most 32 and 180
+ * (means about 12 and 122).
+ */
+export function drawLengths(batch: number, seed: number): Lengths {
+  const draw = (name: string, median: number, spread: number, least: number, most: number): number[] => {
+    const z = new Float32Array(batch)
+    normal(1)(z, seed, name)
+    return Array.from(z, (x) => Math.min(most, Math.max(least, Math.round(median * Math.exp(spread * x)))))
+  }
+  return { queries: draw('queries', 11, 0.42, 4, 32), documents: draw('documents', 121, 0.55, 8, 180) }
+}
+
+function offsetsOf(lengths: readonly number[]): Float64Array<ArrayBuffer> {
+  const offsets = new Float64Array(lengths.length + 1)
+  for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
+  return offsets
+}
+
+function columnOf(rows: Int32Array, lengths: readonly number[], vocabulary: number, column: number): TokenColumn {
+  const keyCounts = Int32Array.from(rows, (i) => lengths[i]!)
+  const offsets = offsetsOf([...keyCounts])
+  const id = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return 10 + (state % (vocabulary - 20))
+  }
+  const ids = Int32Array.from({ length: offsets.at(-1)! }, id)
+  return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
+}
+
+/** One rank's part of a batch of pairs. */
+export function batchOf(
+  { queries, documents }: Lengths,
+  step: number,
+  vocabulary: number,
+  { rank, size } = { rank: 0, size: 1 },
+): TrainBatch {
+  const { order, counts } = deal(
+    queries.map((q, i) => q + documents[i]!),
+    size,
+  )
+  const first = counts.slice(0, rank).reduce((sum, n) => sum + n, 0)
+  const own = order.slice(first, first + counts[rank]!)
+  return {
+    step,
+    source: 'synthetic',
+    queries: columnOf(own, queries, vocabulary, 0),
+    documents: columnOf(own, documents, vocabulary, 1),
+    perQuery: 1,
+    counts,
+    queryOffsets: offsetsOf(Array.from(order, (i) => queries[i]!)),
+    documentOffsets: offsetsOf(Array.from(order, (i) => documents[i]!)),
+    queryGroups: order,
+    documentGroups: order,
+    scores: null,
+  }
+}
