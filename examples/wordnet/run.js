@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train, trainWordPiece } from 'lateforge'
 import { bm25Run, compareRuns, formatText, loadBeir } from 'lateforge/eval'
+import { Device } from 'lateforge/tensor'
 import { showProgress } from 'lateforge/train'
 import { mineCandidates } from './candidates.js'
 import { buildDataset } from './dataset.js'
@@ -14,9 +15,10 @@ import * as settings from './settings.js'
 import { distillationRows, shuffledTeacher, trainingPairs, triplets } from './supervision.js'
 import { readWordnet } from './wordnet.js'
 
-const usage = `npm run demo -- [--seed N] [--controls] [--out FOLDER]
+const usage = `npm run demo -- [--seed N] [--controls] [--device NAME] [--out FOLDER]
   --seed N      initial weights, order of the data, negatives; the split of WordNet stays. Default 1
   --controls    also trains the two controls of phase 3
+  --device NAME where models run: cpu, or cuda. Default cpu
   --out FOLDER  default runs/wordnet
 `
 
@@ -37,6 +39,7 @@ async function main(signal) {
     options: {
       seed: { type: 'string', default: '1' },
       controls: { type: 'boolean', default: false },
+      device: { type: 'string', default: 'cpu' },
       out: { type: 'string', default: 'runs/wordnet' },
       help: { type: 'boolean', default: false },
     },
@@ -45,6 +48,7 @@ async function main(signal) {
   const seed = Number(options.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new Error(`--seed is ${options.seed}, expected a whole number`)
   const { out } = options
+  const device = Device.open(options.device)
   const own = join(out, `seed-${seed}`)
 
   say('WordNet: reading, splitting')
@@ -65,7 +69,7 @@ async function main(signal) {
   }
   runs.push({ name: 'BM25', run: await bm25Run(test, { topK: 100, signal }) })
 
-  const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed })
+  const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed, device })
   await evaluate('random init', model)
 
   let trainingSeconds = 0
@@ -82,6 +86,7 @@ async function main(signal) {
         ...settings.training,
         cacheDir: join(out, 'cache'),
         model,
+        device: device.name,
         out: folder,
         seed,
         phases: [{ name, data: file, ...phase }],
@@ -138,7 +143,7 @@ async function main(signal) {
   if (options.controls) {
     const shuffledFile = teacherFile('graph-shuffled.jsonl.gz', shuffledTeacher(rows, seed))
     const control = async (/** @type {string} */ name, /** @type {string} */ file, /** @type {any} */ phase) => {
-      const copy = await Colbert.load(second.model)
+      const copy = await Colbert.load(second.model, { device })
       await runPhase(copy, name, file, phase)
       copy.dispose()
     }

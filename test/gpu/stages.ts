@@ -12,6 +12,7 @@ import { gradCacheAsync } from '../../lib/train/gradcache.js'
 import { cases, Random } from '../tensor/cases.js'
 import { evaluate, inputsOf } from '../tensor/evaluate.js'
 import { ToyModel, toyBatch } from '../train/toy.js'
+import { contest, demo, mixed } from './training.js'
 
 export interface Found {
   ok: boolean
@@ -221,7 +222,10 @@ export const stages: Record<string, { seconds: number; run: () => Promise<Found>
   stream: { seconds: 60, run: stream },
   ops: { seconds: 180, run: ops },
   train: { seconds: 120, run: train },
+  mixed: { seconds: 60, run: () => mixed(target) },
   speed: { seconds: 120, run: speed },
   attentionSpeed: { seconds: 180, run: program('attention_ladder') },
   maxsimSpeed: { seconds: 180, run: program('maxsim_ladder') },
+  trainingSpeed: { seconds: 480, run: () => contest(target, rehearsal) },
+  demo: { seconds: 300, run: () => demo(target, rehearsal) },
 }
