@@ -28,12 +28,11 @@ t.test('without a GPU every stage says so', { skip: gpu().device ? 'there is one
 })
 
 t.test('the stages on the twin', async (t) => {
-  const { status, read } = verify(t.testdir({}), 'device,stream,ops,mixed,trainingSpeed,demo', 'cuda-host')
+  const { status, read } = verify(t.testdir({}), 'device,stream,ops,trainingSpeed,demo', 'cuda-host')
   t.equal(status, 0)
-  for (const name of ['device', 'stream', 'ops', 'mixed', 'trainingSpeed', 'demo']) t.equal(read(name).ok, true, name)
+  for (const name of ['device', 'stream', 'ops', 'trainingSpeed', 'demo']) t.equal(read(name).ok, true, name)
   t.equal(read('verify').target, 'cuda-host')
   t.ok(read('ops').results.length > 25)
-  t.ok(read('mixed').losses.ours < 2 * read('mixed').losses.autocast)
   t.same(
     read('trainingSpeed').rows.map((row: { ours: { precision: string } }) => row.ours.precision),
     ['bfloat16', 'bfloat16', 'bfloat16'],
