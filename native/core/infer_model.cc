@@ -49,6 +49,8 @@ Status infer_linearBackward(const params::linearBackward& p, const Meta* in, Inf
   if (in[4].present())
     LF_TRY(checkSame("linearBackward: db", in[4], Meta::of(accumulatorOf(in[1].dtype), {in[1].dims[0]})));
   if (p.needInput) r.out[0] = like(in[0]);
+  // Partial sums of db on CUDA, of 256 rows each.
+  if (in[4].present()) r.workspaceBytes = (in[0].dims[0] / 256 + 1) * in[4].bytes();
   return Status::fine();
 }
 

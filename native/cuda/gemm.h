@@ -26,9 +26,12 @@ struct Gemm {
   DType in = DType::f32;   // of A and B: f32, bf16 or f16
   DType out = DType::f32;  // of C and the bias: f32, or the type of A and B
   float alpha = 1, beta = 0;
-  const void* bias = nullptr;  // [n], added to every row
+  const void* bias = nullptr;  // [n], added to every row; takesBias
   Tokens tokens = Tokens::none;
 };
+
+// cuBLASLt loads 16 bytes of a bias at once wherever it lies, and has no preference that says how it is aligned.
+inline bool takesBias(const void* bias) { return reinterpret_cast<uintptr_t>(bias) % 16 == 0; }
 
 // Returns 0, or writes a message to context.error and returns 1.
 int32_t gemm(Context& context, const Gemm& g);

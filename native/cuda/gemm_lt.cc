@@ -223,6 +223,10 @@ std::string describeLt() {
 
 int32_t gemm(Context& context, const Gemm& g) {
   if (g.m == 0 || g.n == 0 || (g.k == 0 && g.beta == 1 && !g.bias)) return 0;
+  if (!takesBias(g.bias)) {
+    std::snprintf(context.error, kErrorBytes, "the bias is not aligned to 16 bytes");
+    return 1;
+  }
   LtHandle* lt;
   {
     std::lock_guard lock(handlesMutex);

@@ -1,38 +1,49 @@
-// linear: y = x wᵀ (+ b), w [out, in]. Backward: dx = dy w, dw += dyᵀ x, db += column sums of dy (native/cpu/linear.cc).
-#include "device/shared.cuh"
-#include "device/thread.cuh"
+// linear: y = x wᵀ (+ b), w [out, in]. Backward: dx = dy w, dw += dyᵀ x, db += column sums of dy
+// (native/cpu/linear.cc).
+#include "elements.cuh"
 #include "gemm.h"
-#include "launch.h"
 #include "ops.h"
+#include "partials.cuh"
 #include "real.h"
 
 namespace lateforge::cuda {
 namespace {
 
-// total[j] += the sum of column j of x [rows, columns]. A block owns 32 columns; warp w sums rows w, w + 32, …, and the
-// warps are added in order.
+// Every row of y becomes b.
 template <class T>
-struct AddColumnSums {
-  static constexpr int kThreads = 1024, kMinBlocks = 1, kWarps = kThreads / kWarp;
+struct RepeatRow {
+  Dev<const T> b;
+  Dev<T> y;
+  int64_t d;
+  template <int n>
+  LF_DEVICE void at(int64_t i) const {
+    for (int k = 0; k < n; ++k) y[i + k] = b[(i + k) % d];
+  }
+};
+
+// Sums of x over 256 rows, for 32 columns: warp w adds rows w, w + 8, …, then the warps are added in order.
+template <class T>
+struct ColumnPartials {
+  static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;
   Dev<const T> x;
-  Dev<float> total;
+  Dev<float> partial;  // [row blocks][columns]
   int64_t rows, columns;
 
   static constexpr int64_t sharedBytes() { return sharedSize<float>(kThreads); }
 
   LF_DEVICE void operator()() const {
-    SharedMemory memory;
-    Shared<float> partial = memory.take<float>(kThreads);
-    const int64_t column = blockX() * kWarp + lane();
+    SharedMemory shared;
+    Shared<float> ofWarps = shared.take<float>(kThreads);
+    const int64_t column = blockY() * kWarp + lane(), first = blockX() * kPartialRows;
     float sum = 0;
     if (column < columns)
-      for (int64_t r = warp(); r < rows; r += kWarps) sum += widen(x[r * columns + column]);
-    partial[thread()] = sum;
+      for (int64_t r = first + warp(); r < first + kPartialRows && r < rows; r += kWarps)
+        sum += widen(x[r * columns + column]);
+    ofWarps[thread()] = sum;
     syncThreads();
     if (warp() != 0 || column >= columns) return;
-    float all = 0;
-    for (int w = 0; w < kWarps; ++w) all += partial[w * kWarp + lane()];
-    total[column] += all;
+    for (int w = 1; w < kWarps; ++w) sum += ofWarps[w * kWarp + lane()];
+    partial[blockX() * columns + column] = sum;
   }
 };
 
@@ -49,9 +60,18 @@ int32_t linear(const OpCall& call, Context& context) {
   g.b = w.data, g.ldb = w.columns();
   g.c = y.data, g.ldc = y.columns();
   g.in = x.dtype, g.out = y.dtype;
-  g.bias = b.data;
   g.tokens = Tokens::m;
-  return gemm(context, g);
+  if (takesBias(b.data)) {
+    g.bias = b.data;
+    return gemm(context, g);
+  }
+  // A view into a buffer of parameters may start anywhere.
+  g.beta = 1;
+  const int32_t failed = withReal(context, y.dtype, [&](auto t) {
+    using T = decltype(t);
+    return launchElements<T>(context, y.count(), false, RepeatRow<T>{dev<const T>(b), dev<T>(y), y.columns()});
+  });
+  return failed ? failed : gemm(context, g);
 }
 
 int32_t linearBackward(const OpCall& call, Context& context) {
@@ -80,11 +100,14 @@ int32_t linearBackward(const OpCall& call, Context& context) {
     if (gemm(context, g)) return 1;
   }
   if (!db.present()) return 0;
-  return withReal(context, dy.dtype, [&](auto zero) {
+  const int64_t blocks = divideUp(rows, kPartialRows);
+  const Dev<float> partial = workspace<float>(call, 0, blocks * out);
+  const int32_t failed = withReal(context, dy.dtype, [&](auto zero) {
     using T = decltype(zero);
-    return launch(context, {divideUp(out, kWarp)}, AddColumnSums<T>::sharedBytes(),
-                  AddColumnSums<T>{dev<const T>(dy), dev<float>(db), rows, out});
+    return launch(context, {blocks, divideUp(out, kWarp)}, ColumnPartials<T>::sharedBytes(),
+                  ColumnPartials<T>{dev<const T>(dy), partial, rows, out});
   });
+  return failed ? failed : addPartials(context, AddPartials<1>{partial, {dev<float>(db)}, blocks, out});
 }
 
 }  // namespace ops

@@ -1,15 +1,14 @@
 // LayerNorm and l2Normalize (native/cpu/norm.cc, pointwise.cc). A warp owns a row and passes over it two or three
 // times; after the first pass it comes from the cache. Rows are read in packs of `width` elements.
 #include "device/block.cuh"
-#include "launch.h"
 #include "ops.h"
+#include "partials.cuh"
 #include "real.h"
 
 namespace lateforge::cuda {
 namespace {
 
 constexpr int kRowThreads = 256, kRowsPerBlock = kRowThreads / kWarp;
-constexpr int64_t kPartialRows = 256;  // as core sizes the workspace
 
 // f(i) for the calling lane's packs of a row of d elements.
 template <int width, class F>
@@ -156,22 +155,6 @@ struct NormPartials {
   }
 };
 
-// gradient[i] += Σ over blocks, in order; block b's number is partial[b · stride + i].
-struct AddPartials {
-  static constexpr int kThreads = 128, kMinBlocks = 8;
-  Dev<const float> partial;
-  Dev<float> gradient;
-  int64_t blocks, stride, count;
-
-  LF_DEVICE void operator()() const {
-    const int64_t i = blockX() * kThreads + thread();
-    if (i >= count) return;
-    float total = 0;
-    for (int64_t b = 0; b < blocks; ++b) total += partial[b * stride + i];
-    gradient[i] += total;
-  }
-};
-
 // f(T(), S()) for the type T of an op and that of its residual stream, which is T or float.
 template <class F>
 int32_t withStream(Context& context, DType dtype, DType stream, const F& f) {
@@ -289,15 +272,11 @@ int32_t layerNormBackward(const OpCall& call, Context& context) {
                            workspace<float>(call, 0, 2 * blocks * d), rows, d});
   });
   if (failed) return 1;
-  for (int which = 0; which < 2; ++which) {
-    const View& gradient = call.in[5 + which];
-    if (!gradient.present() || rows == 0) continue;
-    const auto partial = workspace<const float>(call, which * d * 4, (2 * blocks - which) * d);
-    if (launch(context, {divideUp(d, AddPartials::kThreads)}, 0,
-               AddPartials{partial, dev<float>(gradient), blocks, 2 * d, d}))
-      return 1;
-  }
-  return 0;
+  if (!wantGamma && !wantBeta) return 0;
+  return addPartials(context, AddPartials<2>{workspace<const float>(call, 0, 2 * blocks * d),
+                                             {dev<float>(call.in[5]), dev<float>(call.in[6])},
+                                             blocks,
+                                             d});
 }
 
 int32_t l2Normalize(const OpCall& call, Context& context) {

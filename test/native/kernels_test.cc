@@ -185,7 +185,8 @@ void rowOps(const Kernel* table) {
 
 template <class T>
 void linearOps(const Kernel* table) {
-  const int64_t rows = number(1, 300), in = number(1, 300), out = number(1, 80);
+  const bool tall = number(0, 3) == 0;  // column sums in many parts
+  const int64_t rows = tall ? number(2049, 4000) : number(1, 300), in = number(1, tall ? 9 : 300), out = number(1, 80);
   Tensor x = noise<T>({rows, in}), w = noise<T>({out, in}), b = noise<T>({out}), dy = noise<T>({rows, out});
   Tensor dw = noise<T>({out, in}), db = noise<T>({out});
   std::vector<double> y(rows * out), dx(rows * in), wantW = wide<T>(dw), wantB = wide<T>(db);
@@ -210,7 +211,9 @@ void linearOps(const Kernel* table) {
 
 template <class T>
 void norms(const Kernel* table) {
-  const int64_t rows = number(1, 600), d = number(6, 140);  // narrower rows may be nearly constant
+  const bool tall = number(0, 3) == 0;  // gradients of γ and β in many parts
+  const int64_t rows = tall ? number(2049, 4000) : number(1, 600);
+  const int64_t d = number(6, tall ? 40 : 140);  // narrower rows may be nearly constant
   Tensor x = noise<T>({rows, d}), residual = noise<T>({rows, d}, 2), gamma = noise<T>({d}), beta = noise<T>({d}), none;
   for (int64_t i = 0; i < d; ++i) residual.as<T>()[i] += T(30);  // a row with a large mean
   auto reference = [&](const Tensor& s, const Tensor* b) {

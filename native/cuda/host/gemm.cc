@@ -62,6 +62,10 @@ int32_t multiplyInto(const Gemm& g, char* error) {
 
 int32_t gemm(Context& context, const Gemm& g) {
   if (g.m == 0 || g.n == 0) return 0;
+  if (!takesBias(g.bias)) {
+    std::snprintf(context.error, kErrorBytes, "the bias is not aligned to 16 bytes");
+    return 1;
+  }
   if (g.in == DType::f32) return multiplyInto<float>(g, context.error);
   if (g.in == DType::bf16) return multiplyInto<Bf16>(g, context.error);
   if (g.in == DType::f16) return multiplyInto<F16>(g, context.error);

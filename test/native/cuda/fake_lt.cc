@@ -150,7 +150,7 @@ Status cublasLtMatmul(Handle handle, Desc d, const void* alpha, const void* a, L
     return kInvalid;
   sizeOf(*d, *la, *lb, *lc, size);
   const bool bias = d->epilogue == kEpilogueBias;
-  if (bias && (!d->bias || d->biasType != lc->type)) return kInvalid;
+  if (bias && (!d->bias || d->biasType != lc->type || reinterpret_cast<uintptr_t>(d->bias) % 16)) return kInvalid;
   const float by = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta);
   for (int64_t j = 0; j < size.n; ++j)
     for (int64_t i = 0; i < size.m; ++i) {

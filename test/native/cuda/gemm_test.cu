@@ -147,9 +147,24 @@ void check(const Problem& p) {
         (long long)n, (long long)k, p.transA, p.transB, nameOf(p.in), nameOf(p.out), p.alpha, p.beta, (long long)wrong);
 }
 
+// cuBLASLt would read 16 bytes of it at once.
+void refusesBias() {
+  const Buffer<float> x(std::vector<float>(64, 1)), y(size_t{64});
+  Gemm g;
+  g.m = g.n = g.k = 4;
+  g.lda = g.ldb = g.ldc = 4;
+  g.a = g.b = x.view(DType::f32, {64}).data;
+  g.c = y.view(DType::f32, {64}).data;
+  g.bias = static_cast<const char*>(g.a) + 4;
+  char error[kErrorBytes] = "";
+  Context context{testStream(), 99 * 1024, nullptr, error};
+  CHECK(gemm(context, g) && std::strstr(error, "16 bytes"), "a bias that is not aligned: '%s'", error);
+}
+
 }  // namespace
 
 int main() {
+  refusesBias();
   const std::pair<DType, DType> types[] = {{DType::f32, DType::f32}, {DType::bf16, DType::bf16},
                                            {DType::bf16, DType::f32}, {DType::f16, DType::f16}, {DType::f16, DType::f32}};
   for (const auto& [in, out] : types)
