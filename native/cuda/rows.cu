@@ -108,7 +108,7 @@ struct PoolBackward {
 // tokens by arithmetic, and needs no sort.
 template <class T>
 struct EmbeddingBackward {
-  static constexpr int kThreads = 256, kMinBlocks = 4, kEach = 4, kColumns = kThreads * kEach;
+  static constexpr int kThreads = 256, kMinBlocks = 4, kEach = 4, kColumns = kThreads * kEach, kAtOnce = 8;
   Dev<const T> dy;
   Dev<const int32_t> ids;
   Dev<float> dTable;
@@ -130,10 +130,22 @@ struct EmbeddingBackward {
       if (lane() == 0) matches[warp()] = mine;
       syncThreads();
       for (int w = 0; w < kThreads / kWarp; ++w)
-        for (uint32_t bits = matches[w]; bits; bits &= bits - 1) {
-          const int64_t row = (first + w * kWarp + lowestBit(bits)) * d;
-          for (int k = 0; k < kEach; ++k)
-            if (column + k * kThreads < d) sum[k] += widen(dy[row + column + k * kThreads]);
+        for (uint32_t bits = matches[w]; bits;) {
+          // Several loads at once: a frequent id would wait for each of its thousands. Zeros change nothing.
+          float up[kAtOnce][kEach];
+#pragma unroll
+          for (int n = 0; n < kAtOnce; ++n) {
+            const bool any = bits != 0;
+            const int64_t row = first + w * kWarp + (any ? lowestBit(bits) : 0);
+            bits &= bits - 1;
+#pragma unroll
+            for (int k = 0; k < kEach; ++k)
+              up[n][k] = any && column + k * kThreads < d ? widen(dy[row * d + column + k * kThreads]) : 0;
+          }
+#pragma unroll
+          for (int n = 0; n < kAtOnce; ++n)
+#pragma unroll
+            for (int k = 0; k < kEach; ++k) sum[k] += up[n][k];
         }
     }
     for (int k = 0; k < kEach; ++k)
