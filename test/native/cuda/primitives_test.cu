@@ -7,6 +7,7 @@
 #include "../../../native/cuda/device/block.cuh"
 #include "../../../native/cuda/device/mma.cuh"
 #include "device.h"
+#include "primitives_numbers.h"
 
 using namespace lateforge;
 using namespace lateforge::cuda;
@@ -288,5 +289,18 @@ int main() {
   pipeline<4>();
   pipeline<8>();
   pipeline<16>();
+  functions();
+  pairs<Bf16>("bfloat16");
+  pairs<F16>("float16");
+  mirror<uint8_t, 16>();
+  mirror<uint16_t, 8>();
+  mirror<uint16_t, 2>();
+  mirror<float, 4>();
+  mirror<float, 2>();
+  mirror<double, 2>();
+  integers();
+  fragments<Bf16>("bfloat16", valueOf, 8, 0x3f80);
+  fragments<F16>("float16", valueOf, 5, 0x3c00);
+  nowhere();  // the last: a device that reads there is lost
   return finish("primitives");
 }
