@@ -44,11 +44,12 @@ using Kernel = int32_t (*)(const OpCall& call, char* error);
 // Called once from a native thread. `error` is null when all went well, else the stream's first error.
 using Done = void (*)(void* context, const char* error);
 
-// A host function in stream order. `streamError` is the stream's first error so far, or null. Returns 0, or writes a
-// message and returns 1: the stream's error then, if it has none. It may block; ops behind it wait.
+// A host function that ops behind it wait for. `streamError` is the stream's first error so far, or null. Returns 0, or
+// writes a message and returns 1: the stream's error then, if it has none. It may block.
 using HostCall = int32_t (*)(void* context, const char* streamError, char* error);
 
 struct Stream;  // the backend's own
+struct Links;   // link.h
 
 struct Backend {
   uint32_t abi;
@@ -77,9 +78,13 @@ struct Backend {
   void (*download)(Stream*, void* target, const void* source, size_t bytes, Done done, void* context);
   // Waits for everything queued, reports the first error and makes the stream usable again.
   void (*synchronize)(Stream*, Done done, void* context);
-  // Runs `call` once everything issued before has run, also after an error. Null where the host cannot address the
-  // device's memory: groups of ranks that work in host memory (host_group.h) are then not available.
+  // Runs `call`, also after an error. What is issued afterwards runs once it has returned; what was issued before may
+  // still be running.
   void (*hostCall)(Stream*, HostCall call, void* context);
+  // Where the host finds `bytes` of the device's memory; null when it cannot address them. Ranks then need `links`.
+  void* (*hostAddress)(void* data, size_t bytes);
+  // How such a device reaches those of other ranks by itself; null: not at all.
+  const Links* links;
   // Ops queued and not finished; for back-pressure and tests.
   int64_t (*pending)(Stream*);
   // Writes what `lateforge doctor` prints, one "name: value" a line, 0-terminated; null: nothing to tell. Works without

@@ -27,8 +27,8 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
   Device* device = entry->storage->device;
   const std::shared_ptr<Storage> input = entry->storage;
   CollectiveCall call{kind, meta.dtype, entry->data, entry->data, meta.count(), nullptr, nullptr, root};
-  LF_REQUIRE(device->backend->hostCall, "ERR_UNSUPPORTED", "%s: this group cannot reach the memory of %s", name,
-             device->backend->name);
+  LF_REQUIRE(group.reaches(device->backend), "ERR_UNSUPPORTED", "%s: a group of ranks cannot reach the memory of %s",
+             name, device->backend->name);
   const bool gathers = kind == Collective::allGather, scatters = kind == Collective::allToAll;
   if (kind == Collective::allReduceSum || kind == Collective::allReduceMax)
     LF_REQUIRE(meta.dtype == DType::f32 || meta.dtype == DType::f64, "ERR_DTYPE", "%s: sums are float32 or float64, got %s",

@@ -1,14 +1,15 @@
 // Ranks that work on one batch together: one process each. Collectives are issued from one thread, in an order that is
 // the same on every rank, and take effect in the order of a device's stream.
 //
-// Group is what core calls. HostGroup (host_group.h) implements it for devices whose memory the host can address, over
-// any Transport; NCCL will implement it on the CUDA device's own stream. A single process needs none.
+// Group is what core calls. HostGroup (host_group.h) implements it over any Transport; on devices whose memory the host
+// cannot address, the backend's own links (link.h) carry the data. A single process needs none.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "backend.h"
+#include "link.h"
 
 namespace lateforge {
 
@@ -20,12 +21,6 @@ constexpr const char* nameOf(Collective c) {
                                                 "allReduceMax", "broadcast", "exchange"};
   return kNames[static_cast<int>(c)];
 }
-
-// Bytes at an address; a message to or from one rank.
-struct Part {
-  void* data;
-  int64_t bytes;
-};
 
 // One collective on device memory. Counts are elements.
 struct CollectiveCall {
@@ -44,6 +39,8 @@ class Group {
   virtual ~Group() = default;
   virtual int32_t rank() const = 0;
   virtual int32_t size() const = 0;
+  // Whether it can work on this kind of device.
+  virtual bool reaches(const Backend* backend) const = 0;
   // Copies `call` and its counts. The memory stays untouched by others until `wait` was issued for the ticket returned.
   virtual uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) = 0;
   // What is issued to the stream afterwards sees the result.

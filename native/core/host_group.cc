@@ -4,34 +4,22 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdarg>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <limits>
+#include <numeric>
 
-#include "rank_sum.h"
+#include "host_job.h"
 
 namespace lateforge {
 namespace {
 
 constexpr size_t kRemembered = 64;
-// Up to here a reduction is one exchange of everything, above it two exchanges of slices.
-constexpr int64_t kSmallBytes = 64 << 10;
-// Leaving the transport, once every rank has said that it is there.
+// Leaving links and transport, once every rank has said that it is there.
 constexpr double kFinalizeSeconds = 20;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-[[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...) {
-  char text[512];
-  va_list list;
-  va_start(list, pattern);
-  std::vsnprintf(text, sizeof text, pattern, list);
-  va_end(list);
-  return text;
-}
 
 std::string quoted(const std::string& text) {
   std::string out = "\"";
@@ -68,34 +56,9 @@ void writeFile(const std::string& path, const std::string& text) {
   if (std::fclose(file) == 0 && whole) std::rename(partial.c_str(), path.c_str());
 }
 
+int64_t sum(const int64_t* counts, int32_t size) { return std::accumulate(counts, counts + size, int64_t{0}); }
+
 }  // namespace
-
-// What a rank says before it sends: which collective, and how much of it is for you.
-struct HostGroup::Announcement {
-  uint64_t sequence;
-  int32_t kind, reserved;
-  int64_t bytes;
-};
-
-struct HostGroup::Job {
-  uint64_t sequence;
-  Collective kind;
-  DType dtype = DType::u8;
-  char* in = nullptr;
-  char* out = nullptr;
-  int64_t count = 0;
-  std::vector<int64_t> send, receive;
-  int32_t root = 0;
-  std::string message;
-  std::vector<std::string> messages;
-  Exchanged exchanged;
-  // Under the group's mutex.
-  bool ready = false, finished = false;
-  std::string streamError, error;
-  std::vector<int32_t> waitingFor;  // ranks, when it was given up
-  double began = 0;
-  int64_t sent = 0;
-};
 
 HostGroup::HostGroup(const Transport* transport, int32_t rank, int32_t size)
     : transport_(transport), rank_(rank), size_(size), worker_([this] { work(); }), watchdog_([this] { watch(); }) {}
@@ -162,6 +125,14 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
   job->dtype = call.dtype;
   job->in = static_cast<char*>(const_cast<void*>(call.in));
   job->out = static_cast<char*>(call.out);
+  if (backend->hostAddress) {
+    const auto out = static_cast<size_t>((call.receive ? sum(call.receive, size_) : call.count) * sizeOf(call.dtype));
+    job->in = static_cast<char*>(backend->hostAddress(job->in, static_cast<size_t>(call.count * sizeOf(call.dtype))));
+    job->out = static_cast<char*>(backend->hostAddress(job->out, out));
+  } else {
+    job->links = backend->links;
+    job->stream = stream;
+  }
   job->count = call.count;
   if (call.send) job->send.assign(call.send, call.send + size_);
   if (call.receive) job->receive.assign(call.receive, call.receive + size_);
@@ -173,32 +144,24 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
     if (refuse(*job)) return job->sequence;
     jobs_.push_back(job);
   }
-  struct Context {
-    HostGroup* group;
-    std::shared_ptr<Job> job;
-  };
-  backend->hostCall(
-      stream,
-      [](void* pointer, const char* streamError, char*) {
-        const std::unique_ptr<Context> context(static_cast<Context*>(pointer));
+  // An event behind everything issued so far.
+  backend->download(
+      stream, nullptr, nullptr, 0,
+      [](void* pointer, const char* streamError) {
+        const std::unique_ptr<Waiting> context(static_cast<Waiting*>(pointer));
         {
           std::lock_guard lock(context->group->mutex_);
           context->job->ready = true;
           if (streamError) context->job->streamError = streamError;
         }
         context->group->changed_.notify_all();
-        return 0;
       },
-      new Context{this, job});
+      new Waiting{this, job});
   return job->sequence;
 }
 
 void HostGroup::wait(const Backend* backend, Stream* stream, uint64_t ticket) {
-  struct Context {
-    HostGroup* group;
-    std::shared_ptr<Job> job;
-  };
-  auto context = std::make_unique<Context>();
+  auto context = std::make_unique<Waiting>();
   context->group = this;
   {
     std::lock_guard lock(mutex_);
@@ -210,7 +173,7 @@ void HostGroup::wait(const Backend* backend, Stream* stream, uint64_t ticket) {
   backend->hostCall(
       stream,
       [](void* pointer, const char*, char* error) {
-        const std::unique_ptr<Context> context(static_cast<Context*>(pointer));
+        const std::unique_ptr<Waiting> context(static_cast<Waiting*>(pointer));
         auto& [group, job] = *context;
         std::unique_lock lock(group->mutex_);
         const double began = now();
@@ -243,7 +206,7 @@ void HostGroup::exchange(std::string bytes, Exchanged done) {
 void HostGroup::close() {
   const auto job = std::make_shared<Job>();
   job->kind = Collective::exchange;
-  job->ready = true;
+  job->ready = job->last = true;
   {
     std::unique_lock lock(mutex_);
     if (closed_ || stopped_) return;
@@ -264,7 +227,7 @@ void HostGroup::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
     changed_.wait(lock, [&] { return stopped_ || (!jobs_.empty() && (jobs_.front()->ready || failed_)); });
-    if (jobs_.empty()) return;
+    if (jobs_.empty()) break;
     const std::shared_ptr<Job> job = jobs_.front();
     jobs_.pop_front();
     job->began = now();
@@ -286,6 +249,12 @@ void HostGroup::work() {
     }
     if (!fine) job->error = failed_ ? failure_.reason : "the group is closed";
     late_ = false;
+    if (fine && job->last) {
+      finalizing_ = now();
+      lock.unlock();
+      closeLinks();
+      lock.lock();
+    }
     current_ = nullptr;
     const double ended = now();
     stats_.busySeconds += ended - job->began;
@@ -301,135 +270,8 @@ void HostGroup::work() {
       lock.lock();
     }
   }
-}
-
-bool HostGroup::perform(Job& job, std::string& error) {
-  const int64_t width = sizeOf(job.dtype);
-  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
-  switch (job.kind) {
-    case Collective::allReduceSum:
-    case Collective::allReduceMax:
-      return reduce(job, error);
-    case Collective::allGather:
-    case Collective::allToAll: {
-      int64_t from = 0, to = 0;
-      for (int32_t r = 0; r < size_; ++r) {
-        const bool all = job.kind == Collective::allGather;
-        send[r] = {job.in + (all ? 0 : from), (all ? job.count : job.send[r]) * width};
-        receive[r] = {job.out + to, job.receive[r] * width};
-        if (!all) from += send[r].bytes;
-        to += receive[r].bytes;
-      }
-      return transfer(job, send, receive, error);
-    }
-    case Collective::broadcast: {
-      for (int32_t r = 0; r < size_; ++r) {
-        send[r] = {job.in, rank_ == job.root ? job.count * width : 0};
-        receive[r] = {job.out, r == job.root ? job.count * width : 0};
-      }
-      return transfer(job, send, receive, error);
-    }
-    case Collective::exchange: {
-      std::vector<int64_t> coming;
-      for (Part& part : send) part = {job.message.data(), static_cast<int64_t>(job.message.size())};
-      if (!announce(job, send, coming, error)) return false;
-      job.messages.resize(static_cast<size_t>(size_));
-      for (int32_t r = 0; r < size_; ++r) {
-        job.messages[r].resize(static_cast<size_t>(coming[r]));
-        receive[r] = {job.messages[r].data(), coming[r]};
-      }
-      job.messages[rank_] = job.message;
-      job.sent += (size_ - 1) * send[0].bytes;
-      return move(job, send, receive, error);
-    }
-  }
-  return false;
-}
-
-bool HostGroup::reduce(Job& job, std::string& error) {
-  const int64_t width = sizeOf(job.dtype);
-  const bool small = job.count * width <= kSmallBytes;
-  // Slice r is combined by rank r; a small tensor is one slice that everybody combines.
-  const auto bound = [&](int64_t r) { return small ? (r > rank_ ? job.count : 0) : job.count * r / size_; };
-  const int64_t first = bound(rank_), own = bound(rank_ + 1) - first;
-  scratch_.resize(static_cast<size_t>(own * width * size_));
-  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
-  for (int32_t r = 0; r < size_; ++r) {
-    const int64_t from = small ? 0 : bound(r), to = small ? job.count : bound(r + 1);
-    send[r] = {job.in + from * width, (to - from) * width};
-    receive[r] = {scratch_.data() + r * own * width, own * width};
-  }
-  if (!transfer(job, send, receive, error)) return false;
-  (job.dtype == DType::f64 ? reduceRanks<double> : reduceRanks<float>)(job.kind, job.in + first * width,
-                                                                       scratch_.data(), own, size_);
-  if (small) return true;
-  for (int32_t r = 0; r < size_; ++r) {
-    send[r] = {job.in + first * width, own * width};
-    receive[r] = {job.in + bound(r) * width, (bound(r + 1) - bound(r)) * width};
-  }
-  return transfer(job, send, receive, error);
-}
-
-// The own part is copied here, the others go through the transport.
-bool HostGroup::transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error) {
-  std::vector<int64_t> coming;
-  if (!announce(job, send, coming, error)) return false;
-  for (int32_t r = 0; r < size_; ++r) {
-    if (r == rank_) continue;
-    if (coming[r] != receive[r].bytes) {
-      error = format(
-          "collective %llu (%s): rank %d sends %lld bytes where this rank expects %lld; the ranks do not work on the "
-          "same batch",
-          static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r, static_cast<long long>(coming[r]),
-          static_cast<long long>(receive[r].bytes));
-      return false;
-    }
-    job.sent += send[r].bytes;
-  }
-  if (send[rank_].data != receive[rank_].data && send[rank_].bytes)
-    std::memmove(receive[rank_].data, send[rank_].data, static_cast<size_t>(receive[rank_].bytes));
-  return move(job, send, receive, error);
-}
-
-bool HostGroup::announce(Job& job, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error) {
-  announced_.resize(static_cast<size_t>(size_));
-  heard_.resize(static_cast<size_t>(size_));
-  std::vector<Part> out(static_cast<size_t>(size_)), in(static_cast<size_t>(size_));
-  for (int32_t r = 0; r < size_; ++r) {
-    announced_[r] = {job.sequence, static_cast<int32_t>(job.kind), 0, send[r].bytes};
-    out[r] = {&announced_[r], sizeof(Announcement)};
-    in[r] = {&heard_[r], sizeof(Announcement)};
-  }
-  if (!move(job, out, in, error)) return false;
-  coming.assign(static_cast<size_t>(size_), 0);
-  for (int32_t r = 0; r < size_; ++r) {
-    if (r == rank_) continue;
-    const Announcement& a = heard_[r];
-    if (a.sequence != job.sequence || a.kind != static_cast<int32_t>(job.kind)) {
-      const bool known = a.kind >= 0 && a.kind < kCollectives;
-      error = format("the ranks disagree: this rank is at collective %llu (%s), rank %d at %llu (%s)",
-                     static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r,
-                     static_cast<unsigned long long>(a.sequence),
-                     known ? nameOf(static_cast<Collective>(a.kind)) : "unknown");
-      return false;
-    }
-    coming[r] = a.bytes;
-  }
-  return true;
-}
-
-bool HostGroup::move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error) {
-  char text[kTransportErrorBytes] = "";
-  waiting_.assign(static_cast<size_t>(size_), 0);
-  const int32_t status = transport_->exchange(
-      send.data(), receive.data(), [](void* self) { return static_cast<HostGroup*>(self)->giveUp(); }, this,
-      waiting_.data(), text);
-  if (status == 0) return true;
-  if (status == 1) error = std::string(transport_->name) + ": " + text;
-  std::lock_guard lock(mutex_);
-  for (int32_t r = 0; r < size_; ++r)
-    if (waiting_[r]) job.waitingFor.push_back(r);
-  return false;
+  lock.unlock();
+  closeLinks();
 }
 
 void HostGroup::watch() {
@@ -437,7 +279,8 @@ void HostGroup::watch() {
   const auto tick = std::chrono::milliseconds(200);
   while (!stopped_ && !failed_) {
     changed_.wait_for(lock, tick, [&] { return stopped_ || failed_; });
-    if (finalizing_ > 0 && now() - finalizing_ > kFinalizeSeconds) failNow("MPI does not let this rank go", -1);
+    if (finalizing_ > 0 && now() - finalizing_ > kFinalizeSeconds)
+      failNow("MPI, or NCCL, does not let this rank go", -1);
     const std::shared_ptr<Job> job = current_;
     if (!job || now() - job->began < deadlineOf(*job)) continue;
     late_ = true;  // the group's thread gives up, and knows which ranks it waits for; should it be stuck, this does
@@ -458,8 +301,8 @@ void HostGroup::watch() {
 
 double HostGroup::deadlineOf(const Job& job) const {
   if (job.kind != Collective::exchange) return settings_.deadlineSeconds;
-  // The last one, before a rank leaves: others may have more to do before they do.
-  return job.exchanged ? settings_.exchangeSeconds : std::numeric_limits<double>::infinity();
+  // Before a rank leaves others may have more to do.
+  return job.last ? std::numeric_limits<double>::infinity() : settings_.exchangeSeconds;
 }
 
 std::string HostGroup::late(const Job& job, const std::string& waitingFor) const {

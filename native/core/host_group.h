@@ -1,14 +1,16 @@
-// A group over host memory: a thread of its own carries out collectives in the order they were issued, each as soon as
-// the device's stream has produced its input, so that communication runs beside computation.
+// The group of ranks: a thread of its own carries out collectives in the order they were issued, each as soon as the
+// device's stream has produced its input, so that communication runs beside computation. Data go through the transport
+// where the host can address the device's memory, over the backend's links (link.h) where it cannot; all else, through
+// the transport.
 //
-// Sums and maxima are taken in rank order whatever the transport does, so the same input gives the same bits on every
-// rank and in every run. Every message is announced first: ranks that disagree about what comes next are told apart
-// instead of waiting for each other.
+// Sums and maxima are taken in rank order whatever carries the data, so the same input gives the same bits on every
+// rank and in every run. Every message is announced first, through the transport: ranks that disagree about what comes
+// next are told apart instead of waiting for each other.
 //
-// Faults: a collective that takes longer than the deadline, ranks that disagree, a transport error, a stream that
-// failed before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread that waits
-// for nothing else, then writes the record and, some seconds later (so that every living rank can write its own), ends
-// the processes of the job.
+// Faults: a collective that takes longer than the deadline, ranks that disagree, an error of transport or link, a
+// stream that failed before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread
+// that waits for nothing else, then writes the record and, some seconds later (so that every living rank can write its
+// own), ends the processes of the job.
 #pragma once
 
 #include <array>
@@ -55,6 +57,7 @@ class HostGroup final : public Group {
 
   int32_t rank() const override { return rank_; }
   int32_t size() const override { return size_; }
+  bool reaches(const Backend* backend) const override { return backend->hostAddress || backend->links; }
   uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) override;
   void wait(const Backend* backend, Stream* stream, uint64_t ticket) override;
 
@@ -78,6 +81,14 @@ class HostGroup final : public Group {
  private:
   struct Job;
   struct Announcement;
+  struct Waiting;
+  // How the bytes of a collective go: through the transport; over links; the cards by which links are opened.
+  enum class Way : int32_t { host, link, meeting };
+  struct OpenLink {
+    const Links* links;
+    Stream* stream;
+    Link* link;
+  };
   struct Done {
     uint64_t sequence;
     Collective kind;
@@ -93,11 +104,22 @@ class HostGroup final : public Group {
   double deadlineOf(const Job& job) const;
   std::string late(const Job& job, const std::string& waitingFor) const;
   std::string record() const;
+  // These do not. They return false with a message, or with none when they were given up.
   bool perform(Job& job, std::string& error);
+  bool findLink(Job& job, std::string& error);
+  void closeLinks();
   bool reduce(Job& job, std::string& error);
+  bool reducePiece(Job& job, char* data, int64_t count, std::string& error);
+  bool combine(Job& job, char* out, const char* parts, int64_t count, std::string& error);
   bool transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error);
-  bool announce(Job& job, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error);
+  bool agree(Job& job, Way way, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
+  bool announce(Job& job, Way way, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error);
   bool move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
+  static bool carried(int32_t status, const char* text, std::string& error);
+  static const char* wordsOf(Way way);
+  Stopped stopping() {
+    return {[](void* self) { return static_cast<HostGroup*>(self)->giveUp(); }, this};
+  }
   bool giveUp() const { return stopped_.load() || failed_.load() || late_.load(); }
 
   const Transport* transport_;
@@ -119,6 +141,7 @@ class HostGroup final : public Group {
   std::atomic<bool> stopped_{false}, failed_{false}, late_{false};  // set while the mutex is held
 
   // Of the group's thread. They outlive a transfer that was given up.
+  std::vector<OpenLink> links_;
   std::vector<char> scratch_;
   std::vector<Announcement> announced_, heard_;
   std::vector<uint8_t> waiting_;

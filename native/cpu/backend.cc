@@ -90,6 +90,8 @@ constexpr Backend kBackend = {
                    void* context) { stream->queue.download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
+    .hostAddress = [](void* data, size_t) { return data; },
+    .links = nullptr,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

@@ -51,8 +51,9 @@ set_target_properties(cuda_kernels PROPERTIES LINKER_LANGUAGE CXX)
 set(LF_CUDA_DIR ${CMAKE_CURRENT_LIST_DIR})
 set(LF_CUDA_TESTS ${CMAKE_CURRENT_LIST_DIR}/../../test/native/cuda)
 add_library(lateforge_cuda MODULE
-  ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_CUDA_DIR}/runtime/backend.cc
-  ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/stream.cc)
+  ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_CUDA_DIR}/nccl_check.cc ${LF_CUDA_DIR}/runtime/backend.cc
+  ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc
+  ${LF_CUDA_DIR}/runtime/stream.cc)
 set_target_properties(lateforge_cuda PROPERTIES PREFIX "")
 target_include_directories(lateforge_cuda SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_compile_definitions(lateforge_cuda PRIVATE "LF_CUDA_ARCHITECTURES=\"${LF_CUDA_NAMES}\"")
@@ -101,3 +102,21 @@ target_link_libraries(cuda_lt_test PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 add_dependencies(cuda_lt_test fake_lt)
 add_test(NAME cuda_lt COMMAND cuda_lt_test)
 set_tests_properties(cuda_lt PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
+
+# The group over NCCL, against a library that follows its rules on threads.
+add_library(fake_nccl MODULE ${LF_CUDA_TESTS}/fake_nccl.cc)
+set_target_properties(fake_nccl PROPERTIES PREFIX "" OUTPUT_NAME libnccl SUFFIX ".so.2" CXX_VISIBILITY_PRESET default
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/fake)
+target_include_directories(fake_nccl SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+foreach(name nccl nccl_faults)
+  add_executable(cuda_${name}_test
+    ${LF_CUDA_TESTS}/${name}_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_TESTS}/fake_kernels.cc
+    ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc)
+  # fake_nccl takes fake_cudart from the program.
+  set_target_properties(cuda_${name}_test PROPERTIES ENABLE_EXPORTS ON CXX_VISIBILITY_PRESET default)
+  target_include_directories(cuda_${name}_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+  target_link_libraries(cuda_${name}_test PRIVATE core Threads::Threads ${CMAKE_DL_LIBS})
+  add_dependencies(cuda_${name}_test fake_nccl)
+  add_test(NAME cuda_${name} COMMAND cuda_${name}_test)
+  set_tests_properties(cuda_${name} PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
+endforeach()

@@ -1,13 +1,9 @@
-// HostGroup without processes: every rank is a thread, the transport a table of mailboxes. Results, disagreement, the
+// HostGroup without processes: every rank is a thread, over thread_transport.h. Results, disagreement, the
 // deadline, failures from outside, records, and ends of all kinds. Also built under ThreadSanitizer.
-#include <condition_variable>
 #include <cstdio>
-#include <cstring>
-#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <future>
-#include <mutex>
 #include <random>
 #include <sstream>
 #include <string>
@@ -15,6 +11,7 @@
 #include <vector>
 
 #include "../../native/core/host_group.h"
+#include "thread_transport.h"
 
 namespace lateforge {
 
@@ -37,61 +34,6 @@ void check(bool condition, const std::string& what) {
   std::printf("FAIL %s\n", what.c_str());
 }
 
-struct Hub {
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::deque<std::string> boxes[kRanks][kRanks];  // [from][to]
-  std::atomic<int> aborts{0}, closes{0}, code{0};
-  void reset() {
-    for (auto& row : boxes)
-      for (auto& box : row) box.clear();
-    aborts = closes = code = 0;
-  }
-} hub;
-
-template <int rank>
-int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
-                 char*) {
-  std::unique_lock lock(hub.mutex);
-  for (int r = 0; r < kRanks; ++r)
-    if (r != rank && send[r].bytes)
-      hub.boxes[rank][r].emplace_back(static_cast<char*>(send[r].data), static_cast<size_t>(send[r].bytes));
-  hub.changed.notify_all();
-  std::vector<int64_t> left(kRanks);
-  for (int r = 0; r < kRanks; ++r) left[r] = r == rank ? 0 : receive[r].bytes;
-  for (;;) {
-    bool done = true;
-    for (int r = 0; r < kRanks; ++r) {
-      auto& box = hub.boxes[r][rank];
-      if (left[r] && !box.empty()) {
-        std::memcpy(receive[r].data, box.front().data(), std::min<size_t>(box.front().size(), left[r]));
-        box.pop_front();
-        left[r] = 0;
-      }
-      done &= left[r] == 0;
-    }
-    if (done) return 0;
-    lock.unlock();
-    const bool stop = stopped(context);
-    lock.lock();
-    if (stop) break;
-    hub.changed.wait_for(lock, 1ms);
-  }
-  for (int r = 0; r < kRanks; ++r) waiting[r] = left[r] > 0;
-  return 2;
-}
-
-template <int rank>
-constexpr Transport kTransport = {kTransportAbi,
-                                  "threads",
-                                  nullptr,
-                                  exchange<rank>,
-                                  [] { ++hub.closes; },
-                                  [](int32_t code) {
-                                    ++hub.aborts;
-                                    hub.code = code;
-                                  }};
-
 Backend makeBackend() {
   Backend backend{};
   backend.hostCall = [](Stream* stream, HostCall call, void* context) {
@@ -99,12 +41,16 @@ Backend makeBackend() {
     if (call(context, stream->error.empty() ? nullptr : stream->error.c_str(), text) && stream->error.empty())
       stream->error = text;
   };
+  backend.download = [](Stream* stream, void*, const void*, size_t, Done done, void* context) {
+    done(context, stream->error.empty() ? nullptr : stream->error.c_str());
+  };
+  backend.hostAddress = [](void* data, size_t) { return data; };
   return backend;
 }
 const Backend backend = makeBackend();
 
 struct Rank {
-  explicit Rank(int r) : group(r == 0 ? &kTransport<0> : r == 1 ? &kTransport<1> : &kTransport<2>, r, kRanks) {}
+  explicit Rank(int r) : group(transportOf(r), r, kRanks) {}
   HostGroup group;
   Stream stream;
 

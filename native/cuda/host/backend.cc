@@ -47,7 +47,9 @@ constexpr Backend kBackend = {
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->queue.download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
-    .hostCall = nullptr,  // device memory is no host memory
+    .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
+    .hostAddress = hostAddress,
+    .links = nullptr,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

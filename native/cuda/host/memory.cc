@@ -63,6 +63,8 @@ void releaseDevice(void* device) {
   std::free(reinterpret_cast<void*>(address - kDeviceBit));
 }
 
+void* hostAddress(void* device, size_t bytes) { return hostOf(device, bytes); }
+
 void writeDevice(void* device, const void* source, size_t bytes) {
   if (bytes) std::memcpy(hostOf(device, bytes), source, bytes);
 }

@@ -10,6 +10,8 @@ void* allocateDevice(size_t bytes);
 void releaseDevice(void* data);
 // Zeros for the life of the process, of which only the pages that are touched take memory: for huge offsets.
 void* reserveDevice(size_t bytes);
+// Where allocated device memory lies in fact.
+void* hostAddress(void* device, size_t bytes);
 // Between host memory and allocated device memory.
 void writeDevice(void* device, const void* source, size_t bytes);
 void readDevice(void* target, const void* device, size_t bytes);

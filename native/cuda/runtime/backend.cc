@@ -5,6 +5,7 @@
 
 #include "../ops.h"
 #include "devices.h"
+#include "nccl_link.h"
 #include "stream.h"
 
 namespace lateforge::cuda {
@@ -38,7 +39,9 @@ const Backend kBackend = {
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->synchronize(done, context); },
-    .hostCall = nullptr,  // the host cannot address the device's memory
+    .hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); },
+    .hostAddress = nullptr,
+    .links = &kNcclLinks,
     .pending = [](Stream* stream) { return stream->pending(); },
     .describe = [](char* text, size_t bytes) { std::snprintf(text, bytes, "%s", describe().c_str()); },
 };

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "../gemm_lt.h"
+#include "nccl_link.h"
 
 namespace lateforge::cuda {
 namespace {
@@ -118,7 +119,7 @@ std::string describe() {
                   p.major, p.minor, p.multiProcessorCount, static_cast<double>(p.totalGlobalMem) / (1 << 30));
     text += line;
   }
-  return text + "\ncuBLASLt: " + describeLt();
+  return text + "\ncuBLASLt: " + describeLt() + "\nNCCL: " + describeNccl();
 }
 
 }  // namespace lateforge::cuda

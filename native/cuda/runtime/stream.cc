@@ -99,6 +99,10 @@ void Stream::synchronize(Done done, void* context) {
   push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context});
 }
 
+void Stream::hostCall(HostCall call, void* context) {
+  push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call});
+}
+
 void Stream::push(Job job) {
   pending_.fetch_add(1);
   {
@@ -144,6 +148,13 @@ void Stream::execute(Job& job) {
       }
       pending_.fetch_sub(1);
       job.done(job.context, text.empty() ? nullptr : text.c_str());
+      return;
+    }
+    case Kind::host: {
+      const std::string before = error();
+      char text[kErrorBytes] = "";
+      if (job.host(job.context, before.empty() ? nullptr : before.c_str(), text)) fail(text);
+      pending_.fetch_sub(1);
       return;
     }
   }

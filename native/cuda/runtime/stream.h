@@ -29,10 +29,12 @@ struct Stream {
   void upload(void* target, const void* source, size_t bytes);
   void download(void* target, const void* source, size_t bytes, Done done, void* context);
   void synchronize(Done done, void* context);
+  void hostCall(HostCall call, void* context);
+  int32_t device() const { return device_; }
   int64_t pending() const { return pending_.load(); }
 
  private:
-  enum class Kind { run, upload, download, synchronize };
+  enum class Kind { run, upload, download, synchronize, host };
   struct Job {
     Kind kind;
     OpCall call;
@@ -42,6 +44,7 @@ struct Stream {
     size_t bytes;
     Done done;
     void* context;
+    HostCall host = nullptr;
   };
   // Something to do once an event has passed.
   struct Finish {

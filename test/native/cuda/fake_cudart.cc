@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -17,6 +18,13 @@ namespace {
 std::atomic<int> broken{0};  // a cudaError_t that stays
 thread_local cudaError_t last = cudaSuccess;
 thread_local bool mayNotWait = false;
+thread_local int current = 0;
+// What was allocated, by address.
+std::mutex blocksMutex;
+std::map<uintptr_t, size_t>& blocks() {
+  static auto* all = new std::map<uintptr_t, size_t>;
+  return *all;
+}
 std::atomic<int64_t> forbiddenWaits{0}, alive{0};
 
 cudaError_t result(cudaError_t own = cudaSuccess) {
@@ -38,6 +46,7 @@ struct CUevent_st {
 };
 
 struct CUstream_st {
+  const int device = current;
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<std::function<void()>> work;
@@ -82,12 +91,35 @@ void repairDevice() {
 void forbidWaiting(bool forbidden) { mayNotWait = forbidden; }
 int64_t waitsThatWereForbidden() { return forbiddenWaits; }
 int64_t live() { return alive; }
+int deviceOf(lateforge::cuda::StreamHandle stream) { return stream->device; }
+bool owns(const void* data, size_t bytes) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  std::lock_guard lock(blocksMutex);
+  auto block = blocks().upper_bound(address);
+  return block != blocks().begin() && (--block)->first + block->second >= address + bytes;
+}
 
 }  // namespace fake
 
 extern "C" {
 
-cudaError_t cudaSetDevice(int) { return result(); }
+cudaError_t cudaSetDevice(int device) {
+  current = device;
+  return result();
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = current;
+  return result();
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 8;
+  return result();
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  *properties = {};
+  properties->uuid.bytes[0] = static_cast<char>(0xf0 + device);
+  return result();
+}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = 227 * 1024;
   return result();
@@ -95,9 +127,15 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   *data = std::malloc(bytes);
   ++alive;
+  std::lock_guard lock(blocksMutex);
+  blocks()[reinterpret_cast<uintptr_t>(*data)] = bytes;
   return result();
 }
 cudaError_t cudaFree(void* data) {
+  {
+    std::lock_guard lock(blocksMutex);
+    blocks().erase(reinterpret_cast<uintptr_t>(data));
+  }
   std::free(data);
   if (data) --alive;
   return result();

@@ -18,5 +18,9 @@ void forbidWaiting(bool forbidden);
 int64_t waitsThatWereForbidden();
 // Everything that was allocated and not given back: pinned blocks, device blocks, events, streams.
 int64_t live();
+// The device that was current when the stream was made.
+int deviceOf(lateforge::cuda::StreamHandle stream);
+// Whether all of it lies in one block that was allocated.
+bool owns(const void* data, size_t bytes);
 
 }  // namespace fake

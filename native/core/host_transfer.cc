@@ -1,0 +1,235 @@
+// Who sends what to whom: collectives as exchanges between all ranks, over the transport or over a device's links.
+#include <algorithm>
+#include <cstring>
+
+#include "host_job.h"
+#include "rank_sum.h"
+
+namespace lateforge {
+namespace {
+
+// Up to here a reduction is one exchange of everything, above it two exchanges of slices.
+constexpr int64_t kSmallBytes = 64 << 10;
+
+}  // namespace
+
+const char* HostGroup::wordsOf(Way way) {
+  return way == Way::host      ? "works in host memory"
+         : way == Way::meeting ? "meets the others on a device"
+                               : "works on a device";
+}
+
+bool HostGroup::perform(Job& job, std::string& error) {
+  if (job.links && !findLink(job, error)) return false;
+  const int64_t width = sizeOf(job.dtype);
+  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
+  switch (job.kind) {
+    case Collective::allReduceSum:
+    case Collective::allReduceMax:
+      return reduce(job, error);
+    case Collective::allGather:
+    case Collective::allToAll: {
+      int64_t from = 0, to = 0;
+      for (int32_t r = 0; r < size_; ++r) {
+        const bool all = job.kind == Collective::allGather;
+        send[r] = {job.in + (all ? 0 : from), (all ? job.count : job.send[r]) * width};
+        receive[r] = {job.out + to, job.receive[r] * width};
+        if (!all) from += send[r].bytes;
+        to += receive[r].bytes;
+      }
+      return transfer(job, send, receive, error);
+    }
+    case Collective::broadcast: {
+      for (int32_t r = 0; r < size_; ++r) {
+        send[r] = {job.in, rank_ == job.root ? job.count * width : 0};
+        receive[r] = {job.out, r == job.root ? job.count * width : 0};
+      }
+      return transfer(job, send, receive, error);
+    }
+    case Collective::exchange: {
+      std::vector<int64_t> coming;
+      for (Part& part : send) part = {job.message.data(), static_cast<int64_t>(job.message.size())};
+      if (!announce(job, Way::host, send, coming, error)) return false;
+      job.messages.resize(static_cast<size_t>(size_));
+      for (int32_t r = 0; r < size_; ++r) {
+        job.messages[r].resize(static_cast<size_t>(coming[r]));
+        receive[r] = {job.messages[r].data(), coming[r]};
+      }
+      job.messages[rank_] = job.message;
+      job.sent += (size_ - 1) * send[0].bytes;
+      return move(job, send, receive, error);
+    }
+  }
+  return false;
+}
+
+// Element by element in rank order, so neither slices nor pieces change a bit.
+bool HostGroup::reduce(Job& job, std::string& error) {
+  const int64_t width = sizeOf(job.dtype);
+  // A link's scratch holds one value of every rank for each element that this rank combines.
+  const int64_t most = job.link ? kLinkScratchBytes / width / size_ * size_ : job.count;
+  int64_t first = 0;
+  do {
+    const int64_t count = std::min(most, job.count - first);
+    if (!reducePiece(job, job.in + first * width, count, error)) return false;
+    first += count;
+  } while (first < job.count);
+  return true;
+}
+
+bool HostGroup::reducePiece(Job& job, char* data, int64_t count, std::string& error) {
+  const int64_t width = sizeOf(job.dtype);
+  const bool small = count * width <= std::min(kSmallBytes, kLinkScratchBytes / size_);
+  // Slice r is combined by rank r; a small tensor is one slice that everybody combines.
+  const auto bound = [&](int64_t r) { return small ? (r > rank_ ? count : 0) : count * r / size_; };
+  const int64_t first = bound(rank_), own = bound(rank_ + 1) - first;
+  if (!job.link) scratch_.resize(static_cast<size_t>(own * width * size_));
+  char* scratch = job.link ? static_cast<char*>(job.links->scratch(job.link)) : scratch_.data();
+  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
+  for (int32_t r = 0; r < size_; ++r) {
+    const int64_t from = small ? 0 : bound(r), to = small ? count : bound(r + 1);
+    send[r] = {data + from * width, (to - from) * width};
+    receive[r] = {scratch + r * own * width, own * width};
+  }
+  if (!transfer(job, send, receive, error) || !combine(job, data + first * width, scratch, own, error)) return false;
+  if (small) return true;
+  for (int32_t r = 0; r < size_; ++r) {
+    send[r] = {data + first * width, own * width};
+    receive[r] = {data + bound(r) * width, (bound(r + 1) - bound(r)) * width};
+  }
+  return transfer(job, send, receive, error);
+}
+
+bool HostGroup::combine(Job& job, char* out, const char* parts, int64_t count, std::string& error) {
+  if (job.link) {
+    char text[kErrorBytes] = "";
+    const bool largest = job.kind == Collective::allReduceMax;
+    return carried(job.links->combine(job.link, largest, job.dtype, out, parts, count, stopping(), text), text, error);
+  }
+  (job.dtype == DType::f64 ? reduceRanks<double> : reduceRanks<float>)(job.kind, out, parts, count, size_);
+  return true;
+}
+
+bool HostGroup::transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error) {
+  if (!agree(job, job.link ? Way::link : Way::host, send, receive, error)) return false;
+  if (job.link) {
+    char text[kErrorBytes] = "";
+    return carried(job.links->exchange(job.link, send.data(), receive.data(), stopping(), text), text, error);
+  }
+  // The own part is copied here, the others go through the transport.
+  if (send[rank_].data != receive[rank_].data && send[rank_].bytes)
+    std::memmove(receive[rank_].data, send[rank_].data, static_cast<size_t>(receive[rank_].bytes));
+  return move(job, send, receive, error);
+}
+
+bool HostGroup::carried(int32_t status, const char* text, std::string& error) {
+  if (status == 1) error = text;
+  return status == 0;
+}
+
+// The link of the job's device. The ranks open theirs together, at the first collective that needs them.
+bool HostGroup::findLink(Job& job, std::string& error) {
+  for (const OpenLink& open : links_)
+    if (open.stream == job.stream) job.link = open.link;
+  if (job.link) return true;
+  struct Card {
+    char device[kLinkNameBytes];
+    uint8_t id[kLinkIdBytes];
+  };
+  Card own{};
+  char text[kErrorBytes] = "";
+  if (!carried(job.links->identify(job.stream, own.device, text), text, error)) return false;
+  if (rank_ == 0 && !carried(job.links->makeId(own.id, text), text, error)) return false;
+  std::vector<Card> cards(static_cast<size_t>(size_));
+  std::vector<Part> send(static_cast<size_t>(size_), {&own, sizeof own}), receive(static_cast<size_t>(size_));
+  for (int32_t r = 0; r < size_; ++r) receive[r] = {&cards[r], sizeof(Card)};
+  if (!agree(job, Way::meeting, send, receive, error) || !move(job, send, receive, error)) return false;
+  cards[rank_] = own;
+  for (int32_t r = 1; r < size_; ++r)
+    for (int32_t earlier = 0; earlier < r; ++earlier)
+      if (std::strncmp(cards[r].device, cards[earlier].device, kLinkNameBytes) == 0) {
+        error = format(
+            "ranks %d and %d are on the same device, %.64s; every rank needs one of its own: start no more "
+            "ranks on a machine than it has devices",
+            earlier, r, cards[r].device);
+        return false;
+      }
+  Link* link = nullptr;
+  if (!carried(job.links->open(job.stream, cards[0].id, rank_, size_, stopping(), &link, text), text, error))
+    return false;
+  links_.push_back({job.links, job.stream, link});
+  job.link = link;
+  return true;
+}
+
+void HostGroup::closeLinks() {
+  for (const OpenLink& open : links_) open.links->close(open.link, stopping());
+  links_.clear();
+}
+
+// Whether every rank is about to send what this one expects.
+bool HostGroup::agree(Job& job, Way way, const std::vector<Part>& send, const std::vector<Part>& receive,
+                      std::string& error) {
+  std::vector<int64_t> coming;
+  if (!announce(job, way, send, coming, error)) return false;
+  for (int32_t r = 0; r < size_; ++r) {
+    if (r == rank_) continue;
+    if (coming[r] != receive[r].bytes) {
+      error = format(
+          "collective %llu (%s): rank %d sends %lld bytes where this rank expects %lld; the ranks do not work on the "
+          "same batch",
+          static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r, static_cast<long long>(coming[r]),
+          static_cast<long long>(receive[r].bytes));
+      return false;
+    }
+    if (way != Way::meeting) job.sent += send[r].bytes;
+  }
+  return true;
+}
+
+bool HostGroup::announce(Job& job, Way way, const std::vector<Part>& send, std::vector<int64_t>& coming,
+                         std::string& error) {
+  announced_.resize(static_cast<size_t>(size_));
+  heard_.resize(static_cast<size_t>(size_));
+  std::vector<Part> out(static_cast<size_t>(size_)), in(static_cast<size_t>(size_));
+  for (int32_t r = 0; r < size_; ++r) {
+    announced_[r] = {job.sequence, static_cast<int32_t>(job.kind), way, send[r].bytes};
+    out[r] = {&announced_[r], sizeof(Announcement)};
+    in[r] = {&heard_[r], sizeof(Announcement)};
+  }
+  if (!move(job, out, in, error)) return false;
+  coming.assign(static_cast<size_t>(size_), 0);
+  for (int32_t r = 0; r < size_; ++r) {
+    if (r == rank_) continue;
+    const Announcement& a = heard_[r];
+    if (a.sequence != job.sequence || a.kind != static_cast<int32_t>(job.kind)) {
+      const bool known = a.kind >= 0 && a.kind < kCollectives;
+      error = format("the ranks disagree: this rank is at collective %llu (%s), rank %d at %llu (%s)",
+                     static_cast<unsigned long long>(job.sequence), nameOf(job.kind), r,
+                     static_cast<unsigned long long>(a.sequence),
+                     known ? nameOf(static_cast<Collective>(a.kind)) : "unknown");
+      return false;
+    }
+    if (a.way != way) {
+      error = format("collective %llu (%s): rank %d %s, this rank %s", static_cast<unsigned long long>(job.sequence),
+                     nameOf(job.kind), r, wordsOf(a.way), wordsOf(way));
+      return false;
+    }
+    coming[r] = a.bytes;
+  }
+  return true;
+}
+
+bool HostGroup::move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error) {
+  char text[kTransportErrorBytes] = "";
+  waiting_.assign(static_cast<size_t>(size_), 0);
+  const int32_t status = transport_->exchange(send.data(), receive.data(), stopping().ask, this, waiting_.data(), text);
+  if (status == 0) return true;
+  if (status == 1) error = std::string(transport_->name) + ": " + text;
+  std::lock_guard lock(mutex_);
+  for (int32_t r = 0; r < size_; ++r)
+    if (waiting_[r]) job.waitingFor.push_back(r);
+  return false;
+}
+
+}  // namespace lateforge
