@@ -65,6 +65,7 @@ export interface Addon {
   call(op: number): void
   opList(): OpSpec[]
   openDevice(path: string, index: number): { id: number; name: string; real: number }
+  deviceCount(path: string): number
   /** A backend library: its devices, and what it says about driver and libraries. ERR_DEVICE when it does not load. */
   backendInfo(path: string): { name: string; devices: number; facts: [name: string, value: string][] }
   create(device: number, dtype: number, dims: readonly number[], data?: NativeArray): number

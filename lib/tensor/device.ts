@@ -35,6 +35,18 @@ export function defaultPrecision(deviceName: string): Precision {
   return deviceName.startsWith('cuda') ? 'bfloat16' : 'float32'
 }
 
+/** What launchers call a process's rank among those of its machine: Open MPI, MPICH and Intel, Slurm. */
+const localRanks = ['OMPI_COMM_WORLD_LOCAL_RANK', 'MPI_LOCALRANKID', 'SLURM_LOCALID']
+
+/**
+ * The GPU that `cuda` means to this process, of so many that it sees: the one of its rank among those of its machine.
+ * Where a launcher shows every rank one GPU of its own, that is the first; without a launcher too.
+ */
+export function gpuOfRank(gpus: number, env: NodeJS.ProcessEnv = process.env): number {
+  const rank = localRanks.map((name) => env[name]).find((text) => text !== undefined && /^\d{1,6}$/.test(text))
+  return rank === undefined ? 0 : Number(rank) % Math.max(gpus, 1)
+}
+
 /** An in-order stream of ops in this environment (worker threads have their own). */
 export class Device {
   readonly id: number
@@ -51,23 +63,26 @@ export class Device {
   private static readonly opened = new Map<string, Device>()
 
   /**
-   * Opens `cpu`; `cuda` or `cuda:1`, a GPU by its number; or, for tests and slow, `cpu-f64`, the float64 reference
-   * backend, or `cuda-host`, the CUDA kernels run on the host. The same device is returned every time.
+   * Opens `cpu`; `cuda`, the first GPU, or with several ranks on this machine the one of this rank; `cuda:1`, a GPU by its
+   * number; or, for tests and slow, `cpu-f64`, the float64 reference backend, or `cuda-host`, the CUDA kernels run on the
+   * host. The same device is returned every time.
    * @throws DeviceError ERR_DEVICE when it is not there, saying why: nothing ever falls back to another device in silence
    */
   static open(name: string = 'cpu'): Device {
-    const [, kind = name, number = '0'] = /^(cuda):(0|[1-9]\d{0,3})$/.exec(name) ?? []
-    const key = `${kind}:${number}`
-    let device = Device.opened.get(key)
-    if (device) return device
+    const [, kind = name, named] = /^(cuda):(0|[1-9]\d{0,3})$/.exec(name) ?? []
     if (kind !== 'cpu' && !Object.hasOwn(libraries, kind))
       throw new DeviceError(
         'ERR_DEVICE',
         `device "${name}" is unknown; there are: ${['cpu', ...Object.keys(libraries), 'cuda:1 …'].join(', ')}`,
         { name },
       )
-    const opened = native().openDevice(libraryOf(kind), Number(number))
-    device = new Device(opened.id, Number(number) > 0 ? name : opened.name, dtypes[opened.real]!)
+    const library = libraryOf(kind)
+    const number = Number(named ?? (kind === 'cuda' ? gpuOfRank(native().deviceCount(library)) : 0))
+    const key = `${kind}:${number}`
+    let device = Device.opened.get(key)
+    if (device) return device
+    const opened = native().openDevice(library, number)
+    device = new Device(opened.id, number > 0 ? key : opened.name, dtypes[opened.real]!)
     Device.opened.set(key, device)
     return device
   }

@@ -55,6 +55,11 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// (path of a backend library) → number of devices
+Napi::Value deviceCount(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), loadBackend(info.Env(), stringAt(info, 0, "path"))->deviceCount());
+}
+
 // (path of a backend library) → { name, devices, facts: [[name, value]] }
 Napi::Value backendInfo(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -162,6 +167,7 @@ Napi::Value cpuPeak(const Napi::CallbackInfo& info) {
 
 void initDevices(Napi::Env env, Napi::Object exports) {
   exports.Set("openDevice", Napi::Function::New(env, openDevice));
+  exports.Set("deviceCount", Napi::Function::New(env, deviceCount));
   exports.Set("backendInfo", Napi::Function::New(env, backendInfo));
   exports.Set("memory", Napi::Function::New(env, memory));
   exports.Set("resetPeak", Napi::Function::New(env, resetPeak));

@@ -81,7 +81,7 @@ function(lf_gpu_program target source)
   target_include_directories(${target} SYSTEM PRIVATE ${LF_TOOLKIT}/include)
   target_link_libraries(${target} PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 endfunction()
-foreach(name attention gemm maxsim primitives)
+foreach(name attention gemm maxsim primitives ranks)
   lf_gpu_program(gpu_${name}_test ${LF_CUDA_TESTS}/${name}_test.cu)
 endforeach()
 foreach(name attention maxsim)
@@ -120,3 +120,9 @@ foreach(name nccl nccl_faults)
   add_test(NAME cuda_${name} COMMAND cuda_${name}_test)
   set_tests_properties(cuda_${name} PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
 endforeach()
+# The first of them for a machine with GPUs and the real one.
+add_executable(gpu_nccl_test
+  ${LF_CUDA_TESTS}/nccl_test.cc ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc
+  ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc)
+target_include_directories(gpu_nccl_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+target_link_libraries(gpu_nccl_test PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)

@@ -34,9 +34,10 @@ run('cmake', [
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   `-DLF_OUTPUT=${output}`,
 ])
-const tests = ['attention', 'gemm', 'maxsim', 'primitives'].map((name) => `gpu_${name}_test`)
+const tests = ['attention', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
 const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
-const targets = ['lateforge_cuda', 'cuda_runtime_test', 'cuda_lt_test', ...tests, ...ladders]
+const programs = ['runtime', 'lt', 'nccl', 'nccl_faults'].map((name) => `cuda_${name}_test`)
+const targets = ['lateforge_cuda', ...programs, ...tests, ...ladders]
 run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)

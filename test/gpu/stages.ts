@@ -218,6 +218,8 @@ export const stages: Record<string, { seconds: number; run: () => Promise<Found>
   primitives: { seconds: 120, run: program('primitives_test') },
   gemm: { seconds: 120, run: program('gemm_test') },
   attention: { seconds: 180, run: program('attention_test') },
+  ranks: { seconds: 60, run: program('ranks_test') },
+  nccl: { seconds: 120, run: program('nccl_test') },
   maxsim: { seconds: 180, run: program('maxsim_test') },
   stream: { seconds: 60, run: stream },
   ops: { seconds: 180, run: ops },

@@ -25,7 +25,7 @@ function inputs(device: Device, counts: readonly number[]): (Float32Array | Floa
 
 const digest = createHash('sha256')
 // Uneven ranks, ranks with nothing, and a width over the limit of small reductions.
-for (const device of [Device.open('cpu'), Device.open('cpu-f64')])
+for (const device of ['cpu', 'cpu-f64', 'cuda-host'].map((name) => Device.open(name)))
   for (const base of [0, 1, 7, 4000]) {
     const width = 1 + random.integer(9)
     const rows = Array.from({ length: size }, (_, r) => (r === 1 && base !== 4000 ? 0 : base + random.integer(3)))
@@ -92,17 +92,18 @@ heard.forEach((bytes, r) => {
 })
 
 // Memory stays whole while a collective is under way: what is disposed of is not reused before it was sent.
-const device = Device.open('cpu')
-for (let round = 0; round < 20; round++) {
-  const mine = Tensor.from(device, new Float32Array(5000).fill(rank + round))
-  const pending = group.allGather(mine, Array<number>(size).fill(5000))
-  mine.dispose()
-  const other = Tensor.from(device, new Float32Array(5000).fill(-1))
-  const result = pending.wait()
-  const values = await result.values()
-  for (let r = 0; r < size; r++) if (values[r * 5000 + 4999] !== r + round) problems.push(`round ${round}: reused`)
-  for (const t of [other, result]) t.dispose()
-}
+for (const device of [Device.open('cpu'), Device.open('cuda-host')])
+  for (let round = 0; round < 20; round++) {
+    const mine = Tensor.from(device, new Float32Array(5000).fill(rank + round))
+    const pending = group.allGather(mine, Array<number>(size).fill(5000))
+    mine.dispose()
+    const other = Tensor.from(device, new Float32Array(5000).fill(-1))
+    const result = pending.wait()
+    const values = await result.values()
+    for (let r = 0; r < size; r++)
+      if (values[r * 5000 + 4999] !== r + round) problems.push(`${device.name}, round ${round}: reused`)
+    for (const t of [other, result]) t.dispose()
+  }
 
 note({ problems: problems.slice(0, 5), digest: digest.digest('hex'), stats: group.stats() })
 await report()

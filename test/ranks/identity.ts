@@ -223,6 +223,28 @@ for (const kind of kinds) {
   model.dispose()
 }
 
+// The CUDA kernels, run on the host, against one process on the CPU.
+{
+  const device = Device.open('cuda-host')
+  const [model, logScale] = [new ToyModel(device, 1), temperature(device)]
+  const reference = rank === 0 ? ([new ToyModel(devices.f32, 1), temperature(devices.f32)] as const) : undefined
+  const counts = assignments[size]!.at(-1)!
+  const batch = scored(plant(toyBatch(seedOf() + 50, queries, 2)))
+  const part = share(batch, shuffled(), counts, rank)
+  const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
+  for (const gather of ['queries', 'documents', 'none'] as const) {
+    const loss = (scale: Parameters) => (gather === 'none' ? margins : infoNce(settings, scale))
+    const options = { chunkTokens: 60, bucketBytes: 4000, group, gather }
+    const got = await step(model, part, loss(logScale), logScale, options)
+    digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
+    if (!reference) continue
+    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { chunkTokens: 50 })
+    compare(`cuda-host [${counts}] ${gather}`, 'cuda-host', got, want, 1e-5)
+  }
+  for (const used of [model.parameters, logScale, reference?.[0].parameters, reference?.[1]]) used?.dispose()
+  if (device.memory().tensors > 0) problems.push(`cuda-host: ${device.memory().tensors} tensors are left`)
+}
+
 // Ten steps of AdamW end where one process ends.
 {
   const device = devices.f64

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import t from 'tap'
 import { backendPath, native } from '../../lib/native.js'
+import { gpuOfRank } from '../../lib/tensor/device.js'
 import { Device } from '../../lib/tensor/index.js'
 import { gpu } from './gpu.js'
 
@@ -17,6 +18,16 @@ t.test('names of devices', async (t) => {
   t.equal(Device.open('cpu'), Device.open('cpu'))
 })
 
+t.test('cuda is the GPU of this rank among those of its machine', async (t) => {
+  t.equal(gpuOfRank(4, {}), 0, 'no launcher')
+  t.equal(gpuOfRank(4, { OMPI_COMM_WORLD_LOCAL_RANK: '3', OMPI_COMM_WORLD_RANK: '7' }), 3)
+  t.equal(gpuOfRank(4, { MPI_LOCALRANKID: '2' }), 2)
+  t.equal(gpuOfRank(8, { OMPI_COMM_WORLD_LOCAL_RANK: '5', SLURM_LOCALID: '0' }), 5, 'mpirun within an allocation')
+  t.equal(gpuOfRank(1, { SLURM_LOCALID: '3' }), 0, 'a launcher that shows every rank its own')
+  t.equal(gpuOfRank(0, { SLURM_LOCALID: '3' }), 0)
+  t.equal(gpuOfRank(4, { SLURM_LOCALID: 'x' }), 0)
+})
+
 t.test('a device that is not there says why', async (t) => {
   if (!existsSync(library)) {
     t.throws(() => Device.open('cuda'), { code: 'ERR_DEVICE', message: /build:cuda/ })
@@ -27,6 +38,7 @@ t.test('a device that is not there says why', async (t) => {
   const told = Object.fromEntries(facts)
   t.match(told['built for'], /^CUDA \d+\.\d+, sm_80 .*compute_\d+/)
   t.match(told.cuBLASLt, /version \d+|LATEFORGE_CUDA_LIB_PATH/)
+  t.match(told.NCCL, /version \d+|LATEFORGE_CUDA_LIB_PATH/)
   t.match(told.devices, new RegExp(`^${devices}\\b`))
   t.throws(() => Device.open('cuda:999'), { code: 'ERR_DEVICE' })
   if (devices > 0) return

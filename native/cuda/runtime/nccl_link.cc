@@ -101,8 +101,8 @@ struct Link {
 
 Link::~Link() {
   abort();
-  if (event_) cudaEventDestroy(event_);
   if (stream_) cudaStreamDestroy(stream_);
+  if (event_) cudaEventDestroy(event_);
   cudaFree(scratch);
   cudaGetLastError();  // of a lost device nothing can be given back
 }

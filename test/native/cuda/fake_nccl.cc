@@ -127,6 +127,9 @@ void kernel(Comm comm, const std::vector<Operation>& operations) {
     if (done || comm->aborted) break;
     changed.wait(lock);
   }
+  for (auto& [ranks, box] : world.boxes)  // what was aborted is not there for anybody
+    if (ranks.first == comm->rank)
+      std::erase_if(box, [&](const auto& m) { return std::ranges::find(sent, m) != sent.end(); });
   --comm->running;
   changed.notify_all();
 }

@@ -108,19 +108,21 @@ void several(Rank& rank, int r, int ranks) {
 }
 
 void everything(int ranks, unsigned seed, bool large) {
-  onRanks(ranks, [=](Rank& rank, int r) {
-    std::mt19937 random(seed);
-    for (const int64_t base : {0, 1, 6, 5000}) moves(rank, r, ranks, random, base);
-    for (const int64_t count : {0, 1, 5, 16'384, 16'385, 40'003}) {
-      reductions<float>(rank, r, ranks, random, count);
-      reductions<double>(rank, r, ranks, random, count);
-    }
-    // More than a link's scratch holds.
-    if (large) reductions<float>(rank, r, ranks, random, kLinkScratchBytes / 4 + 12'345);
-    several(rank, r, ranks);
-    check(rank.error.empty() && rank.failure().empty(), rank.error + rank.failure());
-    rank.group.close();
-  });
+  onRanks(ranks,
+          [=](Rank& rank, int r) {
+            std::mt19937 random(seed);
+            for (const int64_t base : {0, 1, 6, 5000}) moves(rank, r, ranks, random, base);
+            for (const int64_t count : {0, 1, 5, 16'384, 16'385, 40'003}) {
+              reductions<float>(rank, r, ranks, random, count);
+              reductions<double>(rank, r, ranks, random, count);
+            }
+            // More than a link's scratch holds.
+            if (large) reductions<float>(rank, r, ranks, random, kLinkScratchBytes / 4 + 12'345);
+            several(rank, r, ranks);
+            check(rank.error.empty() && rank.failure().empty(), rank.error + rank.failure());
+            rank.group.close();
+          },
+          {.group = {.deadlineSeconds = 20, .graceSeconds = 0.05}});
   check(hub.closes == ranks && hub.aborts == 0, "every rank left in good order");
 }
 
