@@ -1,6 +1,8 @@
 /** What the ranks of a run tell each other in words: JSON by `Group.exchange`. On one rank nothing is said. */
 import { errorClasses, GroupError, LateforgeError } from '../errors.js'
+import type { Device } from '../tensor/device.js'
 import type { Group } from '../tensor/group.js'
+import { Tensor } from '../tensor/tensor.js'
 import { differences } from './differences.js'
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value ?? null))
@@ -22,6 +24,18 @@ export async function agree(group: Group, plan: Readonly<Record<string, unknown>
     `the ranks were not started alike:\n  ${lines.join('\n  ')}\nGive every rank the same config, data and version`,
     { differences: lines },
   )
+}
+
+/**
+ * The ranks' devices meet before anything long begins, so that what keeps them apart (no NCCL, one GPU for two) is said now.
+ * @throws GroupError ERR_GROUP
+ */
+export async function meet(group: Group, device: Device): Promise<void> {
+  if (group.size === 1) return
+  using one = Tensor.from(device, [1])
+  group.allReduceSum(one).wait()
+  const sum = await one.value()
+  if (sum !== group.size) throw new GroupError('ERR_GROUP', `the devices of ${group.size} ranks count ${sum} of them`)
 }
 
 /** Rank 0 makes something that JSON can hold, and every rank gets it. A failure is every rank's. */

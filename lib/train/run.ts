@@ -9,7 +9,7 @@ import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, v
 import { differences } from './differences.js'
 import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
 import type { PhaseHost, PhaseProgress } from './phase.js'
-import { agree, fromChief } from './ranks.js'
+import { agree, fromChief, meet } from './ranks.js'
 import type {
   BestEvaluation,
   Evaluate,
@@ -168,6 +168,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
   })
 
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
+  await meet(group, device)
   const log = group.rank === 0 ? new EventLog(out, point?.state.logBytes) : null
   const emit: EventHub['emit'] = (event) => {
     log?.write(event)

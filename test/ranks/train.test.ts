@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import { writeBeir } from '../../lib/eval/index.js'
 import { groupExitCode } from '../../lib/tensor/group.js'
 import type { EvalEvent, StepEvent, TrainEvent } from '../../lib/train/events.js'
-import type { PhaseConfig } from '../../lib/train/types.js'
+import type { PhaseConfig, RunConfig } from '../../lib/train/types.js'
 import { bitsOf, folder, threePhases, tinyModel, tinyRun, writeData } from '../train/tiny.js'
 import { mpiEnvironment, mpirun, withoutRanks } from './launch.js'
 
@@ -151,6 +151,24 @@ t.test('training on several ranks', { skip: withoutRanks, timeout: 300_000 }, as
     return JSON.parse(out) // on a terminal, as mpirun makes it, in several lines
   }
   t.same(await evaluation(3), await evaluation(1))
+})
+
+t.test('the CUDA kernels, run on the host, on two ranks', { skip: withoutRanks, timeout: 300_000 }, async (t) => {
+  const dir = folder(t)
+  writeData(dir)
+  for (const precision of ['float32', 'bfloat16'] as const) {
+    const outcomes: Outcome[] = []
+    for (const ranks of [1, 2]) {
+      const name = `${precision}-${ranks}`
+      const file = await prepare(dir, name)
+      const { phases, ...config } = JSON.parse(readFileSync(file, 'utf8')) as RunConfig
+      const phase = { ...phases[0]!, steps: 2, evaluate: undefined }
+      writeFileSync(file, JSON.stringify({ ...config, phases: [phase], device: 'cuda-host', precision }))
+      outcomes.push(await lateforge(ranks, ['train', file]))
+      t.equal(outcomes.at(-1)!.code, 0, outcomes.at(-1)!.err)
+    }
+    agrees(t, outcomes[1]!, outcomes[0]!)
+  }
 })
 
 t.test('ranks that were not started alike', { skip: withoutRanks }, async (t) => {
