@@ -303,11 +303,12 @@ void fragments(const char* name, double (*valueOf)(uint32_t, int), int exponentB
         want += x;
         size += std::abs(x);
       }
-      CHECK(std::abs(c[r * 8 + n] - want) <= 0x1p-20 * size, "%s mma at (%zu, %zu): %g, not %g", name, r, n,
+      CHECK(std::abs(c[r * 8 + n] - want) <= 0x1p-18 * size, "%s mma at (%zu, %zu): %g, not %g", name, r, n,
             c[r * 8 + n], want);
       const double any = valueOf(a[256 + r * 16 + place[r]].bits, exponentBits);
       const float got = c[128 + r * 8 + n];
-      CHECK(std::isnan(any) ? std::isnan(got) : got == any, "%s mma of %g alone: %g", name, any, got);
+      const bool tiny = std::abs(any) < 0x1p-126 && got == 0;  // what PTX leaves open
+      CHECK(std::isnan(any) ? std::isnan(got) : got == any || tiny, "%s mma of %g alone: %g", name, any, got);
     }
 }
 
