@@ -37,6 +37,16 @@ export interface DeviceMemory {
   pending: number
 }
 
+/** What a device can do in a second, measured; 0 where nothing was. A multiply-add is two operations. */
+export interface Ceilings {
+  /** Float32 operations; operations on 16-bit numbers with float32 sums on tensor cores. */
+  floats: number
+  halves: number
+  /** Bytes read from memory, and from the cache that all cores share. */
+  memory: number
+  cache: number
+}
+
 export interface ShardInfo {
   rows: number
   items: number
@@ -75,14 +85,15 @@ export interface Addon {
   dispose(handle: number): boolean
   read(handle: number): Promise<NativeArray>
   event(device: number): Promise<void>
+  /** Milliseconds of the device's own clock since the lap before, in stream order; null where it has none. */
+  lap(device: number): Promise<Float64Array> | null
   synchronize(device: number): Promise<void>
   memory(device: number): DeviceMemory
   resetPeak(device: number): void
   setMemoryLimit(device: number, bytes: number): void
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
-  /** Float32 multiply-adds, counted as two, that all threads can do in a second: measured over about `seconds`. */
-  cpuPeak(seconds: number): Promise<number>
+  ceilings(device: number, seconds: number): Promise<Ceilings>
   setThreads(threads: number): void
   groupOpen(path: string): { rank: number; size: number; transport: string }
   groupConfigure(deadline: number, exchangeDeadline: number, grace: number, exitCode: number, record: string): void

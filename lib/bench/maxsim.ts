@@ -1,10 +1,10 @@
-import os from 'node:os'
 import { ArgumentError } from '../errors.js'
-import { native, packageVersion } from '../native.js'
 import { checkOptions } from '../options.js'
 import { Device, ops, raw, Scope, Segments, Tensor } from '../tensor/index.js'
+import { flusher, type Machine, machineOf, roofOf } from './machine.js'
 import { type MaxSimShape, maxsimFlops, maxsimShapesByName } from './shapes.js'
-import { type Timing, time } from './timing.js'
+import { type DeviceTiming, type Timing, time, timeOnDevice } from './timing.js'
+import { bytesOf, checkVectors, type RealType, vectorsOf } from './vectors.js'
 
 export interface MaxSimBenchOptions {
   /** Names of shapes (shapes.ts); default the usual ones. */
@@ -13,6 +13,8 @@ export interface MaxSimBenchOptions {
   device?: string
   /** Of a token vector; default 128. */
   dim?: number
+  /** Of the token vectors; default `float32`. The CPU has no other. */
+  dtype?: RealType
   /** For each measurement; default 1. */
   seconds?: number
   /** Called with each result as it is there. */
@@ -22,140 +24,174 @@ export interface MaxSimBenchOptions {
 
 export interface MaxSimResult extends MaxSimShape {
   dim: number
-  dtype: string
-  /** Scores only; then with the winners a gradient needs; then both gradients from those winners. */
+  dtype: RealType
+  /** Which kernels ran: of the CPU; on CUDA `mma` (tensor cores), `simt` (ordinary cores), `naive`. */
+  kernels: 'cpu' | 'mma' | 'simt' | 'naive'
+  /**
+   * By the host's clock, from the call to the end of its work: scores only; then with the winners a gradient needs; then
+   * both gradients from those winners.
+   */
   forward: Timing
   withWinners: Timing
   backward: Timing
-  /** Of the forward's median: 10^9 operations a second, and their share of the measured peak (null without one). */
+  /** From the call until the scores are in JavaScript. */
+  toScores: Timing
+  /** The same three by the device's own clock, where it has one. */
+  onDevice: { forward: DeviceTiming; withWinners: DeviceTiming; backward: DeviceTiming } | null
+  /** 10^9 operations a second of the forward's median (warm, by the device's clock if there is one). */
   gflops: number
+  /** Their share of what multiply-adds alone reach (on the tensor cores for 16-bit vectors); null where that is unknown. */
   peakShare: number | null
+  /** Bytes that have to be read and written once: vectors and scores. */
+  bytes: number
+  /** Operations for each of them. */
+  intensity: number
+  /**
+   * Share of the roofline: the least time that the ceilings allow over the forward's median. `flushed`: bytes come from
+   * memory; `warm`: from the shared cache. Null where the ceilings are unknown.
+   */
+  roof: { bound: 'operations' | 'bytes'; flushed: number; warm: number } | null
   /** Largest difference between a score and its definition in float64, over a sample of pairs. */
   error: number
 }
 
-export interface MaxSimReport {
-  lateforge: string
-  node: string
-  processor: string
-  device: string
-  isa: string | null
-  threads: number | null
-  /** 10^9 float32 operations a second that multiply-adds alone reach, measured just before; null off the CPU. */
-  peakGflops: number | null
+export interface MaxSimReport extends Machine {
+  what: 'maxsim'
   results: MaxSimResult[]
 }
 
 /**
- * Times MaxSim on random unit vectors: medians of warm calls, each from the call to the end of its work, as a caller
- * sees it.
- * @throws ArgumentError ERR_ARGUMENT for unknown shapes or options; DeviceError ERR_DEVICE; AbortedError ERR_ABORTED
+ * Times MaxSim on random unit vectors: medians with their spread.
+ * @throws ArgumentError ERR_ARGUMENT for unknown shapes or options; DeviceError ERR_DEVICE; DTypeError ERR_DTYPE where
+ * the device does not compute with `dtype`; AbortedError ERR_ABORTED
  */
 export async function benchMaxSim(options: MaxSimBenchOptions = {}): Promise<MaxSimReport> {
-  checkOptions('benchMaxSim', options, ['shapes', 'device', 'dim', 'seconds', 'onResult', 'signal'])
-  const { device: name = 'cpu', dim = 128, seconds = 1, onResult, signal } = options
+  checkOptions('benchMaxSim', options, ['shapes', 'device', 'dim', 'dtype', 'seconds', 'onResult', 'signal'])
+  const { device: name = 'cpu', dim = 128, dtype = 'float32', seconds = 1, onResult, signal } = options
   const shapes = maxsimShapesByName(options.shapes ?? [])
-  if (!Number.isInteger(dim) || dim < 8 || dim % 8)
-    throw new ArgumentError('ERR_ARGUMENT', `dim is ${dim}, expected a multiple of 8`)
-  if (!(seconds >= 0 && seconds <= 3600))
-    throw new ArgumentError('ERR_ARGUMENT', `seconds is ${seconds}, expected 0 to 3600`)
+  checkSeconds(seconds)
   const device = Device.open(name)
-  const onCpu = name === 'cpu'
-  const cpu = onCpu ? native().cpuInfo() : null
-  const peak = onCpu ? await native().cpuPeak(Math.min(1, seconds)) : null
+  checkVectors(device, dtype, dim)
   const report: MaxSimReport = {
-    lateforge: packageVersion(),
-    node: process.version,
-    processor: os.cpus()[0]?.model.trim() ?? 'unknown',
-    device: device.name,
-    isa: cpu?.isa ?? null,
-    threads: cpu?.threads ?? null,
-    peakGflops: peak && peak / 1e9,
+    what: 'maxsim',
+    ...(await machineOf(device, name, Math.min(1, seconds))),
     results: [],
   }
   for (const shape of shapes) {
-    const result = await measure(shape, dim, device, seconds, peak, signal)
+    const result = await measure(shape, dim, dtype, device, report, seconds, signal)
     report.results.push(result)
     onResult?.(result)
   }
   return report
 }
 
+export function checkSeconds(seconds: number): void {
+  if (!(seconds >= 0 && seconds <= 3600))
+    throw new ArgumentError('ERR_ARGUMENT', `seconds is ${seconds}, expected 0 to 3600`)
+}
+
 async function measure(
   shape: MaxSimShape,
   dim: number,
+  dtype: RealType,
   device: Device,
+  { ceilings }: Machine,
   seconds: number,
-  peak: number | null,
   signal?: AbortSignal,
 ): Promise<MaxSimResult> {
-  const vectors = {
-    q: unitVectors(shape.queries * shape.queryTokens, dim, 1),
-    d: unitVectors(shape.documents * shape.documentTokens, dim, 2),
-  }
   using owned = new Scope()
-  const { q, d, qSegments, dSegments, pairs } = owned.run(() => ({
-    q: Tensor.from(device, vectors.q, [vectors.q.length / dim, dim]),
-    d: Tensor.from(device, vectors.d, [vectors.d.length / dim, dim]),
-    qSegments: Segments.fromLengths(device, Array(shape.queries).fill(shape.queryTokens)),
-    dSegments: Segments.fromLengths(device, Array(shape.documents).fill(shape.documentTokens)),
-    pairs:
-      shape.layout === 'groups'
-        ? Segments.fromLengths(device, Array(shape.queries).fill(shape.documents / shape.queries))
-        : null,
-  }))
+  const keep = async (count: number, length: number, seed: number) => {
+    const vectors = await vectorsOf(device, count, length, dim, dtype, seed)
+    owned.adopt(vectors.tokens)
+    owned.adopt(vectors.segments)
+    return vectors
+  }
+  const q = await keep(shape.queries, shape.queryTokens, 1)
+  const d = await keep(shape.documents, shape.documentTokens, 2)
+  const pairs = owned.run(() =>
+    shape.layout === 'groups'
+      ? Segments.fromLengths(device, Array(shape.queries).fill(shape.documents / shape.queries))
+      : null,
+  )
+  const flush = owned.run(() => flusher(device))
   const layout = ops.layouts.indexOf(shape.layout)
   const score = (wantArgmax: number) =>
-    raw.maxsim(q, qSegments, d, dSegments, pairs, { layout, wantArgmax, floorZero: 0 })
-  const timed = async (call: () => void) => {
-    using run = new Scope()
-    run.run(call)
-    await device.event()
-  }
-  const forward = await time(() => timed(() => score(0)), seconds, signal)
-  const withWinners = await time(() => timed(() => score(1)), seconds, signal)
+    raw.maxsim(q.tokens, q.segments, d.tokens, d.segments, pairs, { layout, wantArgmax, floorZero: 0 })
   const [scores, winners] = owned.run(() => score(1))
-  const gradients = owned.run(() => [q, d].map((x) => Tensor.empty(device, x.shape)))
-  for (const gradient of gradients) raw.zero(gradient)
-  const [dq, dd] = gradients as [Tensor, Tensor]
-  const backward = await time(
-    () => timed(() => raw.maxsimBackward(q, qSegments, d, dSegments, pairs, winners!, scores, dq, dd, { layout })),
+  const [dq, dd] = owned.run(() => [q, d].map(({ tokens }) => Tensor.empty(device, tokens.shape))) as [Tensor, Tensor]
+  for (const gradient of [dq, dd]) raw.zero(gradient)
+  const calls = {
+    forward: () => void score(0),
+    withWinners: () => void score(1),
+    backward: () =>
+      raw.maxsimBackward(q.tokens, q.segments, d.tokens, d.segments, pairs, winners!, scores, dq, dd, { layout }),
+  }
+  const onHost = (call: () => void) =>
+    time(
+      async () => {
+        using run = new Scope()
+        run.run(call)
+        await device.event()
+      },
+      seconds,
+      signal,
+    )
+  const forward = await onHost(calls.forward)
+  const withWinners = await onHost(calls.withWinners)
+  const backward = await onHost(calls.backward)
+  const toScores = await time(
+    async () => {
+      using run = new Scope()
+      await run.run(() => score(0))[0].data()
+    },
     seconds,
     signal,
   )
-  const rate = maxsimFlops(shape, dim) / (forward.median / 1000)
+  const onDevice = (call: () => void) => timeOnDevice(device, call, flush, seconds, signal)
+  const first = await onDevice(calls.forward)
+  const deviceTimes = first && {
+    forward: first,
+    withWinners: (await onDevice(calls.withWinners))!,
+    backward: (await onDevice(calls.backward))!,
+  }
+  const operations = maxsimFlops(shape, dim)
+  const bytes = (q.data.length + d.data.length) * bytesOf(dtype) + scores.bytes
+  const warm = (first?.warm ?? forward).median
+  const rate = operations / (warm / 1000)
+  const halves = dtype !== 'float32'
+  const peak = halves ? ceilings.halves : ceilings.floats
+  const memory = roofOf({ operations, bytes }, ceilings, halves, 'memory')
+  const cache = roofOf({ operations, bytes }, ceilings, halves, 'cache')
   return {
     ...shape,
     dim,
-    dtype: q.dtype,
+    dtype,
+    kernels: kernelsOf(device, dtype, dim),
     forward,
     withWinners,
     backward,
+    toScores,
+    onDevice: deviceTimes,
     gflops: rate / 1e9,
-    peakShare: peak && rate / peak,
-    error: errorOf(shape, dim, vectors.q, vectors.d, await scores.values()),
+    peakShare: peak > 0 ? rate / peak : null,
+    bytes,
+    intensity: operations / bytes,
+    roof: first &&
+      memory &&
+      cache && {
+        bound: memory.bound,
+        flushed: memory.milliseconds / first.flushed.median,
+        warm: cache.milliseconds / first.warm.median,
+      },
+    error: errorOf(shape, dim, q.data, d.data, await scores.values()),
   }
 }
 
-/** Rows of unit norm, the same for the same seed. */
-function unitVectors(rows: number, dim: number, seed: number): Float32Array {
-  const data = new Float32Array(rows * dim)
-  let state = seed
-  for (let row = 0; row < data.length; row += dim) {
-    let norm = 0
-    for (let k = row; k < row + dim; k++) {
-      // Xorshift32 (Marsaglia 2003).
-      state ^= state << 13
-      state ^= state >>> 17
-      state ^= state << 5
-      const x = state / 2 ** 31
-      data[k] = x
-      norm += x * x
-    }
-    const scale = 1 / Math.sqrt(norm)
-    for (let k = row; k < row + dim; k++) data[k]! *= scale
-  }
-  return data
+/** What native/cuda/maxsim.cu chooses. */
+function kernelsOf(device: Device, dtype: RealType, dim: number): MaxSimResult['kernels'] {
+  if (!device.name.startsWith('cuda')) return 'cpu'
+  if (process.env.LATEFORGE_CUDA_NAIVE?.split(',').includes('maxsim')) return 'naive'
+  return dtype !== 'float32' && dim <= 128 ? 'mma' : 'simt'
 }
 
 /** Against the definition in float64, for up to 16 pairs spread over the call. */
@@ -166,10 +202,10 @@ function errorOf(
   d: Float32Array,
   scores: ArrayLike<number>,
 ): number {
-  const sample = Math.min(16, scores.length)
+  const sampled = Math.min(16, scores.length)
   let error = 0
-  for (let s = 0; s < sample; s++) {
-    const k = Math.floor(((s + 0.5) * scores.length) / sample)
+  for (let s = 0; s < sampled; s++) {
+    const k = Math.floor(((s + 0.5) * scores.length) / sampled)
     const i = layout === 'all' ? Math.floor(k / documents) : Math.floor((k * queries) / documents)
     const j = layout === 'all' ? k % documents : k
     let score = 0

@@ -44,7 +44,15 @@ export const maxsimShapes: readonly MaxSimShape[] = [
   all('tiny', 'a fraction of a millisecond, to try the bench', [4, 8], [16, 20]),
 ]
 
-const usual = 5
+/** InfoNCE over batches of pairs, 32 tokens a query and 180 a document; the first ones run when none is named. */
+export const infoNceShapes: readonly MaxSimShape[] = [
+  all('loss-64', 'contrastive batch of a small machine', [64, 32], [64, 180]),
+  all('loss-256', 'contrastive batch', [256, 32], [256, 180]),
+  all('loss-1024', 'large contrastive batch', [1024, 32], [1024, 180]),
+  all('loss-4096', 'large contrastive batch of a GPU', [4096, 32], [4096, 180]),
+  all('loss-16384', "the paper's batch", [16384, 32], [16384, 180]),
+  all('loss-tiny', 'a millisecond, to try the bench', [8, 8], [8, 20]),
+]
 
 /** Floating-point operations of the inner products. */
 export function maxsimFlops(shape: MaxSimShape, dim: number): number {
@@ -53,12 +61,15 @@ export function maxsimFlops(shape: MaxSimShape, dim: number): number {
 }
 
 /** @throws ArgumentError ERR_ARGUMENT for a name that is not on the list */
-export function maxsimShapesByName(names: readonly string[]): MaxSimShape[] {
-  if (names.length === 0) return maxsimShapes.slice(0, usual)
+export const maxsimShapesByName = (names: readonly string[]): MaxSimShape[] => byName(maxsimShapes, 5, names)
+export const infoNceShapesByName = (names: readonly string[]): MaxSimShape[] => byName(infoNceShapes, 2, names)
+
+function byName(shapes: readonly MaxSimShape[], usual: number, names: readonly string[]): MaxSimShape[] {
+  if (names.length === 0) return shapes.slice(0, usual)
   return names.map((name) => {
-    const shape = maxsimShapes.find((s) => s.name === name)
+    const shape = shapes.find((s) => s.name === name)
     if (shape) return shape
-    const known = maxsimShapes.map((s) => s.name)
+    const known = shapes.map((s) => s.name)
     const hint = nearest(name, known)
     throw new ArgumentError(
       'ERR_ARGUMENT',

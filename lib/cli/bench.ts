@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs'
+import { benchInfoNce, type InfoNceReport, type InfoNceResult } from '../bench/infonce.js'
+import type { Machine } from '../bench/machine.js'
 import { benchMaxSim, type MaxSimReport, type MaxSimResult } from '../bench/maxsim.js'
-import { maxsimShapes } from '../bench/shapes.js'
+import { infoNceShapes, type MaxSimShape, maxsimShapes } from '../bench/shapes.js'
 import { benchStep, type StepMode } from '../bench/step.js'
 import type { Lengths } from '../bench/synthetic.js'
 import type { Timing } from '../bench/timing.js'
+import type { RealType } from '../bench/vectors.js'
 import { DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Precision } from '../tensor/device.js'
@@ -12,6 +15,7 @@ import { interruptible, print, printJson } from './common.js'
 interface Options {
   device: string
   dim: number
+  dtype: RealType
   seconds: number
   threads?: number
   compare?: string
@@ -72,79 +76,147 @@ function lengthsOf(file: string): Lengths[] {
     throw bad()
   return steps
 }
+type Report = MaxSimReport | InfoNceReport
+type Result = MaxSimResult | InfoNceResult
+
+/** A column of a table: its head, its width (negative: to the left), what it has of a result. */
+type Column<R> = [head: string, width: number, cell: (result: R) => string]
 
 /** `lateforge bench maxsim`: a line per shape, or one JSON object that `--compare` takes later. */
 export async function maxsim(shapes: string[], options: Options): Promise<void> {
-  if (options.list) {
-    if (options.json) return printJson(maxsimShapes)
-    for (const s of maxsimShapes)
-      print(`${s.name.padEnd(14)} ${`${s.queries} x ${s.documents}`.padEnd(12)} ${tokensOf(s).padEnd(12)} ${s.use}`)
-    return
-  }
+  if (options.list) return list(maxsimShapes, options)
+  const columns: Column<MaxSimResult>[] = [
+    ...shared<MaxSimResult>('forward ms'),
+    ['winners', 8, (r) => percent(timesOf(r).withWinners.median / timesOf(r).forward.median - 1)],
+    ['backward ms', 12, (r) => timesOf(r).backward.median.toFixed(3)],
+    ['error', 9, (r) => r.error.toExponential(1)],
+  ]
+  if (options.device.startsWith('cuda'))
+    columns.push(
+      ['flushed ms', 11, (r) => r.onDevice?.forward.flushed.median.toFixed(4) ?? '-'],
+      ['of roof', 8, (r) => (r.roof ? share(r.roof.flushed) : '-')],
+      ['call ms', 9, (r) => r.toScores.median.toFixed(3)],
+    )
+  await bench(options, columns, (common) => benchMaxSim({ shapes, ...common }), [
+    options.device.startsWith('cuda')
+      ? "Medians by the device's clock, warm; in brackets the range without the outer tenths; call: until the scores are here."
+      : 'Medians of warm calls, from call to result; in brackets the range without the outer tenths.',
+  ])
+}
+
+/** `lateforge bench infonce`: the same for the contrastive loss with its gradients. */
+export async function infonce(shapes: string[], options: Options & { blockQueries: number }): Promise<void> {
+  if (options.list) return list(infoNceShapes, options)
+  const { blockQueries } = options
+  const columns: Column<InfoNceResult>[] = [
+    ...shared<InfoNceResult>('loss and gradients ms'),
+    ['beyond MB', 10, (r) => (r.extraBytes / 1e6).toFixed(1)],
+    ['error', 9, (r) => Math.max(r.error.loss, r.error.queries, r.error.documents).toExponential(1)],
+  ]
+  await bench(options, columns, (common) => benchInfoNce({ shapes, blockQueries, ...common }), [
+    'Medians from call to result; in brackets the range without the outer tenths. GFLOP/s: of the inner products alone.',
+    'beyond: peak of memory beyond embeddings and gradients. error: of loss and gradients, as a share.',
+  ])
+}
+
+interface Common<R> {
+  device: string
+  dim: number
+  dtype: RealType
+  seconds: number
+  onResult: (result: R) => void
+}
+
+async function bench<R extends Result>(
+  options: Options,
+  columns: Column<R>[],
+  run: (common: Common<R>) => Promise<Report>,
+  notes: string[],
+): Promise<void> {
+  const { device, dim, dtype, seconds } = options
   const before = options.compare ? earlier(options.compare) : null
+  if (before)
+    columns.push([
+      'before',
+      8,
+      (r) => {
+        const then = before.results.find(
+          (b) => b.name === r.name && b.dim === r.dim && (b.dtype ?? r.dtype) === r.dtype,
+        )
+        return then ? `x${(timesOf(then).forward.median / timesOf(r).forward.median).toFixed(2)}` : '-'
+      },
+    ])
   if (options.threads) native().setThreads(options.threads)
-  const { device, dim, seconds } = options
+  const line = (cells: string[]) =>
+    print(
+      cells
+        .map((cell, i) => (columns[i]![1] < 0 ? cell.padEnd(-columns[i]![1]) : cell.padStart(columns[i]![1])))
+        .join(' '),
+    )
   let started = false
-  const report = await benchMaxSim({
-    shapes,
-    device,
-    dim,
-    seconds,
-    onResult: (result) => {
-      if (options.json) return
-      if (!started) print(header(before !== null))
-      started = true
-      print(line(result, before))
-    },
-  })
+  const onResult = (result: R) => {
+    if (options.json) return
+    if (!started) line(columns.map(([head]) => head))
+    started = true
+    line(columns.map(([, , cell]) => cell(result)))
+  }
+  const report = await run({ device, dim, dtype, seconds, onResult })
   if (options.json) return printJson(report)
-  const { isa, threads, peakGflops } = report
-  const where = isa ? `${isa}, ${threads} threads, multiply-add peak ${peakGflops!.toFixed(0)} GFLOP/s, ` : ''
-  print(`${report.device}: ${where}${report.processor}, dim ${dim}, ${report.results[0]?.dtype ?? ''}`)
-  print('Medians of warm calls, from call to result; in brackets the range without the outer tenths.')
+  print(`${machineLine(report)}, dim ${dim}, ${dtype}`)
+  for (const note of notes) print(note)
+}
+
+const shared = <R extends Result>(head: string): Column<R>[] => [
+  ['shape', -14, (r) => r.name],
+  ['tokens', -11, (r) => tokensOf(r)],
+  [head, -26, (r) => spread(timesOf(r).forward)],
+  ['GFLOP/s', 9, (r) => r.gflops.toFixed(1)],
+  ['of peak', 8, (r) => (r.peakShare === null ? '-' : share(r.peakShare))],
+]
+
+/** By the device's clock where it has one, else by the host's. */
+function timesOf(r: Result): { forward: Timing; withWinners: Timing; backward: Timing } {
+  const { forward, onDevice } = r as MaxSimResult
+  if (!onDevice) return { withWinners: forward, backward: forward, ...r }
+  return {
+    forward: onDevice.forward.warm,
+    withWinners: onDevice.withWinners.warm,
+    backward: onDevice.backward.warm,
+  }
+}
+
+function machineLine({ device, isa, threads, processor, ceilings: c, facts }: Machine): string {
+  const peaks = [
+    [c.floats, 'multiply-add peak', 'GFLOP/s'],
+    [c.halves, 'tensor core peak', 'GFLOP/s'],
+    [c.memory, 'memory', 'GB/s'],
+    [c.cache, 'shared cache', 'GB/s'],
+  ] as const
+  const measured = peaks
+    .filter(([rate]) => rate > 0)
+    .map(([rate, what, unit]) => `${what} ${(rate / 1e9).toFixed(0)} ${unit}`)
+  const parts = [isa && `${isa}, ${threads} threads`, ...measured, processor, ...Object.values(facts).slice(0, 2)]
+  return `${device}: ${parts.filter(Boolean).join(', ')}`
+}
+
+function list(shapes: readonly MaxSimShape[], options: Options): void {
+  if (options.json) printJson(shapes)
+  else
+    for (const s of shapes)
+      print(`${s.name.padEnd(14)} ${`${s.queries} x ${s.documents}`.padEnd(14)} ${tokensOf(s).padEnd(12)} ${s.use}`)
 }
 
 const tokensOf = (s: { queryTokens: number; documentTokens: number }) => `${s.queryTokens} x ${s.documentTokens}`
-
-function header(compared: boolean): string {
-  return [
-    'shape'.padEnd(14),
-    'tokens'.padEnd(11),
-    'forward ms'.padEnd(26),
-    'GFLOP/s'.padStart(8),
-    'of peak'.padStart(8),
-    'winners'.padStart(8),
-    'backward ms'.padStart(12),
-    'error'.padStart(9),
-    ...(compared ? ['before'.padStart(8)] : []),
-  ].join(' ')
-}
-
 const spread = ({ median, low, high }: Timing) => `${median.toFixed(3)} (${low.toFixed(3)}-${high.toFixed(3)})`
+const share = (x: number) => `${(100 * x).toFixed(0)} %`
+const percent = (x: number) => `${x < 0 ? '' : '+'}${(100 * x).toFixed(1)} %`
 
-function line(r: MaxSimResult, before: MaxSimReport | null): string {
-  const cost = r.withWinners.median / r.forward.median - 1
-  const then = before?.results.find((b) => b.name === r.name && b.dim === r.dim)
-  return [
-    r.name.padEnd(14),
-    tokensOf(r).padEnd(11),
-    spread(r.forward).padEnd(26),
-    r.gflops.toFixed(1).padStart(8),
-    (r.peakShare === null ? '-' : `${(100 * r.peakShare).toFixed(0)} %`).padStart(8),
-    `${cost < 0 ? '' : '+'}${(100 * cost).toFixed(1)} %`.padStart(8),
-    r.backward.median.toFixed(3).padStart(12),
-    r.error.toExponential(1).padStart(9),
-    ...(before ? [(then ? `x${(then.forward.median / r.forward.median).toFixed(2)}` : '-').padStart(8)] : []),
-  ].join(' ')
-}
-
-function earlier(file: string): MaxSimReport {
+function earlier(file: string): Report {
   try {
     const report = JSON.parse(readFileSync(file, 'utf8'))
-    if (Array.isArray(report?.results) && report.results.every((r: MaxSimResult) => r?.forward?.median > 0))
-      return report
+    if (Array.isArray(report?.results) && report.results.every((r: Result) => r?.forward?.median > 0)) return report
   } catch (cause) {
     throw new DataError('ERR_DATA', `${file} cannot be read: ${(cause as Error).message}`, { file }, { cause })
   }
-  throw new DataError('ERR_DATA', `${file} is no report of lateforge bench maxsim --json`, { file })
+  throw new DataError('ERR_DATA', `${file} is no report of lateforge bench --json`, { file })
 }

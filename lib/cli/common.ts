@@ -13,6 +13,7 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_DEVICE: 5,
   ERR_NATIVE: 5,
   ERR_UNSUPPORTED: 5,
+  ERR_DTYPE: 5,
   ERR_GROUP: groupExitCode,
   ERR_FILE: 3,
   ERR_OUT_OF_MEMORY: 6,

@@ -94,18 +94,25 @@ bench
   .option('--json', 'print one JSON object')
   .action(async (shape, options) => (await import('./bench.js')).step(shape, options))
 
-bench
-  .command('maxsim')
-  .description('time MaxSim and its gradient on random vectors of named shapes')
-  .argument('[shapes...]', 'names of shapes (--list)')
-  .option('--list', 'print the shapes and stop')
-  .option('--device <name>', 'where it runs', 'cpu')
-  .option('--dim <features>', 'length of a token vector', whole, 128)
-  .option('--seconds <s>', 'for each measurement', positive, 1)
-  .option('--threads <n>', 'of the CPU; default all cores', whole)
-  .option('--compare <file>', 'an earlier report (--json) to print the speed-up over')
-  .option('--json', 'print one JSON object')
-  .action(async (shapes, options) => (await import('./bench.js')).maxsim(shapes, options))
+const benchCommand = (name: string, description: string) =>
+  bench
+    .command(name)
+    .description(description)
+    .argument('[shapes...]', 'names of shapes (--list)')
+    .option('--list', 'print the shapes and stop')
+    .option('--device <name>', 'where it runs', 'cpu')
+    .option('--dim <features>', 'length of a token vector', whole, 128)
+    .option('--dtype <type>', 'of token vectors: float32, float16 or bfloat16', 'float32')
+    .option('--seconds <s>', 'for each measurement', positive, 1)
+    .option('--threads <n>', 'of the CPU; default all cores', whole)
+    .option('--compare <file>', 'an earlier report (--json) to print the speed-up over')
+    .option('--json', 'print one JSON object')
+benchCommand('maxsim', 'time MaxSim and its gradient on random vectors of named shapes').action(
+  async (shapes, options) => (await import('./bench.js')).maxsim(shapes, options),
+)
+benchCommand('infonce', 'time the contrastive loss with its gradients, and what memory it takes')
+  .option('--block-queries <n>', 'queries scored at a time', whole, 1024)
+  .action(async (shapes, options) => (await import('./bench.js')).infonce(shapes, options))
 
 program
   .command('doctor')

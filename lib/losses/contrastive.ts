@@ -188,7 +188,10 @@ export function scaleOf(options: { temperature?: number; logScale?: Tensor }, de
   return Tensor.from(device, [Math.log(1 / temperature)])
 }
 
-/** A loss whose forward already made the gradients: backward multiplies them by the gradient of the loss. */
+/**
+ * A loss whose forward already made the gradients: backward multiplies them by the gradient of the loss, in place, since
+ * those of the embeddings are the largest tensors there are.
+ */
 export function scaledBy(
   gradients: (Tensor | null)[],
   save: (t: Tensor) => Tensor,
@@ -196,7 +199,10 @@ export function scaledBy(
 ): (incoming: (Tensor | null)[]) => (Tensor | null)[] {
   const kept = gradients.map((g) => g && save(g))
   return ([dLoss]) => {
-    const [dq, dd, ds] = kept.map((g) => g && raw.scale(g, dLoss!, { by: 1 }))
+    const [dq, dd, ds] = kept.map((g) => {
+      if (g) raw.rescale(g, dLoss!, { by: 1 })
+      return g?.view(0, g.shape)
+    })
     if (ds && logScale?.gradient) {
       raw.addInto(ds, logScale.gradient)
       return [dq ?? null, dd ?? null, null]

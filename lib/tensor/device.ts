@@ -112,6 +112,18 @@ export class Device {
     return native().synchronize(this.id)
   }
 
+  /**
+   * Milliseconds of the device's own clock since the lap before, both in stream order (0 for the first one); null where
+   * the device has no clock but the caller's.
+   */
+  lap(): Promise<number> | null {
+    return (
+      native()
+        .lap(this.id)
+        ?.then(([time]) => time!) ?? null
+    )
+  }
+
   memory(): DeviceMemory {
     return native().memory(this.id)
   }

@@ -23,130 +23,134 @@ export function scale(x: Tensor, factor: Operand, p: { by: number }): Tensor {
   return run(4, [x, factor], [p.by], 1)[0] as Tensor
 }
 
+export function rescale(x: Tensor, factor: Operand, p: { by: number }): void {
+  run(5, [x, factor], [p.by], 0)
+}
+
 export function cast(x: Tensor, y: Tensor): void {
-  run(5, [x, y], [], 0)
+  run(6, [x, y], [], 0)
 }
 
 export function activation(x: Tensor, p: { kind: number }): Tensor {
-  return run(6, [x], [p.kind], 1)[0] as Tensor
+  return run(7, [x], [p.kind], 1)[0] as Tensor
 }
 
 export function activationBackward(x: Tensor, dy: Tensor, p: { kind: number }): Tensor {
-  return run(7, [x, dy], [p.kind], 1)[0] as Tensor
+  return run(8, [x, dy], [p.kind], 1)[0] as Tensor
 }
 
 export function geglu(x: Tensor, p: { kind: number }): Tensor {
-  return run(8, [x], [p.kind], 1)[0] as Tensor
+  return run(9, [x], [p.kind], 1)[0] as Tensor
 }
 
 export function gegluBackward(x: Tensor, dy: Tensor, p: { kind: number }): Tensor {
-  return run(9, [x, dy], [p.kind], 1)[0] as Tensor
+  return run(10, [x, dy], [p.kind], 1)[0] as Tensor
 }
 
 export function dropout(x: Tensor, segments: Tensor, seeds: Tensor, p: { p: number; site: number }): Tensor {
-  return run(10, [x, segments, seeds], [p.p, p.site], 1)[0] as Tensor
+  return run(11, [x, segments, seeds], [p.p, p.site], 1)[0] as Tensor
 }
 
 export function l2Normalize(x: Tensor, p: { eps: number }): [y: Tensor, norm: Tensor] {
-  return run(11, [x], [p.eps], 2) as [y: Tensor, norm: Tensor]
+  return run(12, [x], [p.eps], 2) as [y: Tensor, norm: Tensor]
 }
 
 export function l2NormalizeBackward(y: Tensor, norm: Tensor, dy: Tensor, p: { eps: number }): Tensor {
-  return run(12, [y, norm, dy], [p.eps], 1)[0] as Tensor
+  return run(13, [y, norm, dy], [p.eps], 1)[0] as Tensor
 }
 
 export function gatherRows(x: Tensor, index: Tensor): Tensor {
-  return run(13, [x, index], [], 1)[0] as Tensor
+  return run(14, [x, index], [], 1)[0] as Tensor
 }
 
 export function scatterRows(dy: Tensor, index: Tensor, p: { rows: number }): Tensor {
-  return run(14, [dy, index], [p.rows], 1)[0] as Tensor
+  return run(15, [dy, index], [p.rows], 1)[0] as Tensor
 }
 
 export function poolRows(x: Tensor, segments: Tensor, p: { kind: number }): Tensor {
-  return run(15, [x, segments], [p.kind], 1)[0] as Tensor
+  return run(16, [x, segments], [p.kind], 1)[0] as Tensor
 }
 
 export function poolRowsBackward(dy: Tensor, segments: Tensor, p: { kind: number }): Tensor {
-  return run(16, [dy, segments], [p.kind], 1)[0] as Tensor
+  return run(17, [dy, segments], [p.kind], 1)[0] as Tensor
 }
 
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  return run(17, [table, ids], [], 1)[0] as Tensor
+  return run(18, [table, ids], [], 1)[0] as Tensor
 }
 
 export function embeddingBackward(dy: Tensor, ids: Tensor, dTable: Tensor): void {
-  run(18, [dy, ids, dTable], [], 0)
+  run(19, [dy, ids, dTable], [], 0)
 }
 
 export function linear(x: Tensor, w: Tensor, b: Operand): Tensor {
-  return run(19, [x, w, b], [], 1)[0] as Tensor
+  return run(20, [x, w, b], [], 1)[0] as Tensor
 }
 
 export function linearBackward(x: Tensor, w: Tensor, dy: Tensor, dw: Operand, db: Operand, p: { needInput: number }): [dx: Tensor | null] {
-  return run(20, [x, w, dy, dw, db], [p.needInput], 1) as [dx: Tensor | null]
+  return run(21, [x, w, dy, dw, db], [p.needInput], 1) as [dx: Tensor | null]
 }
 
 export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantWide: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null] {
-  return run(21, [x, residual, gamma, beta], [p.eps, p.wantWide], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null]
+  return run(22, [x, residual, gamma, beta], [p.eps, p.wantWide], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null]
 }
 
 export function layerNormBackward(sum: Tensor, gamma: Tensor, stats: Tensor, dy: Tensor, dsum: Operand, dgamma: Operand, dbeta: Operand): Tensor {
-  return run(22, [sum, gamma, stats, dy, dsum, dgamma, dbeta], [], 1)[0] as Tensor
+  return run(23, [sum, gamma, stats, dy, dsum, dgamma, dbeta], [], 1)[0] as Tensor
 }
 
 export function rope(x: Tensor, segments: Tensor, table: Tensor, p: { heads: number; inverse: number }): void {
-  run(23, [x, segments, table], [p.heads, p.inverse], 0)
+  run(24, [x, segments, table], [p.heads, p.inverse], 0)
 }
 
 export function attention(qkv: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
-  return run(24, [qkv, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
+  return run(25, [qkv, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
 }
 
 export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
-  return run(25, [qkv, o, lse, dout, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
+  return run(26, [qkv, o, lse, dout, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
 }
 
 export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; floorZero: number }): [scores: Tensor, argmax: Tensor | null] {
-  return run(26, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.floorZero], 2) as [scores: Tensor, argmax: Tensor | null]
+  return run(27, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.floorZero], 2) as [scores: Tensor, argmax: Tensor | null]
 }
 
 export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, argmax: Tensor, dscores: Tensor, dq: Operand, dd: Operand, p: { layout: number }): void {
-  run(27, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
+  run(28, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
 export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, p: { firstRow: number; perQuery: number; firstQuery: number }): Tensor {
-  return run(28, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery], 1)[0] as Tensor
+  return run(29, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery], 1)[0] as Tensor
 }
 
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
-  return run(29, [parts], [p.ranks], 1)[0] as Tensor
+  return run(30, [parts], [p.ranks], 1)[0] as Tensor
 }
 
 export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(30, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
+  return run(31, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; normalizer: number }): void {
-  run(31, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.normalizer], 0)
+  run(32, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.normalizer], 0)
 }
 
 export function distillLoss(scores: Tensor, teacher: Tensor, groups: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; normalizer: number }): Tensor {
-  return run(32, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.normalizer], 1)[0] as Tensor
+  return run(33, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.normalizer], 1)[0] as Tensor
 }
 
 export function marginMse(scores: Tensor, teacher: Tensor, groups: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(33, [scores, teacher, groups, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+  return run(34, [scores, teacher, groups, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 export function sumSquares(x: Tensor): Tensor {
-  return run(34, [x], [], 1)[0] as Tensor
+  return run(35, [x], [], 1)[0] as Tensor
 }
 
 export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, groups: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(35, [param, grad, m, v, squaredNorm, segments, groups], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+  run(36, [param, grad, m, v, squaredNorm, segments, groups], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }
 
 export function assertFinite(x: Tensor): void {
-  run(36, [x], [], 0)
+  run(37, [x], [], 0)
 }

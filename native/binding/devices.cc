@@ -8,7 +8,6 @@
 #include <string>
 
 #include "../cpu/backend.h"
-#include "../cpu/peak.h"
 #include "../cpu/table.h"
 #include "../cpu/team.h"
 #include "env.h"
@@ -141,25 +140,45 @@ Napi::Value setThreads(const Napi::CallbackInfo& info) {
 }
 
 // Measures on Node's thread pool.
-class Peak : public Napi::AsyncWorker {
+class Measure : public Napi::AsyncWorker {
  public:
-  Peak(Napi::Env env, double seconds)
-      : Napi::AsyncWorker(env), deferred(Napi::Promise::Deferred::New(env)), seconds_(seconds) {}
+  Measure(Napi::Env env, const Device& device, double seconds)
+      : Napi::AsyncWorker(env),
+        deferred(Napi::Promise::Deferred::New(env)),
+        backend_(device.backend),
+        index_(device.index),
+        seconds_(seconds) {}
   const Napi::Promise::Deferred deferred;
 
  private:
-  void Execute() override { peak_ = cpu::measurePeak(seconds_); }
-  void OnOK() override { deferred.Resolve(Napi::Number::New(Env(), peak_)); }
+  void Execute() override {
+    char error[kErrorBytes] = "";
+    if (backend_->ceilings && backend_->ceilings(index_, seconds_, &ceilings_, error)) SetError(error);
+  }
+  void OnOK() override {
+    auto result = Napi::Object::New(Env());
+    result.Set("floats", ceilings_.floats);
+    result.Set("halves", ceilings_.halves);
+    result.Set("memory", ceilings_.memory);
+    result.Set("cache", ceilings_.cache);
+    deferred.Resolve(result);
+  }
+  void OnError(const Napi::Error& error) override {
+    deferred.Reject(environmentOf(Env()).makeError.Call(
+        {Napi::String::New(Env(), "ERR_DEVICE"), Napi::String::New(Env(), error.Message())}));
+  }
 
-  double seconds_, peak_ = 0;
+  const Backend* backend_;
+  const int32_t index_;
+  const double seconds_;
+  Ceilings ceilings_{};
 };
 
-// (seconds) → Promise<float32 operations a second of all threads>
-Napi::Value cpuPeak(const Napi::CallbackInfo& info) {
-  if (!info[0].IsNumber()) raise(info.Env(), "ERR_ARGUMENT", "seconds must be a number");
-  auto* peak = new Peak(info.Env(), info[0].As<Napi::Number>().DoubleValue());
-  const Napi::Promise promise = peak->deferred.Promise();
-  peak->Queue();  // deletes itself
+// (device, seconds) → Promise<{ floats, halves, memory, cache }>, what it can do in a second; 0: not measured
+Napi::Value ceilings(const Napi::CallbackInfo& info) {
+  auto* measure = new Measure(info.Env(), deviceAt(info), numberAt(info, 1, "seconds"));
+  const Napi::Promise promise = measure->deferred.Promise();
+  measure->Queue();  // deletes itself
   return promise;
 }
 
@@ -174,7 +193,7 @@ void initDevices(Napi::Env env, Napi::Object exports) {
   exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));
   exports.Set("largest", Napi::Function::New(env, largest));
   exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo));
-  exports.Set("cpuPeak", Napi::Function::New(env, cpuPeak));
+  exports.Set("ceilings", Napi::Function::New(env, ceilings));
   exports.Set("setThreads", Napi::Function::New(env, setThreads));
 }
 

@@ -148,6 +148,19 @@ Napi::Value event(const Napi::CallbackInfo& info) {
   return promise;
 }
 
+// (device) → Promise<Float64Array of one>: milliseconds on the device's clock since the lap before; null: it has none
+Napi::Value lap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Device& device = deviceAt(info);
+  if (!device.backend->lap) return env.Null();
+  auto time = Napi::Float64Array::New(env, 1);
+  auto* waiter = new Waiter(&environmentOf(env));
+  waiter->result = Napi::Reference<Napi::Value>::New(time, 1);
+  const Napi::Promise promise = waiter->deferred.Promise();
+  device.backend->lap(device.stream, time.Data(), finished, waiter);
+  return promise;
+}
+
 // (device) → Promise<void>; rejects with the first error, after which the stream is usable again
 Napi::Value synchronize(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
@@ -167,6 +180,7 @@ void initTensors(Napi::Env env, Napi::Object exports) {
   exports.Set("dispose", Napi::Function::New(env, dispose));
   exports.Set("read", Napi::Function::New(env, read));
   exports.Set("event", Napi::Function::New(env, event));
+  exports.Set("lap", Napi::Function::New(env, lap));
   exports.Set("synchronize", Napi::Function::New(env, synchronize));
 }
 

@@ -82,6 +82,11 @@ Status infer_scale(const params::scale&, const Meta* in, Inferred& r) {
   return Status::fine();
 }
 
+Status infer_rescale(const params::rescale& p, const Meta* in, Inferred&) {
+  Inferred unused;
+  return infer_scale({p.by}, in, unused);
+}
+
 Status infer_cast(const params::cast&, const Meta* in, Inferred&) {
   const Meta &x = in[0], &y = in[1];
   LF_REQUIRE(isReal(x.dtype) && isReal(y.dtype), "ERR_DTYPE", "cast: x and y must be real, got %s and %s",

@@ -23,10 +23,10 @@
 // here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
 // lse +∞, where softmaxGrad writes exact zeros.
 //
-// argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of its
-// document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below its
-// document's length is no winner: the forward writes the largest value for an empty document and for a floor of 0 that
-// won, and the backward skips any.
+// argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of
+// its document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below
+// its document's length is no winner: the forward writes the largest value for an empty document and for a floor of 0
+// that won, and the backward skips any.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@
   OP(add, "a b", "y", "tape")                                                                          \
   OP(addInto, "x y+", "", "self")                                                                      \
   OP(scale, "x factor?", "y", "tape")                                                                  \
-  OP(cast, "x y!", "", "self")                                                                          \
+  OP(rescale, "x! factor?", "", "self")                                                                \
+  OP(cast, "x y!", "", "self")                                                                         \
   OP(activation, "x", "y", "activationBackward")                                                       \
   OP(activationBackward, "x dy", "dx", "self")                                                         \
   OP(geglu, "x", "y", "gegluBackward")                                                                 \
@@ -75,6 +76,7 @@
 #define LF_PARAMS_add(I, F)
 #define LF_PARAMS_addInto(I, F)
 #define LF_PARAMS_scale(I, F) F(by)        /* y = x · by · factor[0] */
+#define LF_PARAMS_rescale(I, F) F(by)      /* the same in place */
 #define LF_PARAMS_cast(I, F)               /* to the type of y; to nearest, ties to even */
 #define LF_PARAMS_activation(I, F) I(kind) /* Activation */
 #define LF_PARAMS_activationBackward(I, F) I(kind)

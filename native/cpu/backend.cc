@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "../core/queue.h"
+#include "peak.h"
 #include "table.h"
 
 namespace lateforge {
@@ -71,6 +72,11 @@ constexpr auto supportedTypes(uint8_t real) {
 template <bool kDouble>
 constexpr auto kSupported = supportedTypes(kDouble ? kF64 : kF32);
 
+int32_t ceilings(int32_t, double seconds, Ceilings* result, char*) {
+  *result = {measurePeak(seconds), 0, 0, 0};
+  return 0;
+}
+
 template <bool kDouble>
 constexpr Backend kBackend = {
     .abi = kBackendAbi,
@@ -92,6 +98,8 @@ constexpr Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = [](void* data, size_t) { return data; },
     .links = nullptr,
+    .lap = nullptr,
+    .ceilings = kDouble ? nullptr : ceilings,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

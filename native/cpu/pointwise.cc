@@ -67,6 +67,14 @@ int32_t scale(const OpCall& call, char*) {
   return 0;
 }
 
+// params::rescale is params::scale.
+template <class T>
+int32_t rescale(const OpCall& call, char* error) {
+  OpCall inPlace = call;
+  inPlace.out[0] = call.in[0];
+  return scale<T>(inPlace, error);
+}
+
 // f(x) with x as a pointer to the real type a tensor is made of.
 template <class F>
 static void withReal(const View& x, F f) {
@@ -245,6 +253,7 @@ LF_INSTANTIATE(copyRows);
 LF_INSTANTIATE(add);
 LF_INSTANTIATE(addInto);
 LF_INSTANTIATE(scale);
+LF_INSTANTIATE(rescale);
 LF_INSTANTIATE(cast);
 LF_INSTANTIATE(activation);
 LF_INSTANTIATE(activationBackward);

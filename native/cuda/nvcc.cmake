@@ -45,12 +45,14 @@ set(LF_CUDA_OBJECTS)
 foreach(source ${LF_CUDA_KERNELS})
   lf_nvcc(${source} LF_CUDA_OBJECTS)
 endforeach()
+set(LF_CUDA_RUNTIME_OBJECTS)
+lf_nvcc(${CMAKE_CURRENT_LIST_DIR}/runtime/ceilings.cu LF_CUDA_RUNTIME_OBJECTS)
 add_library(cuda_kernels STATIC ${LF_CUDA_OBJECTS})
 set_target_properties(cuda_kernels PROPERTIES LINKER_LANGUAGE CXX)
 
 set(LF_CUDA_DIR ${CMAKE_CURRENT_LIST_DIR})
 set(LF_CUDA_TESTS ${CMAKE_CURRENT_LIST_DIR}/../../test/native/cuda)
-add_library(lateforge_cuda MODULE
+add_library(lateforge_cuda MODULE ${LF_CUDA_RUNTIME_OBJECTS}
   ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_CUDA_DIR}/nccl_check.cc ${LF_CUDA_DIR}/runtime/backend.cc
   ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc
   ${LF_CUDA_DIR}/runtime/stream.cc)
@@ -81,7 +83,7 @@ function(lf_gpu_program target source)
   target_include_directories(${target} SYSTEM PRIVATE ${LF_TOOLKIT}/include)
   target_link_libraries(${target} PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 endfunction()
-foreach(name attention gemm maxsim primitives ranks)
+foreach(name attention ceilings gemm maxsim primitives ranks)
   lf_gpu_program(gpu_${name}_test ${LF_CUDA_TESTS}/${name}_test.cu)
 endforeach()
 foreach(name attention maxsim)

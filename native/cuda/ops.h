@@ -8,7 +8,7 @@
   /* linear.cu */ \
   OP(linear) OP(linearBackward) \
   /* pointwise.cu */ \
-  OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(activation) OP(activationBackward) \
+  OP(zero) OP(copyRows) OP(add) OP(addInto) OP(scale) OP(rescale) OP(activation) OP(activationBackward) \
   OP(geglu) OP(gegluBackward) OP(dropout) OP(assertFinite) OP(cast) \
   /* loss.cu */ \
   OP(rowStats) OP(combineStats) OP(contrastiveLoss) OP(softmaxGrad) OP(distillLoss) OP(marginMse) \

@@ -41,6 +41,7 @@ struct Add {
   }
 };
 
+// y may be x.
 template <class T>
 struct Scale {
   Dev<const T> x;
@@ -222,6 +223,13 @@ int32_t scale(const OpCall& call, Context& context) {
                              Scale<T>{dev<const T>(x), dev<const float>(call.in[1]), dev<T>(y),
                                       static_cast<float>(call.as<params::scale>().by)});
   });
+}
+
+// params::rescale is params::scale.
+int32_t rescale(const OpCall& call, Context& context) {
+  OpCall inPlace = call;
+  inPlace.out[0] = call.in[0];
+  return scale(inPlace, context);
 }
 
 int32_t activation(const OpCall& call, Context& context) {

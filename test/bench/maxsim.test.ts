@@ -1,6 +1,8 @@
 import t from 'tap'
-import { benchMaxSim } from '../../lib/bench/maxsim.js'
-import { maxsimFlops, maxsimShapes, maxsimShapesByName } from '../../lib/bench/shapes.js'
+import { benchInfoNce, type InfoNceResult, infoNceBytes } from '../../lib/bench/infonce.js'
+import { roofOf } from '../../lib/bench/machine.js'
+import { benchMaxSim, type MaxSimResult } from '../../lib/bench/maxsim.js'
+import { infoNceShapesByName, maxsimFlops, maxsimShapes, maxsimShapesByName } from '../../lib/bench/shapes.js'
 import { time } from '../../lib/bench/timing.js'
 import { Device } from '../../lib/tensor/index.js'
 
@@ -37,25 +39,81 @@ t.test('a report', async (t) => {
     onResult: ({ name }) => names.push(name),
   })
   t.same(names, ['tiny', 'distil-16x32'])
-  t.ok(report.peakGflops! > 0.1 && report.threads! >= 1 && report.isa)
+  t.ok(report.ceilings.floats > 1e8 && report.threads! >= 1 && report.isa)
+  t.equal(report.results[0]!.onDevice, null, 'the CPU has no clock of its own')
   for (const r of report.results) {
     t.ok(r.error < 1e-5, `${r.name}: error ${r.error}`)
-    t.ok(r.gflops > 0 && r.peakShare! > 0 && r.peakShare! < 2, r.name)
+    t.ok(r.gflops > 0 && r.peakShare! > 0, r.name)
     t.match(r, { dim: 24, dtype: 'float32', forward: { calls: 5 }, withWinners: { calls: 5 }, backward: { calls: 5 } })
   }
   t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
 })
 
-t.test('the CUDA kernels run on the host have no peak', async (t) => {
-  const report = await benchMaxSim({ shapes: ['tiny'], dim: 8, seconds: 0, device: 'cuda-host' })
-  t.match(report, { device: 'cuda-host', peakGflops: null, isa: null, results: [{ peakShare: null }] })
-  t.ok(report.results[0]!.error < 1e-5)
+t.test('the CUDA kernels run on the host: a clock of their own, no peak, 16 bits', async (t) => {
+  const device = Device.open('cuda-host')
+  const before = device.memory()
+  for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
+    const report = await benchMaxSim({ shapes: ['tiny'], dim: 8, seconds: 0, device: 'cuda-host', dtype })
+    t.match(report, { what: 'maxsim', device: 'cuda-host', isa: null, ceilings: { floats: 0, halves: 0 } })
+    const [result] = report.results as [MaxSimResult]
+    t.match(result, { dtype, kernels: dtype === 'float32' ? 'simt' : 'mma', peakShare: null, roof: null })
+    t.equal(result.bytes, (4 * 8 + 16 * 20) * 8 * (dtype === 'float32' ? 4 : 2) + 4 * 16 * 4)
+    t.ok(result.error < 1e-5, `${dtype}: against the vectors as they were rounded: ${result.error}`)
+    const { forward, withWinners, backward } = result.onDevice!
+    for (const timing of [forward, withWinners, backward])
+      for (const { median, calls } of [timing.warm, timing.flushed]) t.ok(median > 0 && calls === 5)
+  }
+  t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
+})
+
+t.test('the least time that ceilings allow', async (t) => {
+  const ceilings = { floats: 1e12, halves: 8e12, memory: 1e11, cache: 4e11 }
+  const work = { operations: 4e9, bytes: 1e8 }
+  t.match(roofOf(work, ceilings, false, 'memory'), { milliseconds: 4, bound: 'operations' })
+  t.match(roofOf(work, ceilings, true, 'memory'), { milliseconds: 1, bound: 'bytes' })
+  t.match(roofOf(work, ceilings, true, 'cache'), { milliseconds: 0.5, bound: 'operations' })
+  t.equal(roofOf(work, { ...ceilings, memory: 0 }, true, 'memory'), null)
+})
+
+t.test('InfoNCE: right, and in the memory that it is said to take', async (t) => {
+  for (const [name, dtype, blockQueries] of [
+    ['cpu', 'float32', 1024],
+    ['cpu', 'float32', 3],
+    ['cuda-host', 'float32', 5],
+    ['cuda-host', 'bfloat16', 8],
+  ] as const) {
+    const device = Device.open(name)
+    const before = device.memory()
+    const { results } = await benchInfoNce({
+      shapes: ['loss-tiny'],
+      dim: 16,
+      seconds: 0,
+      device: name,
+      dtype,
+      blockQueries,
+    })
+    const [r] = results as [InfoNceResult]
+    for (const [what, error] of Object.entries(r.error)) t.ok(error < 1e-5, `${name} ${dtype} ${what}: ${error}`)
+    t.ok(r.extraBytes > 0 && r.extraBytes < r.expectedBytes + 4096, `${r.extraBytes} bytes, said ${r.expectedBytes}`)
+    t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
+  }
+  // 16,384²: a block of 1,024 queries has 67 MB of scores and 537 MB of winners.
+  const whole = infoNceShapesByName(['loss-16384'])[0]!
+  const bytes = infoNceBytes(whole, 128, 2, 1024)
+  t.ok(bytes > 0.6e9 && bytes < 0.63e9, `${bytes}`)
 })
 
 t.test('bad input', async (t) => {
   const bad = { code: 'ERR_ARGUMENT' }
   await t.rejects(benchMaxSim({ shapes: ['nothing'] }), bad)
   await t.rejects(benchMaxSim({ dim: 12 }), bad)
+  await t.rejects(benchMaxSim({ dtype: 'float64' as never }), { ...bad, message: /expected one of float32, float16/ })
+  for (const dtype of ['float16', 'bfloat16'] as const) {
+    await t.rejects(benchMaxSim({ dtype }), { code: 'ERR_DTYPE', message: /maxsim: q is .*float16|bfloat16/ })
+    await t.rejects(benchInfoNce({ dtype }), { code: 'ERR_DTYPE' })
+  }
+  await t.rejects(benchInfoNce({ shapes: ['loss-1'] }), bad)
+  await t.rejects(benchInfoNce({ blockQuery: 1 } as never), { ...bad, message: /did you mean "blockQueries"/ })
   await t.rejects(benchMaxSim({ seconds: -1 }), bad)
   await t.rejects(benchMaxSim({ second: 1 } as never), { ...bad, message: /did you mean "seconds"/ })
   await t.rejects(benchMaxSim({ device: 'abacus' }), { code: 'ERR_DEVICE' })

@@ -52,3 +52,24 @@ t.test('the list, and bad input', async (t) => {
   t.match(bench('tiny', '--compare', 'nowhere.json'), { status: 3, stderr: /^error ERR_DATA/ })
   t.match(bench('tiny', '--compare', 'package.json'), { status: 3, stderr: /is no report/ })
 })
+
+t.test('InfoNCE, and 16 bits', async (t) => {
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [main, 'bench', ...args], { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } })
+  const table = run('infonce', 'loss-tiny', '--seconds', '0.01', '--dim', '16')
+  t.match(table, { status: 0, stderr: '' })
+  t.match(table.stdout, /^shape .*beyond MB.*\nloss-tiny +8 x 20 /)
+  const json = run('infonce', 'loss-tiny', '--seconds', '0.01', '--block-queries', '3', '--json')
+  const report = JSON.parse(json.stdout)
+  t.match(report, { what: 'infonce', results: [{ name: 'loss-tiny', blockQueries: 3, extraBytes: Number }] })
+  const file = path.join(t.testdir({}), 'before.json')
+  writeFileSync(file, json.stdout)
+  t.match(run('infonce', 'loss-tiny', '--seconds', '0.01', '--compare', file).stdout, /x[\d.]+\n/)
+  t.match(run('infonce', '--list').stdout, /loss-16384 +16384 x 16384/)
+  t.match(run('maxsim', 'tiny', '--dtype', 'bfloat16'), { status: 5, stderr: /ERR_DTYPE .*cpu does not compute/ })
+  const twin = run('maxsim', 'tiny', '--dtype', 'float16', '--dim', '8', '--device', 'cuda-host', '--seconds', '0.01')
+  t.match(twin, {
+    status: 0,
+    stdout: /flushed ms.*\ntiny .*cuda-host: .*dim 8, float16\nMedians by the device's clock/s,
+  })
+})

@@ -240,6 +240,7 @@ export const coveredElsewhere: Record<string, string> = {
   zero: 'inplace.test.ts',
   copyRows: 'inplace.test.ts',
   addInto: 'inplace.test.ts',
+  rescale: 'inplace.test.ts',
   assertFinite: 'stream.test.ts',
   cast: 'cast.test.ts, native/kernels_test.cc',
   rowStats: 'losses/losses.test.ts',

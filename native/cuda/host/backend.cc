@@ -1,5 +1,7 @@
 // cuda-host: the CUDA kernels behind the backend boundary, on the twin. Nothing runs until somebody reads.
+#include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "../../core/queue.h"
 #include "../ops.h"
@@ -10,6 +12,7 @@ namespace lateforge {
 
 struct Stream {
   Queue queue;
+  std::optional<std::chrono::steady_clock::time_point> lap;  // the thread's of the queue
 };
 
 namespace cuda::host {
@@ -27,7 +30,30 @@ Stream* openStream(int32_t, char* error) {
   return new Stream{{{.run = [fault](const OpCall& call, char* text) { return runOp(call, fault, text); },
                       .write = writeDevice,
                       .read = readDevice},
-                     /*lazy=*/true}};
+                     /*lazy=*/true},
+                    {}};
+}
+
+struct Lap {
+  Stream* stream;
+  double* milliseconds;
+  Done done;
+  void* context;
+};
+
+// The twin's clock is the host's, read when the stream comes by.
+void lap(Stream* stream, double* milliseconds, Done done, void* context) {
+  stream->queue.download(
+      nullptr, nullptr, 0,
+      [](void* given, const char* error) {
+        const std::unique_ptr<Lap> self(static_cast<Lap*>(given));
+        const auto now = std::chrono::steady_clock::now();
+        auto& before = self->stream->lap;
+        *self->milliseconds = before ? std::chrono::duration<double, std::milli>(now - *before).count() : 0;
+        before = now;
+        self->done(self->context, error);
+      },
+      new Lap{stream, milliseconds, done, context});
 }
 
 constexpr Backend kBackend = {
@@ -50,6 +76,8 @@ constexpr Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = hostAddress,
     .links = nullptr,
+    .lap = lap,
+    .ceilings = nullptr,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

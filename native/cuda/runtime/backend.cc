@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "../ops.h"
+#include "ceilings.h"
 #include "devices.h"
 #include "nccl_link.h"
 #include "stream.h"
@@ -42,6 +43,9 @@ const Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); },
     .hostAddress = nullptr,
     .links = &kNcclLinks,
+    .lap = [](Stream* stream, double* milliseconds, Done done,
+              void* context) { stream->lap(milliseconds, done, context); },
+    .ceilings = measureCeilings,
     .pending = [](Stream* stream) { return stream->pending(); },
     .describe = [](char* text, size_t bytes) { std::snprintf(text, bytes, "%s", describe().c_str()); },
 };

@@ -78,6 +78,7 @@ Stream::~Stream() {
   cuda::closeGemm(handle_);
   for (char* slot : slots_) cudaFreeHost(slot);
   for (cudaEvent_t event : events_) cudaEventDestroy(event);
+  if (lap_) cudaEventDestroy(lap_);
   cudaFree(fault_);
   cudaFreeHost(faultRead_);
   cudaStreamDestroy(handle_);
@@ -101,6 +102,10 @@ void Stream::synchronize(Done done, void* context) {
 
 void Stream::hostCall(HostCall call, void* context) {
   push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call});
+}
+
+void Stream::lap(double* milliseconds, Done done, void* context) {
+  push({Kind::lap, {}, milliseconds, nullptr, nullptr, 0, done, context});
 }
 
 void Stream::push(Job job) {
@@ -139,6 +144,9 @@ void Stream::execute(Job& job) {
     case Kind::download:
       ++launched_;
       return executeDownload(job);
+    case Kind::lap:
+      ++launched_;
+      return executeLap(job);
     case Kind::synchronize: {
       drain();
       std::string text;
@@ -211,6 +219,18 @@ void Stream::executeDownload(const Job& job) {
   } while (at < job.bytes);
 }
 
+void Stream::executeLap(const Job& job) {
+  cudaEvent_t now = nullptr;
+  if (!failed() && check(cudaEventCreateWithFlags(&now, cudaEventDefault), "no event"))
+    check(cudaEventRecord(now, handle_), "no event");
+  const cudaEvent_t before = std::exchange(lap_, now);
+  Finish f{nullptr, nullptr, nullptr, 0, job.done, job.context, 0, false};
+  f.elapsed = static_cast<double*>(job.target);
+  f.from = before;
+  f.to = now;
+  record(f);
+}
+
 void Stream::record(Finish f) {
   {
     std::lock_guard lock(finishMutex_);
@@ -268,6 +288,12 @@ void Stream::complete(const Finish& f) {
     broken |= !check(code, "an op issued before");
   }
   if (!broken && f.target && f.slot) std::memcpy(f.target, f.slot, f.bytes);
+  if (f.elapsed) {
+    float milliseconds = 0;
+    if (!broken && f.from && f.to) broken |= !check(cudaEventElapsedTime(&milliseconds, f.from, f.to), "no time");
+    *f.elapsed = static_cast<double>(milliseconds);
+    if (f.from) cudaEventDestroy(f.from);
+  }
   pending_.fetch_sub(f.jobs);
   if (!f.done) return;
   const std::string text = broken ? error() : "";

@@ -43,6 +43,7 @@ struct CUevent_st {
   std::mutex mutex;
   std::condition_variable changed;
   int64_t wanted = 0, passed = 0;
+  std::chrono::steady_clock::time_point time;
 };
 
 struct CUstream_st {
@@ -195,8 +196,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   stream->push([=] {
     std::lock_guard lock(event->mutex);
     event->passed = ticket;
+    event->time = std::chrono::steady_clock::now();
     event->changed.notify_all();
   });
+  return result();
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  *milliseconds = std::chrono::duration<float, std::milli>(to->time - from->time).count();
   return result();
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
