@@ -80,6 +80,17 @@ export interface Addon {
   backendInfo(path: string): { name: string; devices: number; facts: [name: string, value: string][] }
   create(device: number, dtype: number, dims: readonly number[], data?: NativeArray): number
   createSegments(device: number, offsets: Float64Array): number
+  /** Scores; `layout` as in oplist.h. */
+  maxsimSync(
+    queries: Float32Array,
+    queryOffsets: Float64Array,
+    documents: Float32Array,
+    documentOffsets: Float64Array,
+    dim: number,
+    layout: number,
+    pairs: Float64Array | null,
+    floorZero: number,
+  ): Float32Array
   write(handle: number, data: NativeArray): void
   view(handle: number, offset: number, dims: readonly number[]): number
   dispose(handle: number): boolean

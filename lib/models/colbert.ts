@@ -2,8 +2,9 @@ import type { TokenColumn } from '../data/collate.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
 import { checkOptions, checkPath } from '../options.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
+import { type Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
 import { type Hit, type SearchOptions, search } from '../retrieval/search.js'
+import type { VectorType } from '../retrieval/vectors.js'
 import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
@@ -277,14 +278,27 @@ export class Colbert {
     return encodeStream(this, 'documents', texts, options)
   }
 
-  /** The best documents of each query, best first: exhaustive MaxSim. Errors as `search` of lib/retrieval. */
+  /**
+   * The best documents of each query, best first: exhaustive MaxSim. Documents that are searched often are faster once
+   * they are on the device (`upload`). Errors as `search` of lib/retrieval.
+   */
   search(
     queries: Embeddings<'queries'>,
-    documents: Embeddings<'documents'>,
-    options: SearchOptions = {},
+    documents: Embeddings<'documents'> | ResidentDocuments,
+    options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
     checkOptions('search', options, ['topK', 'floorZero', 'signal'])
-    return search(this.device, queries, documents, { floorZero: this.recipe.mask === 'zero', ...options })
+    return search(this.device, queries, documents, {
+      floorZero: this.recipe.mask === 'zero',
+      dtype: this.vectorType,
+      ...options,
+    })
+  }
+
+  /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
+  upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
+    checkOptions('upload', options, ['signal'])
+    return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
@@ -329,6 +343,11 @@ export class Colbert {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  /** Its embeddings lose nothing as this. */
+  private get vectorType(): VectorType {
+    return this.tokenType === 'float16' ? 'float16' : 'float32'
   }
 
   private project(hidden: Tensor): Tensor {

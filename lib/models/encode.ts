@@ -1,7 +1,7 @@
 import { columnFromTexts, type TokenColumn } from '../data/collate.js'
 import { ArgumentError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
-import { abortIf } from '../retrieval/maxsim.js'
+import { abortIf } from '../retrieval/vectors.js'
 import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'

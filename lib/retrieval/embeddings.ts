@@ -1,5 +1,6 @@
 import { ArgumentError, RecipeError } from '../errors.js'
-import { checkVectors } from './maxsim.js'
+import type { Device } from '../tensor/device.js'
+import { checkVectors, ResidentVectors, type VectorType } from './vectors.js'
 
 /**
  * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i.
@@ -18,12 +19,50 @@ export interface Embeddings<K extends 'queries' | 'documents' = 'queries' | 'doc
   readonly ids?: readonly string[]
 }
 
+/** Embeddings of documents that stay on a device until `dispose()`, for any number of searches. */
+export class ResidentDocuments {
+  readonly kind = 'documents'
+  readonly vectors: ResidentVectors
+  readonly recipeHash: string
+  readonly ids: readonly string[] | undefined
+
+  private constructor(vectors: ResidentVectors, { recipeHash, ids }: Embeddings<'documents'>) {
+    this.vectors = vectors
+    this.recipeHash = recipeHash
+    this.ids = ids
+  }
+
+  /** @throws as `ResidentVectors.upload` */
+  static async upload(
+    documents: Embeddings<'documents'>,
+    options: { device: Device; dtype?: VectorType; signal?: AbortSignal },
+  ): Promise<ResidentDocuments> {
+    return new ResidentDocuments(await ResidentVectors.upload(documents, { ...options, dim: documents.dim }), documents)
+  }
+
+  get dim(): number {
+    return this.vectors.dim
+  }
+
+  get offsets(): Float64Array {
+    return this.vectors.offsets
+  }
+
+  dispose(): void {
+    this.vectors.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
 /**
  * Checks that one side is queries and the other documents, of the same recipe.
  * @throws ArgumentError ERR_ARGUMENT for swapped sides or other dimensions; RecipeError ERR_RECIPE for other recipes;
  *   ShapeError ERR_SHAPE when offsets and data disagree
  */
-export function checkSides(queries: Embeddings, documents: Embeddings): void {
+export function checkSides(queries: Embeddings, documents: Embeddings | ResidentDocuments): void {
   for (const [given, kind, maker] of [
     [queries, 'queries', 'encodeQueries'],
     [documents, 'documents', 'encodeDocuments'],
@@ -37,7 +76,7 @@ export function checkSides(queries: Embeddings, documents: Embeddings): void {
   if (queries.dim !== documents.dim)
     throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries.dim} dimensions, documents ${documents.dim}`)
   checkVectors('queries', queries, queries.dim)
-  checkVectors('documents', documents, documents.dim)
+  if (!(documents instanceof ResidentDocuments)) checkVectors('documents', documents, documents.dim)
   if (documents.ids && documents.ids.length !== documents.offsets.length - 1)
     throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${documents.offsets.length - 1} documents`)
   if (queries.recipeHash !== documents.recipeHash)

@@ -1,13 +1,16 @@
 import { ArgumentError, DataError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
-import { checkSides, type Embeddings } from './embeddings.js'
+import { checkSides, type Embeddings, ResidentDocuments } from './embeddings.js'
 import { scoreBlocks } from './maxsim.js'
+import { typeOn, type VectorType } from './vectors.js'
 
 export interface SearchOptions {
   /** Hits per query. Default 10. */
   topK?: number
   /** PyLate's mask: every query token's maximum is at least 0. Default false. */
   floorZero?: boolean
+  /** What vectors are multiplied as. Default: that of resident documents, else the type of the array. */
+  dtype?: VectorType
   signal?: AbortSignal
 }
 
@@ -27,15 +30,19 @@ export interface Hit {
 export async function search(
   device: Device,
   queries: Embeddings<'queries'>,
-  documents: Embeddings<'documents'>,
+  documents: Embeddings<'documents'> | ResidentDocuments,
   options: SearchOptions = {},
 ): Promise<Hit[][]> {
-  const { topK = 10, floorZero, signal } = options
+  const { topK = 10, floorZero, dtype, signal } = options
   checkSides(queries, documents)
   if (!Number.isInteger(topK) || topK < 1)
     throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a whole number ≥ 1`)
   const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(topK))
-  for await (const block of scoreBlocks(device, queries, documents, queries.dim, floorZero, signal)) {
+  const resident = documents instanceof ResidentDocuments ? documents.vectors : null
+  const vectors = resident ?? (documents as Embeddings<'documents'>)
+  const place = resident ?? { device, dtype: typeOn(device, dtype, queries) }
+  const scoring = { device: place.device, type: place.dtype, dim: queries.dim, floorZero, signal }
+  for await (const block of scoreBlocks(queries, vectors, scoring)) {
     const width = block.lastDocument - block.firstDocument
     for (let q = block.firstQuery; q < block.lastQuery; q++) {
       const row = (q - block.firstQuery) * width

@@ -61,6 +61,11 @@ export class Tensor {
     return Tensor.make(device, 'int32', shape, data)
   }
 
+  /** float16 contents, as bits. */
+  static fromFloat16(device: Device, bits: Uint16Array, shape: readonly number[] = [bits.length]): Tensor {
+    return Tensor.make(device, 'float16', shape, bits)
+  }
+
   /** Uninitialised memory of the device's real type (or `dtype`). */
   static empty(device: Device, shape: readonly number[], dtype: DType = device.real): Tensor {
     return Tensor.make(device, dtype, shape)

@@ -97,6 +97,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initTensors(env, exports);
   initOps(env, exports);
   initGroup(env, exports);
+  initMaxSim(env, exports);
   initData(env, exports);
   return exports;
 }

@@ -49,6 +49,17 @@ Handle handleAt(const Napi::CallbackInfo& info, size_t index);
 Device& deviceAt(const Napi::CallbackInfo& info);  // argument 0
 std::string stringAt(const Napi::CallbackInfo& info, size_t index, const char* name);
 
+// A typed array; valid until control returns to JS.
+struct Source {
+  const void* data;
+  DType dtype;
+  int64_t count;
+};
+// ERR_DTYPE when its elements are not of type `wanted`.
+Source sourceAt(const Napi::CallbackInfo& info, size_t index, DType wanted);
+// A Float64Array of whole numbers, none negative.
+std::vector<int64_t> offsetsAt(const Napi::CallbackInfo& info, size_t index);
+
 // A promise of something that native threads do; settled on the JS thread.
 struct Waiter {
   explicit Waiter(Environment* self);
@@ -66,6 +77,7 @@ void initOps(Napi::Env env, Napi::Object exports);
 void initTensors(Napi::Env env, Napi::Object exports);
 void initDevices(Napi::Env env, Napi::Object exports);
 void initGroup(Napi::Env env, Napi::Object exports);
+void initMaxSim(Napi::Env env, Napi::Object exports);
 void initData(Napi::Env env, Napi::Object exports);
 
 }  // namespace lateforge::binding

@@ -23,11 +23,7 @@ napi_typedarray_type arrayTypeOf(DType dtype) {
   return napi_uint16_array;  // half-precision bits
 }
 
-struct Source {
-  const void* data;
-  DType dtype;
-  int64_t count;
-};
+}  // namespace
 
 Source sourceAt(const Napi::CallbackInfo& info, size_t index, DType wanted) {
   if (!info[index].IsTypedArray()) raise(info.Env(), "ERR_ARGUMENT", "data must be a typed array");
@@ -40,6 +36,20 @@ Source sourceAt(const Napi::CallbackInfo& info, size_t index, DType wanted) {
   if (type != arrayTypeOf(wanted)) raise(info.Env(), "ERR_DTYPE", std::string("data does not match ") + nameOf(wanted));
   return {data, wanted, static_cast<int64_t>(count)};
 }
+
+std::vector<int64_t> offsetsAt(const Napi::CallbackInfo& info, size_t index) {
+  const Source source = sourceAt(info, index, DType::f64);
+  std::vector<int64_t> offsets(static_cast<size_t>(source.count));
+  const double* values = static_cast<const double*>(source.data);
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (!(values[i] >= 0 && values[i] <= 9007199254740991.0))
+      raise(info.Env(), "ERR_ARGUMENT", "offset " + std::to_string(i) + " is " + std::to_string(values[i]));
+    offsets[i] = static_cast<int64_t>(values[i]);
+  }
+  return offsets;
+}
+
+namespace {
 
 Meta metaAt(const Napi::CallbackInfo& info, DType dtype, size_t dimsIndex) {
   Meta meta;
@@ -82,17 +92,11 @@ Napi::Value create(const Napi::CallbackInfo& info) {
 // (device, offsets as Float64Array) → handle of an int64 tensor
 Napi::Value createSegments(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
-  const Source source = sourceAt(info, 1, DType::f64);
-  std::vector<int64_t> offsets(static_cast<size_t>(source.count));
-  const double* values = static_cast<const double*>(source.data);
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    if (!(values[i] >= 0 && values[i] <= 9007199254740991.0))
-      raise(info.Env(), "ERR_ARGUMENT", "offset " + std::to_string(i) + " is " + std::to_string(values[i]));
-    offsets[i] = static_cast<int64_t>(values[i]);
-  }
+  const std::vector<int64_t> offsets = offsetsAt(info, 1);
+  const Meta meta = Meta::of(DType::i64, {static_cast<int64_t>(offsets.size())});
   Handle handle;
   check(info.Env(),
-        self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), Meta::of(DType::i64, {source.count}),
+        self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), meta,
                             offsets.empty() ? "" : static_cast<const void*>(offsets.data()), handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }

@@ -1,5 +1,6 @@
 #include "ops.h"
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 
@@ -72,6 +73,16 @@ Meta Meta::of(DType dtype, std::initializer_list<int64_t> dims) {
   meta.rank = 0;
   for (int64_t d : dims) meta.dims[meta.rank++] = d;
   return meta;
+}
+
+View viewOf(const Meta& meta, void* data) {
+  View view;
+  view.data = data;
+  view.dtype = meta.dtype;
+  view.rank = meta.rank;
+  std::copy_n(meta.dims, kMaxRank, view.dims);
+  if (meta.facts && meta.facts->values) view.longest = longest(meta);
+  return view;
 }
 
 const OpSpec& specOf(Op op) {

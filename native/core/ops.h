@@ -35,6 +35,9 @@ struct Meta {
   static Meta of(DType dtype, std::initializer_list<int64_t> dims);
 };
 
+// An operand at an address; absent for an absent one.
+View viewOf(const Meta& meta, void* data);
+
 struct Inferred {
   Meta out[kMaxOutputs];
   int64_t workspaceBytes = 0;

@@ -219,12 +219,7 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
                target ? target->backend->name : "");
     target = entry->storage->device;
     metas[i] = entry->meta;
-    View& view = call.in[i];
-    view.data = entry->data;
-    view.dtype = entry->meta.dtype;
-    view.rank = entry->meta.rank;
-    std::copy_n(entry->meta.dims, kMaxRank, view.dims);
-    if (entry->meta.facts && entry->meta.facts->values) view.longest = longest(entry->meta);
+    call.in[i] = viewOf(entry->meta, entry->data);
   }
   Inferred inferred;
   LF_TRY(infer(op, params, metas, inferred));
@@ -245,11 +240,7 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
     LF_REQUIRE(meta.countable(), "ERR_SHAPE", "%s: the result %s has more elements than can be counted", spec.name,
                meta.text().c_str());
     LF_TRY(allocate(target, meta.bytes(), spec.name, storages[i]));
-    View& view = call.out[i];
-    view.data = storages[i]->data;
-    view.dtype = meta.dtype;
-    view.rank = meta.rank;
-    std::copy_n(meta.dims, kMaxRank, view.dims);
+    call.out[i] = viewOf(meta, storages[i]->data);
   }
   if (inferred.workspaceBytes) {
     LF_TRY(allocate(target, inferred.workspaceBytes, spec.name, workspace));

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { philox } from '../../lib/nn/index.js'
-import type { Embeddings } from '../../lib/retrieval/embeddings.js'
-import { maxsim, scoreBlocks } from '../../lib/retrieval/maxsim.js'
+import { type Embeddings, ResidentDocuments } from '../../lib/retrieval/embeddings.js'
+import { maxsim, maxsimSync, ResidentVectors, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { Best, search } from '../../lib/retrieval/search.js'
 import { Device } from '../../lib/tensor/device.js'
 
@@ -108,7 +108,8 @@ t.test('search: best first, ties by lowest index, typed errors', async (t) => {
   })
   const [q, d] = [vectors(lengths(4, 8)), vectors(lengths(50, 20))]
   const [queries, documents] = [of('queries', q), of('documents', d)]
-  const hits = await search(device, queries, { ...documents, ids: Array.from({ length: 50 }, (_, i) => `d${i}`) })
+  const ids = Array.from({ length: 50 }, (_, i) => `d${i}`)
+  const hits = await search(device, queries, { ...documents, ids })
   for (const [i, list] of hits.entries()) {
     const expected = Array.from({ length: 50 }, (_, j) => ({ j, s: score(q, i, d, j) })).sort((a, b) => b.s - a.s)
     t.same(
@@ -118,6 +119,8 @@ t.test('search: best first, ties by lowest index, typed errors', async (t) => {
     )
     t.ok(list.every((hit) => hit.id === `d${hit.index}`))
   }
+  using resident = await ResidentDocuments.upload({ ...documents, ids }, { device })
+  t.same(await search(device, queries, resident), hits, 'resident documents')
   const twice = vectors([3, 3, 3])
   twice.data.copyWithin(3 * dim, 0, 3 * dim)
   twice.data.copyWithin(6 * dim, 0, 3 * dim)
@@ -149,12 +152,87 @@ t.test('texts of one token: the block of scores stays small', async (t) => {
   const before = device.memory().bytes
   device.resetPeak()
   let scores = 0
-  for await (const block of scoreBlocks(device, ones(few), ones(many), 8)) {
+  for await (const block of scoreBlocks(ones(few), ones(many), { device, dim: 8, type: 'float32' })) {
     scores += block.scores.length
     if (!block.scores.every((s) => s === 2)) t.fail('a wrong score')
   }
   t.equal(scores, few * many)
   t.ok(device.memory().peak - before < 2 ** 27, 'two blocks of 32 MiB at most, and the tokens')
+})
+
+/** Bits of the nearest float16, of numbers that have one exactly or are below 1. */
+function halves(data: Float32Array): Uint16Array {
+  return Uint16Array.from(data, (x) => {
+    if (x === 0) return 0
+    const exponent = Math.max(-14, Math.floor(Math.log2(Math.abs(x))))
+    const fraction = Math.round((Math.abs(x) / 2 ** exponent) * 1024)
+    const bits = fraction < 1024 ? fraction : (exponent + 15) * 1024 + fraction - 1024
+    return bits | (x < 0 ? 0x8000 : 0)
+  })
+}
+
+t.test('at once, in place: the same scores, on memory of any alignment', async (t) => {
+  const q = vectors(lengths(7, 40))
+  const d = vectors([...lengths(9, 300), 0])
+  const pairs = [6, 9, 0, 0, 2, 8]
+  const layoutsOf = [{}, { floorZero: true }, { layout: 'pairs', pairs }] as const
+  const groups = { layout: 'groups', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
+  for (const layout of [...layoutsOf, groups]) {
+    const want = await maxsim(q, d, { dim, ...layout })
+    t.same(maxsimSync(q, d, { dim, ...layout }), want)
+    const moved = (side: Side): Side => {
+      const shared = new Float32Array(new SharedArrayBuffer(4 * side.data.length + 4), 4)
+      shared.set(side.data)
+      return { ...side, data: shared as never }
+    }
+    t.same(maxsimSync(moved(q), moved(d), { dim, ...layout }), want, 'shared memory, four bytes off')
+  }
+  t.equal(maxsimSync(q, vectors([]), { dim }).length, 0)
+  for (const [call, code] of [
+    [() => maxsimSync(q, d, { dim: 32 }), 'ERR_SHAPE'],
+    [() => maxsimSync({ data: new Float32Array(12), offsets: [0, 1] }, d, { dim: 12 }), 'ERR_SHAPE'],
+    [() => maxsimSync(q, d, { dim, layout: 'pairs', pairs: [0, 10] }), 'ERR_ARGUMENT'],
+    [() => maxsimSync(q, d, { dim, layout: 'groups', pairs: [0, 10] }), 'ERR_SHAPE'],
+    [() => maxsimSync({ ...q, data: halves(q.data) } as never, d, { dim }), 'ERR_ARGUMENT'],
+    [() => maxsimSync(q, d, { dim, device: Device.open() } as never), 'ERR_ARGUMENT'],
+  ] as const)
+    t.throws(call, { code }, String(call))
+})
+
+t.test('float16 arrays, and documents that stay on the device', async (t) => {
+  const q = vectors(lengths(5, 20))
+  const d = vectors([...lengths(11, 60), 0])
+  for (const side of [q, d]) side.data = side.data.map((x) => Math.round(x * 512) / 512) // exact in float16
+  const half = { q: { ...q, data: halves(q.data) }, d: { ...d, data: halves(d.data) } }
+  const want = await maxsim(q, d, { dim })
+  for (const name of ['cpu', 'cuda-host']) {
+    const device = Device.open(name)
+    const before = device.memory()
+    const near = (got: Float32Array) => got.every((s, i) => Math.abs(s - want[i]!) < 1e-4)
+    t.ok(near(await maxsim(half.q, half.d, { dim, device })), `${name}: both sides`)
+    t.ok(near(await maxsim(q, half.d, { dim, device })), 'one side')
+    for (const vectors of [d, half.d]) {
+      using resident = await ResidentVectors.upload(vectors, { dim, device })
+      t.equal(resident.dtype, name === 'cpu' || vectors === d ? 'float32' : 'float16')
+      t.ok(near(await maxsim(q, resident, { dim })), `${name}: resident ${resident.dtype}`)
+      t.ok(near(await maxsim(q, resident, { dim })), 'again')
+      const groups = { layout: 'groups', pairs: [0, 2, 2, 5, 7, 12] } as const
+      t.same(await maxsim(q, resident, { dim, ...groups }), await maxsim(q, vectors, { dim, device, ...groups }))
+      await t.rejects(maxsim(q, resident, { dim: 8 }), { code: 'ERR_SHAPE' })
+      const other = Device.open(name === 'cpu' ? 'cpu-f64' : 'cpu')
+      await t.rejects(maxsim(q, resident, { dim, device: other }), {
+        code: 'ERR_ARGUMENT',
+        message: /documents are on/,
+      })
+    }
+    await device.synchronize()
+    t.same([device.memory().tensors, device.memory().bytes], [before.tensors, before.bytes], 'memory is given back')
+  }
+  await t.rejects(maxsim(q, d, { dim, dtype: 'float16' }), { code: 'ERR_UNSUPPORTED' })
+  const device = Device.open()
+  await t.rejects(ResidentVectors.upload(d, { dim: 32, device }), { code: 'ERR_SHAPE' })
+  const signal = AbortSignal.abort()
+  await t.rejects(ResidentVectors.upload(d, { dim, device, signal }), { code: 'ERR_ABORTED' })
 })
 
 t.test('the selection keeps what sorting would', async (t) => {

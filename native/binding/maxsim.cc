@@ -1,0 +1,68 @@
+// MaxSim on the caller's own arrays, at once: nothing is copied, and the calling thread waits.
+#include <cstdlib>
+#include <cstring>
+
+#include "../cpu/table.h"
+#include "env.h"
+
+namespace lateforge::binding {
+namespace {
+
+// One input of the op where the caller has it.
+struct Argument {
+  Meta meta;
+  const void* data = nullptr;
+};
+
+Argument tokensAt(const Napi::CallbackInfo& info, size_t index, int64_t dim) {
+  const Source source = sourceAt(info, index, DType::f32);
+  if (source.count % dim) raise(info.Env(), "ERR_SHAPE", "data holds no whole number of vectors");
+  return {Meta::of(DType::f32, {source.count / dim, dim}), source.data};
+}
+
+Argument indicesAt(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsTypedArray()) return {};
+  auto values = std::make_shared<const std::vector<int64_t>>(offsetsAt(info, index));
+  Meta meta = Meta::of(DType::i64, {static_cast<int64_t>(values->size())});
+  meta.facts = std::make_shared<const IntFacts>(IntFacts{.values = values});
+  return {meta, values->data()};
+}
+
+// (queries, their offsets, documents, their offsets, dim, layout, pairs or null, floorZero) → Float32Array of scores
+Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const int64_t dim = integerAt(info, 4, "dim");
+  if (dim < 1) raise(env, "ERR_ARGUMENT", "dim is " + std::to_string(dim));
+  const params::maxsim params{integerAt(info, 5, "layout"), 0, integerAt(info, 7, "floorZero")};
+  const Argument inputs[] = {tokensAt(info, 0, dim), indicesAt(info, 1), tokensAt(info, 2, dim), indicesAt(info, 3),
+                             indicesAt(info, 6)};
+  Meta metas[std::size(inputs)];
+  for (size_t i = 0; i < std::size(inputs); ++i) metas[i] = inputs[i].meta;
+  Inferred inferred;
+  check(env, infer(Op::maxsim, &params, metas, inferred));
+
+  OpCall call{};
+  call.op = Op::maxsim;
+  std::memcpy(call.params, &params, sizeof params);
+  for (size_t i = 0; i < std::size(inputs); ++i) call.in[i] = viewOf(metas[i], const_cast<void*>(inputs[i].data));
+  auto scores = Napi::Float32Array::New(env, static_cast<size_t>(inferred.out[0].count()));
+  call.out[0] = viewOf(inferred.out[0], scores.Data());
+  std::unique_ptr<char[], decltype(&std::free)> workspace(
+      static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>((inferred.workspaceBytes + 63) / 64 * 64))),
+      &std::free);
+  if (!workspace) raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: no memory for its workspace");
+  call.workspace = workspace.get();
+  call.workspaceBytes = inferred.workspaceBytes;
+  char error[kErrorBytes] = "";
+  const cpu::Isa* isa = cpu::chooseIsa(error);
+  if (!isa || isa->floats[static_cast<int>(Op::maxsim)](call, error)) raise(env, "ERR_DEVICE", error);
+  return scores;
+}
+
+}  // namespace
+
+void initMaxSim(Napi::Env env, Napi::Object exports) {
+  exports.Set("maxsimSync", Napi::Function::New(env, maxsimSync));
+}
+
+}  // namespace lateforge::binding
