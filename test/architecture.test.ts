@@ -16,7 +16,7 @@ const allowed: Record<string, string[]> = {
   'lib/data': ['lib/text', 'lib/errors.ts', 'lib/lines.ts', 'lib/native.ts'],
   'lib/nn': ['lib/tensor', 'lib/errors.ts'],
   'lib/losses': ['lib/tensor', 'lib/errors.ts'],
-  'lib/retrieval': ['lib/tensor', 'lib/errors.ts', 'lib/lines.ts', 'lib/options.ts'],
+  'lib/retrieval': ['lib/native.ts', 'lib/tensor', 'lib/errors.ts', 'lib/lines.ts', 'lib/options.ts'],
   'lib/models': [
     'lib/nn',
     'lib/data',
