@@ -34,16 +34,15 @@ struct ColumnPartials {
   LF_DEVICE void operator()() const {
     SharedMemory shared;
     Shared<float> ofWarps = shared.take<float>(kThreads);
-    const int64_t column = blockY() * kWarp + lane(), first = blockX() * kPartialRows;
+    const PartialBlock at(rows, columns);
     float sum = 0;
-    if (column < columns)
-      for (int64_t r = first + warp(); r < first + kPartialRows && r < rows; r += kWarps)
-        sum += widen(x[r * columns + column]);
+    if (at.column < columns)
+      for (int64_t r = at.firstRow + warp(); r < at.endRow; r += kWarps) sum += widen(x[r * columns + at.column]);
     ofWarps[thread()] = sum;
     syncThreads();
-    if (warp() != 0 || column >= columns) return;
+    if (warp() != 0 || at.column >= columns) return;
     for (int w = 1; w < kWarps; ++w) sum += ofWarps[w * kWarp + lane()];
-    partial[blockX() * columns + column] = sum;
+    partial[at.block * columns + at.column] = sum;
   }
 };
 
@@ -104,7 +103,7 @@ int32_t linearBackward(const OpCall& call, Context& context) {
   const Dev<float> partial = workspace<float>(call, 0, blocks * out);
   const int32_t failed = withReal(context, dy.dtype, [&](auto zero) {
     using T = decltype(zero);
-    return launch(context, {blocks, divideUp(out, kWarp)}, ColumnPartials<T>::sharedBytes(),
+    return launch(context, partialGrid(rows, out), ColumnPartials<T>::sharedBytes(),
                   ColumnPartials<T>{dev<const T>(dy), partial, rows, out});
   });
   return failed ? failed : addPartials(context, AddPartials<1>{partial, {dev<float>(db)}, blocks, out});

@@ -134,24 +134,24 @@ struct NormPartials {
   LF_DEVICE void operator()() const {
     SharedMemory shared;
     Shared<float> gammas = shared.take<float>(kThreads), betas = shared.take<float>(kThreads);
-    const int64_t column = blockY() * kWarp + lane(), end = minimum((blockX() + 1) * kPartialRows, rows);
+    const PartialBlock at(rows, d);
     float dGamma = 0, dBeta = 0;
-    if (column < d)
-      for (int64_t r = blockX() * kPartialRows + warp(); r < end; r += kWarps) {
-        const float upstream = widen(dy[r * d + column]);
-        dGamma += upstream * ((widen(sum[r * d + column]) - stats[2 * r]) * stats[2 * r + 1]);
+    if (at.column < d)
+      for (int64_t r = at.firstRow + warp(); r < at.endRow; r += kWarps) {
+        const float upstream = widen(dy[r * d + at.column]);
+        dGamma += upstream * ((widen(sum[r * d + at.column]) - stats[2 * r]) * stats[2 * r + 1]);
         dBeta += upstream;
       }
     gammas[thread()] = dGamma;
     betas[thread()] = dBeta;
     syncThreads();
-    if (warp() != 0 || column >= d) return;
+    if (warp() != 0 || at.column >= d) return;
     for (int w = 1; w < kWarps; ++w) {
       dGamma += gammas[w * kWarp + lane()];
       dBeta += betas[w * kWarp + lane()];
     }
-    partial[2 * blockX() * d + column] = dGamma;
-    partial[(2 * blockX() + 1) * d + column] = dBeta;
+    partial[2 * at.block * d + at.column] = dGamma;
+    partial[(2 * at.block + 1) * d + at.column] = dBeta;
   }
 };
 
@@ -267,7 +267,7 @@ int32_t layerNormBackward(const OpCall& call, Context& context) {
       return 1;
     if (!wantGamma && !wantBeta) return 0;
     using Partials = NormPartials<T, S>;
-    return launch(context, {blocks, divideUp(d, kWarp)}, 2 * sharedSize<float>(Partials::kThreads),
+    return launch(context, partialGrid(rows, d), 2 * sharedSize<float>(Partials::kThreads),
                   Partials{dev<const S>(sum), dev<const T>(dy), dev<const float>(stats),
                            workspace<float>(call, 0, 2 * blocks * d), rows, d});
   });

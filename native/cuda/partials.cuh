@@ -10,6 +10,23 @@ namespace lateforge::cuda {
 
 constexpr int64_t kPartialRows = 256;
 
+// A block of the first pass: 32 columns of 256 rows. Neighbouring blocks share rows, and the last rows come first: they
+// are what the kernel before has left in the cache.
+struct PartialBlock {
+  int64_t block, firstRow, endRow, column;  // the last is the lane's
+
+  LF_DEVICE PartialBlock(int64_t rows, int64_t columns) {
+    const int64_t groups = (columns + kWarp - 1) / kWarp, blocks = (rows + kPartialRows - 1) / kPartialRows;
+    block = blocks - 1 - blockX() / groups;
+    firstRow = block * kPartialRows;
+    endRow = firstRow + kPartialRows < rows ? firstRow + kPartialRows : rows;
+    column = blockX() % groups * kWarp + lane();
+  }
+};
+inline Grid partialGrid(int64_t rows, int64_t columns) {
+  return {divideUp(rows, kPartialRows) * divideUp(columns, kWarp)};
+}
+
 // total[s][i] += Σ partial[b][s][i] over blocks b; partial is [blocks][sums][count]. A block owns 32 numbers of one
 // sum: warp w adds up blocks w, w + 8, …, then the warps are added in order.
 template <int sums>
