@@ -105,23 +105,50 @@ add_dependencies(cuda_lt_test fake_lt)
 add_test(NAME cuda_lt COMMAND cuda_lt_test)
 set_tests_properties(cuda_lt PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
 
-# The group over NCCL, against a library that follows its rules on threads.
-add_library(fake_nccl MODULE ${LF_CUDA_TESTS}/fake_nccl.cc)
-set_target_properties(fake_nccl PROPERTIES PREFIX "" OUTPUT_NAME libnccl SUFFIX ".so.2" CXX_VISIBILITY_PRESET default
-                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/fake)
-target_include_directories(fake_nccl SYSTEM PRIVATE ${LF_TOOLKIT}/include)
-foreach(name nccl nccl_faults)
-  add_executable(cuda_${name}_test
-    ${LF_CUDA_TESTS}/${name}_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_TESTS}/fake_kernels.cc
-    ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc)
-  # fake_nccl takes fake_cudart from the program.
-  set_target_properties(cuda_${name}_test PROPERTIES ENABLE_EXPORTS ON CXX_VISIBILITY_PRESET default)
-  target_include_directories(cuda_${name}_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
-  target_link_libraries(cuda_${name}_test PRIVATE core Threads::Threads ${CMAKE_DL_LIBS})
-  add_dependencies(cuda_${name}_test fake_nccl)
-  add_test(NAME cuda_${name} COMMAND cuda_${name}_test)
-  set_tests_properties(cuda_${name} PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
+# The group over NCCL, against a library that follows its rules on threads; once more under ThreadSanitizer, where it works.
+function(lf_nccl_tests suffix)
+  set(fake ${CMAKE_CURRENT_BINARY_DIR}/fake${suffix})
+  add_library(fake_nccl${suffix} MODULE ${LF_CUDA_TESTS}/fake_nccl.cc)
+  set_target_properties(fake_nccl${suffix} PROPERTIES PREFIX "" OUTPUT_NAME libnccl SUFFIX ".so.2"
+                        LIBRARY_OUTPUT_DIRECTORY ${fake})
+  set(targets fake_nccl${suffix})
+  foreach(name nccl nccl_faults)
+    set(target cuda_${name}${suffix}_test)
+    add_executable(${target}
+      ${LF_CUDA_TESTS}/${name}_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_TESTS}/fake_kernels.cc
+      ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc
+      ${LF_CUDA_DIR}/../core/host_group.cc ${LF_CUDA_DIR}/../core/host_transfer.cc)
+    target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+    add_dependencies(${target} fake_nccl${suffix})
+    add_test(NAME cuda_${name}${suffix} COMMAND ${target})
+    set_tests_properties(cuda_${name}${suffix} PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${fake})
+    list(APPEND targets ${target})
+  endforeach()
+  foreach(target ${targets})
+    # The library takes fake_cudart from the program.
+    set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON CXX_VISIBILITY_PRESET default)
+    target_include_directories(${target} SYSTEM PRIVATE ${LF_TOOLKIT}/include)
+    target_compile_options(${target} PRIVATE ${ARGN})
+    target_link_options(${target} PRIVATE ${ARGN})
+  endforeach()
+endfunction()
+lf_nccl_tests("")
+if(NOT LF_SANITIZE)
+  include(CheckCXXSourceRuns)
+  set(CMAKE_REQUIRED_FLAGS -fsanitize=thread)
+  check_cxx_source_runs("int main() { return 0; }" LF_THREAD_SANITIZER)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(LF_THREAD_SANITIZER)
+    lf_nccl_tests(_threads -fsanitize=thread)
+  endif()
+endif()
+add_custom_target(cuda_programs DEPENDS cuda_runtime_test cuda_lt_test)
+foreach(target cuda_nccl_test cuda_nccl_faults_test cuda_nccl_threads_test cuda_nccl_faults_threads_test)
+  if(TARGET ${target})
+    add_dependencies(cuda_programs ${target})
+  endif()
 endforeach()
+
 # The first of them for a machine with GPUs and the real one.
 add_executable(gpu_nccl_test
   ${LF_CUDA_TESTS}/nccl_test.cc ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc

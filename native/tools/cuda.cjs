@@ -36,8 +36,7 @@ run('cmake', [
 ])
 const tests = ['attention', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
 const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
-const programs = ['runtime', 'lt', 'nccl', 'nccl_faults'].map((name) => `cuda_${name}_test`)
-const targets = ['lateforge_cuda', ...programs, ...tests, ...ladders]
+const targets = ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
 run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
