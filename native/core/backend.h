@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 7;
+constexpr uint32_t kBackendAbi = 8;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 4;
 constexpr int kMaxParams = 8;

@@ -14,17 +14,15 @@ struct Combine {
 
   template <int n>
   LF_DEVICE void at(int64_t i) const {
-    for (int k = 0; k < n; ++k) {
-      T value = parts[i + k];
-      for (int64_t r = 1; r < ranks; ++r) {
-        const T other = parts[r * count + i + k];
-        if constexpr (largest)
-          value = other > value || other != other ? other : value;  // a NaN wins
-        else
-          value = value + other;
-      }
-      out[i + k] = value;
+    T value = parts[i];
+    for (int64_t r = 1; r < ranks; ++r) {
+      const T other = parts[r * count + i];
+      if constexpr (largest)
+        value = other > value || other != other ? other : value;  // a NaN wins
+      else
+        value = value + other;
     }
+    out[i] = value;
   }
 };
 
@@ -39,8 +37,10 @@ View flat(const void* data, DType dtype, int64_t count) {
 
 template <class T, bool largest>
 int32_t combine(Context& context, const View& out, const View& parts, int32_t ranks) {
+  using Kernel = Elements<Combine<T, largest>, 1>;
   const int64_t count = out.count();
-  return launchElements<T>(context, count, false, Combine<T, largest>{dev<const T>(parts), dev<T>(out), count, ranks});
+  return launch(context, {divideUp(count, Kernel::kThreads)}, 0,
+                Kernel{{dev<const T>(parts), dev<T>(out), count, ranks}, count});
 }
 
 }  // namespace
