@@ -1,5 +1,6 @@
-// The whole suite: native tests (ctest), then TypeScript tests (tap, compiled first). Ends with one plain line.
-// Usage: node test/run.cjs [part of a file name …]
+// The whole suite: native tests (ctest), TypeScript tests (tap, compiled first), and a part of both once more with
+// AddressSanitizer and UndefinedBehaviorSanitizer. Ends with one plain line.
+// Usage: node test/run.cjs [part of a file name …]     'sanitized' takes all that runs with sanitizers
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -26,10 +27,78 @@ function nativeTests(folder, ...options) {
   if (!counts) {
     console.log('ctest did not run')
     failed++
-  } else {
-    failed += Number(counts[1])
-    passed += Number(counts[2]) - Number(counts[1])
+    return
   }
+  const skips = ctest.stdout.match(/\*\*\*Skipped/g)?.length ?? 0
+  failed += Number(counts[1])
+  skipped += skips
+  passed += Number(counts[2]) - Number(counts[1]) - skips
+  if (skips === 0) return
+  const log = fs.readFileSync(path.join(root, folder, 'Testing/Temporary/LastTest.log'), 'utf8')
+  for (const reason of new Set(log.match(/^no CUDA device: .*$/gm))) console.log(`     skipped: ${reason}`)
+}
+
+/** Runs a compiled test file that lies in `folder`; counts its top-level TAP lines, the named tests of the file. */
+function tapTests(folder, name, label = name, env = {}) {
+  const started = Date.now()
+  const result = spawnSync(process.execPath, [path.join(folder, name)], {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    timeout: 900_000,
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: '840', ...env },
+  })
+  const lines = result.stdout.split('\n')
+  const ok = lines.filter((l) => /^ok /.test(l))
+  const bad = lines.filter((l) => /^not ok /.test(l)).length
+  const skips = ok.filter((l) => /# (SKIP|TODO)/i.test(l))
+  const broken = bad === 0 && (result.status !== 0 || ok.length === 0) ? 1 : 0
+  passed += ok.length - skips.length
+  failed += bad + broken
+  skipped += skips.length
+  console.log(
+    `${bad + broken ? 'FAIL' : 'ok  '} ${label}: ${ok.length - skips.length} passed, ${bad + broken} failed, ${skips.length} skipped (${((Date.now() - started) / 1000).toFixed(1)} s)`,
+  )
+  for (const line of skips) console.log(`     ${line.trim()}`)
+  if (bad + broken) console.log(result.stdout, result.stderr)
+}
+
+function testFiles(folder) {
+  return fs
+    .readdirSync(folder, { withFileTypes: true })
+    .flatMap((e) =>
+      e.isDirectory()
+        ? testFiles(path.join(folder, e.name))
+        : e.name.endsWith('.test.js')
+          ? [path.join(folder, e.name)]
+          : [],
+    )
+}
+
+/**
+ * The addon, core, the CPU and the twin with sanitizers, in a build of their own: native tests, the op suite, hostile
+ * input, damaged shards and training steps. A tree of its own (build/sanitized/root) is what the tests load them from.
+ */
+function sanitizedTests() {
+  const build = capture(process.execPath, ['native/tools/cmake.cjs', '--sanitize'])
+  if (build.status !== 0) {
+    if (build.status === 3) skipped++
+    else failed++
+    return
+  }
+  nativeTests('build/sanitized', '-R', '^(cuda_|arena|queue|group|shard)', '-j2')
+  const tree = path.join(root, 'build/sanitized/root')
+  const runtime = fs.readFileSync(path.join(tree, 'runtime'), 'utf8')
+  fs.rmSync(path.join(tree, 'build/js'), { recursive: true, force: true })
+  fs.cpSync(path.join(root, 'build/js'), path.join(tree, 'build/js'), { recursive: true })
+  fs.cpSync(path.join(root, 'package.json'), path.join(tree, 'package.json'))
+  const env = {
+    LD_PRELOAD: runtime,
+    ASAN_OPTIONS: 'detect_leaks=0', // Node's own
+    UBSAN_OPTIONS: 'print_stacktrace=1',
+  }
+  const names = ['tensor/ops', 'tensor/hostile', 'tensor/dropout', 'data/shards', 'cuda/step'] // none starts a process
+  for (const name of names) tapTests(path.join(tree, 'build/js'), `test/${name}.test.js`, `sanitized ${name}`, env)
 }
 
 if (filters.length === 0) {
@@ -39,7 +108,8 @@ if (filters.length === 0) {
   else if (cuda.status !== 0) failed++
   else {
     passed++
-    nativeTests('build/cuda', '-R', '^cuda_(runtime|lt|nccl.*)$') // the others there are those of build/cmake
+    // The others there are those of build/cmake.
+    nativeTests('build/cuda', '-R', '^(cuda_(runtime|lt|nccl.*)$|gpu_)')
   }
   nativeTests('build/cmake')
 }
@@ -56,45 +126,14 @@ const compiled = capture(process.execPath, [
 ])
 if (compiled.status !== 0) failed++
 
-function testFiles(folder) {
-  return fs
-    .readdirSync(folder, { withFileTypes: true })
-    .flatMap((e) =>
-      e.isDirectory()
-        ? testFiles(path.join(folder, e.name))
-        : e.name.endsWith('.test.js')
-          ? [path.join(folder, e.name)]
-          : [],
-    )
-}
-
 // One file at a time: the native thread team already uses every core.
-for (const file of testFiles(path.join(root, 'build/js/test')).sort()) {
-  const name = path.relative(path.join(root, 'build/js'), file)
+const compiledTo = path.join(root, 'build/js')
+for (const file of testFiles(path.join(compiledTo, 'test')).sort()) {
+  const name = path.relative(compiledTo, file)
   if (filters.length && !filters.some((f) => name.includes(f))) continue
-  const started = Date.now()
-  const result = spawnSync(process.execPath, [file], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    timeout: 900_000,
-    env: { ...process.env, TAP: '1', TAP_TIMEOUT: '840' },
-  })
-  // Top-level TAP lines are the named tests of the file.
-  const lines = result.stdout.split('\n')
-  const ok = lines.filter((l) => /^ok /.test(l))
-  const bad = lines.filter((l) => /^not ok /.test(l)).length
-  const skips = ok.filter((l) => /# (SKIP|TODO)/i.test(l))
-  const broken = bad === 0 && (result.status !== 0 || ok.length === 0) ? 1 : 0
-  passed += ok.length - skips.length
-  failed += bad + broken
-  skipped += skips.length
-  console.log(
-    `${bad + broken ? 'FAIL' : 'ok  '} ${name}: ${ok.length - skips.length} passed, ${bad + broken} failed, ${skips.length} skipped (${((Date.now() - started) / 1000).toFixed(1)} s)`,
-  )
-  for (const line of skips) console.log(`     ${line.trim()}`)
-  if (bad + broken) console.log(result.stdout, result.stderr)
+  tapTests(compiledTo, name)
 }
+if (filters.length === 0 || filters.includes('sanitized')) sanitizedTests()
 
 console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
 process.exit(failed ? 1 : 0)

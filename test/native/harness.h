@@ -13,26 +13,9 @@
 
 #include "../../native/core/infer.h"
 #include "../../native/cpu/table.h"
+#include "check.h"
 
 namespace lateforge::testing {
-
-inline int failures = 0, checks = 0;
-
-#define CHECK(condition, ...)                                         \
-  do {                                                                \
-    ++::lateforge::testing::checks;                                   \
-    if (!(condition)) {                                               \
-      ++::lateforge::testing::failures;                               \
-      std::printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                       \
-      std::printf("\n");                                              \
-    }                                                                 \
-  } while (0)
-
-inline int finish(const char* name) {
-  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
-  return failures ? 1 : 0;
-}
 
 template <class T>
 constexpr DType dtypeOf() {

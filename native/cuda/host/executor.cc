@@ -299,6 +299,14 @@ void countConflicts(const uintptr_t* addresses) {
 
 int64_t takeConflicts() { return std::exchange(settings().conflicts, 0); }
 
+int64_t sharedLimit() {
+  const char* profile = std::getenv("LATEFORGE_TWIN_PROFILE");
+  if (!profile || !*profile || std::strcmp(profile, "sm_86") == 0) return 99 * 1024;
+  if (std::strcmp(profile, "sm_80") == 0) return 163 * 1024;
+  if (std::strcmp(profile, "sm_90") == 0) return 227 * 1024;
+  fail("LATEFORGE_TWIN_PROFILE is %.40s, none of sm_80, sm_86, sm_90", profile);
+}
+
 void setSeed(uint64_t seed) {
   settings().seed = seed;
   settings().launches = 0;

@@ -19,6 +19,10 @@ struct Shape {
 // LATEFORGE_TWIN_SEED, or 1.
 void setSeed(uint64_t seed);
 
+// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_TWIN_PROFILE, sm_80, sm_86 (the
+// least, so the default) or sm_90. Fails for any other.
+int64_t sharedLimit();
+
 // Passes that ldmatrix would have made beyond the first since the last call, because rows lay in the same banks.
 int64_t takeConflicts();
 

@@ -1,24 +1,15 @@
 #include "run.h"
 
-#include <cstdlib>
-#include <cstring>
 #include <stdexcept>
 
 #include "../ops.h"
+#include "executor.h"
 #include "memory.h"
 
 namespace lateforge::cuda::host {
 namespace {
 
 constexpr OpTable kOps = opTable();
-
-// Dynamic shared memory of a block on the device that is played: LATEFORGE_TWIN_PROFILE, sm_80, sm_86 or sm_90.
-int64_t sharedLimit() {
-  const char* profile = std::getenv("LATEFORGE_TWIN_PROFILE");
-  if (profile && std::strcmp(profile, "sm_80") == 0) return 163 * 1024;
-  if (profile && std::strcmp(profile, "sm_90") == 0) return 227 * 1024;
-  return 99 * 1024;
-}
 
 // What an op leaves unwritten must not look right: outputs and workspace start as NaN.
 void poisonResults(const OpCall& call) {

@@ -86,7 +86,7 @@ Inputs inputsOf(const Case& c) {
 template <class T>
 class Runner {
  public:
-  Runner(const Case& c, const Inputs& in, int64_t sharedLimit = 99 * 1024)
+  Runner(const Case& c, const Inputs& in, int64_t sharedLimit = testing::sharedLimit())
       : c_(c),
         sharedLimit_(sharedLimit),
         qkv_(narrowed<T>(in.qkv)),

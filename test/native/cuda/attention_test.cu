@@ -179,6 +179,7 @@ Case drawn(int64_t headDim, int64_t window, double dropout, bool someKeys) {
 }
 
 void naiveFloats() {
+  useNaive(true);
   for (const int64_t headDim : {int64_t{32}, int64_t{64}, number(1, 40)})
     for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
       for (const double dropout : {0.0, 0.3})
@@ -193,6 +194,7 @@ void naiveFloats() {
 }
 
 void tensorCores() {
+  useNaive(false);
   for (const int64_t headDim : {32, 64})
     for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
       for (const double dropout : {0.0, 0.3})
@@ -216,12 +218,19 @@ void tensorCores() {
   blind(queries, run.results());
 }
 
+// Every kernel once, small: for tools that are slow.
+void tiny() {
+  useNaive(true);
+  floats({{9, 0, 20}, {4, 0, 20}, 2, 32, 4, 0.3});
+  useNaive(false);
+  for (const int64_t headDim : {32, 64}) {
+    halves({{9, 0, 70}, {}, 2, headDim, -1, 0});
+    halves({{9, 0, 70}, {4, 0, 50}, 1, headDim, 16, 0.3});
+  }
+}
+
 }  // namespace
 
-int main() {
-  useNaive(true);
-  naiveFloats();
-  useNaive(false);
-  tensorCores();
-  return finish("cuda attention");
+int main(int argc, char** argv) {
+  return runSuites("cuda attention", argc, argv, {{"tiny", tiny}, {"naive", naiveFloats}, {"tensorCores", tensorCores}});
 }

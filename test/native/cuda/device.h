@@ -2,6 +2,8 @@
 // compiled by nvcc, on a GPU.
 #pragma once
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -9,29 +11,12 @@
 #include <vector>
 
 #include "../../../native/cuda/launch.h"
+#include "../check.h"
 #ifndef __CUDACC__
 #include "../../../native/cuda/host/memory.h"
 #endif
 
 namespace lateforge::testing {
-
-inline int failures = 0, checks = 0;
-
-#define CHECK(condition, ...)                                         \
-  do {                                                                \
-    ++::lateforge::testing::checks;                                   \
-    if (!(condition)) {                                               \
-      ++::lateforge::testing::failures;                               \
-      std::printf("FAIL %s:%d %s: ", __FILE__, __LINE__, #condition); \
-      std::printf(__VA_ARGS__);                                       \
-      std::printf("\n");                                              \
-    }                                                                 \
-  } while (0)
-
-inline int finish(const char* name) {
-  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
-  return failures ? 1 : 0;
-}
 
 // A fresh seed every time, printed; LATEFORGE_TEST_SEED repeats a run.
 inline std::mt19937& generator() {
@@ -126,11 +111,25 @@ inline cuda::StreamHandle testStream() {
 #endif
 }
 
+// Dynamic shared memory a block may take here.
+inline int64_t sharedLimit() {
+#ifdef __CUDACC__
+  static const int64_t limit = [] {
+    int bytes = 0;
+    if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) != cudaSuccess) std::abort();
+    return bytes;
+  }();
+  return limit;
+#else
+  return cuda::host::sharedLimit();
+#endif
+}
+
 // Runs to the end. "" or what went wrong.
 template <class Kernel>
-std::string attempt(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel, int64_t sharedLimit = 99 * 1024) {
+std::string attempt(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel) {
   char error[kErrorBytes] = "";
-  cuda::Context context{testStream(), sharedLimit, nullptr, error};
+  cuda::Context context{testStream(), sharedLimit(), nullptr, error};
   if (cuda::launch(context, grid, sharedBytes, kernel)) return error;
 #ifdef __CUDACC__
   if (const cudaError_t status = cudaStreamSynchronize(context.stream); status != cudaSuccess)
@@ -144,17 +143,62 @@ void run(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel) {
   CHECK(error.empty(), "%s", error.c_str());
 }
 
-// On the twin: body() under the natural order and under eight drawn ones. On a GPU once.
+// On the twin: body() under the natural order and under drawn ones, fewer where every access is slow. On a GPU once.
 template <class Body>
 void underOrders(const Body& body) {
 #ifdef __CUDACC__
   body();
 #else
-  for (uint64_t seed = 0; seed <= 8; ++seed) {
+#ifdef __SANITIZE_ADDRESS__
+  constexpr uint64_t kDrawn = 2;
+#else
+  constexpr uint64_t kDrawn = 8;
+#endif
+  for (uint64_t seed = 0; seed <= kDrawn; ++seed) {
     cuda::host::setSeed(seed);
     body();
   }
 #endif
+}
+
+// Why nothing can run here, or "".
+inline std::string noDevice() {
+#ifdef __CUDACC__
+  int devices = 0;
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status != cudaSuccess) return cudaGetErrorString(status);
+  if (devices == 0) return "the driver lists none";
+#endif
+  return "";
+}
+
+// What a program has to run: by name, so that a slow tool can take a part of it.
+struct Suite {
+  const char* name;
+  void (*run)();
+};
+
+// The exit code that ctest takes for skipped (SKIP_RETURN_CODE).
+constexpr int kSkipped = 77;
+
+// Runs the suites that the command line names, or all of them. Without a device: says so, exits with kSkipped.
+inline int runSuites(const char* program, int argc, char** argv, const std::vector<Suite>& suites) {
+  if (const std::string reason = noDevice(); !reason.empty()) {
+    std::printf("no CUDA device: %s\n", reason.c_str());
+    return kSkipped;
+  }
+  for (int i = 1; i < argc; ++i)
+    CHECK(std::any_of(suites.begin(), suites.end(), [&](const Suite& s) { return argv[i] == std::string(s.name); }),
+          "%s has no suite %s", program, argv[i]);
+  for (const Suite& suite : suites) {
+    if (argc > 1 && std::none_of(argv + 1, argv + argc, [&](const char* a) { return a == std::string(suite.name); }))
+      continue;
+    const auto started = std::chrono::steady_clock::now();
+    suite.run();
+    std::printf("%s %s: %.2f s\n", program, suite.name,
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
+  }
+  return finish(program);
 }
 
 }  // namespace lateforge::testing

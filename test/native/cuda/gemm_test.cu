@@ -113,7 +113,7 @@ void check(const Problem& p) {
     const Matrix c(start.values, p.out);
     g.c = c.address();
     char error[kErrorBytes] = "";
-    Context context{testStream(), 99 * 1024, nullptr, error};
+    Context context{testStream(), sharedLimit(), nullptr, error};
     const bool refused = gemm(context, g);
     CHECK(!refused, "[%lld, %lld, %lld]: %s", (long long)m, (long long)n, (long long)k, error);
     if (refused) return;
@@ -157,22 +157,26 @@ void refusesBias() {
   g.c = y.view(DType::f32, {64}).data;
   g.bias = static_cast<const char*>(g.a) + 4;
   char error[kErrorBytes] = "";
-  Context context{testStream(), 99 * 1024, nullptr, error};
+  Context context{testStream(), sharedLimit(), nullptr, error};
   CHECK(gemm(context, g) && std::strstr(error, "16 bytes"), "a bias that is not aligned: '%s'", error);
 }
 
-}  // namespace
+const std::pair<DType, DType> types[] = {{DType::f32, DType::f32},
+                                         {DType::bf16, DType::bf16},
+                                         {DType::bf16, DType::f32},
+                                         {DType::f16, DType::f16},
+                                         {DType::f16, DType::f32}};
 
-int main() {
-  refusesBias();
-  const std::pair<DType, DType> types[] = {{DType::f32, DType::f32}, {DType::bf16, DType::bf16},
-                                           {DType::bf16, DType::f32}, {DType::f16, DType::f16}, {DType::f16, DType::f32}};
+void forms() {
   for (const auto& [in, out] : types)
     for (const Shape shape : {Shape{1, 8, 8}, {33, 24, 40}, {128, 64, 32}, {70, 48, 136}})
       for (int form = 0; form < 4; ++form)
         for (const bool exact : {true, false})
           check({shape, form % 2 == 1, form / 2 == 1, shape.m == 33, exact, shape.m == 70 ? 0.5f : 1.0f,
                  shape.m == 128 ? 1.0f : 0.0f, in, out, shape.m == 33 ? 8 : 0, Tokens::none});
+}
+
+void tokens() {
   // What linear asks for, with numbers of tokens around the step of the table of algorithms.
   for (const int64_t tokens : {1, 7, 1000, 1024, 1025})
     for (const auto& [in, out] : types) {
@@ -180,10 +184,18 @@ int main() {
       check({{tokens, 16, 24}, false, false, false, false, 1, 0, in, out, 0, Tokens::m});
       check({{24, 16, tokens}, true, false, false, true, 1, 1, in, DType::f32, 0, Tokens::k});
     }
+}
+
+void odd() {
   // float32 has no shape that is too odd; 16-bit rows must be aligned for cuBLASLt, as all of the models' are.
   check({{5, 3, 7}, false, true, true, true, 1, 0, DType::f32, DType::f32, 0, Tokens::m});
   check({{3, 7, 5}, true, false, false, true, 1, 1, DType::f32, DType::f32, 0, Tokens::k});
   check({{4, 4, 0}, true, false, false, true, 1, 1, DType::f32, DType::f32, 0, Tokens::k});
   check({{0, 4, 4}, false, true, false, true, 1, 0, DType::f32, DType::f32, 0, Tokens::m});
-  return finish("gemm");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return runSuites("gemm", argc, argv, {{"bias", refusesBias}, {"forms", forms}, {"tokens", tokens}, {"odd", odd}});
 }

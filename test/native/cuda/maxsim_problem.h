@@ -149,7 +149,7 @@ inline Truth truthOf(const Problem& p) {
 template <class T>
 class Runner {
  public:
-  int64_t sharedLimit = 99 * 1024;
+  int64_t sharedLimit = testing::sharedLimit();
 
   explicit Runner(const Problem& p)
       : p_(p),

@@ -92,11 +92,10 @@ Gradients noise(const Problem& p) {
 
 // Gradients against the definition, and bit for bit against the plain kernels, alone and together.
 template <class T>
-void backward(Problem p, int64_t sharedLimit = 99 * 1024) {
+void backward(Problem p) {
   fill<T>(p, false);
   const Truth truth = truthOf(p);
-  Runner<T> run(p);
-  run.sharedLimit = sharedLimit;
+  const Runner<T> run(p);
   std::normal_distribution<float> normal;
   std::vector<float> dscores(truth.scores.size());
   for (float& g : dscores) g = number(0, 3) ? normal(generator()) : 0;
@@ -188,7 +187,6 @@ void gradients() {
   for (const int64_t dim : {8, 64, 128, 136, 264}) backward<T>(all("dims", {20, 45}, {30, 3, 0, 200}, dim));
   backward<T>(all("many documents", {40}, lengths(40, 0, 9), 16));
   backward<T>(all("several rows for a warp", {40, 3}, lengths(30, 100, 250), 8));
-  backward<T>(all("large shared memory", {70, 3}, {400}, 128), 227 * 1024);
 }
 
 // The same with equal bits for the naive kernels.
@@ -334,6 +332,14 @@ void longDocument(int64_t tokens) {
   });
 }
 
+template <class T>
+void documentsAround256() {
+  for (const int64_t tokens : {255, 256, 257}) longDocument<T>(tokens);
+}
+void documentsAround65536() {
+  for (const int64_t tokens : {65535, 65536, 65537}) longDocument<F16>(tokens);
+}
+
 // Winners that are no tokens of their document give nothing and reach nothing.
 template <class T>
 void wildWinners() {
@@ -362,6 +368,28 @@ void wildWinners() {
       });
     });
   useNaive(false);
+}
+
+// More token rows than 132 blocks can own in shared memory, however much a block may take: sums of integers, exactly.
+void limits() {
+  for (const int64_t dim : {8, 136}) {
+    Problem p = all("as many rows as shared memory holds", {3, 2}, Lengths(17, 3600), dim);
+    fill<F16>(p, true);
+    const Truth truth = truthOf(p);
+    const std::vector<float> dscores(truth.scores.size(), 2);
+    Gradients want{std::vector<float>(p.q.size()), std::vector<float>(p.d.size())};
+    const Gradients got = Runner<F16>(p).backward(truth.winners, dscores, want);
+    const auto q = offsetsOf(p.queries), d = offsetsOf(p.documents);
+    size_t at = 0;
+    for (const auto& [i, j] : p.list())
+      for (int64_t row = q[i]; row < q[i + 1]; ++row, ++at)
+        for (int64_t f = 0; f < dim; ++f) {
+          const int64_t token = (d[j] + truth.winners[at]) * dim + f;
+          want.dq[row * dim + f] += 2 * p.d[token];
+          want.dd[token] += 2 * p.q[row * dim + f];
+        }
+    CHECK(same(got.dq, want.dq) && same(got.dd, want.dd), "%s, dim %d", p.text(), static_cast<int>(dim));
+  }
 }
 
 // Equal bits under all orders, no bank conflicts, and the same score in every layout.
@@ -448,7 +476,7 @@ void farAway(const Problem& p) {
     call.workspace = workspace.view(DType::u8, {1 << 20}).data;
     call.workspaceBytes = 1 << 20;
     char error[kErrorBytes] = "";
-    Context context{testStream(), 99 * 1024, nullptr, error};
+    Context context{testStream(), sharedLimit(), nullptr, error};
     CHECK(ops::maxsim(call, context) == 0, "%s", error);
     const std::vector<uint8_t> won = winners.values();
     checkExact(p, {scores.values(), {won.begin(), won.end()}}, want, nameOf<T>());
@@ -469,32 +497,46 @@ void farAway(const Problem& p) {
 }
 #endif
 
+// Every kernel once, small: for tools that are slow.
 template <class T>
-void everything() {
-  shapes<T>();
-  useNaive(false);
-  gradients<T>();
-  empty<T>();
-  extremes<T>();
-  ties<T>();
-  notFinite<T>();
-  wildWinners<T>();
-  for (const int64_t tokens : {255, 256, 257}) longDocument<T>(tokens);
+void tiny() {
+  const Lengths documents{33, 1, 0, 20};
+  for (const Problem& p :
+       {all("one short query", {8}, documents, 24), all("equal queries", Lengths(5, 20), documents, 24),
+        all("mixed queries", {20, 3, 0, 32, 17, 20}, documents, 24), all("a long query", {3, 300}, documents, 8),
+        all("many features", {20}, documents, 136), grouped("groups", 24), paired("pairs", 24)}) {
+    integers<T>(p);
+    backward<T>(p);
+  }
+}
+
 #ifndef __CUDACC__
+template <class T>
+void farAwayInEveryLayout() {
   inEveryLayout(all("far away", {32, 5}, {6}, 128), [](Problem p) {
     fill<T>(p, true);
     farAway<T>(p);
   });
-#endif
-  orders<T>();
 }
+#endif
+
+template <void (*half)(), void (*brain)(), void (*full)()>
+void each() {
+  useNaive(false);
+  half();
+  brain();
+  full();
+}
+#define EACH(suite) {#suite, each<suite<F16>, suite<Bf16>, suite<float>>}
 
 }  // namespace
 
-int main() {
-  everything<F16>();
-  everything<Bf16>();
-  everything<float>();
-  for (const int64_t tokens : {65535, 65536, 65537}) longDocument<F16>(tokens);
-  return finish("cuda maxsim");
+int main(int argc, char** argv) {
+  return runSuites("cuda maxsim", argc, argv,
+                   {EACH(tiny), EACH(shapes), EACH(gradients), EACH(empty), EACH(extremes), EACH(ties), EACH(notFinite),
+                    EACH(wildWinners), EACH(documentsAround256), {"documentsAround65536", documentsAround65536}, {"limits", limits},
+#ifndef __CUDACC__
+                    EACH(farAwayInEveryLayout),
+#endif
+                    EACH(orders)});
 }

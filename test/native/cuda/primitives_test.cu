@@ -280,27 +280,39 @@ void pipeline() {
 
 }  // namespace
 
-int main() {
-  conversions<Bf16>("bfloat16", 8);
-  conversions<F16>("float16", 5);
-  exchanges();
-  matrices<Bf16>("bfloat16", bf16Of);
-  matrices<F16>("float16", f16Of);
-  pipeline<4>();
-  pipeline<8>();
-  pipeline<16>();
-  functions();
-  pairs<Bf16>("bfloat16");
-  pairs<F16>("float16");
-  mirror<uint8_t, 16>();
-  mirror<uint16_t, 8>();
-  mirror<uint16_t, 2>();
-  mirror<float, 4>();
-  mirror<float, 2>();
-  mirror<double, 2>();
-  integers();
-  fragments<Bf16>("bfloat16", valueOf, 8, 0x3f80);
-  fragments<F16>("float16", valueOf, 5, 0x3c00);
-  nowhere();  // the last: a device that reads there is lost
-  return finish("primitives");
+int main(int argc, char** argv) {
+  return runSuites("primitives", argc, argv,
+                   {{"conversions",
+                     [] {
+                       conversions<Bf16>("bfloat16", 8);
+                       conversions<F16>("float16", 5);
+                     }},
+                    {"exchanges", exchanges},
+                    {"matrices",
+                     [] {
+                       matrices<Bf16>("bfloat16", bf16Of);
+                       matrices<F16>("float16", f16Of);
+                       fragments<Bf16>("bfloat16", valueOf, 8, 0x3f80);
+                       fragments<F16>("float16", valueOf, 5, 0x3c00);
+                     }},
+                    {"pipelines",
+                     [] {
+                       pipeline<4>();
+                       pipeline<8>();
+                       pipeline<16>();
+                     }},
+                    {"functions", functions},
+                    {"packs",
+                     [] {
+                       pairs<Bf16>("bfloat16");
+                       pairs<F16>("float16");
+                       mirror<uint8_t, 16>();
+                       mirror<uint16_t, 8>();
+                       mirror<uint16_t, 2>();
+                       mirror<float, 4>();
+                       mirror<float, 2>();
+                       mirror<double, 2>();
+                     }},
+                    {"integers", integers},
+                    {"nowhere", nowhere}});  // the last: a device that reads there is lost
 }

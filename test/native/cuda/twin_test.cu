@@ -125,8 +125,10 @@ void copies() {
 void limits() {
   refused("the grid is too large", [] {}, 0, {1, 65536});
   refused("the grid is too large", [] {}, 0, {int64_t{1} << 31});
+  const int64_t most = sharedLimit();
   refused(
-      "too much shared memory", [] {}, 99 * 1024 + 128);
+      "too much shared memory", [] {}, most + 128);
+  allowed([most] { SharedMemory().take<char>(most)[most - 1] = 1; }, most);
   char error[kErrorBytes];
   Context context{nullptr, 0, nullptr, error};
   auto nothing = [] {};
@@ -184,13 +186,13 @@ void conflicts() {
 
 }  // namespace
 
-int main() {
-  access();
-  sharedMemory();
-  meetings();
-  copies();
-  limits();
-  races();
-  conflicts();
-  return finish("twin");
+int main(int argc, char** argv) {
+  return runSuites("twin", argc, argv,
+                   {{"access", access},
+                    {"sharedMemory", sharedMemory},
+                    {"meetings", meetings},
+                    {"copies", copies},
+                    {"limits", limits},
+                    {"races", races},
+                    {"conflicts", conflicts}});
 }
