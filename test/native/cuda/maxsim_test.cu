@@ -9,34 +9,6 @@ using namespace lateforge::testing;
 
 namespace {
 
-Lengths lengths(int n, int64_t least, int64_t most) {
-  Lengths all;
-  for (int i = 0; i < n; ++i) all.push_back(number(least, most));
-  return all;
-}
-
-bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-// Every value as it must be: NaN where the definition says NaN.
-void checkExact(const Problem& p, const Answer& got, const Truth& want, const char* type) {
-  size_t wrong = 0, wrongWinners = 0;
-  for (size_t k = 0; k < want.scores.size(); ++k)
-    wrong += !(got.scores[k] == want.scores[k] || (std::isnan(got.scores[k]) && std::isnan(want.scores[k])));
-  CHECK(got.winners.size() == want.winners.size(), "%s %s: %zu winners", p.text(), type, got.winners.size());
-  for (size_t k = 0; k < want.winners.size(); ++k) wrongWinners += got.winners[k] != want.winners[k];
-  CHECK(!wrong && !wrongWinners, "%s %s: %zu of %zu scores, %zu of %zu winners", p.text(), type, wrong,
-        want.scores.size(), wrongWinners, want.winners.size());
-}
-
-// The largest error of a score.
-double errorOf(const std::vector<float>& got, const Truth& want) {
-  double most = 0;
-  for (size_t k = 0; k < got.size(); ++k) most = std::max(most, std::abs(got[k] - want.scores[k]));
-  return most;
-}
-
 template <class T>
 void integers(Problem p) {
   fill<T>(p, true);
