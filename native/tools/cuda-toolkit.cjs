@@ -10,8 +10,8 @@ const release = '13.0'
 const oldest = [12, 4]
 const wheels = path.join(__dirname, 'cuda-wheels.txt')
 
-const cache = () =>
-  path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'lateforge', `cuda-${release}`)
+const cacheOf = (name) => path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'lateforge', name)
+const cache = () => cacheOf(`cuda-${release}`)
 
 /** The release of the nvcc in a folder, as [13, 0]; undefined when there is none that runs. */
 function releaseOf(folder) {
@@ -47,8 +47,8 @@ function python(args, options = {}) {
   return spawnSync('python3', args, { encoding: 'utf8', maxBuffer: 1 << 26, ...options })
 }
 
-/** Downloads and unpacks into a folder of its own, which takes its place under the final name only when it works. */
-function fetchWheels(target, notes) {
+/** Downloads and unpacks a list into a folder of its own, which takes its final name only when `works` says so of it. */
+function fetchWheels(list, target, works, notes) {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     notes.push(`the pinned wheels are for Linux on x86-64, this is ${process.platform} ${process.arch}`)
     return undefined
@@ -57,7 +57,7 @@ function fetchWheels(target, notes) {
   const folder = fs.mkdtempSync(`${target}.partial-`)
   try {
     const options = ['--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--require-hashes', '--retries=1', '--timeout=30', '-q']
-    const download = python(['-m', 'pip', 'download', ...options, '-r', wheels, '-d', folder], { timeout: 900_000 })
+    const download = python(['-m', 'pip', 'download', ...options, '-r', list, '-d', folder], { timeout: 900_000 })
     if (download.status !== 0) {
       const lines = (download.stderr || download.error?.message || 'no answer').trim().split('\n')
       notes.push(`pip cannot fetch the wheels: ${lines.filter((l) => /error/i.test(l)).at(-1) ?? lines.at(-1)}`)
@@ -75,11 +75,11 @@ function fetchWheels(target, notes) {
       fs.rmSync(file)
     }
     const toolkit = path.join(folder, 'nvidia/cu13')
-    for (const bin of ['bin', 'nvvm/bin'])
-      for (const entry of fs.readdirSync(path.join(toolkit, bin), { withFileTypes: true }))
-        if (entry.isFile()) fs.chmodSync(path.join(toolkit, bin, entry.name), 0o755)
-    if (releaseOf(toolkit)?.join('.') !== release) {
-      notes.push('the nvcc of the wheels does not run here')
+    for (const bin of ['bin', 'nvvm/bin'].map((name) => path.join(toolkit, name)).filter(fs.existsSync))
+      for (const entry of fs.readdirSync(bin, { withFileTypes: true }))
+        if (entry.isFile()) fs.chmodSync(path.join(bin, entry.name), 0o755)
+    if (!works(toolkit)) {
+      notes.push('what the wheels hold does not run here')
       return undefined
     }
     process.stderr.write(`cuda-toolkit: fetched ${(bytes / 1e6).toFixed(0)} MB into ${target}\n`)
@@ -99,12 +99,12 @@ function findToolkit({ fetch = true } = {}) {
   const notes = []
   let folder = installed(notes)
   if (!folder && releaseOf(cache())) folder = cache()
-  if (!folder && fetch) folder = fetchWheels(cache(), notes)
+  if (!folder && fetch) folder = fetchWheels(wheels, cache(), (toolkit) => releaseOf(toolkit)?.join('.') === release, notes)
   if (folder) return { folder, version: releaseOf(folder).join('.') }
   return { reason: ['no CUDA toolkit (CUDA_HOME, nvcc on PATH, /usr/local/cuda)', ...notes].join('; ') }
 }
 
-module.exports = { findToolkit }
+module.exports = { cacheOf, fetchWheels, findToolkit }
 
 if (require.main === module) {
   const { folder, reason } = findToolkit({ fetch: !process.argv.includes('--no-fetch') })

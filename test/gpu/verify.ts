@@ -2,7 +2,7 @@
  * Checks lateforge on a machine with a GPU: every stage in a process of its own with a hard end, each writing its JSON
  * when it is done, none stopping the others. Ends with verify.json, which names device, driver and commit.
  *
- *   node verify.js [--out folder] [--only device,ops]
+ *   node verify.js [--out folder] [--only device,ops] [--seconds most for a stage]
  *   LATEFORGE_VERIFY_DEVICE=cuda-host node verify.js     rehearses the stages on the twin
  *
  * Exit code 0: all stages as expected; 1: one was not; 3: this machine has no GPU, nothing was checked.
@@ -51,28 +51,35 @@ function runAll(): void {
   const only = option('only')?.split(',') ?? Object.keys(stages)
   const { devices, facts } = gpus()
   const summary: Record<string, unknown> = {}
-  let failed = 0
-  for (const [name, { seconds }] of Object.entries(stages)) {
+  let [passed, failed, skipped] = [0, 0, 0]
+  for (const [name, stage] of Object.entries(stages)) {
     if (!only.includes(name)) continue
+    const seconds = Math.min(stage.seconds, Number(option('seconds') ?? stage.seconds))
     const file = path.join(out, `${name}.json`)
     const started = performance.now()
     const result = spawnSync(process.execPath, [fileURLToPath(import.meta.url), '--stage', name, '--file', file], {
       encoding: 'utf8',
       timeout: seconds * 1000,
       killSignal: 'SIGKILL',
+      env: { ...process.env, LATEFORGE_VERIFY_SECONDS: String(seconds) },
     })
     let found: Found = { ok: false, error: `ended after ${seconds} s or crashed: ${result.signal ?? result.status}` }
     if (result.status === 0) found = JSON.parse(readFileSync(file, 'utf8'))
     else writeFileSync(file, `${JSON.stringify({ ...found, stderr: result.stderr?.slice(-4000) }, null, 1)}\n`)
     const took = ((performance.now() - started) / 1000).toFixed(1)
-    const word = found.skipped ? `no GPU: ${found.skipped}` : found.ok ? 'ok' : 'FAILED'
+    const why = devices === 0 ? 'no GPU' : 'skipped'
+    const word = found.skipped ? `${why}: ${found.skipped}` : found.ok ? 'ok' : 'FAILED'
     process.stdout.write(`${name.padEnd(15)} ${word} (${took} s)\n`)
-    if (!found.ok) failed++
+    if (found.skipped) skipped++
+    else if (found.ok) passed++
+    else failed++
     summary[name] = { ok: found.ok, seconds: Number(took), ...(found.skipped ? { skipped: found.skipped } : {}) }
   }
   const report = { target, commit: commit(), node: process.version, devices, facts, stages: summary }
   writeFileSync(path.join(out, 'verify.json'), `${JSON.stringify(report, null, 1)}\n`)
-  process.stdout.write(`${devices} devices; results in ${out}\n`)
+  process.stdout.write(
+    `${passed} passed, ${failed} failed, ${skipped} skipped; ${devices} devices; results in ${out}\n`,
+  )
   process.exitCode = devices === 0 ? 3 : failed ? 1 : 0
 }
 

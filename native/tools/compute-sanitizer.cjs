@@ -1,0 +1,29 @@
+// Fetches NVIDIA's compute-sanitizer (a wheel, pinned by hash, 14 MB) into a cache outside the clone.
+// Usage: node native/tools/compute-sanitizer.cjs      prints its folder, or why there is none (exit code 1)
+'use strict'
+const { spawnSync } = require('node:child_process')
+const path = require('node:path')
+const { cacheOf, fetchWheels } = require('./cuda-toolkit.cjs')
+
+const wheels = path.join(__dirname, 'compute-sanitizer-wheel.txt')
+const runs = (folder) =>
+  spawnSync(path.join(folder, 'bin/compute-sanitizer'), ['--version'], { stdio: 'ignore' }).status === 0
+
+/** { folder } whose bin/ has the program and what it loads, or { reason }. */
+function fetchComputeSanitizer() {
+  const target = cacheOf('compute-sanitizer-13.0')
+  const notes = []
+  const folder = runs(target) ? target : fetchWheels(wheels, target, runs, notes)
+  return folder ? { folder } : { reason: notes.join('; ') }
+}
+
+module.exports = { fetchComputeSanitizer }
+
+if (require.main === module) {
+  const { folder, reason } = fetchComputeSanitizer()
+  if (folder) process.stdout.write(`${folder}\n`)
+  else {
+    process.stderr.write(`compute-sanitizer: ${reason}\n`)
+    process.exit(1)
+  }
+}
