@@ -35,7 +35,7 @@ function nativeTests(folder, ...options) {
   passed += Number(counts[2]) - Number(counts[1]) - skips
   if (skips === 0) return
   const log = fs.readFileSync(path.join(root, folder, 'Testing/Temporary/LastTest.log'), 'utf8')
-  for (const reason of new Set(log.match(/^no CUDA device: .*$/gm))) console.log(`     skipped: ${reason}`)
+  for (const reason of new Set(log.match(/^no CUDA device: .*$/gm) ?? [])) console.log(`     skipped: ${reason}`)
 }
 
 /** Runs a compiled test file that lies in `folder`; counts its top-level TAP lines, the named tests of the file. */

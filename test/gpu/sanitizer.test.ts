@@ -52,13 +52,13 @@ t.test('nothing found', async (t) => {
   const { status, stdout, read, calls } = verify(t, 'memcheck,synccheck', clean)
   t.match(stdout, /^2 passed, 0 failed, 0 skipped; /m)
   t.equal(status, 0)
-  t.same(problems(read('memcheck')), ['', '', '', '', ''])
+  t.same(problems(read('memcheck')), ['', '', '', '', '', ''])
   const ran = calls().filter((line) => line !== '--help')
-  t.equal(ran.length, 10)
-  for (const line of ran.slice(0, 5)) t.match(line, /^--tool memcheck --error-exitcode \d+ --print-limit \d+ \//)
+  t.equal(ran.length, 12)
+  for (const line of ran.slice(0, 6)) t.match(line, /^--tool memcheck --error-exitcode \d+ --print-limit \d+ \//)
   t.match(ran[2], /\/gpu_attention_test tiny$/)
-  t.match(ran[4], /exercise\.js cuda-host$/)
-  for (const line of ran.slice(5)) t.match(line, /^--tool synccheck .* --kernel-name kns=lateforge \//)
+  t.match(ran[5], /exercise\.js cuda-host$/)
+  for (const line of ran.slice(6)) t.match(line, /^--tool synccheck .* --kernel-name kns=lateforge \//)
 })
 
 t.test('what is found, and every other end, is a failure', async (t) => {
@@ -76,7 +76,7 @@ t.test('what is found, and every other end, is a failure', async (t) => {
   const hazard = 'echo "========= RACECHECK SUMMARY: 1 hazard displayed (0 errors, 1 warning)"'
   const race = verify(t, 'racecheck', pretend(help, hazard))
   t.equal(race.status, 1)
-  t.match(problems(race.read('racecheck'))[4], /^RACECHECK SUMMARY: 1 hazard/)
+  t.match(problems(race.read('racecheck')).at(-1), /^RACECHECK SUMMARY: 1 hazard/)
 
   for (const [lines, problem] of [
     [['exit 0'], /^no summary/],

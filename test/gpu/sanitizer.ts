@@ -100,6 +100,7 @@ export async function sanitizer(tool: Tool): Promise<Found> {
     ['gemm', program('gemm'), 'bias', 'odd'],
     ['attention', program('attention'), 'tiny'],
     ['maxsim', program('maxsim'), 'tiny'],
+    ['ranks', program('ranks')],
     ['ops and training', process.execPath, exercise, target],
   ]
   // Hazards inside NVIDIA's own kernels are not ours to judge; what we hand to them is.

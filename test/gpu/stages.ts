@@ -76,6 +76,7 @@ async function device(): Promise<Found> {
 function program(name: string): () => Promise<Found> {
   return async () => {
     const result = spawnSync(path.join(packageRoot(), 'build/cuda', `gpu_${name}`), { encoding: 'utf8' })
+    if (result.status === 77) return { ok: false, skipped: result.stdout.trim().split('\n').at(-1)! }
     return { ok: result.status === 0, output: `${result.stdout ?? ''}${result.stderr ?? ''}`.slice(-20_000) }
   }
 }

@@ -47,6 +47,19 @@ t.test('a device that is not there says why', async (t) => {
   t.ok(gpu().reason)
 })
 
+const programs = existsSync('build/cuda') ? readdirSync('build/cuda').filter((name) => /^gpu_\w+_test$/.test(name)) : []
+t.test(
+  'programs for a GPU say that there is none, and are skipped',
+  { skip: gpu().device ? 'there is one' : programs.length === 0 && 'not built' },
+  async (t) => {
+    for (const name of programs) {
+      const { status, stdout } = spawnSync(path.resolve('build/cuda', name), { encoding: 'utf8' })
+      t.equal(status, 77, name)
+      t.match(stdout, /^no CUDA device: .+/m, name)
+    }
+  },
+)
+
 t.test(
   'the library loads anywhere and exports one function',
   { skip: !existsSync(library) && 'not built' },

@@ -145,13 +145,14 @@ void everything(int ranks, unsigned seed, bool large) {
 int main() {
   using namespace lateforge;
   int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-    std::printf("no GPU\n");
-    return 3;
+  constexpr int kSkipped = 77;  // as device.h
+  if (const cudaError_t status = cudaGetDeviceCount(&devices); status != cudaSuccess || devices == 0) {
+    std::printf("no CUDA device: %s\n", status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
+    return kSkipped;
   }
   const std::string library = cuda::describeNccl();
   std::printf("NCCL: %s\n", library.c_str());
-  if (!contains(library, ", version")) return 4;
+  if (!contains(library, ", version")) return kSkipped;
   const char* text = std::getenv("LATEFORGE_TEST_SEED");
   const unsigned seed = text ? static_cast<unsigned>(std::atoi(text)) : std::random_device()();
   std::printf("seed %u\n", seed);

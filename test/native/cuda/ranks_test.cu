@@ -41,14 +41,15 @@ void compare(int64_t count, int32_t ranks) {
   }
 }
 
-}  // namespace
-
-int main() {
+void sums() {
   for (const int32_t ranks : {1, 2, 3, 8})
     for (const int64_t count : {int64_t{0}, int64_t{1}, int64_t{5}, int64_t{257}, number(1000, 5000)})
       underOrders([=] {
         compare<float>(count, ranks);
         compare<double>(count, ranks);
       });
-  return finish("sums over ranks");
 }
+
+}  // namespace
+
+int main(int argc, char** argv) { return runSuites("sums over ranks", argc, argv, {{"sums", sums}}); }
