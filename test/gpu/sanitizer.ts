@@ -3,7 +3,7 @@
  * tool comes from an installed toolkit, from `node native/tools/compute-sanitizer.cjs`, or with the pack.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,8 +21,9 @@ function unpacked(): string {
   if (existsSync(folder))
     for (const name of readdirSync(folder).filter((n) => n.endsWith('.br'))) {
       const file = path.join(folder, name.slice(0, -3))
-      if (!existsSync(file))
-        writeFileSync(file, brotliDecompressSync(readFileSync(path.join(folder, name))), { mode: 0o755 })
+      if (existsSync(file)) continue
+      writeFileSync(`${file}.partial`, brotliDecompressSync(readFileSync(path.join(folder, name))), { mode: 0o755 })
+      renameSync(`${file}.partial`, file)
     }
   return folder
 }
