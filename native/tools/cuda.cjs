@@ -34,7 +34,7 @@ run('cmake', [
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   `-DLF_OUTPUT=${output}`,
 ])
-const tests = ['attention', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
+const tests = ['attention', 'ceilings', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
 const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
 const targets = ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
 run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])

@@ -6,7 +6,9 @@ using namespace lateforge;
 using namespace lateforge::cuda;
 using namespace lateforge::testing;
 
-int main() {
+namespace {
+
+void reading() {
   // Every pack is read once a round, whatever the number of blocks: the sums of the blocks are that of the whole.
   for (const int64_t blocks : {1, 3, 8})
     for (const int64_t pieces : {1, 5, 9})
@@ -22,10 +24,18 @@ int main() {
         CHECK(got == want * static_cast<double>(rounds), "%d blocks, %d pieces: %g", static_cast<int>(blocks),
               static_cast<int>(pieces), got);
       }
+}
+
+void arithmetic() {
   const Buffer<float> sink(std::vector<float>{7});
   run({1}, 0, MultiplyTiles<Bf16>{sink.dev(), 2});
   run({1}, 0, MultiplyTiles<F16>{sink.dev(), 2});
   run({2}, 0, MultiplyAdd{sink.dev(), 3, 0.5f});
   CHECK(sink.values()[0] == 7, "nothing is written");
-  return finish("cuda ceilings");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return runSuites("cuda ceilings", argc, argv, {{"reading", reading}, {"arithmetic", arithmetic}});
 }
