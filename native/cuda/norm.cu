@@ -1,5 +1,6 @@
 // LayerNorm and l2Normalize (native/cpu/norm.cc, pointwise.cc). A warp owns a row and passes over it two or three
-// times; after the first pass it comes from the cache. Rows are read in packs of `width` elements.
+// times. Rows are read in packs of `width` elements; layer norm keeps the first 1,024 elements in registers (256 of rows
+// that allow no packs), the rest of longer rows comes from the cache again.
 #include "device/block.cuh"
 #include "ops.h"
 #include "partials.cuh"
@@ -16,6 +17,25 @@ LF_DEVICE void eachPack(int64_t d, const F& f) {
   for (int64_t i = lane() * width; i < d; i += kWarp * width) f(i);
 }
 
+// Packs of a row that a lane keeps, and all of them in order: f(i, pack, whether the pack is kept). Packs that are not
+// kept hold nothing.
+template <int width>
+struct Kept {
+  static constexpr int kPacks = 8;
+  Pack<float, width> pack[kPacks];
+
+  template <class F>
+  LF_DEVICE void each(int64_t d, const F& f) {
+#pragma unroll
+    for (int p = 0; p < kPacks; ++p)
+      if (const int64_t i = (p * kWarp + lane()) * width; i < d) f(i, pack[p], true);
+    for (int64_t i = (kPacks * kWarp + lane()) * width; i < d; i += kWarp * width) {
+      Pack<float, width> other;
+      f(i, other, false);
+    }
+  }
+};
+
 // f(std::integral_constant<int, width>()): packs of 16 bytes where rows allow them.
 template <class T, class F, class... Views>
 int32_t withWidth(int64_t d, const F& f, const Views&... views) {
@@ -31,7 +51,7 @@ using UnitOf = std::conditional_t<std::is_same_v<T, Bf16>, F16, T>;
 // R: the type of the residual.
 template <class T, class R, int width>
 struct LayerNorm {
-  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 3;
   Dev<const T> x, gamma, beta;
   Dev<const R> residual;
   Dev<T> y;
@@ -39,8 +59,8 @@ struct LayerNorm {
   int64_t rows, d;
   float eps;
 
-  // What is normalised; the lane itself has stored the sum.
-  LF_DEVICE Pack<float, width> at(int64_t i) const {
+  // What is normalised, once more; the lane itself has stored the sum.
+  LF_DEVICE Pack<float, width> again(int64_t i) const {
     return sum ? loadFloats<width>(Dev<const float>(sum) + i) : loadFloats<width>(x + i);
   }
 
@@ -48,9 +68,10 @@ struct LayerNorm {
     const int64_t row = blockX() * kRowsPerBlock + warp(), first = row * d;
     if (row >= rows) return;
     const float perColumn = 1 / static_cast<float>(d);
+    Kept<width> kept;
     float total = 0;
-    eachPack<width>(d, [&](int64_t i) {
-      Pack<float, width> v = loadFloats<width>(x + (first + i));
+    kept.each(d, [&](int64_t i, Pack<float, width>& v, bool) {
+      v = loadFloats<width>(x + (first + i));
       if (sum) {
         const Pack<float, width> other = loadFloats<width>(residual + (first + i));
         for (int k = 0; k < width; ++k) v[k] += other[k];
@@ -60,8 +81,8 @@ struct LayerNorm {
     });
     const float mean = warpSum(total) * perColumn;
     float squares = 0;
-    eachPack<width>(d, [&](int64_t i) {
-      const Pack<float, width> v = at(first + i);
+    kept.each(d, [&](int64_t i, Pack<float, width>& v, bool isKept) {
+      if (!isKept) v = again(first + i);
       for (int k = 0; k < width; ++k) squares += (v[k] - mean) * (v[k] - mean);
     });
     const float rstd = 1 / squareRoot(warpSum(squares) * perColumn + eps);
@@ -69,8 +90,8 @@ struct LayerNorm {
       stats[2 * row] = mean;
       stats[2 * row + 1] = rstd;
     }
-    eachPack<width>(d, [&](int64_t i) {
-      Pack<float, width> v = at(first + i);
+    kept.each(d, [&](int64_t i, Pack<float, width>& v, bool isKept) {
+      if (!isKept) v = again(first + i);
       const Pack<float, width> g = loadFloats<width>(gamma + i);
       for (int k = 0; k < width; ++k) v[k] = (v[k] - mean) * rstd * g[k];
       if (beta) {
