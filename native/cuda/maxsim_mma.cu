@@ -46,32 +46,46 @@ struct TensorMaxsim {
     commitCopies();
   }
 
-  // Offers a stage's tokens, 16 at a time.
-  LF_DEVICE void scan(Best<kArgmax>& best, const FragmentA (&rows)[2][kSteps], Shared<T> stage, int first,
-                      int tokens) const {
+  // Offers kAtOnce times 16 tokens, kTokenWarps chunks of 16 apart from `c` on. Two at once keep eight products in
+  // flight, which is what it takes to hide the latency of one.
+  template <int kAtOnce>
+  LF_DEVICE void offer(Best<kArgmax>& best, const FragmentA (&rows)[2][kSteps], Shared<T> stage, int first,
+                       int c) const {
     const int row = lane() % 8 + lane() / 16 * 8, column = lane() / 8 % 2 * 8;
-    const int chunks = (tokens + 15) / 16;
-    for (int c = warp() / kRowWarps; c < chunks; c += kTokenWarps) {
-      const Shared<T> source = stage + ((c * 16 + row) * kPitch + column);
-      FragmentC sims[2][2] = {};
+    const Shared<T> source = stage + ((c * 16 + row) * kPitch + column);
+    FragmentC sims[kAtOnce][2][2] = {};
 #pragma unroll
-      for (int k = 0; k < kSteps; ++k) {
+    for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+      for (int a = 0; a < kAtOnce; ++a) {
         uint32_t word[4];
-        loadMatrix<4>(word, source + k * 16);
+        loadMatrix<4>(word, source + (a * kTokenWarps * 16 * kPitch + k * 16));
         const FragmentB left{{word[0], word[1]}}, right{{word[2], word[3]}};
 #pragma unroll
         for (int m = 0; m < 2; ++m) {
-          mma<T>(sims[m][0], rows[m][k], left);
-          mma<T>(sims[m][1], rows[m][k], right);
+          mma<T>(sims[a][m][0], rows[m][k], left);
+          mma<T>(sims[a][m][1], rows[m][k], right);
         }
       }
-      const int token = first + c * 16 + 2 * (lane() % 4);
+    const int token = first + c * 16 + 2 * (lane() % 4);
+#pragma unroll
+    for (int a = 0; a < kAtOnce; ++a)
 #pragma unroll
       for (int n = 0; n < 4; ++n)
 #pragma unroll
         for (int r = 0; r < 4; ++r)
-          best.offer(r, sims[r / 2][n / 2].value[2 * (r % 2) + n % 2], token + 8 * (n / 2) + n % 2);
-    }
+          best.offer(r, sims[a][r / 2][n / 2].value[2 * (r % 2) + n % 2],
+                     token + a * kTokenWarps * 16 + 8 * (n / 2) + n % 2);
+  }
+
+  // Offers a stage's tokens.
+  LF_DEVICE void scan(Best<kArgmax>& best, const FragmentA (&rows)[2][kSteps], Shared<T> stage, int first,
+                      int tokens) const {
+    const int chunks = (tokens + 15) / 16;
+    int c = warp() / kRowWarps;
+#pragma unroll 1
+    for (; c + kTokenWarps < chunks; c += 2 * kTokenWarps) offer<2>(best, rows, stage, first, c);
+    if (c < chunks) offer<1>(best, rows, stage, first, c);
   }
 
   // A document ends: the four lanes of a row meet. Where warps shared its tokens, they meet in `most` and `tokens`.
