@@ -8,7 +8,7 @@ import { backendPath, native, packageRoot } from '../../lib/native.js'
 import { Device, raw, Scope, scope, Tensor } from '../../lib/tensor/index.js'
 import { fiftySteps } from '../cuda/fifty-steps.js'
 import { cases, Random } from '../tensor/cases.js'
-import { evaluate, inputsOf } from '../tensor/evaluate.js'
+import { evaluate, inputsOf, rounded } from '../tensor/evaluate.js'
 import { sanitizer } from './sanitizer.js'
 import { contest, demo, mixed } from './training.js'
 
@@ -121,34 +121,39 @@ async function stream(): Promise<Found> {
   return { ok: problems.length === 0, problems, ticks }
 }
 
-/** Every case of the op suite against float64 on the CPU, twice with the same bits. */
+/** Every case of the op suite against float64 on the CPU, in float32 and bfloat16, twice with the same bits. */
 async function ops(): Promise<Found> {
   const gpu = Device.open(target)
   const exact = Device.open('cpu-f64')
   const results: Record<string, unknown>[] = []
-  for (const c of cases) {
-    const values = inputsOf(c, new Random(seed))
-    try {
-      const want = await evaluate(c, exact, values, seed, true)
-      const got = await evaluate(c, gpu, values, seed, true)
-      const again = await evaluate(c, gpu, values, seed, true)
-      const off = [
-        relative(got.y, want.y),
-        ...got.gradients!.map((g, i) => relative(Float64Array.from(g), Float64Array.from(want.gradients![i]!))),
-      ]
-      const repeats = same(got.y, again.y) && got.gradients!.every((g, i) => same(g, again.gradients![i]!))
-      results.push({ name: c.name, ok: off.every((x) => x <= 5e-6) && repeats, off, repeats })
-    } catch (error) {
-      const { code, message } = error as { code?: string; message: string }
-      results.push({ name: c.name, ok: code === 'ERR_UNSUPPORTED', missing: code === 'ERR_UNSUPPORTED', message })
-      await gpu.synchronize().catch(() => {})
+  for (const c of cases)
+    for (const [storage, tolerance] of [
+      ['float32', 5e-6],
+      ['bfloat16', 1e-2],
+    ] as const) {
+      const name = `${c.name}, ${storage}`
+      const drawn = inputsOf(c, new Random(seed))
+      const values = storage === 'float32' ? drawn : rounded(drawn)
+      try {
+        const want = await evaluate(c, exact, values, seed, true)
+        const got = await evaluate(c, gpu, values, seed, true, storage)
+        const again = await evaluate(c, gpu, values, seed, true, storage)
+        const off = [
+          relative(got.y, want.y),
+          ...got.gradients!.map((g, i) => relative(Float64Array.from(g), Float64Array.from(want.gradients![i]!))),
+        ]
+        const repeats = same(got.y, again.y) && got.gradients!.every((g, i) => same(g, again.gradients![i]!))
+        results.push({ name, ok: off.every((x) => x <= tolerance) && repeats, off, repeats })
+      } catch (error) {
+        const { code, message } = error as { code?: string; message: string }
+        results.push({ name, ok: false, code, message })
+        await gpu.synchronize().catch(() => {})
+      }
     }
-  }
   const failed = results.filter((r) => !r.ok).map((r) => r.name)
   return {
     ok: failed.length === 0 && gpu.memory().tensors === 0,
     failed,
-    missing: results.filter((r) => r.missing).map((r) => r.name),
     tensorsLeft: gpu.memory().tensors,
     results,
   }
