@@ -6,29 +6,40 @@ export function philox(
   counter: readonly [number, number, number, number],
   key: readonly [number, number],
 ): [number, number, number, number] {
-  let [a, b, c, d] = [counter[0] >>> 0, counter[1] >>> 0, counter[2] >>> 0, counter[3] >>> 0]
-  let [k0, k1] = [key[0] >>> 0, key[1] >>> 0]
+  block(counter[0], counter[1], counter[2], counter[3], key[0], key[1])
+  return [...words] as [number, number, number, number]
+}
+
+/** What `block` made last: no array is made per draw. */
+const words = new Uint32Array(4)
+
+function block(c0: number, c1: number, c2: number, c3: number, key0: number, key1: number): void {
+  let [a, b, c, d] = [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0]
+  let [k0, k1] = [key0 >>> 0, key1 >>> 0]
   for (let round = 0; round < 10; round++) {
-    const [high0, low0] = multiply(0xd2511f53, a)
-    const [high1, low1] = multiply(0xcd9e8d57, c)
+    const high0 = highWord(0xd2511f53, a)
+    const low0 = Math.imul(0xd2511f53, a)
+    const high1 = highWord(0xcd9e8d57, c)
+    const low1 = Math.imul(0xcd9e8d57, c)
     a = (high1 ^ b ^ k0) >>> 0
     c = (high0 ^ d ^ k1) >>> 0
-    b = low1
-    d = low0
+    b = low1 >>> 0
+    d = low0 >>> 0
     k0 = (k0 + 0x9e3779b9) >>> 0
     k1 = (k1 + 0xbb67ae85) >>> 0
   }
-  return [a, b, c, d]
+  words[0] = a
+  words[1] = b
+  words[2] = c
+  words[3] = d
 }
 
-/** High and low word of the 64-bit product. */
-function multiply(x: number, y: number): [number, number] {
+/** Of the 64-bit product, by halves that a double holds. */
+function highWord(x: number, y: number): number {
   const [xl, xh, yl, yh] = [x & 0xffff, x >>> 16, y & 0xffff, y >>> 16]
-  const low = xl * yl
-  const middle = xh * yl + (low >>> 16)
-  const carried = xl * yh + (middle % 0x10000)
-  const high = xh * yh + Math.floor(middle / 0x10000) + Math.floor(carried / 0x10000)
-  return [high >>> 0, Math.imul(x, y) >>> 0]
+  const middle = xh * yl + ((xl * yl) >>> 16)
+  const carried = xl * yh + (middle & 0xffff)
+  return (xh * yh + (middle >>> 16) + (carried >>> 16)) >>> 0
 }
 
 /** FNV-1a of a name: which stream of a seed a parameter draws from. */
@@ -52,11 +63,15 @@ export function sequenceSeed(seed: number, step: number, row: number, column: nu
   return philox([step, low, high, column], seedWords(seed)).slice(0, 2) as [number, number]
 }
 
-/** Words of the stream (seed, name), four at a time. */
-function* words(seed: number, name: string): Generator<[number, number, number, number], never> {
+/** The stream (seed, name): each call of what is returned puts the next four words into `words`. */
+function stream(seed: number, name: string): () => void {
   const [low, high] = seedWords(seed)
-  const key = [low, hashName(name)] as const
-  for (let i = 0; ; i++) yield philox([i, Math.floor(i / 2 ** 32), high, 0], key)
+  const key = hashName(name)
+  let i = 0
+  return () => {
+    block(i, Math.floor(i / 2 ** 32), high, 0, low, key)
+    i++
+  }
 }
 
 /** Fills the values of one parameter, from (seed, parameter name) only. */
@@ -72,17 +87,19 @@ export const constant =
 export const normal =
   (sigma: number, cut = Number.POSITIVE_INFINITY): Initializer =>
   (into, seed, name) => {
+    const draw = stream(seed, name)
     let at = 0
-    for (const block of words(seed, name)) {
+    const offer = (z: number) => {
+      if (at < into.length && Math.abs(z) <= cut) into[at++] = sigma * z
+    }
+    while (at < into.length) {
+      draw()
       for (let pair = 0; pair < 4; pair += 2) {
-        const radius = Math.sqrt(-2 * Math.log((block[pair]! + 1) / 2 ** 32))
-        const angle = (2 * Math.PI * block[pair + 1]!) / 2 ** 32
-        for (const z of [radius * Math.cos(angle), radius * Math.sin(angle)]) {
-          if (at === into.length) return
-          if (Math.abs(z) <= cut) into[at++] = sigma * z
-        }
+        const radius = Math.sqrt(-2 * Math.log((words[pair]! + 1) / 2 ** 32))
+        const angle = (2 * Math.PI * words[pair + 1]!) / 2 ** 32
+        offer(radius * Math.cos(angle))
+        offer(radius * Math.sin(angle))
       }
-      if (at === into.length) return
     }
   }
 
@@ -90,10 +107,9 @@ export const normal =
 export const uniform =
   (bound: number): Initializer =>
   (into, seed, name) => {
-    let at = 0
-    for (const block of words(seed, name))
-      for (const word of block) {
-        if (at === into.length) return
-        into[at++] = bound * (((word + 0.5) / 2 ** 32) * 2 - 1)
-      }
+    const draw = stream(seed, name)
+    for (let at = 0; at < into.length; at++) {
+      if (at % 4 === 0) draw()
+      into[at] = bound * (((words[at % 4]! + 0.5) / 2 ** 32) * 2 - 1)
+    }
   }
