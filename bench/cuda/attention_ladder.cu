@@ -3,8 +3,6 @@
 // see each other count, two a pair forward and five backward (the kernels make seven). A JSON line per shape.
 // It has been compiled, never run: there was no GPU at hand.
 // Usage: attention_ladder [calls per measurement]
-#include <cstdlib>
-
 #include "../../test/native/cuda/attention_problem.h"
 #include "clock.h"
 
@@ -59,15 +57,6 @@ void measure(const Shape& s, Clock& clock, double ceiling, int64_t sharedLimit) 
 int main(int argc, char** argv) {
   using namespace lateforge;
   using namespace lateforge::testing;
-  cudaDeviceProp properties;
-  if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) {
-    std::printf("no CUDA device\n");
-    return 1;
-  }
-  Clock clock(argc > 1 ? std::atoi(argv[1]) : 50);
-  const double ceiling = ceilingOf<cuda::Bf16>(clock, properties.multiProcessorCount);
-  std::printf("{\"device\":\"%s\",\"multiprocessors\":%d,\"mma_sync_tflops\":%.1f}\n", properties.name,
-              properties.multiProcessorCount, ceiling);
   const Shape shapes[] = {
       {"queries-32", 32, 12, 64, -1, 0},         {"documents-180", 180, 12, 64, -1, 0},
       {"documents-180-w64", 180, 12, 64, 64, 0}, {"documents-300", 300, 12, 64, -1, 0},
@@ -75,7 +64,7 @@ int main(int argc, char** argv) {
       {"pages-8k", 8192, 12, 64, -1, 0},         {"pages-8k-w64", 8192, 12, 64, 64, 0},
       {"minilm-180", 180, 12, 32, -1, 0},        {"bert-180-dropout", 180, 12, 64, -1, 0.1},
   };
-  for (const Shape& shape : shapes)
-    measure(shape, clock, ceiling, static_cast<int64_t>(properties.sharedMemPerBlockOptin));
-  return failures ? 1 : 0;
+  return ladder<cuda::Bf16>(argc, argv, 50, [&](Clock& clock, double ceiling, int64_t sharedLimit) {
+    for (const Shape& shape : shapes) measure(shape, clock, ceiling, sharedLimit);
+  });
 }

@@ -1,11 +1,11 @@
-// What the ladders on a GPU measure with: device events, medians of warm calls and of calls after the L2 cache was
+// What the ladders on a GPU share: device events, medians of warm calls and of calls after the L2 cache was
 // overwritten, and what mma.sync reaches by itself.
 #pragma once
 
 #include <algorithm>
 #include <vector>
 
-#include "../../native/cuda/device/mma.cuh"
+#include "../../native/cuda/ceilings.cuh"
 #include "../../test/native/cuda/device.h"
 
 namespace lateforge::testing {
@@ -53,33 +53,33 @@ class Clock {
   cudaEvent_t start_, stop_;
 };
 
-// Multiplications on registers only, eight independent ones at a time.
-template <class T>
-struct Ceiling {
-  static constexpr int kThreads = 256, kMinBlocks = 1, kRounds = 4096;
-  cuda::Dev<float> sink;
-  LF_DEVICE void operator()() const {
-    cuda::FragmentA a{{1, 2, 3, 4}};
-    cuda::FragmentB b{{5, 6}};
-    cuda::FragmentC c[8] = {};
-    for (int i = 0; i < kRounds; ++i)
-#pragma unroll
-      for (int k = 0; k < 8; ++k) cuda::mma<T>(c[k], a, b);
-    float sum = 0;
-#pragma unroll
-    for (int k = 0; k < 8; ++k) sum += c[k].value[0];
-    if (sum == 12345) sink[0] = sum;
-  }
-};
-
 // TFLOP/s of mma.sync alone.
 template <class T>
 double ceilingOf(Clock& clock, int multiprocessors) {
+  using Kernel = cuda::MultiplyTiles<T>;
+  constexpr int64_t kRounds = 4096;
   const int64_t blocks = 2 * multiprocessors;
   const Buffer<float> sink(size_t{1});
-  const Median time = clock([&] { run({blocks}, 0, Ceiling<T>{sink.dev()}); });
-  const double flops = 2.0 * 16 * 8 * 16 * 8 * Ceiling<T>::kRounds;  // of a warp
-  return static_cast<double>(blocks) * (Ceiling<T>::kThreads / cuda::kWarp) * flops / time.warm * 1e-9;
+  const Median time = clock([&] { run({blocks}, 0, Kernel{sink.dev(), kRounds}); });
+  return static_cast<double>(blocks * kRounds) * Kernel::kOperations / time.warm * 1e-9;
+}
+
+// A ladder: a JSON line about the device, then those of `measure(clock, ceiling, shared memory of a block)`.
+// Arguments: [calls per measurement].
+template <class T, class F>
+int ladder(int argc, char** argv, int calls, const F& measure) {
+  if (const std::string reason = noDevice(); !reason.empty()) {
+    std::printf("no CUDA device: %s\n", reason.c_str());
+    return kSkipped;
+  }
+  cudaDeviceProp properties;
+  cudaGetDeviceProperties(&properties, 0);
+  Clock clock(argc > 1 ? std::atoi(argv[1]) : calls);
+  const double ceiling = ceilingOf<T>(clock, properties.multiProcessorCount);
+  std::printf("{\"device\":\"%s\",\"multiprocessors\":%d,\"mma_sync_tflops\":%.1f}\n", properties.name,
+              properties.multiProcessorCount, ceiling);
+  measure(clock, ceiling, static_cast<int64_t>(properties.sharedMemPerBlockOptin));
+  return failures ? 1 : 0;
 }
 
 }  // namespace lateforge::testing

@@ -165,6 +165,16 @@ struct PlainDocumentGradient {
   }
 };
 
+// Where each pair's winners start goes to the front of the workspace.
+int32_t findStarts(const OpCall& call, Context& context, MaxsimCall& m) {
+  if (m.layout == Layout::all) return 0;
+  const Dev<int64_t> starts = workspace<int64_t>(call, 0, m.pairs.count);
+  m.starts = starts;
+  return launch(context, {1}, FindStarts::sharedBytes(), FindStarts{m.pairs, m.qSegments, starts});
+}
+
+}  // namespace
+
 MaxsimCall callOf(const OpCall& call, Layout layout, int64_t count) {
   const View &q = call.in[0], &qSegments = call.in[1], &d = call.in[2], &dSegments = call.in[3];
   MaxsimCall m{};
@@ -180,16 +190,6 @@ MaxsimCall callOf(const OpCall& call, Layout layout, int64_t count) {
   m.pairs = {layout, dev<const int64_t>(call.in[4]), m.queries, m.documents, count};
   return m;
 }
-
-// Where each pair's winners start goes to the front of the workspace.
-int32_t findStarts(const OpCall& call, Context& context, MaxsimCall& m) {
-  if (m.layout == Layout::all) return 0;
-  const Dev<int64_t> starts = workspace<int64_t>(call, 0, m.pairs.count);
-  m.starts = starts;
-  return launch(context, {1}, FindStarts::sharedBytes(), FindStarts{m.pairs, m.qSegments, starts});
-}
-
-}  // namespace
 
 namespace ops {
 

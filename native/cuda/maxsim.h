@@ -1,4 +1,4 @@
-// MaxSim on CUDA: what maxsim.cu, maxsim_mma.cu and maxsim_backward.cu share on the host.
+// MaxSim on CUDA: what maxsim.cu, maxsim_mma.cu, maxsim_simt.cu and maxsim_backward.cu share on the host.
 #pragma once
 
 #include "launch.h"
@@ -17,6 +17,9 @@ struct MaxsimCall {
 
   int64_t parts() const { return divideUp(longestQuery, kPart); }
 };
+
+// Of maxsim or maxsimBackward with so many scores.
+MaxsimCall callOf(const OpCall& call, Layout layout, int64_t scores);
 
 template <class T>
 MaxsimTokens<T> queriesOf(const OpCall& call, const MaxsimCall& m) {

@@ -1,3 +1,5 @@
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { benchInfoNce, type InfoNceResult, infoNceBytes } from '../../lib/bench/infonce.js'
 import { roofOf } from '../../lib/bench/machine.js'
@@ -101,6 +103,30 @@ t.test('InfoNCE: right, and in the memory that it is said to take', async (t) =>
   const whole = infoNceShapesByName(['loss-16384'])[0]!
   const bytes = infoNceBytes(whole, 128, 2, 1024)
   t.ok(bytes > 0.6e9 && bytes < 0.63e9, `${bytes}`)
+})
+
+t.test('tables of what a GPU machine sends back', async (t) => {
+  const { ladder, scoring, largeBatches } = await import(
+    pathToFileURL(path.join(process.cwd(), 'bench/cuda/table.mjs')).href
+  )
+  const lines = [
+    { device: 'GPU', multiprocessors: 3, mma_sync_tflops: 7 },
+    { shape: 'tiny', rung: 'rows-32', ms: 1.5, flushed_ms: 2, tflops: 3, of_mma_sync: 0.4286, lesson: 'why' },
+  ]
+  t.match(ladder(`${lines.map((l) => JSON.stringify(l)).join('\n')}\nFAIL`), [
+    /^GPU, 3 multi/,
+    '',
+    /rung/,
+    /---/,
+    '| tiny | rows-32 | 1.50 | 2.00 | 3 | 43 % | why |',
+  ])
+  const ours = await benchMaxSim({ shapes: ['tiny'], dim: 8, seconds: 0, device: 'cuda-host', dtype: 'float16' })
+  const median = 3 * ours.results[0]!.onDevice!.forward.warm.median
+  const peers = { results: [{ name: 'tiny', peer: 'torch', forward: { median } }] }
+  t.match(scoring({ ours, peers }), [/error \| torch \|$/, /---/, /^\| tiny \|.* x3\.00 \|$/])
+  t.match(scoring({ ours, peers: { skipped: 'no Python' } }).at(-1), /no Python/)
+  const loss = await benchInfoNce({ shapes: ['loss-tiny'], dim: 8, seconds: 0 })
+  t.match(largeBatches(loss).at(-1), /^\| loss-tiny \| .* \| 0\.00 \| /)
 })
 
 t.test('bad input', async (t) => {

@@ -10,6 +10,7 @@ import { fiftySteps } from '../cuda/fifty-steps.js'
 import { cases, Random } from '../tensor/cases.js'
 import { evaluate, inputsOf, rounded } from '../tensor/evaluate.js'
 import { sanitizer } from './sanitizer.js'
+import { largeBatches, scoring } from './scoring.js'
 import { contest, demo, mixed } from './training.js'
 
 export interface Found {
@@ -220,6 +221,8 @@ export const stages: Record<string, { seconds: number; run: () => Promise<Found>
   speed: { seconds: 120, run: speed },
   attentionSpeed: { seconds: 180, run: program('attention_ladder') },
   maxsimSpeed: { seconds: 180, run: program('maxsim_ladder') },
+  scoring: { seconds: 360, run: () => scoring(target, rehearsal) },
+  largeBatches: { seconds: 300, run: () => largeBatches(target, rehearsal) },
   trainingSpeed: { seconds: 480, run: () => contest(target, rehearsal) },
   demo: { seconds: 300, run: () => demo(target, rehearsal) },
 }

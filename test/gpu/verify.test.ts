@@ -28,9 +28,14 @@ t.test('without a GPU every stage says so', { skip: gpu().device ? 'there is one
 })
 
 t.test('the stages on the twin', async (t) => {
-  const { status, read } = verify(t.testdir({}), 'device,stream,ops,trainingSpeed,demo', 'cuda-host')
+  const { status, read } = verify(
+    t.testdir({}),
+    'device,stream,ops,scoring,largeBatches,trainingSpeed,demo',
+    'cuda-host',
+  )
   t.equal(status, 0)
-  for (const name of ['device', 'stream', 'ops', 'trainingSpeed', 'demo']) t.equal(read(name).ok, true, name)
+  for (const name of ['device', 'stream', 'ops', 'scoring', 'largeBatches', 'trainingSpeed', 'demo'])
+    t.equal(read(name).ok, true, name)
   t.equal(read('verify').target, 'cuda-host')
   t.ok(read('ops').results.length > 25)
   t.same(

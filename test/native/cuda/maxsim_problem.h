@@ -201,6 +201,17 @@ class Runner {
     return {scores.values(), winnersIn(argmax.values(), inferred.out[1].dtype)};
   }
 
+  // Scores by a function in place of the op.
+  std::vector<float> scores(cuda::CudaOp op) const {
+    const params::maxsim params{static_cast<int64_t>(p_.layout), 0, p_.floorZero};
+    OpCall call = begin(Op::maxsim, params);
+    const Inferred inferred = inferOf(Op::maxsim, &params, {});
+    const Buffer<float> result(static_cast<size_t>(inferred.out[0].count()));
+    call.out[0] = viewOf(result, inferred.out[0]);
+    launch(call, inferred, op);
+    return result.values();
+  }
+
   // What the gradients were before, and what they are.
   Gradients backward(const std::vector<int32_t>& winners, const std::vector<float>& dscores, const Gradients& before,
                      bool wantQ = true, bool wantD = true) const {
@@ -219,7 +230,8 @@ class Runner {
     return {dq.values(), dd.values()};
   }
 
-  // f(scores only, scores and winners, both gradients): calls that allocate nothing and do not wait.
+  // f(scores only, scores and winners, both gradients): calls that allocate nothing and do not wait, of these ops or of
+  // another function in their place.
   template <class F>
   auto prepared(const F& f) const {
     const params::maxsim params{static_cast<int64_t>(p_.layout), 1, p_.floorZero};
@@ -242,8 +254,9 @@ class Runner {
     }
     OpCall plain = winners;
     plain.out[1] = {};
-    return f([&] { issue(plain, cuda::ops::maxsim); }, [&] { issue(winners, cuda::ops::maxsim); },
-             [&] { issue(gradient, cuda::ops::maxsimBackward); });
+    return f([&](cuda::CudaOp op = cuda::ops::maxsim) { issue(plain, op); },
+             [&](cuda::CudaOp op = cuda::ops::maxsim) { issue(winners, op); },
+             [&](cuda::CudaOp op = cuda::ops::maxsimBackward) { issue(gradient, op); });
   }
 
  private:
