@@ -20,12 +20,16 @@ export function findComputeSanitizer(): string | undefined {
   const named = (LATEFORGE_CUDA_LIB_PATH ?? '').split(':').filter(Boolean)
   const toolkits = [CUDA_HOME, CUDA_PATH, '/usr/local/cuda'].filter((folder) => folder !== undefined && folder !== '')
   const cache = path.join(XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'lateforge')
-  const folders = [
-    ...named.flatMap((folder) => [folder, path.join(folder, 'bin'), path.join(folder, '../bin')]),
+  const others = [
     ...toolkits.flatMap((folder) => [path.join(folder!, 'bin'), path.join(folder!, 'compute-sanitizer')]),
     ...(PATH ?? '').split(':').filter(Boolean),
     path.join(packageRoot(), 'compute-sanitizer'),
     path.join(cache, 'compute-sanitizer-13.0/bin'),
+  ]
+  // On the twin a real one would see no kernel: a rehearsal takes only what the user names.
+  const folders = [
+    ...named.flatMap((folder) => [folder, path.join(folder, 'bin'), path.join(folder, '../bin')]),
+    ...(target === 'cuda' ? others : []),
   ]
   return folders
     .map((folder) => path.join(folder, 'compute-sanitizer'))
