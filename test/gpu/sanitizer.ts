@@ -1,6 +1,6 @@
 /**
  * Stages under NVIDIA's compute-sanitizer: the native tests at tiny shapes, and every op with two training steps. The
- * tool comes from an installed toolkit, from `node native/tools/compute-sanitizer.cjs`, or with the pack.
+ * tool comes from an installed toolkit or from `node native/tools/compute-sanitizer.cjs`.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
@@ -23,7 +23,6 @@ export function findComputeSanitizer(): string | undefined {
   const others = [
     ...toolkits.flatMap((folder) => [path.join(folder!, 'bin'), path.join(folder!, 'compute-sanitizer')]),
     ...(PATH ?? '').split(':').filter(Boolean),
-    path.join(packageRoot(), 'compute-sanitizer'),
     path.join(cache, 'compute-sanitizer-13.0/bin'),
   ]
   // On the twin a real one would see no kernel: a rehearsal takes only what the user names.
