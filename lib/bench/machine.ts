@@ -34,9 +34,9 @@ export async function machineOf(device: Device, name: string, seconds: number): 
   }
 }
 
-/** Overwrites the caches of a GPU: 256 MiB are five times what the largest has. The twin of the tests has none. */
+/** Overwrites the caches of a GPU: 256 MiB are five times what the largest has. Other devices have none. */
 export function flusher(device: Device): () => void {
-  const waste = Tensor.empty(device, [device.name === 'cuda' ? 2 ** 26 : 2 ** 10])
+  const waste = Tensor.empty(device, [/^cuda(:|$)/.test(device.name) ? 2 ** 26 : 2 ** 10])
   return () => raw.zero(waste)
 }
 

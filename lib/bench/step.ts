@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
-import os from 'node:os'
 import type { TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError, nearest } from '../errors.js'
 import { contrastive } from '../losses/index.js'
-import { native, packageVersion } from '../native.js'
 import { checkOptions } from '../options.js'
 import { Device, type Precision, Scope } from '../tensor/index.js'
 import { AdamW } from '../train/adamw.js'
 import { type BatchLoss, gradCacheAsync } from '../train/gradcache.js'
+import { type Machine, machineOf } from './machine.js'
 import { batchOf, createModel, drawLengths, type EncoderShape, type Lengths } from './synthetic.js'
 
 /** Encoders whose steps are benched. */
@@ -48,12 +47,7 @@ export interface StepBenchOptions {
   signal?: AbortSignal
 }
 
-export interface StepReport {
-  lateforge: string
-  node: string
-  processor: string
-  device: string
-  threads: number | null
+export interface StepReport extends Machine {
   shape: string
   mode: StepMode
   precision: Precision
@@ -65,6 +59,8 @@ export interface StepReport {
   stepSeconds: number[]
   /** Model operations a second, 10^12: those that a step needs, without what is computed twice. */
   tflops: number
+  /** Their share of what multiply-adds alone reach (on the tensor cores in bfloat16), or null where that is unknown. */
+  utilization: number | null
   peakProcessBytes: number
   peakTensorBytes: number
   /** How late a 5 ms timer fired at worst: what a server in this process would feel. */
@@ -80,6 +76,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   const { shape, mode, steps, warmup, batch, chunkTokens, signal, ...settings } = checked(options)
   const { vocabulary, use: _, ...encoder } = stepShapes[shape]!
   const device = Device.open(settings.device)
+  const machine = await machineOf(device, settings.device ?? 'cpu', 0.5)
   const keepBytes = mode === 'kept' ? (settings.keepBytes ?? (device.name === 'cpu' ? 1.2e9 : 1e15)) : 0
   const lengths = settings.lengths ?? Array.from({ length: 8 }, (_, i) => drawLengths(batch, i))
   const batches = lengths.map((tokens, step) => batchOf(tokens, step, vocabulary))
@@ -125,12 +122,10 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
     model.dispose()
   }
   rates.sort((a, b) => a - b)
+  const rate = flops / seconds.reduce((sum, s) => sum + s, 0)
+  const peak = machine.ceilings[model.precision === 'bfloat16' ? 'halves' : 'floats']
   return {
-    lateforge: packageVersion(),
-    node: process.version,
-    processor: os.cpus()[0]?.model.trim() ?? 'unknown',
-    device: device.name,
-    threads: device.name === 'cpu' ? native().cpuInfo().threads : null,
+    ...machine,
     shape,
     mode,
     precision: model.precision,
@@ -139,7 +134,8 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
     tokensPerSecond: Math.round(rates[rates.length >> 1]!),
     range: [Math.round(rates[0]!), Math.round(rates.at(-1)!)],
     stepSeconds: seconds.map((s) => Number(s.toFixed(4))),
-    tflops: flops / seconds.reduce((sum, s) => sum + s, 0) / 1e12,
+    tflops: rate / 1e12,
+    utilization: peak > 0 ? rate / peak : null,
     peakProcessBytes: Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024,
     peakTensorBytes: device.memory().peak,
     eventLoopDriftMs: Number(lateness.most().toFixed(1)),

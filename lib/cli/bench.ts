@@ -42,11 +42,12 @@ export async function step(shape: string, { threads, json, lengths: file, ...opt
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
   const report = await benchStep({ shape, ...options, ...lengths, signal: interruptible() })
   if (json) return printJson(report)
-  const { tokensPerSecond, range, tflops, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
+  const { tokensPerSecond, range, tflops, utilization, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`
   print(`${report.shape}, ${report.mode}, batch ${report.batch}, ${report.precision} on ${report.device}`)
   print(`tokens/s      ${tokensPerSecond} (${range.join(' to ')} over ${report.stepSeconds.length} steps)`)
-  print(`TFLOP/s       ${tflops.toPrecision(3)}, without what is computed twice`)
+  const share = utilization === null ? '' : `, ${(100 * utilization).toFixed(0)} % of the peak`
+  print(`TFLOP/s       ${tflops.toPrecision(3)}${share}; what is computed twice counts once`)
   print(`memory        ${gib(peakTensorBytes)} of tensors, ${gib(peakProcessBytes)} of the process`)
   print(`event loop    at most ${eventLoopDriftMs} ms late`)
 }

@@ -15,7 +15,7 @@ import { native, packageRoot } from '../../lib/native.js'
 import { type Found, library, stages, target } from './stages.js'
 
 const option = (name: string): string | undefined => {
-  const at = process.argv.indexOf(`--${name}`)
+  const at = process.argv.lastIndexOf(`--${name}`) // the last one counts: run.sh of the pack gives a default
   return at < 0 ? undefined : process.argv[at + 1]
 }
 
