@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
       {"all 1x1000, 32x300", Layout::all, 1, 32, 1000, 300},
       {"all 1x1000, 48x300", Layout::all, 1, 48, 1000, 300},
       {"all 128x16, 32x180", Layout::all, 128, 32, 16, 180},
+      {"all 512x512, 32x180", Layout::all, 512, 32, 512, 180},
       {"groups 16x32, 32x180", Layout::groups, 16, 32, 16 * 32, 180},
   };
   for (const Shape& shape : shapes) measure(*isa, shape, top, budget);

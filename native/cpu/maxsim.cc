@@ -282,6 +282,9 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   });
 }
 
+// Of all pairs, what a task of the backward owns at most. Rows of 128 numbers: half a MiB; documents of 180: 0.7 MiB.
+constexpr int64_t kOwnedRows = 1024, kOwnedDocuments = 8;
+
 // y += g · x
 template <class T>
 void axpy(T g, const T* __restrict__ x, T* __restrict__ y, int64_t dim) {
@@ -368,8 +371,10 @@ template <class T, class Winner>
 void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t nd, const Winner* argmax,
                    const T* dscores, T* dq, T* dd) {
   const int64_t rows = q.segments[nq];
-  // Owners of dq are blocks of rows: wide enough to use a document well, many enough to share.
-  const int64_t width = std::clamp<int64_t>(rows / 32, 16, kBlockRows);
+  // Owners of dq are blocks of rows, owners of dd are runs of documents: wide enough to use what they stream past well
+  // while it is in a cache, many enough to share. A row is summed in the order of documents or queries all the same.
+  const int64_t width = std::clamp<int64_t>(rows / 32, 16, kOwnedRows);
+  const int64_t run = std::clamp<int64_t>(nd / 32, 1, kOwnedDocuments);
   if (dq)
     forTasks((rows + width - 1) / width, [&](int64_t block) {
       const int64_t first = block * width, last = std::min(rows, first + width);
@@ -380,9 +385,11 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
                         std::min(last, q.segments[i + 1]));
     });
   if (dd)
-    forTasks(nd, [&](int64_t j) {
+    forTasks((nd + run - 1) / run, [&](int64_t task) {
+      const int64_t first = task * run, last = std::min(nd, first + run);
       for (int64_t i = 0; i < nq; ++i)
-        scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
+        for (int64_t j = first; j < last; ++j)
+          scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
     });
 }
 
