@@ -158,8 +158,10 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
     const made = 'belongs to a model that is read from a folder; this one is given as an object'
     if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
     if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
-    if (config.device !== 'cpu' && config.device !== model.device?.name)
-      issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${model.device?.name}"` })
+    // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
+    const on = model.device?.name
+    if (config.device !== 'cpu' && config.device !== on && config.device !== on?.split(':')[0])
+      issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${on}"` })
     if (config.precision !== undefined && config.precision !== model.precision)
       issues.push({ path: 'precision', message: `is "${config.precision}", but the model has "${model.precision}"` })
   } else if (config.precision === 'bfloat16' && defaultPrecision(config.device) !== 'bfloat16')

@@ -45,6 +45,9 @@ t.test('defaults', async (t) => {
     'bfloat16',
     'mixed precision is the default on GPUs',
   )
+  const onSecond = { embed() {}, device: { name: 'cuda:1' }, precision: 'bfloat16' }
+  for (const device of ['cuda', 'cuda:1', undefined])
+    t.equal(resolveConfig({ ...minimal, model: onSecond, device }).precision, 'bfloat16', `a rank's GPU as ${device}`)
   t.equal(resolveConfig(resolveConfig(minimal)).phases[0]!.epochs, 1, 'resolving twice changes nothing')
   const fn = () => {
     throw new Error('not called')
