@@ -1,5 +1,5 @@
 /** Fifty training steps that CPU, twin and GPU must agree on. Used by trajectory.test.ts and by the check on a GPU. */
-import { columnFromTexts, type TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import type { Device } from '../../lib/tensor/device.js'
@@ -8,6 +8,7 @@ import { gradCacheAsync } from '../../lib/train/gradcache.js'
 import { linear } from '../../lib/train/schedule.js'
 import { texts, tokenizer } from '../models/words.js'
 import { Random } from '../tensor/cases.js'
+import { batchOfTexts } from './batch.js'
 
 const words = [...new Set(texts[3]!.split(/[ ,]+/))]
 
@@ -22,22 +23,7 @@ function batchOf(model: Colbert, seed: number, step: number): TrainBatch {
     queries.push(`${topic} ${word()}`)
     documents.push(`${word()} ${topic} ${word()} ${topic}`, `${word()} ${word()} ${word()}`)
   }
-  const columns = {
-    queries: columnFromTexts(model.featurizer, queries, 'query'),
-    documents: columnFromTexts(model.featurizer, documents, 'document'),
-  }
-  return {
-    step,
-    source: 'words',
-    ...columns,
-    perQuery: 2,
-    counts: [queries.length],
-    queryOffsets: columns.queries.keptOffsets,
-    documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from(queries.keys()),
-    documentGroups: Int32Array.from(documents.keys()),
-    scores: null,
-  }
+  return batchOfTexts(model, queries, documents)
 }
 
 /** Losses, and the parameters at the end, of a float32 ModernBERT with dropout; clipping, warm-up and decay. */

@@ -4,7 +4,6 @@
  * keys, and the window is shorter than the documents.
  */
 import t from 'tap'
-import { columnFromTexts, type TrainBatch } from '../../lib/data/collate.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device, type Precision } from '../../lib/tensor/device.js'
@@ -12,6 +11,7 @@ import { AdamW } from '../../lib/train/adamw.js'
 import { type BatchLoss, gradCache } from '../../lib/train/gradcache.js'
 import { texts, tokenizer } from '../models/words.js'
 import { cudaDevices } from '../tensor/gpu.js'
+import { batchOfTexts } from './batch.js'
 
 const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
@@ -21,25 +21,6 @@ const documents = [texts[3]!, texts[1]!, texts[0]!, texts[2]!, texts[1]!, texts[
 const loss: BatchLoss = ({ queries, documents, batch }) =>
   contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 2 })
 
-function batchOf(model: Colbert): TrainBatch {
-  const columns = {
-    queries: columnFromTexts(model.featurizer, queries, 'query'),
-    documents: columnFromTexts(model.featurizer, documents, 'document'),
-  }
-  return {
-    step: 0,
-    source: 'texts',
-    ...columns,
-    perQuery: 2,
-    counts: [queries.length],
-    queryOffsets: columns.queries.keptOffsets,
-    documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from(queries.keys()),
-    documentGroups: Int32Array.from(documents.keys()),
-    scores: null,
-  }
-}
-
 async function train(architecture: 'modernbert' | 'bert', device: Device, precision: Precision = 'float32') {
   const start = device.memory()
   const shape = { architecture, layers: 3, width: 64, heads: 2, dim: 32, positions: 64, localAttention: 8, tokenizer }
@@ -48,7 +29,7 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
     { seed, device, precision },
   )
   const optimiser = new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
-  const batch = batchOf(model)
+  const batch = batchOfTexts(model, queries, documents)
   const losses: number[] = []
   let gradients: ArrayLike<number> = []
   for (const step of [0, 1]) {
