@@ -10,11 +10,9 @@ import { Device, type Precision } from '../../lib/tensor/device.js'
 import { AdamW } from '../../lib/train/adamw.js'
 import { type BatchLoss, gradCache } from '../../lib/train/gradcache.js'
 import { texts, tokenizer } from '../models/words.js'
+import { seed } from '../seed.js'
 import { cudaDevices } from '../tensor/gpu.js'
 import { batchOfTexts } from './batch.js'
-
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
 const queries = texts.slice(0, 3)
 const documents = [texts[3]!, texts[1]!, texts[0]!, texts[2]!, texts[1]!, texts[3]!]

@@ -4,11 +4,9 @@
  */
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
+import { seed } from '../seed.js'
 import { cudaDevices } from '../tensor/gpu.js'
 import { fiftySteps } from './fifty-steps.js'
-
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
 t.test('losses stay together for fifty steps', async (t) => {
   const want = await fiftySteps(Device.open('cpu'), seed)

@@ -4,6 +4,7 @@ import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { seed } from '../seed.js'
 
 function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
   const tokenizer = Tokenizer.fromVocabulary([
@@ -30,9 +31,6 @@ const source = (name: string, count: number, documents: number, scored = false) 
     }),
   )
 const sequence = (column: TokenColumn, i: number) => [...column.ids.subarray(column.offsets[i], column.offsets[i + 1])]
-
-const seed = Date.now() % 1e9
-t.comment(`seed ${seed}`)
 
 t.test('batches: the text of the planned rows, expansion, skiplist, groups, scores', async (t) => {
   const features = featurizer()

@@ -6,9 +6,8 @@ import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { seed } from '../seed.js'
 
-const seed = Date.now() % 1e9
-t.comment(`seed ${seed}`)
 let state = seed
 const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
 

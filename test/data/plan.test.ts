@@ -1,8 +1,6 @@
 import t from 'tap'
 import { createPlan, permute } from '../../lib/data/plan.js'
-
-const seed = Date.now() % 1e9
-t.comment(`seed ${seed}`)
+import { seed } from '../seed.js'
 
 t.test('permute is a bijection for every size', async (t) => {
   for (const n of [1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1000, 4097]) {

@@ -10,6 +10,7 @@ import { native } from '../../lib/native.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { seed } from '../seed.js'
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
 function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
@@ -19,8 +20,6 @@ function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
   return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 20, ...overrides }))
 }
 
-const seed = Date.now() % 1e9
-t.comment(`seed ${seed}`)
 let state = seed
 const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
 const text = () => Array.from({ length: 1 + random(8) }, () => letters[random(26)]).join(random(2) ? ' ' : '. ')

@@ -3,6 +3,8 @@ import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { expandPattern } from '../../lib/data/glob.js'
 import { fileSource, fileSources, parseRow, type Source, type TextRow } from '../../lib/data/sources.js'
+import { seed } from '../seed.js'
+import { Random } from '../tensor/cases.js'
 
 async function all(source: Source): Promise<TextRow[]> {
   const rows: TextRow[] = []
@@ -56,7 +58,8 @@ t.test('lines: byte-order mark, CRLF, blank lines, no last line end, gzip member
 })
 
 t.test('damaged files name file and line', async (t) => {
-  const lines = Array.from({ length: 2000 }, (_, i) => `{"query":"q${i}","document":"${Math.random()}"}`).join('\n')
+  const random = new Random(seed)
+  const lines = Array.from({ length: 2000 }, (_, i) => `{"query":"q${i}","document":"${random.next()}"}`).join('\n')
   const dir = t.testdir({
     'json.jsonl': `${pair(0)}\r\n\n{"query": "q",\n`,
     'field.jsonl': `${pair(0)}\n{"query": "q"}\n`,

@@ -1,11 +1,13 @@
 import t from 'tap'
 import { bootstrapInterval, holm, randomizationTest } from '../../lib/eval/significance.js'
+import { seed } from '../seed.js'
+import { Random } from '../tensor/cases.js'
 
-const seed = Math.floor(Math.random() * 2 ** 32)
-t.comment(`seed ${seed}`)
+const random = new Random(seed)
+const next = () => random.next()
 
 t.test('the bootstrap interval of a large sample is the normal one', async (t) => {
-  const values = Float64Array.from({ length: 2000 }, Math.random)
+  const values = Float64Array.from({ length: 2000 }, next)
   const { mean, low, high } = bootstrapInterval(values, { seed })
   const variance = values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / values.length
   const half = 1.96 * Math.sqrt(variance / values.length)
@@ -30,15 +32,15 @@ t.test('small samples are enumerated exactly', async (t) => {
 })
 
 t.test('sampling agrees with enumeration, and p-values are uniform without a difference', async (t) => {
-  const a = Array.from({ length: 12 }, Math.random)
-  const b = Array.from({ length: 12 }, Math.random)
+  const a = Array.from({ length: 12 }, next)
+  const b = Array.from({ length: 12 }, next)
   const exact = randomizationTest(a, b, { seed }).p
   const sampled = randomizationTest(a, b, { seed, resamples: 4000 }).p
   t.ok(Math.abs(exact - sampled) < 0.05, `${exact} ${sampled}`)
   let below = 0
   for (let i = 0; i < 400; i++) {
-    const x = Array.from({ length: 40 }, Math.random)
-    const y = Array.from({ length: 40 }, Math.random)
+    const x = Array.from({ length: 40 }, next)
+    const y = Array.from({ length: 40 }, next)
     if (randomizationTest(x, y, { seed: seed + i, resamples: 500 }).p < 0.5) below++
   }
   t.ok(Math.abs(below - 200) < 60, `${below} of 400 below 0.5`)

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
+import { seed } from '../seed.js'
 
 // The example is plain JavaScript outside of the compiled tree, so it is loaded from the repository root.
 const load = (name: string) => import(pathToFileURL(resolve('examples/wordnet', name)).href)
@@ -26,8 +27,6 @@ type Query = { id: string; text: string; synsets: number[]; relevant: number[] }
 type Collection = { documents: Doc[]; queries: Query[] }
 
 const synsets: Synset[] = readWordnet()
-const seed = Math.floor(Math.random() * 1e6)
-t.comment(`seed ${seed}`)
 const data = buildDataset(synsets, { seed })
 const { train, dev, test }: { train: Collection; dev: Collection; test: Collection } = data
 const named = (lemma: string, word: string) => {

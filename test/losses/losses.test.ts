@@ -4,10 +4,9 @@ import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../.
 import { Parameters } from '../../lib/nn/parameters.js'
 import { self } from '../../lib/tensor/group.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { seed } from '../seed.js'
 import { Random } from '../tensor/cases.js'
 
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 const exact = Device.open('cpu-f64')
 const dim = 16
 

@@ -7,11 +7,9 @@ import { scope } from '../../lib/tensor/scope.js'
 import { Tape, withoutTape } from '../../lib/tensor/tape.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
 import { AdamW } from '../../lib/train/adamw.js'
+import { seed } from '../seed.js'
 import { cudaDevices } from '../tensor/gpu.js'
 import { texts, tokenizer } from './words.js'
-
-const seed = Date.now()
-t.comment(`seed ${seed}`)
 
 /** Parameters, or parts of them, whose gradient is 0 by mathematics. */
 const exceptions: Record<string, string> = {

@@ -187,9 +187,7 @@ void team() {
 
 int main() {
   using namespace lateforge::testing;
-  const unsigned seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
-  std::mt19937 rng(seed);
+  std::mt19937 rng(testSeed());
   products<float>(rng);
   products<double>(rng);
   special(rng);

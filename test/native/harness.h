@@ -14,6 +14,7 @@
 #include "../../native/core/infer.h"
 #include "../../native/cpu/table.h"
 #include "check.h"
+#include "seed.h"
 
 namespace lateforge::testing {
 
@@ -142,10 +143,9 @@ std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector
 const Kernel* twinTable();
 #endif
 
-// Runs `suite` on the kernel tables of every instruction set this processor has, with one fresh seed for all.
+// Runs `suite` on the kernel tables of every instruction set this processor has, with one seed for all.
 inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&, std::mt19937&)>& suite) {
-  const unsigned seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
+  const unsigned seed = testSeed();
 #ifdef LF_TWIN
   std::mt19937 rng(seed);
   suite({"cuda-host", twinTable(), cpu::portable::kDoubleKernels}, rng);  // float64 stays the CPU's

@@ -1,10 +1,11 @@
 // The seed of a native test that draws random numbers: LATEFORGE_TEST_SEED when it is set, 1 in CI, else a fresh one. It
-// is printed, so that any failure can be repeated. test/seed.ts follows the same rule.
+// is printed, so that any failure can be repeated. The twin schedules by it too. test/seed.ts follows the same rule.
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <string>
 
 namespace lateforge::testing {
 
@@ -22,9 +23,13 @@ inline unsigned testSeed() {
       value = std::getenv("CI") ? 1 : std::random_device{}();
     }
     std::printf("LATEFORGE_TEST_SEED=%u\n", value);
+    setenv("LATEFORGE_TWIN_SEED", std::to_string(value).c_str(), 0);
     return value;
   }();
   return seed;
 }
+
+// Before the first launch, whether or not the test draws anything itself.
+inline const unsigned drawnAtStart = testSeed();
 
 }  // namespace lateforge::testing

@@ -99,9 +99,7 @@ void write(const std::string& path, const std::vector<uint8_t>& bytes) {
 }
 
 int damage() {
-  const uint64_t seed = std::random_device{}();
-  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-  random64.seed(seed);
+  random64.seed(testSeed());
   const std::string path = "shard_test." + std::to_string(getpid());
   std::unique_ptr<Shard> shard;
   int found = 0, missed = 0;

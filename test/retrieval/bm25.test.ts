@@ -5,6 +5,8 @@ import { loadBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
 import { analyze, Bm25 } from '../../lib/retrieval/bm25.js'
 import { porterStem } from '../../lib/retrieval/porter.js'
+import { seed } from '../seed.js'
+import { Random } from '../tensor/cases.js'
 
 t.test('the stemmer agrees with NLTK', async (t) => {
   const stems: Record<string, string> = JSON.parse(readFileSync('test/fixtures/porter.json', 'utf8'))
@@ -55,7 +57,8 @@ t.test('scores follow the formula', async (t) => {
 
 t.test('search is the head of the sorted scores, ties by index', async (t) => {
   const words = Array.from({ length: 30 }, (_, i) => `w${i}`)
-  const draw = (n: number) => Math.floor(Math.random() ** 2 * n)
+  const random = new Random(seed)
+  const draw = (n: number) => Math.floor(random.next() ** 2 * n)
   const texts = Array.from({ length: 300 }, () => Array.from({ length: draw(12) }, () => words[draw(30)]).join(' '))
   const index = new Bm25(texts)
   for (let i = 0; i < 50; i++) {

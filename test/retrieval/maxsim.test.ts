@@ -4,15 +4,14 @@ import { type Embeddings, ResidentDocuments } from '../../lib/retrieval/embeddin
 import { maxsim, maxsimSync, ResidentVectors, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { Best, search } from '../../lib/retrieval/search.js'
 import { Device } from '../../lib/tensor/device.js'
+import { seed } from '../seed.js'
 
 const dim = 16
-const seed = Date.now()
-t.comment(`seed ${seed}`)
 let draws = 0
 
 /** In [0, 1). */
 function random(): number {
-  return philox([draws++, 0, 0, 0], [seed % 2 ** 32, 0])[0] / 2 ** 32
+  return philox([draws++, 0, 0, 0], [seed, 0])[0] / 2 ** 32
 }
 
 /** Random token vectors of texts of these lengths. */

@@ -235,22 +235,22 @@ export const cases: Case[] = [
   maxsimCase('all pairs, floor 0', 'all', null, true),
 ]
 
-/** Ops that move or change data in place, or are parts of a loss: their own tests are named here. */
+/** Ops that move or change data in place, or are parts of a loss: the file below test/ that calls each by its name. */
 export const coveredElsewhere: Record<string, string> = {
-  zero: 'inplace.test.ts',
-  copyRows: 'inplace.test.ts',
-  addInto: 'inplace.test.ts',
-  rescale: 'inplace.test.ts',
-  assertFinite: 'stream.test.ts',
-  cast: 'cast.test.ts, native/kernels_test.cc',
-  rowStats: 'losses/losses.test.ts',
+  zero: 'tensor/inplace.test.ts',
+  copyRows: 'tensor/inplace.test.ts',
+  addInto: 'tensor/inplace.test.ts',
+  rescale: 'tensor/inplace.test.ts',
+  assertFinite: 'tensor/stream.test.ts',
+  cast: 'tensor/cast.test.ts',
+  rowStats: 'native/loss_test.cc',
   combineStats: 'native/loss_test.cc',
-  contrastiveLoss: 'losses/losses.test.ts',
-  softmaxGrad: 'losses/losses.test.ts',
-  distillLoss: 'losses/losses.test.ts',
-  marginMse: 'losses/losses.test.ts',
-  sumSquares: 'train/adamw.test.ts',
-  adamw: 'train/adamw.test.ts',
+  contrastiveLoss: 'native/loss_test.cc',
+  softmaxGrad: 'native/loss_test.cc',
+  distillLoss: 'native/loss_test.cc',
+  marginMse: 'native/loss_test.cc',
+  sumSquares: 'native/kernels_test.cc',
+  adamw: 'native/kernels_test.cc',
 }
 
 export { raw }

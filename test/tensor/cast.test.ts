@@ -1,10 +1,8 @@
 /** 16-bit reals through the boundary: what JavaScript reads, and what survives the way there and back. */
 import t from 'tap'
 import { Device, ops, raw, scope, Tensor } from '../../lib/tensor/index.js'
+import { seed } from '../seed.js'
 import { Random } from './cases.js'
-
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
 for (const name of ['cpu', 'cpu-f64', 'cuda-host'])
   t.test(`cast on ${name}`, async (t) => {

@@ -2,15 +2,15 @@
  * Every op: gradients against central differences in float64; float32 against float64; the CUDA kernels, run on the
  * host, against float64. All through one boundary.
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { native } from '../../lib/native.js'
 import { Device } from '../../lib/tensor/index.js'
+import { seed } from '../seed.js'
 import { cases, coveredElsewhere, Random } from './cases.js'
 import { evaluate, inputsOf, rounded } from './evaluate.js'
 import { cudaDevices } from './gpu.js'
-
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 
 t.test('every op of the list has a case', async (t) => {
   const covered = new Set([...cases.flatMap((c) => c.covers), ...Object.keys(coveredElsewhere)])
@@ -26,6 +26,8 @@ t.test('every op of the list has a case', async (t) => {
     [],
     'no case names an op that is gone',
   )
+  for (const [op, file] of Object.entries(coveredElsewhere))
+    t.match(readFileSync(join('test', file), 'utf8'), new RegExp(`(raw\\.|Op::)${op}\\b`), `${file} calls ${op}`)
 })
 
 for (const c of cases)

@@ -4,6 +4,7 @@ import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
 import { AdamW } from '../../lib/train/adamw.js'
 import { linear, schedule } from '../../lib/train/schedule.js'
+import { seed } from '../seed.js'
 import { Random } from '../tensor/cases.js'
 
 const shapes = [
@@ -11,9 +12,6 @@ const shapes = [
   { name: 'bias', shape: [11] },
   { name: 'frozen', shape: [5] },
 ]
-const seed = Math.floor(Math.random() * 1e9)
-t.comment(`seed ${seed}`)
-
 for (const [name, tolerance] of [
   ['cpu-f64', 1e-12],
   ['cpu', 2e-6],

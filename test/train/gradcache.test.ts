@@ -4,10 +4,9 @@ import { contrastive } from '../../lib/losses/index.js'
 import { self } from '../../lib/tensor/group.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
+import { seed } from '../seed.js'
 import { ToyModel, toyBatch } from './toy.js'
 
-const seed = Number(process.env.LATEFORGE_TEST_SEED ?? Math.floor(Math.random() * 1e9))
-t.comment(`LATEFORGE_TEST_SEED=${seed}`)
 t.setTimeout(300_000) // on a busy machine
 const loss: BatchLoss = ({ queries, documents, batch }) =>
   contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 4 })

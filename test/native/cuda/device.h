@@ -12,21 +12,15 @@
 
 #include "../../../native/cuda/launch.h"
 #include "../check.h"
+#include "../seed.h"
 #ifndef __CUDACC__
 #include "../../../native/cuda/host/memory.h"
 #endif
 
 namespace lateforge::testing {
 
-// A fresh seed every time, printed; LATEFORGE_TEST_SEED repeats a run.
 inline std::mt19937& generator() {
-  static std::mt19937 rng = [] {
-    const char* text = std::getenv("LATEFORGE_TEST_SEED");
-    const unsigned seed =
-        text && *text ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : std::random_device{}();
-    std::printf("LATEFORGE_TEST_SEED=%u\n", seed);
-    return std::mt19937(seed);
-  }();
+  static std::mt19937 rng(testSeed());
   return rng;
 }
 inline int64_t number(int64_t least, int64_t most) {

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "../../../native/core/rank_sum.h"
+#include "../seed.h"
 #include "nccl_ranks.h"
 
 namespace lateforge {
@@ -153,9 +154,7 @@ int main() {
   const std::string library = cuda::describeNccl();
   std::printf("NCCL: %s\n", library.c_str());
   if (!contains(library, ", version")) return kSkipped;
-  const char* text = std::getenv("LATEFORGE_TEST_SEED");
-  const unsigned seed = text ? static_cast<unsigned>(std::atoi(text)) : std::random_device()();
-  std::printf("seed %u\n", seed);
+  const unsigned seed = testing::testSeed();
   const int most = std::min(devices, pretended() ? 4 : kMostRanks);
   for (int ranks = 1; ranks <= most; ++ranks) everything(ranks, seed + static_cast<unsigned>(ranks), ranks == most);
   std::printf("nccl: up to %d ranks, %d checks, %d failed\n", hub.ranks, checks.load(), failures.load());
