@@ -52,9 +52,10 @@ export class FileError extends LateforgeError {}
 
 /** What a caller is given for `error`: a refusal of the operating system becomes a FileError, all else stays. */
 export function typed(error: unknown): unknown {
-  if (!(error instanceof Error) || error instanceof LateforgeError || !('syscall' in error)) return error
-  const { code, syscall, path } = error as NodeJS.ErrnoException
-  return new FileError('ERR_FILE', error.message, { code, syscall, path }, { cause: error })
+  if (typeof error !== 'object' || error === null || error instanceof LateforgeError || !('syscall' in error))
+    return error
+  const { code, syscall, path, message } = error as NodeJS.ErrnoException
+  return new FileError('ERR_FILE', message, { code, syscall, path }, { cause: error })
 }
 
 /** The class that goes with each code, for errors that arrive as (code, message) from native code. */

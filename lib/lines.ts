@@ -1,10 +1,6 @@
-import { randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { Readable } from 'node:stream'
+import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { createGunzip, createGzip } from 'node:zlib'
+import { createGunzip } from 'node:zlib'
 import { DataError, LateforgeError } from './errors.js'
 
 /**
@@ -55,39 +51,4 @@ function readError(path: string, line: number, error: unknown): unknown {
             ? `${path} cannot be read: ${(error as Error).message}.`
             : undefined
   return found ? new DataError('ERR_DATA', found, { file: path, line, cause: code }, { cause: error }) : error
-}
-
-/**
- * Writes a text file all or nothing: to a temporary name beside it, synced, then renamed over `path`. Folders are made
- * as needed and names ending in `.gz` are compressed. On failure nothing is left behind and an older file stays intact.
- */
-export async function writeAtomic(path: string, pieces: Iterable<string> | AsyncIterable<string>): Promise<void> {
-  const folder = dirname(path)
-  await mkdir(folder, { recursive: true })
-  const temporary = join(folder, `.${basename(path)}.${randomUUID()}.tmp`)
-  try {
-    const source = Readable.from(batched(pieces))
-    const sink = createWriteStream(temporary, { flags: 'wx' })
-    if (path.endsWith('.gz')) await pipeline(source, createGzip(), sink)
-    else await pipeline(source, sink)
-    const handle = await open(temporary, 'r')
-    await handle.sync().finally(() => handle.close())
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
-}
-
-/** Streams cost per piece, so small pieces are joined to about 64 Ki characters. */
-async function* batched(pieces: Iterable<string> | AsyncIterable<string>): AsyncGenerator<string> {
-  let batch = ''
-  for await (const piece of pieces) {
-    batch += piece
-    if (batch.length >= 1 << 16) {
-      yield batch
-      batch = ''
-    }
-  }
-  if (batch !== '') yield batch
 }

@@ -122,6 +122,8 @@ export interface Addon {
   groupFailure(): { reason: string; missing: number } | null
   groupStats(): GroupStats
   groupClose(): void
+  /** Exchanges two names in one step; false where the file system cannot. */
+  exchangePaths(a: string, b: string): boolean
   /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */
   shardOpen(path: string, verify: boolean): Promise<number>
   shardInfo(shard: number): ShardInfo

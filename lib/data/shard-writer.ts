@@ -1,5 +1,4 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { DataError } from '../errors.js'
 import type { EncodedRows } from './encode.js'
@@ -131,15 +130,5 @@ export class ShardWriter {
   async close(): Promise<void> {
     const spools = [this.body, this.rowItems, this.offsets, this.hashes, this.scores]
     await Promise.all(spools.map(({ handle }) => handle.close()))
-  }
-}
-
-/** Makes a rename in `folder` survive a power loss. */
-export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(join(folder, '.'), 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
   }
 }

@@ -1,22 +1,22 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { availableParallelism, homedir } from 'node:os'
 import { join } from 'node:path'
-import { AbortedError, ArgumentError, DataError, FormatError } from '../errors.js'
+import { AbortedError, ArgumentError, DataError, FormatError, typed } from '../errors.js'
+import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { recipeHash } from '../text/recipe.js'
 import type { EncodedRows, RowTexts } from './encode.js'
 import { RowEncoder } from './encoder.js'
-import { ShardWriter, syncFolder } from './shard-writer.js'
+import { ShardWriter } from './shard-writer.js'
 import type { Source, TextRow } from './sources.js'
 
 /** Part of every cache key: raised when the layout or the meaning of a shard changes. */
 const FORMAT_VERSION = 1
 const BATCH_ROWS = 256
 const BUILDING = '.building-'
-const ABANDONED_MS = 24 * 3600 * 1000
 
 export interface PrepareOptions {
   /** Where shards are kept; default `$LATEFORGE_CACHE`, else `lateforge/shards` in the user's cache folder. */
@@ -64,7 +64,7 @@ function defaultCacheDir(): string {
 /**
  * Tokenizes sources into memory-mapped shards, one each, or reuses those of an earlier run with the same content,
  * recipe and tokenizer. A shard appears under its name only when complete: an interruption leaves nothing to reuse.
- * @throws DataError `ERR_DATA` for bad or empty sources; AbortedError `ERR_ABORTED`.
+ * @throws DataError `ERR_DATA` for bad or empty sources; AbortedError `ERR_ABORTED`; FileError `ERR_FILE`.
  */
 export async function prepareShards(
   sources: readonly Source[],
@@ -77,7 +77,7 @@ export async function prepareShards(
   }
   requireDistinctNames(sources)
   await mkdir(cacheDir, { recursive: true })
-  await removeAbandoned(cacheDir)
+  await removeAbandoned(cacheDir, (name) => name.startsWith(BUILDING))
   const encoder = new RowEncoder(featurizer, workers)
   const opened: ShardSource[] = []
   const total = createHash('sha256')
@@ -102,7 +102,7 @@ export async function prepareShards(
     }
   } catch (error) {
     for (const { shard } of opened) native().shardClose(shard)
-    throw error
+    throw typed(error)
   } finally {
     await encoder.close()
   }
@@ -151,7 +151,7 @@ async function build(
       await writer.close()
     }
     await rename(unfinished, file)
-    await syncFolder(cacheDir)
+    await syncPath(cacheDir)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
@@ -227,17 +227,6 @@ async function openIfSound(file: string): Promise<number | undefined> {
   } catch (error) {
     if (error instanceof FormatError) return undefined
     throw error
-  }
-}
-
-/** Folders that killed runs left behind; a younger one may belong to a run that still writes. */
-async function removeAbandoned(cacheDir: string): Promise<void> {
-  for (const name of await readdir(cacheDir)) {
-    if (!name.startsWith(BUILDING)) continue
-    const folder = join(cacheDir, name)
-    const info = await stat(folder).catch(() => undefined)
-    if (info !== undefined && Date.now() - info.mtimeMs > ABANDONED_MS)
-      await rm(folder, { recursive: true, force: true })
   }
 }
 

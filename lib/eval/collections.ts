@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { DataError } from '../errors.js'
-import { eachLine, writeAtomic } from '../lines.js'
+import { writeAtomic } from '../io/atomic.js'
+import { eachLine } from '../lines.js'
 import { compareUtf8, type Qrels } from './metrics.js'
 
 /** Texts and their ids, by position. */

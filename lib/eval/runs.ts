@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { ArgumentError, DataError } from '../errors.js'
-import { eachLine, writeAtomic } from '../lines.js'
+import { writeAtomic } from '../io/atomic.js'
+import { eachLine } from '../lines.js'
 import { addJudgment } from './collections.js'
 import { evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits } from './metrics.js'
 

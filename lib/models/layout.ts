@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../errors.js'
+import { recoverFolder } from '../io/atomic.js'
 import { PUNCTUATION, type Recipe } from '../text/recipe.js'
 import { bert } from './bert.js'
 import { type DenseConfig, denseConfigOf } from './dense.js'
@@ -42,6 +43,7 @@ interface Module {
  * @throws FormatError ERR_FORMAT for anything that we would compute differently from its author
  */
 export async function readLayout(dir: string): Promise<Layout> {
+  await recoverFolder(dir)
   const isFolder = await stat(dir).then(
     (s) => s.isDirectory(),
     () => false,

@@ -1,5 +1,6 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { FormatError } from '../errors.js'
+import { writeAtomic } from '../io/atomic.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.
@@ -293,31 +294,7 @@ export async function writeSafetensors(
   const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
   padded.writeBigUInt64LE(BigInt(padded.length - 8))
   text.copy(padded, 8)
-  await writeAtomically(path, [padded, ...sorted.map(({ data }) => data)])
-}
-
-/** Writes chunks to a temporary file beside `path`, flushes it to the disk and renames it. */
-export async function writeAtomically(path: string, chunks: readonly NodeJS.ArrayBufferView[]): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`
-  const file = await open(temporary, 'w')
-  try {
-    let position = 0
-    for (const chunk of chunks) {
-      const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength)
-      for (let done = 0; done < bytes.length; ) {
-        const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.length - done, 1 << 30), position)
-        done += bytesWritten
-        position += bytesWritten
-      }
-    }
-    await file.sync()
-  } catch (error) {
-    await file.close()
-    await rm(temporary, { force: true })
-    throw error
-  }
-  await file.close()
-  await rename(temporary, path)
+  await writeAtomic(path, [padded, ...sorted.map(({ data }) => data)])
 }
 
 function typeOf(data: TensorToWrite['data']): StoredType {

@@ -1,15 +1,16 @@
-import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../errors.js'
+import { recoverFolder, writeAtomic, writeFolder } from '../io/atomic.js'
+import { packageVersion } from '../native.js'
 import type { Parameters } from '../nn/index.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { type DenseConfig, denseFolder, denseJsonOf, denseParameters } from './dense.js'
 import type { Architecture, EncoderConfig } from './encoder.js'
 import type { Json } from './json.js'
-import { type TensorToWrite, writeAtomically, writeSafetensors } from './safetensors.js'
+import { type TensorToWrite, writeSafetensors } from './safetensors.js'
 
 export interface ModelToSave {
   architecture: Architecture
@@ -27,35 +28,18 @@ const ownFiles =
   /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_Dense)$/
 
 /**
- * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 both load. It appears whole or not at
- * all: files go to a folder beside it, which then takes its name. A model saved there before is replaced.
+ * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 both load. It appears whole or not at all
+ * (lib/io/atomic.ts). A model saved there before is replaced, and is there until then.
  * @throws FormatError ERR_FORMAT when `dir` holds something that is not a saved model
  */
 export async function saveModel(dir: string, model: ModelToSave): Promise<void> {
-  const target = path.resolve(dir)
-  const replaces = await checkReplaceable(target)
-  await mkdir(path.dirname(target), { recursive: true })
-  const temporary = `${target}.saving-${process.pid}-${randomBytes(4).toString('hex')}`
-  await mkdir(temporary)
-  try {
-    await writeFolder(temporary, model)
-    await syncFolder(temporary)
-    const old = `${temporary}.old`
-    if (replaces) await rename(target, old)
-    await rename(temporary, target).catch(async (error) => {
-      if (replaces) await rename(old, target)
-      throw error
-    })
-    await syncFolder(path.dirname(target))
-    await rm(old, { recursive: true, force: true })
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true })
-    throw error
-  }
+  await recoverFolder(dir)
+  await checkReplaceable(path.resolve(dir))
+  await writeFolder(dir, (folder) => writeFiles(folder, model), { replaces: true })
 }
 
-async function checkReplaceable(target: string): Promise<boolean> {
-  if (!existsSync(target)) return false
+async function checkReplaceable(target: string): Promise<void> {
+  if (!existsSync(target)) return
   const entries = (await stat(target)).isDirectory() ? await readdir(target) : ['']
   const foreign = entries.find((name) => !ownFiles.test(name))
   if (foreign !== undefined || (entries.length > 0 && !entries.includes('modules.json')))
@@ -64,10 +48,9 @@ async function checkReplaceable(target: string): Promise<boolean> {
       `${target} exists and is no saved model${foreign ? ` (it holds "${foreign}")` : ''}; save to a new folder`,
       { dir: target, foreign },
     )
-  return true
 }
 
-async function writeFolder(dir: string, model: ModelToSave): Promise<void> {
+async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
   const { architecture, config, head, recipe, tokenizer, parameters } = model
   const values = await parameters.values.values()
   const floats = values instanceof Float32Array ? values : Float32Array.from(values)
@@ -108,14 +91,14 @@ async function writeFolder(dir: string, model: ModelToSave): Promise<void> {
   })
   await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe))
   tokenizer.save(dir)
-  await writeAtomically(path.join(dir, 'README.md'), [Buffer.from(modelCard(model))])
+  await writeAtomic(path.join(dir, 'README.md'), [modelCard(model)])
 }
 
-/** The keys PyLate writes, in its order; the versions are those whose format this is. */
+/** The keys PyLate writes, in its order; of the versions there, only ours had a part in it. */
 function settingsOf(r: Recipe): Json {
   return {
     model_type: 'ColBERT',
-    __version__: { sentence_transformers: '5.3.0', transformers: '5.3.0', pytorch: '2.11.0' },
+    __version__: { lateforge: packageVersion() },
     prompts: { query: r.queryPrompt, document: r.documentPrompt },
     default_prompt_name: null,
     similarity_fn_name: 'MaxSim',
@@ -162,10 +145,5 @@ const wholeFloats = /("\w*(?:theta|dropout|dropout_prob|initializer_range|cutoff
 
 function writeJson(file: string, value: unknown): Promise<void> {
   const text = JSON.stringify(value, null, 2).replace(wholeFloats, '$1.0')
-  return writeAtomically(file, [Buffer.from(`${text}\n`)])
-}
-
-async function syncFolder(dir: string): Promise<void> {
-  const handle = await open(dir, 'r')
-  await handle.sync().finally(() => handle.close())
+  return writeAtomic(file, [`${text}\n`])
 }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Tokenizer as Engine } from '@huggingface/tokenizers'
 import { FormatError } from '../errors.js'
+import { writeAtomicSync } from '../io/atomic.js'
 import { type AddedTokenRecord, AddedTokens } from './added.js'
 import { bertTokenizerJson } from './bert.js'
 import { bertNormalizer, bertWords, byteLevelWords, toByteLevel } from './pretokenize.js'
@@ -213,7 +214,6 @@ export class Tokenizer {
 
   /** Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json, which Hugging Face tokenizers load. */
   save(dir: string): void {
-    mkdirSync(dir, { recursive: true })
     const specials: Record<string, string> = {}
     for (const name of SPECIAL_NAMES) {
       const id = this.special(name)
@@ -229,9 +229,9 @@ export class Tokenizer {
       ...specials,
       added_tokens_decoder: decoder,
     }
-    writeJson(join(dir, 'tokenizer.json'), this.json)
-    writeJson(join(dir, 'tokenizer_config.json'), config)
-    writeJson(join(dir, 'special_tokens_map.json'), specials)
+    const files = { tokenizer: this.json, tokenizer_config: config, special_tokens_map: specials }
+    for (const [name, json] of Object.entries(files))
+      writeAtomicSync(join(dir, `${name}.json`), `${JSON.stringify(json, null, 2)}\n`)
   }
 
   private encodeSection(text: string, section: number, ids: number[], limit: number): void {
@@ -377,9 +377,4 @@ function readJson(file: string): Json {
 
 function optionalJson(file: string): Json {
   return existsSync(file) ? readJson(file) : {}
-}
-
-function writeJson(file: string, value: object): void {
-  writeFileSync(`${file}.tmp`, `${JSON.stringify(value, null, 2)}\n`)
-  renameSync(`${file}.tmp`, file)
 }

@@ -1,13 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 import { CheckpointError } from '../errors.js'
+import { writeAtomic, writeFolder } from '../io/atomic.js'
 
 /**
- * Checkpoints are folders `step-N` that appear whole or not at all: they are written under another name, every file is
- * flushed, `manifest.json` with the hash of every file comes last, then one rename makes the folder a checkpoint. Names
- * that start with a dot are unfinished or half removed; nothing ever reads them.
+ * Checkpoints are folders `step-N` that appear whole or not at all (lib/io/atomic.ts); `manifest.json`, with the hash of
+ * every file, is written last. Names that start with a dot are unfinished or half removed; nothing ever reads them.
  */
 const MANIFEST = 'manifest.json'
 const NAME = /^step-(\d+)$/
@@ -44,35 +44,18 @@ export async function writeCheckpoint(
   fill: (folder: string) => Promise<void>,
 ): Promise<string> {
   const path = join(root, `step-${step}`)
-  await mkdir(root, { recursive: true })
   if (await stat(path).catch(() => null))
     throw new CheckpointError('ERR_CHECKPOINT', `${path} exists already. Resume from it, or use another folder`, {
       path,
     })
-  const unfinished = join(root, `.step-${step}.${process.pid}.${randomBytes(4).toString('hex')}`)
-  await mkdir(unfinished)
-  try {
+  await writeFolder(path, async (unfinished) => {
     await fill(unfinished)
     const files: Manifest['files'] = {}
-    for (const file of await filesIn(unfinished)) {
+    for (const file of await filesIn(unfinished))
       files[relative(unfinished, file).split(sep).join('/')] = await digest(file)
-      await flush(file)
-    }
     const manifest: Manifest = { format: 'lateforge-checkpoint', version: 1, files }
-    const handle = await open(join(unfinished, MANIFEST), 'wx')
-    try {
-      await handle.writeFile(`${JSON.stringify(manifest, null, 1)}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    for (const folder of await foldersIn(unfinished)) await flush(folder)
-    await rename(unfinished, path)
-    await flush(root)
-  } catch (error) {
-    await rm(unfinished, { recursive: true, force: true })
-    throw error
-  }
+    await writeAtomic(join(unfinished, MANIFEST), [`${JSON.stringify(manifest, null, 1)}\n`])
+  })
   return path
 }
 
@@ -151,25 +134,10 @@ async function digest(file: string): Promise<{ bytes: number; sha256: string }> 
   return { bytes, sha256: hash.digest('hex') }
 }
 
-/** Makes a file, or the names in a folder, survive a power loss. */
-async function flush(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 async function filesIn(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true })
   return entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) => join(entry.parentPath, entry.name))
     .sort()
-}
-
-async function foldersIn(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { withFileTypes: true, recursive: true })
-  return [...entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name)), folder]
 }

@@ -137,7 +137,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
   const { EventLog } = await import('./log.js')
   const { Device } = await import('../tensor/device.js')
   const { Colbert } = await import('../models/colbert.js')
-  const { writeAtomically } = await import('../models/safetensors.js')
+  const { writeAtomic } = await import('../io/atomic.js')
   const { sumSquares } = await import('../tensor/ops.gen.js')
   const { out, signal } = { out: resolve(config.out), signal: options.signal }
   const root = join(out, 'checkpoints')
@@ -164,7 +164,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
     if (entry) await setAside(root, entry.step)
     await mkdir(root, { recursive: true })
     await clearUnfinished(root)
-    await writeAtomically(join(out, 'config.json'), [Buffer.from(`${JSON.stringify(plainConfig(config), null, 2)}\n`)])
+    await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
   })
 
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device

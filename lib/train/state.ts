@@ -1,6 +1,7 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ArgumentError, CheckpointError, typed } from '../errors.js'
+import { writeAtomic } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
 import type { Parameters } from '../nn/parameters.js'
 import type { Tensor } from '../tensor/tensor.js'
@@ -42,10 +43,8 @@ export async function saveState(dir: string, state: TrainingState): Promise<stri
     for (const { name, tensor } of tensors) entries.push({ name, shape: tensor.shape, data: await tensor.values() })
     await writeSafetensors(join(folder, 'optimizer.safetensors'), entries)
     const { step, extra = null } = state
-    await writeFile(
-      join(folder, 'state.json'),
-      `${JSON.stringify({ step, optimizerSteps: state.opt.stepCount, extra })}\n`,
-    )
+    const file = { step, optimizerSteps: state.opt.stepCount, extra }
+    await writeAtomic(join(folder, 'state.json'), [`${JSON.stringify(file)}\n`])
   })
   return written.catch((error) => {
     throw typed(error)

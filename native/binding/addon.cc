@@ -99,6 +99,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   initGroup(env, exports);
   initMaxSim(env, exports);
   initData(env, exports);
+  initFiles(env, exports);
   return exports;
 }
 

@@ -79,5 +79,6 @@ void initDevices(Napi::Env env, Napi::Object exports);
 void initGroup(Napi::Env env, Napi::Object exports);
 void initMaxSim(Napi::Env env, Napi::Object exports);
 void initData(Napi::Env env, Napi::Object exports);
+void initFiles(Napi::Env env, Napi::Object exports);
 
 }  // namespace lateforge::binding

@@ -198,7 +198,7 @@ t.test('a killed writer leaves no shard, and its remains are removed a day later
   t.equal(left.filter((name) => name.endsWith('.shard')).length, 0)
   t.equal(left.length, 1)
   const old = Date.now() / 1000 - 2 * 86400
-  utimesSync(join(dir, left[0]!), old, old)
+  for (const name of ['', ...readdirSync(join(dir, left[0]!))]) utimesSync(join(dir, left[0]!, name), old, old)
   const set = await prepareShards([memorySource('s', rows(3))], featurizer(), { cacheDir: dir, workers: 0 })
   set.close()
   t.same(
