@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
-import { packageVersion } from '../native.js'
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { packageVersion } from '../packages.js'
 import { report } from './common.js'
 
 const program = new Command('lateforge')
@@ -20,13 +20,17 @@ const positive = (text: string): number => {
   return Number(text)
 }
 
+/** An option that does nothing beside one of `others`, so that both together are a mistake. */
+const without = (others: string[], flags: string, description: string): Option =>
+  new Option(flags, description).conflicts(others)
+
 // Every verb is a file of its own, loaded when it is called.
 program
   .command('train')
   .description('train a model through the phases of a YAML file')
   .argument('[arguments...]', 'config.yaml and overrides, as seed=7 or phases.0.batch=64')
   .option('--resume', "go on from the run's last intact checkpoint, if it has one")
-  .option('--print-config', 'print the whole config and stop')
+  .addOption(without(['resume', 'quiet'], '--print-config', 'print the whole config and stop'))
   .option('--json', 'print events as JSON lines')
   .option('--quiet', 'no progress')
   .action(async (args, options) => (await import('./train.js')).train(args, options))
@@ -89,23 +93,30 @@ bench
   .option('--chunk-tokens <tokens>', 'encoded at a time', whole, 4096)
   .option('--steps <n>', 'that are timed', whole, 5)
   .option('--warmup <n>', 'steps before them', whole, 2)
-  .option('--lengths <file>', 'JSON with the lengths to use, as bench/peers/st6_step.py writes it; default: drawn')
+  .addOption(
+    without(
+      ['batch'],
+      '--lengths <file>',
+      'JSON with the lengths to use, as bench/peers/st6_step.py writes it; default: drawn',
+    ),
+  )
   .option('--threads <n>', 'of the CPU; default all cores', whole)
   .option('--json', 'print one JSON object')
   .action(async (shape, options) => (await import('./bench.js')).step(shape, options))
 
+const measuring = ['device', 'dim', 'dtype', 'seconds', 'threads', 'compare', 'blockQueries']
 const benchCommand = (name: string, description: string) =>
   bench
     .command(name)
     .description(description)
     .argument('[shapes...]', 'names of shapes (--list)')
-    .option('--list', 'print the shapes and stop')
+    .addOption(without(measuring, '--list', 'print the shapes and stop'))
     .option('--device <name>', 'where it runs', 'cpu')
     .option('--dim <features>', 'length of a token vector', whole, 128)
     .option('--dtype <type>', 'of token vectors: float32, float16 or bfloat16', 'float32')
     .option('--seconds <s>', 'for each measurement', positive, 1)
     .option('--threads <n>', 'of the CPU; default all cores', whole)
-    .option('--compare <file>', 'an earlier report (--json) to print the speed-up over')
+    .addOption(without(['json'], '--compare <file>', 'an earlier report (--json) to print the speed-up over'))
     .option('--json', 'print one JSON object')
 benchCommand('maxsim', 'time MaxSim and its gradient on random vectors of named shapes').action(
   async (shapes, options) => (await import('./bench.js')).maxsim(shapes, options),

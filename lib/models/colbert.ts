@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { TokenColumn } from '../data/collate.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
@@ -86,6 +87,7 @@ export class Colbert {
     this.dim = head.at(-1)!.out
     checkChain(head, config.width, 'the head')
     this.parameters = new Parameters(device, shapesOf(blueprint), device.typeOf(precision))
+    this.parameters.owner.name = `a Colbert model (${architecture.name}, ${config.layers} layers of width ${config.width})`
     this.encoder = architecture.encoder(config, this.parameters)
   }
 
@@ -127,6 +129,11 @@ export class Colbert {
       throw new ArgumentError(
         'ERR_ARGUMENT',
         `${dir} has a projection of its own; freshProjection and dim do not apply`,
+      )
+    if (layout.head.length > 0 && options.seed !== undefined)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        `seed is ${options.seed}, but nothing of ${dir} starts at random; it goes with freshProjection`,
       )
     const weights = await ModelWeights.open(layout)
     try {
@@ -319,7 +326,7 @@ export class Colbert {
   groups(options: readonly GroupOptions[]): ModelGroup[] {
     const owner = new Map<string, GroupOptions>()
     for (const { name } of this.parameters.entries) {
-      const group = options.find(({ match }) => (match instanceof RegExp ? match.test(name) : (match?.(name) ?? true)))
+      const group = options.find(({ match }) => (types.isRegExp(match) ? match.test(name) : (match?.(name) ?? true)))
       if (group) owner.set(name, group)
     }
     const isFrozen = (name: string) => owner.get(name)?.frozen ?? !owner.has(name)

@@ -10,7 +10,7 @@ import {
 } from '../nn/index.js'
 import { constant, normal } from '../nn/random.js'
 import { type ActivationName, attention, dropout, embedding, geglu, rope, ropeTable } from '../tensor/ops.js'
-import { outsideScopes, scope } from '../tensor/scope.js'
+import { ownedBy, scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
 import { type Architecture, dropoutAt, type Encoder, type EncoderConfig, maxLayers } from './encoder.js'
 import { Fields, type Json } from './json.js'
@@ -231,7 +231,7 @@ class ModernBert implements Encoder {
     const length = Math.max(64, 2 ** Math.ceil(Math.log2(longest)))
     const table = (theta: number) =>
       Tensor.from(params.device, ropeTable(length, c.width / c.heads, theta), [length, c.width / c.heads])
-    this.tables = outsideScopes(() => ({ length, global: table(c.globalTheta), local: table(c.localTheta) }))
+    this.tables = ownedBy(params.owner, () => ({ length, global: table(c.globalTheta), local: table(c.localTheta) }))
   }
 
   dispose(): void {

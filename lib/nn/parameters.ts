@@ -1,7 +1,8 @@
 import { ArgumentError, FormatError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
+import type { Owner } from '../tensor/leaks.js'
 import { cast, zero } from '../tensor/ops.gen.js'
-import { outsideScopes, scope } from '../tensor/scope.js'
+import { ownedBy, scope } from '../tensor/scope.js'
 import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 
 export interface ParameterShape {
@@ -34,6 +35,8 @@ export class Parameters {
   private readonly narrow: Tensor | null
   /** Where each entry starts in them. */
   readonly segments: Segments
+  /** By what name a warning calls them, should nobody dispose of them: that of the model they are of. */
+  readonly owner: Owner = { name: 'a set of parameters' }
   private readonly views = new Map<string, Tensor>()
   private readonly offsets: ReadonlyMap<string, number>
 
@@ -48,7 +51,7 @@ export class Parameters {
       return entry
     })
     this.offsets = new Map(this.entries.map((entry) => [entry.name, entry.offset]))
-    const [values, gradients, segments, narrow] = outsideScopes(() => [
+    const [values, gradients, segments, narrow] = ownedBy(this.owner, () => [
       Tensor.empty(device, [offset]),
       Tensor.empty(device, [offset]),
       Segments.fromLengths(
@@ -65,7 +68,7 @@ export class Parameters {
     for (const entry of this.entries) {
       if (this.views.has(entry.name))
         throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is declared twice`)
-      const [value, gradient] = outsideScopes(() => [
+      const [value, gradient] = ownedBy(this.owner, () => [
         (narrow ?? values).view(entry.offset, entry.shape),
         gradients.view(entry.offset, entry.shape),
       ])

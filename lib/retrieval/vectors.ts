@@ -1,9 +1,10 @@
+import { types } from 'node:util'
 import { AbortedError, ArgumentError, ShapeError, UnsupportedError } from '../errors.js'
 import { checkOptions } from '../options.js'
 import type { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { cast } from '../tensor/ops.js'
-import { outsideScopes, scope } from '../tensor/scope.js'
+import { ownedBy, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 
@@ -65,15 +66,13 @@ export function typeOn(device: Device, wanted: VectorType | undefined, { data }:
     throw new ArgumentError('ERR_ARGUMENT', `dtype is "${wanted}", expected float32 or float16`)
   if (wanted === 'float16' && !half)
     throw new UnsupportedError('ERR_UNSUPPORTED', `device "${device.name}" multiplies no float16, only GPUs do`)
-  return half && (wanted ?? (data instanceof Uint16Array ? 'float16' : 'float32')) === 'float16'
-    ? 'float16'
-    : device.real
+  return half && (wanted ?? (types.isUint16Array(data) ? 'float16' : 'float32')) === 'float16' ? 'float16' : device.real
 }
 
 /** Copies vectors to a device, as a type of `typeOn`. */
 export function upload(device: Device, { data, offsets }: TokenVectors, dim: number, type: DType): Uploaded {
   const shape = [data.length / dim, dim]
-  const given = data instanceof Uint16Array ? Tensor.fromFloat16(device, data, shape) : Tensor.from(device, data, shape)
+  const given = types.isUint16Array(data) ? Tensor.fromFloat16(device, data, shape) : Tensor.from(device, data, shape)
   const tokens = given.dtype === type ? given : cast(given, type)
   if (tokens !== given) given.dispose()
   return { tokens, segments: Segments.of(device, offsets) }
@@ -114,7 +113,8 @@ export class ResidentVectors {
     checkVectors('vectors', vectors, dim)
     const type = typeOn(device, dtype, vectors)
     const offsets = Float64Array.from(vectors.offsets)
-    const tokens = outsideScopes(() => Tensor.empty(device, [offsets.at(-1)!, dim], type))
+    const owner = { name: `resident vectors of ${offsets.length - 1} texts` }
+    const tokens = ownedBy(owner, () => Tensor.empty(device, [offsets.at(-1)!, dim], type))
     const resident = new ResidentVectors(device, dim, offsets, tokens)
     try {
       for (const range of ranges(offsets, documentBlock)) {
@@ -162,7 +162,7 @@ export function checkVectors(side: string, vectors: TokenVectors, dim: number): 
   const { data, offsets } = vectors ?? {}
   if (!Number.isInteger(dim) || dim < 1)
     throw new ArgumentError('ERR_ARGUMENT', `dim is ${dim}, expected the vectors' length`)
-  if (!(data instanceof Float32Array || data instanceof Uint16Array))
+  if (!(types.isFloat32Array(data) || types.isUint16Array(data)))
     throw new ArgumentError(
       'ERR_ARGUMENT',
       `${side}: data must be a Float32Array, or a Uint16Array of float16 bits, got ${Object.prototype.toString.call(data)}`,

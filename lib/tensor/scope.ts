@@ -1,4 +1,6 @@
+import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
+import { type Owner, unwatch, watchAll } from './leaks.js'
 import type { Tensor } from './tensor.js'
 
 /**
@@ -8,13 +10,18 @@ import type { Tensor } from './tensor.js'
 export class Scope {
   private readonly owned = new Set<Tensor>()
 
+  /** @param name what a warning calls it, should nobody dispose of it; null where that cannot be */
+  constructor(name: string | null = 'a Scope') {
+    if (name !== null) watchAll(this, { name }, this.owned)
+  }
+
   /** Runs `fn`; tensors made meanwhile belong to this scope. `fn` must be synchronous. */
   run<R>(fn: () => R): R {
     const outer = current
     current = this
     try {
       const result = fn()
-      if (result instanceof Promise)
+      if (types.isPromise(result))
         throw new ArgumentError(
           'ERR_ARGUMENT',
           'a scope must be synchronous: another scope would catch the tensors made after an await',
@@ -38,6 +45,7 @@ export class Scope {
   dispose(): void {
     for (const tensor of this.owned) tensor.dispose()
     this.owned.clear()
+    unwatch(this)
   }
 
   [Symbol.dispose](): void {
@@ -46,16 +54,24 @@ export class Scope {
 }
 
 let current: Scope | null = null
+let owner: Owner | null = null
 
-/** Runs `fn`; nothing it makes belongs to a scope. The caller disposes of it. */
-export function outsideScopes<R>(fn: () => R): R {
-  const outer = current
+/** Runs `fn`; what it makes or returns belongs to no scope but to `by`, which disposes of it, and is named if it does not. */
+export function ownedBy<R>(by: Owner, fn: () => R): R {
+  const outer = { current, owner }
   current = null
+  owner = by
   try {
     return fn()
   } finally {
-    current = outer
+    current = outer.current
+    owner = outer.owner
   }
+}
+
+/** Who disposes of the tensors that are made now outside of scopes. */
+export function ambientOwner(): Owner | null {
+  return owner
 }
 
 /** Registers a new tensor with the innermost running scope; false when there is none. */
@@ -69,7 +85,7 @@ export function adopt(tensor: Tensor): boolean {
  * of them, at any depth), which move to the scope around it. `fn` must be synchronous.
  */
 export function scope<R>(fn: () => R): R {
-  const inner = new Scope()
+  const inner = new Scope(null)
   try {
     const result = inner.run(fn)
     keep(result, inner)
@@ -85,7 +101,13 @@ function keep(value: unknown, from: Scope): void {
     const tensor = value as Tensor
     from.release(tensor)
     if (!adopt(tensor)) tensor.watch()
-  } else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+  } else if (Array.isArray(value) || isPlain(value)) {
     for (const part of Object.values(value)) keep(part, from)
   }
+}
+
+/** An object of no class, of whatever realm. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }

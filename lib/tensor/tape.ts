@@ -23,7 +23,7 @@ let current: Tape | null = null
  */
 export class Tape {
   private nodes: Node[] = []
-  private readonly held = new Scope()
+  private readonly held = new Scope('a Tape')
 
   /** Runs `fn` with this tape recording. */
   run<R>(fn: () => R): R {

@@ -1,7 +1,9 @@
+import { types } from 'node:util'
 import { ArgumentError, DisposedError, DTypeError, ShapeError } from '../errors.js'
 import { type NativeArray, native } from '../native.js'
 import type { Device } from './device.js'
-import { adopt } from './scope.js'
+import { unwatch, watch } from './leaks.js'
+import { adopt, ambientOwner } from './scope.js'
 
 /** Element types in the order of native/core/dtype.h. */
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
@@ -13,17 +15,8 @@ const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2
 /** Numbers in the device's real type; float32 ones for a device of float32 are not copied. */
 export function realArray(device: Device, data: ArrayLike<number>): Float32Array | Float64Array {
   if (device.real === 'float64') return Float64Array.from(data)
-  return data instanceof Float32Array ? data : Float32Array.from(data)
+  return types.isFloat32Array(data) ? data : Float32Array.from(data)
 }
-
-/**
- * An alarm, not a memory manager: a tensor that no scope owns and nobody disposed of is freed when it is collected, with
- * one warning that says so. Only unscoped tensors are watched.
- */
-const leaks = new FinalizationRegistry<{ handle: number; text: string }>(({ handle, text }) => {
-  if (!native().dispose(handle)) return
-  process.emitWarning(`${text} was garbage collected without dispose(); wrap its maker in scope()`, 'LateforgeLeak')
-})
 
 /**
  * A tensor on a device: an integer handle into the native table, with its shape. It lives until `dispose()` or until
@@ -40,11 +33,15 @@ export class Tensor {
   /** Where a parameter's gradient is accumulated: a view of the model's flat gradient buffer. */
   gradient: Tensor | null = null
 
-  constructor(device: Device, handle: number, dtype: DType, shape: readonly number[]) {
+  /** It shares another tensor's memory. */
+  private readonly isView: boolean
+
+  constructor(device: Device, handle: number, dtype: DType, shape: readonly number[], isView = false) {
     this.handle = handle
     this.device = device
     this.dtype = dtype
     this.shape = shape
+    this.isView = isView
     if (!adopt(this)) this.watch()
   }
 
@@ -123,7 +120,7 @@ export class Tensor {
   /** A contiguous range of elements under another shape, sharing memory. Views outlive the tensor they came from. */
   view(offset: number, shape: readonly number[]): Tensor {
     this.live('view')
-    return new Tensor(this.device, native().view(this.handle, offset, shape), this.dtype, shape)
+    return new Tensor(this.device, native().view(this.handle, offset, shape), this.dtype, shape, true)
   }
 
   /** Rows [first, last) as a view. */
@@ -134,15 +131,16 @@ export class Tensor {
     return this.view(first * width, [last - first, ...this.shape.slice(1)])
   }
 
-  /** For scopes: the tensor left the outermost one. */
+  /** For scopes: the tensor left the outermost one, and an alarm goes off if it is forgotten (leaks.ts). */
   watch(): void {
-    leaks.register(this, { handle: this.handle, text: `a ${this.dtype} tensor of shape [${this.shape}]` }, this)
+    const text = `a ${this.dtype} tensor of shape [${this.shape}]`
+    watch(this, { handle: this.handle, bytes: this.isView ? 0 : this.bytes, text, owner: ambientOwner() })
   }
 
   /** Frees the tensor; safe to call twice. */
   dispose(): void {
     if (this.handle === 0) return
-    leaks.unregister(this)
+    unwatch(this)
     native().dispose(this.handle)
     this.handle = 0
   }

@@ -1,7 +1,7 @@
 import { ArgumentError, CheckpointError } from '../errors.js'
 import type { ParameterEntry, Parameters } from '../nn/parameters.js'
 import * as raw from '../tensor/ops.gen.js'
-import { outsideScopes, scope } from '../tensor/scope.js'
+import { ownedBy, scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
 
 /** Parameters that share an optimiser setting. Entries outside `match` are left to the other groups of the same store. */
@@ -39,6 +39,7 @@ export class AdamW {
   private readonly eps: number
   private readonly clip: number
   private norm: Tensor | null = null
+  private readonly owner = { name: 'an AdamW' }
   /** Steps taken. */
   stepCount = 0
 
@@ -63,7 +64,7 @@ export class AdamW {
         return [group.learningRate, decay]
       })
       this.stores.push(
-        outsideScopes(() => {
+        ownedBy(this.owner, () => {
           const { device, count } = parameters
           const [m, v] = [Tensor.empty(device, [count]), Tensor.empty(device, [count])]
           raw.zero(m)
@@ -84,7 +85,7 @@ export class AdamW {
     if (!Number.isFinite(scale)) throw new ArgumentError('ERR_ARGUMENT', `scale is ${scale}, expected a number`)
     this.stepCount++
     this.norm?.dispose()
-    this.norm = scope(() => {
+    const step = (): Tensor => {
       const norms = this.stores.map((s) => raw.sumSquares(s.parameters.gradients))
       const squared = norms.reduce((a, b) => raw.add(a, b))
       for (const { parameters, m, v, rates } of this.stores) {
@@ -100,7 +101,8 @@ export class AdamW {
         parameters.zeroGradients()
       }
       return squared
-    })
+    }
+    this.norm = ownedBy(this.owner, () => scope(step))
     return this.norm
   }
 

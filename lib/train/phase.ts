@@ -384,6 +384,7 @@ class Loop {
 
 function temperatureOf(model: Colbert, temperature: number): Parameters {
   const parameters = new Parameters(model.device, [{ name: 'logScale', shape: [1] }])
+  parameters.owner.name = 'a learned temperature'
   const value = [Math.log(1 / temperature)]
   parameters.write(value)
   return parameters

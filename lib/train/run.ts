@@ -2,8 +2,8 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { AbortedError, CheckpointError, ConfigError, typed } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
-import { packageVersion } from '../native.js'
 import { checkOptions } from '../options.js'
+import { packageVersion } from '../packages.js'
 import type { Group } from '../tensor/group.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
 import { differences } from './differences.js'
@@ -202,8 +202,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
         : await Colbert.load(config.model, {
             device,
             precision,
-            ...(freshProjection && { freshProjection, dim }),
-            seed,
+            ...(freshProjection && { freshProjection, dim, seed }),
           })
     }
     const trained = model

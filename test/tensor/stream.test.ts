@@ -163,7 +163,7 @@ t.test('a tensor that nobody disposes of is freed with a warning when it is coll
   const { stdout } = spawnSync(process.execPath, ['--expose-gc', '--input-type=module', '-e', script], {
     encoding: 'utf8',
   })
-  t.match(stdout, /LateforgeLeak a float32 tensor of shape \[2\] .*dispose/)
+  t.match(stdout, /LateforgeLeak a float32 tensor of shape \[2\] was .*dispose/)
   t.match(stdout, /left 1 false/)
 })
 
