@@ -71,16 +71,47 @@ export async function readLayout(dir: string): Promise<Layout> {
     false,
   )
 
-  const native = modules.some((m) => m.type.includes('.multi_vector_encoder.'))
-  if (native)
-    return { name: 'sentence-transformers', ...shared, ...(await nativeParts(dir, modules, settings, lowerCase)) }
-  const dense = modules.filter((m) => m.type.endsWith('.Dense'))
-  const pylate = settings.text('model_type', '') === 'ColBERT' || modules.some((m) => m.type.startsWith('pylate.'))
-  if (dense.length > 0 && (pylate || !modules.some((m) => m.type.endsWith('.Pooling'))))
-    return { name: 'pylate', ...shared, head: await readHead(dense), recipe: pylateRecipe(settings, lowerCase) }
+  const author = authorOf(dir, modules, settings)
+  if (author === 'sentence-transformers')
+    return { name: author, ...shared, ...(await nativeParts(dir, modules, settings, lowerCase)) }
+  if (author === 'pylate') {
+    const head = await readHead(modules.filter((m) => kindOf(m) === 'Dense'))
+    return { name: author, ...shared, head, recipe: pylateRecipe(settings, lowerCase) }
+  }
   const classes = Array.isArray(json.architectures) ? json.architectures : []
   if (classes[0] === 'HF_ColBERT') return { name: 'stanford', ...shared, ...(await stanfordParts(dir, json)) }
   return { name: 'huggingface', ...shared, head: [], recipe: { lowerCase } }
+}
+
+/** A module's class, without the package it is in, which has changed its layout more than once. */
+const kindOf = ({ type }: Module): string => type.slice(type.lastIndexOf('.') + 1)
+
+/** What PyLate writes and sentence-transformers 6 keeps elsewhere; PyLate's first versions named no model_type. */
+const pylateKeys = ['query_prefix', 'document_prefix', 'query_length', 'document_length', 'do_query_expansion']
+
+/**
+ * Which of two projects wrote a multi-vector model; null for a folder of neither. They tell what texts go through in
+ * different places and have different defaults, so a wrong guess would compute something else in silence.
+ * @throws FormatError ERR_FORMAT for a projection of tokens of which nothing says whose it is
+ */
+function authorOf(
+  dir: string,
+  modules: readonly Module[],
+  settings: Fields,
+): 'sentence-transformers' | 'pylate' | null {
+  const type = settings.text('model_type', '')
+  if (type === 'MultiVectorEncoder') return 'sentence-transformers'
+  const dense = modules.some((m) => kindOf(m) === 'Dense')
+  if (type === 'ColBERT' || modules.some((m) => m.type.startsWith('pylate.'))) return dense ? 'pylate' : null
+  if (modules.some((m) => kindOf(m) === 'MultiVectorMask')) return 'sentence-transformers'
+  if (!dense || modules.some((m) => kindOf(m) === 'Pooling')) return null
+  if (pylateKeys.some((key) => settings.has(key))) return 'pylate'
+  throw new FormatError(
+    'ERR_FORMAT',
+    `${dir} projects every token, but nothing says whether it is PyLate's or sentence-transformers' model: expected ` +
+      `"model_type" in config_sentence_transformers.json to be "ColBERT" or "MultiVectorEncoder", found "${type}"`,
+    { dir, type },
+  )
 }
 
 async function readModules(dir: string): Promise<Module[]> {
@@ -143,9 +174,8 @@ async function nativeParts(
   lowerCase: boolean,
 ): Promise<Pick<Layout, 'head' | 'recipe'>> {
   const known = ['Transformer', 'Dense', 'MultiVectorMask', 'Normalize']
-  const kind = (m: Module) => m.type.slice(m.type.lastIndexOf('.') + 1)
-  const odd = modules.find((m) => !known.includes(kind(m)))
-  if (odd || !modules.some((m) => kind(m) === 'Normalize'))
+  const odd = modules.find((m) => !known.includes(kindOf(m)))
+  if (odd || !modules.some((m) => kindOf(m) === 'Normalize'))
     throw new FormatError(
       'ERR_FORMAT',
       `${dir}/modules.json: ${odd ? `module ${odd.type} is not supported` : 'there is no Normalize module'}; ` +
@@ -162,13 +192,19 @@ async function nativeParts(
     'max_position_embeddings',
     512,
   )
-  const mask = modules.find((m) => kind(m) === 'MultiVectorMask')!
-  const m = await optionalFields(path.join(mask.dir, 'config.json'))
+  const mask = modules.find((m) => kindOf(m) === 'MultiVectorMask')
+  if (expands && !mask)
+    throw new FormatError(
+      'ERR_FORMAT',
+      `${dir}/modules.json: queries are expanded, but without a MultiVectorMask module their expansion would not be scored`,
+      { dir },
+    )
+  const m = mask ? await optionalFields(path.join(mask.dir, 'config.json')) : new Fields({}, dir)
   const tasks = m.texts('skiplist_tasks', ['document'])
   if (tasks.join() !== 'document') throw m.bad('skiplist_tasks', tasks, '["document"]')
   if (m.has('keep_only_token_ids')) throw m.bad('keep_only_token_ids', '…', 'null')
   return {
-    head: await readHead(modules.filter((x) => kind(x) === 'Dense')),
+    head: await readHead(modules.filter((x) => kindOf(x) === 'Dense')),
     recipe: {
       queryPrefix: '',
       documentPrefix: '',

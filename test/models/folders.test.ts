@@ -36,6 +36,31 @@ function edit(dir: string, file: string, change: (json: any) => void): void {
   writeFileSync(name, JSON.stringify(json))
 }
 
+const lfsPointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 123456\n`
+
+// biome-ignore lint/suspicious/noExplicitAny: edits JSON of any form
+const dropMask = (modules: any[]): void => {
+  modules.splice(
+    modules.findIndex((m) => m.type.endsWith('.MultiVectorMask')),
+    1,
+  )
+}
+
+t.test('a sentence-transformers folder without a mask is not taken for one of PyLate', async (t) => {
+  const dir = copy('st6')
+  edit(dir, 'modules.json', dropMask)
+  edit(dir, 'sentence_bert_config.json', (j) => {
+    delete j.query_expansion
+    j.query_length = 20
+    j.document_length = 30
+  })
+  const model = await Colbert.load(dir)
+  const { queryPrefix, documentPrefix, queryLength, documentLength, queryExpansion, skiplist } = model.recipe
+  t.same([queryPrefix, documentPrefix, queryExpansion, skiplist], ['', '', false, []])
+  t.same([queryLength, documentLength], [20, 30])
+  model.dispose()
+})
+
 t.test('damaged folders give typed errors, and their memory back', async (t) => {
   const device = Device.open()
   await device.synchronize()
@@ -111,6 +136,30 @@ t.test('damaged folders give typed errors, and their memory back', async (t) => 
           (j) => (j[4].type = 'sentence_transformers.multi_vector_encoder.modules.HierarchicalTokenPooling'),
         ),
       /not supported/,
+    ],
+    ['st6', 'an expansion without a mask', (dir) => edit(dir, 'modules.json', dropMask), /MultiVectorMask/],
+    [
+      'pylate',
+      'nobody says who wrote it',
+      (dir) => {
+        edit(dir, 'modules.json', (j) => {
+          for (const m of j) m.type = m.type.replace('pylate.', 'mine.')
+        })
+        rmSync(path.join(dir, 'config_sentence_transformers.json'))
+      },
+      /whether it is PyLate's or sentence-transformers/,
+    ],
+    [
+      'pylate',
+      "Git LFS's pointers for files",
+      (dir) => writeFileSync(path.join(dir, 'model.safetensors'), lfsPointer),
+      /model\.safetensors.*git lfs pull/,
+    ],
+    [
+      'pylate',
+      'a pointer for the tokenizer',
+      (dir) => writeFileSync(path.join(dir, 'tokenizer.json'), lfsPointer),
+      /tokenizer\.json.*git lfs pull/,
     ],
     [
       'st6',
