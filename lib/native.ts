@@ -1,10 +1,8 @@
 /** The only file that loads the native addon. */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { errorClasses, LateforgeError, NativeError } from './errors.js'
+import { loadPackage, packageRoot } from './packages.js'
 
 /** One operand of an op, as the native op list declares it (native/core/oplist.h). */
 export interface OperandSpec {
@@ -175,38 +173,25 @@ export interface Addon {
   ): Promise<Float32Array<ArrayBuffer>>
 }
 
-/** The folder that holds package.json, wherever this file was compiled to. */
-export function packageRoot(): string {
-  let folder = path.dirname(fileURLToPath(import.meta.url))
-  while (!existsSync(path.join(folder, 'package.json'))) {
-    const parent = path.dirname(folder)
-    if (parent === folder)
-      throw new NativeError('ERR_NATIVE', 'package.json of lateforge was not found above its own files')
-    folder = parent
-  }
-  return folder
-}
-
-/** The version in package.json. */
-export function packageVersion(): string {
-  return (JSON.parse(readFileSync(path.join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version
-}
-
 let loaded: Addon | undefined
 
 /** The addon, loaded at first use, so that importing lateforge stays cheap. Throws ERR_NATIVE with the next step. */
 export function native(): Addon {
   if (loaded) return loaded
   const root = packageRoot()
-  const require = createRequire(import.meta.url)
+  const find = loadPackage<(root: string) => Addon>('node-gyp-build')
   let addon: Addon
   try {
-    addon = require('node-gyp-build')(root)
+    addon = find(root)
   } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
     throw new NativeError(
       'ERR_NATIVE',
-      `the native addon could not be loaded from ${path.join(root, 'build/Release')} or ${path.join(root, 'prebuilds')}: ` +
-        `${(cause as Error).message.split('\n')[0]}. In a source checkout run: npm run setup`,
+      code === 'ERR_DLOPEN_DISABLED'
+        ? 'Node was told to load no native addons, which lateforge computes with. Start it without --no-addons; with the ' +
+            'permission model, add --allow-addons (Node 22 and newer)'
+        : `the native addon could not be loaded from ${path.join(root, 'build/Release')} or ${path.join(root, 'prebuilds')}: ` +
+            `${message.split('\n')[0]}. In a source checkout run: npm run setup`,
       { root },
       { cause },
     )

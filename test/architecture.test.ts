@@ -5,14 +5,15 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { native } from '../lib/native.js'
 
-/** Arrows point one way. `errors`, `native`, `options` and `lines` are single files at the bottom of lib. */
+/** Arrows point one way. `errors`, `packages`, `native`, `options` and `lines` are single files at the bottom of lib. */
 const allowed: Record<string, string[]> = {
   'lib/errors.ts': [],
   'lib/lines.ts': ['lib/errors.ts'],
-  'lib/native.ts': ['lib/errors.ts'],
+  'lib/packages.ts': ['lib/errors.ts'],
+  'lib/native.ts': ['lib/errors.ts', 'lib/packages.ts'],
   'lib/io': ['lib/errors.ts', 'lib/native.ts'],
   'lib/options.ts': ['lib/errors.ts'],
-  'lib/text': ['lib/errors.ts', 'lib/lines.ts', 'lib/io'],
+  'lib/text': ['lib/errors.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
   'lib/tensor': ['lib/errors.ts', 'lib/native.ts'],
   'lib/data': ['lib/text', 'lib/io', 'lib/errors.ts', 'lib/lines.ts', 'lib/native.ts'],
   'lib/nn': ['lib/tensor', 'lib/errors.ts'],
@@ -26,7 +27,7 @@ const allowed: Record<string, string[]> = {
     'lib/tensor',
     'lib/io',
     'lib/errors.ts',
-    'lib/native.ts',
+    'lib/packages.ts',
     'lib/lines.ts',
     'lib/options.ts',
   ],
@@ -41,6 +42,7 @@ const allowed: Record<string, string[]> = {
     'lib/io',
     'lib/errors.ts',
     'lib/native.ts',
+    'lib/packages.ts',
     'lib/lines.ts',
     'lib/options.ts',
   ],
@@ -54,6 +56,7 @@ const allowed: Record<string, string[]> = {
     'lib/text',
     'lib/errors.ts',
     'lib/native.ts',
+    'lib/packages.ts',
     'lib/options.ts',
   ],
   'lib/index.ts': ['*'],

@@ -1,5 +1,6 @@
 import os from 'node:os'
-import { backendPath, type Ceilings, native, packageVersion } from '../native.js'
+import { backendPath, type Ceilings, native } from '../native.js'
+import { packageVersion } from '../packages.js'
 import { type Device, raw, Tensor } from '../tensor/index.js'
 
 /** Where a report was made, and what the machine can do at most. */

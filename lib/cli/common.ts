@@ -1,4 +1,4 @@
-import { styleText } from 'node:util'
+import { styleText, types } from 'node:util'
 import { AbortedError, LateforgeError, typed } from '../errors.js'
 import { groupExitCode, RankGroup, startedByLauncher } from '../tensor/group.js'
 
@@ -25,7 +25,7 @@ export function report(reason: unknown): number {
   const error = typed(reason)
   const isOurs = error instanceof LateforgeError
   const code = isOurs ? error.code : 'ERR_INTERNAL'
-  const message = error instanceof Error ? error.message : String(error)
+  const message = types.isNativeError(error) ? error.message : String(error)
   const rank = group && group.size > 1 ? ` (rank ${group.rank})` : ''
   process.stderr.write(`${colour('red', 'error')} ${code}${rank}  ${message.replaceAll('\n', '\n  ')}\n`)
   if (process.env.LATEFORGE_DEBUG === '1') console.error(error)

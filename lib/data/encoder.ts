@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { UnsupportedError } from '../errors.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { type EncodedRows, encodeRows, type RowTexts } from './encode.js'
 
@@ -50,15 +51,34 @@ export class RowEncoder {
   private start(): Lane {
     const { tokenizer, recipe } = this.featurizer
     const workerData = { ...tokenizer.toJson(), recipe }
-    const worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData })
+    let worker: Worker
+    try {
+      worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData })
+    } catch (cause) {
+      throw stopped('cannot be started', cause)
+    }
     const lane: Lane = { worker, waiting: [] }
     const fail = (reason: unknown): void => {
       lane.failure ??= reason
       for (const { reject } of lane.waiting.splice(0)) reject(reason)
     }
     worker.on('message', (rows: EncodedRows) => lane.waiting.shift()?.resolve(rows))
-    worker.on('error', fail)
-    worker.on('exit', (code) => fail(new Error(`a tokenizer worker stopped with exit code ${code}`)))
+    worker.on('error', (cause) => fail(stopped('failed', cause)))
+    worker.on('exit', (code) => fail(stopped(`ended with exit code ${code}`)))
     return lane
   }
+}
+
+/** Most often what Node was started with: a permission that lacks, or a module for every thread that throws in this one. */
+function stopped(how: string, cause?: unknown): UnsupportedError {
+  const reason = cause === undefined ? '' : `: ${(cause as Error).message}`
+  const denied = (cause as NodeJS.ErrnoException | undefined)?.code === 'ERR_ACCESS_DENIED'
+  return new UnsupportedError(
+    'ERR_UNSUPPORTED',
+    `a worker thread that tokenizes ${how}${reason}. ` +
+      (denied ? 'Start Node with --allow-worker, or tokenize' : 'It inherits the flags of Node. Without it: tokenize') +
+      ' on the calling thread, { workers: 0 }',
+    {},
+    { cause },
+  )
 }

@@ -29,20 +29,16 @@ const ABANDONED_MS = 24 * 3600 * 1000
  */
 export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
   const temporary = temporaryName(path)
-  const write = async (chunks: AsyncIterable<ArrayBufferView>): Promise<void> => {
+  try {
+    await makeFolder(dirname(path))
     const file = await open(temporary, 'wx')
     try {
-      for await (const chunk of chunks) await writeAll(file, chunk)
+      const chunks = joined(pieces)
+      for await (const chunk of path.endsWith('.gz') ? packed(chunks) : chunks) await writeAll(file, chunk)
       await file.sync()
     } finally {
       await file.close()
     }
-  }
-  try {
-    await makeFolder(dirname(path))
-    const chunks = joined(pieces)
-    if (path.endsWith('.gz')) await pipeline(chunks, createGzip(), write)
-    else await write(chunks)
     await rename(temporary, path)
     await syncPath(dirname(path))
   } catch (error) {
@@ -121,8 +117,7 @@ async function replace(target: string, temporary: string): Promise<void> {
     await rename(old, target)
     throw error
   }
-  await syncPath(dirname(target))
-  await rename(old, temporary)
+  await rename(old, temporary).catch(() => {}) // a later save removes it
 }
 
 /** Gives a folder its name back where `writeFolder` was cut off on a file system that cannot exchange names. */
@@ -206,6 +201,12 @@ async function* joined(pieces: Pieces): AsyncGenerator<ArrayBufferView> {
     if (typeof piece !== 'string') yield piece
   }
   if (text !== '') yield Buffer.from(text)
+}
+
+async function* packed(chunks: AsyncIterable<ArrayBufferView>): AsyncGenerator<ArrayBufferView> {
+  const gzip = createGzip()
+  pipeline(chunks, gzip).catch(() => {}) // the reader of `gzip` is told
+  yield* gzip
 }
 
 /** A refusal of the operating system, with the name of what was being written; other errors as they are. */

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { columnFromTexts, type TokenColumn } from '../data/collate.js'
 import { ArgumentError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
@@ -52,7 +53,7 @@ export async function* encodeStream<K extends Kind>(
   let ahead: Issued | null = null
   const finish = async ({ values, offsets }: Issued) => {
     const data = await values
-    return embeddings(model, kind, data instanceof Float32Array ? data : Float32Array.from(data), offsets)
+    return embeddings(model, kind, types.isFloat32Array(data) ? data : Float32Array.from(data), offsets)
   }
   for await (const column of columns(model, kind, texts, chunkTokens)) {
     for (const [first, last] of chunks(column.offsets, chunkTokens)) {

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { FormatError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
+import { lfsHint } from '../io/lfs.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.
@@ -64,11 +65,11 @@ export class SafetensorsFile {
       const prefix = await readExactly(file, path, 0, Math.min(8, size))
       if (size < 8) throw damaged(path, `it has ${size} bytes, fewer than the 8 of the header length`)
       const length = Number(prefix.readBigUInt64LE())
-      if (length > headerLimit || 8 + length > size)
-        throw damaged(
-          path,
-          `its header would have ${length} bytes, the file has ${size}. It is cut off, or no safetensors`,
-        )
+      if (length > headerLimit || 8 + length > size) {
+        const beginning = await readExactly(file, path, 0, Math.min(size, 64))
+        const what = `its header would have ${length} bytes, the file has ${size}. It is cut off, or no safetensors`
+        throw damaged(path, lfsHint(beginning.toString()) || what)
+      }
       const text = (await readExactly(file, path, 8, length)).toString('utf8')
       return new SafetensorsFile(path, file, parseHeader(path, text, 8 + length, size))
     } catch (error) {
@@ -267,8 +268,9 @@ export interface TensorToWrite {
 }
 
 /**
- * Writes tensors atomically: to a temporary file beside `path`, flushed, then renamed. Tensors are sorted by falling
- * alignment, then name, as Hugging Face's writer does; its readers want `format` in the metadata.
+ * Writes tensors, whole or not at all and without a copy in memory. They are sorted by falling alignment, then name, as
+ * Hugging Face's writer does; its readers want `format` in the metadata.
+ * @throws FormatError ERR_FORMAT for an array of another type, one that does not fit its shape, or a name twice; FileError
  */
 export async function writeSafetensors(
   path: string,
@@ -278,17 +280,22 @@ export async function writeSafetensors(
   const sorted = [...tensors].sort(
     (a, b) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT || (a.name < b.name ? -1 : 1),
   )
-  const header: Record<string, unknown> = { __metadata__: metadata }
+  const header: Record<string, unknown> = Object.create(null) // a tensor may be called __proto__
+  header.__metadata__ = metadata
   let offset = 0
   for (const { name, shape, data } of sorted) {
-    const size = shape.reduce((product, d) => product * d, 1)
-    if (size !== data.length || Object.hasOwn(header, name))
+    const dtype = typeOf(name, data)
+    const bytes = shape.reduce((product, d) => product * d, widths[dtype])
+    if (bytes !== data.byteLength)
       throw new FormatError(
         'ERR_FORMAT',
-        `tensor "${name}" has ${data.length} values for shape [${shape}], or a name twice`,
+        `tensor "${name}", ${dtype} [${shape}], needs ${bytes} bytes but has ${data.byteLength}`,
+        { name, dtype, shape, bytes: data.byteLength },
       )
-    header[name] = { dtype: typeOf(data), shape, data_offsets: [offset, offset + data.byteLength] }
-    offset += data.byteLength
+    if (Object.hasOwn(header, name))
+      throw new FormatError('ERR_FORMAT', `there are two tensors named "${name}"`, { name })
+    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes] }
+    offset += bytes
   }
   const text = Buffer.from(JSON.stringify(header))
   const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
@@ -297,9 +304,19 @@ export async function writeSafetensors(
   await writeAtomic(path, [padded, ...sorted.map(({ data }) => data)])
 }
 
-function typeOf(data: TensorToWrite['data']): StoredType {
-  if (data instanceof Float32Array) return 'F32'
-  if (data instanceof Float64Array) return 'F64'
-  if (data instanceof Int32Array) return 'I32'
-  return data instanceof BigInt64Array ? 'I64' : 'U8'
+/** Arrays by name and not by class: those of another realm (Jest, vm) are written too, and no other kind is. */
+const typesByArray: Readonly<Record<string, StoredType>> = {
+  Float32Array: 'F32',
+  Float64Array: 'F64',
+  Int32Array: 'I32',
+  BigInt64Array: 'I64',
+  Uint8Array: 'U8',
+}
+
+function typeOf(name: string, data: TensorToWrite['data']): StoredType {
+  const kind = ArrayBuffer.isView(data) ? data[Symbol.toStringTag] : Object.prototype.toString.call(data)
+  const dtype = Object.hasOwn(typesByArray, kind) ? typesByArray[kind] : undefined
+  if (dtype) return dtype
+  const known = Object.keys(typesByArray).join(', ')
+  throw new FormatError('ERR_FORMAT', `tensor "${name}" is of type ${kind}, expected one of ${known}`, { name, kind })
 }

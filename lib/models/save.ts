@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { types } from 'node:util'
 import { FormatError } from '../errors.js'
 import { recoverFolder, writeAtomic, writeFolder } from '../io/atomic.js'
-import { packageVersion } from '../native.js'
 import type { Parameters } from '../nn/index.js'
+import { packageVersion } from '../packages.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { type DenseConfig, denseFolder, denseJsonOf, denseParameters } from './dense.js'
@@ -53,7 +54,7 @@ async function checkReplaceable(target: string): Promise<void> {
 async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
   const { architecture, config, head, recipe, tokenizer, parameters } = model
   const values = await parameters.values.values()
-  const floats = values instanceof Float32Array ? values : Float32Array.from(values)
+  const floats = types.isFloat32Array(values) ? values : Float32Array.from(values)
   const entry = new Map(parameters.entries.map((e) => [e.name, e]))
 
   const encoder: TensorToWrite[] = architecture.parameters(config).flatMap((parameter) =>

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../errors.js'
+import { lfsHint } from '../io/lfs.js'
 import type { Json } from './json.js'
 import { SafetensorsFile, type StoredTensor } from './safetensors.js'
 
@@ -93,11 +94,14 @@ export class Weights {
 
 /** A JSON object from a file. @throws FormatError ERR_FORMAT */
 export async function readJson(file: string): Promise<Json> {
+  let text = ''
   let value: unknown
   try {
-    value = JSON.parse(await readFile(file, 'utf8'))
+    text = await readFile(file, 'utf8')
+    value = JSON.parse(text)
   } catch (cause) {
-    throw new FormatError('ERR_FORMAT', `${file} cannot be read: ${(cause as Error).message}`, { file }, { cause })
+    const reason = lfsHint(text) || (cause as Error).message
+    throw new FormatError('ERR_FORMAT', `${file} cannot be read: ${reason}`, { file }, { cause })
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new FormatError('ERR_FORMAT', `${file} holds no JSON object`, { file })

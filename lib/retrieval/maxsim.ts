@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
 import { checkOptions } from '../options.js'
@@ -99,7 +100,7 @@ export function maxsimSync(queries: TokenVectors, documents: TokenVectors, optio
   const pairs = checkLayout(options)
   const inPlace = (side: string, vectors: TokenVectors): [Float32Array, Float64Array] => {
     checkVectors(side, vectors, dim)
-    if (vectors.data instanceof Float32Array) return [vectors.data, Float64Array.from(vectors.offsets)]
+    if (types.isFloat32Array(vectors.data)) return [vectors.data, Float64Array.from(vectors.offsets)]
     throw new ArgumentError('ERR_ARGUMENT', `${side}: maxsimSync reads float32 in place; maxsim takes float16 too`)
   }
   const [q, d] = [inPlace('queries', queries), inPlace('documents', documents)]

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Tokenizer as Engine } from '@huggingface/tokenizers'
-import { FormatError } from '../errors.js'
+import { FormatError, LateforgeError } from '../errors.js'
 import { writeAtomicSync } from '../io/atomic.js'
+import { lfsHint } from '../io/lfs.js'
+import { loadPackage } from '../packages.js'
 import { type AddedTokenRecord, AddedTokens } from './added.js'
 import { bertTokenizerJson } from './bert.js'
 import { bertNormalizer, bertWords, byteLevelWords, toByteLevel } from './pretokenize.js'
@@ -54,7 +55,7 @@ export class Tokenizer {
       this.leading = template.leading.map((token) => this.known(token))
       this.trailing = template.trailing.map((token) => this.known(token))
     } catch (cause) {
-      if (cause instanceof FormatError) throw cause
+      if (cause instanceof LateforgeError) throw cause
       throw new FormatError(
         'ERR_FORMAT',
         `${source} is not a tokenizer lateforge can run: ${(cause as Error).message}`,
@@ -307,8 +308,7 @@ export class Tokenizer {
 
 /** `@huggingface/tokenizers` is loaded with the first tokenizer, not with the library. */
 function newEngine(json: object): Engine {
-  const require = createRequire(import.meta.url)
-  const { Tokenizer: EngineClass } = require('@huggingface/tokenizers') as { Tokenizer: typeof Engine }
+  const { Tokenizer: EngineClass } = loadPackage<{ Tokenizer: typeof Engine }>('@huggingface/tokenizers')
   return new EngineClass(json, {})
 }
 
@@ -362,11 +362,13 @@ function canonicalJson(value: unknown): string {
 }
 
 function readJson(file: string): Json {
+  let text = ''
   let value: unknown
   try {
-    value = JSON.parse(readFileSync(file, 'utf8'))
+    text = readFileSync(file, 'utf8')
+    value = JSON.parse(text)
   } catch (cause) {
-    const reason = (cause as Error).message
+    const reason = lfsHint(text) || (cause as Error).message
     throw new FormatError('ERR_FORMAT', `${file} is not readable JSON: ${reason}`, { file }, { cause })
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

@@ -218,7 +218,7 @@ function withPreset(config: unknown, locate: Locate): unknown {
 }
 
 const mergeable = (value: unknown): value is object =>
-  isObject(value) && Object.getPrototypeOf(value) === Object.prototype && !Array.isArray(value)
+  isObject(value) && !Array.isArray(value) && Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {}) === null
 
 function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): ConfigIssue[] {
   const path = issue.path as (string | number)[]

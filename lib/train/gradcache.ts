@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { TokenColumn, TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
@@ -279,7 +280,7 @@ function checkLoss(value: unknown): Tensor {
   if (!(value instanceof Tensor) || value.size !== 1)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `the loss function returned ${value instanceof Tensor ? `shape [${value.shape}]` : value instanceof Promise ? 'a promise' : String(value)}, ` +
+      `the loss function returned ${value instanceof Tensor ? `shape [${value.shape}]` : types.isPromise(value) ? 'a promise' : String(value)}, ` +
         'expected a tensor of one element, at once',
     )
   if (!value.disposed && !value.requiresGradient)

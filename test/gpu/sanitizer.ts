@@ -7,7 +7,7 @@ import { accessSync, constants } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { packageRoot } from '../../lib/native.js'
+import { packageRoot } from '../../lib/packages.js'
 import { type Found, target } from './stages.js'
 
 export type Tool = 'memcheck' | 'racecheck' | 'synccheck'

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { benchInfoNce } from '../../lib/bench/infonce.js'
 import { benchMaxSim } from '../../lib/bench/maxsim.js'
-import { packageRoot } from '../../lib/native.js'
+import { packageRoot } from '../../lib/packages.js'
 import type { Found } from './stages.js'
 
 const shapes = ['rerank-1k', 'rerank-10k', 'batch-128', 'batch-512', 'batch-1024', 'distil-16x32', 'pages-1k']

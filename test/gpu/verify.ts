@@ -11,7 +11,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { native, packageRoot } from '../../lib/native.js'
+import { native } from '../../lib/native.js'
+import { packageRoot } from '../../lib/packages.js'
 import { type Found, library, stages, target } from './stages.js'
 
 const option = (name: string): string | undefined => {
