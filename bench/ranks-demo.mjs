@@ -61,15 +61,15 @@ const test = await loadBeir(join(options.demo, 'test'))
 const found = await modelRun(model, test, { topK: 100, group })
 if (chief) {
   const runs = [
-    { name: 'BM25', run: await bm25Run(test, { topK: 100 }) },
-    { name: `${group.size} rank(s)`, run: found },
+    { name: 'BM25', ...(await bm25Run(test, { topK: 100 })) },
+    { name: `${group.size} rank(s)`, ...found },
   ]
   const metrics = ['ndcg@10', 'mrr@10', 'recall@100']
   const report = compareRuns(runs, test.qrels, {
     metrics,
     baseline: 'BM25',
     primary: runs[1].name,
-    collection: 'WordNet, test',
+    collection: { name: 'WordNet, test', counts: test.counts },
   })
   process.stdout.write(`${formatText(report)}\n${seconds.toFixed(0)} s of training on ${group.size} rank(s)\n`)
   const { waitSeconds, bytes } = group.stats?.() ?? { waitSeconds: 0, bytes: {} }

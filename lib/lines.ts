@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { pipeline } from 'node:stream/promises'
+import { pipeline } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { DataError, LateforgeError } from './errors.js'
 
@@ -11,29 +11,33 @@ import { DataError, LateforgeError } from './errors.js'
  */
 export async function eachLine(path: string, visit: (line: string, number: number) => void): Promise<void> {
   let count = 0
+  for await (const lines of lineBatches(path)) for (const line of lines) visit(line, ++count)
+}
+
+/** The same lines for a reader who takes them at its own pace: those of a mebibyte at a time. */
+export async function* lineBatches(path: string): AsyncGenerator<string[]> {
+  let count = 0
   let tail = ''
-  const emit = (line: string) => visit(line.endsWith('\r') ? line.slice(0, -1) : line, ++count)
-  const take = (text: string) => {
-    let start = 0
-    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', start)) {
-      emit(tail + text.slice(start, end))
-      tail = ''
-      start = end + 1
-    }
-    tail += text.slice(start)
+  const plain = (line: string) => (line.endsWith('\r') ? line.slice(0, -1) : line)
+  const take = (text: string): string[] => {
+    const lines = text.split('\n')
+    lines[0] = tail + lines[0]
+    tail = lines.pop()!
+    count += lines.length
+    return lines.map(plain)
   }
   const decoder = new TextDecoder('utf-8', { fatal: true })
-  const consume = async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) take(decoder.decode(chunk, { stream: true }))
-    take(decoder.decode())
-    if (tail !== '') emit(tail)
-  }
   const file = createReadStream(path, { highWaterMark: 1 << 20 })
+  const bytes = path.endsWith('.gz') ? pipeline(file, createGunzip({ chunkSize: 1 << 18 }), () => {}) : file
   try {
-    if (path.endsWith('.gz')) await pipeline(file, createGunzip({ chunkSize: 1 << 18 }), consume)
-    else await pipeline(file, consume)
+    for await (const chunk of bytes as AsyncIterable<Buffer>) yield take(decoder.decode(chunk, { stream: true }))
+    yield take(decoder.decode())
+    if (tail !== '') yield [plain(tail)]
   } catch (error) {
     throw readError(path, count + 1, error)
+  } finally {
+    file.destroy()
+    bytes.destroy()
   }
 }
 
@@ -47,8 +51,10 @@ function readError(path: string, line: number, error: unknown): unknown {
         ? `${path} is not an intact gzip file (near line ${line}). Fetch or compress it again.`
         : code === 'ERR_ENCODING_INVALID_ENCODED_DATA'
           ? `${path} is not valid UTF-8 (at or after line ${line}). Convert it to UTF-8.`
-          : code.startsWith('E')
-            ? `${path} cannot be read: ${(error as Error).message}.`
-            : undefined
+          : error instanceof RangeError
+            ? `${path}:${line}: the line is longer than a string can be. Is it a file of lines?`
+            : code.startsWith('E')
+              ? `${path} cannot be read: ${(error as Error).message}.`
+              : undefined
   return found ? new DataError('ERR_DATA', found, { file: path, line, cause: code }, { cause: error }) : error
 }

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train, trainWordPiece } from 'lateforge'
-import { bm25Run, compareRuns, formatText, loadBeir } from 'lateforge/eval'
+import { bm25Run, compareRuns, formatText, loadBeir, modelRun } from 'lateforge/eval'
 import { Device } from 'lateforge/tensor'
 import { showProgress } from 'lateforge/train'
 import { mineCandidates } from './candidates.js'
@@ -23,8 +23,8 @@ const usage = `npm run demo -- [--seed N] [--controls] [--device NAME] [--out FO
 `
 
 /**
- * @typedef {import('lateforge/eval').Run} Run
- * @typedef {import('lateforge/eval').Collection} Test
+ * @typedef {{ name: string } & import('lateforge/eval').SystemRun} Row
+ * @typedef {import('lateforge/eval').Collection<import('lateforge/eval').Texts>} Test
  * @typedef {Awaited<ReturnType<typeof mineCandidates>>} Candidates
  */
 
@@ -58,16 +58,14 @@ async function main(signal) {
   const pairs = writeRows(join(out, 'pairs.jsonl.gz'), trainingPairs(data.train))
   const tokenizer = cachedTokenizer(join(out, 'tokenizer'), pairs, data.train)
 
-  /** @type {{ name: string, run: Run }[]} */
+  /** @type {Row[]} */
   const runs = []
   const evaluate = async (/** @type {string} */ name, /** @type {Colbert} */ model) => {
     const since = performance.now()
-    const run = await searchAll(model, test, signal)
-    runs.push({ name, run })
+    runs.push({ name, ...(await modelRun(model, test, { topK: 100, signal })) })
     say(`${name}: searched ${test.documents.ids.length} test documents in ${seconds(since)} s`)
-    return run
   }
-  runs.push({ name: 'BM25', run: await bm25Run(test, { topK: 100, signal }) })
+  runs.push({ name: 'BM25', ...(await bm25Run(test, { topK: 100, signal })) })
 
   const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed, device })
   await evaluate('random init', model)
@@ -161,7 +159,7 @@ async function main(signal) {
     metrics: ['ndcg@10', 'mrr@10', 'recall@100'],
     baseline: 'BM25',
     primary: final,
-    collection: 'WordNet reverse dictionary, test',
+    collection: { name: 'WordNet reverse dictionary, test', counts: test.counts },
   })
   const won = isBetter(comparison, final)
   process.stdout.write(`${formatText(comparison)}\n`)
@@ -190,20 +188,6 @@ function cachedTokenizer(folder, pairs, text) {
 }
 
 /**
- * The hundred best test documents of every test query.
- * @param {Colbert} model @param {Test} test @param {AbortSignal} signal
- * @returns {Promise<Run>}
- */
-async function searchAll(model, { queries, documents }, signal) {
-  const hits = await model.search(
-    await model.encodeQueries(queries.texts, { signal }),
-    await model.encodeDocuments(documents.texts, { ids: documents.ids, signal }),
-    { topK: 100, signal },
-  )
-  return new Map(queries.ids.map((id, q) => [id, hits[q].map((hit) => ({ id: hit.id ?? '', score: hit.score }))]))
-}
-
-/**
  * What the model found for each mined query between two ranks, in an order drawn by seed.
  * @param {Candidates} candidates @param {number[]} ranks @param {number} seed
  */
@@ -223,7 +207,7 @@ function isBetter({ rows }, name) {
 
 /**
  * A few test queries, drawn by seed whatever became of them, with the final model's best answers.
- * @param {Test} test @param {{ name: string, run: Run }[]} runs @param {string} final @param {number} seed
+ * @param {Test} test @param {Row[]} runs @param {string} final @param {number} seed
  */
 function answers({ queries, documents, qrels }, runs, final, seed) {
   const textOf = new Map(documents.ids.map((id, d) => [id, documents.texts[d]]))

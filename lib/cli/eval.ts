@@ -1,17 +1,21 @@
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
+import { ArgumentError } from '../errors.js'
 import {
   beirFolders,
   bm25Run,
+  type Collection,
   type Comparison,
+  checkRunIds,
   compareRuns,
   formatText,
   loadBeir,
   type Metric,
   modelRun,
-  parseMetric,
+  type SystemRun,
   writeRun,
 } from '../eval/index.js'
+import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
 import { Device } from '../tensor/device.js'
 import { colour, interruptible, joinRanks, print, printJson } from './common.js'
@@ -19,7 +23,7 @@ import { colour, interruptible, joinRanks, print, printJson } from './common.js'
 interface Options {
   split: string
   metrics: string
-  topK: number
+  topK?: number
   queryLength?: number
   documentLength?: number
   bm25: boolean
@@ -31,38 +35,75 @@ interface Options {
 /** `lateforge eval <model> <collections…>` */
 export async function evaluate(modelPath: string, paths: readonly string[], options: Options): Promise<void> {
   const metrics = options.metrics.split(',').map((metric) => metric.trim()) as Metric[]
-  for (const metric of metrics) parseMetric(metric)
-  const { topK, split, queryLength, documentLength } = options
+  const topK = options.topK ?? Math.max(100, depthOf(metrics))
+  const { split, queryLength, documentLength } = options
   const signal = interruptible()
   const group = joinRanks()
   const chief = !group || group.rank === 0 // who speaks for all
   const folders = (await Promise.all(paths.map(beirFolders))).flat()
+  const names = namesOf(folders)
+  // All are read before the first is scored: a fault in the last one would cost the work on the others.
+  let collection: Collection | undefined
+  for (const folder of folders) collection = await open(folder, options)
+  if (options.run && chief) await mkdir(options.run, { recursive: true })
   const model = await Colbert.load(modelPath, {
     device: Device.open(options.device),
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
   })
   const reports: Comparison[] = []
-  for (const folder of folders) {
-    const collection = await loadBeir(folder, { split })
-    const size = `${collection.documents.ids.length} documents, ${collection.queries.ids.length} queries`
-    if (chief) process.stderr.write(`${colour('dim', `${collection.name}: ${size}`)}\n`)
-    const runs = options.bm25 && chief ? [{ name: 'BM25', run: await bm25Run(collection, { topK, signal }) }] : []
-    runs.push({ name: 'model', run: await modelRun(model, collection, { topK, signal, ...(group && { group }) }) })
-    if (!chief) continue
-    const baseline = options.bm25 ? { baseline: 'BM25', primary: 'model' } : {}
-    const report = compareRuns(runs, collection.qrels, { metrics, collection: collection.name, ...baseline })
-    reports.push(report)
-    if (options.run) {
-      await mkdir(options.run, { recursive: true })
-      for (const { name, run } of runs)
-        await writeRun(join(options.run, `${collection.name}.${name}.trec`), run, { tag: name })
+  try {
+    for (const [i, folder] of folders.entries()) {
+      const name = names[i]!
+      if (folders.length > 1) collection = await open(folder, options)
+      const { counts, qrels } = collection!
+      const size = `${counts.documents} documents, ${qrels.size} queries`
+      if (chief) process.stderr.write(`${colour('dim', `${name}: ${size}`)}\n`)
+      const runs: ({ name: string } & SystemRun)[] = []
+      if (options.bm25 && chief) runs.push({ name: 'BM25', ...(await bm25Run(collection!, { topK, signal })) })
+      const found = await modelRun(model, collection!, { topK, signal, ...(group && { group }) })
+      runs.push({ name: 'model', ...found })
+      if (!chief) continue
+      const baseline = options.bm25 ? { baseline: 'BM25', primary: 'model' } : {}
+      const report = compareRuns(runs, qrels, { metrics, collection: { name, counts }, ...baseline })
+      reports.push(report)
+      if (!options.json) print(formatText(report))
+      if (options.run)
+        for (const row of runs)
+          await writeRun(join(options.run, `${name}.${row.name}.trec`), row.run, { tag: row.name })
     }
-    if (!options.json) print(formatText(report))
+  } finally {
+    model.dispose()
+    if (chief && options.json && reports.length > 0) printJson({ model: modelPath, split, topK, collections: reports })
   }
-  model.dispose()
-  if (!chief) return
-  if (options.json) printJson({ model: modelPath, split, collections: reports })
-  else if (reports.length > 1) print(averages(reports, metrics))
+  if (chief && !options.json && reports.length > 1) print(averages(reports, metrics))
+}
+
+/** A collection whose documents stay in their file. */
+async function open(folder: string, { split, run }: Options): Promise<Collection> {
+  const collection = await loadBeir(folder, { split, stream: true })
+  if (run) {
+    checkRunIds('query', collection.queries.ids)
+    checkRunIds('document', collection.documents.ids)
+  }
+  return collection
+}
+
+/** The last part of each path, and as many before it as tell folders apart: x/nq and y/nq, but hotpotqa. */
+function namesOf(folders: readonly string[]): string[] {
+  const paths = folders.map((folder) => resolve(folder))
+  const twice = paths.find((path, i) => paths.indexOf(path) < i)
+  if (twice !== undefined) throw new ArgumentError('ERR_ARGUMENT', `${twice} is given twice`, { folder: twice })
+  const names = paths.map((path) => basename(path))
+  const parents = paths.map((path) => dirname(path))
+  for (;;) {
+    const shared = names.map((name, i) => names.some((other, j) => j !== i && other === name))
+    if (!shared.includes(true)) return names
+    for (const i of names.keys())
+      if (shared[i]) {
+        names[i] = join(basename(parents[i]!), names[i]!)
+        parents[i] = dirname(parents[i]!)
+      }
+  }
 }
 
 function averages(reports: readonly Comparison[], metrics: readonly Metric[]): string {

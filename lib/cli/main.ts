@@ -50,7 +50,7 @@ program
   .argument('<collections...>', 'BEIR folders, or folders of them')
   .option('--split <name>', 'split of the judgments', 'test')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
-  .option('--top-k <k>', 'documents kept per query', whole, 100)
+  .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)
   .option('--query-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--document-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--no-bm25', 'without the baseline')

@@ -1,13 +1,14 @@
 import { statSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
-import { readDocuments, type Texts } from '../eval/collections.js'
+import { type Corpus, openDocuments, textsOfFile } from '../eval/collections.js'
 import { eachLine } from '../lines.js'
 import { Colbert } from '../models/colbert.js'
+import type { Embeddings } from '../retrieval/embeddings.js'
 import { Device } from '../tensor/device.js'
-import { interruptible, print, printJson } from './common.js'
+import { colour, interruptible, print, printJson } from './common.js'
 
-/** `lateforge search <model> <corpus> [queries…]` */
+/** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
 export async function search(
   modelPath: string,
   corpusPath: string,
@@ -15,20 +16,27 @@ export async function search(
   options: { topK: number; device: string; json?: boolean },
 ): Promise<void> {
   const signal = interruptible()
-  const corpus = await readCorpus(corpusPath)
+  const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
   const model = await Colbert.load(modelPath, { device: Device.open(options.device) })
-  const documents = await model.encodeDocuments(corpus.texts, { signal, ids: corpus.ids })
-  const hits = await model.search(await model.encodeQueries(queries, { signal }), documents, {
-    topK: options.topK,
-    signal,
-  })
+  const encodedQueries = await model.encodeQueries(queries, { signal })
+  const truncatedQueries = encodedQueries.truncated!
+  let truncatedDocuments = 0
+  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+    for await (const part of model.streamDocuments(documents.texts, { signal })) {
+      truncatedDocuments += part.truncated!
+      yield part
+    }
+  }
+  const hits = await model.search(encodedQueries, encoded(), { topK: options.topK, signal })
   model.dispose()
+  const textOf = await textsAt(documents, new Set(hits.flat().map(({ index }) => index)))
   const results = queries.map((query, q) => ({
     query,
-    hits: hits[q]!.map(({ index, score }) => ({ id: corpus.ids[index]!, score, text: corpus.texts[index]! })),
+    hits: hits[q]!.map(({ index, score }) => ({ id: documents.ids[index]!, score, text: textOf.get(index)! })),
   }))
-  if (options.json) return printJson({ model: modelPath, results })
+  const counts = { documents: documents.ids.length, emptyDocuments, truncatedQueries, truncatedDocuments, unusedFields }
+  if (options.json) return printJson({ model: modelPath, counts, results })
   for (const { query, hits } of results) {
     print(query)
     for (const [i, { id, score, text }] of hits.entries())
@@ -36,17 +44,37 @@ export async function search(
         `${String(i + 1).padStart(4)}  ${score.toFixed(3)}  ${id}  ${text.length > 120 ? `${text.slice(0, 117)}…` : text}`,
       )
   }
+  const notes = [
+    emptyDocuments > 0 && `${emptyDocuments} documents without text`,
+    truncatedQueries > 0 && `${truncatedQueries} queries longer than the model takes (cut)`,
+    truncatedDocuments > 0 && `${truncatedDocuments} documents longer than the model takes (cut)`,
+    unusedFields.length > 0 && `fields that no text comes from: ${unusedFields.join(', ')}`,
+  ]
+  for (const note of notes) if (note) process.stderr.write(`${colour('dim', note)}\n`)
 }
 
-async function readCorpus(path: string): Promise<Texts> {
+async function openCorpus(path: string): ReturnType<typeof openDocuments> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() || /\.jsonl(\.gz)?$/.test(path))
-    return readDocuments(path)
-  const texts: string[] = []
-  await eachLine(path, (line) => {
-    if (line.trim()) texts.push(line.trim())
+    return openDocuments(path)
+  const ids: string[] = []
+  const textOf = (line: string) => line.trim() || undefined
+  await eachLine(path, (line, number) => {
+    if (textOf(line)) ids.push(String(number))
   })
-  if (texts.length === 0) throw new DataError('ERR_DATA', `${path} has no text. Expected a document per line`, { path })
-  return { ids: texts.map((_, i) => String(i + 1)), texts }
+  if (ids.length === 0) throw new DataError('ERR_DATA', `${path} has no text. Expected a document per line`, { path })
+  return { documents: { ids, texts: textsOfFile(path, textOf, ids.length) }, emptyDocuments: 0, unusedFields: [] }
+}
+
+/** The texts of these documents, by number. */
+async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<Map<number, string>> {
+  const found = new Map<number, string>()
+  let index = 0
+  for await (const text of texts) {
+    if (found.size === wanted.size) break
+    if (wanted.has(index)) found.set(index, text)
+    index++
+  }
+  return found
 }
 
 async function readQueries(): Promise<string[]> {

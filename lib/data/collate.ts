@@ -217,15 +217,25 @@ async function collateColumn(
   return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)
 }
 
+export interface TextColumn extends TokenColumn {
+  /** [n] 1 for a text that is longer than the recipe takes. */
+  truncated: Uint8Array
+}
+
 /** Texts as a column, without shards: what encoding uses. Row numbers count from 0. */
 export function columnFromTexts(
   featurizer: Featurizer,
   texts: readonly string[],
   role: 'query' | 'document',
-): TokenColumn {
+): TextColumn {
   const { expandTo, maskId, recipe, skip } = featurizer
   const isQuery = role === 'query'
-  const sequences = texts.map((text) => (isQuery ? featurizer.query(text) : featurizer.document(text)))
+  const truncated = new Uint8Array(texts.length)
+  const sequences = texts.map((text, i) => {
+    const features = featurizer.features(text, role)
+    truncated[i] = Number(features.truncated)
+    return features.ids
+  })
   const least = isQuery ? expandTo : 0
   const offsets = new Float64Array(texts.length + 1)
   const keyCounts = new Int32Array(texts.length)
@@ -237,7 +247,8 @@ export function columnFromTexts(
   const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
   for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
   const keys = Float64Array.from(texts.keys())
-  return finish({ ids, offsets, keyCounts }, isQuery ? null : keepTokens(ids, offsets, skip), keys, isQuery ? 0 : 1)
+  const kept = isQuery ? null : keepTokens(ids, offsets, skip)
+  return { ...finish({ ids, offsets, keyCounts }, kept, keys, isQuery ? 0 : 1), truncated }
 }
 
 type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyCounts'>

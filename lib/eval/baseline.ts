@@ -1,27 +1,35 @@
-import { setImmediate } from 'node:timers/promises'
-import { Bm25, type Bm25Options } from '../retrieval/bm25.js'
+import { analyze, Bm25, type Bm25Options } from '../retrieval/bm25.js'
+import { Turns } from '../retrieval/turns.js'
+import { abortIf } from '../retrieval/vectors.js'
 import type { Collection } from './collections.js'
-import type { Run, ScoredId } from './metrics.js'
+import type { ScoredId, SystemRun } from './metrics.js'
+import { beside } from './self.js'
 
 /**
  * BM25's run on a collection: the baseline that makes other numbers mean something. `topK` (default 1000) documents a
- * query; lets other work proceed between queries. Rejects with `signal`'s reason when it fires.
+ * query beside the query itself; lets other work proceed meanwhile.
+ * Throws `AbortedError` (`ERR_ABORTED`) when `signal` fires.
  */
 export async function bm25Run(
   collection: Collection,
   options: Bm25Options & { readonly topK?: number; readonly signal?: AbortSignal } = {},
-): Promise<Run> {
+): Promise<SystemRun> {
   const { topK = 1000, signal } = options
   const { documents, queries } = collection
-  const index = new Bm25(documents.texts, options)
+  const index = await Bm25.build(documents.texts, options)
+  const own = beside(collection, topK)
   const run = new Map<string, ScoredId[]>()
-  for (let q = 0; q < queries.ids.length; q++) {
-    if (q % 32 === 0) await setImmediate(undefined, { signal })
-    const hits = index.search(queries.texts[q], topK)
-    run.set(
-      queries.ids[q],
-      hits.map((hit) => ({ id: documents.ids[hit.index], score: hit.score })),
-    )
+  const turns = new Turns()
+  let queriesWithoutTerms = 0
+  for (const [q, id] of queries.ids.entries()) {
+    if (turns.due) {
+      abortIf(signal)
+      await turns.take()
+    }
+    const terms = analyze(queries.texts[q]!)
+    if (terms.length === 0) queriesWithoutTerms++
+    const hits = index.searchTerms(terms, own.retrieved)
+    run.set(id, own.kept(id, hits))
   }
-  return run
+  return { run, depth: own.depth, counts: { queriesWithoutTerms, documentsWithoutTerms: index.withoutTerms } }
 }

@@ -3,8 +3,9 @@ import { readdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
-import { eachLine } from '../lines.js'
+import { eachLine, lineBatches } from '../lines.js'
 import { compareUtf8, type Qrels } from './metrics.js'
+import { readJudgments } from './qrels.js'
 
 /** Texts and their ids, by position. */
 export interface Texts {
@@ -12,58 +13,138 @@ export interface Texts {
   readonly texts: readonly string[]
 }
 
+/** The same, where texts may be read anew each time they are iterated instead of being held. */
+export interface Corpus {
+  readonly ids: readonly string[]
+  readonly texts: Iterable<string> | AsyncIterable<string>
+}
+
 /** A test collection: documents, the queries of one split and their judgments. */
-export interface Collection {
+export interface Collection<D extends Corpus = Corpus> {
   /** The folder's name. */
   readonly name: string
   readonly split: string
-  readonly documents: Texts
+  readonly documents: D
   /** Only the judged queries, in the order of the judgments. */
   readonly queries: Texts
   readonly qrels: Qrels
+  readonly counts: CollectionCounts
+}
+
+/** What a collection holds, and what of it is not used. */
+export interface CollectionCounts {
+  readonly documents: number
+  /** Documents and judged queries without text. */
+  readonly emptyDocuments: number
+  readonly emptyQueries: number
+  /** Queries that this split does not judge: they are not searched. */
+  readonly unjudgedQueries: number
   /** Judged pairs whose document is not in the corpus: nothing can retrieve them. */
   readonly missingJudged: number
+  /** Names of fields, beside BEIR's `metadata`, that no text comes from. */
+  readonly unusedFields: readonly string[]
 }
 
 /**
- * Loads a BEIR folder: `corpus.jsonl`, `queries.jsonl` (either may be `.gz`) and `qrels/{split}.tsv`, whose first row is
- * a header and always skipped. A document's text is its title and text joined by a space.
+ * Loads a BEIR folder: `corpus.jsonl`, `queries.jsonl` (either may be `.gz`) and `qrels/{split}.tsv`, with or without a
+ * header, or in TREC's four columns. A document's text is its title and text joined by a space. With `stream` the texts
+ * of documents are read again each time they are iterated: only their ids are held.
  * Throws `DataError` (`ERR_DATA`) naming file and line for anything missing, malformed or listed twice.
  */
+export function loadBeir(dir: string, options?: { split?: string; stream?: false }): Promise<Collection<Texts>>
+export function loadBeir(dir: string, options: { split?: string; stream?: boolean }): Promise<Collection>
 export async function loadBeir(
   dir: string,
-  options: { /** Default `test`. */ split?: string } = {},
+  options: { /** Default `test`. */ split?: string /** Default false. */; stream?: boolean } = {},
 ): Promise<Collection> {
-  const { split = 'test' } = options
+  const { split = 'test', stream = false } = options
   const corpusFile = findFile(dir, 'corpus.jsonl')
   const queriesFile = findFile(dir, 'queries.jsonl')
-  const qrels = await readBeirQrels(await findSplit(dir, split))
-  const documents = await readDocuments(corpusFile)
-  const all = await readTexts(queriesFile, (row) => row.text)
-  const textOf = new Map(all.ids.map((id, i) => [id, all.texts[i]]))
+  const qrelsFile = await findSplit(dir, split)
+  const { qrels, header } = await readJudgments(qrelsFile)
+  if (qrels.size === 0)
+    throw new DataError('ERR_DATA', `${qrelsFile} holds no judgment, so there is nothing to score.`, {
+      file: qrelsFile,
+    })
+  const corpus = await readTexts(corpusFile, documentFields, stream)
+  const asked = await readTexts(queriesFile, queryFields, false)
+  const all = asked.documents as Texts
   const ids = [...qrels.keys()]
-  const texts = ids.map((id) => {
-    const text = textOf.get(id)
-    if (text === undefined)
-      throw new DataError('ERR_DATA', `Query "${id}" is judged in split "${split}" but missing from ${queriesFile}.`, {
-        file: queriesFile,
-        query: id,
-      })
-    return text
-  })
-  const corpus = new Set(documents.ids)
-  let missingJudged = 0
-  for (const judged of qrels.values()) for (const id of judged.keys()) if (!corpus.has(id)) missingJudged++
-  return { name: basename(resolve(dir)), split, documents, queries: { ids, texts }, qrels, missingJudged }
+  const missing = ids.filter((id) => !asked.positions.has(id))
+  if (missing.length > 0)
+    throw new DataError(
+      'ERR_DATA',
+      `Query "${missing[0]}"${missing.length > 1 ? ` and ${missing.length - 1} others are` : ' is'} judged in split ` +
+        `"${split}" but missing from ${queriesFile}.`,
+      { file: queriesFile, query: missing[0], missing: missing.length },
+    )
+  if (header && asked.positions.has(header[0]) && corpus.positions.has(header[1]))
+    throw new DataError(
+      'ERR_DATA',
+      `${qrelsFile}:1: query "${header[0]}" and document "${header[1]}" exist, so this is no header; expected an integer ` +
+        'grade beside them.',
+      { file: qrelsFile, line: 1 },
+    )
+  const texts = ids.map((id) => all.texts[asked.positions.get(id)!]!)
+  let [judgedPairs, missingJudged] = [0, 0]
+  for (const judged of qrels.values())
+    for (const id of judged.keys()) {
+      judgedPairs++
+      if (!corpus.positions.has(id)) missingJudged++
+    }
+  if (missingJudged === judgedPairs)
+    throw new DataError(
+      'ERR_DATA',
+      `None of the ${judgedPairs} documents judged in ${qrelsFile} is in ${corpusFile}. Do they belong together?`,
+      { file: qrelsFile, corpus: corpusFile },
+    )
+  const counts = {
+    documents: corpus.documents.ids.length,
+    emptyDocuments: corpus.empty,
+    emptyQueries: texts.filter((text) => text.trim() === '').length,
+    unjudgedQueries: all.ids.length - ids.length,
+    missingJudged,
+    unusedFields: [...new Set([...corpus.unusedFields, ...asked.unusedFields])],
+  }
+  return { name: basename(resolve(dir)), split, documents: corpus.documents, queries: { ids, texts }, qrels, counts }
 }
 
 /**
- * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line).
- * Throws `DataError` (`ERR_DATA`).
+ * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line); texts are read again each
+ * time they are iterated. Throws `DataError` (`ERR_DATA`).
  */
-export async function readDocuments(path: string): Promise<Texts> {
+export async function openDocuments(
+  path: string,
+): Promise<{ documents: Corpus } & Pick<CollectionCounts, 'emptyDocuments' | 'unusedFields'>> {
   const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
-  return readTexts(file, (row) => `${row.title} ${row.text}`.trim())
+  const { documents, empty, unusedFields } = await readTexts(file, documentFields, true)
+  return { documents, emptyDocuments: empty, unusedFields }
+}
+
+/**
+ * The texts of a file, read anew each time they are iterated.
+ * @param textOf the text of a line, or undefined where there is none
+ * @param count texts there are; another number means that the file has changed, a DataError
+ */
+export function textsOfFile(
+  file: string,
+  textOf: (line: string, number: number) => string | undefined,
+  count: number,
+): AsyncIterable<string> {
+  return {
+    async *[Symbol.asyncIterator]() {
+      let [found, number] = [0, 0]
+      for await (const lines of lineBatches(file))
+        for (const line of lines) {
+          const text = textOf(line, ++number)
+          if (text === undefined) continue
+          found++
+          yield text
+        }
+      if (found !== count)
+        throw new DataError('ERR_DATA', `${file} has changed: ${found} texts, it had ${count}.`, { file, found, count })
+    },
+  }
 }
 
 /**
@@ -178,67 +259,77 @@ async function findSplit(dir: string, split: string): Promise<string> {
   })
 }
 
-async function readTexts(file: string, textOf: (row: { title: string; text: string }) => string): Promise<Texts> {
+interface Row {
+  id: string
+  title: string
+  text: string
+  fields: readonly string[]
+}
+
+/** Which fields of a row are read, and the text that they make. */
+interface Fields {
+  readonly known: ReadonlySet<string>
+  textOf(row: Row): string
+}
+
+const documentFields: Fields = {
+  known: new Set(['_id', 'title', 'text', 'metadata']),
+  textOf: (row) => `${row.title} ${row.text}`.trim(),
+}
+const queryFields: Fields = { known: new Set(['_id', 'text', 'metadata']), textOf: (row) => row.text }
+
+/** Texts of a file, held or not, and where each id stands. */
+async function readTexts(
+  file: string,
+  { known, textOf }: Fields,
+  stream: boolean,
+): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; unusedFields: string[] }> {
   const ids: string[] = []
   const texts: string[] = []
-  const seen = new Set<string>()
+  const positions = new Map<string, number>()
+  const unused = new Set<string>()
+  let empty = 0
   await eachLine(file, (line, number) => {
-    if (line.trim() === '') return
-    const fail = (found: string) => new DataError('ERR_DATA', `${file}:${number}: ${found}`, { file, line: number })
-    let row: { _id?: unknown; title?: unknown; text?: unknown }
-    try {
-      row = JSON.parse(line)
-    } catch (error) {
-      throw fail(`not a JSON object (${(error as Error).message}), expected one object per line.`)
-    }
-    const id = Number.isSafeInteger(row?._id) ? String(row._id) : row?._id
-    const title = row?.title ?? ''
-    if (typeof id !== 'string' || id === '') throw fail('no "_id", expected a string that names the text.')
-    if (typeof row.text !== 'string' || typeof title !== 'string')
-      throw fail(`"${id}" has a "text" or "title" that is no string.`)
-    if (seen.size === seen.add(id).size) throw fail(`"_id" "${id}" occurs a second time, expected each once.`)
-    ids.push(id)
-    texts.push(textOf({ title, text: row.text }))
-  })
-  return { ids, texts }
-}
-
-async function readBeirQrels(file: string): Promise<Qrels> {
-  const qrels = new Map<string, Map<string, number>>()
-  await eachLine(file, (line, number) => {
-    if (number === 1 || line.trim() === '') return
-    const fields = line.split('\t')
-    const [query, id, grade] = fields
-    if (fields.length !== 3 || query === '' || id === '')
+    const row = parseRow(file, line, number)
+    if (!row) return
+    if (positions.has(row.id))
       throw new DataError(
         'ERR_DATA',
-        `${file}:${number}: found ${JSON.stringify(line)}, expected query-id, corpus-id and score between tabs.`,
-        { file, line: number },
+        `${file}:${number}: "_id" "${row.id}" occurs a second time, expected each once.`,
+        {
+          file,
+          line: number,
+        },
       )
-    addJudgment(qrels, query, id, grade, file, number)
+    positions.set(row.id, ids.length)
+    ids.push(row.id)
+    for (const field of row.fields) if (!known.has(field)) unused.add(field)
+    const text = textOf(row)
+    if (text.trim() === '') empty++
+    if (!stream) texts.push(text)
   })
-  return qrels
+  const textOfLine = (line: string, number: number): string | undefined => {
+    const row = parseRow(file, line, number)
+    return row && textOf(row)
+  }
+  const documents = { ids, texts: stream ? textsOfFile(file, textOfLine, ids.length) : texts }
+  return { documents, positions, empty, unusedFields: [...unused] }
 }
 
-/** Adds one judgment read from a file. Throws `DataError` for a grade that is no integer and for a repeated pair. */
-export function addJudgment(
-  qrels: Map<string, Map<string, number>>,
-  query: string,
-  id: string,
-  grade: string,
-  file: string,
-  line: number,
-): void {
-  const at = { file, line, query, id }
-  if (!/^\s*[+-]?\d+\s*$/.test(grade))
-    throw new DataError('ERR_DATA', `${file}:${line}: found the grade "${grade}", expected an integer.`, at)
-  let judged = qrels.get(query)
-  if (!judged) qrels.set(query, (judged = new Map()))
-  if (judged.has(id))
-    throw new DataError(
-      'ERR_DATA',
-      `${file}:${line}: query "${query}" judges document "${id}" twice, expected once.`,
-      at,
-    )
-  judged.set(id, Number(grade))
+/** One line of a corpus or of queries, or undefined for a blank one. Throws `DataError` (`ERR_DATA`). */
+function parseRow(file: string, line: string, number: number): Row | undefined {
+  if (line.trim() === '') return undefined
+  const fail = (found: string) => new DataError('ERR_DATA', `${file}:${number}: ${found}`, { file, line: number })
+  let row: { _id?: unknown; title?: unknown; text?: unknown }
+  try {
+    row = JSON.parse(line)
+  } catch (error) {
+    throw fail(`not a JSON object (${(error as Error).message}), expected one object per line.`)
+  }
+  const id = Number.isSafeInteger(row?._id) ? String(row._id) : row?._id
+  const title = row?.title ?? ''
+  if (typeof id !== 'string' || id === '') throw fail('no "_id", expected a string that names the text.')
+  if (typeof row.text !== 'string' || typeof title !== 'string')
+    throw fail(`"${id}" has a "text" or "title" that is no string.`)
+  return { id, title, text: row.text, fields: Object.keys(row) }
 }

@@ -5,11 +5,14 @@ export {
   type BeirDocument,
   beirFolders,
   type Collection,
+  type CollectionCounts,
+  type Corpus,
   loadBeir,
   type Texts,
   writeBeir,
 } from './collections.js'
 export {
+  type Depth,
   type Evaluation,
   type EvaluationCounts,
   evaluate,
@@ -18,10 +21,13 @@ export {
   type Qrels,
   type RankOptions,
   type Run,
+  type RunCounts,
   rankHits,
   type ScoredId,
+  type SystemRun,
 } from './metrics.js'
 export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
+export { readQrels } from './qrels.js'
 export {
   type CompareOptions,
   type Comparison,
@@ -30,5 +36,14 @@ export {
   formatMarkdown,
   formatText,
 } from './report.js'
-export { type MtebOptions, type MtebResult, mtebResult, readQrels, readRun, writeMteb, writeRun } from './runs.js'
+export {
+  checkRunIds,
+  type MtebOptions,
+  type MtebResult,
+  mtebResult,
+  type RunFile,
+  readRun,
+  writeMteb,
+  writeRun,
+} from './runs.js'
 export { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'

@@ -1,4 +1,5 @@
 import { ArgumentError, DataError, nearest } from '../errors.js'
+import { atOnce } from '../retrieval/turns.js'
 
 /** One retrieved document. Higher scores are better. */
 export interface ScoredId {
@@ -7,6 +8,23 @@ export interface ScoredId {
 }
 /** What a system retrieved: query id → documents, in any order (the scores order them). */
 export type Run = ReadonlyMap<string, readonly ScoredId[]>
+/** Documents a query for which a run has room; `all`: any document may be in it. */
+export type Depth = number | 'all'
+/** A run and what is to be known of how it came about: a row of `compareRuns` takes all of it. */
+export interface SystemRun {
+  readonly run: Run
+  readonly depth: Depth
+  readonly counts: RunCounts
+}
+/** Texts whose ends, or all of whose words, a system did not read. */
+export interface RunCounts {
+  /** Texts longer than the model's recipe takes. */
+  readonly truncatedQueries?: number
+  readonly truncatedDocuments?: number
+  /** Texts in which BM25 finds no term: no result for such a query, such a document is in no result. */
+  readonly queriesWithoutTerms?: number
+  readonly documentsWithoutTerms?: number
+}
 /** Judgments: query id → document id → integer grade. 0 and below mean not relevant. */
 export type Qrels = ReadonlyMap<string, ReadonlyMap<string, number>>
 
@@ -23,7 +41,7 @@ export interface RankOptions {
   readonly scorePrecision?: 'float32' | 'float64'
   /**
    * Drop a hit whose document id equals the query id, before any cut (BEIR's `ignore_identical_ids`; default true).
-   * Needed for collections whose queries are documents; such a collection wants k + 1 documents retrieved.
+   * Needed for collections whose queries are documents: `modelRun` and `bm25Run` keep one document more of those.
    */
   readonly ignoreIdenticalIds?: boolean
 }
@@ -51,6 +69,14 @@ export interface EvaluationCounts {
    * (Cranfield, CACM), such hits are accidents: set `ignoreIdenticalIds: false` there.
    */
   readonly droppedIdentical: number
+  /** Judged pairs with a grade below 0. They count as not relevant. */
+  readonly negativeGrades: number
+  /** Relevant documents, over all judged queries, that the run does not hold. */
+  readonly unretrieved: number
+  /** Documents in the longest list of the run, hits with the query's id aside: no metric looks deeper. */
+  readonly depth: number
+  /** Judged queries with fewer documents than the deepest cut. */
+  readonly shallow: number
 }
 
 /**
@@ -66,26 +92,40 @@ export interface EvaluationCounts {
  * no integer and empty judgments; `ArgumentError` (`ERR_ARGUMENT`) for an unknown metric.
  */
 export function evaluate(run: Run, qrels: Qrels, metrics: readonly Metric[], options: RankOptions = {}): Evaluation {
+  return atOnce(evaluation(run, qrels, metrics, options))
+}
+
+/** The same, with a yield after each query. */
+export function* evaluation(
+  run: Run,
+  qrels: Qrels,
+  metrics: readonly Metric[],
+  options: RankOptions = {},
+): Generator<void, Evaluation> {
   const parsed = metrics.map(parseMetric)
   if (parsed.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'No metric was given. Expected one as "ndcg@10".')
   if (qrels.size === 0)
     throw new DataError('ERR_DATA', 'The judgments hold no query, so there is nothing to average. Check the split.')
   const depth = Math.max(...parsed.map((metric) => metric.cut))
   const values = parsed.map(() => new Float64Array(qrels.size))
-  let withoutResults = 0
-  let withoutRelevant = 0
-  let droppedIdentical = 0
-  let row = 0
+  const finite = Math.max(0, ...parsed.map(({ cut }) => cut).filter(Number.isFinite))
+  const counts = { withoutResults: 0, withoutRelevant: 0, droppedIdentical: 0, negativeGrades: 0 }
+  let [unretrieved, deepest, shallow, row] = [0, 0, 0, 0]
   for (const [query, judged] of qrels) {
     const ideal = idealGains(query, judged)
     const hits = run.get(query) ?? []
     const ranking = rankHits(query, hits, options)
     const gains = ranking.slice(0, depth).map((hit) => Math.max(0, judged.get(hit.id) ?? 0))
-    if (hits.length === 0) withoutResults++
-    if (ideal.length === 0) withoutRelevant++
-    if (ranking.length < hits.length) droppedIdentical++
+    if (hits.length === 0) counts.withoutResults++
+    if (ideal.length === 0) counts.withoutRelevant++
+    if (ranking.length < hits.length) counts.droppedIdentical++
+    for (const grade of judged.values()) if (grade < 0) counts.negativeGrades++
+    unretrieved += ideal.length - ranking.reduce((found, { id }) => found + Number((judged.get(id) ?? 0) > 0), 0)
+    deepest = Math.max(deepest, ranking.length)
+    if (ranking.length < finite) shallow++
     for (let m = 0; m < parsed.length; m++) values[m][row] = formulas[parsed[m].kind](gains, ideal, parsed[m].cut)
     row++
+    yield
   }
   let withoutJudgments = 0
   for (const query of run.keys()) if (!qrels.has(query)) withoutJudgments++
@@ -93,7 +133,7 @@ export function evaluate(run: Run, qrels: Qrels, metrics: readonly Metric[], opt
     queries: [...qrels.keys()],
     perQuery: Object.fromEntries(metrics.map((metric, m) => [metric, values[m]])),
     means: Object.fromEntries(metrics.map((metric, m) => [metric, mean(values[m])])),
-    counts: { queries: qrels.size, withoutResults, withoutJudgments, withoutRelevant, droppedIdentical },
+    counts: { queries: qrels.size, withoutJudgments, ...counts, unretrieved, depth: deepest, shallow },
   }
 }
 
@@ -159,6 +199,11 @@ export function parseMetric(metric: string): { kind: Kind; cut: number } {
     )
   }
   return { kind, cut }
+}
+
+/** Documents a query that metrics look at: their deepest cut, and no fewer than 1,000 for one without a cut. */
+export function depthOf(metrics: readonly string[]): number {
+  return Math.max(...metrics.map(parseMetric).map(({ cut }) => (Number.isFinite(cut) ? cut : 1000)))
 }
 
 /** All grades above 0, falling: the best ranking there could be. Its length is the number of relevant documents. */

@@ -1,11 +1,16 @@
+import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { Best, type Hit } from '../retrieval/search.js'
+import { Best } from '../retrieval/best.js'
+import type { Embeddings } from '../retrieval/embeddings.js'
+import type { Hit } from '../retrieval/search.js'
+import { inTurns, Turns } from '../retrieval/turns.js'
 import { type Group, self } from '../tensor/group.js'
-import { type Collection, loadBeir } from './collections.js'
-import { evaluate, type Metric, type Run, type ScoredId } from './metrics.js'
+import { type Collection, type Corpus, loadBeir } from './collections.js'
+import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'
+import { beside } from './self.js'
 
 export interface ModelRunOptions {
-  /** Documents kept per query. Default 100. */
+  /** Documents kept per query, beside the query itself. Default 100. */
   topK?: number
   /** Tokens encoded at a time. */
   chunkTokens?: number
@@ -15,50 +20,92 @@ export interface ModelRunOptions {
 }
 
 /**
- * A model's run on a collection: every document is scored for every query (exhaustive MaxSim).
+ * A model's run on a collection: every document is scored for every query (exhaustive MaxSim). Documents are encoded,
+ * scored and dropped some at a time, so the memory this takes does not grow with their number.
  * @returns the whole run, on every rank
  */
-export async function modelRun(model: Colbert, collection: Collection, options: ModelRunOptions = {}): Promise<Run> {
+export async function modelRun(
+  model: Colbert,
+  collection: Collection,
+  options: ModelRunOptions = {},
+): Promise<SystemRun> {
   const { topK = 100, group = self, ...encoding } = options
   const { documents, queries } = collection
-  const [first, last] = shareOf(documents.texts, group)
+  const { depth, retrieved, kept } = beside(collection, topK)
+  const [first, last] = await shareOf(documents, group)
   const encodedQueries = await model.encodeQueries(queries.texts, encoding)
-  const encodedDocuments = await model.encodeDocuments(documents.texts.slice(first, last), encoding)
-  const own = await model.search(encodedQueries, encodedDocuments, { topK, signal: options.signal })
-  // Ranks hold rising document numbers and are merged in order, so equal scores rank as on one rank.
-  const shares = (await group.exchange(pack(own, first))).map((bytes) => new Float64Array(bytes.buffer))
+  let cut = 0
+  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+    for await (const part of model.streamDocuments(between(documents.texts, first, last), encoding)) {
+      cut += part.truncated!
+      yield part
+    }
+  }
+  const own = await model.search(encodedQueries, encoded(), { topK: retrieved, signal: options.signal })
+  // Every rank ends up with all hits: documents have one number everywhere, so equal scores rank as on one rank.
+  const shares = (await group.exchange(pack(own, first, cut))).map((bytes) => new Float64Array(bytes.buffer))
+  const truncatedDocuments = shares.reduce((sum, share) => sum + share[0]!, 0)
   const run = new Map<string, ScoredId[]>()
-  const at = shares.map(() => 0)
+  const at = shares.map(() => 1)
+  const turns = new Turns()
   for (const id of queries.ids) {
-    const best = new Best(topK)
+    const best = new Best(retrieved)
     for (const [rank, share] of shares.entries()) {
       const hits = share[at[rank]!++]!
       for (let i = 0; i < hits; i++, at[rank]! += 2) best.offer(share[at[rank]!]!, share[at[rank]! + 1]!)
     }
-    run.set(
-      id,
-      best.hits.map(({ index, score }) => ({ id: documents.ids[index]!, score })),
-    )
+    run.set(id, kept(id, best.sorted()))
+    if (turns.due) await turns.take()
   }
-  return run
+  return { run, depth, counts: { truncatedQueries: encodedQueries.truncated!, truncatedDocuments } }
 }
 
 /** The documents of one rank: a range, by length of text, so that ranks finish together. */
-function shareOf(texts: readonly string[], { rank, size }: Group): [first: number, last: number] {
-  const total = texts.reduce((sum, text) => sum + text.length, 0)
+async function shareOf({ ids, texts }: Corpus, { rank, size }: Group): Promise<[first: number, last: number]> {
+  if (size === 1) return [0, ids.length]
+  const ends = new Float64Array(ids.length)
+  let [total, d] = [0, 0]
+  for await (const text of texts) ends[d++] = total += text.length
   const bound = (part: number): number => {
-    if (part === size) return texts.length
-    let [index, before] = [0, 0]
-    while (before < (total * part) / size) before += texts[index++]!.length
-    return index
+    if (part === size) return ids.length
+    let [low, high] = [0, ids.length] // the first document that ends at or behind this part of all text
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (ends[middle]! < (total * part) / size) low = middle + 1
+      else high = middle
+    }
+    return part === 0 ? 0 : Math.min(low + 1, ids.length)
   }
   return [bound(rank), bound(rank + 1)]
 }
 
-/** Per query: how many hits, then number and score of each. */
-function pack(hits: readonly (readonly Hit[])[], first: number): Uint8Array {
-  const numbers = hits.flatMap((list) => [list.length, ...list.flatMap(({ index, score }) => [first + index, score])])
-  return new Uint8Array(Float64Array.from(numbers).buffer)
+/** Texts first … last - 1. */
+async function* between(
+  texts: Iterable<string> | AsyncIterable<string>,
+  first: number,
+  last: number,
+): AsyncGenerator<string> {
+  if (first === last) return
+  let at = 0
+  for await (const text of texts) {
+    if (at >= first) yield text
+    if (++at === last) return
+  }
+}
+
+/** How many documents were cut; then, per query: how many hits, then number and score of each. */
+function pack(hits: readonly (readonly Hit[])[], first: number, cut: number): Uint8Array {
+  const numbers = new Float64Array(hits.reduce((sum, { length }) => sum + 1 + 2 * length, 1))
+  numbers[0] = cut
+  let at = 1
+  for (const list of hits) {
+    numbers[at++] = list.length
+    for (const { index, score } of list) {
+      numbers[at++] = first + index
+      numbers[at++] = score
+    }
+  }
+  return new Uint8Array(numbers.buffer)
 }
 
 /** What `train` calls between steps, as `train(config, { evaluate: await beirEvaluator('beir/dev', { split: 'dev' }) })`. */
@@ -68,18 +115,25 @@ export type CollectionEvaluator = (
 ) => Promise<Record<string, number>>
 
 /**
- * An evaluation of models on a BEIR folder, or on a collection.
- * @throws DataError ERR_DATA for a folder that is none
+ * An evaluation of models on a BEIR folder, or on a collection. It retrieves as deep as its metrics look.
+ * @throws DataError ERR_DATA for a folder that is none; ArgumentError ERR_ARGUMENT for a topK above which a metric looks
  */
 export async function beirEvaluator(
   collection: string | Collection,
   options: { split?: string; metrics?: readonly Metric[] } & Omit<ModelRunOptions, 'signal' | 'group'> = {},
 ): Promise<CollectionEvaluator> {
   const { split, metrics = ['ndcg@10', 'mrr@10', 'recall@100'], ...rest } = options
+  const deepest = depthOf(metrics)
+  const { topK = deepest } = rest
+  if (topK < deepest)
+    throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, but ${metrics.join(', ')} look at ${deepest} documents`, {
+      topK,
+      deepest,
+    })
   const loaded = typeof collection === 'string' ? await loadBeir(collection, { split }) : collection
   return async (model, context) => {
     const { signal, group } = context ?? {}
-    const run = await modelRun(model, loaded, { ...rest, signal, ...(group && { group }) })
-    return { ...evaluate(run, loaded.qrels, metrics).means }
+    const { run } = await modelRun(model, loaded, { ...rest, topK, signal, ...(group && { group }) })
+    return { ...(await inTurns(evaluation(run, loaded.qrels, metrics), signal)).means }
   }
 }

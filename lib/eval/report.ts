@@ -1,5 +1,7 @@
 import { ArgumentError, nearest } from '../errors.js'
+import type { Collection, CollectionCounts } from './collections.js'
 import {
+  type Depth,
   type EvaluationCounts,
   evaluate,
   type Metric,
@@ -7,6 +9,8 @@ import {
   type Qrels,
   type RankOptions,
   type Run,
+  type RunCounts,
+  type SystemRun,
 } from './metrics.js'
 import { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'
 
@@ -20,13 +24,15 @@ export interface CompareOptions extends RankOptions, ResampleOptions {
    * are corrected together (Holm); without a primary row every row is.
    */
   readonly primary?: string
-  /** Name of the collection, for the title. */
-  readonly collection?: string
+  /** The collection, for the title and its counts, or its name. */
+  readonly collection?: string | Pick<Collection, 'name' | 'counts'>
 }
 
 /** Plain data: `JSON.stringify` gives the report's JSON form. */
 export interface Comparison {
   readonly collection?: string
+  /** What the collection holds, where it was given. */
+  readonly collectionCounts?: CollectionCounts
   readonly metrics: readonly Metric[]
   readonly baseline?: string
   readonly primary?: string
@@ -48,15 +54,19 @@ export interface ComparisonRow {
     /** Holm-corrected over the rows that are not primary; equal to `p` for the primary row. */
     readonly adjusted: number
   }
-  readonly counts: EvaluationCounts
+  /** Documents a query for which the run had room, where that is known. */
+  readonly depth?: Depth
+  readonly counts: EvaluationCounts & RunCounts
 }
 
 /**
- * Compares runs on one set of judgments. Throws `ArgumentError` (`ERR_ARGUMENT`) for no rows, repeated names and a
+ * Compares runs on one set of judgments: those of `modelRun` and `bm25Run` with all they say of themselves, as
+ * `{ name: 'BM25', ...await bm25Run(collection) }`, and any other. A run that is shallower than a metric looks is scored
+ * as it is, and the notes say so. Throws `ArgumentError` (`ERR_ARGUMENT`) for no rows, repeated names and a
  * baseline or primary row that does not exist, and what `evaluate` throws.
  */
 export function compareRuns(
-  runs: readonly { readonly name: string; readonly run: Run }[],
+  runs: readonly ({ readonly name: string; readonly run: Run } & Partial<SystemRun>)[],
   qrels: Qrels,
   options: CompareOptions = {},
 ): Comparison {
@@ -67,26 +77,34 @@ export function compareRuns(
     primary,
   )
   const main = metrics[0]
-  const evaluations = runs.map(({ name, run }) => ({ name, ...evaluate(run, qrels, metrics, options) }))
-  const reference = evaluations.find((row) => row.name === baseline)?.perQuery[main]
+  const evaluations = runs.map(({ run, ...row }) => ({ ...row, evaluation: evaluate(run, qrels, metrics, options) }))
+  const reference = evaluations.find((row) => row.name === baseline)?.evaluation.perQuery[main]
   const tests = new Map<string, { difference: number; p: number }>()
   if (reference)
-    for (const { name, perQuery } of evaluations)
-      if (name !== baseline) tests.set(name, randomizationTest(perQuery[main], reference, { resamples, seed }))
+    for (const { name, evaluation } of evaluations)
+      if (name !== baseline)
+        tests.set(name, randomizationTest(evaluation.perQuery[main], reference, { resamples, seed }))
   const family = [...tests].filter(([name]) => name !== primary)
   const corrected = holm(family.map(([, test]) => test.p))
   const adjusted = new Map(family.map(([name], i) => [name, corrected[i]]))
 
-  const rows = evaluations.map(({ name, perQuery, counts }): ComparisonRow => {
+  const rows = evaluations.map(({ name, depth, counts, evaluation }): ComparisonRow => {
     const scores = Object.fromEntries(
-      metrics.map((metric) => [metric, bootstrapInterval(perQuery[metric], { resamples, seed })]),
+      metrics.map((metric) => [metric, bootstrapInterval(evaluation.perQuery[metric], { resamples, seed })]),
     )
     const test = tests.get(name)
-    return test
-      ? { name, scores, test: { ...test, adjusted: adjusted.get(name) ?? test.p }, counts }
-      : { name, scores, counts }
+    return {
+      name,
+      scores,
+      ...(test && { test: { ...test, adjusted: adjusted.get(name) ?? test.p } }),
+      ...(depth !== undefined && { depth }),
+      counts: { ...evaluation.counts, ...counts },
+    }
   })
-  return { collection: options.collection, metrics, baseline, primary, queries: qrels.size, resamples, seed, rows }
+  const { collection } = options
+  const named = typeof collection === 'string' ? { collection } : {}
+  const counted = typeof collection === 'object' && { collection: collection.name, collectionCounts: collection.counts }
+  return { ...named, ...counted, metrics, baseline, primary, queries: qrels.size, resamples, seed, rows }
 }
 
 /** The comparison as an aligned text table with notes, for a terminal. */
@@ -131,22 +149,55 @@ function title({ collection, queries }: Comparison): string {
   return `${collection ? `${collection}: ` : ''}${queries} judged ${queries === 1 ? 'query' : 'queries'}`
 }
 
-function notes({ baseline, primary, resamples, seed, rows }: Comparison): string[] {
+function notes({ baseline, primary, resamples, seed, rows, metrics, collectionCounts }: Comparison): string[] {
   const lines = [`Means over all judged queries; 95 % bootstrap intervals (${resamples} resamples, seed ${seed}).`]
   if (baseline !== undefined) {
     const star = primary === undefined ? 'Holm-corrected.' : '* primary test, not corrected; the others Holm-corrected.'
     lines.push(`p: two-sided paired randomization test against ${baseline} (${resamples} resamples). ${star}`)
   }
-  for (const { name, counts } of rows) {
-    const special = [
-      ['judged queries without results (count 0)', counts.withoutResults],
-      ['queries without judgments (ignored)', counts.withoutJudgments],
-      ['queries with nothing relevant (count 0)', counts.withoutRelevant],
-      ['queries that lost a document with their own id', counts.droppedIdentical],
-    ].filter(([, count]) => count !== 0)
-    if (special.length > 0) lines.push(`${name}: ${special.map(([what, count]) => `${what}: ${count}`).join('; ')}.`)
-  }
+  const judged = rows[0]!.counts // of the judgments, so the same in all rows
+  lines.push(
+    ...counted('Collection', [
+      ['documents without text', collectionCounts?.emptyDocuments],
+      ['judged queries without text', collectionCounts?.emptyQueries],
+      ['queries that this split does not judge (not searched)', collectionCounts?.unjudgedQueries],
+      ['judged documents that are not in the corpus (never found)', collectionCounts?.missingJudged],
+      ['judgments below 0 (as 0)', judged.negativeGrades],
+      ['queries with nothing relevant (count 0)', judged.withoutRelevant],
+    ]),
+  )
+  if (collectionCounts?.unusedFields.length)
+    lines.push(`Collection: fields that no text comes from: ${collectionCounts.unusedFields.join(', ')}.`)
+  for (const row of rows) lines.push(...rowNotes(row, metrics))
   return lines
+}
+
+function rowNotes({ name, counts, depth = counts.depth }: ComparisonRow, metrics: readonly Metric[]): string[] {
+  const lines = counted(name, [
+    ['judged queries without results (count 0)', counts.withoutResults],
+    ['queries without judgments (ignored)', counts.withoutJudgments],
+    ['relevant documents that were not retrieved', counts.unretrieved],
+    ['queries that lost a document with their own id', counts.droppedIdentical],
+    ['queries longer than the model takes (cut)', counts.truncatedQueries],
+    ['documents longer than the model takes (cut)', counts.truncatedDocuments],
+    ['queries in which it finds no term', counts.queriesWithoutTerms],
+    ['documents in which it finds no term (never found)', counts.documentsWithoutTerms],
+  ])
+  const deeper = metrics.filter((metric) => depth !== 'all' && parseMetric(metric).cut > depth).map(label)
+  if (deeper.length > 0)
+    lines.push(
+      `${name}: it holds at most ${depth} documents a query, and ${deeper.join(', ')} ` +
+        `${deeper.length === 1 ? 'looks' : 'look'} no deeper.`,
+    )
+  else if (depth !== 'all' && counts.shallow > counts.withoutResults)
+    lines.push(...counted(name, [['queries with fewer documents than the deepest cut', counts.shallow]]))
+  return lines
+}
+
+/** A line that lists what there is any of. */
+function counted(of: string, counts: readonly (readonly [what: string, count: number | undefined])[]): string[] {
+  const special = counts.filter(([, count]) => count)
+  return special.length > 0 ? [`${of}: ${special.map(([what, count]) => `${what}: ${count}`).join('; ')}.`] : []
 }
 
 /** `ndcg@10` as readers know it: nDCG@10. */

@@ -2,56 +2,57 @@ import { join } from 'node:path'
 import { ArgumentError, DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine } from '../lines.js'
-import { addJudgment } from './collections.js'
-import { evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits } from './metrics.js'
+import { type Depth, evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits } from './metrics.js'
 
-/**
- * Reads a TREC run (`query Q0 document rank score tag`, separated by blanks; `.gz` allowed). The rank is ignored: the
- * scores order. Lines starting with `#` are comments. `tag` is the last one seen.
- * Throws `DataError` (`ERR_DATA`) with file and line for malformed lines and repeated documents.
- */
-export async function readRun(file: string): Promise<{ readonly run: Run; readonly tag: string }> {
-  const run = new Map<string, { id: string; score: number }[]>()
-  const seen = new Map<string, Set<string>>()
-  let tag = ''
-  await eachRow(file, 6, 'query Q0 document rank score tag', (fields, line) => {
-    const [query, , id, , digits] = fields
-    const score = Number(digits)
-    if (Number.isNaN(score))
-      throw new DataError('ERR_DATA', `${file}:${line}: found the score "${digits}", expected a number.`, {
-        file,
-        line,
-      })
-    let hits = run.get(query)
-    let ids = seen.get(query)
-    if (!hits || !ids) {
-      run.set(query, (hits = []))
-      seen.set(query, (ids = new Set()))
-    }
-    if (ids.size === ids.add(id).size)
-      throw new DataError(
-        'ERR_DATA',
-        `${file}:${line}: query "${query}" lists document "${id}" twice, expected once.`,
-        {
-          file,
-          line,
-          query,
-          id,
-        },
-      )
-    hits.push({ id, score })
-    tag = fields[5]
-  })
-  return { run, tag }
+/** What a TREC run file holds. */
+export interface RunFile {
+  readonly run: Run
+  /** All tags there are, in the order of the file: more than one means that files were put together. */
+  readonly tags: readonly string[]
+  /** Queries whose ranks are in another order than their scores. */
+  readonly reordered: number
 }
 
-/** Reads TREC judgments (`query 0 document grade`, separated by blanks). Throws `DataError` with file and line. */
-export async function readQrels(file: string): Promise<Qrels> {
-  const qrels = new Map<string, Map<string, number>>()
-  await eachRow(file, 4, 'query 0 document grade', ([query, , id, grade], line) =>
-    addJudgment(qrels, query, id, grade, file, line),
-  )
-  return qrels
+/**
+ * Reads a TREC run (`query Q0 document rank score tag`, separated by blanks; `.gz` allowed). The scores order, as in
+ * trec_eval, whatever the ranks say. A line that starts with `#` and is no such row is a comment.
+ * Throws `DataError` (`ERR_DATA`) with file and line for malformed lines and repeated documents.
+ */
+export async function readRun(file: string): Promise<RunFile> {
+  interface Query {
+    hits: { id: string; score: number }[]
+    ids: Set<string>
+    rank: number
+    isReordered: boolean
+  }
+  const queries = new Map<string, Query>()
+  const tags = new Set<string>()
+  await eachLine(file, (text, line) => {
+    const fields = text.trim().split(/\s+/)
+    if (text.trim() === '' || (fields.length !== 6 && text.startsWith('#'))) return
+    const fail = (found: string, details = {}) =>
+      new DataError('ERR_DATA', `${file}:${line}: ${found}`, { file, line, ...details })
+    if (fields.length !== 6) throw fail(`found ${fields.length} fields, expected 6: query Q0 document rank score tag.`)
+    const [query, , id, rank, digits, tag] = fields as [string, string, string, string, string, string]
+    const score = Number(digits)
+    if (Number.isNaN(score)) throw fail(`found the score "${digits}", expected a number.`)
+    let entry = queries.get(query)
+    if (!entry) queries.set(query, (entry = { hits: [], ids: new Set(), rank: Number(rank), isReordered: false }))
+    const { hits, ids } = entry
+    if (ids.size === ids.add(id).size)
+      throw fail(`query "${query}" lists document "${id}" twice, expected once.`, { query, id })
+    const before = hits.at(-1)?.score ?? score
+    entry.isReordered ||= (Number(rank) - entry.rank) * (score - before) > 0
+    entry.rank = Number(rank)
+    hits.push({ id, score })
+    tags.add(tag)
+  })
+  const all = [...queries]
+  return {
+    run: new Map(all.map(([query, { hits }]) => [query, hits])),
+    tags: [...tags],
+    reordered: all.filter(([, { isReordered }]) => isReordered).length,
+  }
 }
 
 /**
@@ -67,36 +68,24 @@ export async function writeRun(file: string, run: Run, options: RankOptions & { 
 
 function* runLines(run: Run, tag: string, options: RankOptions): Generator<string> {
   for (const [query, hits] of run) {
+    checkRunIds('query', [query])
     let position = 0
     for (const { id, score } of rankHits(query, hits, options)) {
-      if (!/^\S+$/.test(query) || !/^\S+$/.test(id))
-        throw new DataError(
-          'ERR_DATA',
-          `Query ${JSON.stringify(query)}, document ${JSON.stringify(id)}: a TREC run holds no empty ids or ids with blanks.`,
-          { query, id },
-        )
+      checkRunIds('document', [id])
       yield `${query} Q0 ${id} ${++position} ${score} ${tag}\n`
     }
   }
 }
 
-async function eachRow(
-  file: string,
-  width: number,
-  layout: string,
-  visit: (fields: string[], line: number) => void,
-): Promise<void> {
-  await eachLine(file, (text, line) => {
-    const trimmed = text.trim()
-    if (trimmed === '' || trimmed.startsWith('#')) return
-    const fields = trimmed.split(/\s+/)
-    if (fields.length !== width)
-      throw new DataError('ERR_DATA', `${file}:${line}: found ${fields.length} fields, expected ${width}: ${layout}.`, {
-        file,
-        line,
-      })
-    visit(fields, line)
-  })
+/** Throws `DataError` (`ERR_DATA`) for an id that a TREC run cannot hold: an empty one, or one with blanks. */
+export function checkRunIds(what: string, ids: Iterable<string>): void {
+  for (const id of ids)
+    if (!/^\S+$/.test(id))
+      throw new DataError(
+        'ERR_DATA',
+        `The ${what} id ${JSON.stringify(id)} cannot stand in a TREC run, which holds no empty ids or ids with blanks.`,
+        { what, id },
+      )
 }
 
 const mtebCuts = [1, 3, 5, 10, 20, 100, 1000]
@@ -116,6 +105,8 @@ export interface MtebOptions extends RankOptions {
   readonly split?: string
   /** Revision of the data set. Default `local`. */
   readonly datasetRevision?: string
+  /** Documents the run may hold a query, or `all`: a run's own `depth`. Default: those of its longest list. */
+  readonly depth?: Depth
   /** Default `['eng-Latn']`. */
   readonly languages?: readonly string[]
   /** Seconds. */
@@ -134,16 +125,22 @@ export interface MtebResult {
 /**
  * A run's scores as MTEB's task result (format 1.11 and later), rounded to 5 digits as MTEB does; means are over all
  * judged queries, also those without results, which MTEB leaves out. The `nauc_*` fields are not computed.
+ * Throws `DataError` (`ERR_DATA`) for a run that is shallower than MTEB's cuts, unless `depth` says that it has all.
  */
 export function mtebResult(run: Run, qrels: Qrels, options: MtebOptions): MtebResult {
   const { task, split = 'test', datasetRevision = 'local', languages = ['eng-Latn'], evaluationTime = 0 } = options
   const kinds = Object.keys(mtebNames) as (keyof typeof mtebNames)[]
-  const { means } = evaluate(
-    run,
-    qrels,
-    kinds.flatMap((kind) => mtebCuts.map((cut): Metric => `${kind}@${cut}`)),
-    options,
-  )
+  const metrics = kinds.flatMap((kind) => mtebCuts.map((cut): Metric => `${kind}@${cut}`))
+  const { means, counts } = evaluate(run, qrels, metrics, options)
+  const deepest = mtebCuts.at(-1)!
+  const depth = options.depth ?? counts.depth
+  if (depth !== 'all' && depth < deepest)
+    throw new DataError(
+      'ERR_DATA',
+      `The run holds at most ${depth} documents a query, MTEB's results go down to ${deepest}. Retrieve that many, or ` +
+        "say depth: 'all' if these are all that there are.",
+      { depth, deepest },
+    )
   const scores: Record<string, unknown> = {}
   for (const kind of kinds)
     for (const cut of mtebCuts) scores[`${mtebNames[kind]}_at_${cut}`] = round5(means[`${kind}@${cut}`])

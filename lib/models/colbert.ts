@@ -4,7 +4,7 @@ import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
 import { checkOptions, checkPath } from '../options.js'
 import { type Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
-import { type Hit, type SearchOptions, search } from '../retrieval/search.js'
+import { type Hit, type SearchedDocuments, type SearchOptions, search } from '../retrieval/search.js'
 import type { VectorType } from '../retrieval/vectors.js'
 import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
@@ -260,8 +260,9 @@ export class Colbert {
   }
 
   /**
-   * Token embeddings of documents, on the host; `ids` name them in search hits.
-   * @throws AbortedError ERR_ABORTED
+   * Token embeddings of documents, on the host; `ids` name them in search hits. They are written once, so memory peaks at
+   * their size.
+   * @throws OutOfMemoryError ERR_OUT_OF_MEMORY when they do not fit into one array; AbortedError ERR_ABORTED
    */
   async encodeDocuments(
     texts: readonly string[],
@@ -287,11 +288,12 @@ export class Colbert {
 
   /**
    * The best documents of each query, best first: exhaustive MaxSim. Documents that are searched often are faster once
-   * they are on the device (`upload`). Errors as `search` of lib/retrieval.
+   * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`). Errors as
+   * `search` of lib/retrieval.
    */
   search(
     queries: Embeddings<'queries'>,
-    documents: Embeddings<'documents'> | ResidentDocuments,
+    documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
     checkOptions('search', options, ['topK', 'floorZero', 'signal'])

@@ -1,7 +1,8 @@
 import { types } from 'node:util'
-import { columnFromTexts, type TokenColumn } from '../data/collate.js'
-import { ArgumentError } from '../errors.js'
+import { columnFromTexts, type TextColumn } from '../data/collate.js'
+import { ArgumentError, OutOfMemoryError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
+import { Turns } from '../retrieval/turns.js'
 import { abortIf } from '../retrieval/vectors.js'
 import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
@@ -16,25 +17,57 @@ export interface EncodeOptions {
 
 type Kind = Embeddings['kind']
 
-/** Embeddings of all texts in one piece. */
+/**
+ * Embeddings of all texts in one piece. All texts become tokens first: those say how many rows there will be, so that the
+ * embeddings are allocated once and every chunk is written to its place.
+ * @throws OutOfMemoryError ERR_OUT_OF_MEMORY when they do not fit into one array
+ */
 export async function encodeAll<K extends Kind>(
   model: Colbert,
   kind: K,
   texts: readonly string[],
   options: EncodeOptions,
 ): Promise<Embeddings<K>> {
-  const parts: Embeddings<K>[] = []
-  for await (const part of encodeStream(model, kind, texts, options)) parts.push(part)
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  const { chunkTokens, signal } = checked(options)
+  const waiting: TextColumn[] = []
+  let rows = 0
+  for await (const column of columns(model, kind, texts, chunkTokens)) {
+    abortIf(signal)
+    waiting.push(column)
+    rows += column.keptOffsets.at(-1)!
+  }
+  waiting.reverse()
+  function* taken(): Generator<TextColumn> {
+    for (let column = waiting.pop(); column; column = waiting.pop()) yield column // and forgotten
+  }
+  const data = allocate(kind, texts.length, rows, model.dim)
   const offsets = new Float64Array(texts.length + 1)
-  let [values, text, row] = [0, 0, 0]
-  for (const part of parts) {
+  let [values, text, row, truncated] = [0, 0, 0, 0]
+  for await (const part of encodeColumns(model, kind, taken(), chunkTokens, signal)) {
     data.set(part.data, values)
     values += part.data.length
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
     row = offsets[text]!
+    truncated += part.truncated!
   }
-  return embeddings(model, kind, data, offsets)
+  return embeddings(model, kind, { data, offsets, truncated })
+}
+
+function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32Array {
+  try {
+    return new Float32Array(rows * dim)
+  } catch (cause) {
+    const gigabytes = ((rows * dim * 4) / 2 ** 30).toFixed(1)
+    throw new OutOfMemoryError(
+      'ERR_OUT_OF_MEMORY',
+      `${texts} ${kind} have ${rows} token embeddings of ${dim} numbers: ${gigabytes} GiB do not fit into one array. ` +
+        (kind === 'documents'
+          ? 'Give search a stream of them (streamDocuments), or encode fewer at a time'
+          : 'Encode fewer at a time'),
+      { texts, rows, dim, bytes: rows * dim * 4 },
+      { cause },
+    )
+  }
 }
 
 /**
@@ -45,17 +78,26 @@ export async function* encodeStream<K extends Kind>(
   model: Colbert,
   kind: K,
   texts: Iterable<string> | AsyncIterable<string>,
-  { chunkTokens = 8192, signal }: EncodeOptions,
+  options: EncodeOptions,
 ): AsyncGenerator<Embeddings<K>> {
-  if (typeof chunkTokens !== 'number' || !(chunkTokens > 0))
-    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
-  abortIf(signal)
+  const { chunkTokens, signal } = checked(options)
+  yield* encodeColumns(model, kind, columns(model, kind, texts, chunkTokens), chunkTokens, signal)
+}
+
+async function* encodeColumns<K extends Kind>(
+  model: Colbert,
+  kind: K,
+  source: Iterable<TextColumn> | AsyncIterable<TextColumn>,
+  chunkTokens: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Embeddings<K>> {
   let ahead: Issued | null = null
-  const finish = async ({ values, offsets }: Issued) => {
-    const data = await values
-    return embeddings(model, kind, types.isFloat32Array(data) ? data : Float32Array.from(data), offsets)
+  const finish = async ({ values, offsets, truncated }: Issued) => {
+    const found = await values
+    const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
+    return embeddings(model, kind, { data, offsets, truncated })
   }
-  for await (const column of columns(model, kind, texts, chunkTokens)) {
+  for await (const column of source) {
     for (const [first, last] of chunks(column.offsets, chunkTokens)) {
       abortIf(signal)
       const next = issue(model, column, first, last)
@@ -66,30 +108,42 @@ export async function* encodeStream<K extends Kind>(
   if (ahead) yield await finish(ahead)
 }
 
+function checked({ chunkTokens = 8192, signal }: EncodeOptions): { chunkTokens: number; signal?: AbortSignal } {
+  if (typeof chunkTokens !== 'number' || !(chunkTokens > 0))
+    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
+  abortIf(signal)
+  return { chunkTokens, ...(signal && { signal }) }
+}
+
 interface Issued {
   values: Promise<Float32Array | Float64Array>
   offsets: Float64Array
+  truncated: number
 }
 
-function issue(model: Colbert, column: TokenColumn, first: number, last: number): Issued {
+function issue(model: Colbert, column: TextColumn, first: number, last: number): Issued {
   return scope(() =>
     withoutTape(() => {
       const { tokens, segments } = model.embed(column, first, last, null)
       const { real } = model.device
       const values = (tokens.dtype === real ? tokens : cast(tokens, real)).values()
       values.catch(() => {}) // awaited later, unless an earlier chunk failed
-      return { values, offsets: segments.offsets }
+      const truncated = column.truncated.subarray(first, last).reduce((sum, one) => sum + one, 0)
+      return { values, offsets: segments.offsets, truncated }
     }),
   )
 }
 
-/** Texts as columns of about `chunkTokens` tokens: how many texts that is follows from those before. */
+/**
+ * Texts as columns of about `chunkTokens` tokens: how many texts that is follows from those before. Tokenizing leaves the
+ * event loop its turns.
+ */
 async function* columns(
   model: Colbert,
   kind: Kind,
   texts: Iterable<string> | AsyncIterable<string>,
   chunkTokens: number,
-): AsyncGenerator<TokenColumn> {
+): AsyncGenerator<TextColumn> {
   const { featurizer } = model
   const role = kind === 'queries' ? 'query' : 'document'
   let meanLength = kind === 'queries' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
@@ -100,7 +154,9 @@ async function* columns(
     waiting = []
     return made
   }
+  const turns = new Turns()
   for await (const text of texts) {
+    if (turns.due) await turns.take()
     if (typeof text !== 'string') throw new ArgumentError('ERR_ARGUMENT', `expected texts, got ${typeof text}`)
     waiting.push(text)
     if (waiting.length >= Math.min(512, chunkTokens / meanLength)) yield column()
@@ -118,6 +174,10 @@ function* chunks(offsets: Float64Array, most: number): Generator<[number, number
     }
 }
 
-function embeddings<K extends Kind>(model: Colbert, kind: K, data: Float32Array, offsets: Float64Array): Embeddings<K> {
-  return { kind, data, offsets, dim: model.dim, dtype: 'float32', recipeHash: model.recipeHash }
+function embeddings<K extends Kind>(
+  model: Colbert,
+  kind: K,
+  made: Pick<Embeddings<K>, 'data' | 'offsets' | 'truncated'>,
+): Embeddings<K> {
+  return { kind, ...made, dim: model.dim, dtype: 'float32', recipeHash: model.recipeHash }
 }

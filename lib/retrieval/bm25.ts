@@ -1,5 +1,7 @@
 import { ArgumentError } from '../errors.js'
+import { Best, type Scored } from './best.js'
 import { porterStem } from './porter.js'
+import { atOnce, inTurns } from './turns.js'
 
 export interface Bm25Options {
   /** How fast repeated terms saturate. Default 1.2. */
@@ -8,11 +10,8 @@ export interface Bm25Options {
   readonly b?: number
 }
 
-export interface Bm25Hit {
-  /** Position of the document in the texts given to the constructor. */
-  readonly index: number
-  readonly score: number
-}
+/** `index` is the position of the document among the texts. */
+export type Bm25Hit = Readonly<Scored>
 
 /** Lucene's English stop words. */
 const stopWords = new Set(
@@ -28,8 +27,8 @@ export function analyze(text: string): string[] {
   return terms
 }
 
-function tokens(text: string): string[] {
-  return text.toLowerCase().match(/[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu) ?? []
+function* tokens(text: string): Generator<string> {
+  for (const [token] of text.toLowerCase().matchAll(/[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu)) yield token
 }
 
 /**
@@ -41,56 +40,41 @@ function tokens(text: string): string[] {
 export class Bm25 {
   /** Number of documents. */
   readonly size: number
-  readonly #terms: Map<string, number>
-  /** Postings of term t: documents and score contributions from `#offsets[t]` up to `#offsets[t + 1]`. */
-  readonly #offsets: Uint32Array
-  readonly #documents: Uint32Array
-  readonly #impacts: Float32Array
+  /** Documents in which there is no term: no query finds them. */
+  readonly withoutTerms: number
+  readonly #index: Index
   readonly #sums: Float64Array
 
-  /** Throws `ArgumentError` (`ERR_ARGUMENT`) for k1 or b out of range. */
-  constructor(texts: readonly string[], options: Bm25Options = {}) {
-    const { k1 = 1.2, b = 0.75 } = options
-    if (!(k1 >= 0 && k1 < Number.POSITIVE_INFINITY))
-      throw new ArgumentError('ERR_ARGUMENT', `k1 is ${k1}, expected a number from 0, as 1.2.`)
-    if (!(b >= 0 && b <= 1)) throw new ArgumentError('ERR_ARGUMENT', `b is ${b}, expected a number from 0 to 1.`)
-    this.size = texts.length
-    const counts = countTerms(texts)
-    this.#terms = counts.terms
-    const termCount = counts.terms.size
+  /**
+   * An index of all texts, built at once: `Bm25.build` leaves the event loop free.
+   * @throws ArgumentError ERR_ARGUMENT for k1 or b out of range
+   */
+  constructor(texts: Iterable<string> | Index, options: Bm25Options = {}) {
+    this.#index = 'impacts' in texts ? texts : atOnce(indexOf(texts, checked(options)))
+    this.size = this.#index.size
+    this.withoutTerms = this.#index.withoutTerms
+    this.#sums = new Float64Array(this.size)
+  }
 
-    // Counting sort of the (document, term, count) triples by term; documents stay in rising order.
-    const offsets = new Uint32Array(termCount + 1)
-    for (let i = 0; i < counts.term.length; i++) offsets[counts.term[i] + 1]++
-    const idf = new Float64Array(termCount)
-    for (let t = 0; t < termCount; t++) {
-      const df = offsets[t + 1]
-      idf[t] = Math.log(1 + (texts.length - df + 0.5) / (df + 0.5))
-      offsets[t + 1] += offsets[t]
-    }
-    let total = 0
-    for (const length of counts.lengths) total += length
-    const meanLength = total / texts.length
-    const next = offsets.slice()
-    this.#documents = new Uint32Array(counts.term.length)
-    this.#impacts = new Float32Array(counts.term.length)
-    for (let d = 0, i = 0; d < texts.length; d++) {
-      const norm = k1 * (1 - b + (b * counts.lengths[d]) / meanLength)
-      for (; i < counts.ends[d]; i++) {
-        const t = counts.term[i]
-        const slot = next[t]++
-        this.#documents[slot] = d
-        this.#impacts[slot] = (idf[t] * counts.frequency[i]) / (counts.frequency[i] + norm)
-      }
-    }
-    this.#offsets = offsets
-    this.#sums = new Float64Array(texts.length)
+  /**
+   * The same without holding the event loop, of texts that may come one after another and are not kept.
+   * @throws ArgumentError ERR_ARGUMENT for k1 or b out of range; AbortedError ERR_ABORTED
+   */
+  static async build(
+    texts: Iterable<string> | AsyncIterable<string>,
+    { signal, ...options }: Bm25Options & { readonly signal?: AbortSignal } = {},
+  ): Promise<Bm25> {
+    const settings = checked(options)
+    if (Symbol.iterator in texts) return new Bm25(await inTurns(indexOf(texts, settings), signal))
+    const counts = new TermCounts()
+    for await (const text of texts) await inTurns(counts.add(text), signal)
+    return new Bm25(await inTurns(arrange(counts, settings), signal))
   }
 
   /** The query's score for every document: `[size]`, 0 where no term is shared. */
   scores(query: string): Float64Array {
     const sums = new Float64Array(this.size)
-    this.#accumulate(query, sums)
+    this.#accumulate(analyze(query), sums)
     return sums
   }
 
@@ -99,116 +83,157 @@ export class Bm25 {
    * Throws `ArgumentError` (`ERR_ARGUMENT`) unless `topK` is a positive integer.
    */
   search(query: string, topK: number): Bm25Hit[] {
+    return this.searchTerms(analyze(query), topK)
+  }
+
+  /** The same, of a query that was analyzed. */
+  searchTerms(terms: readonly string[], topK: number): Bm25Hit[] {
     if (!Number.isInteger(topK) || topK < 1)
       throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a positive integer.`)
     const sums = this.#sums.fill(0)
-    this.#accumulate(query, sums)
-    return best(sums, topK)
+    this.#accumulate(terms, sums)
+    const best = new Best(topK)
+    for (let d = 0; d < sums.length; d++) if (sums[d] > 0) best.offer(d, sums[d])
+    return best.sorted()
   }
 
-  #accumulate(query: string, sums: Float64Array): void {
-    for (const term of analyze(query)) {
-      const t = this.#terms.get(term)
+  #accumulate(query: readonly string[], sums: Float64Array): void {
+    const { terms, offsets, documents, impacts } = this.#index
+    for (const term of query) {
+      const t = terms.get(term)
       if (t === undefined) continue
-      const end = this.#offsets[t + 1]
-      for (let i = this.#offsets[t]; i < end; i++) sums[this.#documents[i]] += this.#impacts[i]
+      const end = offsets[t + 1]
+      for (let i = offsets[t]; i < end; i++) sums[documents[i]] += impacts[i]
     }
   }
 }
 
-/**
- * The `topK` largest positive entries by falling score, rising index. A heap of indices with the worst kept entry at
- * its root: as documents come in rising order, an equal score never displaces an earlier one.
- */
-function best(sums: Float64Array, topK: number): Bm25Hit[] {
-  const capacity = Math.min(topK, sums.length)
-  const heap = new Uint32Array(capacity)
-  const worse = (x: number, y: number) => sums[x] < sums[y] || (sums[x] === sums[y] && x > y)
-  const siftDown = (value: number, size: number) => {
-    let hole = 0
-    for (let child = 1; child < size; child = 2 * hole + 1) {
-      if (child + 1 < size && worse(heap[child + 1], heap[child])) child++
-      if (!worse(heap[child], value)) break
-      heap[hole] = heap[child]
-      hole = child
-    }
-    heap[hole] = value
-  }
-  let size = 0
-  for (let d = 0; d < sums.length; d++) {
-    if (sums[d] <= 0) continue
-    if (size < capacity) {
-      let hole = size++
-      for (let parent = (hole - 1) >> 1; hole > 0 && worse(d, heap[parent]); parent = (hole - 1) >> 1) {
-        heap[hole] = heap[parent]
-        hole = parent
-      }
-      heap[hole] = d
-    } else if (sums[d] > sums[heap[0]]) siftDown(d, size)
-  }
-  const hits = new Array<Bm25Hit>(size)
-  while (size > 0) {
-    const index = heap[0]
-    siftDown(heap[--size], size)
-    hits[size] = { index, score: sums[index] }
-  }
-  return hits
+function checked({ k1 = 1.2, b = 0.75 }: Bm25Options): Required<Bm25Options> {
+  if (!(k1 >= 0 && k1 < Number.POSITIVE_INFINITY))
+    throw new ArgumentError('ERR_ARGUMENT', `k1 is ${k1}, expected a number from 0, as 1.2.`)
+  if (!(b >= 0 && b <= 1)) throw new ArgumentError('ERR_ARGUMENT', `b is ${b}, expected a number from 0 to 1.`)
+  return { k1, b }
 }
 
-interface TermCounts {
+interface Index {
+  readonly size: number
+  readonly withoutTerms: number
   /** Term → number, in order of first appearance. */
-  readonly terms: Map<string, number>
-  /** Distinct terms of each document, documents one after another up to `ends[d]`, and how often each occurs. */
-  readonly term: Uint32Array
-  readonly frequency: Uint32Array
-  readonly ends: Uint32Array
-  /** Number of terms of each document. */
-  readonly lengths: Uint32Array
+  readonly terms: ReadonlyMap<string, number>
+  /** Postings of term t: documents and score contributions from `offsets[t]` up to `offsets[t + 1]`. */
+  readonly offsets: Uint32Array
+  readonly documents: Uint32Array
+  readonly impacts: Float32Array
 }
 
-function countTerms(texts: readonly string[]): TermCounts {
-  const terms = new Map<string, number>()
-  const known = new Map<string, number>() // token → term number, -1 for stop words: each word is stemmed once
-  let term = new Uint32Array(1 << 16)
-  let frequency = new Uint32Array(1 << 16)
-  const ends = new Uint32Array(texts.length)
-  const lengths = new Uint32Array(texts.length)
-  const slots: number[] = [] // where the current document counts the term; stale below the document's start
-  let used = 0
-  for (let d = 0; d < texts.length; d++) {
-    const start = used
-    for (const token of tokens(texts[d])) {
-      let id = known.get(token)
-      if (id === undefined) {
-        id = -1
-        if (!stopWords.has(token)) {
-          const stem = porterStem(token)
-          id = terms.get(stem) ?? terms.size
-          if (id === terms.size) {
-            terms.set(stem, id)
-            slots.push(-1)
-          }
-        }
-        known.set(token, id)
+/** Yields between small pieces of work, as everything below does. */
+function* indexOf(texts: Iterable<string>, settings: Required<Bm25Options>): Generator<void, Index> {
+  const counts = new TermCounts()
+  for (const text of texts) yield* counts.add(text)
+  return yield* arrange(counts, settings)
+}
+
+/** Documents, terms or postings between two yields. */
+const piece = 1 << 13
+
+/** Counting sort of the (document, term, count) triples by term; documents stay in rising order. */
+function* arrange(counts: TermCounts, { k1, b }: Required<Bm25Options>): Generator<void, Index> {
+  const { terms, term, frequency, used, ends, lengths, size } = counts
+  const offsets = new Uint32Array(terms.size + 1)
+  for (let i = 0; i < used; i++) {
+    if (i % piece === 0) yield
+    offsets[term[i] + 1]++
+  }
+  const idf = new Float64Array(terms.size)
+  for (let t = 0; t < terms.size; t++) {
+    if (t % piece === 0) yield
+    const df = offsets[t + 1]
+    idf[t] = Math.log(1 + (size - df + 0.5) / (df + 0.5))
+    offsets[t + 1] += offsets[t]
+  }
+  let [total, withoutTerms] = [0, 0]
+  for (let d = 0; d < size; d++) {
+    total += lengths[d]
+    if (lengths[d] === 0) withoutTerms++
+  }
+  const meanLength = total / size
+  const next = offsets.slice()
+  const documents = new Uint32Array(used)
+  const impacts = new Float32Array(used)
+  for (let d = 0, i = 0; d < size; d++) {
+    const norm = k1 * (1 - b + (b * lengths[d]) / meanLength)
+    for (; i < ends[d]; i++) {
+      if (i % piece === 0) yield
+      const t = term[i]
+      const slot = next[t]++
+      documents[slot] = d
+      impacts[slot] = (idf[t] * frequency[i]) / (frequency[i] + norm)
+    }
+  }
+  return { size, withoutTerms, terms, offsets, documents, impacts }
+}
+
+/** Which terms documents have, and how often. */
+class TermCounts {
+  size = 0
+  /** Term → number, in order of first appearance. */
+  readonly terms = new Map<string, number>()
+  /** Distinct terms of each document, documents one after another up to `ends[d]`, and how often each occurs. */
+  term = new Uint32Array(1 << 16)
+  frequency = new Uint32Array(1 << 16)
+  used = 0
+  ends = new Uint32Array(1 << 10)
+  /** Number of terms of each document. */
+  lengths = new Uint32Array(1 << 10)
+  /** Token → term number, -1 for stop words: each word is stemmed once. */
+  readonly #known = new Map<string, number>()
+  /** Where the current document counts the term; stale below the document's start. */
+  readonly #slots: number[] = []
+
+  #learn(token: string): number {
+    let id = -1
+    if (!stopWords.has(token)) {
+      const stem = porterStem(token)
+      id = this.terms.get(stem) ?? this.terms.size
+      if (id === this.terms.size) {
+        this.terms.set(stem, id)
+        this.#slots.push(-1)
       }
+    }
+    this.#known.set(token, id)
+    return id
+  }
+
+  *add(text: string): Generator<void, void> {
+    const start = this.used
+    let count = 0
+    let seen = 0
+    for (const token of tokens(text)) {
+      if (++seen % piece === 0) yield
+      const id = this.#known.get(token) ?? this.#learn(token)
       if (id < 0) continue
-      lengths[d]++
-      const slot = slots[id]
+      count++
+      const slot = this.#slots[id]
       if (slot >= start) {
-        frequency[slot]++
+        this.frequency[slot]++
         continue
       }
-      if (used === term.length) {
-        term = grown(term)
-        frequency = grown(frequency)
+      if (this.used === this.term.length) {
+        this.term = grown(this.term)
+        this.frequency = grown(this.frequency)
       }
-      slots[id] = used
-      term[used] = id
-      frequency[used++] = 1
+      this.#slots[id] = this.used
+      this.term[this.used] = id
+      this.frequency[this.used++] = 1
     }
-    ends[d] = used
+    if (this.size === this.ends.length) {
+      this.ends = grown(this.ends)
+      this.lengths = grown(this.lengths)
+    }
+    this.ends[this.size] = this.used
+    this.lengths[this.size++] = count
+    yield
   }
-  return { terms, term: term.subarray(0, used), frequency: frequency.subarray(0, used), ends, lengths }
 }
 
 function grown(array: Uint32Array): Uint32Array<ArrayBuffer> {

@@ -15,6 +15,8 @@ export interface Embeddings<K extends 'queries' | 'documents' = 'queries' | 'doc
   readonly dim: number
   readonly dtype: 'float32'
   readonly recipeHash: string
+  /** Texts longer than the recipe takes, whose ends were cut off: counted by whoever encoded them. */
+  readonly truncated?: number
   /** Names of the texts, where they have some. */
   readonly ids?: readonly string[]
 }

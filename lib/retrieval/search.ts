@@ -1,8 +1,10 @@
-import { ArgumentError, DataError } from '../errors.js'
+import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
+import { Best, type Scored } from './best.js'
 import { checkSides, type Embeddings, ResidentDocuments } from './embeddings.js'
 import { scoreBlocks } from './maxsim.js'
-import { typeOn, type VectorType } from './vectors.js'
+import { Turns } from './turns.js'
+import { abortIf, typeOn, type VectorType } from './vectors.js'
 
 export interface SearchOptions {
   /** Hits per query. Default 10. */
@@ -14,65 +16,107 @@ export interface SearchOptions {
   signal?: AbortSignal
 }
 
-export interface Hit {
-  /** Number of the document in its collection. */
-  index: number
-  score: number
+export interface Hit extends Scored {
   /** Its name, where the collection has names. */
   id?: string
 }
 
+/** Documents that are searched: on the host, on a device, or a stream of parts of which only some are held at a time. */
+export type SearchedDocuments = Embeddings<'documents'> | ResidentDocuments | AsyncIterable<Embeddings<'documents'>>
+
+/** Token rows of a stream that are scored together: 16 MiB at 128 dimensions. */
+const streamedRows = 1 << 15
+
 /**
- * Exhaustive MaxSim search: the best documents of each query, best first; equal scores by lowest index.
+ * Exhaustive MaxSim search: the best documents of each query, best first; equal scores by lowest index. Of a stream
+ * about 32,768 token rows are held at a time, and documents are numbered on through its parts; the hits are the same.
  * @throws ArgumentError ERR_ARGUMENT for swapped sides or a bad topK; RecipeError ERR_RECIPE for different recipes;
  *   DataError ERR_DATA when a score is NaN; AbortedError ERR_ABORTED
  */
 export async function search(
   device: Device,
   queries: Embeddings<'queries'>,
-  documents: Embeddings<'documents'> | ResidentDocuments,
+  documents: SearchedDocuments,
   options: SearchOptions = {},
 ): Promise<Hit[][]> {
   const { topK = 10, floorZero, dtype, signal } = options
-  checkSides(queries, documents)
+  const isStream = typeof documents === 'object' && documents !== null && Symbol.asyncIterator in documents
+  checkSides(queries, isStream ? none(queries) : documents)
   if (!Number.isInteger(topK) || topK < 1)
     throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a whole number ≥ 1`)
   const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(topK))
-  const resident = documents instanceof ResidentDocuments ? documents.vectors : null
-  const vectors = resident ?? (documents as Embeddings<'documents'>)
-  const place = resident ?? { device, dtype: typeOn(device, dtype, queries) }
-  const scoring = { device: place.device, type: place.dtype, dim: queries.dim, floorZero, signal }
-  for await (const block of scoreBlocks(queries, vectors, scoring)) {
-    const width = block.lastDocument - block.firstDocument
-    for (let q = block.firstQuery; q < block.lastQuery; q++) {
-      const row = (q - block.firstQuery) * width
-      for (let j = 0; j < width; j++) best[q]!.offer(block.firstDocument + j, block.scores[row + j]!)
+  const turns = new Turns()
+  const names: string[] = []
+  let count = 0
+  for await (const part of isStream ? joined(queries, documents) : [documents]) {
+    abortIf(signal)
+    const resident = part instanceof ResidentDocuments ? part.vectors : null
+    const place = resident ?? { device, dtype: typeOn(device, dtype, queries) }
+    const scoring = { device: place.device, type: place.dtype, dim: queries.dim, floorZero, signal }
+    for await (const block of scoreBlocks(queries, resident ?? (part as Embeddings<'documents'>), scoring)) {
+      const width = block.lastDocument - block.firstDocument
+      for (let q = block.firstQuery; q < block.lastQuery; q++) {
+        best[q]!.offerRow(count + block.firstDocument, block.scores, (q - block.firstQuery) * width, width)
+        if (turns.due) await turns.take()
+      }
     }
+    for (const id of part.ids ?? []) names.push(id)
+    count += part.offsets.length - 1
   }
-  return best.map(({ hits }) => hits.map((hit) => (documents.ids ? { ...hit, id: documents.ids[hit.index]! } : hit)))
+  if (names.length > 0 && names.length !== count)
+    throw new ArgumentError('ERR_ARGUMENT', `the stream names ${names.length} of its ${count} documents, expected all`)
+  const hits: Hit[][] = []
+  for (const kept of best) {
+    const list = new Array<Hit>(kept.size)
+    while (kept.size > 0) {
+      const at = kept.size - 1
+      const hit: Hit = kept.pop()
+      if (names.length > 0) hit.id = names[hit.index]!
+      list[at] = hit
+      if (turns.due) await turns.take()
+    }
+    hits.push(list)
+  }
+  return hits
 }
 
-/** The k best of what is offered, sorted; offers come in rising index order, so a later equal score stands behind. */
-export class Best {
-  readonly hits: Hit[] = []
-  private readonly limit: number
+/** No documents, of the same model: what a stream's queries are checked against before it is read. */
+function none(queries: Embeddings<'queries'>): Embeddings<'documents'> {
+  const { ids: _, ...rest } = { ...queries }
+  return { ...rest, kind: 'documents', data: new Float32Array(0), offsets: Float64Array.of(0) }
+}
 
-  constructor(limit: number) {
-    this.limit = limit
+/** Parts of a stream, checked and put together until they are worth a block of scores. */
+async function* joined(
+  queries: Embeddings<'queries'>,
+  parts: AsyncIterable<Embeddings<'documents'>>,
+): AsyncGenerator<Embeddings<'documents'>> {
+  let waiting: Embeddings<'documents'>[] = []
+  let rows = 0
+  for await (const part of parts) {
+    checkSides(queries, part)
+    waiting.push(part)
+    rows += part.offsets.at(-1)!
+    if (rows < streamedRows) continue
+    yield join(waiting, rows)
+    waiting = []
+    rows = 0
   }
+  if (waiting.length > 0) yield join(waiting, rows)
+}
 
-  offer(index: number, score: number): void {
-    if (Number.isNaN(score))
-      throw new DataError('ERR_DATA', `the score of document ${index} is NaN: an embedding is not finite`, { index })
-    const { hits, limit } = this
-    if (hits.length === limit && score <= hits[limit - 1]!.score) return
-    let [low, high] = [0, hits.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (hits[middle]!.score >= score) low = middle + 1
-      else high = middle
-    }
-    hits.splice(low, 0, { index, score })
-    if (hits.length > limit) hits.pop()
+function join(parts: readonly Embeddings<'documents'>[], rows: number): Embeddings<'documents'> {
+  const [first] = parts
+  if (parts.length === 1) return first!
+  const data = new Float32Array(rows * first!.dim)
+  const offsets = new Float64Array(1 + parts.reduce((sum, part) => sum + part.offsets.length - 1, 0))
+  const ids: string[] = []
+  let [text, row] = [0, 0]
+  for (const part of parts) {
+    data.set(part.data, row * part.dim)
+    for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
+    row = offsets[text]!
+    ids.push(...(part.ids ?? []))
   }
+  return { ...first!, data, offsets, ids }
 }

@@ -60,20 +60,24 @@ export class Featurizer {
 
   /** Token ids of a query, at most `queryLength`. */
   query(text: string): Int32Array {
-    return this.encode(text, this.plans.query)
+    return this.features(text, 'query').ids
   }
 
   /** Token ids of a document, at most `documentLength`. */
   document(text: string): Int32Array {
-    return this.encode(text, this.plans.document)
+    return this.features(text, 'document').ids
   }
 
-  private encode(text: string, { prompt, prefix, room }: RolePlan): Int32Array {
+  /** Token ids of a text, and whether it has more than the recipe takes. */
+  features(text: string, role: Role): { ids: Int32Array; truncated: boolean } {
+    const { prompt, prefix, room } = this.plans[role]
     const stripped = strip(prompt + text)
-    const body = this.tokenizer.encode(this.recipe.lowerCase ? stripped.toLowerCase() : stripped, room)
+    const body = this.tokenizer.encode(this.recipe.lowerCase ? stripped.toLowerCase() : stripped, room + 1)
+    const truncated = body.length > room
+    if (truncated) body.length = room
     const ids = [...this.tokenizer.leading, ...body, ...this.tokenizer.trailing]
     ids.splice(1, 0, ...prefix) // position 1 whatever stands before it, as PyLate does
-    return Int32Array.from(ids)
+    return { ids: Int32Array.from(ids), truncated }
   }
 }
 

@@ -5,8 +5,9 @@ import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import { beirFolders, loadBeir, writeBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
+import { readQrels } from '../../lib/eval/qrels.js'
 import { compareRuns, formatMarkdown, formatText } from '../../lib/eval/report.js'
-import { mtebResult, readQrels, readRun, writeMteb, writeRun } from '../../lib/eval/runs.js'
+import { checkRunIds, mtebResult, readRun, writeMteb, writeRun } from '../../lib/eval/runs.js'
 
 const content = {
   documents: [
@@ -61,7 +62,14 @@ t.test('a BEIR folder survives writing and loading', async (t) => {
       },
       queries: { ids: ['q1', 'q2'], texts: ['harbours', 'sailing ship'] },
       qrels: content.qrels.test,
-      missingJudged: 1,
+      counts: {
+        documents: 3,
+        emptyDocuments: 0,
+        emptyQueries: 0,
+        unjudgedQueries: 1,
+        missingJudged: 1,
+        unusedFields: [],
+      },
     })
   }
 })
@@ -77,7 +85,7 @@ t.test('a directory of folders, line ends of Windows, integer ids, headers of an
   const dir = await folder(join(root, 'c'), {
     'corpus.jsonl': '\ufeff{"_id":7,"text":"x"}\r\n\r\n{"_id":"8","title":null,"text":"y"}',
     'queries.jsonl': '{"_id":"1","text":"q"}\n',
-    'qrels/test.tsv': '9\t9\t9\r\n1\t7\t1\r\n',
+    'qrels/test.tsv': 'any\ther\tader\r\n1\t7\t1\r\n',
   })
   const loaded = await loadBeir(dir)
   t.same(loaded.documents, { ids: ['7', '8'], texts: ['x', 'y'] })
@@ -127,8 +135,8 @@ t.test('TREC runs and judgments', async (t) => {
     nan: 'q Q0 a 1 nan t\n',
     qrels: 'q1 0 a 1\nq1 0 b -2\n',
   })
-  const { run, tag } = await readRun(join(dir, 'run'))
-  t.equal(tag, 'tag')
+  const { run, tags } = await readRun(join(dir, 'run'))
+  t.same(tags, ['tag'])
   t.same(
     [...run],
     [
@@ -185,7 +193,7 @@ t.test('MTEB results', async (t) => {
       ],
     ]),
     qrels,
-    { task: 'Mine' },
+    { task: 'Mine', depth: 'all' },
   )
   const scores = result.scores.test[0]
   t.match(scores, { ndcg_at_10: 0.63093, main_score: 0.63093, mrr_at_1: 0, hit_rate_at_3: 1, recall_at_1000: 1 })
@@ -199,7 +207,7 @@ t.test('MTEB results', async (t) => {
 
 t.test('a comparison: BM25 against runs, in text, Markdown and JSON', async (t) => {
   const collection = await loadBeir(await folder(join(t.testdir(), 'set')))
-  const bm25 = await bm25Run(collection)
+  const { run: bm25 } = await bm25Run(collection)
   t.equal(evaluate(bm25, collection.qrels, ['mrr@10']).means['mrr@10'], 1)
   const ids = Array.from({ length: 40 }, (_, i) => `${i}`)
   const qrels = new Map(ids.map((q) => [q, new Map([['x', 1]])]))

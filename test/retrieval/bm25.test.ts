@@ -80,6 +80,8 @@ const cranfield = process.env.LATEFORGE_CRANFIELD ?? ''
 const skip = existsSync(cranfield) ? false : 'set LATEFORGE_CRANFIELD to a BEIR folder of Cranfield to run this'
 t.test('nDCG@10 on Cranfield', { skip }, async (t) => {
   const collection = await loadBeir(cranfield)
-  const { means } = evaluate(await bm25Run(collection), collection.qrels, ['ndcg@10'], { ignoreIdenticalIds: false })
+  const { means } = evaluate((await bm25Run(collection)).run, collection.qrels, ['ndcg@10'], {
+    ignoreIdenticalIds: false,
+  })
   t.equal(means['ndcg@10'].toFixed(4), '0.3586')
 })

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { philox } from '../../lib/nn/index.js'
+import { Best } from '../../lib/retrieval/best.js'
 import { type Embeddings, ResidentDocuments } from '../../lib/retrieval/embeddings.js'
 import { maxsim, maxsimSync, ResidentVectors, scoreBlocks } from '../../lib/retrieval/maxsim.js'
-import { Best, search } from '../../lib/retrieval/search.js'
+import { search } from '../../lib/retrieval/search.js'
 import { Device } from '../../lib/tensor/device.js'
 import { seed } from '../seed.js'
 
@@ -242,6 +243,6 @@ t.test('the selection keeps what sorting would', async (t) => {
     const sorted = scores
       .map((score, index) => ({ index, score }))
       .sort((a, b) => b.score - a.score || a.index - b.index)
-    t.same(best.hits, sorted.slice(0, 1 + (round % 15)))
+    t.same(best.sorted(), sorted.slice(0, 1 + (round % 15)))
   }
 })

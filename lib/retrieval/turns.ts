@@ -1,0 +1,39 @@
+import { setImmediate } from 'node:timers/promises'
+import { abortIf } from './vectors.js'
+
+/** Milliseconds that JavaScript computes at a stretch before timers, signals and sockets get their turn. */
+const stretch = 10
+
+/** Long work in JavaScript that does not hold the event loop: `if (turns.due) await turns.take()` between small steps. */
+export class Turns {
+  private since = performance.now()
+
+  get due(): boolean {
+    return performance.now() - this.since > stretch
+  }
+
+  async take(): Promise<void> {
+    await setImmediate()
+    this.since = performance.now()
+  }
+}
+
+/** Runs work that yields between its steps without holding the event loop. @throws AbortedError ERR_ABORTED */
+export async function inTurns<T>(work: Generator<void, T>, signal?: AbortSignal): Promise<T> {
+  const turns = new Turns()
+  for (;;) {
+    const { done, value } = work.next()
+    if (done) return value
+    if (!turns.due) continue
+    abortIf(signal)
+    await turns.take()
+  }
+}
+
+/** Runs it in one go. */
+export function atOnce<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const { done, value } = work.next()
+    if (done) return value
+  }
+}
