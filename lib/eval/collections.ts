@@ -74,7 +74,7 @@ export async function loadBeir(
   if (missing.length > 0)
     throw new DataError(
       'ERR_DATA',
-      `Query "${missing[0]}"${missing.length > 1 ? ` and ${missing.length - 1} others are` : ' is'} judged in split ` +
+      `Query "${missing[0]}"${missing.length > 1 ? ` and ${missing.length - 1} more are` : ' is'} judged in split ` +
         `"${split}" but missing from ${queriesFile}.`,
       { file: queriesFile, query: missing[0], missing: missing.length },
     )

@@ -7,7 +7,7 @@ import { beirFolders, loadBeir, writeBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
 import { readQrels } from '../../lib/eval/qrels.js'
 import { compareRuns, formatMarkdown, formatText } from '../../lib/eval/report.js'
-import { checkRunIds, mtebResult, readRun, writeMteb, writeRun } from '../../lib/eval/runs.js'
+import { mtebResult, readRun, writeMteb, writeRun } from '../../lib/eval/runs.js'
 
 const content = {
   documents: [

@@ -1,0 +1,91 @@
+/** `lateforge eval` and `search` on collections as people have them. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { writeBeir } from '../../lib/eval/index.js'
+import { folder, tinyModel } from '../train/tiny.js'
+
+const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+const text = (d: number) => Array.from({ length: 3 + (d % 17) }, (_, i) => `w${(d * 3 + i) % 60}`).join(' ')
+
+const cwd = folder(t)
+const cli = (...args: string[]) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, NO_COLOR: '1' },
+  })
+  return { code: status, out: stdout, err: stderr }
+}
+
+/** Every third document is a query with its own id; the next one is right. */
+async function collection(name: string, count: number, idOf = (d: number) => `d${d}`): Promise<string> {
+  const all = Array.from({ length: count }, (_, d) => d)
+  const asked = all.filter((d) => d % 3 === 0)
+  await writeBeir(path.join(cwd, name), {
+    documents: all.map((d) => ({ id: idOf(d), text: text(d) })),
+    queries: asked.map((d) => ({ id: idOf(d), text: text(d) })),
+    qrels: { test: new Map(asked.map((d) => [idOf(d), new Map([[idOf((d + 1) % count), 1]])])) },
+  })
+  return name
+}
+
+t.before(async () => {
+  const model = await tinyModel()
+  await model.save(path.join(cwd, 'model'))
+  model.dispose()
+})
+
+t.test('the depth follows the metrics; a smaller --top-k is said in the table', async (t) => {
+  await collection('deep', 240)
+  const deep = JSON.parse(cli('eval', 'model', 'deep', '--json', '--metrics', 'recall@200,recall@5').out)
+  t.equal(deep.topK, 200)
+  const [bm25, model] = deep.collections[0].rows
+  t.equal(model.counts.depth, 200, 'beside the query itself')
+  t.ok(model.scores['recall@200'].mean > model.scores['recall@5'].mean)
+  t.match(model.counts, { shallow: 0, withoutResults: 0 })
+  t.ok(model.counts.truncatedDocuments > 10 && model.counts.truncatedQueries > 10)
+  t.equal(bm25.counts.queriesWithoutTerms, 0)
+  const table = cli('eval', 'model', 'deep', '--no-bm25', '--metrics', 'recall@200,recall@5', '--top-k', '5')
+  t.match(table.out, /model: it holds at most 5 documents a query, and recall@200 looks no deeper\./)
+  t.match(table.out, /documents longer than the model takes \(cut\): \d+/)
+})
+
+t.test('--run: bad ids are refused before anything is scored, equal names do not overwrite each other', async (t) => {
+  await collection('x/same', 9)
+  await collection('y/same', 12)
+  await collection('x/blank', 9, (d) => `d ${d}`)
+  const refused = cli('eval', 'model', 'x/same', 'x/blank', '--run', 'runs')
+  t.match(refused, { code: 3, out: '', err: /^error ERR_DATA {2}The query id "d 0" cannot stand in a TREC run/ })
+  t.notOk(existsSync(path.join(cwd, 'runs')))
+  t.match(cli('eval', 'model', 'x/blank', '--no-bm25'), { code: 0, out: /3 judged queries/ })
+  const both = cli('eval', 'model', 'x/same', 'y/same', '--run', 'runs', '--no-bm25')
+  t.match(both, { code: 0, out: /^x\/same: 3 judged[\s\S]*\ny\/same: 4 judged[\s\S]*Mean over 2 collections/ })
+  t.same(readdirSync(path.join(cwd, 'runs')).sort(), ['x', 'y'])
+  const queriesOf = (file: string) =>
+    new Set(
+      readFileSync(path.join(cwd, 'runs', file), 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(' ')[0]),
+    )
+  t.equal(queriesOf('x/same.model.trec').size, 3)
+  t.equal(queriesOf('y/same.model.trec').size, 4)
+  t.match(cli('eval', 'model', 'x/same', 'x/same'), { code: 2, err: /given twice/ })
+})
+
+t.test('search counts what it cuts; lines of a text file are named by their number', async (t) => {
+  writeFileSync(path.join(cwd, 'texts.txt'), `w1 w2\n\n${text(16)}\n w5 \n`)
+  const found = cli('search', 'model', 'texts.txt', 'w5', '--json')
+  t.match(JSON.parse(found.out), {
+    counts: { documents: 3, emptyDocuments: 0, truncatedQueries: 0, truncatedDocuments: 1 },
+    results: [{ query: 'w5', hits: [{ text: String }, {}, {}] }],
+  })
+  const ids = JSON.parse(found.out).results[0].hits.map(({ id }: { id: string }) => id)
+  t.same(ids.sort(), ['1', '3', '4'])
+  writeFileSync(path.join(cwd, 'odd.jsonl'), '{"_id":"a","text":"w1","body":"w2"}\n{"_id":"b","text":""}\n')
+  const odd = cli('search', 'model', 'odd.jsonl', 'w5')
+  t.match(odd.err, /1 documents without text\nfields that no text comes from: body/)
+})
