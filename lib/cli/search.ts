@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
-import { type Corpus, openDocuments, textsOfFile } from '../eval/collections.js'
+import { type Corpus, collectionNotes, listed, openDocuments, textsOfFile } from '../eval/collections.js'
 import { eachLine } from '../lines.js'
 import { Colbert } from '../models/colbert.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
@@ -44,13 +44,11 @@ export async function search(
         `${String(i + 1).padStart(4)}  ${score.toFixed(3)}  ${id}  ${text.length > 120 ? `${text.slice(0, 117)}…` : text}`,
       )
   }
-  const notes = [
-    emptyDocuments > 0 && `${emptyDocuments} documents without text`,
-    truncatedQueries > 0 && `${truncatedQueries} queries longer than the model takes (cut)`,
-    truncatedDocuments > 0 && `${truncatedDocuments} documents longer than the model takes (cut)`,
-    unusedFields.length > 0 && `fields that no text comes from: ${unusedFields.join(', ')}`,
-  ]
-  for (const note of notes) if (note) process.stderr.write(`${colour('dim', note)}\n`)
+  const cut = listed([
+    ['queries longer than the model takes (cut)', truncatedQueries],
+    ['documents longer than the model takes (cut)', truncatedDocuments],
+  ])
+  for (const note of [...collectionNotes(counts), ...cut]) process.stderr.write(`${colour('dim', note)}\n`)
 }
 
 async function openCorpus(path: string): ReturnType<typeof openDocuments> {

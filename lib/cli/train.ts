@@ -3,7 +3,7 @@ import { readConfig } from '../train/config-file.js'
 import { showProgress } from '../train/progress.js'
 import { train as startRun, type TrainOptions } from '../train/run.js'
 import type { Evaluate, ResolvedRun } from '../train/types.js'
-import { interruptible, joinRanks, print } from './common.js'
+import { colour, interruptible, joinRanks, print } from './common.js'
 
 interface Options {
   resume?: boolean
@@ -27,7 +27,7 @@ export async function train(args: readonly string[], options: Options): Promise<
 export async function follow(config: ResolvedRun, resume: TrainOptions['resume'], options: Options): Promise<void> {
   const group = joinRanks()
   const chief = !group || group.rank === 0 // who speaks for all
-  const evaluate = await evaluator(config)
+  const evaluate = await evaluator(config, chief && !options.quiet)
   const run = startRun(config, { resume, signal: interruptible(), evaluate, ...(group && { group }) })
   const shown = options.quiet || !chief ? undefined : showProgress(run)
   const printed = options.json && chief ? printEvents(run) : undefined
@@ -53,11 +53,12 @@ async function printEvents(run: AsyncIterable<unknown>): Promise<void> {
   }
 }
 
-/** Evaluates on the BEIR folder that a phase names; each is read once. */
-async function evaluator(config: ResolvedRun): Promise<Evaluate | undefined> {
+/** Evaluates on the BEIR folder that a phase names; each is read once, and what of it is not used is said then. */
+async function evaluator(config: ResolvedRun, aloud: boolean): Promise<Evaluate | undefined> {
   const named = config.phases.filter((phase) => phase.evaluate)
   if (named.length === 0) return undefined
   const { beirEvaluator } = await import('../eval/model.js')
+  const { collectionNotes, loadBeir } = await import('../eval/collections.js')
   const { parseMetric } = await import('../eval/metrics.js')
   const { configError } = await import('../train/config.js')
   const evaluators = new Map<string, Awaited<ReturnType<typeof beirEvaluator>>>()
@@ -69,8 +70,12 @@ async function evaluator(config: ResolvedRun): Promise<Evaluate | undefined> {
       throw configError([{ path: `phases[${i}].evaluate.data`, message: 'is missing; expected a BEIR folder' }])
     parseMetric(evaluate.metric)
     const metrics = [...new Set([evaluate.metric, 'ndcg@10', 'mrr@10', 'recall@100'])] as 'ndcg@10'[]
-    const options = { split: evaluate.split ?? 'dev', metrics, chunkTokens: config.chunkTokens }
-    if (!evaluators.has(keyOf(evaluate))) evaluators.set(keyOf(evaluate), await beirEvaluator(evaluate.data, options))
+    if (evaluators.has(keyOf(evaluate))) continue
+    const collection = await loadBeir(evaluate.data, { split: evaluate.split ?? 'dev' })
+    for (const note of aloud ? collectionNotes(collection.counts) : [])
+      process.stderr.write(`${colour('dim', `${evaluate.data}: ${note}`)}\n`)
+    const options = { metrics, chunkTokens: config.chunkTokens }
+    evaluators.set(keyOf(evaluate), await beirEvaluator(collection, options))
   }
   return (model, context) => evaluators.get(keyOf(context.settings))!(model, context)
 }

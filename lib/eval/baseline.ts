@@ -16,8 +16,8 @@ export async function bm25Run(
 ): Promise<SystemRun> {
   const { topK = 1000, signal } = options
   const { documents, queries } = collection
-  const index = await Bm25.build(documents.texts, options)
   const own = beside(collection, topK)
+  const index = await Bm25.build(documents.texts, options)
   const run = new Map<string, ScoredId[]>()
   const turns = new Turns()
   let queriesWithoutTerms = 0

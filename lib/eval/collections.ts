@@ -45,6 +45,28 @@ export interface CollectionCounts {
   readonly unusedFields: readonly string[]
 }
 
+/** What of a collection is not used, in words: nothing, or a line or two. */
+export function collectionNotes(counts: Partial<CollectionCounts>): string[] {
+  const unused = counts.unusedFields?.length
+    ? [`fields that no text comes from: ${counts.unusedFields.join(', ')}`]
+    : []
+  return [
+    ...listed([
+      ['documents without text', counts.emptyDocuments],
+      ['judged queries without text', counts.emptyQueries],
+      ['queries that this split does not judge (not searched)', counts.unjudgedQueries],
+      ['judged documents that are not in the corpus (never found)', counts.missingJudged],
+    ]),
+    ...unused,
+  ]
+}
+
+/** One line that lists what there is any of, or none. */
+export function listed(counts: readonly (readonly [what: string, count: number | undefined])[]): string[] {
+  const found = counts.filter(([, count]) => count)
+  return found.length > 0 ? [found.map(([what, count]) => `${what}: ${count}`).join('; ')] : []
+}
+
 /**
  * Loads a BEIR folder: `corpus.jsonl`, `queries.jsonl` (either may be `.gz`) and `qrels/{split}.tsv`, with or without a
  * header, or in TREC's four columns. A document's text is its title and text joined by a space. With `stream` the texts
@@ -149,15 +171,14 @@ export function textsOfFile(
 
 /**
  * The BEIR folders at `dir`: itself, or, as in a NanoBEIR directory, those directly inside it, by name.
- * Throws `DataError` (`ERR_DATA`) if there are none.
+ * Throws `DataError` (`ERR_DATA`) if there are none, and for one that lacks its corpus.
  */
 export async function beirFolders(dir: string): Promise<string[]> {
-  if (hasCorpus(dir)) return [dir]
+  if (has(dir, 'corpus.jsonl')) return [dir]
   const entries = existsSync(dir) ? await readdir(dir) : []
-  const folders = entries
-    .map((name) => join(dir, name))
-    .filter(hasCorpus)
-    .sort(compareUtf8)
+  const inside = entries.map((name) => join(dir, name))
+  for (const folder of inside) if (has(folder, 'queries.jsonl')) findFile(folder, 'corpus.jsonl')
+  const folders = inside.filter((folder) => has(folder, 'corpus.jsonl')).sort(compareUtf8)
   if (folders.length === 0)
     throw new DataError(
       'ERR_DATA',
@@ -237,8 +258,8 @@ function qrelsRows(qrels: Qrels, known: ReadonlySet<string>, split: string): str
   return rows
 }
 
-function hasCorpus(dir: string): boolean {
-  return existsSync(join(dir, 'corpus.jsonl')) || existsSync(join(dir, 'corpus.jsonl.gz'))
+function has(dir: string, name: string): boolean {
+  return existsSync(join(dir, name)) || existsSync(join(dir, `${name}.gz`))
 }
 
 function findFile(dir: string, name: string): string {

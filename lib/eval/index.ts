@@ -7,6 +7,7 @@ export {
   type Collection,
   type CollectionCounts,
   type Corpus,
+  collectionNotes,
   loadBeir,
   type Texts,
   writeBeir,

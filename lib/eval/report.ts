@@ -1,5 +1,5 @@
 import { ArgumentError, nearest } from '../errors.js'
-import type { Collection, CollectionCounts } from './collections.js'
+import { type Collection, type CollectionCounts, collectionNotes, listed } from './collections.js'
 import {
   type Depth,
   type EvaluationCounts,
@@ -156,24 +156,17 @@ function notes({ baseline, primary, resamples, seed, rows, metrics, collectionCo
     lines.push(`p: two-sided paired randomization test against ${baseline} (${resamples} resamples). ${star}`)
   }
   const judged = rows[0]!.counts // of the judgments, so the same in all rows
-  lines.push(
-    ...counted('Collection', [
-      ['documents without text', collectionCounts?.emptyDocuments],
-      ['judged queries without text', collectionCounts?.emptyQueries],
-      ['queries that this split does not judge (not searched)', collectionCounts?.unjudgedQueries],
-      ['judged documents that are not in the corpus (never found)', collectionCounts?.missingJudged],
-      ['judgments below 0 (as 0)', judged.negativeGrades],
-      ['queries with nothing relevant (count 0)', judged.withoutRelevant],
-    ]),
-  )
-  if (collectionCounts?.unusedFields.length)
-    lines.push(`Collection: fields that no text comes from: ${collectionCounts.unusedFields.join(', ')}.`)
+  const judgments = listed([
+    ['judgments below 0 (as 0)', judged.negativeGrades],
+    ['queries with nothing relevant (count 0)', judged.withoutRelevant],
+  ])
+  for (const note of [...collectionNotes(collectionCounts ?? {}), ...judgments]) lines.push(`Collection: ${note}.`)
   for (const row of rows) lines.push(...rowNotes(row, metrics))
   return lines
 }
 
 function rowNotes({ name, counts, depth = counts.depth }: ComparisonRow, metrics: readonly Metric[]): string[] {
-  const lines = counted(name, [
+  const lines = listed([
     ['judged queries without results (count 0)', counts.withoutResults],
     ['queries without judgments (ignored)', counts.withoutJudgments],
     ['relevant documents that were not retrieved', counts.unretrieved],
@@ -186,18 +179,12 @@ function rowNotes({ name, counts, depth = counts.depth }: ComparisonRow, metrics
   const deeper = metrics.filter((metric) => depth !== 'all' && parseMetric(metric).cut > depth).map(label)
   if (deeper.length > 0)
     lines.push(
-      `${name}: it holds at most ${depth} documents a query, and ${deeper.join(', ')} ` +
-        `${deeper.length === 1 ? 'looks' : 'look'} no deeper.`,
+      `it holds at most ${depth} documents a query, and ${deeper.join(', ')} ` +
+        `${deeper.length === 1 ? 'looks' : 'look'} no deeper`,
     )
   else if (depth !== 'all' && counts.shallow > counts.withoutResults)
-    lines.push(...counted(name, [['queries with fewer documents than the deepest cut', counts.shallow]]))
-  return lines
-}
-
-/** A line that lists what there is any of. */
-function counted(of: string, counts: readonly (readonly [what: string, count: number | undefined])[]): string[] {
-  const special = counts.filter(([, count]) => count)
-  return special.length > 0 ? [`${of}: ${special.map(([what, count]) => `${what}: ${count}`).join('; ')}.`] : []
+    lines.push(`queries with fewer documents than the deepest cut: ${counts.shallow}`)
+  return lines.map((line) => `${name}: ${line}.`)
 }
 
 /** `ndcg@10` as readers know it: nDCG@10. */

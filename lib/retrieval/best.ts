@@ -34,11 +34,13 @@ export class Best {
 
   /** Offers `count` scores from `scores[start]`, of documents from number `first`. */
   offerRow(first: number, scores: Float32Array | Float64Array, start: number, count: number): void {
+    const floor = (): number => (this.size === this.limit ? this.scores[0]! : Number.NEGATIVE_INFINITY)
+    let least = floor()
     for (let j = 0; j < count; j++) {
       const score = scores[start + j]!
-      // Almost all of a large collection ends here; NaN does not.
-      if (this.size === this.limit && score < this.scores[0]!) continue
+      if (score < least) continue // almost all of a large collection; never NaN
       this.offer(first + j, score)
+      least = floor()
     }
   }
 

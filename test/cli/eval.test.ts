@@ -87,5 +87,5 @@ t.test('search counts what it cuts; lines of a text file are named by their numb
   t.same(ids.sort(), ['1', '3', '4'])
   writeFileSync(path.join(cwd, 'odd.jsonl'), '{"_id":"a","text":"w1","body":"w2"}\n{"_id":"b","text":""}\n')
   const odd = cli('search', 'model', 'odd.jsonl', 'w5')
-  t.match(odd.err, /1 documents without text\nfields that no text comes from: body/)
+  t.match(odd.err, /documents without text: 1\nfields that no text comes from: body/)
 })

@@ -40,6 +40,8 @@ t.test('topK documents are left of a query that is a document itself', async (t)
     t.match(counts, { depth: 5, shallow: 0 })
     t.ok(counts.droppedIdentical > 0)
   }
+  await t.rejects(modelRun(model, collection, { topK: 0 }), { code: 'ERR_ARGUMENT', message: /topK is 0/ })
+  await t.rejects(bm25Run(collection, { topK: 1.5 }), { code: 'ERR_ARGUMENT' })
   const all = await modelRun(model, collection, { topK: 90 })
   t.equal(all.depth, 'all')
   t.equal(all.run.get('other')!.length, 90)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
-import { loadBeir } from '../../lib/eval/collections.js'
+import { beirFolders, loadBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
 import { readQrels } from '../../lib/eval/qrels.js'
 import { compareRuns, formatText } from '../../lib/eval/report.js'
@@ -132,9 +132,9 @@ t.test('what a collection holds and nobody reads is counted, in the table and in
   t.match(JSON.parse(JSON.stringify(report)), { collectionCounts: collection.counts, rows: report.rows })
   t.match(formatText(report).split('\n').slice(6), [
     'Collection: documents without text: 1; judged queries without text: 1; queries that this split does not judge ' +
-      '(not searched): 2; judged documents that are not in the corpus (never found): 1; judgments below 0 (as 0): 2; ' +
-      'queries with nothing relevant (count 0): 1.',
+      '(not searched): 2; judged documents that are not in the corpus (never found): 1.',
     'Collection: fields that no text comes from: url, title.',
+    'Collection: judgments below 0 (as 0): 2; queries with nothing relevant (count 0): 1.',
     'BM25: judged queries without results (count 0): 2; relevant documents that were not retrieved: 2; queries in ' +
       'which it finds no term: 2; documents in which it finds no term (never found): 2.',
   ])
@@ -155,6 +155,16 @@ t.test('corpora whose texts stay in their file give the same collection', async 
   t.same(await bm25Run(streamed), await bm25Run(held))
   await writeFile(join(dir, 'corpus.jsonl'), corpus.split('\n').slice(1).join('\n'))
   await t.rejects(read(), { code: 'ERR_DATA', message: /has changed: 2 texts, it had 3/ })
+})
+
+t.test('of a folder of collections, none is left out for want of its corpus', async (t) => {
+  const root = t.testdir()
+  await folder(root, {})
+  await mkdir(join(root, 'notes'))
+  t.equal((await beirFolders(root)).length, 1)
+  await mkdir(join(root, 'broken'))
+  await writeFile(join(root, 'broken/queries.jsonl'), queries)
+  await t.rejects(beirFolders(root), { code: 'ERR_DATA', message: /broken has neither corpus\.jsonl nor/ })
 })
 
 t.test('runs: comments, hashes that are none, tags, ranks against scores', async (t) => {
