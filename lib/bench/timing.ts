@@ -65,6 +65,7 @@ export async function timeOnDevice(
   const lapped = async (before: () => void): Promise<number> => {
     scoped(before)
     const start = device.lap()
+    start?.catch(() => {}) // awaited below, unless the call throws
     scoped(call)
     const [, took] = await Promise.all([start, device.lap()])
     return took!

@@ -186,7 +186,18 @@ export class RankGroup implements Group {
   }
 }
 
-/** Whether mpirun or srun started this process as a rank of a job: they say so in the environment. */
+/** Where a process finds that it is a rank, and of how many. PMIx itself does not name the number; Slurm does. */
+const launchers = [
+  ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
+  ['PMI_RANK', 'PMI_SIZE'],
+  ['PMIX_RANK', 'SLURM_STEP_NUM_TASKS'],
+  ['PMI_RANK', 'SLURM_STEP_NUM_TASKS'],
+] as const
+
+/**
+ * Whether mpirun or srun started this process as one of several ranks: they say so in the environment. A process on its
+ * own, such as a shell inside `srun --pty` and all it starts, is none and needs no MPI.
+ */
 export function startedByLauncher(env: NodeJS.ProcessEnv = process.env): boolean {
-  return ['OMPI_COMM_WORLD_SIZE', 'PMIX_RANK', 'PMI_RANK'].some((name) => env[name] !== undefined)
+  return launchers.some(([rank, size]) => env[rank] !== undefined && Number(env[size] ?? 1) > 1)
 }

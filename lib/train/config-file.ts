@@ -6,7 +6,7 @@ import type { ResolvedRun } from './types.js'
 
 /**
  * Reads a run from a YAML file (or none) and `key=value` overrides with dotted keys: `seed=7`, `phases.0.batch=64`, or
- * with the phase's name, `phases.supervised.batch=64`. Values are YAML.
+ * with the phase's name, `phases.supervised.batch=64`. Values are YAML, merge keys (`<<`) included.
  * @throws ConfigError ERR_CONFIG with file, line and column of every problem
  */
 export async function readConfig(file: string | undefined, overrides: readonly string[] = []): Promise<ResolvedRun> {
@@ -14,7 +14,7 @@ export async function readConfig(file: string | undefined, overrides: readonly s
   let document: Document | undefined
   let value: unknown = {}
   if (file !== undefined) {
-    document = parseDocument(await readText(file), { lineCounter: lines })
+    document = parseDocument(await readText(file), { lineCounter: lines, merge: true })
     const [error] = document.errors
     if (error) {
       const { line, col } = lines.linePos(error.pos[0])
@@ -35,7 +35,8 @@ export async function readConfig(file: string | undefined, overrides: readonly s
       if (override) return `override "${override}"`
     }
     if (!document) return undefined
-    const node = key === undefined ? nodeAt(document, path) : keyNode(document, path.slice(0, -1), key)
+    const own = key === undefined ? undefined : keyNode(document, path.slice(0, -1), key)
+    const node = own ?? nodeAt(document, path) // a key that was merged in has the place of what it was merged into
     if (!node?.range) return file
     const { line, col } = lines.linePos(node.range[0])
     return `${file}:${line}:${col}`
@@ -59,7 +60,7 @@ function applyOverride(config: unknown, override: string): (string | number)[] {
   if (split < 1) throw fail('expected key=value, as seed=7 or phases.0.batch=64')
   let value: unknown
   try {
-    value = parse(override.slice(split + 1))
+    value = parse(override.slice(split + 1), { merge: true })
   } catch (cause) {
     throw fail(`the value is not YAML: ${(cause as Error).message.split('\n')[0]}`)
   }
@@ -77,8 +78,10 @@ function applyOverride(config: unknown, override: string): (string | number)[] {
     path.push(key)
     if (i === parts.length - 1) at[key] = value
     else {
-      at[key] ??= part === 'phases' && i === 0 ? [] : {}
-      if (typeof at[key] !== 'object') throw fail(`${path.join('.')} is ${JSON.stringify(at[key])}, it has no parts`)
+      const found = at[key] ?? (part === 'phases' && i === 0 ? [] : {})
+      if (typeof found !== 'object') throw fail(`${path.join('.')} is ${JSON.stringify(found)}, it has no parts`)
+      // A copy: aliases of YAML are one object in several places.
+      at[key] = Array.isArray(found) ? [...found] : { ...found }
       at = at[key] as Record<string | number, unknown>
     }
   }

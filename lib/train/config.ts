@@ -264,11 +264,12 @@ export function configError(issues: readonly ConfigIssue[]): ConfigError {
   return new ConfigError('ERR_CONFIG', lines.join('\n'), { issues })
 }
 
-/** What decides the numbers of a run: not where it is written, nor how often it is looked at. */
+/** What decides the numbers of a run: not where it is written, which of several GPUs it is on, nor how often it is looked at. */
 export function decisive(config: ResolvedRun): Record<string, unknown> {
-  const { model: _, out: __, cacheDir: ___, workers: ____, phases, ...rest } = config
+  const { model: _, out: __, cacheDir: ___, workers: ____, device, phases, ...rest } = config
   return {
     ...rest,
+    device: device.split(':')[0],
     phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, ...phase }) => ({
       ...phase,
       loss: typeof loss === 'string' ? loss : loss.id,

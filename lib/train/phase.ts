@@ -258,6 +258,7 @@ class Loop {
     group.mark(`phase ${phase.name}, step ${step + 1} of ${steps}`)
     const logScale = this.temperature?.get('logScale')
     const before = logScale?.value()
+    before?.catch(() => {}) // met in `read`, unless the step fails before
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
       seed: config.seed,
       step: progress.globalStep,

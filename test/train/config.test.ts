@@ -181,6 +181,30 @@ phases:
   await fails(undefined, ['model=m', 'out=o'], /phases is missing/)
 })
 
+t.test('YAML merge keys: what several phases share is said once', async (t) => {
+  const file = path.join(folder(t), 'run.yaml')
+  const text = `model: m
+out: o
+phases:
+  - &first
+    name: a
+    loss: contrastive
+    data: x.jsonl
+    batch: 8
+    learningRate: 1e-3
+    checkpoint: { every: 7 }
+  - { <<: *first, name: b, batch: 4 }
+`
+  writeFileSync(file, text)
+  const { phases } = await readConfig(file, ['phases.b.checkpoint.keep=5'])
+  t.match(phases, [
+    { name: 'a', batch: 8, checkpoint: { every: 7, keep: 2 } },
+    { name: 'b', batch: 4, data: ['x.jsonl'], checkpoint: { every: 7, keep: 5 } },
+  ])
+  writeFileSync(file, text.replace('batch: 8', 'bach: 8'))
+  await t.rejects(readConfig(file), { message: /:8:5: .*unknown key "bach".*\n.*:11:5: .*unknown key "bach"/ })
+})
+
 t.test('presets: every one needs only model, out and data', async (t) => {
   for (const [name, phases] of presets) {
     const config = resolveConfig({
@@ -236,4 +260,7 @@ t.test('the fingerprint follows what decides the numbers', async (t) => {
   ])
     t.not(other, base)
   t.notOk('out' in decisive(resolveConfig(minimal)))
+  const on = (device: string) => fingerprint(resolveConfig({ ...minimal, device }))
+  t.equal(on('cuda:1'), on('cuda'), 'which GPU it is decides nothing')
+  t.not(on('cuda'), on('cpu'))
 })
