@@ -8,6 +8,7 @@
 #include <string>
 
 #include "../cpu/backend.h"
+#include "../cpu/limits.h"
 #include "../cpu/table.h"
 #include "../cpu/team.h"
 #include "env.h"
@@ -125,7 +126,7 @@ Napi::Value largest(const Napi::CallbackInfo& info) {
 Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   char error[kErrorBytes] = "";
   const cpu::Isa* isa = cpu::chooseIsa(error);
-  if (!isa) raise(info.Env(), "ERR_DEVICE", error);
+  if (!isa) check(info.Env(), told("ERR_DEVICE", error));
   auto result = Napi::Object::New(info.Env());
   result.Set("isa", isa->name);
   result.Set("threads", cpu::Team::instance().threads());
@@ -134,7 +135,8 @@ Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
 
 Napi::Value setThreads(const Napi::CallbackInfo& info) {
   const int64_t threads = integerAt(info, 0, "threads");
-  if (threads < 1 || threads > 1024) raise(info.Env(), "ERR_ARGUMENT", "threads must be 1 to 1024");
+  if (threads < 1 || threads > cpu::kMostThreads)
+    raise(info.Env(), "ERR_ARGUMENT", "threads must be 1 to " + std::to_string(cpu::kMostThreads));
   cpu::Team::instance().setThreads(static_cast<int>(threads));
   return info.Env().Undefined();
 }

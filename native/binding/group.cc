@@ -26,7 +26,10 @@ Napi::Value groupOpen(const Napi::CallbackInfo& info) {
     raise(env, "ERR_GROUP", path + " is no transport of this version of lateforge; install the same version of both");
   char error[kTransportErrorBytes] = "";
   int32_t rank, size;
-  if (transport->open(&rank, &size, error)) raise(env, "ERR_GROUP", std::string(transport->name) + ": " + error);
+  if (transport->open(&rank, &size, error)) {
+    const Status reason = told("ERR_GROUP", error);
+    raise(env, reason.code, std::string(transport->name) + ": " + reason.message);
+  }
   opened = true;
   environmentOf(env).group = std::make_unique<HostGroup>(transport, rank, size);
   auto result = Napi::Object::New(env);

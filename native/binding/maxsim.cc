@@ -55,7 +55,7 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   call.workspaceBytes = inferred.workspaceBytes;
   char error[kErrorBytes] = "";
   const cpu::Isa* isa = cpu::chooseIsa(error);
-  if (!isa || isa->floats[static_cast<int>(Op::maxsim)](call, error)) raise(env, "ERR_DEVICE", error);
+  if (!isa || isa->floats[static_cast<int>(Op::maxsim)](call, error)) check(env, told("ERR_DEVICE", error));
   return scores;
 }
 

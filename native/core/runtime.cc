@@ -76,7 +76,11 @@ Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {
              backend->name, index, count);
   char error[kErrorBytes] = "";
   Stream* stream = backend->openStream(index, error);
-  LF_REQUIRE(stream, "ERR_DEVICE", "%s device %d cannot be opened: %s", backend->name, index, error);
+  if (!stream) {
+    const Status reason = told("ERR_DEVICE", error);
+    return Status::error(reason.code.c_str(), "%s device %d cannot be opened: %s", backend->name, index,
+                         reason.message.c_str());
+  }
   devices_.push_back(std::make_unique<Device>(backend, index, stream));
   id = static_cast<int32_t>(devices_.size()) - 1;
   return Status::fine();

@@ -24,6 +24,13 @@ struct Status {
   }
 };
 
+// What a backend has written: an error with the code that the text begins with ("ERR_CONFIG: …"), else with `code`.
+inline Status told(const char* code, const std::string& text) {
+  const size_t colon = text.rfind("ERR_", 0) == 0 ? text.find(": ") : std::string::npos;
+  if (colon == std::string::npos) return {code, text};
+  return {text.substr(0, colon), text.substr(colon + 2)};
+}
+
 #define LF_TRY(expression)                                          \
   do {                                                              \
     if (::lateforge::Status s_ = (expression); !s_.ok()) return s_; \

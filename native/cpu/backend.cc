@@ -1,15 +1,13 @@
 #include "backend.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 #include "../core/queue.h"
+#include "../core/setting.h"
+#include "limits.h"
 #include "peak.h"
 #include "table.h"
 
@@ -26,8 +24,9 @@ void copyBytes(void* target, const void* source, size_t bytes) { std::memcpy(tar
 
 template <bool kDouble>
 Stream* openStream(int32_t, char* error) {
+  int64_t limit;
   const Isa* isa = chooseIsa(error);
-  if (!isa) return nullptr;
+  if (!isa || !readMemoryLimit(limit, error)) return nullptr;
   const Kernel* kernels = kDouble ? isa->doubles : isa->floats;
   return new Stream{
       {{.run = [kernels](const OpCall& call, char* error) { return kernels[static_cast<int>(call.op)](call, error); },
@@ -43,23 +42,11 @@ void* allocateMemory(int32_t, size_t bytes) {
   return data;
 }
 
-// The first number in a file, or `otherwise` (cgroup limits read "max" when there is none).
-int64_t numberIn(const char* path, int64_t otherwise) {
-  FILE* file = std::fopen(path, "r");
-  if (!file) return otherwise;
-  long long value = 0;
-  const bool found = std::fscanf(file, "%lld", &value) == 1;
-  std::fclose(file);
-  return found ? value : otherwise;
-}
-
-// Nine tenths of what the cgroup or the machine allows, so that the typed error comes before the kernel's killer.
+// Nine tenths of what the process may use, so that the typed error comes before the kernel's killer.
 int64_t memoryLimit(int32_t) {
-  if (const char* text = std::getenv("LATEFORGE_MEMORY_LIMIT"); text && *text) return std::atoll(text);
-  int64_t limit = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  limit = std::min(limit, numberIn("/sys/fs/cgroup/memory.max", limit));
-  limit = std::min(limit, numberIn("/sys/fs/cgroup/memory/memory.limit_in_bytes", limit));
-  return limit / 10 * 9;
+  int64_t limit = 0;
+  char error[kErrorBytes];
+  return readMemoryLimit(limit, error) && limit > 0 ? limit : grantedMemory() / 10 * 9;
 }
 
 // 16-bit reals are moved and cast, nothing else.

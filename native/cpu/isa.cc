@@ -1,7 +1,7 @@
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
+#include "../core/setting.h"
+#include "limits.h"
 #include "table.h"
 
 namespace lateforge::cpu {
@@ -16,11 +16,15 @@ const Isa* chooseIsa(char* error) {
   const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   const bool present[] = {wide, fma, true};
-  const char* wanted = std::getenv("LATEFORGE_ISA");
+  int64_t threads;
+  if (!readThreads(threads, error)) return nullptr;
+  const std::string_view wanted = setting("LATEFORGE_ISA");
   for (int i = 0; i < 3; ++i)
-    if (wanted && *wanted ? !std::strcmp(wanted, kIsas[i].name) && present[i] : present[i]) return &kIsas[i];
-  std::snprintf(error, kErrorBytes, "LATEFORGE_ISA is \"%s\"; this processor has%s%s portable", wanted,
-                wide ? " avx512," : "", fma ? " avx2," : "");
+    if (present[i] && (wanted.empty() || wanted == kIsas[i].name)) return &kIsas[i];
+  char expected[80];
+  std::snprintf(expected, sizeof expected, "what this processor has:%s%s portable", wide ? " avx512," : "",
+                fma ? " avx2," : "");
+  refuseSetting("LATEFORGE_ISA", expected, error);
   return nullptr;
 }
 

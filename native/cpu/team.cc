@@ -1,12 +1,10 @@
 #include "team.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <system_error>
+
+#include "../core/backend.h"
+#include "limits.h"
 
 namespace lateforge::cpu {
 namespace {
@@ -20,29 +18,6 @@ void relax() {
 #endif
 }
 
-// A number from a file of the kernel's; 0 where there is none ("max", -1, no such file).
-double numberIn(const char* path, int index) {
-  double values[2] = {0, 0};
-  if (FILE* file = std::fopen(path, "r")) {
-    if (std::fscanf(file, "%lf %lf", &values[0], &values[1]) <= index) values[index] = 0;
-    std::fclose(file);
-  }
-  return std::max(0.0, values[index]);
-}
-
-// Processors this process may use: its affinity, or less when the cgroup (version 2, else 1) grants less time.
-int availableThreads() {
-  if (const char* text = std::getenv("LATEFORGE_THREADS"); text && *text) return std::max(1, std::atoi(text));
-  cpu_set_t set;
-  const int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  double quota = numberIn("/sys/fs/cgroup/cpu.max", 0), period = numberIn("/sys/fs/cgroup/cpu.max", 1);
-  if (period == 0) {
-    quota = numberIn("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", 0);
-    period = numberIn("/sys/fs/cgroup/cpu/cpu.cfs_period_us", 0);
-  }
-  return quota > 0 && period > 0 ? std::clamp(static_cast<int>(std::ceil(quota / period)), 1, count) : count;
-}
-
 }  // namespace
 
 thread_local bool Team::inside_ = false;
@@ -52,7 +27,12 @@ Team& Team::instance() {
   return *team;
 }
 
-Team::Team() { start(availableThreads() - 1); }
+Team::Team() {
+  int64_t threads = 1;
+  char error[kErrorBytes];
+  if (!readThreads(threads, error)) threads = grantedThreads();  // chooseIsa has refused, or will
+  start(static_cast<int>(threads) - 1);
+}
 
 void Team::setThreads(int threads) {
   std::lock_guard lock(callers_);

@@ -15,16 +15,14 @@
 #include <vector>
 
 #include "../core/group.h"
+#include "../core/setting.h"
 
 namespace lateforge {
 namespace {
 
-// Counts are int in MPI, so a larger part is several messages. The same on every rank; tests make it small.
-int64_t messageBytes() {
-  const char* text = std::getenv("LATEFORGE_MPI_MESSAGE");
-  const int64_t wanted = text ? std::atoll(text) : 0;
-  return wanted > 0 ? std::min(wanted, int64_t{1} << 30) : int64_t{1} << 30;
-}
+// Counts are int in MPI, so a larger part is several messages. The same on every rank; LATEFORGE_MPI_MESSAGE makes it small
+// in tests.
+int64_t messageBytes = int64_t{1} << 30;
 constexpr int kTag = 0x1F;
 
 MPI_Comm comm = MPI_COMM_NULL;
@@ -50,6 +48,7 @@ int32_t open(int32_t* ownRank, int32_t* ranks, char* error) {
     std::snprintf(error, kTransportErrorBytes, "MPI is already in use in this process");
     return 1;
   }
+  if (!readCount("LATEFORGE_MPI_MESSAGE", 1, messageBytes, messageBytes, error)) return 1;
   // Components that MPI loads look for its symbols in the global scope; this library was loaded into a local one.
   Dl_info info;
   if (dladdr(reinterpret_cast<void*>(&MPI_Init_thread), &info) && info.dli_fname)
@@ -93,7 +92,7 @@ class Patience {
 
 int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
                  char* error) {
-  static const int64_t most = messageBytes();
+  const int64_t most = messageBytes;
   std::vector<MPI_Request> requests;
   std::vector<int> peers;  // of the request with the same index; sends come after all receives
   const auto each = [&](const Part& part, int peer, const auto& post) {

@@ -4,7 +4,9 @@
 #include <optional>
 
 #include "../../core/queue.h"
+#include "../naive.h"
 #include "../ops.h"
+#include "executor.h"
 #include "memory.h"
 #include "run.h"
 
@@ -21,6 +23,8 @@ namespace {
 constexpr OpTable kOps = opTable();
 
 Stream* openStream(int32_t, char* error) {
+  int64_t limit;
+  if (!readMemoryLimit(limit, error) || !checkNaive(error) || !checkSettings(error)) return nullptr;
   void* fault = allocateDevice(sizeof(Fault));
   if (!fault) {
     std::snprintf(error, kErrorBytes, "no memory");
@@ -32,6 +36,13 @@ Stream* openStream(int32_t, char* error) {
                       .read = readDevice},
                      /*lazy=*/true},
                     {}};
+}
+
+int64_t memoryLimit(int32_t) {
+  int64_t limit = int64_t{2} << 30;
+  char error[kErrorBytes];
+  readMemoryLimit(limit, error);
+  return limit;
 }
 
 struct Lap {
@@ -65,7 +76,7 @@ constexpr Backend kBackend = {
     .closeStream = [](Stream* stream) { delete stream; },
     .allocate = [](int32_t, size_t bytes) { return allocateDevice(bytes); },
     .release = [](int32_t, void* data, size_t) { releaseDevice(data); },
-    .memoryLimit = [](int32_t) { return int64_t{2} << 30; },
+    .memoryLimit = memoryLimit,
     .supported = kOps.supported,
     .run = [](Stream* stream, const OpCall* call) { stream->queue.run(*call); },
     .upload = [](Stream* stream, void* target, const void* source,

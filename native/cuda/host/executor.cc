@@ -2,15 +2,15 @@
 
 #include <cstdarg>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
-#include "../../core/backend.h"
+#include "../../core/setting.h"
 #include "fiber.h"
 #include "pointer.h"
 #include "twin.h"
@@ -89,13 +89,26 @@ struct Launch {
   int64_t blocks() const { return shape.grid[0] * shape.grid[1] * shape.grid[2]; }
 };
 
+bool readTwinSeed(int64_t& seed, char* error) {
+  return readCount("LATEFORGE_TWIN_SEED", 0, std::numeric_limits<int64_t>::max(), seed, error);
+}
+
+// 0 where LATEFORGE_TWIN_PROFILE names none.
+int64_t profileLimit() {
+  const std::string_view profile = setting("LATEFORGE_TWIN_PROFILE");
+  if (profile.empty() || profile == "sm_86") return 99 * 1024;
+  return profile == "sm_80" ? 163 * 1024 : profile == "sm_90" ? 227 * 1024 : 0;
+}
+
 struct Settings {
   uint64_t seed, launches = 0;
   int64_t conflicts = 0;
   Stacks stacks;
   Settings() {
-    const char* text = std::getenv("LATEFORGE_TWIN_SEED");
-    seed = text && *text ? std::strtoull(text, nullptr, 10) : 1;
+    int64_t wanted = 1;
+    char error[kErrorBytes];
+    if (!readTwinSeed(wanted, error)) fail("%s", error);
+    seed = static_cast<uint64_t>(wanted);
   }
 };
 
@@ -300,11 +313,15 @@ void countConflicts(const uintptr_t* addresses) {
 int64_t takeConflicts() { return std::exchange(settings().conflicts, 0); }
 
 int64_t sharedLimit() {
-  const char* profile = std::getenv("LATEFORGE_TWIN_PROFILE");
-  if (!profile || !*profile || std::strcmp(profile, "sm_86") == 0) return 99 * 1024;
-  if (std::strcmp(profile, "sm_80") == 0) return 163 * 1024;
-  if (std::strcmp(profile, "sm_90") == 0) return 227 * 1024;
-  fail("LATEFORGE_TWIN_PROFILE is %.40s, none of sm_80, sm_86, sm_90", profile);
+  const int64_t limit = profileLimit();
+  if (limit == 0) fail("LATEFORGE_TWIN_PROFILE is none of sm_80, sm_86, sm_90");
+  return limit;
+}
+
+bool checkSettings(char* error) {
+  int64_t seed;
+  if (!readTwinSeed(seed, error)) return false;
+  return profileLimit() > 0 || refuseSetting("LATEFORGE_TWIN_PROFILE", "sm_80, sm_86 or sm_90", error);
 }
 
 void setSeed(uint64_t seed) {

@@ -23,6 +23,9 @@ void setSeed(uint64_t seed);
 // least, so the default) or sm_90. Fails for any other.
 int64_t sharedLimit();
 
+// Whether these two variables hold what they may. False with a message of at most kErrorBytes.
+bool checkSettings(char* error);
+
 // Passes that ldmatrix would have made beyond the first since the last call, because rows lay in the same banks.
 int64_t takeConflicts();
 

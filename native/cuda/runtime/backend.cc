@@ -3,6 +3,7 @@
 
 #include <cstdio>
 
+#include "../naive.h"
 #include "../ops.h"
 #include "ceilings.h"
 #include "devices.h"
@@ -15,6 +16,10 @@ namespace {
 constexpr OpTable kOps = opTable();
 
 Stream* openStream(int32_t device, char* error) {
+  int64_t limit;
+  bool wait;
+  if (!readMemoryLimit(limit, error) || !readFlag("LATEFORGE_CUDA_SYNC", wait, error) || !checkNaive(error))
+    return nullptr;
   if (const std::string reason = whyNot(device); !reason.empty()) {
     std::snprintf(error, kErrorBytes, "%s", reason.c_str());
     return nullptr;

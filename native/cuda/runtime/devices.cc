@@ -5,8 +5,8 @@
 #include <link.h>
 
 #include <cstdio>
-#include <cstdlib>
 
+#include "../../core/setting.h"
 #include "../gemm_lt.h"
 #include "nccl_link.h"
 
@@ -98,7 +98,9 @@ void release(int32_t device, void* data, size_t) {
 
 // Nine tenths of what is free now: the rest is for cuBLASLt, NCCL and whoever else is on the device.
 int64_t memoryLimit(int32_t device) {
-  if (const char* text = std::getenv("LATEFORGE_MEMORY_LIMIT"); text && *text) return std::atoll(text);
+  int64_t limit = 0;
+  char error[kErrorBytes];
+  if (readMemoryLimit(limit, error) && limit > 0) return limit;  // openStream has refused what does not parse
   size_t free = 0, total = 0;
   cudaSetDevice(device);
   if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();

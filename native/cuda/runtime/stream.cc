@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../../core/setting.h"
 #include "../gemm_lt.h"
 
 namespace lateforge {
@@ -16,8 +17,10 @@ constexpr int kSlots = 8;
 // LATEFORGE_CUDA_SYNC=1 waits for every op, so that an error of the device names the op that caused it.
 bool waitForEveryOp() {
   static const bool wanted = [] {
-    const char* text = std::getenv("LATEFORGE_CUDA_SYNC");
-    return text && *text && std::strcmp(text, "0") != 0;
+    bool wanted = false;
+    char error[kErrorBytes];
+    readFlag("LATEFORGE_CUDA_SYNC", wanted, error);  // openStream has refused what does not parse
+    return wanted;
   }();
   return wanted;
 }
