@@ -42,6 +42,8 @@ export class RecipeError extends LateforgeError {}
 export class DivergedError extends LateforgeError {}
 /** A checkpoint cannot be resumed by this configuration or is damaged. Code `ERR_CHECKPOINT`. */
 export class CheckpointError extends LateforgeError {}
+/** A run's folder belongs to another run that is under way; `details` names its host, pid and start. Code `ERR_LOCKED`. */
+export class LockedError extends LateforgeError {}
 /** A collective operation between ranks failed. Code `ERR_GROUP`. */
 export class GroupError extends LateforgeError {}
 /** The caller's AbortSignal fired. Code `ERR_ABORTED`. */
@@ -74,6 +76,7 @@ export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_RECIPE: RecipeError,
   ERR_DIVERGED: DivergedError,
   ERR_CHECKPOINT: CheckpointError,
+  ERR_LOCKED: LockedError,
   ERR_GROUP: GroupError,
   ERR_ABORTED: AbortedError,
   ERR_FILE: FileError,

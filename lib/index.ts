@@ -13,6 +13,7 @@ export {
   FormatError,
   GroupError,
   LateforgeError,
+  LockedError,
   NativeError,
   OutOfMemoryError,
   RecipeError,

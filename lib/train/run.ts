@@ -8,6 +8,7 @@ import type { Group } from '../tensor/group.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
 import { differences } from './differences.js'
 import { EventHub, type TrainEvent, type WarningEvent } from './events.js'
+import { lockFolder } from './lock.js'
 import type { PhaseHost, PhaseProgress } from './phase.js'
 import { agree, fromChief, meet } from './ranks.js'
 import type {
@@ -69,8 +70,8 @@ export class Run implements AsyncIterable<TrainEvent> {
 
 /**
  * Trains a model through the phases of `config`. Starts at once; a model given as an object is trained in place.
- * `result` rejects with ConfigError, DataError, RecipeError, CheckpointError, DivergedError, OutOfMemoryError, FileError
- * or AbortedError; the last complete checkpoint is intact in every case.
+ * `result` rejects with ConfigError, DataError, RecipeError, CheckpointError, LockedError, DivergedError, OutOfMemoryError,
+ * FileError or AbortedError; the last complete checkpoint is intact in every case.
  */
 export function train(config: RunConfig | ResolvedRun, options: TrainOptions = {}): Run {
   const hub = new EventHub()
@@ -112,19 +113,27 @@ interface ResumePoint {
 
 async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hub: EventHub): Promise<RunResult> {
   // Loaded here and below, so that importing lateforge loads neither zod nor the native addon.
-  const { resolveConfig } = await import('./config.js')
+  const { decisive, resolveConfig } = await import('./config.js')
   const { startHeartbeat } = await import('./heartbeat.js')
   const { self } = await import('../tensor/group.js')
   checkOptions('train', options, ['signal', 'evaluate', 'resume', 'group'])
   const config = resolveConfig(input)
   checkEvaluation(config, options)
   const { group = self } = options
-  const heartbeat = await startHeartbeat(group, { records: join(resolve(config.out), 'faults') })
+  const out = resolve(config.out)
+  const heartbeat = await startHeartbeat(group, { records: join(out, 'faults') })
+  let release = async (): Promise<void> => {}
   try {
+    await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
+    await fromChief(group, async () => {
+      release = (await lockFolder(out)).release
+    })
     const result = await perform(config, group, options, hub)
+    await release()
     heartbeat.close()
     return result
   } catch (error) {
+    await release().catch(() => {}) // what the run failed of is what counts
     heartbeat.close(error)
     throw error
   }
@@ -141,7 +150,6 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
   const { sumSquares } = await import('../tensor/ops.gen.js')
   const { out, signal } = { out: resolve(config.out), signal: options.signal }
   const root = join(out, 'checkpoints')
-  await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
   const { entry, warnings } = await fromChief(group, async () => {
     const warnings: WarningEvent[] = []
     const entry = await resumeEntry(root, options.resume, warnings)
