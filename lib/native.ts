@@ -1,6 +1,7 @@
 /** The only file that loads the native addon. */
 
 import path from 'node:path'
+import { unknownVariables } from './environment.js'
 import { errorClasses, LateforgeError, NativeError } from './errors.js'
 import { loadPackage, packageRoot } from './packages.js'
 
@@ -197,6 +198,7 @@ export function native(): Addon {
     )
   }
   addon.setErrorFactory((code, message) => new (errorClasses[code] ?? LateforgeError)(code, message))
+  for (const problem of unknownVariables()) process.emitWarning(problem, { code: 'LATEFORGE_ENVIRONMENT' })
   return (loaded = addon)
 }
 

@@ -18,7 +18,7 @@ import {
 import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
 import { Device } from '../tensor/device.js'
-import { colour, interruptible, joinRanks, print, printJson } from './common.js'
+import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 
 interface Options {
   split: string
@@ -39,6 +39,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const { split, queryLength, documentLength } = options
   const signal = interruptible()
   const group = joinRanks()
+  if (options.run || group) outliveReaders() // other ranks wait for this one
   const chief = !group || group.rank === 0 // who speaks for all
   const folders = (await Promise.all(paths.map(beirFolders))).flat()
   const names = namesOf(folders)

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { homed } from '../environment.js'
 import { packageVersion } from '../packages.js'
-import { report } from './common.js'
+import { bearClosedOutput, report } from './common.js'
 
 const program = new Command('lateforge')
   .description('Trains, evaluates and runs ColBERT (late-interaction) retrieval models.')
@@ -24,6 +25,8 @@ const positive = (text: string): number => {
 const without = (others: string[], flags: string, description: string): Option =>
   new Option(flags, description).conflicts(others)
 
+const allHomed = (path: string, before: string[] = []): string[] => [...before, homed(path)]
+
 // Every verb is a file of its own, loaded when it is called.
 program
   .command('train')
@@ -38,7 +41,7 @@ program
 program
   .command('resume')
   .description('go on with a run from its last intact checkpoint')
-  .argument('<run>', 'folder of the run')
+  .argument('<run>', 'folder of the run', homed)
   .option('--json', 'print events as JSON lines')
   .option('--quiet', 'no progress')
   .action(async (folder, options) => (await import('./resume.js')).resume(folder, options))
@@ -46,8 +49,8 @@ program
 program
   .command('eval')
   .description('score a model on BEIR folders, with BM25 beside it')
-  .argument('<model>', 'folder of the model')
-  .argument('<collections...>', 'BEIR folders, or folders of them')
+  .argument('<model>', 'folder of the model', homed)
+  .argument('<collections...>', 'BEIR folders, or folders of them', allHomed)
   .option('--split <name>', 'split of the judgments', 'test')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
   .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)
@@ -55,17 +58,18 @@ program
   .option('--document-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--no-bm25', 'without the baseline')
   .option('--device <name>', 'where the model runs', 'cpu')
-  .option('--run <folder>', 'write TREC run files there')
+  .option('--run <folder>', 'write TREC run files there', homed)
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
 
 program
   .command('search')
   .description('find the best texts of a collection for queries')
-  .argument('<model>', 'folder of the model')
+  .argument('<model>', 'folder of the model', homed)
   .argument(
     '<corpus>',
     '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
+    homed,
   )
   .argument('[queries...]', 'default: one per line from standard input')
   .option('--top-k <k>', 'documents per query', whole, 10)
@@ -98,7 +102,7 @@ bench
       ['batch'],
       '--lengths <file>',
       'JSON with the lengths to use, as bench/peers/st6_step.py writes it; default: drawn',
-    ),
+    ).argParser(homed),
   )
   .option('--threads <n>', 'of the CPU; default all cores', whole)
   .option('--json', 'print one JSON object')
@@ -116,7 +120,9 @@ const benchCommand = (name: string, description: string) =>
     .option('--dtype <type>', 'of token vectors: float32, float16 or bfloat16', 'float32')
     .option('--seconds <s>', 'for each measurement', positive, 1)
     .option('--threads <n>', 'of the CPU; default all cores', whole)
-    .addOption(without(['json'], '--compare <file>', 'an earlier report (--json) to print the speed-up over'))
+    .addOption(
+      without(['json'], '--compare <file>', 'an earlier report (--json) to print the speed-up over').argParser(homed),
+    )
     .option('--json', 'print one JSON object')
 benchCommand('maxsim', 'time MaxSim and its gradient on random vectors of named shapes').action(
   async (shapes, options) => (await import('./bench.js')).maxsim(shapes, options),
@@ -131,8 +137,7 @@ program
   .option('--json', 'print one JSON object')
   .action(async (options) => (await import('./doctor.js')).doctor(options))
 
-// Whoever reads the results may stop early, as `head` does.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+bearClosedOutput()
 
 try {
   await program.parseAsync()

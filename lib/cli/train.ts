@@ -1,9 +1,10 @@
+import { homed } from '../environment.js'
 import { plainConfig } from '../train/config.js'
 import { readConfig } from '../train/config-file.js'
 import { showProgress } from '../train/progress.js'
 import { train as startRun, type TrainOptions } from '../train/run.js'
 import type { Evaluate, ResolvedRun } from '../train/types.js'
-import { colour, interruptible, joinRanks, print } from './common.js'
+import { colour, interruptible, joinRanks, outliveReaders, print } from './common.js'
 
 interface Options {
   resume?: boolean
@@ -16,7 +17,7 @@ interface Options {
 export async function train(args: readonly string[], options: Options): Promise<void> {
   const [first, ...rest] = args
   const file = first !== undefined && !/^[\w.]+=/.test(first) ? first : undefined
-  const config = await readConfig(file, file === undefined ? args : rest)
+  const config = await readConfig(file && homed(file), file === undefined ? args : rest)
   if (options.printConfig) {
     const { stringify } = await import('yaml')
     print(options.json ? JSON.stringify(plainConfig(config)) : stringify(plainConfig(config)))
@@ -25,6 +26,7 @@ export async function train(args: readonly string[], options: Options): Promise<
 
 /** Runs a training to its end, with events or the result on standard output. */
 export async function follow(config: ResolvedRun, resume: TrainOptions['resume'], options: Options): Promise<void> {
+  outliveReaders()
   const group = joinRanks()
   const chief = !group || group.rank === 0 // who speaks for all
   const evaluate = await evaluator(config, chief && !options.quiet)

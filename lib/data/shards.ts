@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
-import { availableParallelism, homedir } from 'node:os'
 import { join } from 'node:path'
+import { homed } from '../environment.js'
 import { AbortedError, ArgumentError, DataError, FormatError, typed } from '../errors.js'
 import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
@@ -21,7 +21,7 @@ const BUILDING = '.building-'
 export interface PrepareOptions {
   /** Where shards are kept; default `$LATEFORGE_CACHE`, else `lateforge/shards` in the user's cache folder. */
   cacheDir?: string
-  /** Threads that tokenize; 0 does all of it on the calling thread. Default: the cores, at most 8. */
+  /** Threads that tokenize; 0 does all of it on the calling thread. Default: as many as compute, at most 8. */
   workers?: number
   signal?: AbortSignal
   onProgress?: (progress: PrepareProgress) => void
@@ -58,7 +58,7 @@ export interface ShardSet {
 
 function defaultCacheDir(): string {
   const { LATEFORGE_CACHE, XDG_CACHE_HOME } = process.env
-  return LATEFORGE_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'lateforge', 'shards')
+  return LATEFORGE_CACHE ? homed(LATEFORGE_CACHE) : join(XDG_CACHE_HOME || homed('~/.cache'), 'lateforge', 'shards')
 }
 
 /**
@@ -71,7 +71,8 @@ export async function prepareShards(
   featurizer: Featurizer,
   options: PrepareOptions = {},
 ): Promise<ShardSet> {
-  const { cacheDir = defaultCacheDir(), workers = Math.min(8, availableParallelism()), signal, onProgress } = options
+  const { cacheDir = defaultCacheDir(), signal, onProgress } = options
+  const { workers = Math.min(8, native().cpuInfo().threads) } = options
   if (!Number.isInteger(workers) || workers < 0) {
     throw new ArgumentError('ERR_ARGUMENT', `workers is ${workers}; expected a whole number of threads, 0 for none.`)
   }

@@ -1,11 +1,27 @@
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { z } from 'zod'
+import { homed, pathProblem } from '../environment.js'
 import { ConfigError, nearest } from '../errors.js'
 import { defaultPrecision, precisions } from '../tensor/device.js'
 import { isObject, show } from './differences.js'
 import { presets } from './presets.js'
 import { schedules } from './schedule.js'
 import type { ResolvedPhase, ResolvedRun } from './types.js'
+
+/** A string, or those of a list, that are paths: their `~` is the home folder. Everything else is left as it is. */
+const paths = <T>(schema: z.ZodType<T>) =>
+  schema.transform((value, context): T => {
+    const list = (Array.isArray(value) ? value : [value]) as unknown[]
+    const problem = list.map((item) => typeof item === 'string' && pathProblem(item)).find(Boolean)
+    if (problem) {
+      context.addIssue({ code: 'custom', message: problem })
+      return z.NEVER
+    }
+    const known = list.map((item) => (typeof item === 'string' ? homed(item) : item))
+    return (Array.isArray(value) ? known : known[0]) as T
+  })
 
 const count = z.int().min(1)
 const positive = z.number().positive()
@@ -52,7 +68,7 @@ const evaluate = z.strictObject({
   metric: z.string().min(1).default('ndcg@10'),
   mode: z.enum(['max', 'min']).default('max'),
   patience: count.optional(),
-  data: z.string().optional(),
+  data: paths(z.string()).optional(),
   split: z.string().optional(),
 })
 
@@ -61,7 +77,7 @@ const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min
 const phase = z.strictObject({
   name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
   loss,
-  data,
+  data: paths(data),
   batch: count,
   negatives: z.int().min(0).optional(),
   steps: count.optional(),
@@ -98,10 +114,10 @@ const model = z.custom<ResolvedRun['model']>(
 
 const run = z.strictObject({
   preset: z.string().optional(),
-  model,
+  model: paths(model),
   freshProjection: z.boolean().default(false),
   dim: count.optional(),
-  out: z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' }),
+  out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
   precision: z.enum(precisions).optional(),
@@ -110,7 +126,7 @@ const run = z.strictObject({
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
     .default('auto'),
   wire: z.enum(['float32', 'float16']).default('float32'),
-  cacheDir: z.string().optional(),
+  cacheDir: paths(z.string()).optional(),
   workers: z.int().min(0).optional(),
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
 })
@@ -273,7 +289,8 @@ export function decisive(config: ResolvedRun): Record<string, unknown> {
     phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, ...phase }) => ({
       ...phase,
       loss: typeof loss === 'string' ? loss : loss.id,
-      ...(evaluate?.patience && { evaluate }),
+      // Not where its data is: a path may be written in several ways.
+      ...(evaluate?.patience && { evaluate: { ...evaluate, data: undefined } }),
     })),
   }
 }
@@ -294,15 +311,24 @@ function sorted(value: unknown): unknown {
   )
 }
 
-/** The config as plain data, for `config.json` in the run's folder; objects become what stands for them. */
+/**
+ * The config as plain data, for `config.json` in the run's folder; objects become what stands for them, and paths absolute
+ * ones, which mean the same wherever the run is resumed.
+ */
 export function plainConfig(config: ResolvedRun): Record<string, unknown> {
+  const { model, out, cacheDir } = config
   return {
     ...config,
-    model: typeof config.model === 'string' ? config.model : { object: 'Colbert' },
-    phases: config.phases.map((phase) => ({
+    model: typeof model === 'string' ? (existsSync(model) ? resolve(model) : model) : { object: 'Colbert' },
+    out: resolve(out),
+    ...(cacheDir !== undefined && { cacheDir: resolve(cacheDir) }),
+    phases: config.phases.map(({ evaluate, ...phase }) => ({
       ...phase,
       loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
-      data: phase.data.map((item) => (typeof item === 'string' ? item : { object: item.name })),
+      data: phase.data.map((item) => (typeof item === 'string' ? resolve(item) : { object: item.name })),
+      ...(evaluate && {
+        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: resolve(evaluate.data) }) },
+      }),
     })),
   }
 }

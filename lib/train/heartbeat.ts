@@ -4,7 +4,8 @@
  * is named to every living rank, and the group fails: each writes its record, then the job ends (lib/tensor/group.ts).
  */
 import { join } from 'node:path'
-import { ConfigError, GroupError, LateforgeError } from '../errors.js'
+import { durationFrom } from '../environment.js'
+import { ArgumentError, GroupError, LateforgeError } from '../errors.js'
 import { type Group, type GroupSettings, RankGroup } from '../tensor/group.js'
 import { type Line, listen, type Message, reach, type Whereabouts } from './rendezvous.js'
 
@@ -31,20 +32,17 @@ export interface Heartbeat {
 const lookMs = 250
 const togetherMs = 400
 
-function seconds(name: string, value: number | undefined, fallback: number): number {
-  const found = value ?? Number(process.env[name] ?? fallback)
-  if (found > 0) return found
-  throw new ConfigError('ERR_CONFIG', `${name} is ${process.env[name]}; expected seconds above 0`, { name })
-}
-
 /**
  * Starts the heartbeat; every rank calls it, and it settles once all are connected. Nothing of it keeps a process alive.
- * @throws GroupError ERR_GROUP, on every rank, when one does not reach rank 0
+ * @throws GroupError ERR_GROUP, on every rank, when one does not reach rank 0; ConfigError ERR_CONFIG for a variable that
+ * is no time
  */
 export async function startHeartbeat(group: Group, options: HeartbeatOptions = {}): Promise<Heartbeat> {
   if (!(group instanceof RankGroup)) return { close() {} }
-  const silence = seconds('LATEFORGE_RANK_SILENCE', options.silence, 8)
-  const deadline = seconds('LATEFORGE_COLLECTIVE_DEADLINE', options.deadline, 600)
+  const silence = options.silence ?? durationFrom('LATEFORGE_RANK_SILENCE', 8)
+  const deadline = options.deadline ?? durationFrom('LATEFORGE_COLLECTIVE_DEADLINE', 600)
+  for (const [name, value] of Object.entries({ silence, deadline }))
+    if (!(value > 0)) throw new ArgumentError('ERR_ARGUMENT', `${name} is ${value}; expected seconds above 0`, { name })
   const { interval = Math.min(1, silence / 4), records } = options
   const settings = { deadline, record: records && join(records, `rank-${group.rank}.json`) }
   group.configure(settings)

@@ -14,20 +14,29 @@ export interface ProgressOptions {
 export async function showProgress(run: AsyncIterable<TrainEvent>, options: ProgressOptions = {}): Promise<void> {
   const { stream = process.stderr, everyMs = 30_000 } = options
   const drawn = { text: '', at: Number.NEGATIVE_INFINITY }
+  // Whoever reads it may leave; the training goes on.
+  let gone = false
+  const onError = (): void => {
+    gone = true
+  }
+  stream.on('error', onError)
+  const write = (text: string): void => {
+    if (!gone) stream.write(text)
+  }
   const clear = (): void => {
-    if (drawn.text && stream.isTTY) stream.write('\r\x1b[2K')
+    if (drawn.text && stream.isTTY) write('\r\x1b[2K')
     drawn.text = ''
   }
   const say = (line: string): void => {
     clear()
-    stream.write(`${line}\n`)
+    write(`${line}\n`)
   }
   const draw = (text: string): void => {
     const now = performance.now()
     if (stream.isTTY) {
       if (now - drawn.at < 100) return
       drawn.text = text
-      stream.write(`\r\x1b[2K${text.slice(0, (stream.columns ?? 120) - 1)}`)
+      write(`\r\x1b[2K${text.slice(0, (stream.columns ?? 120) - 1)}`)
     } else if (now - drawn.at >= everyMs) say(text)
     else return
     drawn.at = now
@@ -49,6 +58,7 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
     // whoever started the run reports it
   } finally {
     clear()
+    setImmediate(() => stream.off('error', onError)) // an error of the last write comes after it
   }
 }
 

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { ConfigError, type LateforgeError } from '../../lib/errors.js'
-import { decisive, fingerprint, resolveConfig } from '../../lib/train/config.js'
+import { decisive, fingerprint, plainConfig, resolveConfig } from '../../lib/train/config.js'
 import { readConfig } from '../../lib/train/config-file.js'
 import { presets } from '../../lib/train/presets.js'
 import { folder } from './tiny.js'
@@ -203,6 +203,45 @@ phases:
   ])
   writeFileSync(file, text.replace('batch: 8', 'bach: 8'))
   await t.rejects(readConfig(file), { message: /:8:5: .*unknown key "bach".*\n.*:11:5: .*unknown key "bach"/ })
+})
+
+t.test('paths: ~ is the home folder, in every key and in overrides; config.json has absolute ones', async (t) => {
+  const dir = folder(t)
+  const home = process.env.HOME
+  process.env.HOME = dir
+  t.teardown(() => {
+    process.env.HOME = home
+  })
+  const file = path.join(dir, 'run.yaml')
+  const text = (at: string): string => `model: ${at}/m
+out: "${at}/runs/a b"
+cacheDir: '${at}'
+phases:
+  - { name: a, loss: contrastive, data: ['${at}/x/*.jsonl', y.jsonl, x~/~], batch: 8, learningRate: 1e-3, evaluate: { data: ${at}/beir, patience: 2 } }
+`
+  writeFileSync(file, text("'~'").replaceAll("'~'", '~'))
+  const config = await readConfig(file)
+  const at = (name: string): string => path.join(dir, name)
+  t.match(config, {
+    model: at('m'),
+    out: at('runs/a b'),
+    cacheDir: dir,
+    phases: [{ data: [at('x/*.jsonl'), 'y.jsonl', 'x~/~'], evaluate: { data: at('beir') } }],
+  })
+  t.equal((await readConfig(file, ['out=~/other'])).out, at('other'))
+  t.equal((await readConfig(file, ['out="~"'])).out, dir)
+  t.equal((await readConfig(file, ['out=./~/other'])).out, './~/other', 'a folder that is called ~')
+  t.match(plainConfig(config), { phases: [{ data: [at('x/*.jsonl'), path.resolve('y.jsonl'), path.resolve('x~/~')] }] })
+  t.match(plainConfig(resolveConfig({ ...minimal, model: '.', cacheDir: 'c' })), {
+    model: process.cwd(),
+    out: path.resolve('o'),
+    cacheDir: path.resolve('c'),
+  })
+  writeFileSync(file, text('~bob'))
+  const all = await readConfig(file).catch((error: LateforgeError) => error)
+  t.match(all, { code: 'ERR_CONFIG', message: /run\.yaml:1:8: model is "~bob\/m"; "~" means your own home folder/ })
+  for (const key of ['out', 'cacheDir', 'phases[0].data', 'phases[0].evaluate.data'])
+    t.match((all as Error).message, key)
 })
 
 t.test('presets: every one needs only model, out and data', async (t) => {
