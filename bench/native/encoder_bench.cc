@@ -12,7 +12,7 @@ using namespace lateforge::testing;
 
 namespace {
 
-const Kernel* table;
+const cpu::Kernels* table;
 std::mt19937 rng(7);
 
 // One op on prepared operands, timed without allocation or checks.
@@ -20,7 +20,7 @@ template <class P>
 struct Prepared {
   OpCall call{};
   std::vector<Tensor> out;
-  std::vector<double> workspace;
+  Bytes workspace;
 
   Prepared(Op op, const P& params, std::vector<Tensor*> inputs) {
     Meta in[kMaxInputs];
@@ -38,10 +38,11 @@ struct Prepared {
       out[i].bytes.resize(static_cast<size_t>(out[i].meta.bytes()));
       call.out[i] = viewOf(out[i]);
     }
-    workspace.resize(static_cast<size_t>(inferred.workspaceBytes / 8 + 1));
     call.op = op;
-    call.workspace = workspace.data();
     std::memcpy(call.params, &params, std::min(sizeof params, sizeof call.params));
+    call.workspaceBytes = table->workspace(call);
+    workspace.resize(static_cast<size_t>(call.workspaceBytes));
+    call.workspace = workspace.data();
   }
 
   // Seconds of the best run.
@@ -50,7 +51,7 @@ struct Prepared {
     double least = 1e9;
     for (int run = 0; run < 12; ++run) {
       const auto start = std::chrono::steady_clock::now();
-      if (table[static_cast<int>(call.op)](call, error)) std::abort();
+      if (table->op[static_cast<int>(call.op)](call, error)) std::abort();
       least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     return least;

@@ -10,6 +10,7 @@
 
 #include "../../native/cpu/gemm.h"
 #include "../../native/cpu/table.h"
+#include "../../test/native/harness.h"
 #include "peak.h"
 #ifdef LF_BENCH_BLAS
 #include <cblas.h>
@@ -22,12 +23,18 @@ using namespace lateforge::testing;
 namespace {
 
 void product(const std::string& isa, const Gemm<float>& g) {
+  const auto run = [&](auto sizeOf, auto multiply) {
+    static Bytes workspace;
+    const int64_t bytes = sizeOf(g.form, g.m, g.n, g.k);
+    if (static_cast<int64_t>(workspace.size()) < bytes) workspace.resize(static_cast<size_t>(bytes));
+    multiply(g, workspace.data(), static_cast<int64_t>(workspace.size()));
+  };
   if (isa == "avx512")
-    avx512::gemm(g);
+    run(avx512::gemmWorkspace<float>, avx512::gemm<float>);
   else if (isa == "avx2")
-    avx2::gemm(g);
+    run(avx2::gemmWorkspace<float>, avx2::gemm<float>);
   else
-    portable::gemm(g);
+    run(portable::gemmWorkspace<float>, portable::gemm<float>);
 }
 
 #ifdef LF_BENCH_BLAS

@@ -2,6 +2,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../core/barrier.h"
+#include "../cpu/backend.h"
 #include "../cpu/table.h"
 #include "env.h"
 
@@ -47,15 +49,21 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   for (size_t i = 0; i < std::size(inputs); ++i) call.in[i] = viewOf(metas[i], const_cast<void*>(inputs[i].data));
   auto scores = Napi::Float32Array::New(env, static_cast<size_t>(inferred.out[0].count()));
   call.out[0] = viewOf(inferred.out[0], scores.Data());
-  std::unique_ptr<char[], decltype(&std::free)> workspace(
-      static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>((inferred.workspaceBytes + 63) / 64 * 64))),
-      &std::free);
-  if (!workspace) raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: no memory for its workspace");
-  call.workspace = workspace.get();
-  call.workspaceBytes = inferred.workspaceBytes;
   char error[kErrorBytes] = "";
   const cpu::Isa* isa = cpu::chooseIsa(error);
-  if (!isa || isa->floats[static_cast<int>(Op::maxsim)](call, error)) check(env, told("ERR_DEVICE", error));
+  if (!isa) check(env, told("ERR_DEVICE", error));
+  call.workspaceBytes = isa->floats->workspace(call);
+  // Not the arena's: what lies free there may still be used by ops that wait in the stream, and this one waits for none.
+  if (call.workspaceBytes > cpu::floatBackend()->memoryLimit(0))
+    raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: its workspace of " + std::to_string(call.workspaceBytes) +
+                                        " bytes passes the memory limit");
+  const std::unique_ptr<char[], decltype(&std::free)> workspace(
+      static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>((call.workspaceBytes + 63) / 64 * 64))),
+      &std::free);
+  if (!workspace) raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: the host has no memory for its workspace");
+  call.workspace = workspace.get();
+  if (guarded(error, [&] { return isa->floats->op[static_cast<int>(Op::maxsim)](call, error); }))
+    check(env, told("ERR_DEVICE", error));
   return scores;
 }
 

@@ -1,7 +1,6 @@
 #include "arena.h"
 
 #include <algorithm>
-#include <vector>
 
 namespace lateforge {
 namespace {
@@ -16,6 +15,7 @@ int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 Arena::~Arena() {
   for (auto& [segment, bytes] : segments_) backend_->release(device_, segment, static_cast<size_t>(bytes));
+  for (const Retired& r : retired_) backend_->release(device_, r.segment, static_cast<size_t>(r.bytes));
 }
 
 void Arena::addFree(Blocks::iterator it) {
@@ -30,16 +30,10 @@ void Arena::removeFree(Blocks::iterator it) {
 
 void* Arena::allocate(int64_t bytes) {
   bytes = roundUp(std::max<int64_t>(bytes, 1), kAlign);
-  if (live_ + bytes > limit_) return nullptr;
+  if (bytes > limit_ - live_) return nullptr;
   auto fit = free_.lower_bound({bytes, nullptr});
   if (fit == free_.end()) {
-    const int64_t segmentBytes = std::max(kSegment, roundUp(bytes, kSegmentAlign));
-    if (reserved_ + segmentBytes > std::max(limit_, kSegment)) return nullptr;
-    char* segment = static_cast<char*>(backend_->allocate(device_, static_cast<size_t>(segmentBytes)));
-    if (!segment) return nullptr;
-    segments_[segment] = segmentBytes;
-    reserved_ += segmentBytes;
-    addFree(blocks_.emplace(segment, Block{segmentBytes, segment, true}).first);
+    if (!grow(bytes)) return nullptr;
     fit = free_.lower_bound({bytes, nullptr});
   }
   const auto it = blocks_.find(fit->second);
@@ -76,20 +70,57 @@ void Arena::release(void* data) {
   addFree(it);
 }
 
-void Arena::trim() {
-  std::vector<char*> empty;
-  for (auto& [segment, bytes] : segments_) {
-    const auto it = blocks_.find(segment);
-    if (it->second.free && it->second.bytes == bytes) empty.push_back(segment);
-  }
-  for (char* segment : empty) {
-    const int64_t bytes = segments_[segment];
-    removeFree(blocks_.find(segment));
-    blocks_.erase(segment);
+Arena::Free Arena::free() const {
+  return {reserved_ - live_, static_cast<int64_t>(free_.size()), free_.empty() ? 0 : free_.rbegin()->first};
+}
+
+// A new segment with so many free bytes. No free block is as large, so segments that are free make way where the limit
+// or the device leave no room.
+bool Arena::grow(int64_t bytes) {
+  retire(bytes - (limit_ - reserved_));
+  const int64_t room = (limit_ - reserved_) / kAlign * kAlign;
+  if (bytes > room) return false;
+  int64_t size = std::min(room, std::max(kSegment, roundUp(bytes, kSegmentAlign)));
+  void* data = backend_->allocate(device_, static_cast<size_t>(size));
+  if (!data && trim() > 0) data = backend_->allocate(device_, static_cast<size_t>(size = bytes));
+  if (!data) return false;
+  char* segment = static_cast<char*>(data);
+  segments_[segment] = size;
+  reserved_ += size;
+  addFree(blocks_.emplace(segment, Block{size, segment, true}).first);
+  return true;
+}
+
+// Segments without a live block, the largest first, until they make up `least`.
+int64_t Arena::retire(int64_t least) {
+  int64_t bytes = 0;
+  for (auto it = free_.end(); bytes < least && it != free_.begin();) {
+    --it;
+    const auto segment = segments_.find(it->second);
+    if (segment == segments_.end() || segment->second != it->first) continue;
+    Retired* retired;
+    {
+      std::lock_guard lock(mutex_);
+      retired = &retired_.emplace_front(Retired{this, it->second, it->first, {}});
+      retired->self = retired_.begin();
+    }
+    bytes += it->first;
+    reserved_ -= it->first;
+    blocks_.erase(it->second);
     segments_.erase(segment);
-    reserved_ -= bytes;
-    backend_->release(device_, segment, static_cast<size_t>(bytes));
+    it = free_.erase(it);
+    backend_->hostCall(stream_, giveBack, retired);
   }
+  return bytes;
+}
+
+int32_t Arena::giveBack(void* context, const char*, char*) {
+  auto* retired = static_cast<Retired*>(context);
+  Arena* arena = retired->arena;
+  arena->backend_->release(arena->device_, retired->segment, static_cast<size_t>(retired->bytes));
+  std::lock_guard lock(arena->mutex_);
+  arena->retired_.erase(retired->self);
+  return 0;
 }
 
 }  // namespace lateforge

@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 8;
+constexpr uint32_t kBackendAbi = 9;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 4;
 constexpr int kMaxParams = 8;
@@ -38,7 +38,8 @@ struct OpCall {
   }
 };
 
-// Returns 0, or writes a message of at most kErrorBytes and returns 1.
+// Returns 0, or writes a message of at most kErrorBytes and returns 1. It may throw: a stream keeps what a kernel throws
+// as its error (barrier.h). Nothing else here lets an exception out.
 using Kernel = int32_t (*)(const OpCall& call, char* error);
 
 // Called once from a native thread. `error` is null when all went well, else the stream's first error.
@@ -70,7 +71,8 @@ struct Backend {
   // Waits for what is queued.
   void (*closeStream)(Stream*);
 
-  // Large blocks for core's allocator, 64-byte aligned or better; null when there is no memory.
+  // Large blocks for core's allocator, 64-byte aligned or better; null when there is no memory. `release` comes from a
+  // host call, or when the stream is closed, and waits for what the device still runs of ops issued before.
   void* (*allocate)(int32_t device, size_t bytes);
   void (*release)(int32_t device, void* data, size_t bytes);
   // What a device may use by default, in bytes.
@@ -79,9 +81,12 @@ struct Backend {
   // By op, the set of real types its operands may have (dtype.h). 0 where the backend lacks the op: core then throws
   // ERR_UNSUPPORTED, and ERR_DTYPE for other types.
   const uint8_t* supported;
+  // Bytes of workspace that `run` needs for this op; operands and outputs are known, but for their contents. Called on
+  // the thread that calls `run`, right before it.
+  int64_t (*workspace)(Stream*, const OpCall*);
   void (*run)(Stream*, const OpCall*);
-  // Copies `source` before returning.
-  void (*upload)(Stream*, void* target, const void* source, size_t bytes);
+  // Copies `source` before returning; 1 when the host has no memory for the copy.
+  int32_t (*upload)(Stream*, void* target, const void* source, size_t bytes);
   // Fills `target`, then calls done. 0 bytes: an event. After an error every download reports it.
   void (*download)(Stream*, void* target, const void* source, size_t bytes, Done done, void* context);
   // Waits for everything queued, reports the first error and makes the stream usable again.

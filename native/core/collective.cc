@@ -35,7 +35,7 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
                name, meta.text().c_str());
   if (kind == Collective::broadcast)
     LF_REQUIRE(root >= 0 && root < group.size(), "ERR_ARGUMENT", "broadcast: rank %d of %d", root, group.size());
-  std::shared_ptr<Storage> output;
+  std::shared_ptr<Storage> output, workspace;
   std::vector<int64_t> send, receive;
   out = 0;
   if (gathers || scatters) {
@@ -60,11 +60,15 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
     call.send = scatters ? send.data() : nullptr;
     call.receive = receive.data();
     out = insert(std::shared_ptr<Storage>(output), static_cast<char*>(output->data), std::move(result), name);
-  } else {
-    forgetFacts(*entry);
   }
+  call.workspaceBytes = group.workspace(device->backend, call);
+  if (call.workspaceBytes) {
+    LF_TRY(allocate(device, call.workspaceBytes, (std::string("the workspace of ") + name).c_str(), workspace));
+    call.workspace = workspace->data;
+  }
+  if (!output) forgetFacts(*entry);
   ticket = group.start(device->backend, device->stream, call);
-  pending_[ticket] = {device, input, output};
+  pending_[ticket] = {device, input, output, workspace};
   return Status::fine();
 }
 

@@ -32,6 +32,8 @@ struct CollectiveCall {
   const int64_t* send;     // allToAll [size]: elements for each rank
   const int64_t* receive;  // allGather, allToAll [size]: elements from each rank
   int32_t root;            // broadcast
+  void* workspace = nullptr;  // on the device, as Group::workspace says
+  int64_t workspaceBytes = 0;
 };
 
 class Group {
@@ -41,6 +43,8 @@ class Group {
   virtual int32_t size() const = 0;
   // Whether it can work on this kind of device.
   virtual bool reaches(const Backend* backend) const = 0;
+  // Bytes of device memory that a collective needs beside its operands, until it is waited for.
+  virtual int64_t workspace(const Backend* backend, const CollectiveCall& call) const = 0;
   // Copies `call` and its counts. The memory stays untouched by others until `wait` was issued for the ticket returned.
   virtual uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) = 0;
   // What is issued to the stream afterwards sees the result.

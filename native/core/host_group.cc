@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <limits>
@@ -46,7 +47,7 @@ std::string hostName() {
 
 // Written beside and renamed, so that a reader never sees half of it. A file system that hangs must not keep the
 // processes alive, so this has a thread of its own.
-void writeFile(const std::string& path, const std::string& text) {
+void writeFile(const std::string& path, const std::string& text) noexcept try {
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   const std::string partial = path + ".part";
@@ -54,6 +55,8 @@ void writeFile(const std::string& path, const std::string& text) {
   if (!file) return;  // nothing better is left to be done with it
   const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size();
   if (std::fclose(file) == 0 && whole) std::rename(partial.c_str(), path.c_str());
+} catch (const std::exception&) {
+  // as where no file can be opened
 }
 
 int64_t sum(const int64_t* counts, int32_t size) { return std::accumulate(counts, counts + size, int64_t{0}); }
@@ -61,7 +64,15 @@ int64_t sum(const int64_t* counts, int32_t size) { return std::accumulate(counts
 }  // namespace
 
 HostGroup::HostGroup(const Transport* transport, int32_t rank, int32_t size)
-    : transport_(transport), rank_(rank), size_(size), worker_([this] { work(); }), watchdog_([this] { watch(); }) {}
+    : transport_(transport), rank_(rank), size_(size), worker_([this] { work(); }) {
+  try {
+    watchdog_ = std::thread([this] { watch(); });
+  } catch (...) {
+    stop();
+    worker_.join();
+    throw;
+  }
+}
 
 HostGroup::~HostGroup() {
   stop();
@@ -94,12 +105,13 @@ GroupStats HostGroup::stats() {
 
 void HostGroup::fail(const std::string& reason, int32_t missing) {
   std::lock_guard lock(mutex_);
-  failNow(reason, missing);
+  failNow(reason.c_str(), missing);
 }
 
-void HostGroup::failNow(const std::string& reason, int32_t missing) {
+void HostGroup::failNow(const char* reason, int32_t missing) {
   if (failed_ || stopped_) return;
-  failure_ = {reason, missing};
+  tell(failure_.reason, reason);
+  failure_.missing = missing;
   failedAt_ = now();
   suspect_ = current_ ? current_ : jobs_.empty() ? nullptr : jobs_.front();
   failed_ = true;
@@ -129,6 +141,9 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
     const auto out = static_cast<size_t>((call.receive ? sum(call.receive, size_) : call.count) * sizeOf(call.dtype));
     job->in = static_cast<char*>(backend->hostAddress(job->in, static_cast<size_t>(call.count * sizeOf(call.dtype))));
     job->out = static_cast<char*>(backend->hostAddress(job->out, out));
+    if (call.workspace)
+      job->workspace = static_cast<char*>(
+          backend->hostAddress(call.workspace, static_cast<size_t>(call.workspaceBytes)));
   } else {
     job->links = backend->links;
     job->stream = stream;
@@ -152,7 +167,7 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
         {
           std::lock_guard lock(context->group->mutex_);
           context->job->ready = true;
-          if (streamError) context->job->streamError = streamError;
+          if (streamError) tell(context->job->streamError, streamError);
         }
         context->group->changed_.notify_all();
       },
@@ -232,22 +247,29 @@ void HostGroup::work() {
     jobs_.pop_front();
     job->began = now();
     current_ = job;
-    std::string error = job->streamError;
     lock.unlock();
-    bool fine = false;
-    if (!error.empty())
-      error = "this rank's " + error;
-    else if (!giveUp())
-      fine = perform(*job, error);
+    char text[kErrorBytes] = "";
+    const bool fine = guarded(text, [&] {
+                        std::string error;
+                        if (!job->streamError.empty())
+                          error = "this rank's " + job->streamError;
+                        else if (!giveUp() && perform(*job, error))
+                          return 0;
+                        std::snprintf(text, sizeof text, "%s", error.c_str());
+                        return 1;
+                      }) == 0;
     lock.lock();
     if (!fine && late_) {
-      std::string names;
-      for (const int32_t r : job->waitingFor) names += (names.empty() ? "rank " : ", rank ") + std::to_string(r);
-      failNow(late(*job, names), job->waitingFor.size() == 1 ? job->waitingFor[0] : -1);
+      char names[256] = "";
+      for (const int32_t r : job->waitingFor) {
+        const size_t length = std::strlen(names);
+        std::snprintf(names + length, sizeof names - length, "%s %d", length ? ", rank" : "rank", r);
+      }
+      failLate(*job, names, job->waitingFor.size() == 1 ? job->waitingFor[0] : -1);
     } else if (!fine) {
-      failNow(error, -1);
+      failNow(withoutCode(text), -1);
     }
-    if (!fine) job->error = failed_ ? failure_.reason : "the group is closed";
+    if (!fine) tell(job->error, failed_ ? failure_.reason.c_str() : "the group is closed");
     late_ = false;
     if (fine && job->last) {
       finalizing_ = now();
@@ -256,17 +278,13 @@ void HostGroup::work() {
       lock.lock();
     }
     current_ = nullptr;
-    const double ended = now();
-    stats_.busySeconds += ended - job->began;
-    ++stats_.calls[static_cast<int>(job->kind)];
-    stats_.bytes[static_cast<int>(job->kind)] += job->sent;
-    history_.push_back({job->sequence, job->kind, job->sent, job->began, ended});
-    if (history_.size() > kRemembered) history_.pop_front();
+    remember(*job);
     job->finished = true;
     changed_.notify_all();
     if (job->exchanged) {
       lock.unlock();
-      job->exchanged(std::move(job->messages), fine ? nullptr : ("ERR_GROUP: " + job->error).c_str());
+      std::snprintf(text, sizeof text, "ERR_GROUP: %s", job->error.c_str());
+      job->exchanged(std::move(job->messages), fine ? nullptr : text);
       lock.lock();
     }
   }
@@ -285,15 +303,18 @@ void HostGroup::watch() {
     if (!job || now() - job->began < deadlineOf(*job)) continue;
     late_ = true;  // the group's thread gives up, and knows which ranks it waits for; should it be stuck, this does
     changed_.wait_for(lock, tick, [&] { return failed_ || stopped_ || current_ != job; });
-    if (current_ == job) failNow(late(*job, ""), -1);
+    if (current_ == job) failLate(*job, "", -1);
   }
   if (!failed_) return;
   changed_.wait_for(lock, tick, [&] { return !current_; });  // it may still learn which ranks it waits for
-  if (!settings_.record.empty()) std::thread(writeFile, settings_.record, record()).detach();
-  const GroupSettings settings = settings_;
+  char ignored[kErrorBytes];  // the processes end, with or without a record
+  if (!settings_.record.empty())
+    guarded(ignored, [&] { return std::thread(writeFile, settings_.record, record()).detach(), 0; });
+  const double grace = settings_.graceSeconds;
+  const int32_t exitCode = settings_.exitCode;
   lock.unlock();
-  std::this_thread::sleep_for(std::chrono::duration<double>(settings.graceSeconds));
-  transport_->abort(settings.exitCode);
+  std::this_thread::sleep_for(std::chrono::duration<double>(grace));
+  transport_->abort(exitCode);
   lock.lock();
   aborted_ = true;  // only where a test's transport returns
   changed_.notify_all();
@@ -305,9 +326,26 @@ double HostGroup::deadlineOf(const Job& job) const {
   return job.last ? std::numeric_limits<double>::infinity() : settings_.exchangeSeconds;
 }
 
-std::string HostGroup::late(const Job& job, const std::string& waitingFor) const {
-  return format("collective %llu (%s) did not finish within %g s%s%s", static_cast<unsigned long long>(job.sequence),
-                nameOf(job.kind), deadlineOf(job), waitingFor.empty() ? "" : "; it waited for ", waitingFor.c_str());
+void HostGroup::failLate(const Job& job, const char* waitingFor, int32_t missing) {
+  char text[kErrorBytes];
+  std::snprintf(text, sizeof text, "collective %llu (%s) did not finish within %g s%s%s",
+                static_cast<unsigned long long>(job.sequence), nameOf(job.kind), deadlineOf(job),
+                *waitingFor ? "; it waited for " : "", waitingFor);
+  failNow(text, missing);
+}
+
+// For statistics and the record, which goes without it where there is no memory.
+void HostGroup::remember(const Job& job) {
+  const double ended = now();
+  stats_.busySeconds += ended - job.began;
+  ++stats_.calls[static_cast<int>(job.kind)];
+  stats_.bytes[static_cast<int>(job.kind)] += job.sent;
+  char ignored[kErrorBytes];
+  guarded(ignored, [&] {
+    history_.push_back({job.sequence, job.kind, job.sent, job.began, ended});
+    if (history_.size() > kRemembered) history_.pop_front();
+    return 0;
+  });
 }
 
 std::string HostGroup::record() const {

@@ -58,6 +58,7 @@ class HostGroup final : public Group {
   int32_t rank() const override { return rank_; }
   int32_t size() const override { return size_; }
   bool reaches(const Backend* backend) const override { return backend->hostAddress || backend->links; }
+  int64_t workspace(const Backend* backend, const CollectiveCall& call) const override;
   uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) override;
   void wait(const Backend* backend, Stream* stream, uint64_t ticket) override;
 
@@ -98,11 +99,12 @@ class HostGroup final : public Group {
 
   void work();
   void watch();
-  // These five hold the mutex.
-  void failNow(const std::string& reason, int32_t missing);
+  // These six hold the mutex.
+  void failNow(const char* reason, int32_t missing);
   bool refuse(Job& job);
   double deadlineOf(const Job& job) const;
-  std::string late(const Job& job, const std::string& waitingFor) const;
+  void failLate(const Job& job, const char* waitingFor, int32_t missing);
+  void remember(const Job& job);
   std::string record() const;
   // These do not. They return false with a message, or with none when they were given up.
   bool perform(Job& job, std::string& error);
@@ -142,7 +144,6 @@ class HostGroup final : public Group {
 
   // Of the group's thread. They outlive a transfer that was given up.
   std::vector<OpenLink> links_;
-  std::vector<char> scratch_;
   std::vector<Announcement> announced_, heard_;
   std::vector<uint8_t> waiting_;
   std::thread worker_, watchdog_;

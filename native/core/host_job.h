@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "barrier.h"
 #include "host_group.h"
 
 namespace lateforge {
@@ -15,6 +16,15 @@ namespace lateforge {
   std::vsnprintf(text, sizeof text, pattern, list);
   va_end(list);
   return text;
+}
+
+// Where there is no memory for the words, it says that in words that need none.
+inline void tell(std::string& target, const char* words) noexcept {
+  try {
+    target = words;
+  } catch (const std::bad_alloc&) {
+    target = "out of memory";  // short enough for the string itself
+  }
 }
 
 // What a rank says before it sends: which collective, how it goes, and how much of it is for you.
@@ -34,6 +44,7 @@ struct HostGroup::Job {
   const Links* links = nullptr;
   Stream* stream = nullptr;
   Link* link = nullptr;
+  char* workspace = nullptr;
   int64_t count = 0;
   std::vector<int64_t> send, receive;
   int32_t root = 0;

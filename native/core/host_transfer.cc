@@ -10,6 +10,14 @@ namespace {
 
 // Up to here a reduction is one exchange of everything, above it two exchanges of slices.
 constexpr int64_t kSmallBytes = 64 << 10;
+// What a reduction in host memory combines at a time: one value of every rank for each element that this rank combines.
+constexpr int64_t kPieceBytes = int64_t{8} << 20;
+
+// Elements that a reduction takes at a time, and whether so many are few.
+int64_t pieceOf(int64_t scratchBytes, int64_t width, int32_t size) { return scratchBytes / width / size * size; }
+bool small(int64_t count, int64_t scratchBytes, int64_t width, int32_t size) {
+  return count * width <= std::min(kSmallBytes, scratchBytes / size);
+}
 
 }  // namespace
 
@@ -66,8 +74,7 @@ bool HostGroup::perform(Job& job, std::string& error) {
 // Element by element in rank order, so neither slices nor pieces change a bit.
 bool HostGroup::reduce(Job& job, std::string& error) {
   const int64_t width = sizeOf(job.dtype);
-  // A link's scratch holds one value of every rank for each element that this rank combines.
-  const int64_t most = job.link ? kLinkScratchBytes / width / size_ * size_ : job.count;
+  const int64_t most = pieceOf(job.link ? kLinkScratchBytes : kPieceBytes, width, size_);
   int64_t first = 0;
   do {
     const int64_t count = std::min(most, job.count - first);
@@ -77,22 +84,30 @@ bool HostGroup::reduce(Job& job, std::string& error) {
   return true;
 }
 
+int64_t HostGroup::workspace(const Backend* backend, const CollectiveCall& call) const {
+  const bool reduces = call.kind == Collective::allReduceSum || call.kind == Collective::allReduceMax;
+  if (!reduces || !backend->hostAddress) return 0;  // links lend their own
+  const int64_t width = sizeOf(call.dtype);
+  if (call.count > pieceOf(kPieceBytes, width, size_)) return kPieceBytes;
+  const int64_t own = small(call.count, kPieceBytes, width, size_) ? call.count : (call.count + size_ - 1) / size_;
+  return own * width * size_;
+}
+
 bool HostGroup::reducePiece(Job& job, char* data, int64_t count, std::string& error) {
   const int64_t width = sizeOf(job.dtype);
-  const bool small = count * width <= std::min(kSmallBytes, kLinkScratchBytes / size_);
+  const bool whole = small(count, job.link ? kLinkScratchBytes : kPieceBytes, width, size_);
   // Slice r is combined by rank r; a small tensor is one slice that everybody combines.
-  const auto bound = [&](int64_t r) { return small ? (r > rank_ ? count : 0) : count * r / size_; };
+  const auto bound = [&](int64_t r) { return whole ? (r > rank_ ? count : 0) : count * r / size_; };
   const int64_t first = bound(rank_), own = bound(rank_ + 1) - first;
-  if (!job.link) scratch_.resize(static_cast<size_t>(own * width * size_));
-  char* scratch = job.link ? static_cast<char*>(job.links->scratch(job.link)) : scratch_.data();
+  char* scratch = job.link ? static_cast<char*>(job.links->scratch(job.link)) : job.workspace;
   std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
   for (int32_t r = 0; r < size_; ++r) {
-    const int64_t from = small ? 0 : bound(r), to = small ? count : bound(r + 1);
+    const int64_t from = whole ? 0 : bound(r), to = whole ? count : bound(r + 1);
     send[r] = {data + from * width, (to - from) * width};
     receive[r] = {scratch + r * own * width, own * width};
   }
   if (!transfer(job, send, receive, error) || !combine(job, data + first * width, scratch, own, error)) return false;
-  if (small) return true;
+  if (whole) return true;
   for (int32_t r = 0; r < size_; ++r) {
     send[r] = {data + first * width, own * width};
     receive[r] = {data + bound(r) * width, (bound(r + 1) - bound(r)) * width};

@@ -81,19 +81,10 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
   if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3], p.floorZero != 0), {counts.winners});
-  // Where each pair's winners start (groups and pairs only). Then on the CPU the queries packed into vectors, in blocks
-  // of 256 rows and more for all pairs, else each query by itself, a block padded by at most 16 rows; on CUDA the sums
-  // of each 32 rows of a query, where blocks may hold no whole queries (cutOf in native/cuda/maxsim_tiles.cuh).
-  const bool all = static_cast<Layout>(p.layout) == Layout::all;
-  const int64_t padding = 16 * (all ? in[0].dims[0] / 256 + 1 : in[1].dims[0]);
-  const int64_t packed = (in[0].dims[0] + padding) * in[0].dims[1] * sizeOf(in[0].dtype);
-  const int64_t rows = longest(in[1]), parts = (rows + 31) / 32, queries = in[1].dims[0] - 1;
-  const bool cut = parts > 1 && (!all || rows > 128 || queries * parts <= 3);
-  r.workspaceBytes = (all ? 0 : counts.pairs + 1) * 8 + std::max(packed, cut ? counts.pairs * parts * 4 : 0) + 64;
   return Status::fine();
 }
 
-Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inferred& r) {
+Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inferred&) {
   PairCounts counts;
   LF_TRY(checkTokens("maxsimBackward", in, p.layout, counts));
   // Whether there was a floor is not known here; kernels take a winner beyond its document for none, so none reaches
@@ -109,10 +100,6 @@ Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inf
     expected.dtype = accumulatorOf(expected.dtype);
     LF_TRY(checkSame(side ? "maxsimBackward: dd" : "maxsimBackward: dq", gradient, expected));
   }
-  // All pairs: the query of each row (CUDA). Else where each pair's winners start, pairs by query, pairs by document.
-  r.workspaceBytes = static_cast<Layout>(p.layout) == Layout::all
-                         ? in[0].dims[0] * 4
-                         : (3 * counts.pairs + in[1].dims[0] + in[3].dims[0] + 3) * 8;
   return Status::fine();
 }
 
@@ -171,12 +158,11 @@ Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inf
   return Status::fine();
 }
 
-Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred& r) {
+Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred&) {
   LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.perQuery, p.firstQuery));
   LF_TRY(checkSame("softmaxGrad: lse", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[6].present()) LF_TRY(checkSame("softmaxGrad: weights", in[6], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[7].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[7], Meta::of(in[0].dtype, {1})));
-  r.workspaceBytes = in[0].dims[0] * 8;  // one partial sum of G · S per row
   return Status::fine();
 }
 
@@ -194,14 +180,12 @@ Status infer_distillLoss(const params::distillLoss&, const Meta* in, Inferred& r
   LF_TRY(checkSame("distillLoss: logScale", in[3], Meta::of(in[0].dtype, {1})));
   if (in[6].present()) LF_TRY(checkSame("distillLoss: dLogScale", in[6], Meta::of(in[0].dtype, {1})));
   r.out[0] = like(in[0]);
-  r.workspaceBytes = in[2].dims[0] * 16;  // a loss and a temperature gradient per row
   return Status::fine();
 }
 
 Status infer_marginMse(const params::marginMse&, const Meta* in, Inferred& r) {
   LF_TRY(checkTeacher("marginMse", in[0], in[1], in[2], in[3], in[4]));
   r.out[0] = like(in[0]);
-  r.workspaceBytes = in[2].dims[0] * 8;
   return Status::fine();
 }
 

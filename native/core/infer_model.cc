@@ -49,8 +49,6 @@ Status infer_linearBackward(const params::linearBackward& p, const Meta* in, Inf
   if (in[4].present())
     LF_TRY(checkSame("linearBackward: db", in[4], Meta::of(accumulatorOf(in[1].dtype), {in[1].dims[0]})));
   if (p.needInput) r.out[0] = like(in[0]);
-  // Partial sums of db on CUDA, of 256 rows each.
-  if (in[4].present()) r.workspaceBytes = (in[0].dims[0] / 256 + 1) * in[4].bytes();
   return Status::fine();
 }
 
@@ -91,8 +89,6 @@ Status infer_layerNormBackward(const params::layerNormBackward&, const Meta* in,
   LF_TRY(checkGradient("layerNormBackward: dgamma", in[5], in[1]));
   LF_TRY(checkGradient("layerNormBackward: dbeta", in[6], in[1]));
   r.out[0] = like(in[3]);
-  // Partial sums of dgamma and dbeta, one pair per block of 256 rows.
-  r.workspaceBytes = 2 * (in[0].dims[0] / 256 + 1) * in[0].dims[1] * sizeOf(accumulatorOf(in[0].dtype));
   return Status::fine();
 }
 
@@ -144,8 +140,6 @@ Status infer_attentionBackward(const params::attentionBackward& p, const Meta* i
   LF_TRY(checkSame("attentionBackward: lse", in[2], Meta::of(accumulatorOf(o.dtype), {o.dims[0], p.heads})));
   LF_TRY(checkSame("attentionBackward: do", in[3], o));
   r.out[0] = like(in[0]);
-  // Two numbers per row and head, which CUDA's kernel of the queries leaves for that of the keys.
-  r.workspaceBytes = 2 * in[2].bytes();
   return Status::fine();
 }
 

@@ -40,7 +40,6 @@ View viewOf(const Meta& meta, void* data);
 
 struct Inferred {
   Meta out[kMaxOutputs];
-  int64_t workspaceBytes = 0;
 };
 
 struct Operand {

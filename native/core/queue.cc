@@ -17,10 +17,12 @@ Queue::~Queue() {
 
 void Queue::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}, false); }
 
-void Queue::upload(void* target, const void* source, size_t bytes) {
-  auto copy = std::make_unique_for_overwrite<char[]>(bytes);
+int32_t Queue::upload(void* target, const void* source, size_t bytes) {
+  std::unique_ptr<char[]> copy(new (std::nothrow) char[bytes]);
+  if (!copy) return 1;
   std::memcpy(copy.get(), source, bytes);
   push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr}, false);
+  return 0;
 }
 
 void Queue::download(void* target, const void* source, size_t bytes, Done done, void* context) {
@@ -37,11 +39,11 @@ void Queue::hostCall(HostCall call, void* context) {
 }
 
 void Queue::push(Job job, bool wanted) {
-  pending_.fetch_add(1);
   bool wake;
   {
     std::lock_guard lock(mutex_);
     jobs_.push_back(std::move(job));
+    pending_.fetch_add(1);
     wanted_ |= wanted;
     wake = !lazy_ || wanted;
   }
@@ -63,32 +65,41 @@ void Queue::loop() {
   }
 }
 
+// What f(text) returns or throws is the stream's error, if it has none. Null: the message says what it is about.
+template <class F>
+void Queue::attempt(const char* what, const F& f) {
+  char text[kErrorBytes] = "";
+  if (!guarded(text, [&] { return f(text); })) return;
+  if (what)
+    error_.keep(what, text);
+  else
+    error_.keep(text);
+}
+
 void Queue::execute(Job& job) {
   switch (job.kind) {
-    case Kind::run: {
-      if (!error_.empty()) return;
-      char text[kErrorBytes] = "";
-      if (work_.run(job.call, text)) error_ = std::string(specOf(job.call.op).name) + ": " + text;
+    case Kind::run:
+      if (!error_) attempt(specOf(job.call.op).name, [&](char* text) { return work_.run(job.call, text); });
       return;
-    }
     case Kind::upload:
-      if (error_.empty()) work_.write(job.target, job.copy.get(), job.bytes);
+      if (!error_) attempt("upload", [&](char*) { return work_.write(job.target, job.copy.get(), job.bytes), 0; });
       return;
     case Kind::download:
-      if (error_.empty() && job.bytes) work_.read(job.target, job.source, job.bytes);
-      job.done(job.context, error_.empty() ? nullptr : error_.c_str());
-      return;
+      if (!error_ && job.bytes)
+        attempt("read", [&](char*) { return work_.read(job.target, job.source, job.bytes), 0; });
+      return report(job, error_.text());
     case Kind::synchronize: {
-      const std::string error = std::exchange(error_, "");
-      job.done(job.context, error.empty() ? nullptr : error.c_str());
-      return;
+      const FirstError error = std::exchange(error_, {});
+      return report(job, error.text());
     }
-    case Kind::host: {
-      char text[kErrorBytes] = "";
-      if (job.host(job.context, error_.empty() ? nullptr : error_.c_str(), text) && error_.empty()) error_ = text;
-      return;
-    }
+    case Kind::host:
+      return attempt(nullptr, [&](char* text) { return job.host(job.context, error_.text(), text); });
   }
+}
+
+// Whoever is told must not throw; should it, what is issued afterwards hears of it.
+void Queue::report(Job& job, const char* error) {
+  attempt("a result", [&](char*) { return job.done(job.context, error), 0; });
 }
 
 }  // namespace lateforge

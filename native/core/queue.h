@@ -1,5 +1,5 @@
 // A stream for backends without one of their own: a thread that runs ops, uploads and downloads in the order they were
-// issued.
+// issued. What a job throws becomes the stream's error, typed where it is a lack of memory.
 #pragma once
 
 #include <atomic>
@@ -9,10 +9,10 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
 
 #include "backend.h"
+#include "barrier.h"
 
 namespace lateforge {
 
@@ -30,7 +30,8 @@ class Queue {
   ~Queue();
 
   void run(const OpCall& call);
-  void upload(void* target, const void* source, size_t bytes);
+  // 1 when there is no memory for the copy.
+  int32_t upload(void* target, const void* source, size_t bytes);
   void download(void* target, const void* source, size_t bytes, Done done, void* context);
   void synchronize(Done done, void* context);
   void hostCall(HostCall call, void* context);
@@ -53,6 +54,9 @@ class Queue {
   void push(Job job, bool wanted);
   void loop();
   void execute(Job& job);
+  template <class F>
+  void attempt(const char* what, const F& f);
+  void report(Job& job, const char* error);
 
   const Work work_;
   const bool lazy_;
@@ -60,7 +64,7 @@ class Queue {
   std::condition_variable changed_;
   std::deque<Job> jobs_;
   bool stop_ = false, wanted_ = false;
-  std::string error_;  // the first one; touched by the thread only
+  FirstError error_;  // touched by the thread only
   std::atomic<int64_t> pending_{0};
   std::thread thread_;
 };

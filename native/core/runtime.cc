@@ -1,9 +1,7 @@
 #include "runtime.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 
 #include "infer.h"
 
@@ -38,24 +36,11 @@ void gatherFacts(Meta& meta, const void* data) {
   meta.facts = facts;
 }
 
-// Blocks until the stream is idle. Only used when memory is short.
-void drain(Device* device) {
-  struct Wait {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-  } wait;
-  device->backend->download(
-      device->stream, nullptr, nullptr, 0,
-      [](void* context, const char*) {
-        auto* w = static_cast<Wait*>(context);
-        std::lock_guard lock(w->mutex);
-        w->done = true;
-        w->changed.notify_one();
-      },
-      &wait);
-  std::unique_lock lock(wait.mutex);
-  wait.changed.wait(lock, [&] { return wait.done; });
+Status upload(Device* device, void* target, const void* data, int64_t bytes) {
+  LF_REQUIRE(device->backend->upload(device->stream, target, data, static_cast<size_t>(bytes)) == 0,
+             "ERR_OUT_OF_MEMORY", "the host has no memory for a copy of %.1f MiB on its way to %s",
+             static_cast<double>(bytes) / kMiB, device->backend->name);
+  return Status::fine();
 }
 
 }  // namespace
@@ -100,29 +85,31 @@ Status Runtime::resolve(const char* what, Handle handle, Entry*& entry) {
 }
 
 Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::shared_ptr<Storage>& storage) {
-  void* data = device->arena.allocate(bytes);
-  if (!data && device->arena.live() + bytes <= device->arena.limit()) {
-    drain(device);  // memory is there, but in pieces of the wrong size
-    device->arena.trim();
-    data = device->arena.allocate(bytes);
-  }
+  Arena& arena = device->arena;
+  void* data = arena.allocate(bytes);
   if (!data) {
     int32_t id = 0;
     while (devices_[id].get() != device) ++id;
-    std::string list;
+    std::string text;
     for (const LiveTensor& t : largest(id, 5)) {
       char line[256];
       std::snprintf(line, sizeof line, "\n  %8.1f MiB  %s of %s", static_cast<double>(t.bytes) / kMiB, t.meta.c_str(),
                     t.op.c_str());
-      list += line;
+      text += line;
     }
-    return Status::error(
-        "ERR_OUT_OF_MEMORY",
-        "%s asks for %.1f MiB on %s; live %.1f MiB, reserved %.1f MiB, limit %.1f MiB. Largest tensors:%s\n"
-        "Smaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help",
-        what, static_cast<double>(bytes) / kMiB, device->backend->name,
-        static_cast<double>(device->arena.live()) / kMiB, static_cast<double>(device->arena.reserved()) / kMiB,
-        static_cast<double>(device->arena.limit()) / kMiB, list.c_str());
+    // Below the limit, but not in one piece, or not to be had from the device.
+    const bool scattered = bytes <= arena.limit() - arena.live();
+    text += scattered ? "\nDisposing of tensors that lie between free pieces, or `await device.trim()` where another "
+                        "program took the device's memory, would help"
+                      : "\nSmaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help";
+    const auto mib = [](int64_t n) { return static_cast<double>(n) / kMiB; };
+    const Arena::Free free = arena.free();
+    return Status::error("ERR_OUT_OF_MEMORY",
+                         "%s asks for %.1f MiB on %s; live %.1f MiB, limit %.1f MiB, reserved %.1f MiB, of it free %.1f "
+                         "MiB in %lld pieces, the largest %.1f MiB. Largest tensors:%s",
+                         what, mib(bytes), device->backend->name, mib(arena.live()), mib(arena.limit()),
+                         mib(arena.reserved()), mib(free.bytes), static_cast<long long>(free.pieces),
+                         mib(free.largest), text.c_str());
   }
   storage = std::make_shared<Storage>(device, data);
   return Status::fine();
@@ -162,7 +149,7 @@ Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) 
   LF_TRY(allocate(target, meta.bytes(), "a new tensor", storage));
   if (data) {
     gatherFacts(meta, data);
-    target->backend->upload(target->stream, storage->data, data, static_cast<size_t>(meta.bytes()));
+    LF_TRY(upload(target, storage->data, data, meta.bytes()));
   }
   char* address = static_cast<char*>(storage->data);
   handle = insert(std::move(storage), address, std::move(meta), "tensor");
@@ -176,10 +163,9 @@ Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t coun
              entry->meta.text().c_str(), nameOf(dtype));
   LF_REQUIRE(entry->meta.count() == count, "ERR_SHAPE", "write: the tensor is %s, the data has %lld elements",
              entry->meta.text().c_str(), static_cast<long long>(count));
+  LF_TRY(upload(entry->storage->device, entry->data, data, entry->meta.bytes()));
   forgetFacts(*entry);
   gatherFacts(entry->meta, data);
-  Device* target = entry->storage->device;
-  target->backend->upload(target->stream, entry->data, data, static_cast<size_t>(entry->meta.bytes()));
   return Status::fine();
 }
 
@@ -246,10 +232,10 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
     LF_TRY(allocate(target, meta.bytes(), spec.name, storages[i]));
     call.out[i] = viewOf(meta, storages[i]->data);
   }
-  if (inferred.workspaceBytes) {
-    LF_TRY(allocate(target, inferred.workspaceBytes, spec.name, workspace));
+  call.workspaceBytes = target->backend->workspace(target->stream, &call);
+  if (call.workspaceBytes) {
+    LF_TRY(allocate(target, call.workspaceBytes, (std::string("the workspace of ") + spec.name).c_str(), workspace));
     call.workspace = workspace->data;
-    call.workspaceBytes = inferred.workspaceBytes;
   }
   target->backend->run(target->stream, &call);
   for (size_t i = 0; i < spec.inputs.size(); ++i)  // what a kernel writes is no longer what the host uploaded

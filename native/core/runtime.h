@@ -19,7 +19,7 @@ using Handle = uint64_t;
 
 struct Device {
   Device(const Backend* backend, int32_t index, Stream* stream)
-      : backend(backend), index(index), stream(stream), arena(backend, index) {}
+      : backend(backend), index(index), stream(stream), arena(backend, index, stream) {}
   ~Device() { backend->closeStream(stream); }
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -102,7 +102,7 @@ class Runtime {
   // Memory of collectives that nobody has waited for: outside the order of the stream, so it must not be reused.
   struct Pending {
     Device* device;
-    std::shared_ptr<Storage> in, out;
+    std::shared_ptr<Storage> in, out, workspace;
   };
   std::unordered_map<uint64_t, Pending> pending_;
 };

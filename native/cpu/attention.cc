@@ -226,12 +226,26 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
   transposeInto(dqt, lanes, d, queries, h.p.scale, dqkv + q * width, width);
 }
 
-// f(sequence, head, scratch) for all; a task takes the heads of sequences that start in the same 256 rows.
+// Numbers that a tile of queries needs beside its operands, for heads of d numbers.
+template <class T>
+constexpr int64_t forwardSize(int64_t d) {
+  return 2 * (d + kKeys) * kQueries<T>;
+}
+template <class T>
+constexpr int64_t backwardSize(int64_t d) {
+  return (3 * d + 2 * divideUp(d, kLanes<T>) * kLanes<T> + 3 * kKeys) * kQueries<T>;
+}
+
+// A task takes the heads of sequences that start in the same rows, so many of them.
+constexpr int64_t kTaskRows = 256;
+static int64_t tasksOf(int64_t rows, int64_t heads) { return divideUp(rows, kTaskRows) * heads; }
+
+// f(sequence, head, memory) for all, with memory for `size` numbers.
 template <class T, class F>
-static void forHeads(const Problem<T>& p, int64_t sequences, int64_t scratch, F f) {
-  const int64_t total = p.segments[sequences];
-  forTasks(divideUp(total, 256) * p.heads, [&](int64_t task) {
-    const int64_t begin = task / p.heads * 256, head = task % p.heads;
+static void forHeads(const OpCall& call, const Problem<T>& p, int64_t sequences, int64_t size, F f) {
+  const int64_t tasks = tasksOf(p.segments[sequences], p.heads), bytes = size * static_cast<int64_t>(sizeof(T));
+  forTasksWithMemory(tasks, call.workspace, call.workspaceBytes, bytes, [&](int64_t task, void* memory) {
+    const int64_t begin = task / p.heads * kTaskRows, head = task % p.heads;
     int64_t s = 0;
     for (int64_t above = sequences; s < above;) {
       const int64_t middle = (s + above) / 2;
@@ -240,10 +254,8 @@ static void forHeads(const Problem<T>& p, int64_t sequences, int64_t scratch, F 
       else
         above = middle;
     }
-    if (s >= sequences || p.segments[s] >= begin + 256) return;
-    Scratch<T> memory(scratch);
-    for (; s < sequences && p.segments[s] < begin + 256; ++s)
-      if (p.segments[s + 1] > p.segments[s]) f(s, head, memory.get());
+    for (; s < sequences && p.segments[s] < begin + kTaskRows; ++s)
+      if (p.segments[s + 1] > p.segments[s]) f(s, head, static_cast<T*>(memory));
   });
 }
 
@@ -257,7 +269,7 @@ template <class T>
 int32_t attention(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attention>(), call.in[0], call.in[1], call.in[2], call.in[3]);
   const int64_t d = p.headDim, width = 3 * p.heads * d;
-  forHeads(p, call.in[1].count() - 1, 2 * (d + kKeys) * kQueries<T>, [&](int64_t s, int64_t head, T* scratch) {
+  forHeads(call, p, call.in[1].count() - 1, forwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
     const Head<T> h(p, s, head);
     const int64_t row = p.segments[s];
     forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
@@ -271,9 +283,8 @@ int32_t attention(const OpCall& call, char*) {
 template <class T>
 int32_t attentionBackward(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attentionBackward>(), call.in[0], call.in[4], call.in[5], call.in[6]);
-  const int64_t d = p.headDim, width = 3 * p.heads * d, padded = divideUp(d, kLanes<T>) * kLanes<T>;
-  const int64_t scratch = (3 * d + 2 * padded + 3 * kKeys) * kQueries<T>;
-  forHeads(p, call.in[4].count() - 1, scratch, [&](int64_t s, int64_t head, T* memory) {
+  const int64_t d = p.headDim, width = 3 * p.heads * d;
+  forHeads(call, p, call.in[4].count() - 1, backwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
     const Head<T> h(p, s, head);
     const int64_t row = p.segments[s], out = row * p.heads * d + head * d;
     T* dqkv = call.out[0].as<T>() + row * width + head * d;
@@ -281,7 +292,7 @@ int32_t attentionBackward(const OpCall& call, char*) {
       for (int part = 0; part < 3; ++part) std::memset(dqkv + r * width + part * p.heads * d, 0, d * sizeof(T));
     forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
       backwardTile(h, call.in[0].as<T>() + row * width + head * d, call.in[1].as<T>() + out, call.in[3].as<T>() + out,
-                   call.in[2].as<T>() + row * p.heads + head, dqkv, q, lanes, memory);
+                   call.in[2].as<T>() + row * p.heads + head, dqkv, q, lanes, scratch);
     });
   });
   return 0;
@@ -291,3 +302,26 @@ LF_INSTANTIATE(attention);
 LF_INSTANTIATE(attentionBackward);
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+template <class T>
+static int64_t sizeFor(const OpCall& call, int64_t heads, int64_t (*sizeOf)(int64_t)) {
+  const int64_t each = sizeOf(call.in[0].columns() / (3 * heads)) * static_cast<int64_t>(sizeof(T));
+  return partsFor(kernels::tasksOf(call.in[0].rows(), heads), each);
+}
+
+template <class T>
+int64_t attention(const OpCall& call) {
+  return sizeFor<T>(call, call.as<params::attention>().heads, kernels::forwardSize<T>);
+}
+
+template <class T>
+int64_t attentionBackward(const OpCall& call) {
+  return sizeFor<T>(call, call.as<params::attentionBackward>().heads, kernels::backwardSize<T>);
+}
+
+LF_INSTANTIATE_NEED(attention);
+LF_INSTANTIATE_NEED(attentionBackward);
+
+}  // namespace lateforge::cpu::LF_ISA::needs

@@ -15,6 +15,7 @@ namespace lateforge {
 
 struct Stream {
   Queue queue;
+  const cpu::Kernels* kernels;
 };
 
 namespace cpu {
@@ -27,12 +28,18 @@ Stream* openStream(int32_t, char* error) {
   int64_t limit;
   const Isa* isa = chooseIsa(error);
   if (!isa || !readMemoryLimit(limit, error)) return nullptr;
-  const Kernel* kernels = kDouble ? isa->doubles : isa->floats;
-  return new Stream{
-      {{.run = [kernels](const OpCall& call, char* error) { return kernels[static_cast<int>(call.op)](call, error); },
-        .write = copyBytes,
-        .read = copyBytes},
-       /*lazy=*/kDouble}};
+  const Kernels* kernels = kDouble ? isa->doubles : isa->floats;
+  Stream* stream = nullptr;
+  guarded(error, [&] {
+    stream = new Stream{{{.run = [kernels](const OpCall& call,
+                                           char* error) { return kernels->op[static_cast<int>(call.op)](call, error); },
+                          .write = copyBytes,
+                          .read = copyBytes},
+                         /*lazy=*/kDouble},
+                        kernels};
+    return 0;
+  });
+  return stream;
 }
 
 void* allocateMemory(int32_t, size_t bytes) {
@@ -76,9 +83,10 @@ constexpr Backend kBackend = {
     .release = [](int32_t, void* data, size_t bytes) { munmap(data, bytes); },
     .memoryLimit = memoryLimit,
     .supported = kSupported<kDouble>.data(),
+    .workspace = [](Stream* stream, const OpCall* call) { return stream->kernels->workspace(*call); },
     .run = [](Stream* stream, const OpCall* call) { stream->queue.run(*call); },
     .upload = [](Stream* stream, void* target, const void* source,
-                 size_t bytes) { stream->queue.upload(target, source, bytes); },
+                 size_t bytes) { return stream->queue.upload(target, source, bytes); },
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->queue.download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },

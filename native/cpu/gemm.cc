@@ -5,10 +5,8 @@
 #include "gemm.h"
 
 #include <algorithm>
-#include <cstdlib>
 
-#include "lanes.h"
-#include "team.h"
+#include "loops.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
@@ -22,25 +20,13 @@ constexpr int64_t kRowBlock = 12 * kRows;  // the most rows of a task
 // The most k in one go: the gradient of a weight sums over all tokens, and packed B has to stay in a near cache.
 constexpr int64_t kLongest = 4 * kDepth;
 
-int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
-// Memory of this thread that grows and is kept, so that a steady state allocates nothing.
-enum Slot { kSharedB, kOwnB, kOwnA };
-template <class T, Slot>
-T* scratch(int64_t count) {
-  struct Memory {
-    T* data = nullptr;
-    int64_t size = 0;
-    ~Memory() { std::free(data); }
-  };
-  static thread_local Memory memory;
-  if (count > memory.size) {
-    std::free(memory.data);
-    memory.data = static_cast<T*>(std::aligned_alloc(64, static_cast<size_t>(divideUp(count * sizeof(T), 64) * 64)));
-    memory.size = count;
-  }
-  return memory.data;
+// What the workspace holds: packed B, then (where A is packed too) A's block for each thread.
+template <class T>
+int64_t packedSize(int64_t n, int64_t k) {
+  return partSize(divideUp(n, kColumns<T>) * kColumns<T> * std::min(k, kLongest) * static_cast<int64_t>(sizeof(T)));
 }
+template <class T>
+constexpr int64_t kPackedA = kRowBlock * kDepth * static_cast<int64_t>(sizeof(T));
 
 // Packing of B, target[panel][k][column], zeros past the last column, by tasks that each read memory in order: a panel
 // where k is contiguous, else kPackedRows values of k.
@@ -160,12 +146,12 @@ void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
     }
 }
 
-// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel).
+// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel). packedA: memory for a block of A, where it is packed.
 template <class T, bool packed>
-void block(const Gemm<T>& g, const T* packedB, int64_t begin, int64_t end, int64_t firstPanel, int64_t lastPanel) {
+void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_t end, int64_t firstPanel,
+           int64_t lastPanel) {
   constexpr int64_t width = kColumns<T>;
   CopyOfRows<T> copy;
-  T* packedA = packed ? scratch<T, kOwnA>(kRowBlock * kDepth) : nullptr;
   int64_t k = 0;
   do {
     const int64_t depth = std::min(kDepth, g.k - k);
@@ -195,14 +181,6 @@ void block(const Gemm<T>& g, const T* packedB, int64_t begin, int64_t end, int64
   } while (k < g.k);
 }
 
-template <class T>
-void rowsOfC(const Gemm<T>& g, const T* packedB, int64_t begin, int64_t end, int64_t firstPanel, int64_t lastPanel) {
-  if (g.form == Form::TN)
-    block<T, true>(g, packedB, begin, end, firstPanel, lastPanel);
-  else
-    block<T, false>(g, packedB, begin, end, firstPanel, lastPanel);
-}
-
 // The part of a long sum that begins at `first`. All but the first part add to C.
 template <class T>
 Gemm<T> part(Gemm<T> g, int64_t first) {
@@ -218,50 +196,48 @@ Gemm<T> part(Gemm<T> g, int64_t first) {
 
 // B packed by all threads, then blocks of C: rows, and columns too where rows alone would leave threads without work.
 template <class T>
-void blocks(const Gemm<T>& g) {
+void blocks(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
   Team& team = Team::instance();
-  const int64_t panels = divideUp(g.n, kColumns<T>);
-  T* packed = scratch<T, kSharedB>(panels * kColumns<T> * g.k);
+  const int64_t panels = divideUp(g.n, kColumns<T>), packedBytes = packedSize<T>(g.n, g.k);
+  T* packed = static_cast<T*>(workspace);
   team.parallel(packTasks(g), [&](int64_t task) { packB(g, task, packed); });
   const int64_t wanted = 12 * team.threads();
   const int64_t size = std::clamp<int64_t>(g.m / wanted / kRows * kRows, kRows, kRowBlock);
-  const int64_t tasks = divideUp(g.m, size), cuts = std::clamp<int64_t>(wanted / 2 / tasks, 1, panels);
-  team.parallel(tasks * cuts, [&](int64_t task) {
+  const int64_t rows = divideUp(g.m, size), cuts = std::clamp<int64_t>(wanted / 2 / rows, 1, panels);
+  const auto run = [&](auto isPacked, int64_t task, T* packedA) {
     const int64_t begin = task / cuts * size, cut = task % cuts;
-    rowsOfC(g, packed, begin, std::min(begin + size, g.m), panels * cut / cuts, panels * (cut + 1) / cuts);
-  });
+    block<T, isPacked>(g, packed, packedA, begin, std::min(begin + size, g.m), panels * cut / cuts,
+                       panels * (cut + 1) / cuts);
+  };
+  if (g.form == Form::TN)
+    forTasksWithMemory(
+        rows * cuts, static_cast<char*>(workspace) + packedBytes, workspaceBytes - packedBytes, kPackedA<T>,
+        [&](int64_t task, void* memory) { run(std::true_type(), task, static_cast<T*>(memory)); });
+  else
+    forTasks(rows * cuts, [&](int64_t task) { run(std::false_type(), task, nullptr); });
 }
 
 }  // namespace
 
 template <class T>
-void gemm(const Gemm<T>& g) {
-  if (g.m == 0 || g.n == 0) return;
-  int64_t first = 0;
-  do {
-    blocks(part(g, first));
-    first += kLongest;
-  } while (first < g.k);
+int64_t gemmWorkspace(Form form, int64_t m, int64_t n, int64_t k) {
+  if (m == 0 || n == 0) return 0;
+  return packedSize<T>(n, k) + (form == Form::TN ? partsFor(INT64_MAX, kPackedA<T>) : 0);
 }
 
 template <class T>
-void gemmSerial(const Gemm<T>& g) {
+void gemm(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
   if (g.m == 0 || g.n == 0) return;
   int64_t first = 0;
   do {
-    const Gemm<T> one = part(g, first);
-    const int64_t panels = divideUp(g.n, kColumns<T>);
-    T* packed = scratch<T, kOwnB>(panels * kColumns<T> * one.k);
-    for (int64_t task = 0; task < packTasks(one); ++task) packB(one, task, packed);
-    for (int64_t begin = 0; begin < g.m; begin += kRowBlock)
-      rowsOfC(one, packed, begin, std::min(begin + kRowBlock, g.m), int64_t{0}, panels);
+    blocks(part(g, first), workspace, workspaceBytes);
     first += kLongest;
   } while (first < g.k);
 }
 
-#define LF_GEMM(T)                       \
-  template void gemm<T>(const Gemm<T>&); \
-  template void gemmSerial<T>(const Gemm<T>&);
+#define LF_GEMM(T)                                                           \
+  template int64_t gemmWorkspace<T>(Form, int64_t m, int64_t n, int64_t k); \
+  template void gemm<T>(const Gemm<T>&, void*, int64_t);
 LF_GEMM(float)
 LF_GEMM(double)
 #undef LF_GEMM

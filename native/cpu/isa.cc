@@ -8,9 +8,9 @@ namespace lateforge::cpu {
 
 const Isa* chooseIsa(char* error) {
   static const Isa kIsas[] = {
-      {"avx512", avx512::kFloatKernels, avx512::kDoubleKernels},
-      {"avx2", avx2::kFloatKernels, avx2::kDoubleKernels},
-      {"portable", portable::kFloatKernels, portable::kDoubleKernels},
+      {"avx512", &avx512::kFloatKernels, &avx512::kDoubleKernels},
+      {"avx2", &avx2::kFloatKernels, &avx2::kDoubleKernels},
+      {"portable", &portable::kFloatKernels, &portable::kDoubleKernels},
   };
   const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&

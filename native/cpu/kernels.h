@@ -1,6 +1,7 @@
 // Every kernel of the CPU backend: one function per op, templated on the real type, compiled once per instruction set
 // (namespace LF_ISA). Kernels are plain synchronous functions on validated operands; core allocated outputs and
-// workspace. Indices into call.in and call.out follow oplist.h.
+// workspace, and they allocate nothing themselves (test/native/allocations.cmake). Indices into call.in and call.out
+// follow oplist.h.
 #pragma once
 
 #include "../core/backend.h"
@@ -23,3 +24,24 @@ LF_OPS(OP)
   template int32_t name<double>(const OpCall& call, char*)
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
+
+// Ops whose kernels need memory while they run. needs::name says how many bytes, from shapes and the number of threads
+// alone; the kernel may find another number of threads.
+#define LF_CPU_NEEDS(OP)                                                                                 \
+  OP(linear) OP(linearBackward) OP(layerNormBackward) OP(embeddingBackward) OP(attention)                \
+  OP(attentionBackward) OP(maxsim) OP(maxsimBackward) OP(softmaxGrad) OP(distillLoss) OP(marginMse)      \
+  OP(sumSquares)
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+#define OP(name)     \
+  template <class T> \
+  int64_t name(const OpCall& call);
+LF_CPU_NEEDS(OP)
+#undef OP
+
+#define LF_INSTANTIATE_NEED(name)                       \
+  template int64_t name<float>(const OpCall& call);     \
+  template int64_t name<double>(const OpCall& call)
+
+}  // namespace lateforge::cpu::LF_ISA::needs

@@ -34,20 +34,21 @@ inline int64_t rowBlock(int64_t columns) {
   return columns >= kElementBlock ? 1 : kElementBlock / (columns > 0 ? columns : 1);
 }
 
-// Uninitialised memory for one task.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(int64_t count)
-      : data_(static_cast<T*>(__builtin_malloc(static_cast<size_t>(count) * sizeof(T) + 64))) {}
-  ~Scratch() { __builtin_free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  // 64-byte aligned.
-  T* get() const { return reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(data_) + 63) & ~uintptr_t{63}); }
+// A part of an op's workspace for every thread that runs its tasks: so many threads as the team had when the op was
+// issued. Should it have more by now, the others take no part; what a part holds before a task means nothing.
+inline int64_t partSize(int64_t bytes) { return divideUp(bytes, 64) * 64; }
+inline int64_t partsFor(int64_t tasks, int64_t bytes) {
+  const int64_t threads = Team::instance().threads();
+  return (tasks < threads ? tasks : threads) * partSize(bytes);
+}
 
- private:
-  T* data_;
-};
+// f(task, memory) for every task, in any order, on the team. `memory` has `bytes` in all, `each` for a task.
+template <class F>
+inline void forTasksWithMemory(int64_t tasks, void* memory, int64_t bytes, int64_t each, F f) {
+  const int64_t size = partSize(each), parts = bytes / size;
+  Team::instance().parallel(tasks, static_cast<int>(parts < tasks ? parts : tasks), [&](int64_t task, int slot) {
+    f(task, static_cast<char*>(memory) + slot * size);
+  });
+}
 
 }  // namespace lateforge::cpu::LF_ISA

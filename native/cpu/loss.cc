@@ -320,4 +320,28 @@ LF_INSTANTIATE(distillLoss);
 LF_INSTANTIATE(marginMse);
 
 }  // namespace kernels
+
+// A sum for each row: of G · S; the loss and the gradient of the temperature; the loss.
+namespace needs {
+
+template <class T>
+int64_t softmaxGrad(const OpCall& call) {
+  return call.in[0].dims[0] * static_cast<int64_t>(sizeof(double));
+}
+
+template <class T>
+int64_t distillLoss(const OpCall& call) {
+  return 2 * (call.in[2].dims[0] - 1) * static_cast<int64_t>(sizeof(double));
+}
+
+template <class T>
+int64_t marginMse(const OpCall& call) {
+  return (call.in[2].dims[0] - 1) * static_cast<int64_t>(sizeof(double));
+}
+
+LF_INSTANTIATE_NEED(softmaxGrad);
+LF_INSTANTIATE_NEED(distillLoss);
+LF_INSTANTIATE_NEED(marginMse);
+
+}  // namespace needs
 }  // namespace lateforge::cpu::LF_ISA

@@ -12,7 +12,6 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "kernels.h"
 #include "loops.h"
@@ -226,17 +225,35 @@ void startsOf(const PairList& pairs, const int64_t* qSegments, int64_t* starts) 
   }
 }
 
+// How many blocks there are; they are written to `blocks`.
 template <class T>
-std::vector<Block<T>> blocksOf(const Tokens<T>& q, int64_t queries, int64_t minRows, T* packed) {
-  std::vector<Block<T>> blocks;
+int64_t blocksOf(const Tokens<T>& q, int64_t queries, int64_t minRows, T* packed, Block<T>* blocks) {
+  int64_t count = 0;
   for (int64_t i = 0; i < queries;) {
     const int64_t first = i++, row = q.segments[first];
     while (i < queries && q.segments[i] - row < minRows) ++i;
-    blocks.push_back({first, i, row, q.segments[i], packed});
+    blocks[count++] = {first, i, row, q.segments[i], packed};
     packed += roundUp(q.segments[i] - row, Lanes<T>::kCount) * q.dim;
   }
-  return blocks;
+  return count;
 }
+
+// What the workspace of maxsim holds, by byte: where each pair's winners start (but of all pairs), the blocks, and the
+// packed queries.
+template <class T>
+struct Room {
+  int64_t blocks, packed, end;
+
+  explicit Room(const OpCall& call) {
+    const bool all = static_cast<Layout>(call.as<params::maxsim>().layout) == Layout::all;
+    const int64_t rows = call.in[0].rows(), pairs = call.out[0].count();
+    // Blocks of all pairs have kBlockRows rows or more, but for the last.
+    const int64_t most = all ? rows / kBlockRows + 1 : call.in[1].dims[0] - 1;
+    blocks = partSize(all ? 0 : (pairs + 1) * static_cast<int64_t>(sizeof(int64_t)));
+    packed = blocks + partSize(most * static_cast<int64_t>(sizeof(Block<T>)));
+    end = packed + (rows + most * (Lanes<T>::kCount - 1)) * call.in[0].columns() * static_cast<int64_t>(sizeof(T));
+  }
+};
 
 template <class T, class Winner>
 void maxsimAs(const OpCall& call, Winner* argmax) {
@@ -247,13 +264,14 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   const Tokens<T> d{call.in[2].as<T>(), call.in[3].as<int64_t>(), call.in[2].dims[1]};
   const PairList pairs = pairsOf(call, layout);
   T* scores = call.out[0].as<T>();
-  int64_t* starts = static_cast<int64_t*>(call.workspace);
+  const Room<T> room(call);
+  char* memory = static_cast<char*>(call.workspace);
+  int64_t* starts = reinterpret_cast<int64_t*>(memory);
+  Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
   const bool all = layout == Layout::all, floorZero = p.floorZero != 0;
   if (!all) startsOf(pairs, q.segments, starts);
-  const auto free = reinterpret_cast<uintptr_t>(starts + (all ? 0 : pairs.count + 1));
-  const auto blocks =
-      blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(roundUp(static_cast<int64_t>(free), 64)));
-  const int64_t nblocks = static_cast<int64_t>(blocks.size());
+  const int64_t nblocks =
+      blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
   forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
     forTasks(pairs.count, [&](int64_t k) {
@@ -441,4 +459,27 @@ LF_INSTANTIATE(maxsim);
 LF_INSTANTIATE(maxsimBackward);
 
 }  // namespace kernels
+
+namespace needs {
+
+template <class T>
+int64_t maxsim(const OpCall& call) {
+  return Room<T>(call).end;
+}
+
+// Of pairs: where each pair's winners start, and for either gradient the pairs ordered by owner.
+template <class T>
+int64_t maxsimBackward(const OpCall& call) {
+  if (static_cast<Layout>(call.as<params::maxsimBackward>().layout) == Layout::all) return 0;
+  const int64_t pairs = call.in[6].count();
+  int64_t numbers = pairs + 1;
+  for (int side = 0; side < 2; ++side)
+    if (call.in[7 + side].present()) numbers += call.in[1 + 2 * side].dims[0] + 1 + pairs;
+  return numbers * static_cast<int64_t>(sizeof(int64_t));
+}
+
+LF_INSTANTIATE_NEED(maxsim);
+LF_INSTANTIATE_NEED(maxsimBackward);
+
+}  // namespace needs
 }  // namespace lateforge::cpu::LF_ISA

@@ -102,3 +102,16 @@ LF_INSTANTIATE(layerNorm);
 LF_INSTANTIATE(layerNormBackward);
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+template <class T>
+int64_t layerNormBackward(const OpCall& call) {
+  if (!call.in[5].present() && !call.in[6].present()) return 0;
+  return divideUp(call.in[0].rows(), kernels::kPartialRows) * 2 * call.in[0].columns() *
+         static_cast<int64_t>(sizeof(T));
+}
+
+LF_INSTANTIATE_NEED(layerNormBackward);
+
+}  // namespace lateforge::cpu::LF_ISA::needs

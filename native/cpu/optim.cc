@@ -7,9 +7,10 @@
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
+constexpr int64_t kBlock = 4096;
+
 template <class T>
 int32_t sumSquares(const OpCall& call, char*) {
-  constexpr int64_t kBlock = 4096;
   const T* x = call.in[0].as<T>();
   double* partial = static_cast<double*>(call.workspace);
   const int64_t count = call.in[0].count(), blocks = divideUp(count, kBlock);
@@ -78,3 +79,14 @@ LF_INSTANTIATE(sumSquares);
 LF_INSTANTIATE(adamw);
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+template <class T>
+int64_t sumSquares(const OpCall& call) {
+  return divideUp(call.in[0].count(), kernels::kBlock) * static_cast<int64_t>(sizeof(double));
+}
+
+LF_INSTANTIATE_NEED(sumSquares);
+
+}  // namespace lateforge::cpu::LF_ISA::needs

@@ -90,8 +90,7 @@ int32_t embeddingBackward(const OpCall& call, char*) {
   const int32_t* ids = call.in[1].as<int32_t>();
   T* dTable = call.in[2].as<T>();
   const int64_t tokens = call.in[0].rows(), d = call.in[0].columns();
-  Scratch<uint64_t> scratch(tokens);
-  uint64_t* order = scratch.get();
+  uint64_t* order = static_cast<uint64_t*>(call.workspace);
   for (int64_t i = 0; i < tokens; ++i) order[i] = static_cast<uint64_t>(ids[i]) << 32 | static_cast<uint64_t>(i);
   std::sort(order, order + tokens, ByIdThenToken());
   forBlocks(tokens, 64, [&](int64_t begin, int64_t end) {
@@ -116,3 +115,14 @@ LF_INSTANTIATE(embedding);
 LF_INSTANTIATE(embeddingBackward);
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+template <class T>
+int64_t embeddingBackward(const OpCall& call) {
+  return call.in[0].rows() * static_cast<int64_t>(sizeof(uint64_t));
+}
+
+LF_INSTANTIATE_NEED(embeddingBackward);
+
+}  // namespace lateforge::cpu::LF_ISA::needs

@@ -5,10 +5,15 @@
 
 namespace lateforge::cpu {
 
-#define LF_DECLARE_ISA(isa)                     \
-  namespace isa {                               \
-  extern const Kernel kFloatKernels[kOpCount];  \
-  extern const Kernel kDoubleKernels[kOpCount]; \
+struct Kernels {
+  Kernel op[kOpCount];
+  int64_t (*workspace)(const OpCall& call);  // bytes the op needs
+};
+
+#define LF_DECLARE_ISA(isa)             \
+  namespace isa {                       \
+  extern const Kernels kFloatKernels;   \
+  extern const Kernels kDoubleKernels;  \
   }
 LF_DECLARE_ISA(portable)
 LF_DECLARE_ISA(avx2)
@@ -17,8 +22,8 @@ LF_DECLARE_ISA(avx512)
 
 struct Isa {
   const char* name;
-  const Kernel* floats;
-  const Kernel* doubles;
+  const Kernels* floats;
+  const Kernels* doubles;
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a

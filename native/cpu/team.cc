@@ -1,7 +1,7 @@
 #include "team.h"
 
 #include <algorithm>
-#include <system_error>
+#include <utility>
 
 #include "../core/backend.h"
 #include "limits.h"
@@ -42,10 +42,12 @@ void Team::setThreads(int threads) {
 
 void Team::start(int workers) {
   try {
+    workers_.reserve(static_cast<size_t>(workers));
     for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // The system grants no more threads: the team is what has started.
   }
+  threads_ = static_cast<int>(workers_.size()) + 1;
 }
 
 void Team::stop() {
@@ -54,20 +56,23 @@ void Team::stop() {
   epoch_.notify_all();
   for (std::thread& worker : workers_) worker.join();
   workers_.clear();
+  threads_ = 1;
   stopping_ = false;
 }
 
-void Team::run(int64_t tasks, Task task, void* context) {
+void Team::run(int64_t tasks, int slots, Task task, void* context) {
   std::lock_guard lock(callers_);
   task_ = task;
   context_ = context;
   tasks_ = tasks;
+  slots_ = slots;
   next_ = 0;
+  joined_ = 1;
   open_ = true;
   ++epoch_;
   epoch_.notify_all();
   inside_ = true;
-  claim();
+  claim(0);
   inside_ = false;
   // Every task is claimed by now; a worker that comes later finds the job closed and leaves without looking at it.
   open_ = false;
@@ -77,10 +82,17 @@ void Team::run(int64_t tasks, Task task, void* context) {
     else
       std::this_thread::yield();
   }
+  if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
 }
 
-void Team::claim() {
-  for (int64_t i; (i = next_.fetch_add(1)) < tasks_;) task_(context_, i);
+void Team::claim(int slot) {
+  try {
+    for (int64_t i; (i = next_.fetch_add(1)) < tasks_;) task_(context_, i, slot);
+  } catch (...) {
+    next_ = tasks_;
+    std::lock_guard lock(thrownMutex_);
+    if (!thrown_) thrown_ = std::current_exception();
+  }
 }
 
 void Team::work() {
@@ -97,7 +109,9 @@ void Team::work() {
     }
     seen = now;
     ++active_;
-    if (open_) claim();
+    if (open_) {
+      if (const int slot = joined_.fetch_add(1); slot < slots_) claim(slot);
+    }
     --active_;
   }
 }

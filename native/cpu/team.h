@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <climits>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -16,43 +18,56 @@ class Team {
   // Never destroyed: workers may still sleep when the process exits.
   static Team& instance();
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const { return threads_; }
   // At least 1. Waits for work in progress.
   void setThreads(int threads);
 
   // f(task) for every task in [0, tasks), in any order, on any thread; returns when all are done. Calls from inside a
-  // task run inline; calls from several threads take turns. f must not throw.
+  // task run inline; calls from several threads take turns. Once a task throws no other is begun, and the first thing
+  // thrown reaches the caller when all that runs has ended.
   template <class F>
   void parallel(int64_t tasks, F&& f) {
-    if (tasks <= 1 || inside_ || workers_.empty()) {
-      for (int64_t i = 0; i < tasks; ++i) f(i);
+    parallel(tasks, INT_MAX, [&](int64_t task, int) { f(task); });
+  }
+  // f(task, slot) on at most `slots` threads: tasks that run at the same time have different slots of [0, slots). Not
+  // from inside a task that has slots of the same kind.
+  template <class F>
+  void parallel(int64_t tasks, int slots, F&& f) {
+    if (tasks <= 1 || slots <= 1 || inside_ || threads_ == 1) {
+      for (int64_t i = 0; i < tasks; ++i) f(i, 0);
       return;
     }
     run(
-        tasks, [](void* context, int64_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); }, &f);
+        tasks, slots,
+        [](void* context, int64_t i, int slot) { (*static_cast<std::remove_reference_t<F>*>(context))(i, slot); }, &f);
   }
 
  private:
-  using Task = void (*)(void* context, int64_t task);
+  using Task = void (*)(void* context, int64_t task, int slot);
 
   Team();
   void start(int workers);
   void stop();
-  void run(int64_t tasks, Task task, void* context);
-  void claim();
+  void run(int64_t tasks, int slots, Task task, void* context);
+  void claim(int slot);
   void work();
 
   std::mutex callers_;  // one job at a time
   std::vector<std::thread> workers_;
+  std::atomic<int> threads_{1};    // workers and a caller
   std::atomic<int32_t> epoch_{0};  // workers sleep on it
   std::atomic<bool> stopping_{false};
   // The open job. Its fields are written before `open_` is set and stay until no worker is `active_`.
   Task task_ = nullptr;
   void* context_ = nullptr;
   int64_t tasks_ = 0;
+  int slots_ = 0;
   std::atomic<int64_t> next_{0};
+  std::atomic<int> joined_{0};  // threads that have taken a slot
   std::atomic<bool> open_{false};
   std::atomic<int32_t> active_{0};
+  std::mutex thrownMutex_;
+  std::exception_ptr thrown_;  // the first
 
   static thread_local bool inside_;
 };

@@ -117,4 +117,10 @@ int32_t attentionBackward(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+// Two numbers per row and head, which the kernel of the queries leaves for that of the keys.
+int64_t needs::attentionBackward(const OpCall& call) {
+  return 2 * call.in[2].count() * static_cast<int64_t>(sizeof(float));
+}
+
 }  // namespace lateforge::cuda

@@ -34,9 +34,10 @@ Dev<T> dev(const View& view) {
 #endif
 }
 
-// `count` elements of T at byte `offset` of the op's workspace.
+// `count` elements of T at byte `offset` of the op's workspace; null for none.
 template <class T>
 Dev<T> workspace(const OpCall& call, int64_t offset, int64_t count) {
+  if (count == 0) return nullptr;
 #ifdef __CUDACC__
   return reinterpret_cast<T*>(static_cast<char*>(call.workspace) + offset);
 #else

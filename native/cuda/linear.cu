@@ -110,4 +110,9 @@ int32_t linearBackward(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+int64_t needs::linearBackward(const OpCall& call) {
+  return call.in[4].present() ? partialBytes(call.in[0].rows(), 1, call.in[1].rows()) : 0;
+}
+
 }  // namespace lateforge::cuda

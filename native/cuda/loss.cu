@@ -395,4 +395,10 @@ int32_t marginMse(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+// A sum for each row: of G · S; the loss and the gradient of the temperature; the loss.
+int64_t needs::softmaxGrad(const OpCall& call) { return call.in[0].rows() * static_cast<int64_t>(sizeof(double)); }
+int64_t needs::distillLoss(const OpCall& call) { return 2 * needs::marginMse(call); }
+int64_t needs::marginMse(const OpCall& call) { return (call.in[2].rows() - 1) * static_cast<int64_t>(sizeof(double)); }
+
 }  // namespace lateforge::cuda

@@ -230,4 +230,21 @@ int32_t maxsimBackward(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+// Where each pair's winners start, then the sums of the parts of queries that no tile holds whole (runTiles).
+int64_t needs::maxsim(const OpCall& call) {
+  const auto layout = static_cast<Layout>(call.as<params::maxsim>().layout);
+  const int64_t pairs = call.out[0].count(), longest = call.in[1].longest, parts = divideUp(longest, kPart);
+  const bool whole = longest <= kStackedRows && worthStacking(layout, call.in[1].count() - 1, parts);
+  return (layout == Layout::all ? 0 : (pairs + 1) * static_cast<int64_t>(sizeof(int64_t))) +
+         (parts > 1 && !whole ? pairs * parts * static_cast<int64_t>(sizeof(float)) : 0);
+}
+
+// Of all pairs the query of each row, else where each pair's winners start.
+int64_t needs::maxsimBackward(const OpCall& call) {
+  if (static_cast<Layout>(call.as<params::maxsimBackward>().layout) != Layout::all)
+    return call.in[6].count() * static_cast<int64_t>(sizeof(int64_t));
+  return call.in[8].present() ? call.in[0].rows() * static_cast<int64_t>(sizeof(int32_t)) : 0;
+}
+
 }  // namespace lateforge::cuda

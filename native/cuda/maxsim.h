@@ -18,6 +18,13 @@ struct MaxsimCall {
   int64_t parts() const { return divideUp(longestQuery, kPart); }
 };
 
+// Rows of the smallest stacked tile, which holds whole queries up to this length.
+constexpr int kStackedRows = 128;
+// Whether stacked tiles are filled better than those of single queries.
+inline bool worthStacking(Layout layout, int64_t queries, int64_t parts) {
+  return layout == Layout::all && queries * parts > 3;
+}
+
 // Of maxsim or maxsimBackward with so many scores.
 MaxsimCall callOf(const OpCall& call, Layout layout, int64_t scores);
 

@@ -8,7 +8,9 @@ template <class T, int kSteps, bool kArgmax>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   using Stacked = TensorMaxsim<T, kSteps, 8, 1, kArgmax>;
   using Single = TensorMaxsim<T, kSteps, 1, 4, kArgmax>;
-  if (worthStacking(m)) return runTiles<Stacked, T>(call, context, m, cutOf(m, Stacked::kRows, kMultiprocessors));
+  static_assert(Stacked::kRows >= kStackedRows);
+  if (worthStacking(m.layout, m.queries, m.parts()))
+    return runTiles<Stacked, T>(call, context, m, cutOf(m, Stacked::kRows, kMultiprocessors));
   return runTiles<Single, T>(call, context, m, cutOf(m, 0, 2 * kMultiprocessors));
 }
 

@@ -126,9 +126,10 @@ struct SimtMaxsim {
 
 template <class T, bool kArgmax>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
-  using Stacked = SimtMaxsim<T, 128, 32, kArgmax>;
+  using Stacked = SimtMaxsim<T, kStackedRows, 32, kArgmax>;
   using Single = SimtMaxsim<T, 32, 64, kArgmax>;
-  if (worthStacking(m)) return runTiles<Stacked, T>(call, context, m, cutOf(m, 128, kMultiprocessors));
+  if (worthStacking(m.layout, m.queries, m.parts()))
+    return runTiles<Stacked, T>(call, context, m, cutOf(m, kStackedRows, kMultiprocessors));
   return runTiles<Single, T>(call, context, m, cutOf(m, 0, 3 * kMultiprocessors));
 }
 

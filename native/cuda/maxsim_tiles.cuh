@@ -268,7 +268,7 @@ inline int64_t chunksOf(int64_t tiles, int64_t tokens, int64_t documents, int64_
 
 constexpr int64_t kMultiprocessors = 132;
 
-// stackedRows: of a stacked tile, 0 for single ones; slots: blocks that run at once.
+// stackedRows: of a stacked tile, kStackedRows at least, 0 for single ones; slots: blocks that run at once.
 inline Cut cutOf(const MaxsimCall& m, int64_t stackedRows, int64_t slots) {
   Cut cut{};
   const int64_t rows = stackedRows ? stackedRows : kPart;
@@ -303,8 +303,5 @@ int32_t runTiles(const OpCall& call, Context& context, const MaxsimCall& m, cons
   return launch(context, {divideUp(pairs, AddParts::kThreads)}, 0,
                 AddParts{m.pairs, m.qSegments, partial, scores, parts});
 }
-
-// Rows that a stacked kernel fills better than single ones do.
-inline bool worthStacking(const MaxsimCall& m) { return m.layout == Layout::all && m.queries * m.parts() > 3; }
 
 }  // namespace lateforge::cuda

@@ -336,4 +336,10 @@ int32_t l2NormalizeBackward(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+int64_t needs::layerNormBackward(const OpCall& call) {
+  const bool wanted = call.in[5].present() || call.in[6].present();
+  return wanted ? partialBytes(call.in[3].rows(), 2, call.in[3].columns()) : 0;
+}
+
 }  // namespace lateforge::cuda

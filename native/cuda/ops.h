@@ -22,6 +22,11 @@
   OP(layerNorm) OP(layerNormBackward) OP(l2Normalize) OP(l2NormalizeBackward) \
   /* rope.cu, optim.cu */ \
   OP(rope) OP(sumSquares) OP(adamw)
+
+// Ops whose kernels need memory between launches.
+#define LF_CUDA_NEEDS(OP) \
+  OP(linearBackward) OP(layerNormBackward) OP(attentionBackward) OP(maxsim) OP(maxsimBackward) OP(softmaxGrad) \
+  OP(distillLoss) OP(marginMse) OP(sumSquares)
 // clang-format on
 
 namespace lateforge::cuda {
@@ -31,6 +36,25 @@ namespace ops {
 LF_CUDA_OPS(OP)
 #undef OP
 }  // namespace ops
+
+// Bytes of workspace, from shapes alone.
+namespace needs {
+#define OP(name) int64_t name(const OpCall& call);
+LF_CUDA_NEEDS(OP)
+#undef OP
+}  // namespace needs
+
+inline int64_t workspaceOf(const OpCall& call) {
+  switch (call.op) {
+#define OP(name) \
+  case Op::name: \
+    return needs::name(call);
+    LF_CUDA_NEEDS(OP)
+#undef OP
+    default:
+      return 0;
+  }
+}
 
 // The real types an op takes.
 constexpr uint8_t typesOf(Op op) {

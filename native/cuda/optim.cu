@@ -9,7 +9,7 @@
 namespace lateforge::cuda {
 namespace {
 
-constexpr int64_t kSquaresBlock = 4096;  // as core sizes the workspace
+constexpr int64_t kSquaresBlock = 4096;
 
 // partial[b] = Σ x² over the elements of block b.
 struct SquaresOfBlock {
@@ -119,4 +119,9 @@ int32_t adamw(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+int64_t needs::sumSquares(const OpCall& call) {
+  return divideUp(call.in[0].count(), kSquaresBlock) * static_cast<int64_t>(sizeof(double));
+}
+
 }  // namespace lateforge::cuda

@@ -1,5 +1,5 @@
 // Sums over rows in two passes, in an order that follows from the shape alone: over 256 rows a block, then over those
-// sums. Core sizes the workspace between the two (native/core/infer_model.cc).
+// sums, which lie in the workspace between the two.
 #pragma once
 
 #include "device/shared.cuh"
@@ -23,6 +23,10 @@ struct PartialBlock {
     column = blockX() % groups * kWarp + lane();
   }
 };
+// Bytes of the sums of the first pass.
+inline int64_t partialBytes(int64_t rows, int64_t sums, int64_t columns) {
+  return divideUp(rows, kPartialRows) * sums * columns * static_cast<int64_t>(sizeof(float));
+}
 inline Grid partialGrid(int64_t rows, int64_t columns) {
   return {divideUp(rows, kPartialRows) * divideUp(columns, kWarp)};
 }

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -91,7 +92,7 @@ class Patience {
 };
 
 int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
-                 char* error) {
+                 char* error) try {
   const int64_t most = messageBytes;
   std::vector<MPI_Request> requests;
   std::vector<int> peers;  // of the request with the same index; sends come after all receives
@@ -139,6 +140,9 @@ int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), 
     if (i < receives) MPI_Cancel(&requests[i]);
   }
   return 2;
+} catch (const std::exception& thrown) {  // no memory for the list of messages
+  std::snprintf(error, kTransportErrorBytes, "%s", thrown.what());
+  return 1;
 }
 
 void close() {
@@ -161,11 +165,15 @@ void abort(int32_t code) {
   // MPI_Abort asks the daemon of this host, which asks mpirun. With the link between them cut, nobody answers: the
   // process ends by itself then, and tells the daemon to end what else it has started here, instead of waiting for the
   // link. Where there is no daemon, mpirun sees the process end.
-  std::thread([code] {
-    sleep(2);
-    if (parentIsDaemon()) kill(getppid(), SIGTERM);
-    _exit(code);
-  }).detach();
+  try {
+    std::thread([code] {
+      sleep(2);
+      if (parentIsDaemon()) kill(getppid(), SIGTERM);
+      _exit(code);
+    }).detach();
+  } catch (const std::exception&) {
+    _exit(code);  // no thread to wait with
+  }
   MPI_Abort(MPI_COMM_WORLD, code);
   _exit(code);
 }

@@ -8,7 +8,7 @@ using namespace lateforge::testing;
 namespace {
 
 template <class T>
-void ropeOp(const Kernel* table) {
+void ropeOp(const cpu::Kernels* table) {
   const int64_t heads = number(1, 3), half = number(1, 40), hd = 2 * half;
   Tensor lengths = segments({0, 3, 0, 9, 1}), x = noise<T>({13, 3 * heads * hd}), angles = noise<T>({9, hd});
   for (int64_t i = 0; i < 9; ++i)
@@ -98,7 +98,7 @@ void attentionReference(const Attention& c, const Tensor& qkv, const Tensor& dO,
 }
 
 template <class T>
-void attentionCase(const Kernel* table, const Attention& c) {
+void attentionCase(const cpu::Kernels* table, const Attention& c) {
   Tensor lengths = segments(c.lengths), none, keys, seeds;
   const int64_t n = static_cast<int64_t>(c.lengths.size()), rows = lengths.as<int64_t>()[n];
   if (!c.keys.empty()) keys = make<int32_t>({n}, c.keys);
@@ -120,7 +120,7 @@ void attentionCase(const Kernel* table, const Attention& c) {
 }
 
 template <class T>
-void attentions(const Kernel* table) {
+void attentions(const cpu::Kernels* table) {
   for (int64_t hd : {int64_t{32}, int64_t{64}, number(1, 50)})
     for (int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
       for (double dropout : {0.0, 0.2}) {
@@ -138,7 +138,7 @@ void attentions(const Kernel* table) {
 }
 
 // The gradient of attention itself, not of the reference, by differences.
-void attentionGradient(const Kernel* table) {
+void attentionGradient(const cpu::Kernels* table) {
   Tensor lengths = segments({7, 0, 3}), keys = make<int32_t>({3}, std::vector<int32_t>{5, 0, 3});
   Tensor seeds = make<int32_t>({3, 2}, std::vector<int32_t>{1, 2, 3, 4, 5, 6});
   Tensor qkv = noise<double>({10, 3 * 2 * 5}), dO = noise<double>({10, 2 * 5});

@@ -1,11 +1,9 @@
 // Matrix products against sums in wider precision, on every instruction set this processor has: all forms, odd shapes,
-// strides, accumulation, bias, empty dimensions, bits that do not depend on threads; and the thread team itself.
+// strides, accumulation, bias, empty dimensions, bits that depend neither on threads nor on when they were counted.
 #include "../../native/cpu/gemm.h"
 
-#include <atomic>
-#include <chrono>
 #include <limits>
-#include <thread>
+#include <utility>
 
 #include "../../native/cpu/team.h"
 #include "harness.h"
@@ -18,25 +16,23 @@ using cpu::Gemm;
 using cpu::Team;
 
 template <class T>
-using Product = void (*)(const Gemm<T>&);
-
-template <class T>
-struct Products {
+struct Product {
   const char* isa;
-  Product<T> team, serial;
+  int64_t (*workspace)(Form form, int64_t m, int64_t n, int64_t k);
+  void (*run)(const Gemm<T>&, void* workspace, int64_t bytes);
 };
 
 template <class T>
-std::vector<Products<T>> present() {
-  std::vector<Products<T>> found;
+std::vector<Product<T>> present() {
+  std::vector<Product<T>> found;
   const auto has = [](const char* isa) {
     setenv("LATEFORGE_ISA", isa, 1);
     char error[kErrorBytes];
     return cpu::chooseIsa(error) != nullptr;
   };
-  if (has("avx512")) found.push_back({"avx512", cpu::avx512::gemm<T>, cpu::avx512::gemmSerial<T>});
-  if (has("avx2")) found.push_back({"avx2", cpu::avx2::gemm<T>, cpu::avx2::gemmSerial<T>});
-  if (has("portable")) found.push_back({"portable", cpu::portable::gemm<T>, cpu::portable::gemmSerial<T>});
+  if (has("avx512")) found.push_back({"avx512", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>});
+  if (has("avx2")) found.push_back({"avx2", cpu::avx2::gemmWorkspace<T>, cpu::avx2::gemm<T>});
+  if (has("portable")) found.push_back({"portable", cpu::portable::gemmWorkspace<T>, cpu::portable::gemm<T>});
   return found;
 }
 
@@ -75,9 +71,15 @@ struct Case {
         for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = nan;  // assignment must not read C
   }
 
-  std::vector<T> result(Product<T> product) const {
+  // With as many threads when the workspace is sized as when the product runs, or (0) as many as there are.
+  std::vector<T> result(const Product<T>& product, int sized = 0, int running = 0) const {
     std::vector<T> out = c;
-    product({form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate, biased ? bias.data() : nullptr});
+    if (sized) Team::instance().setThreads(sized);
+    Bytes workspace(static_cast<size_t>(product.workspace(form, m, n, k)), 0x7f);
+    if (running) Team::instance().setThreads(running);
+    product.run(
+        {form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate, biased ? bias.data() : nullptr},
+        workspace.data(), static_cast<int64_t>(workspace.size()));
     return out;
   }
 
@@ -123,62 +125,34 @@ void products(std::mt19937& rng) {
                                {29, 40, 1025, 3}, {40, 70, 2300, 0}, {30, 20, 1024, 0}, {30, 20, 900, 100},
                                {0, 5, 3, 0},      {5, 0, 3, 0},      {5, 40, 0, 0},     {300, 3, 2, 1}};
   for (int i = 0; i < 40; ++i) shapes.push_back({size(), size(), size(), static_cast<int64_t>(rng() % 4)});
-  for (const Products<T>& p : present<T>())
+  for (const Product<T>& p : present<T>())
     for (const Shape& s : shapes)
       for (Form form : {Form::NT, Form::NN, Form::TN}) {
         const bool accumulate = rng() & 1, biased = rng() & 1;
         const Case<T> one(form, s.m, s.n, s.k, s.gap, accumulate, biased, rng);
-        Team::instance().setThreads(1);
-        const std::vector<T> alone = one.result(p.team);
+        const std::vector<T> alone = one.result(p, 1, 1);
         const double error = one.error(alone);
 #define WHERE                                                                                                     \
   "%s %s %s %d x %d x %d gap %d accumulate %d bias %d", p.isa, sizeof(T) == 4 ? "float" : "double", nameOf(form), \
       static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), static_cast<int>(s.gap), accumulate, biased
         CHECK(error <= 1, WHERE);
-        for (int threads : {2, 3}) {
-          Team::instance().setThreads(threads);
-          CHECK(same(alone, one.result(p.team)), WHERE);
-        }
-        CHECK(same(alone, one.result(p.serial)), WHERE);
+        for (const auto& [sized, running] : {std::pair{2, 2}, {3, 3}, {1, 3}, {3, 1}})
+          CHECK(same(alone, one.result(p, sized, running)), WHERE);
       }
 }
 
 // A NaN or an infinity in A reaches its row of C and no other.
 void special(std::mt19937& rng) {
-  for (const Products<float>& p : present<float>()) {
+  for (const Product<float>& p : present<float>()) {
     Case<float> one(Form::NT, 20, 40, 50, 0, false, false, rng);
     one.a[3 * 50 + 7] = std::numeric_limits<float>::quiet_NaN();
     one.a[5 * 50 + 9] = std::numeric_limits<float>::infinity();
-    const std::vector<float> out = one.result(p.team);
+    const std::vector<float> out = one.result(p);
     for (int i = 0; i < 20; ++i)
       for (int j = 0; j < 40; ++j) {
         const float v = out[i * 40 + j];
         CHECK(i == 3 ? std::isnan(v) : i == 5 ? std::isinf(v) : std::isfinite(v), "%s row %d is %g", p.isa, i, v);
       }
-  }
-}
-
-void team() {
-  Team& team = Team::instance();
-  for (int threads : {1, 2, 5}) {
-    team.setThreads(threads);
-    CHECK(team.threads() == threads, "%d threads after setThreads(%d)", team.threads(), threads);
-    // Every task once, nested calls too, from several callers at once, many times over, with pauses that let it sleep.
-    std::vector<std::thread> callers;
-    std::atomic<int> wrong{0};
-    for (int caller = 0; caller < 3; ++caller)
-      callers.emplace_back([&] {
-        for (int round = 0; round < 300; ++round) {
-          std::vector<std::atomic<int>> ran(static_cast<size_t>(round % 17));
-          team.parallel(static_cast<int64_t>(ran.size()),
-                        [&](int64_t i) { team.parallel(3, [&](int64_t) { ++ran[static_cast<size_t>(i)]; }); });
-          for (const std::atomic<int>& count : ran)
-            if (count != 3) ++wrong;
-          if (round % 100 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-        }
-      });
-    for (std::thread& caller : callers) caller.join();
-    CHECK(wrong == 0, "%d tasks did not run once with %d threads", wrong.load(), threads);
   }
 }
 
@@ -191,6 +165,5 @@ int main() {
   products<float>(rng);
   products<double>(rng);
   special(rng);
-  team();
   return finish("gemm");
 }

@@ -54,7 +54,12 @@ struct Rank {
   HostGroup group;
   Stream stream;
 
-  void collective(const CollectiveCall& call) { group.wait(&backend, &stream, group.start(&backend, &stream, call)); }
+  void collective(CollectiveCall call) {
+    call.workspaceBytes = group.workspace(&backend, call);
+    std::vector<char> workspace(static_cast<size_t>(call.workspaceBytes));
+    call.workspace = workspace.data();
+    group.wait(&backend, &stream, group.start(&backend, &stream, call));
+  }
   void reduce(Collective kind, std::vector<float>& values) {
     collective(
         {kind, DType::f32, values.data(), values.data(), static_cast<int64_t>(values.size()), nullptr, nullptr, 0});

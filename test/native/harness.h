@@ -13,6 +13,7 @@
 
 #include "../../native/core/infer.h"
 #include "../../native/cpu/table.h"
+#include "../../native/cpu/team.h"
 #include "check.h"
 #include "seed.h"
 
@@ -102,9 +103,13 @@ inline View viewOf(Tensor& t) {
   return v;
 }
 
-// Inputs marked + or ! are changed in place. Outputs are poisoned with 0x7f bytes (large finite or NaN) first.
+// The team's threads while an op runs, where that is not what they were when it was issued. 0: no change.
+inline int threadsAtRun = 0;
+
+// Inputs marked + or ! are changed in place. Outputs and workspace are poisoned with 0x7f bytes (large finite or NaN)
+// first; what lies behind the workspace must stay as it is.
 template <class P>
-std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector<Tensor*> inputs) {
+std::vector<Tensor> run(const cpu::Kernels* table, Op op, const P& params, std::vector<Tensor*> inputs) {
   OpCall call{};
   call.op = op;
   Meta in[kMaxInputs];
@@ -126,21 +131,26 @@ std::vector<Tensor> run(const Kernel* table, Op op, const P& params, std::vector
     out[i].bytes.assign(static_cast<size_t>(out[i].meta.bytes()), 0x7f);
     call.out[i] = viewOf(out[i]);
   }
-  Bytes workspace(static_cast<size_t>(inferred.workspaceBytes));
-  call.workspace = workspace.data();
-  call.workspaceBytes = inferred.workspaceBytes;
   std::memcpy(call.params, &params, sizeof(P) <= sizeof(call.params) ? sizeof(P) : sizeof(call.params));
+  call.workspaceBytes = table->workspace(call);
+  constexpr size_t kGuard = 256;
+  Bytes workspace(static_cast<size_t>(call.workspaceBytes) + kGuard, 0x7f);
+  call.workspace = workspace.data();
+  if (threadsAtRun) cpu::Team::instance().setThreads(threadsAtRun);
   char error[kErrorBytes] = "";
-  if (table[static_cast<int>(op)](call, error)) {
+  if (table->op[static_cast<int>(op)](call, error)) {
     std::printf("%s failed: %s\n", specOf(op).name, error);
     std::abort();
   }
+  for (size_t i = 0; i < kGuard; ++i)
+    CHECK(workspace[workspace.size() - kGuard + i] == 0x7f, "%s writes %zu bytes behind its workspace of %lld",
+          specOf(op).name, i, static_cast<long long>(call.workspaceBytes));
   return out;
 }
 
 #ifdef LF_TWIN
 // The CUDA kernels, run on the host on copies of the operands (test/native/cuda/table.cc).
-const Kernel* twinTable();
+const cpu::Kernels* twinTable();
 #endif
 
 // Runs `suite` on the kernel tables of every instruction set this processor has, with one seed for all.
@@ -148,7 +158,7 @@ inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&
   const unsigned seed = testSeed();
 #ifdef LF_TWIN
   std::mt19937 rng(seed);
-  suite({"cuda-host", twinTable(), cpu::portable::kDoubleKernels}, rng);  // float64 stays the CPU's
+  suite({"cuda-host", twinTable(), &cpu::portable::kDoubleKernels}, rng);  // float64 stays the CPU's
   return finish(name);
 #else
   for (const char* isa : {"portable", "avx2", "avx512"}) {

@@ -33,7 +33,7 @@ double slopeOf(int64_t kind, double x) {
 }
 
 template <class T>
-void pointwise(const Kernel* table) {
+void pointwise(const cpu::Kernels* table) {
   const int64_t rows = number(1, 70), d = number(1, 150);
   Tensor a = noise<T>({rows, d}), b = noise<T>({rows, d});
   std::vector<double> want = wide<T>(a);
@@ -134,7 +134,7 @@ void pointwise(const Kernel* table) {
 }
 
 template <class T>
-void rowOps(const Kernel* table) {
+void rowOps(const cpu::Kernels* table) {
   const int64_t rows = number(5, 40), d = number(1, 70);
   Tensor x = noise<T>({rows, d});
   std::vector<int32_t> index;
@@ -184,7 +184,7 @@ void rowOps(const Kernel* table) {
 }
 
 template <class T>
-void linearOps(const Kernel* table) {
+void linearOps(const cpu::Kernels* table) {
   const bool tall = number(0, 3) == 0;  // column sums in many parts
   const int64_t rows = tall ? number(2049, 4000) : number(1, 300), in = number(1, tall ? 9 : 300), out = number(1, 80);
   Tensor x = noise<T>({rows, in}), w = noise<T>({out, in}), b = noise<T>({out}), dy = noise<T>({rows, out});
@@ -210,7 +210,7 @@ void linearOps(const Kernel* table) {
 }
 
 template <class T>
-void norms(const Kernel* table) {
+void norms(const cpu::Kernels* table) {
   const int64_t kind = number(0, 4);
   const bool tall = kind == 0, broad = kind == 1;  // gradients of γ and β in many parts; rows beyond what CUDA keeps
   const int64_t rows = tall ? number(2049, 4000) : number(1, broad ? 20 : 600);
@@ -274,7 +274,7 @@ void norms(const Kernel* table) {
 }
 
 template <class T>
-void optimisers(const Kernel* table) {
+void optimisers(const cpu::Kernels* table) {
   const int64_t n = number(1, 20000), cut = number(0, n);
   Tensor x = noise<T>({n});
   double square = 0;
@@ -310,7 +310,7 @@ void optimisers(const Kernel* table) {
 // 16-bit reals: every value becomes itself as a wider type; what lies between two neighbours goes to the nearer one,
 // and to the even one from the middle, which a double just beside it is not.
 template <class T>
-void casts(const Kernel* table) {
+void casts(const cpu::Kernels* table) {
   const auto cast = [&](Tensor& x, DType to) {
     Tensor y = x;
     y.meta.dtype = to;
@@ -372,7 +372,7 @@ void casts(const Kernel* table) {
 }
 
 // One and two threads give the same bits.
-void threads(const Kernel* table) {
+void threads(const cpu::Kernels* table) {
   Tensor lengths = segments({400, 7, 180, 60}), x = noise<float>({647, 192}), dO = noise<float>({647, 64}), none;
   Tensor w = noise<float>({64, 192}), gamma = noise<float>({192});
   std::vector<Bytes> bits[2];
@@ -406,7 +406,7 @@ void threads(const Kernel* table) {
 }
 
 template <class T>
-void suite(const Kernel* table) {
+void suite(const cpu::Kernels* table) {
   for (int round = 0; round < 3; ++round) {
     pointwise<T>(table);
     rowOps<T>(table);

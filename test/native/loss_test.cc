@@ -9,7 +9,7 @@ namespace {
 const double kInfinity = std::numeric_limits<double>::infinity();
 
 template <class T>
-const Kernel* tableOf(const cpu::Isa& isa) {
+const cpu::Kernels* tableOf(const cpu::Isa& isa) {
   return sizeof(T) == 4 ? isa.floats : isa.doubles;
 }
 
@@ -66,7 +66,7 @@ struct Outcome {
 template <class T>
 Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
   Outcome o;
-  const Kernel* table = tableOf<T>(isa);
+  const cpu::Kernels* table = tableOf<T>(isa);
   o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery, c.firstQuery},
                 {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
   o.loss = make<T>({1}, {static_cast<T>(lossBefore)});

@@ -47,7 +47,7 @@ Problem problem(const std::vector<int64_t>& queries, const std::vector<int64_t>&
 }
 
 template <class T>
-const Kernel* tableOf(const cpu::Isa& isa) {
+const cpu::Kernels* tableOf(const cpu::Isa& isa) {
   return sizeof(T) == 4 ? isa.floats : isa.doubles;
 }
 

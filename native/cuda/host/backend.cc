@@ -31,11 +31,16 @@ Stream* openStream(int32_t, char* error) {
     return nullptr;
   }
   // One for each environment, for the life of the process.
-  return new Stream{{{.run = [fault](const OpCall& call, char* text) { return runOp(call, fault, text); },
-                      .write = writeDevice,
-                      .read = readDevice},
-                     /*lazy=*/true},
-                    {}};
+  Stream* stream = nullptr;
+  guarded(error, [&] {
+    stream = new Stream{{{.run = [fault](const OpCall& call, char* text) { return runOp(call, fault, text); },
+                          .write = writeDevice,
+                          .read = readDevice},
+                         /*lazy=*/true},
+                        {}};
+    return 0;
+  });
+  return stream;
 }
 
 int64_t memoryLimit(int32_t) {
@@ -78,9 +83,10 @@ constexpr Backend kBackend = {
     .release = [](int32_t, void* data, size_t) { releaseDevice(data); },
     .memoryLimit = memoryLimit,
     .supported = kOps.supported,
+    .workspace = [](Stream*, const OpCall* call) { return workspaceOf(*call); },
     .run = [](Stream* stream, const OpCall* call) { stream->queue.run(*call); },
     .upload = [](Stream* stream, void* target, const void* source,
-                 size_t bytes) { stream->queue.upload(target, source, bytes); },
+                 size_t bytes) { return stream->queue.upload(target, source, bytes); },
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->queue.download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },

@@ -20,11 +20,15 @@ Stream* openStream(int32_t device, char* error) {
   bool wait;
   if (!readMemoryLimit(limit, error) || !readFlag("LATEFORGE_CUDA_SYNC", wait, error) || !checkNaive(error))
     return nullptr;
-  if (const std::string reason = whyNot(device); !reason.empty()) {
-    std::snprintf(error, kErrorBytes, "%s", reason.c_str());
-    return nullptr;
-  }
-  return Stream::open(device, kOps.op, error);
+  Stream* stream = nullptr;
+  guarded(error, [&] {
+    if (const std::string reason = whyNot(device); !reason.empty())
+      std::snprintf(error, kErrorBytes, "%s", reason.c_str());
+    else
+      stream = Stream::open(device, kOps.op, error);
+    return 0;
+  });
+  return stream;
 }
 
 // Parameters and activations are float32 unless asked otherwise, as on the CPU.
@@ -39,9 +43,10 @@ const Backend kBackend = {
     .release = release,
     .memoryLimit = memoryLimit,
     .supported = kOps.supported,
+    .workspace = [](Stream*, const OpCall* call) { return workspaceOf(*call); },
     .run = [](Stream* stream, const OpCall* call) { stream->run(*call); },
     .upload = [](Stream* stream, void* target, const void* source,
-                 size_t bytes) { stream->upload(target, source, bytes); },
+                 size_t bytes) { return stream->upload(target, source, bytes); },
     .download = [](Stream* stream, void* target, const void* source, size_t bytes, Done done,
                    void* context) { stream->download(target, source, bytes, done, context); },
     .synchronize = [](Stream* stream, Done done, void* context) { stream->synchronize(done, context); },

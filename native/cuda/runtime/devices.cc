@@ -92,6 +92,7 @@ void* allocate(int32_t device, size_t bytes) {
 
 void release(int32_t device, void* data, size_t) {
   cudaSetDevice(device);
+  cudaDeviceSynchronize();  // ops issued before may still use it
   cudaFree(data);
   cudaGetLastError();  // of a lost device nothing can be given back
 }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <thread>
 
 #include "../nccl_api.h"
@@ -227,7 +228,11 @@ int32_t openLink(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, 
   }
   cuda::nccl::Id given;
   std::memcpy(given.bytes, id, sizeof given);
-  auto* made = new Link(stream->device(), rank, size);
+  auto* made = new (std::nothrow) Link(stream->device(), rank, size);
+  if (!made) {
+    std::snprintf(error, kErrorBytes, "the host has no memory left");
+    return 1;
+  }
   const int32_t failure = made->open(given, stopped, error);
   if (failure)
     delete made;
@@ -242,8 +247,12 @@ namespace cuda {
 
 const Links kNcclLinks = {
     .identify = identify,
-    .makeId = makeId,
-    .open = openLink,
+    // Only the first look for the library allocates.
+    .makeId = [](uint8_t* id, char* error) { return guarded(error, [&] { return makeId(id, error); }); },
+    .open =
+        [](Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, Link** link, char* error) {
+          return guarded(error, [&] { return openLink(stream, id, rank, size, stopped, link, error); });
+        },
     .scratch = [](Link* link) { return link->scratch; },
     .exchange = [](Link* link, const Part* send, const Part* receive, Stopped stopped,
                    char* error) { return link->exchange(send, receive, stopped, error); },

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "../../core/setting.h"
@@ -37,7 +38,11 @@ void write(char* error, const char* what, cudaError_t code) {
 }  // namespace
 
 Stream* Stream::open(int32_t device, const cuda::CudaOp* ops, char* error) {
-  auto* self = new Stream(device, ops);
+  auto* self = new (std::nothrow) Stream(device, ops);
+  if (!self) {
+    std::snprintf(error, kErrorBytes, "the host has no memory left");
+    return nullptr;
+  }
   if (self->prepare(error)) return self;
   self->lost_ = true;
   delete self;
@@ -55,9 +60,12 @@ bool Stream::prepare(char* error) {
       !fine(cudaMalloc(reinterpret_cast<void**>(&fault_), sizeof *fault_), "no memory") ||
       !fine(cudaMallocHost(reinterpret_cast<void**>(&faultRead_), sizeof *faultRead_), "no pinned memory"))
     return false;
-  issuer_ = std::thread([this] { issue(); });
-  finisher_ = std::thread([this] { finish(); });
-  return true;
+  return guarded(error, [&] {
+           slots_.reserve(kSlots);
+           finisher_ = std::thread([this] { finish(); });
+           issuer_ = std::thread([this] { issue(); });
+           return 0;
+         }) == 0;
 }
 
 Stream::~Stream() {
@@ -68,6 +76,8 @@ Stream::~Stream() {
     }
     jobsChanged_.notify_one();
     issuer_.join();
+  }
+  if (finisher_.joinable()) {
     {
       std::lock_guard lock(finishMutex_);
       stopFinishing_ = true;
@@ -88,10 +98,12 @@ Stream::~Stream() {
 
 void Stream::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}); }
 
-void Stream::upload(void* target, const void* source, size_t bytes) {
-  auto copy = std::make_unique_for_overwrite<char[]>(bytes);
+int32_t Stream::upload(void* target, const void* source, size_t bytes) {
+  std::unique_ptr<char[]> copy(new (std::nothrow) char[bytes]);
+  if (!copy) return 1;
   std::memcpy(copy.get(), source, bytes);
   push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr});
+  return 0;
 }
 
 void Stream::download(void* target, const void* source, size_t bytes, Done done, void* context) {
@@ -111,10 +123,10 @@ void Stream::lap(double* milliseconds, Done done, void* context) {
 }
 
 void Stream::push(Job job) {
-  pending_.fetch_add(1);
   {
     std::lock_guard lock(jobMutex_);
     jobs_.push_back(std::move(job));
+    pending_.fetch_add(1);
   }
   jobsChanged_.notify_one();
 }
@@ -136,6 +148,17 @@ void Stream::issue() {
 }
 
 void Stream::execute(Job& job) {
+  char text[kErrorBytes];
+  if (guarded(text, [&] { return perform(job), 0; }) == 0) return;
+  fail(job.kind == Kind::run ? lastOp_ : job.kind == Kind::upload ? "upload" : "read", text);
+  if (!job.done) return;
+  drain();  // parts of a read may still be on their way to its target
+  const FirstError error = this->error();
+  guarded(text, [&] { return job.done(job.context, error.text()), 0; });
+}
+
+// Clears job.done once somebody else tells whoever asked, or has told.
+void Stream::perform(Job& job) {
   switch (job.kind) {
     case Kind::run:
       ++launched_;
@@ -151,19 +174,20 @@ void Stream::execute(Job& job) {
       return executeLap(job);
     case Kind::synchronize: {
       drain();
-      std::string text;
+      FirstError error;
       {
         std::lock_guard lock(errorMutex_);
-        text = lost_ ? error_ : std::exchange(error_, "");
+        error = error_;
+        if (!lost_) error_.clear();
       }
       pending_.fetch_sub(1);
-      job.done(job.context, text.empty() ? nullptr : text.c_str());
+      std::exchange(job.done, nullptr)(job.context, error.text());
       return;
     }
     case Kind::host: {
-      const std::string before = error();
+      const FirstError before = error();
       char text[kErrorBytes] = "";
-      if (job.host(job.context, before.empty() ? nullptr : before.c_str(), text)) fail(text);
+      if (guarded(text, [&] { return job.host(job.context, before.text(), text); })) fail(nullptr, text);
       pending_.fetch_sub(1);
       return;
     }
@@ -178,7 +202,7 @@ void Stream::executeRun(const OpCall& call) {
   if (mayFault && !check(cudaMemsetAsync(fault_, 0xff, sizeof *fault_, handle_), lastOp_)) return;
   char text[kErrorBytes] = "";
   cuda::Context context{handle_, sharedLimit_, fault_, text};
-  if (ops_[op](call, context)) return fail(std::string(lastOp_) + ": " + text);
+  if (ops_[op](call, context)) return fail(lastOp_, text);
   if (mayFault) readFault(call);
   if (waitForEveryOp()) check(cudaStreamSynchronize(handle_), lastOp_);
 }
@@ -189,7 +213,7 @@ void Stream::readFault(const OpCall& call) {
     return;
   char text[kErrorBytes];
   cuda::describe(*faultRead_, call, text);
-  fail(std::string(lastOp_) + ": " + text);
+  fail(lastOp_, text);
 }
 
 void Stream::executeUpload(const Job& job) {
@@ -204,7 +228,7 @@ void Stream::executeUpload(const Job& job) {
 }
 
 // Copies chunk by chunk through pinned memory; the last chunk tells the reader.
-void Stream::executeDownload(const Job& job) {
+void Stream::executeDownload(Job& job) {
   size_t at = 0;
   do {
     const size_t bytes = failed() ? 0 : std::min(kSlotBytes, job.bytes - at);
@@ -216,12 +240,15 @@ void Stream::executeDownload(const Job& job) {
     const bool last = broken || at + bytes == job.bytes;
     record({nullptr, slot, broken ? nullptr : static_cast<char*>(job.target) + at, bytes, last ? job.done : nullptr,
             job.context, 0, broken});
-    if (last) return;
+    if (last) {
+      job.done = nullptr;
+      return;
+    }
     at += bytes;
   } while (at < job.bytes);
 }
 
-void Stream::executeLap(const Job& job) {
+void Stream::executeLap(Job& job) {
   cudaEvent_t now = nullptr;
   if (!failed() && check(cudaEventCreateWithFlags(&now, cudaEventDefault), "no event"))
     check(cudaEventRecord(now, handle_), "no event");
@@ -231,6 +258,7 @@ void Stream::executeLap(const Job& job) {
   f.from = before;
   f.to = now;
   record(f);
+  job.done = nullptr;
 }
 
 void Stream::record(Finish f) {
@@ -246,11 +274,16 @@ void Stream::record(Finish f) {
     f.event = nullptr;
   if (f.event) check(cudaEventRecord(f.event, handle_), "no event");
   f.failed = f.failed || failed();
-  f.jobs = std::exchange(launched_, 0);
-  {
+  f.jobs = launched_;
+  try {
     std::lock_guard lock(finishMutex_);
     finishes_.push_back(f);
+  } catch (...) {
+    check(cudaStreamSynchronize(handle_), lastOp_);  // what uses the slot
+    if (f.slot) giveSlot(f.slot);
+    throw;
   }
+  launched_ = 0;
   finishChanged_.notify_one();
 }
 
@@ -271,10 +304,11 @@ void Stream::finish() {
     finishes_.pop_front();
     finishing_ = true;
     lock.unlock();
-    complete(f);
+    char text[kErrorBytes];
+    if (guarded(text, [&] { return complete(f), 0; })) fail("a result", text);
+    if (f.slot) giveSlot(f.slot);
     lock.lock();
-    if (f.event) events_.push_back(f.event);
-    if (f.slot) slots_.push_back(f.slot);
+    if (f.event && guarded(text, [&] { return events_.push_back(f.event), 0; })) cudaEventDestroy(f.event);
     finishing_ = false;
     finished_.notify_all();
   }
@@ -298,8 +332,8 @@ void Stream::complete(const Finish& f) {
   }
   pending_.fetch_sub(f.jobs);
   if (!f.done) return;
-  const std::string text = broken ? error() : "";
-  f.done(f.context, broken ? text.c_str() : nullptr);
+  const FirstError first = broken ? error() : FirstError();
+  f.done(f.context, first.text());
 }
 
 char* Stream::takeSlot() {
@@ -317,34 +351,45 @@ char* Stream::takeSlot() {
   return slot;
 }
 
+void Stream::giveSlot(char* slot) {
+  {
+    std::lock_guard lock(finishMutex_);
+    slots_.push_back(slot);  // there is room for all
+  }
+  finished_.notify_all();
+}
+
 bool Stream::check(cudaError_t code, const char* what) {
   if (code == cudaSuccess) return true;
   char text[kErrorBytes];
   write(text, what, code);
-  fail(text);
+  fail(nullptr, text);
   return false;
 }
 
-void Stream::fail(const std::string& what) {
+void Stream::fail(const char* op, const char* message) {
   cudaGetLastError();
   // What is still there after it was taken away belongs to the context: the device is lost to this process.
   const cudaError_t state = cudaStreamQuery(handle_);
   const bool lost = state != cudaSuccess && state != cudaErrorNotReady;
   cudaGetLastError();  // "not ready" counts as one; the next launch must not find it
   std::lock_guard lock(errorMutex_);
-  if (error_.empty()) error_ = what;
+  if (op)
+    error_.keep(op, message);
+  else
+    error_.keep(message);
   if (lost && !lost_) {
     lost_ = true;
-    error_ += ". The device is lost to this process: start a new one. LATEFORGE_CUDA_SYNC=1 names the op that did it";
+    error_.append(". The device is lost to this process: start a new one. LATEFORGE_CUDA_SYNC=1 names the op that did it");
   }
 }
 
 bool Stream::failed() {
   std::lock_guard lock(errorMutex_);
-  return !error_.empty();
+  return static_cast<bool>(error_);
 }
 
-std::string Stream::error() {
+FirstError Stream::error() {
   std::lock_guard lock(errorMutex_);
   return error_;
 }

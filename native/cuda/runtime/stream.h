@@ -1,6 +1,7 @@
 // A CUDA device's stream as core sees it. Two threads serve it, so that no caller ever waits for the device:
 // the issuer takes jobs in order and enqueues them on the CUDA stream; the finisher waits for events in the same order,
-// moves what was read from pinned memory to where it was wanted and tells whoever asked.
+// moves what was read from pinned memory to where it was wanted and tells whoever asked. What either of them throws is
+// the stream's error.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,11 +11,11 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "../../core/backend.h"
+#include "../../core/barrier.h"
 #include "../op.h"
 
 namespace lateforge {
@@ -26,7 +27,8 @@ struct Stream {
   ~Stream();
 
   void run(const OpCall& call);
-  void upload(void* target, const void* source, size_t bytes);
+  // 1 when there is no memory for the copy.
+  int32_t upload(void* target, const void* source, size_t bytes);
   void download(void* target, const void* source, size_t bytes, Done done, void* context);
   void synchronize(Done done, void* context);
   void hostCall(HostCall call, void* context);
@@ -68,10 +70,11 @@ struct Stream {
   void push(Job job);
   void issue();
   void execute(Job& job);
+  void perform(Job& job);
   void executeRun(const OpCall& call);
   void executeUpload(const Job& job);
-  void executeDownload(const Job& job);
-  void executeLap(const Job& job);
+  void executeDownload(Job& job);
+  void executeLap(Job& job);
   void finish();
   void complete(const Finish& f);
 
@@ -81,11 +84,12 @@ struct Stream {
   void drain();
   char* takeSlot();
   void giveSlot(char* slot);
-  // Keeps the first error; finds out whether the device still works.
-  void fail(const std::string& what);
+  // Keeps the first error; finds out whether the device still works. `op`: what the message is about, or null when it
+  // says so itself.
+  void fail(const char* op, const char* message);
   bool check(cudaError_t code, const char* what);
   bool failed();
-  std::string error();
+  FirstError error();
 
   // Blocks the issuer until the op that was just issued has run, and reads what it found.
   void readFault(const OpCall& call);
@@ -115,7 +119,7 @@ struct Stream {
   int slotsMade_ = 0;
 
   std::mutex errorMutex_;
-  std::string error_;  // the first one
+  FirstError error_;
   bool lost_ = false;
 
   std::thread issuer_, finisher_;

@@ -196,7 +196,7 @@ class Runner {
     call.out[0] = viewOf(scores, inferred.out[0]);
     const Buffer<char> argmax(static_cast<size_t>(wantArgmax ? inferred.out[1].bytes() : 0));
     if (wantArgmax) call.out[1] = viewOf(argmax, inferred.out[1]);
-    launch(call, inferred, cuda::ops::maxsim);
+    launch(call, cuda::ops::maxsim);
     if (!wantArgmax) return {scores.values(), {}};
     return {scores.values(), winnersIn(argmax.values(), inferred.out[1].dtype)};
   }
@@ -208,7 +208,7 @@ class Runner {
     const Inferred inferred = inferOf(Op::maxsim, &params, {});
     const Buffer<float> result(static_cast<size_t>(inferred.out[0].count()));
     call.out[0] = viewOf(result, inferred.out[0]);
-    launch(call, inferred, op);
+    launch(call, op);
     return result.values();
   }
 
@@ -225,8 +225,8 @@ class Runner {
     call.in[6] = viewOf(given, shapes.out[0]);
     if (wantQ) call.in[7] = dq.view(DType::f32, {rows(p_.queries), p_.dim});
     if (wantD) call.in[8] = dd.view(DType::f32, {rows(p_.documents), p_.dim});
-    launch(call, inferOf(Op::maxsimBackward, &params, {{5, metaOf(call.in[5])}, {6, metaOf(call.in[6])}}),
-           cuda::ops::maxsimBackward);
+    inferOf(Op::maxsimBackward, &params, {{5, metaOf(call.in[5])}, {6, metaOf(call.in[6])}});
+    launch(call, cuda::ops::maxsimBackward);
     return {dq.values(), dd.values()};
   }
 
@@ -245,13 +245,10 @@ class Runner {
     winners.out[1] = gradient.in[5] = viewOf(argmax, shapes.out[1]);
     gradient.in[7] = dq.view(DType::f32, {rows(p_.queries), p_.dim});
     gradient.in[8] = dd.view(DType::f32, {rows(p_.documents), p_.dim});
-    const Inferred needs =
-        inferOf(Op::maxsimBackward, &layout, {{5, metaOf(gradient.in[5])}, {6, metaOf(gradient.in[6])}});
-    const Buffer<char> workspace(static_cast<size_t>(std::max(shapes.workspaceBytes, needs.workspaceBytes)));
-    for (OpCall* call : {&winners, &gradient}) {
-      call->workspace = workspace.view(DType::u8, {1}).data;
-      call->workspaceBytes = call == &winners ? shapes.workspaceBytes : needs.workspaceBytes;
-    }
+    inferOf(Op::maxsimBackward, &layout, {{5, metaOf(gradient.in[5])}, {6, metaOf(gradient.in[6])}});
+    for (OpCall* call : {&winners, &gradient}) call->workspaceBytes = cuda::workspaceOf(*call);
+    const Buffer<char> workspace(static_cast<size_t>(std::max(winners.workspaceBytes, gradient.workspaceBytes)));
+    for (OpCall* call : {&winners, &gradient}) call->workspace = workspace.view(DType::u8, {1}).data;
     OpCall plain = winners;
     plain.out[1] = {};
     return f([&](cuda::CudaOp op = cuda::ops::maxsim) { issue(plain, op); },
@@ -342,10 +339,10 @@ class Runner {
     CHECK(status.ok(), "%s: %s", p_.text(), status.message.c_str());
     return inferred;
   }
-  void launch(OpCall& call, const Inferred& inferred, cuda::CudaOp op) const {
-    const Buffer<char> workspace(static_cast<size_t>(inferred.workspaceBytes));
-    call.workspace = workspace.view(DType::u8, {inferred.workspaceBytes}).data;
-    call.workspaceBytes = inferred.workspaceBytes;
+  void launch(OpCall& call, cuda::CudaOp op) const {
+    call.workspaceBytes = cuda::workspaceOf(call);
+    const Buffer<char> workspace(static_cast<size_t>(call.workspaceBytes));
+    call.workspace = workspace.view(DType::u8, {call.workspaceBytes}).data;
     issue(call, op);
 #ifdef __CUDACC__
     const cudaError_t status = cudaStreamSynchronize(testStream());

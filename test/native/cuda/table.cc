@@ -1,10 +1,12 @@
-#include <array>
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <random>
 
 #include "../../../native/core/ops.h"
 #include "../../../native/cuda/host/memory.h"
 #include "../../../native/cuda/host/run.h"
+#include "../../../native/cuda/ops.h"
 #include "../harness.h"
 
 namespace lateforge::testing {
@@ -49,13 +51,13 @@ int32_t onTwin(const OpCall& call, char* error) {
 
 }  // namespace
 
-const Kernel* twinTable() {
-  static const auto table = [] {
-    std::array<Kernel, kOpCount> all;
-    all.fill(onTwin);
+const cpu::Kernels* twinTable() {
+  static const cpu::Kernels table = [] {
+    cpu::Kernels all{{}, cuda::workspaceOf};
+    std::fill(std::begin(all.op), std::end(all.op), onTwin);
     return all;
   }();
-  return table.data();
+  return &table;
 }
 
 }  // namespace lateforge::testing

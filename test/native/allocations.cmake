@@ -1,0 +1,16 @@
+# Fails when an object file of the kernels refers to an allocator: their memory is core's, where the limit counts it.
+# cmake -DNM=… -DOBJECTS="a.o;b.o" -P allocations.cmake
+set(found "")
+foreach(object ${OBJECTS})
+  execute_process(COMMAND ${NM} -uC ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${NM} cannot read ${object}")
+  endif()
+  string(REGEX MATCHALL "[^\n]*(malloc|calloc|realloc|aligned_alloc|posix_memalign|mmap|operator new)[^\n]*" uses "${symbols}")
+  foreach(use ${uses})
+    string(APPEND found "\n  ${object}:${use}")
+  endforeach()
+endforeach()
+if(found)
+  message(FATAL_ERROR "kernels allocate:${found}")
+endif()
