@@ -101,6 +101,7 @@ export interface Addon {
   memory(device: number): DeviceMemory
   resetPeak(device: number): void
   setMemoryLimit(device: number, bytes: number): void
+  trim(device: number): number
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
   ceilings(device: number, seconds: number): Promise<Ceilings>

@@ -135,4 +135,15 @@ export class Device {
   setMemoryLimit(bytes: number): void {
     native().setMemoryLimit(this.id, bytes)
   }
+
+  /**
+   * Gives memory that no tensor uses, but that is kept for the next ones, back to the system; what tensors lie beside
+   * stays. Resolves with the number of bytes once they are free: everything issued before has run by then.
+   * @throws LateforgeError the stream's first error, as `event` does; the memory was given back all the same
+   */
+  async trim(): Promise<number> {
+    const bytes = native().trim(this.id)
+    await this.event()
+    return bytes
+  }
 }

@@ -9,6 +9,7 @@ constexpr int kBlockDoubles = 64;
 Environment::Environment(Napi::Env env) : env(env) {}
 
 Waiter::Waiter(Environment* self) : self(self), deferred(Napi::Promise::Deferred::New(self->env)) {
+  error.reserve(2 * kErrorBytes);  // a native thread may have to say that there is no memory
   if (self->waiting++ == 0) self->completions.Ref(self->env);
 }
 

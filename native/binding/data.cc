@@ -68,6 +68,8 @@ class Job : public Napi::AsyncWorker {
       status_ = work();
     } catch (const std::bad_alloc&) {
       status_ = Status::error("ERR_OUT_OF_MEMORY", "there is no memory for a batch");
+    } catch (const std::exception& thrown) {
+      status_ = Status::error("ERR_DATA", "%s", thrown.what());
     }
   }
   void OnOK() override {

@@ -106,6 +106,11 @@ Napi::Value setMemoryLimit(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// (device) → bytes that go back to the system once the stream comes by
+Napi::Value trim(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(deviceAt(info).arena.trim()));
+}
+
 // (device, most) → [{ op, tensor, bytes }]: the largest live tensors
 Napi::Value largest(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -193,6 +198,7 @@ void initDevices(Napi::Env env, Napi::Object exports) {
   exports.Set("memory", Napi::Function::New(env, memory));
   exports.Set("resetPeak", Napi::Function::New(env, resetPeak));
   exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));
+  exports.Set("trim", Napi::Function::New(env, trim));
   exports.Set("largest", Napi::Function::New(env, largest));
   exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo));
   exports.Set("ceilings", Napi::Function::New(env, ceilings));

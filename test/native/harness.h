@@ -136,12 +136,14 @@ std::vector<Tensor> run(const cpu::Kernels* table, Op op, const P& params, std::
   constexpr size_t kGuard = 256;
   Bytes workspace(static_cast<size_t>(call.workspaceBytes) + kGuard, 0x7f);
   call.workspace = workspace.data();
+  const int threads = cpu::Team::instance().threads();
   if (threadsAtRun) cpu::Team::instance().setThreads(threadsAtRun);
   char error[kErrorBytes] = "";
   if (table->op[static_cast<int>(op)](call, error)) {
     std::printf("%s failed: %s\n", specOf(op).name, error);
     std::abort();
   }
+  if (threadsAtRun) cpu::Team::instance().setThreads(threads);
   for (size_t i = 0; i < kGuard; ++i)
     CHECK(workspace[workspace.size() - kGuard + i] == 0x7f, "%s writes %zu bytes behind its workspace of %lld",
           specOf(op).name, i, static_cast<long long>(call.workspaceBytes));

@@ -128,9 +128,9 @@ void pointwise(const cpu::Kernels* table) {
   OpCall call{};
   call.op = Op::assertFinite;
   call.in[0] = viewOf(x);
-  CHECK(table[static_cast<int>(Op::assertFinite)](call, error) == 0, "%s", error);
+  CHECK(table->op[static_cast<int>(Op::assertFinite)](call, error) == 0, "%s", error);
   x.as<T>()[7 % x.meta.count()] = T(-INFINITY);
-  CHECK(table[static_cast<int>(Op::assertFinite)](call, error) == 1 && std::strstr(error, "-inf"), "%s", error);
+  CHECK(table->op[static_cast<int>(Op::assertFinite)](call, error) == 1 && std::strstr(error, "-inf"), "%s", error);
 }
 
 template <class T>
@@ -371,13 +371,15 @@ void casts(const cpu::Kernels* table) {
 #endif
 }
 
-// One and two threads give the same bits.
+// One and two threads give the same bits, also where there were more or fewer of them when the op was issued.
 void threads(const cpu::Kernels* table) {
   Tensor lengths = segments({400, 7, 180, 60}), x = noise<float>({647, 192}), dO = noise<float>({647, 64}), none;
   Tensor w = noise<float>({64, 192}), gamma = noise<float>({192});
-  std::vector<Bytes> bits[2];
-  for (int t = 0; t < 2; ++t) {
-    cpu::Team::instance().setThreads(t + 1);
+  constexpr int kThreads[][2] = {{1, 1}, {2, 2}, {1, 3}, {3, 1}};  // when it is issued, while it runs
+  std::vector<Bytes> bits[std::size(kThreads)];
+  for (size_t t = 0; t < std::size(kThreads); ++t) {
+    cpu::Team::instance().setThreads(kThreads[t][0]);
+    threadsAtRun = kThreads[t][1];
     auto keep = [&](const std::vector<Tensor>& out) {
       for (const Tensor& o : out) bits[t].push_back(o.bytes);
     };
@@ -402,7 +404,11 @@ void threads(const cpu::Kernels* table) {
     run(table, Op::embeddingBackward, params::embeddingBackward{}, {&x, &id, &dTable});
     keep({dTable});
   }
-  for (size_t i = 0; i < bits[0].size(); ++i) CHECK(bits[0][i] == bits[1][i], "result %zu differs with threads", i);
+  threadsAtRun = 0;
+  for (size_t t = 1; t < std::size(kThreads); ++t)
+    for (size_t i = 0; i < bits[0].size(); ++i)
+      CHECK(bits[0][i] == bits[t][i], "result %zu differs with %d threads, %d when it was issued", i, kThreads[t][1],
+            kThreads[t][0]);
 }
 
 template <class T>
