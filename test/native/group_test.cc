@@ -134,6 +134,16 @@ void testResults() {
       const auto [parts, error] = rank.exchange(std::string(static_cast<size_t>(count * r), 'x'));
       check(error.empty() && parts.size() == kRanks && parts[2].size() == static_cast<size_t>(2 * count), "exchange");
     }
+    // More than a reduction takes at a time, in memory that does not grow with it.
+    std::vector<float> many(4200001);
+    for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>((r + 1) * static_cast<int>(i % 11));
+    const auto count = static_cast<int64_t>(many.size());
+    const CollectiveCall call{Collective::allReduceSum, DType::f32, many.data(), many.data(), count, nullptr, nullptr, 0};
+    check(rank.group.workspace(&backend, call) <= 8 << 20, "the workspace of a large sum");
+    rank.reduce(Collective::allReduceSum, many);
+    int wrong = 0;
+    for (size_t i = 0; i < many.size(); ++i) wrong += many[i] != static_cast<float>(6 * static_cast<int>(i % 11));
+    check(wrong == 0, "a sum in pieces: " + std::to_string(wrong) + " elements");
     check(rank.stream.error.empty() && !rank.group.failure(), "no error: " + rank.stream.error);
     rank.group.close();
     check(!rank.exchange("late").second.empty(), "nothing is exchanged after the end");
