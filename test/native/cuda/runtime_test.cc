@@ -6,7 +6,9 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -56,12 +58,15 @@ int32_t findFault(const OpCall& call, cuda::Context& context) {
   return 0;
 }
 
+int32_t runOut(const OpCall&, cuda::Context&) { throw std::bad_alloc(); }
+
 struct Table {
   cuda::CudaOp op[kOpCount] = {};
   Table() {
     op[static_cast<int>(Op::add)] = add;
     op[static_cast<int>(Op::scale)] = refuse;
     op[static_cast<int>(Op::zero)] = crash;
+    op[static_cast<int>(Op::linear)] = runOut;
     op[static_cast<int>(Op::assertFinite)] = findFault;
   }
 };
@@ -216,6 +221,25 @@ void errorsAndSkipping() {
   CHECK(f.read(&read, &device[0], 8).empty() && read == 53);
 }
 
+// What is thrown on either thread of a stream is the stream's error; both live on.
+void exceptions() {
+  Fixture f;
+  int64_t device[2] = {1, 1}, read = 0;
+  for (int round = 0; round < 3; ++round) {
+    f.run(Op::linear, &device[0]);
+    f.run(Op::add, &device[0], &device[1], &device[0]);
+    const std::string error = f.read(&read, device, sizeof read);
+    CHECK(error.rfind("ERR_OUT_OF_MEMORY: linear: ", 0) == 0);
+    CHECK(f.synchronize() == error && f.synchronize().empty() && device[0] == 1);
+    f.stream->hostCall([](void*, const char*, char*) -> int32_t { throw std::runtime_error("thrown by a call"); }, nullptr);
+    CHECK(f.synchronize() == "thrown by a call");
+    f.stream->download(
+        nullptr, nullptr, 0, [](void*, const char*) { throw std::runtime_error("thrown by a reader"); }, nullptr);
+    CHECK(f.synchronize() == "a result: thrown by a reader" && f.synchronize().empty());
+    CHECK(f.stream->pending() == 0);
+  }
+}
+
 void faultsAreFoundBeforeTheNextOp() {
   Fixture f;
   int64_t device[2] = {-5, 1}, read = 0;
@@ -254,6 +278,7 @@ int main() {
   inOrder();
   largeTransfers();
   errorsAndSkipping();
+  exceptions();
   faultsAreFoundBeforeTheNextOp();
   laps();
   CHECK(fake::live() == 0);
