@@ -6,8 +6,8 @@ import t from 'tap'
 import { native } from '../lib/native.js'
 
 /**
- * Arrows point one way. `errors`, `environment`, `packages`, `native`, `options` and `lines` are single files at the bottom
- * of lib.
+ * Arrows point one way. `errors`, `environment`, `packages`, `native`, `options`, `turns` and `lines` are single files at the
+ * bottom of lib.
  */
 const allowed: Record<string, string[]> = {
   'lib/errors.ts': [],
@@ -17,12 +17,13 @@ const allowed: Record<string, string[]> = {
   'lib/native.ts': ['lib/environment.ts', 'lib/errors.ts', 'lib/packages.ts'],
   'lib/io': ['lib/errors.ts', 'lib/native.ts'],
   'lib/options.ts': ['lib/errors.ts'],
-  'lib/text': ['lib/errors.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
+  'lib/turns.ts': ['lib/errors.ts'],
+  'lib/text': ['lib/errors.ts', 'lib/turns.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
   'lib/tensor': ['lib/errors.ts', 'lib/native.ts'],
-  'lib/data': ['lib/text', 'lib/io', 'lib/environment.ts', 'lib/errors.ts', 'lib/lines.ts', 'lib/native.ts'],
+  'lib/data': ['lib/text', 'lib/turns.ts', 'lib/io', 'lib/environment.ts', 'lib/errors.ts', 'lib/lines.ts', 'lib/native.ts'],
   'lib/nn': ['lib/tensor', 'lib/errors.ts'],
   'lib/losses': ['lib/tensor', 'lib/errors.ts'],
-  'lib/retrieval': ['lib/native.ts', 'lib/tensor', 'lib/errors.ts', 'lib/lines.ts', 'lib/options.ts'],
+  'lib/retrieval': ['lib/turns.ts', 'lib/native.ts', 'lib/tensor', 'lib/errors.ts', 'lib/lines.ts', 'lib/options.ts'],
   'lib/models': [
     'lib/nn',
     'lib/data',
@@ -34,8 +35,9 @@ const allowed: Record<string, string[]> = {
     'lib/packages.ts',
     'lib/lines.ts',
     'lib/options.ts',
+    'lib/turns.ts',
   ],
-  'lib/eval': ['lib/retrieval', 'lib/models', 'lib/tensor', 'lib/io', 'lib/errors.ts', 'lib/lines.ts'],
+  'lib/eval': ['lib/retrieval', 'lib/turns.ts', 'lib/models', 'lib/tensor', 'lib/io', 'lib/errors.ts', 'lib/lines.ts'],
   'lib/train': [
     'lib/losses',
     'lib/data',

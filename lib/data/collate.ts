@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { ArgumentError, DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
+import { atOnce } from '../turns.js'
 import { deal } from './deal.js'
 import { createPlan, type Sampling } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
@@ -222,20 +223,30 @@ export interface TextColumn extends TokenColumn {
   truncated: Uint8Array
 }
 
-/** Texts as a column, without shards: what encoding uses. Row numbers count from 0. */
+/** Texts as a column, without shards: Row numbers count from 0. */
 export function columnFromTexts(
   featurizer: Featurizer,
   texts: readonly string[],
   role: 'query' | 'document',
 ): TextColumn {
+  return atOnce(columnInSteps(featurizer, texts, role))
+}
+
+/** `columnFromTexts` that yields between small steps: what encoding uses. */
+export function* columnInSteps(
+  featurizer: Featurizer,
+  texts: readonly string[],
+  role: 'query' | 'document',
+): Generator<void, TextColumn> {
   const { expandTo, maskId, recipe, skip } = featurizer
   const isQuery = role === 'query'
   const truncated = new Uint8Array(texts.length)
-  const sequences = texts.map((text, i) => {
-    const features = featurizer.features(text, role)
+  const sequences: Int32Array[] = []
+  for (const [i, text] of texts.entries()) {
+    const features = yield* featurizer.featuresInSteps(text, role)
     truncated[i] = Number(features.truncated)
-    return features.ids
-  })
+    sequences.push(features.ids)
+  }
   const least = isQuery ? expandTo : 0
   const offsets = new Float64Array(texts.length + 1)
   const keyCounts = new Int32Array(texts.length)

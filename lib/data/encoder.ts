@@ -1,7 +1,9 @@
 import { Worker } from 'node:worker_threads'
 import { UnsupportedError } from '../errors.js'
 import type { Featurizer } from '../text/featurizer.js'
+import { inTurns } from '../turns.js'
 import { type EncodedRows, encodeRows, type RowTexts } from './encode.js'
+import type { TokenizerWork } from './tokenize-worker.js'
 
 interface Lane {
   worker: Worker
@@ -32,8 +34,7 @@ export class RowEncoder {
   async encode(rows: RowTexts[]): Promise<EncodedRows> {
     const number = this.asked++
     if (this.workers === 0 || number < IN_THREAD_BATCHES) {
-      await new Promise((resolve) => setImmediate(resolve)) // timers and signals get their turn between batches
-      return encodeRows(this.featurizer, rows)
+      return inTurns(encodeRows(this.featurizer, rows))
     }
     if (this.lanes.length < this.workers) this.lanes.push(this.start())
     const lane = this.lanes[number % this.lanes.length]!
@@ -50,7 +51,7 @@ export class RowEncoder {
 
   private start(): Lane {
     const { tokenizer, recipe } = this.featurizer
-    const workerData = { ...tokenizer.toJson(), recipe }
+    const workerData: TokenizerWork = { tokenizer: tokenizer.shared, recipe }
     let worker: Worker
     try {
       worker = new Worker(new URL('./tokenize-worker.js', import.meta.url), { workerData })

@@ -2,14 +2,21 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Featurizer } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
-import { Tokenizer } from '../text/tokenizer.js'
+import { type SharedTokenizer, Tokenizer } from '../text/tokenizer.js'
+import { atOnce } from '../turns.js'
 import { encodeRows, type RowTexts } from './encode.js'
 
-const { json, config, recipe } = workerData as { json: object; config: object; recipe: Recipe }
-const featurizer = new Featurizer(Tokenizer.fromJson(json, config), recipe)
+/** What the thread is given at its start. */
+export interface TokenizerWork {
+  tokenizer: SharedTokenizer
+  recipe: Recipe
+}
+
+const { tokenizer, recipe } = workerData as TokenizerWork
+const featurizer = new Featurizer(Tokenizer.fromShared(tokenizer), recipe)
 
 parentPort!.on('message', (rows: RowTexts[]) => {
-  const encoded = encodeRows(featurizer, rows)
+  const encoded = atOnce(encodeRows(featurizer, rows))
   parentPort!.postMessage(encoded, [
     encoded.ids.buffer,
     encoded.lengths.buffer,

@@ -1,6 +1,6 @@
 import { analyze, Bm25, type Bm25Options } from '../retrieval/bm25.js'
-import { Turns } from '../retrieval/turns.js'
 import { abortIf } from '../retrieval/vectors.js'
+import { Turns } from '../turns.js'
 import type { Collection } from './collections.js'
 import type { ScoredId, SystemRun } from './metrics.js'
 import { beside } from './self.js'

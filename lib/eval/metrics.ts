@@ -1,5 +1,5 @@
 import { ArgumentError, DataError, nearest } from '../errors.js'
-import { atOnce } from '../retrieval/turns.js'
+import { atOnce } from '../turns.js'
 
 /** One retrieved document. Higher scores are better. */
 export interface ScoredId {

@@ -98,7 +98,7 @@ export class Colbert {
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
-    const model = new Colbert(blueprintOf(config), options)
+    const model = new Colbert(await blueprintOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
 
@@ -138,7 +138,7 @@ export class Colbert {
     const weights = await ModelWeights.open(layout)
     try {
       const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
-      const stored = Tokenizer.load(layout.encoderDir)
+      const stored = await Tokenizer.load(layout.encoderDir)
       const tokenizer = withPrefixes(stored, recipe)
       if (stored.vocabSize > weights.storedVocabulary)
         throw new FormatError(

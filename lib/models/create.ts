@@ -54,7 +54,7 @@ export interface Blueprint {
 }
 
 /** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
-export function blueprintOf(given: CreateConfig): Blueprint {
+export async function blueprintOf(given: CreateConfig): Promise<Blueprint> {
   if (typeof given !== 'object' || given === null)
     throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))
@@ -87,7 +87,7 @@ export function blueprintOf(given: CreateConfig): Blueprint {
     throw new ConfigError('ERR_CONFIG', `dropout is ${p}, expected a number in [0, 1)`, { dropout })
 
   const recipe = defaultRecipe(given.recipe)
-  const tokenizer = withPrefixes(typeof source === 'string' ? Tokenizer.load(source) : source, recipe)
+  const tokenizer = withPrefixes(typeof source === 'string' ? await Tokenizer.load(source) : source, recipe)
   const shared = {
     vocabulary: tokenizer.vocabSize,
     layers,
@@ -142,8 +142,7 @@ export function freshProjection(width: number, dim: number): DenseConfig {
 export function withPrefixes(tokenizer: Tokenizer, recipe: Recipe): Tokenizer {
   if (!(tokenizer instanceof Tokenizer))
     throw new ArgumentError('ERR_ARGUMENT', 'tokenizer must be a folder name or a Tokenizer')
-  const { json, config } = tokenizer.toJson()
-  const own = Tokenizer.fromJson(json, config)
+  const own = Tokenizer.fromShared(tokenizer.shared)
   own.addTokens([recipe.queryPrefix, recipe.documentPrefix].filter((prefix) => prefix !== ''))
   return own
 }

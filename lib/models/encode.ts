@@ -1,12 +1,12 @@
 import { types } from 'node:util'
-import { columnFromTexts, type TextColumn } from '../data/collate.js'
+import { columnInSteps, type TextColumn } from '../data/collate.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
-import { Turns } from '../retrieval/turns.js'
 import { abortIf } from '../retrieval/vectors.js'
 import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
+import { inTurns, Turns } from '../turns.js'
 import type { Colbert } from './colbert.js'
 
 export interface EncodeOptions {
@@ -148,8 +148,8 @@ async function* columns(
   const role = kind === 'queries' ? 'query' : 'document'
   let meanLength = kind === 'queries' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
   let waiting: string[] = []
-  const column = () => {
-    const made = columnFromTexts(featurizer, waiting, role)
+  const column = async () => {
+    const made = await inTurns(columnInSteps(featurizer, waiting, role))
     meanLength = Math.max(1, made.ids.length / waiting.length)
     waiting = []
     return made
@@ -159,9 +159,9 @@ async function* columns(
     if (turns.due) await turns.take()
     if (typeof text !== 'string') throw new ArgumentError('ERR_ARGUMENT', `expected texts, got ${typeof text}`)
     waiting.push(text)
-    if (waiting.length >= Math.min(512, chunkTokens / meanLength)) yield column()
+    if (waiting.length >= Math.min(512, chunkTokens / meanLength)) yield await column()
   }
-  if (waiting.length > 0) yield column()
+  if (waiting.length > 0) yield await column()
 }
 
 /** Ranges of sequences of at most `most` tokens; a longer sequence is alone. */

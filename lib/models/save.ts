@@ -91,7 +91,7 @@ async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
     do_lower_case: recipe.lowerCase,
   })
   await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe))
-  tokenizer.save(dir)
+  await tokenizer.save(dir)
   await writeAtomic(path.join(dir, 'README.md'), [modelCard(model)])
 }
 

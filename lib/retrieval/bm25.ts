@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.js'
+import { atOnce, inTurns } from '../turns.js'
 import { Best, type Scored } from './best.js'
 import { porterStem } from './porter.js'
-import { atOnce, inTurns } from './turns.js'
 
 export interface Bm25Options {
   /** How fast repeated terms saturate. Default 1.2. */

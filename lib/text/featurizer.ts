@@ -1,8 +1,15 @@
 import { RecipeError } from '../errors.js'
+import { atOnce } from '../turns.js'
 import type { Recipe } from './recipe.js'
 import type { Tokenizer } from './tokenizer.js'
 
 type Role = 'query' | 'document'
+
+interface Features {
+  ids: Int32Array
+  /** Whether the text has more tokens than the recipe takes. */
+  truncated: boolean
+}
 
 interface RolePlan {
   prompt: string
@@ -69,13 +76,18 @@ export class Featurizer {
   }
 
   /** Token ids of a text, and whether it has more than the recipe takes. */
-  features(text: string, role: Role): { ids: Int32Array; truncated: boolean } {
+  features(text: string, role: Role): Features {
+    return atOnce(this.featuresInSteps(text, role))
+  }
+
+  /** `features` that yields between small steps. */
+  *featuresInSteps(text: string, role: Role): Generator<void, Features> {
     const { prompt, prefix, room } = this.plans[role]
-    const stripped = strip(prompt + text)
-    const body = this.tokenizer.encode(this.recipe.lowerCase ? stripped.toLowerCase() : stripped, room + 1)
+    const { tokenizer, recipe } = this
+    const body = yield* tokenizer.encodeInSteps(strip(prompt + text), room + 1, recipe.lowerCase)
     const truncated = body.length > room
     if (truncated) body.length = room
-    const ids = [...this.tokenizer.leading, ...body, ...this.tokenizer.trailing]
+    const ids = [...tokenizer.leading, ...body, ...tokenizer.trailing]
     ids.splice(1, 0, ...prefix) // position 1 whatever stands before it, as PyLate does
     return { ids: Int32Array.from(ids), truncated }
   }

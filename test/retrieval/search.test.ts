@@ -4,8 +4,8 @@ import { Best } from '../../lib/retrieval/best.js'
 import { analyze, Bm25 } from '../../lib/retrieval/bm25.js'
 import type { Embeddings } from '../../lib/retrieval/embeddings.js'
 import { search } from '../../lib/retrieval/search.js'
-import { atOnce, inTurns } from '../../lib/retrieval/turns.js'
 import { Device } from '../../lib/tensor/device.js'
+import { atOnce, inTurns } from '../../lib/turns.js'
 import { seed } from '../seed.js'
 
 let state = seed

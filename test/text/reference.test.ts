@@ -13,7 +13,7 @@ interface Recorded {
 for (const name of ['bert', 'bpe']) {
   t.test(name, async (t) => {
     const folder = `test/fixtures/tokenizers/${name}`
-    const tokenizer = Tokenizer.load(folder)
+    const tokenizer = await Tokenizer.load(folder)
     const recorded = JSON.parse(readFileSync(`${folder}/cases.json`, 'utf8')) as Recorded
     t.equal(tokenizer.vocabSize, recorded.vocabSize)
     t.ok(recorded.cases.length > 30)

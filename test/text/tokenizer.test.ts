@@ -130,8 +130,8 @@ t.test('addTokens keeps known ids, is idempotent, changes the hash and survives 
   t.equal(tok.addTokens(['[Q] ']), 0)
   t.equal(tok.hash, hash)
   const dir = t.testdir()
-  tok.save(join(dir, 'deep/tok'))
-  const again = Tokenizer.load(join(dir, 'deep/tok'))
+  await tok.save(join(dir, 'deep/tok'))
+  const again = await Tokenizer.load(join(dir, 'deep/tok'))
   t.equal(again.hash, hash)
   t.equal(again.mask, tok.mask)
   t.same(again.encode('[Q] late [MASK]'), tok.encode('[Q] late [MASK]'))
@@ -156,7 +156,7 @@ t.test('the mask id falls back to end of text, then padding, then fails', async 
 
 t.test('missing and damaged files are ERR_FORMAT', async (t) => {
   const dir = t.testdir({ empty: {} })
-  t.throws(() => Tokenizer.load(join(dir, 'empty')), { code: 'ERR_FORMAT', message: /no tokenizer\.json/ })
+  await t.rejects(Tokenizer.load(join(dir, 'empty')), { code: 'ERR_FORMAT', message: /no tokenizer\.json/ })
   const good = JSON.stringify(Tokenizer.fromVocabulary(vocab).toJson().json)
   const bad: Record<string, string> = {
     cut: good.slice(0, good.length / 2),
@@ -169,7 +169,7 @@ t.test('missing and damaged files are ERR_FORMAT', async (t) => {
   for (const [name, text] of Object.entries(bad)) {
     mkdirSync(join(dir, name))
     writeFileSync(join(dir, name, 'tokenizer.json'), text)
-    t.throws(() => Tokenizer.load(join(dir, name)), { code: 'ERR_FORMAT' }, name)
+    await t.rejects(Tokenizer.load(join(dir, name)), { code: 'ERR_FORMAT' }, name)
   }
   t.throws(() => Tokenizer.fromVocabulary(['a', 'b']), { code: 'ERR_FORMAT', message: /\[PAD\]/ })
   t.throws(() => Tokenizer.fromVocabulary([...vocab, 'late']), { code: 'ERR_FORMAT', message: /twice/ })

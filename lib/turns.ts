@@ -1,15 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
-import { abortIf } from './vectors.js'
+import { AbortedError } from './errors.js'
 
 /** Milliseconds that JavaScript computes at a stretch before timers, signals and sockets get their turn. */
-const stretch = 10
+const STRETCH = 10
 
 /** Long work in JavaScript that does not hold the event loop: `if (turns.due) await turns.take()` between small steps. */
 export class Turns {
   private since = performance.now()
 
   get due(): boolean {
-    return performance.now() - this.since > stretch
+    return performance.now() - this.since > STRETCH
   }
 
   async take(): Promise<void> {
@@ -25,7 +25,7 @@ export async function inTurns<T>(work: Generator<void, T>, signal?: AbortSignal)
     const { done, value } = work.next()
     if (done) return value
     if (!turns.due) continue
-    abortIf(signal)
+    if (signal?.aborted) throw new AbortedError('ERR_ABORTED', 'aborted by the caller', {}, { cause: signal.reason })
     await turns.take()
   }
 }
