@@ -31,7 +31,7 @@ for (const file of Object.values(files))
 
 const group = startedByLauncher() ? RankGroup.join() : self
 const tokenizers = join(options.demo, 'tokenizer')
-const tokenizer = Tokenizer.load(join(tokenizers, readdirSync(tokenizers)[0]))
+const tokenizer = await Tokenizer.load(join(tokenizers, readdirSync(tokenizers)[0]))
 const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed })
 const { fromSisters, minedRanks, ...hard } = settings.hardNegatives
 const { teacherScale, ...distillation } = settings.graphSupervision

@@ -56,7 +56,7 @@ async function main(signal) {
   const data = buildDataset(synsets)
   const test = await loadBeir(writeBeir(join(out, 'test'), data.test))
   const pairs = writeRows(join(out, 'pairs.jsonl.gz'), trainingPairs(data.train))
-  const tokenizer = cachedTokenizer(join(out, 'tokenizer'), pairs, data.train)
+  const tokenizer = await cachedTokenizer(join(out, 'tokenizer'), pairs, data.train)
 
   /** @type {Row[]} */
   const runs = []
@@ -176,14 +176,14 @@ async function main(signal) {
  * The vocabulary is trained on training text; it is made once.
  * @param {string} folder @param {string} pairs @param {import('./dataset.js').Collection} text
  */
-function cachedTokenizer(folder, pairs, text) {
+async function cachedTokenizer(folder, pairs, text) {
   const digest = readFileSync(`${pairs}.sha256`, 'utf8').slice(0, 12)
   const dir = join(folder, `${settings.vocabulary}-${digest}`)
   if (existsSync(join(dir, 'special_tokens_map.json'))) return Tokenizer.load(dir) // the file that is written last
   say(`WordPiece: training a vocabulary of ${settings.vocabulary}`)
   const texts = [...text.queries, ...text.documents].map((item) => item.text)
   const tokenizer = trainWordPiece(texts, { vocabSize: settings.vocabulary })
-  tokenizer.save(dir)
+  await tokenizer.save(dir)
   return tokenizer
 }
 
