@@ -100,7 +100,7 @@ export interface Splitter {
 
 /** From the worst to the best. */
 const BORDERS = ['none', 'blanks', 'words'] as const
-const WHITE_WORDS = /\P{White_Space}+/gu
+const WHITE = /\p{White_Space}+/u
 const PUNCTUATION_CLASS = '\\p{P}!-/:-@\\[-`{-~'
 const WORD_CLASS = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d'
 const WORDS_AND_SIGNS = new RegExp(`[${WORD_CLASS}]+|[^${WORD_CLASS}\\p{White_Space}]+`, 'gu')
@@ -120,7 +120,8 @@ export function splitterOf(config: unknown): Splitter {
     case 'BertPreTokenizer':
       return { split: bertWords, borders: 'words', dropsBlanks: true, tail: 1 }
     case 'WhitespaceSplit':
-      return matches(WHITE_WORDS, 'blanks', true)
+      // Splitting at blanks, as matching a word of some ten million characters overflows the expression's stack.
+      return { ...matches(WHITE, 'blanks', true), split: (text) => text.split(WHITE).filter((word) => word !== '') }
     case 'Whitespace':
       return matches(WORDS_AND_SIGNS, 'words', true)
     case 'Digits':
