@@ -39,6 +39,13 @@ program
   .action(async (args, options) => (await import('./train.js')).train(args, options))
 
 program
+  .command('check')
+  .description('check a run without training it: data, lengths, memory, and texts as the model reads them')
+  .argument('[arguments...]', 'config.yaml and overrides, as for train')
+  .option('--json', 'print one JSON object')
+  .action(async (args, options) => (await import('./check.js')).check(args, options))
+
+program
   .command('resume')
   .description('go on with a run from its last intact checkpoint')
   .argument('<run>', 'folder of the run', homed)

@@ -1,10 +1,13 @@
 import { homed } from '../environment.js'
+import { checkRun } from '../train/check.js'
 import { plainConfig } from '../train/config.js'
 import { readConfig } from '../train/config-file.js'
+import { faultsError } from '../train/faults.js'
 import { showProgress } from '../train/progress.js'
 import { train as startRun, type TrainOptions } from '../train/run.js'
-import type { Evaluate, ResolvedRun } from '../train/types.js'
-import { colour, interruptible, joinRanks, outliveReaders, print } from './common.js'
+import type { ResolvedRun } from '../train/types.js'
+import { interruptible, joinRanks, outliveReaders, print } from './common.js'
+import { evaluatorOf } from './evaluator.js'
 
 interface Options {
   resume?: boolean
@@ -13,11 +16,16 @@ interface Options {
   quiet?: boolean
 }
 
-/** `lateforge train [config.yaml] [key=value …]` */
-export async function train(args: readonly string[], options: Options): Promise<void> {
+/** The run that `[config.yaml] [key=value …]` describes. */
+export function readArguments(args: readonly string[]): Promise<ResolvedRun> {
   const [first, ...rest] = args
   const file = first !== undefined && !/^[\w.]+=/.test(first) ? first : undefined
-  const config = await readConfig(file && homed(file), file === undefined ? args : rest)
+  return readConfig(file && homed(file), file === undefined ? args : rest)
+}
+
+/** `lateforge train [config.yaml] [key=value …]` */
+export async function train(args: readonly string[], options: Options): Promise<void> {
+  const config = await readArguments(args)
   if (options.printConfig) {
     const { stringify } = await import('yaml')
     print(options.json ? JSON.stringify(plainConfig(config)) : stringify(plainConfig(config)))
@@ -29,7 +37,8 @@ export async function follow(config: ResolvedRun, resume: TrainOptions['resume']
   outliveReaders()
   const group = joinRanks()
   const chief = !group || group.rank === 0 // who speaks for all
-  const evaluate = await evaluator(config, chief && !options.quiet)
+  const { evaluate, faults } = await evaluatorOf(config, chief && !options.quiet)
+  if (faults.length > 0) throw faultsError([...(await checkRun(config)).faults, ...faults])
   const run = startRun(config, { resume, signal: interruptible(), evaluate, ...(group && { group }) })
   const shown = options.quiet || !chief ? undefined : showProgress(run)
   const printed = options.json && chief ? printEvents(run) : undefined
@@ -53,31 +62,4 @@ async function printEvents(run: AsyncIterable<unknown>): Promise<void> {
   } catch {
     // reported from the result
   }
-}
-
-/** Evaluates on the BEIR folder that a phase names; each is read once, and what of it is not used is said then. */
-async function evaluator(config: ResolvedRun, aloud: boolean): Promise<Evaluate | undefined> {
-  const named = config.phases.filter((phase) => phase.evaluate)
-  if (named.length === 0) return undefined
-  const { beirEvaluator } = await import('../eval/model.js')
-  const { collectionNotes, loadBeir } = await import('../eval/collections.js')
-  const { parseMetric } = await import('../eval/metrics.js')
-  const { configError } = await import('../train/config.js')
-  const evaluators = new Map<string, Awaited<ReturnType<typeof beirEvaluator>>>()
-  const keyOf = (settings: NonNullable<ResolvedRun['phases'][number]['evaluate']>): string =>
-    JSON.stringify([settings.data, settings.split, settings.metric])
-  for (const [i, { evaluate }] of config.phases.entries()) {
-    if (!evaluate) continue
-    if (evaluate.data === undefined)
-      throw configError([{ path: `phases[${i}].evaluate.data`, message: 'is missing; expected a BEIR folder' }])
-    parseMetric(evaluate.metric)
-    const metrics = [...new Set([evaluate.metric, 'ndcg@10', 'mrr@10', 'recall@100'])] as 'ndcg@10'[]
-    if (evaluators.has(keyOf(evaluate))) continue
-    const collection = await loadBeir(evaluate.data, { split: evaluate.split ?? 'dev' })
-    for (const note of aloud ? collectionNotes(collection.counts) : [])
-      process.stderr.write(`${colour('dim', `${evaluate.data}: ${note}`)}\n`)
-    const options = { metrics, chunkTokens: config.chunkTokens }
-    evaluators.set(keyOf(evaluate), await beirEvaluator(collection, options))
-  }
-  return (model, context) => evaluators.get(keyOf(context.settings))!(model, context)
 }

@@ -172,7 +172,7 @@ async function* batches(source: Source): AsyncGenerator<TextRow[]> {
 }
 
 /** A row of a source, which may be anyone's. */
-function checkedRow(value: TextRow, source: string, row: number): TextRow {
+export function checkedRow(value: TextRow, source: string, row: number): TextRow {
   const isText = (text: unknown): boolean => typeof text === 'string'
   const { query, documents, scores } = value ?? {}
   if (!isText(query) || !Array.isArray(documents) || documents.length === 0 || !documents.every(isText))
@@ -231,7 +231,7 @@ async function openIfSound(file: string): Promise<number | undefined> {
   }
 }
 
-function requireDistinctNames(sources: readonly Source[]): void {
+export function requireDistinctNames(sources: readonly Source[]): void {
   if (sources.length === 0) throw new DataError('ERR_DATA', 'there is no source to read.')
   const seen = new Set<string>()
   for (const { name } of sources) {
@@ -241,7 +241,7 @@ function requireDistinctNames(sources: readonly Source[]): void {
   }
 }
 
-function throwIfAborted(signal: AbortSignal | undefined): void {
+export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) {
     throw new AbortedError(
       'ERR_ABORTED',

@@ -11,6 +11,8 @@ export interface TextRow {
   documents: string[]
   scores?: number[]
   id?: string
+  /** Columns of the file that nothing reads; absent where there are none. */
+  unused?: readonly string[]
 }
 
 /** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
@@ -100,17 +102,9 @@ export function parseRow(value: unknown, where: string): TextRow {
     return list.map((content, i) => text(`${field}[${i}]`, content))
   }
   const query = text('query', row.query)
-  let documents: string[]
-  if (row.documents !== undefined) {
-    documents = texts('documents')
-    if (documents.length === 0) throw fail('"documents" is empty.')
-  } else {
-    const positive = row.positive !== undefined ? 'positive' : 'document'
-    documents = [text(positive, row[positive])]
-    if (row.negative !== undefined) documents.push(text('negative', row.negative))
-    for (let i = 1; row[`negative_${i}`] !== undefined; i++) documents.push(text(`negative_${i}`, row[`negative_${i}`]))
-    if (row.negatives !== undefined) documents.push(...texts('negatives'))
-  }
+  const columns = documentColumns(row)
+  const documents = columns.flatMap((name) => (lists.has(name) ? texts(name) : [text(name, row[name])]))
+  if (documents.length === 0) throw fail('"documents" is empty.')
   const parsed: TextRow = { query, documents }
   if (row.scores !== undefined) {
     const { scores } = row
@@ -123,7 +117,21 @@ export function parseRow(value: unknown, where: string): TextRow {
     parsed.scores = scores
   }
   if (typeof row.id === 'string' || typeof row.id === 'number') parsed.id = String(row.id)
+  const unused = Object.keys(row).filter((name) => !['query', 'scores', 'id', ...columns].includes(name))
+  if (unused.length > 0) parsed.unused = unused
   return parsed
+}
+
+const lists: ReadonlySet<string> = new Set(['documents', 'negatives'])
+
+/** The columns that hold a row's documents, the positive's first. */
+function documentColumns(row: Readonly<Record<string, unknown>>): string[] {
+  if (row.documents !== undefined) return ['documents']
+  const columns = [row.positive !== undefined ? 'positive' : 'document']
+  if (row.negative !== undefined) columns.push('negative')
+  for (let i = 1; row[`negative_${i}`] !== undefined; i++) columns.push(`negative_${i}`)
+  if (row.negatives !== undefined) columns.push('negatives')
+  return columns
 }
 
 function parseLine(text: string, file: string, line: number): TextRow {

@@ -205,9 +205,19 @@ export class Colbert {
    * @throws RecipeError ERR_RECIPE for a prefix that is no token, or a length beyond the model's positions
    */
   setRecipe(changes: Partial<Recipe>): void {
-    const { tokenizer, config } = this.blueprint
-    this.text = featurizerOf(tokenizer, defaultRecipe({ ...this.recipe, ...changes }), config.positions)
+    this.text = this.featurizerWith({ ...this.recipe, ...changes })
     this.blueprint = { ...this.blueprint, recipe: this.recipe }
+  }
+
+  /** Text to tokens by another recipe, which the model does not take on. Errors as `setRecipe`. */
+  featurizerWith(recipe: Recipe): Featurizer {
+    const { tokenizer, config } = this.blueprint
+    return featurizerOf(tokenizer, defaultRecipe(recipe), config.positions)
+  }
+
+  /** Longest sequence, in tokens. */
+  get positions(): number {
+    return this.blueprint.config.positions
   }
 
   get tokenizer(): Tokenizer {

@@ -28,6 +28,9 @@ export interface ModelToSave {
 const ownFiles =
   /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_Dense)$/
 
+/** What file managers leave in every folder that was looked at. */
+const litter = /^(\.DS_Store|\._.*|Thumbs\.db|desktop\.ini)$/i
+
 /**
  * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 both load. It appears whole or not at all
  * (lib/io/atomic.ts). A model saved there before is replaced, and is there until then.
@@ -39,9 +42,11 @@ export async function saveModel(dir: string, model: ModelToSave): Promise<void> 
   await writeFolder(dir, (folder) => writeFiles(folder, model), { replaces: true })
 }
 
-async function checkReplaceable(target: string): Promise<void> {
+/** @throws FormatError ERR_FORMAT when `target` is there and is no saved model, which is all that saving replaces */
+export async function checkReplaceable(target: string): Promise<void> {
   if (!existsSync(target)) return
-  const entries = (await stat(target)).isDirectory() ? await readdir(target) : ['']
+  const all = (await stat(target)).isDirectory() ? await readdir(target) : ['']
+  const entries = all.filter((name) => !litter.test(name))
   const foreign = entries.find((name) => !ownFiles.test(name))
   if (foreign !== undefined || (entries.length > 0 && !entries.includes('modules.json')))
     throw new FormatError(

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parse, parseDocument } from 'yaml'
 import { ConfigError } from '../errors.js'
-import { type Locate, resolveConfig } from './config.js'
+import { resolveConfig } from './config.js'
+import type { Locate } from './origins.js'
 import type { ResolvedRun } from './types.js'
 
 /**

@@ -6,6 +6,7 @@ import { homed, pathProblem } from '../environment.js'
 import { ConfigError, nearest } from '../errors.js'
 import { defaultPrecision, precisions } from '../tensor/device.js'
 import { isObject, show } from './differences.js'
+import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
 import { presets } from './presets.js'
 import { schedules } from './schedule.js'
 import type { ResolvedPhase, ResolvedRun } from './types.js'
@@ -131,23 +132,11 @@ const run = z.strictObject({
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
 })
 
-/** Where a value of a config comes from, for messages: `zero.yaml:14:5`, or undefined. */
-export type Locate = (path: readonly (string | number)[], key?: string) => string | undefined
-
-export interface ConfigIssue {
-  /** As `phases[0].batch`. */
-  path: string
-  message: string
-  where?: string
-  /** For an unknown key: the known one that is near. */
-  suggestion?: string
-}
-
 /**
  * Checks a run and fills in what it leaves out.
  * @throws ConfigError ERR_CONFIG that lists every problem; `details.issues` has them one by one
  */
-export function resolveConfig(config: unknown, locate: Locate = () => undefined): ResolvedRun {
+export function resolveConfig(config: unknown, locate: Locate = locateIn(config)): ResolvedRun {
   const merged = withPreset(config, locate)
   const parsed = run.safeParse(merged)
   const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => issuesOf(issue, merged, locate))
@@ -156,7 +145,9 @@ export function resolveConfig(config: unknown, locate: Locate = () => undefined)
   const { preset: _, phases, ...rest } = parsed.data as unknown as ResolvedRun & { preset?: string }
   const precision =
     typeof rest.model === 'string' ? (rest.precision ?? defaultPrecision(rest.device)) : rest.model.precision
-  return { ...rest, precision, phases: phases.map(resolvePhase) }
+  const resolved = { ...rest, precision, phases: phases.map(resolvePhase) }
+  remember(resolved, locate)
+  return resolved
 }
 
 function resolvePhase(phase: ResolvedPhase): ResolvedPhase {

@@ -88,9 +88,17 @@ export interface CheckpointEvent extends Place {
 export interface WarningEvent {
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint'
+  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space'
   message: string
   details: Record<string, unknown>
+}
+
+/** Before anything is written: rows read of a source that a phase will need, of many. */
+export interface CheckEvent {
+  type: 'check'
+  phase: string
+  source: string
+  rows: number
 }
 
 export interface PrepareEvent {
@@ -114,6 +122,7 @@ export interface DoneEvent {
 
 export type TrainEvent =
   | SnapshotEvent
+  | CheckEvent
   | StartEvent
   | PrepareEvent
   | PhaseEvent

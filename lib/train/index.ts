@@ -1,6 +1,8 @@
 export type { BatchPart, TokenColumn, TrainBatch, TrainData } from '../data/collate.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
 export { AdamW, type AdamWOptions, type ParameterGroup } from './adamw.js'
+export { type CheckOptions, checkRun, type RunCheck } from './check.js'
+export type { PhaseCheck, SampleRow, SourceCheck } from './check-phase.js'
 export { type OpenDataOptions, openData } from './data.js'
 export type * from './events.js'
 export {

@@ -96,7 +96,8 @@ export function phaseResult(phase: ResolvedPhase, progress: PhaseProgress, check
   return { name: phase.name, steps: step, globalStep, loss, best, checkpoint }
 }
 
-function recipeOf({ queryLength, documentLength, prompts }: ResolvedPhase): Partial<Recipe> {
+/** What a phase changes of the recipe. */
+export function recipeOf({ queryLength, documentLength, prompts }: ResolvedPhase): Partial<Recipe> {
   return {
     ...(queryLength !== undefined && { queryLength }),
     ...(documentLength !== undefined && { documentLength }),

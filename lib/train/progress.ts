@@ -46,6 +46,7 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
     for await (const event of run) {
       if (event.type === 'start') phases = event.phases
       if (event.type === 'step') draw(stepLine(event, phases))
+      else if (event.type === 'check') draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
       else if (event.type === 'prepare' && !event.done)
         draw(`${event.phase}  reading ${event.source}: ${event.rows} rows`)
       else {

@@ -145,7 +145,8 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
   const { readStateFile, readWeights, saveState } = await import('./state.js')
   const { EventLog } = await import('./log.js')
   const { Device } = await import('../tensor/device.js')
-  const { Colbert } = await import('../models/colbert.js')
+  const { checkPhases, openModel } = await import('./check.js')
+  const { Faults } = await import('./faults.js')
   const { writeAtomic } = await import('../io/atomic.js')
   const { sumSquares } = await import('../tensor/ops.gen.js')
   const { out, signal } = { out: resolve(config.out), signal: options.signal }
@@ -168,16 +169,9 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
         { path: entry.path, changes },
       )
   }
-  await fromChief(group, async () => {
-    if (entry) await setAside(root, entry.step)
-    await mkdir(root, { recursive: true })
-    await clearUnfinished(root)
-    await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
-  })
-
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
   await meet(group, device)
-  const log = group.rank === 0 ? new EventLog(out, point?.state.logBytes) : null
+  let log: InstanceType<typeof EventLog> | null = null
   const emit: EventHub['emit'] = (event) => {
     log?.write(event)
     hub.emit(event)
@@ -186,7 +180,32 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
   let last = point?.folder ?? null
   const started = performance.now()
   try {
-    for (const warning of warnings) emit(warning)
+    const faults = new Faults(config)
+    const saved = point && join(point.folder, 'model')
+    model = (await faults.try(null, 'model', () => openModel(config, saved ?? undefined))) ?? null
+    if (model && saved && typeof config.model !== 'string') model.setRecipe(await readWeights(model, saved))
+    const found = await fromChief(group, async () => {
+      const { warnings } = await checkPhases(config, model, faults, {
+        first: point?.state.completed.length,
+        ranks: group.size,
+        rows: 200,
+        signal,
+        onProgress: (event) => hub.emit(event),
+      })
+      faults.throwAny()
+      return warnings
+    })
+    faults.throwAny()
+    const trained = model!
+    // Only now is anything written.
+    await fromChief(group, async () => {
+      if (entry) await setAside(root, entry.step)
+      await mkdir(root, { recursive: true })
+      await clearUnfinished(root)
+      await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
+    })
+    log = group.rank === 0 ? new EventLog(out, point?.state.logBytes) : null
+    for (const warning of [...warnings, ...found]) emit(warning)
     const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
     const names = config.phases.map(({ name }) => name)
     const globalStep = point?.state.progress.globalStep ?? 0
@@ -200,20 +219,6 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       globalStep,
       ranks: group.size,
     })
-    if (typeof config.model !== 'string') {
-      model = config.model
-      if (point) model.setRecipe(await readWeights(model, join(point.folder, 'model')))
-    } else {
-      const { freshProjection, dim, precision, seed } = config
-      model = point
-        ? await Colbert.load(join(point.folder, 'model'), { device, precision })
-        : await Colbert.load(config.model, {
-            device,
-            precision,
-            ...(freshProjection && { freshProjection, dim, seed }),
-          })
-    }
-    const trained = model
     // Ranks are replicas: what they hold is compared wherever they stop anyway.
     const replicas = async (): Promise<void> => {
       if (group.size === 1) return
@@ -260,7 +265,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       const within = point && point.state.phase === index ? point : null
       const before = completed.at(-1)
       if (!within && config.phases[index]!.start === 'best' && before?.best)
-        await readWeights(model, join(before.best.checkpoint!, 'model'))
+        await readWeights(trained, join(before.best.checkpoint!, 'model'))
       const resume = within && {
         folder: within.folder,
         optimizerSteps: within.optimizerSteps,
@@ -269,12 +274,12 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       completed.push(await runPhase(host(index), index, before?.globalStep ?? 0, resume))
     }
     if (group.size === 1 && signal?.aborted) throw aborted(signal, last)
-    const saved = join(out, 'model')
-    await fromChief(group, () => trained.save(saved))
+    const target = join(out, 'model')
+    await fromChief(group, () => trained.save(target))
     const best = bestOf(config, completed)
     const seconds = (performance.now() - started) / 1000
-    emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: saved, seconds })
-    return { model, phases: completed, best, out }
+    emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: target, seconds })
+    return { model: trained, phases: completed, best, out }
   } catch (error) {
     await device.synchronize().catch(() => {}) // the stream is usable again
     if (typeof config.model === 'string') model?.dispose()

@@ -1,0 +1,71 @@
+import { DataError } from '../errors.js'
+import { checkedRow, throwIfAborted } from './shards.js'
+import type { Source, TextRow } from './sources.js'
+
+/** What a source holds, before anything of it is tokenized. Rows count from 1. */
+export interface Survey {
+  readonly name: string
+  readonly rows: number
+  /** Documents of all rows together, of the row with the fewest (and which row that is first) and with the most. */
+  readonly documents: { all: number; fewest: number; fewestAt: number; most: number }
+  /** Whether its rows have teacher scores. */
+  readonly scores: boolean
+  /** Columns that nothing reads, and how many rows have them. */
+  readonly unused: Readonly<Record<string, number>>
+  /** Rows spread evenly over the source. */
+  readonly sample: readonly { row: number; value: TextRow }[]
+}
+
+export interface SurveyOptions {
+  /** Rows of the sample, at most. */
+  sample: number
+  signal?: AbortSignal
+  onProgress?: (rows: number) => void
+}
+
+/** Rows between two turns of the event loop. */
+const BREATH = 1024
+
+/**
+ * Reads a source once, every row of it.
+ * @throws DataError `ERR_DATA` for the first row that is none, or a source without rows
+ */
+export async function survey(source: Source, { sample, signal, onProgress }: SurveyOptions): Promise<Survey> {
+  const { name } = source
+  const fail = (row: number, problem: string): DataError =>
+    new DataError('ERR_DATA', `source "${name}", row ${row}: ${problem}`, { source: name, row })
+  const documents = { all: 0, fewest: Number.POSITIVE_INFINITY, fewestAt: 0, most: 0 }
+  const unused: Record<string, number> = {}
+  let scores = false
+  let rows = 0
+  // Every stride-th row; when they are twice too many, every second of those.
+  let taken: { row: number; value: TextRow }[] = []
+  let stride = 1
+  for await (const given of source) {
+    throwIfAborted(signal)
+    const value = checkedRow(given, name, ++rows)
+    const count = value.documents.length
+    if (rows === 1) scores = value.scores !== undefined
+    else if ((value.scores !== undefined) !== scores)
+      throw fail(rows, `it has ${scores ? 'no ' : ''}teacher scores, unlike those before; give all rows some, or none.`)
+    if (value.scores && value.scores.length !== count)
+      throw fail(rows, `${value.scores.length} teacher scores for ${count} documents.`)
+    documents.all += count
+    documents.most = Math.max(documents.most, count)
+    if (count < documents.fewest) Object.assign(documents, { fewest: count, fewestAt: rows })
+    for (const column of value.unused ?? []) unused[column] = (unused[column] ?? 0) + 1
+    if ((rows - 1) % stride === 0) taken.push({ row: rows, value })
+    if (taken.length > 2 * sample) {
+      taken = taken.filter((_, i) => i % 2 === 0)
+      stride *= 2
+    }
+    if (rows % BREATH === 0) {
+      onProgress?.(rows)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  if (rows === 0) throw new DataError('ERR_DATA', `source "${name}" has no rows.`, { source: name })
+  const kept = Math.min(sample, taken.length)
+  const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
+  return { name, rows, documents, scores, unused, sample: spread }
+}
