@@ -137,7 +137,7 @@ function checkSource({ config, index, faults, warnings }: PhaseContext, read: Su
       row: documents.fewestAt,
     })
   if (taught && !read.scores) fault('data', ` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
-  if (taught && used === 1 && documents.fewest >= used)
+  else if (taught && used === 1)
     fault(
       phase.negatives === undefined ? 'data' : 'negatives',
       `${phase.negatives === undefined ? `, row ${documents.fewestAt}` : ''}: one document for each query, and ` +

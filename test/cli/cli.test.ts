@@ -34,7 +34,7 @@ t.test('usage', async (t) => {
   const cwd = folder(t)
   const help = await cli(['--help'], { cwd })
   t.match(help, { code: 0, err: '' })
-  for (const verb of ['train', 'resume', 'eval', 'search', 'doctor']) t.match(help.out, verb)
+  for (const verb of ['train', 'check', 'resume', 'eval', 'search', 'doctor']) t.match(help.out, verb)
   t.match(await cli(['--version'], { cwd }), { code: 0, out: /^\d+\.\d+\.\d+\n$/ })
   t.match(await cli(['trian'], { cwd }), {
     code: 2,
@@ -61,7 +61,8 @@ t.test('files that are no files, readers that leave', async (t) => {
     'model: base\nout: run.yaml/out\nphases: [{ name: a, loss: contrastive, data: x.jsonl, batch: 2, learningRate: 1 }]\n',
   )
   const refused = await cli(['train', 'run.yaml'], { cwd })
-  t.match(refused, { code: 3, err: /error ERR_FILE {2}ENOTDIR/ })
+  t.match(refused, { code: 2, out: '', err: /run\.yaml:2:6: out: ENOTDIR/ }, 'with the other faults of this run')
+  t.match(refused.err, /run\.yaml:1:8: model: base is no folder[\s\S]*phases\[0\]\.data \(phase "a"\): no file matches "x\.jsonl"/)
   t.notMatch(refused.err, /bug of lateforge/)
   const child = spawn(process.execPath, [main, 'doctor'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   child.stdout!.destroy()

@@ -144,7 +144,7 @@ t.test('divergence ends the run; the checkpoint before it is intact', async (t) 
 
 t.test('distillation without scores, data that is missing', async (t) => {
   const { config } = await onePhase(t, { loss: 'distillation' })
-  t.match(await failure(train(config)), { code: 'ERR_DATA', message: /source "pairs" has none/ })
+  t.match(await failure(train(config)), { code: 'ERR_DATA', message: /source "pairs" has no teacher scores/ })
   const absent = await onePhase(t, { data: 'nowhere/*.jsonl' })
   t.match(await failure(train(absent.config)), { code: 'ERR_DATA' })
 })
