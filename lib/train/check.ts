@@ -2,7 +2,7 @@
 import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import { FileError } from '../errors.js'
+import { FileError, type LateforgeError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
 import { checkReplaceable } from '../models/save.js'
 import { checkOptions } from '../options.js'
@@ -125,8 +125,8 @@ async function textRules(
     if (recipe[key] > model.positions)
       faults.add(index, key, 'ERR_RECIPE', `${recipe[key]} tokens, but the model's positions end at ${model.positions}`)
   if (faults.list.length > before) return null
-  const longest = recipe.queryLength > recipe.documentLength ? 'queryLength' : 'documentLength'
-  const featurizer = await faults.try(index, longest, () => model.featurizerWith(recipe))
+  const tooShort = ({ details }: LateforgeError): string => `${details.role}Length`
+  const featurizer = await faults.try(index, tooShort, () => model.featurizerWith(recipe))
   if (!featurizer) return null
   for (const role of ['query', 'document'] as const) {
     const limit = featurizer.recipe[`${role}Length`]

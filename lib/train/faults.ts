@@ -26,13 +26,17 @@ export class Faults {
   }
 
   /** Runs `fn`; its typed error becomes a fault and undefined its result. Aborts and errors of ours pass through. */
-  async try<T>(phase: number | null, key: string, fn: () => T | Promise<T>): Promise<T | undefined> {
+  async try<T>(
+    phase: number | null,
+    key: string | ((error: LateforgeError) => string),
+    fn: () => T | Promise<T>,
+  ): Promise<T | undefined> {
     try {
       return await fn()
     } catch (thrown) {
       const error = typed(thrown)
       if (!(error instanceof LateforgeError) || error instanceof AbortedError) throw error
-      this.add(phase, key, error.code, error.message, error.details)
+      this.add(phase, typeof key === 'string' ? key : key(error), error.code, error.message, error.details)
       return undefined
     }
   }

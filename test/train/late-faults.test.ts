@@ -1,0 +1,209 @@
+/** Faults of the last phase are found before the first one trains, all of them at once, and nothing is written. */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { Device } from '../../lib/tensor/device.js'
+import type { TrainEvent } from '../../lib/train/events.js'
+import { type TrainOptions, train } from '../../lib/train/run.js'
+import type { PhaseConfig, RunConfig } from '../../lib/train/types.js'
+import { folder, tinyModel, tinyRun, writeData } from './tiny.js'
+
+interface Outcome {
+  code?: string
+  message: string
+  details: { issues?: { path: string; code: string }[] }
+  events: TrainEvent[]
+}
+
+/** Runs what must be refused. */
+async function refusal(config: RunConfig, options: TrainOptions = {}): Promise<Outcome> {
+  const run = train(config, options)
+  const events: TrainEvent[] = []
+  const read = (async () => {
+    for await (const event of run) events.push(event)
+  })().catch(() => {})
+  const error = await run.result.then(
+    () => ({ message: 'it was trained', details: {} }),
+    (reason) => reason,
+  )
+  await read
+  return Object.assign(error, { events })
+}
+
+function good(data: string, name = 'one'): PhaseConfig {
+  return { name, loss: 'contrastive', data, batch: 8, steps: 2, learningRate: 1e-3 }
+}
+
+t.test('a fault of phase 2 of 2', async (t) => {
+  const dir = folder(t)
+  const { pairs, triplets, scored } = writeData(dir)
+  const write = (name: string, text: string): string => {
+    writeFileSync(path.join(dir, name), text)
+    return path.join(dir, name)
+  }
+  const row = { query: 'w1', documents: ['w1', 'w2'], scores: [1, 0] }
+  const bad = write('bad.jsonl', `${JSON.stringify(row)}\n\n{"query": "w1"}\n`)
+  const short = write(
+    'short.jsonl',
+    Array.from({ length: 9 }, (_, i) =>
+      JSON.stringify(i === 4 ? { query: 'w1', documents: ['w1'], scores: [1] } : row),
+    ).join('\n'),
+  )
+  const mixed = write('mixed.jsonl', `${JSON.stringify(row)}\n{"query":"w1","document":"w2"}\n`)
+  const cases: [what: string, phase: Partial<PhaseConfig>, key: string, code: string, words: RegExp][] = [
+    ['no file', { data: path.join(dir, 'none.jsonl') }, 'data', 'ERR_DATA', /none\.jsonl/],
+    ['a row that is none', { data: bad }, 'data', 'ERR_DATA', /bad\.jsonl:3: "document" is missing/],
+    ['no scores', { loss: 'distillation' }, 'data', 'ERR_DATA', /"triplets" has no teacher scores/],
+    ['scores in some rows', { data: mixed }, 'data', 'ERR_DATA', /"mixed", row 2: .*scores/],
+    ['one document to distil', { loss: 'distillation', data: short }, 'data', 'ERR_DATA', /row 5: one document/],
+    ['long documents', { documentLength: 512 }, 'documentLength', 'ERR_RECIPE', /512 tokens.* 64/],
+    ['long queries', { queryLength: 65 }, 'queryLength', 'ERR_RECIPE', /65 tokens.* 64/],
+    ['no room', { documentLength: 3 }, 'documentLength', 'ERR_RECIPE', /no room for text/],
+    [
+      'a prompt as long as the text',
+      { prompts: { document: 'w1 '.repeat(20) } },
+      'prompts.document',
+      'ERR_RECIPE',
+      /fills/,
+    ],
+    ['negatives', { negatives: 7 }, 'negatives', 'ERR_DATA', /"triplets", row 1: 3 negatives; 7 are asked for/],
+    ['a batch', { batch: 1000 }, 'batch', 'ERR_DATA', /"triplets" has 60 rows, fewer than one batch of 1000/],
+    ['weights', { sampling: [1, 2] }, 'sampling', 'ERR_ARGUMENT', /one weight for each of the 1 sources/],
+    [
+      'one name for two',
+      { data: [triplets, { name: 'triplets', async *[Symbol.asyncIterator]() {} }] },
+      'data',
+      'ERR_DATA',
+      /named/,
+    ],
+  ]
+  const model = await tinyModel()
+  for (const [what, changes, key, code, words] of cases) {
+    const phases = [good(pairs), { ...good(triplets, 'two'), ...changes }]
+    const found = await refusal(tinyRun(dir, model, 'out', phases))
+    t.equal(found.code, code, what)
+    t.match(found.message, words, what)
+    t.match(found.message, `phases[1].${key} (phase "two")`, what)
+    t.same(
+      found.events.filter(({ type }) => type !== 'snapshot' && type !== 'check'),
+      [],
+      'nothing happened',
+    )
+    t.notOk(existsSync(path.join(dir, 'out')), 'nothing was written')
+  }
+  t.same(model.recipe.documentLength, 16, 'the model is what it was')
+
+  const all = [
+    { ...good(path.join(dir, 'none.jsonl')), queryLength: 65 },
+    { ...good(scored, 'two'), batch: 61, documentLength: 65 },
+  ]
+  const found = await refusal(tinyRun(dir, model, 'out', all))
+  t.equal(found.code, 'ERR_CONFIG', 'faults of several kinds')
+  t.same(
+    found.details.issues!.map(({ path, code }) => [path, code]),
+    [
+      ['phases[0].queryLength (phase "one")', 'ERR_RECIPE'],
+      ['phases[0].data (phase "one")', 'ERR_DATA'],
+      ['phases[1].documentLength (phase "two")', 'ERR_RECIPE'],
+      ['phases[1].batch (phase "two")', 'ERR_DATA'],
+    ],
+    'all of them, in one error',
+  )
+  const both = await refusal(tinyRun(dir, path.join(dir, 'no-model'), 'out', all))
+  t.match(both.message, /^3 faults[\s\S]*\nmodel: .*no-model is no folder/, 'and without a model what does not need it')
+
+  const device = Device.open()
+  const { limit, bytes } = device.memory()
+  device.setMemoryLimit(bytes + 6e6)
+  t.teardown(() => device.setMemoryLimit(limit))
+  const large = [good(pairs), { ...good(triplets, 'two'), batch: 60 }]
+  const memory = await refusal({ ...tinyRun(dir, model, 'out', large), chunkTokens: 1e6 })
+  device.setMemoryLimit(limit)
+  t.match(memory, {
+    code: 'ERR_OUT_OF_MEMORY',
+    message: /phases\[1\]\.batch.*the device has.*To lower it: chunkTokens/,
+  })
+  t.equal(memory.details.issues!.length, 1, 'the other phase fits')
+  model.dispose()
+})
+
+t.test('a folder that the trained model could not replace', async (t) => {
+  const dir = folder(t)
+  const { pairs } = writeData(dir)
+  const model = await tinyModel()
+  const target = path.join(dir, 'out/model')
+  mkdirSync(target, { recursive: true })
+  writeFileSync(path.join(target, 'notes.txt'), 'mine')
+  const config = tinyRun(dir, model, 'out', [good(pairs)])
+  const found = await refusal(config)
+  t.match(found, { code: 'ERR_FORMAT', message: /^out: .*notes\.txt/ })
+  t.same(readdirSync(path.join(dir, 'out')), ['model'], 'nothing was written')
+  rmSync(path.join(target, 'notes.txt'))
+  for (const litter of ['.DS_Store', 'Thumbs.db']) writeFileSync(path.join(target, litter), '')
+  await train(config).result
+  t.ok(existsSync(path.join(target, 'model.safetensors')), 'what file managers leave is no obstacle')
+
+  const inTheWay = await refusal({ ...config, out: pairs })
+  t.match(inTheWay, { code: 'ERR_FILE', message: /^out: ENOTDIR/ })
+  mkdirSync(path.join(dir, 'other/config.json'), { recursive: true })
+  t.match(await refusal({ ...config, out: path.join(dir, 'other') }), {
+    code: 'ERR_FILE',
+    message: /config\.json is in the way/,
+  })
+  model.dispose()
+})
+
+t.test('what rows hold and training does not read is said once', async (t) => {
+  const dir = folder(t)
+  const rows = Array.from({ length: 20 }, (_, i) => ({
+    query: `w${i}`,
+    positive: `w${i} w1`,
+    ...(i === 7 ? {} : { negative: 'w2', negative_1: 'w3' }),
+    HN1: 'w4',
+    ...(i < 5 && { negative_3: 'w5' }),
+  }))
+  const file = path.join(dir, 'ragged.jsonl')
+  writeFileSync(file, rows.map((row) => JSON.stringify(row)).join('\n'))
+  const model = await tinyModel()
+  const run = train(tinyRun(dir, model, 'out', [good(file)]))
+  const warnings: object[] = []
+  for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
+  t.same(warnings, [
+    { code: 'short-rows', phase: 'one', source: 'ragged', used: 1, unused: 38, row: 8 },
+    { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'HN1', rows: 20 },
+    { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'negative_3', rows: 5 },
+  ])
+  model.dispose()
+})
+
+t.test('resuming checks what is still to be trained', async (t) => {
+  const dir = folder(t)
+  const { pairs, triplets } = writeData(dir)
+  const base = await tinyModel()
+  await base.save(path.join(dir, 'base'))
+  base.dispose()
+  const stopper = new AbortController()
+  const phases = [good(pairs), { ...good(triplets, 'two'), steps: 4, documentLength: 12 }]
+  const config = tinyRun(dir, path.join(dir, 'base'), 'out', phases)
+  const run = train(config, { signal: stopper.signal })
+  for await (const event of run) {
+    if (event.type === 'step' && event.globalStep === 3) {
+      stopper.abort()
+      break
+    }
+  }
+  await t.rejects(run.result, { code: 'ERR_ABORTED' })
+  const text = (file: string) => readdirSync(path.join(dir, file)).sort().join()
+  const before = text('out/checkpoints')
+  rmSync(triplets)
+  t.match(await refusal(config, { resume: 'auto' }), {
+    code: 'ERR_DATA',
+    message: /^phases\[1\]\.data \(phase "two"\)/,
+  })
+  t.equal(text('out/checkpoints'), before, 'nothing was written')
+  writeData(dir)
+  rmSync(pairs)
+  const { model, phases: done } = await train(config, { resume: 'auto' }).result
+  t.equal(done[1]!.steps, 4, 'the data of a phase that is through may be gone')
+  model.dispose()
+})
