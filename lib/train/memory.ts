@@ -12,6 +12,19 @@ export interface BatchTokens {
   longest: number
 }
 
+interface Batch {
+  /** Documents of a query. */
+  perQuery: number
+  /** Of all ranks together. */
+  tokens: BatchTokens
+  /** Of a token in a graph. */
+  graphBytes: number
+  ranks: number
+}
+
+/** Tokens of one rank. */
+type Sides = Pick<BatchTokens, 'queries' | 'documents'>
+
 /** Bytes of a device. */
 export interface MemoryEstimate {
   /** At the peak of a step. */
@@ -50,17 +63,16 @@ export function graphBytesOfToken(model: Colbert): number {
 /**
  * The peak of a step over a batch, by what `gradCache` holds when: all embeddings while the loss makes their gradients,
  * beside the graphs that are kept; then the gradients, while chunk after chunk goes backward.
- * @param graphBytes of a token
  */
 export function estimateMemory(
   model: Colbert,
   config: Pick<ResolvedRun, 'chunkTokens' | 'keepBytes'>,
   phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather'>,
-  { perQuery, tokens, graphBytes, ranks }: { perQuery: number; tokens: BatchTokens; graphBytes: number; ranks: number },
+  { perQuery, tokens, graphBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
   const real = parameters.values.bytes / parameters.values.size
-  const { bytes: live, limit } = device.memory()
+  const { bytes: live } = device.memory()
   const base = live + 2 * parameters.values.bytes
   const own = { queries: tokens.queries / ranks, documents: tokens.documents / ranks }
   const allPairs = phase.loss === 'contrastive'
@@ -71,12 +83,7 @@ export function estimateMemory(
   const vectors = (here.queries + here.documents) * dim
   const [values, gradients] = [vectors * (model.tokenType === 'float16' ? 2 : real), vectors * real]
 
-  const keep = config.keepBytes === 'auto' ? limit / 4 : config.keepBytes
-  const chunk =
-    Math.min(Math.max(config.chunkTokens, tokens.longest), Math.max(own.queries, own.documents)) * graphBytes
-  const all = (own.queries + own.documents) * graphBytes
-  const kept = keep > 0 ? Math.min(all, keep + chunk) : 0
-  const backward = kept < all ? kept + BACKWARD * chunk : all + (BACKWARD - 1) * chunk
+  const graphs = graphsOf(model, config, phase, { tokens, own, graphBytes, ranks })
 
   const columns = (phase.batch * perQuery * here.documents) / tokens.documents
   const rows = allPairs ? Math.min(BLOCK, (phase.batch * here.queries) / tokens.queries) : phase.batch / ranks
@@ -84,17 +91,48 @@ export function estimateMemory(
   const pairs = allPairs ? rows * columns : rows * perQuery
   const loss = pairs * (real + (winner * tokens.queries) / phase.batch)
 
-  const peak = Math.max(values + gradients + kept + loss, gradients + backward)
+  const peak = Math.max(values + gradients + graphs.kept + loss, gradients + graphs.backward)
   return {
     bytes: Math.round(base + peak),
     base: Math.round(base),
     embeddings: Math.round(values + gradients),
-    graphs: Math.round(backward),
+    graphs: Math.round(graphs.backward),
     loss: Math.round(loss),
   }
 }
 
 export const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toPrecision(3)
+
+/** Bytes of the graphs that are kept from the first pass, and of those that are there at once while backward goes. */
+function graphsOf(
+  { device }: Colbert,
+  { chunkTokens, keepBytes }: Pick<ResolvedRun, 'chunkTokens' | 'keepBytes'>,
+  { gather }: Pick<ResolvedPhase, 'gather'>,
+  { tokens, own, graphBytes, ranks }: Pick<Batch, 'tokens' | 'graphBytes' | 'ranks'> & { own: Sides },
+): { kept: number; backward: number } {
+  let budget = keepBytes === 'auto' ? device.memory().limit / 4 : keepBytes
+  const most = Math.max(chunkTokens, tokens.longest)
+  const kept = { queries: 0, documents: 0 }
+  for (const side of ['queries', 'documents'] as const)
+    for (let left = own[side]; left > 0 && budget > 0; left -= most) {
+      const bytes = Math.min(left, most) * graphBytes
+      kept[side] += bytes
+      budget -= bytes
+    }
+  const all = kept.queries + kept.documents
+  // The side that goes backward last has its graphs until then; the other one's go first, so chunks of it that are made
+  // again find them gone.
+  const last = ranks > 1 && gather === 'documents' ? 'documents' : 'queries'
+  const first = last === 'queries' ? 'documents' : 'queries'
+  const chunk = (side: keyof Sides) => Math.min(own[side], most) * graphBytes
+  const again = (side: keyof Sides) => (kept[side] < 0.999 * own[side] * graphBytes ? BACKWARD * chunk(side) : 0)
+  const backward = Math.max(
+    all + (BACKWARD - 1) * Math.max(chunk(first), chunk(last)),
+    kept[last] + again(first),
+    again(last),
+  )
+  return { kept: all, backward }
+}
 
 function fill(id: number, count: number, length: number): TokenColumn {
   const offsets = Float64Array.from({ length: count + 1 }, (_, i) => i * length)

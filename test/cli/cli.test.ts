@@ -62,7 +62,10 @@ t.test('files that are no files, readers that leave', async (t) => {
   )
   const refused = await cli(['train', 'run.yaml'], { cwd })
   t.match(refused, { code: 2, out: '', err: /run\.yaml:2:6: out: ENOTDIR/ }, 'with the other faults of this run')
-  t.match(refused.err, /run\.yaml:1:8: model: base is no folder[\s\S]*phases\[0\]\.data \(phase "a"\): no file matches "x\.jsonl"/)
+  t.match(
+    refused.err,
+    /run\.yaml:1:8: model: base is no folder[\s\S]*phases\[0\]\.data \(phase "a"\): no file matches "x\.jsonl"/,
+  )
   t.notMatch(refused.err, /bug of lateforge/)
   const child = spawn(process.execPath, [main, 'doctor'], { cwd, stdio: ['ignore', 'pipe', 'pipe'] })
   child.stdout!.destroy()

@@ -190,6 +190,25 @@ t.test('ranks that were not started alike', { skip: withoutRanks }, async (t) =>
   }
 })
 
+t.test("a fault of the last phase is every rank's, before anything is trained", { skip: withoutRanks }, async (t) => {
+  const dir = folder(t)
+  writeData(dir)
+  const file = await prepare(dir, 'faulty')
+  const found = await lateforge(2, ['train', file, 'phases.2.batch=1000', 'phases.1.documentLength=65'])
+  t.equal(found.code, 2)
+  t.same(found.events, [])
+  for (const rank of [0, 1]) {
+    const start = found.err.indexOf(`error ERR_CONFIG (rank ${rank})  2 faults`)
+    t.not(start, -1, found.err)
+    t.match(
+      found.err.slice(start),
+      /phases\[1\]\.documentLength \(phase "two"\)[\s\S]*phases\[2\]\.batch \(phase "three"\)/,
+    )
+  }
+  for (const name of ['config.json', 'checkpoints', 'events.ndjson', 'model'])
+    t.notOk(existsSync(path.join(dir, 'faulty', name)), name)
+})
+
 /** The processes that run lateforge on this config, oldest first. */
 function rankProcesses(config: string): number[] {
   return readdirSync('/proc')
