@@ -6,7 +6,10 @@ import { colour } from './common.js'
  * Evaluates on the BEIR folders that phases name; each is read once, now, and what of it is not used is said then.
  * Undefined where no phase evaluates.
  */
-export async function evaluatorOf(config: ResolvedRun, aloud: boolean): Promise<{ evaluate: Evaluate | undefined; faults: Fault[] }> {
+export async function evaluatorOf(
+  config: ResolvedRun,
+  aloud: boolean,
+): Promise<{ evaluate: Evaluate | undefined; faults: Fault[] }> {
   const faults = new Faults(config)
   if (!config.phases.some((phase) => phase.evaluate)) return { evaluate: undefined, faults: [] }
   const { beirEvaluator } = await import('../eval/model.js')
