@@ -15,8 +15,10 @@
 
 namespace lateforge::binding {
 
+int32_t deviceIdAt(const Napi::CallbackInfo& info) { return smallAt(info, 0, "device", 0); }
+
 Device& deviceAt(const Napi::CallbackInfo& info) {
-  Device* device = environmentOf(info.Env()).runtime.device(static_cast<int32_t>(integerAt(info, 0, "device")));
+  Device* device = environmentOf(info.Env()).runtime.device(deviceIdAt(info));
   if (!device) raise(info.Env(), "ERR_DEVICE", "the device is not open");
   return *device;
 }
@@ -47,7 +49,7 @@ Napi::Value openDevice(const Napi::CallbackInfo& info) {
   const std::string path = stringAt(info, 0, "path");
   const Backend* backend = path.empty() ? cpu::floatBackend() : loadBackend(env, path);
   int32_t id;
-  check(env, environmentOf(env).runtime.openDevice(backend, static_cast<int32_t>(integerAt(info, 1, "index")), id));
+  check(env, environmentOf(env).runtime.openDevice(backend, smallAt(info, 1, "index", 0), id));
   auto result = Napi::Object::New(env);
   result.Set("id", id);
   result.Set("name", backend->name);
@@ -85,9 +87,8 @@ Napi::Value backendInfo(const Napi::CallbackInfo& info) {
 // (device) → { tensors, bytes, peak, reserved, limit, pending }
 Napi::Value memory(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
-  const auto id = static_cast<int32_t>(integerAt(info, 0, "device"));
   auto result = Napi::Object::New(info.Env());
-  result.Set("tensors", static_cast<double>(environmentOf(info.Env()).runtime.liveCount(id)));
+  result.Set("tensors", static_cast<double>(environmentOf(info.Env()).runtime.liveCount(deviceIdAt(info))));
   result.Set("bytes", static_cast<double>(device.arena.live()));
   result.Set("peak", static_cast<double>(device.arena.peak()));
   result.Set("reserved", static_cast<double>(device.arena.reserved()));
@@ -102,7 +103,7 @@ Napi::Value resetPeak(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value setMemoryLimit(const Napi::CallbackInfo& info) {
-  deviceAt(info).arena.setLimit(integerAt(info, 1, "bytes"));
+  deviceAt(info).arena.setLimit(integerAt(info, 1, "bytes", 0));
   return info.Env().Undefined();
 }
 
@@ -116,8 +117,8 @@ Napi::Value largest(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   deviceAt(info);
   auto list = Napi::Array::New(env);
-  const auto id = static_cast<int32_t>(integerAt(info, 0, "device"));
-  for (const LiveTensor& t : environmentOf(env).runtime.largest(id, static_cast<size_t>(integerAt(info, 1, "most")))) {
+  const auto most = static_cast<size_t>(integerAt(info, 1, "most", 0));
+  for (const LiveTensor& t : environmentOf(env).runtime.largest(deviceIdAt(info), most)) {
     auto object = Napi::Object::New(env);
     object.Set("op", t.op);
     object.Set("tensor", t.meta);
@@ -139,10 +140,7 @@ Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value setThreads(const Napi::CallbackInfo& info) {
-  const int64_t threads = integerAt(info, 0, "threads");
-  if (threads < 1 || threads > cpu::kMostThreads)
-    raise(info.Env(), "ERR_ARGUMENT", "threads must be 1 to " + std::to_string(cpu::kMostThreads));
-  cpu::Team::instance().setThreads(static_cast<int>(threads));
+  cpu::Team::instance().setThreads(smallAt(info, 0, "threads", 1, cpu::kMostThreads));
   return info.Env().Undefined();
 }
 
@@ -183,7 +181,7 @@ class Measure : public Napi::AsyncWorker {
 
 // (device, seconds) → Promise<{ floats, halves, memory, cache }>, what it can do in a second; 0: not measured
 Napi::Value ceilings(const Napi::CallbackInfo& info) {
-  auto* measure = new Measure(info.Env(), deviceAt(info), numberAt(info, 1, "seconds"));
+  auto* measure = new Measure(info.Env(), deviceAt(info), numberAt(info, 1, "seconds", 0, 3600));
   const Napi::Promise promise = measure->deferred.Promise();
   measure->Queue();  // deletes itself
   return promise;

@@ -1,6 +1,9 @@
 // The group of ranks this process belongs to: one at most, opened once, used by one environment.
 #include <dlfcn.h>
 
+#include <cmath>
+#include <mutex>
+
 #include "env.h"
 
 namespace lateforge::binding {
@@ -15,8 +18,7 @@ HostGroup& groupOf(const Napi::CallbackInfo& info) {
 // (path of a transport library) → { rank, size, transport }
 Napi::Value groupOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  static bool opened = false;
-  if (opened) raise(env, "ERR_GROUP", "this process has already joined a group");
+  if (environmentOf(env).group) raise(env, "ERR_GROUP", "this environment has already joined a group");
   const std::string path = stringAt(info, 0, "path");
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) raise(env, "ERR_GROUP", std::string("cannot load the transport: ") + dlerror());
@@ -26,11 +28,14 @@ Napi::Value groupOpen(const Napi::CallbackInfo& info) {
     raise(env, "ERR_GROUP", path + " is no transport of this version of lateforge; install the same version of both");
   char error[kTransportErrorBytes] = "";
   int32_t rank, size;
-  if (transport->open(&rank, &size, error)) {
-    const Status reason = told("ERR_GROUP", error);
-    raise(env, reason.code, std::string(transport->name) + ": " + reason.message);
+  {
+    static std::mutex mutex;  // of the process: environments may open at once, and a transport opens for one of them
+    std::lock_guard lock(mutex);
+    if (transport->open(&rank, &size, error)) {
+      const Status reason = told("ERR_GROUP", error);
+      raise(env, reason.code, std::string(transport->name) + ": " + reason.message);
+    }
   }
-  opened = true;
   environmentOf(env).group = std::make_unique<HostGroup>(transport, rank, size);
   auto result = Napi::Object::New(env);
   result.Set("rank", rank);
@@ -42,10 +47,10 @@ Napi::Value groupOpen(const Napi::CallbackInfo& info) {
 // (deadline of a collective, of an exchange, and grace, in seconds, exit code, path of the record)
 Napi::Value groupConfigure(const Napi::CallbackInfo& info) {
   GroupSettings settings;
-  settings.deadlineSeconds = numberAt(info, 0, "deadline");
-  settings.exchangeSeconds = numberAt(info, 1, "exchangeDeadline");
-  settings.graceSeconds = numberAt(info, 2, "grace");
-  settings.exitCode = static_cast<int32_t>(integerAt(info, 3, "exitCode"));
+  settings.deadlineSeconds = numberAt(info, 0, "deadline", 0, HUGE_VAL);
+  settings.exchangeSeconds = numberAt(info, 1, "exchangeDeadline", 0, HUGE_VAL);
+  settings.graceSeconds = numberAt(info, 2, "grace", 0, 3600);
+  settings.exitCode = smallAt(info, 3, "exitCode", 0, 255);
   settings.record = stringAt(info, 4, "record");
   groupOf(info).configure(settings);
   return info.Env().Undefined();
@@ -53,14 +58,13 @@ Napi::Value groupConfigure(const Napi::CallbackInfo& info) {
 
 std::vector<int64_t> countsAt(const Napi::CallbackInfo& info, size_t index) {
   std::vector<int64_t> counts;
-  if (!info[index].IsArray()) return counts;
+  if (info[index].IsNull()) return counts;
+  if (!info[index].IsArray()) raise(info.Env(), "ERR_ARGUMENT", "counts of rows must be an array, or null");
   const auto list = info[index].As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); ++i) {
-    const Napi::Value value = list.Get(i);
-    const double n = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-    if (!(n >= 0 && n <= 9007199254740991.0 && n == static_cast<double>(static_cast<int64_t>(n))))
-      raise(info.Env(), "ERR_ARGUMENT", "a count of rows must be a whole number, not negative");
-    counts.push_back(static_cast<int64_t>(n));
+    const std::optional<int64_t> n = wholeNumber(list.Get(i));
+    if (!n || *n < 0) raise(info.Env(), "ERR_ARGUMENT", "a count of rows must be a whole number, not negative");
+    counts.push_back(*n);
   }
   return counts;
 }
@@ -69,11 +73,9 @@ std::vector<int64_t> countsAt(const Napi::CallbackInfo& info, size_t index) {
 Napi::Value groupCollective(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HostGroup& group = groupOf(info);
-  const int64_t kind = integerAt(info, 0, "kind");
-  if (kind < 0 || kind >= static_cast<int64_t>(Collective::exchange))
-    raise(env, "ERR_ARGUMENT", "collective " + std::to_string(kind) + " does not exist");
+  const int64_t kind = integerAt(info, 0, "kind", 0, static_cast<int64_t>(Collective::exchange) - 1);
   const Runtime::CollectiveRequest request{static_cast<Collective>(kind), handleAt(info, 1), countsAt(info, 2),
-                                           countsAt(info, 3), static_cast<int32_t>(integerAt(info, 4, "root"))};
+                                           countsAt(info, 3), smallAt(info, 4, "root")};
   Handle out;
   uint64_t ticket;
   check(env, environmentOf(env).runtime.collective(group, request, out, ticket));
@@ -86,7 +88,7 @@ Napi::Value groupCollective(const Napi::CallbackInfo& info) {
 // (ticket)
 Napi::Value groupWait(const Napi::CallbackInfo& info) {
   HostGroup& group = groupOf(info);
-  check(info.Env(), environmentOf(info.Env()).runtime.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket"))));
+  check(info.Env(), environmentOf(info.Env()).runtime.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket", 0))));
   return info.Env().Undefined();
 }
 
@@ -95,11 +97,12 @@ Napi::Value groupExchange(const Napi::CallbackInfo& info) {
   HostGroup& group = groupOf(info);
   if (!info[0].IsTypedArray()) raise(info.Env(), "ERR_ARGUMENT", "bytes must be a Uint8Array");
   const auto bytes = info[0].As<Napi::Uint8Array>();
-  auto* waiter = new Waiter(&environmentOf(info.Env()));
-  waiter->hasParts = true;
-  const Napi::Promise promise = waiter->deferred.Promise();
-  group.exchange(std::string(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength()),
-                 [waiter](std::vector<std::string> parts, const char* error) {
+  auto owned = std::make_unique<Waiter>(&environmentOf(info.Env()));
+  owned->hasParts = true;
+  const Napi::Promise promise = owned->deferred.Promise();
+  std::string message(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength());
+  group.exchange(std::move(message),
+                 [waiter = owned.release()](std::vector<std::string> parts, const char* error) {
                    waiter->parts = std::move(parts);
                    finished(waiter, error);
                  });
@@ -113,7 +116,7 @@ Napi::Value groupMark(const Napi::CallbackInfo& info) {
 
 // (reason, rank that is missing or -1)
 Napi::Value groupFail(const Napi::CallbackInfo& info) {
-  groupOf(info).fail(stringAt(info, 0, "reason"), static_cast<int32_t>(integerAt(info, 1, "missing")));
+  groupOf(info).fail(stringAt(info, 0, "reason"), smallAt(info, 1, "missing", -1, groupOf(info).size() - 1));
   return info.Env().Undefined();
 }
 

@@ -23,18 +23,17 @@ Argument tokensAt(const Napi::CallbackInfo& info, size_t index, int64_t dim) {
 }
 
 Argument indicesAt(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsTypedArray()) return {};
+  if (info[index].IsNull() || info[index].IsUndefined()) return {};
   auto values = std::make_shared<const std::vector<int64_t>>(offsetsAt(info, index));
   Meta meta = Meta::of(DType::i64, {static_cast<int64_t>(values->size())});
-  meta.facts = std::make_shared<const IntFacts>(IntFacts{.values = values});
+  meta.facts = std::make_shared<const IntFacts>(IntFacts{.values = values, .counts = nullptr});
   return {meta, values->data()};
 }
 
 // (queries, their offsets, documents, their offsets, dim, layout, pairs or null, floorZero) → Float32Array of scores
 Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const int64_t dim = integerAt(info, 4, "dim");
-  if (dim < 1) raise(env, "ERR_ARGUMENT", "dim is " + std::to_string(dim));
+  const int64_t dim = integerAt(info, 4, "dim", 1);
   const params::maxsim params{integerAt(info, 5, "layout"), 0, integerAt(info, 7, "floorZero")};
   const Argument inputs[] = {tokensAt(info, 0, dim), indicesAt(info, 1), tokensAt(info, 2, dim), indicesAt(info, 3),
                              indicesAt(info, 6)};

@@ -1,5 +1,8 @@
 // One native function runs every op. JS writes handles, then params into the shared block (all doubles); results come
 // back in the same place: per output handle, dtype, rank, four dimensions. No JS value is made per call.
+#include <cmath>
+#include <cstring>
+
 #include "env.h"
 
 namespace lateforge::binding {
@@ -9,20 +12,29 @@ constexpr int kResultDoubles = 3 + kMaxRank;
 
 Napi::Value call(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
-  const int64_t index = integerAt(info, 0, "op");
-  if (index < 0 || index >= kOpCount)
-    raise(info.Env(), "ERR_ARGUMENT", "op " + std::to_string(index) + " does not exist");
-  const Op op = static_cast<Op>(index);
+  const Op op = static_cast<Op>(smallAt(info, 0, "op", 0, kOpCount - 1));
   const OpSpec& spec = specOf(op);
   double* cursor = self.block;
   Handle in[kMaxInputs] = {};
-  for (size_t i = 0; i < spec.inputs.size(); ++i) in[i] = static_cast<Handle>(*cursor++);
+  const auto refuse = [&](const std::string& name, double value, const char* expected) {
+    raise(info.Env(), "ERR_ARGUMENT",
+          std::string(spec.name) + ": " + name + " is " + textOf(value) + ", expected " + expected);
+  };
+  for (size_t i = 0; i < spec.inputs.size(); ++i, ++cursor) {
+    const std::optional<int64_t> handle = wholeNumber(*cursor);
+    if (!handle || *handle < 0) refuse("input " + spec.inputs[i].name, *cursor, "the handle of a tensor");
+    in[i] = static_cast<Handle>(*handle);
+  }
   double params[kMaxParams] = {};
   for (size_t i = 0; i < spec.params.size(); ++i, ++cursor) {
-    if (spec.params[i].integer)
-      reinterpret_cast<int64_t*>(params)[i] = static_cast<int64_t>(*cursor);
-    else
+    if (!spec.params[i].integer) {
+      if (!std::isfinite(*cursor)) refuse(spec.params[i].name, *cursor, "a finite number");
       params[i] = *cursor;
+    } else if (const std::optional<int64_t> whole = wholeNumber(*cursor)) {
+      std::memcpy(&params[i], &*whole, sizeof *whole);
+    } else {
+      refuse(spec.params[i].name, *cursor, "a whole number");
+    }
   }
   Handle out[kMaxOutputs] = {};
   check(info.Env(), self.runtime.run(op, in, params, spec.params.size() * 8, out));

@@ -42,9 +42,11 @@ std::vector<int64_t> offsetsAt(const Napi::CallbackInfo& info, size_t index) {
   std::vector<int64_t> offsets(static_cast<size_t>(source.count));
   const double* values = static_cast<const double*>(source.data);
   for (size_t i = 0; i < offsets.size(); ++i) {
-    if (!(values[i] >= 0 && values[i] <= 9007199254740991.0))
-      raise(info.Env(), "ERR_ARGUMENT", "offset " + std::to_string(i) + " is " + std::to_string(values[i]));
-    offsets[i] = static_cast<int64_t>(values[i]);
+    const std::optional<int64_t> offset = wholeNumber(values[i]);
+    if (!offset || *offset < 0)
+      raise(info.Env(), "ERR_ARGUMENT",
+            "offset " + std::to_string(i) + " is " + textOf(values[i]) + ", expected a whole number, not negative");
+    offsets[i] = *offset;
   }
   return offsets;
 }
@@ -59,11 +61,9 @@ Meta metaAt(const Napi::CallbackInfo& info, DType dtype, size_t dimsIndex) {
   if (dims.Length() > kMaxRank) raise(info.Env(), "ERR_SHAPE", "at most 4 dimensions");
   meta.rank = static_cast<int32_t>(dims.Length());
   for (uint32_t i = 0; i < dims.Length(); ++i) {
-    const Napi::Value value = dims.Get(i);
-    const double d = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
-    if (!(d >= 0 && d <= 9007199254740991.0 && d == static_cast<double>(static_cast<int64_t>(d))))
-      raise(info.Env(), "ERR_SHAPE", "a dimension must be a non-negative integer");
-    meta.dims[i] = static_cast<int64_t>(d);
+    const std::optional<int64_t> d = wholeNumber(dims.Get(i));
+    if (!d || *d < 0) raise(info.Env(), "ERR_SHAPE", "a dimension must be a non-negative integer");
+    meta.dims[i] = *d;
   }
   if (!meta.countable()) raise(info.Env(), "ERR_SHAPE", meta.text() + " has more elements than can be counted");
   return meta;
@@ -85,7 +85,7 @@ Napi::Value create(const Napi::CallbackInfo& info) {
     data = source.data ? source.data : "";  // an empty array has no address
   }
   Handle handle;
-  check(info.Env(), self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), meta, data, handle));
+  check(info.Env(), self.runtime.create(deviceIdAt(info), meta, data, handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
@@ -96,7 +96,7 @@ Napi::Value createSegments(const Napi::CallbackInfo& info) {
   const Meta meta = Meta::of(DType::i64, {static_cast<int64_t>(offsets.size())});
   Handle handle;
   check(info.Env(),
-        self.runtime.create(static_cast<int32_t>(integerAt(info, 0, "device")), meta,
+        self.runtime.create(deviceIdAt(info), meta,
                             offsets.empty() ? "" : static_cast<const void*>(offsets.data()), handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
@@ -135,20 +135,22 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   const size_t count = static_cast<size_t>(meta.count());
   auto buffer = Napi::ArrayBuffer::New(env, static_cast<size_t>(meta.bytes()));
   napi_value array;
-  napi_create_typedarray(env, arrayTypeOf(meta.dtype), count, buffer, 0, &array);
-  auto* waiter = new Waiter(&self);
+  if (napi_create_typedarray(env, arrayTypeOf(meta.dtype), count, buffer, 0, &array) != napi_ok)
+    throw Napi::Error::New(env);
+  auto waiter = std::make_unique<Waiter>(&self);
   waiter->result = Napi::Reference<Napi::Value>::New(Napi::Value(env, array), 1);
   const Napi::Promise promise = waiter->deferred.Promise();
-  check(env, self.runtime.read(handleAt(info, 0), buffer.Data(), finished, waiter));
+  check(env, self.runtime.read(handleAt(info, 0), buffer.Data(), finished, waiter.get()));
+  waiter.release();
   return promise;
 }
 
 // (device) → Promise<void>, settled when everything issued so far has run
 Napi::Value event(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
-  auto* waiter = new Waiter(&environmentOf(info.Env()));
+  auto waiter = std::make_unique<Waiter>(&environmentOf(info.Env()));
   const Napi::Promise promise = waiter->deferred.Promise();
-  device.backend->download(device.stream, nullptr, nullptr, 0, finished, waiter);
+  device.backend->download(device.stream, nullptr, nullptr, 0, finished, waiter.release());
   return promise;
 }
 
@@ -158,19 +160,19 @@ Napi::Value lap(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
   if (!device.backend->lap) return env.Null();
   auto time = Napi::Float64Array::New(env, 1);
-  auto* waiter = new Waiter(&environmentOf(env));
+  auto waiter = std::make_unique<Waiter>(&environmentOf(env));
   waiter->result = Napi::Reference<Napi::Value>::New(time, 1);
   const Napi::Promise promise = waiter->deferred.Promise();
-  device.backend->lap(device.stream, time.Data(), finished, waiter);
+  device.backend->lap(device.stream, time.Data(), finished, waiter.release());
   return promise;
 }
 
 // (device) → Promise<void>; rejects with the first error, after which the stream is usable again
 Napi::Value synchronize(const Napi::CallbackInfo& info) {
   Device& device = deviceAt(info);
-  auto* waiter = new Waiter(&environmentOf(info.Env()));
+  auto waiter = std::make_unique<Waiter>(&environmentOf(info.Env()));
   const Napi::Promise promise = waiter->deferred.Promise();
-  device.backend->synchronize(device.stream, finished, waiter);
+  device.backend->synchronize(device.stream, finished, waiter.release());
   return promise;
 }
 

@@ -68,7 +68,7 @@ struct Backend {
   int32_t (*deviceCount)();
   // Null on failure, with the reason in `error`; where there are no devices, that is why there are none.
   Stream* (*openStream)(int32_t device, char* error);
-  // Waits for what is queued.
+  // Waits for what runs. Of what is queued ops and uploads are dropped, the rest gets an error: all before it returns.
   void (*closeStream)(Stream*);
 
   // Large blocks for core's allocator, 64-byte aligned or better; null when there is no memory. `release` comes from a

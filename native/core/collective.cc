@@ -1,18 +1,21 @@
 // Collectives on tensors: checks, shapes, and the memory they hold while they are under way.
-#include <numeric>
-
 #include "runtime.h"
 
 namespace lateforge {
 namespace {
 
-int64_t sum(const std::vector<int64_t>& counts) { return std::accumulate(counts.begin(), counts.end(), int64_t{0}); }
-
-Status checkRows(const char* name, const char* what, const std::vector<int64_t>& rows, int32_t size) {
+// The rows of a tensor that has so many for every rank: no more elements in all than can be counted.
+Status sumRows(const char* name, const char* what, const std::vector<int64_t>& rows, int32_t size, Meta tensor,
+               int64_t& sum) {
   LF_REQUIRE(rows.size() == static_cast<size_t>(size), "ERR_ARGUMENT", "%s: %zu %s counts for %d ranks", name,
              rows.size(), what, size);
-  for (const int64_t n : rows)
+  tensor.dims[0] = 0;
+  for (const int64_t n : rows) {
     LF_REQUIRE(n >= 0, "ERR_ARGUMENT", "%s: a %s count is %lld", name, what, static_cast<long long>(n));
+    LF_REQUIRE(!__builtin_add_overflow(tensor.dims[0], n, &tensor.dims[0]) && tensor.countable(), "ERR_SHAPE",
+               "%s: the %s counts add up to more elements than can be counted", name, what);
+  }
+  sum = tensor.dims[0];
   return Status::fine();
 }
 
@@ -26,6 +29,7 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
   const Meta meta = entry->meta;
   Device* device = entry->storage->device;
   const std::shared_ptr<Storage> input = entry->storage;
+  LF_TRY(checkRoom(name, 1));
   CollectiveCall call{kind, meta.dtype, entry->data, entry->data, meta.count(), nullptr, nullptr, root};
   LF_REQUIRE(group.reaches(device->backend), "ERR_UNSUPPORTED", "%s: a group of ranks cannot reach the memory of %s",
              name, device->backend->name);
@@ -41,9 +45,12 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
   if (gathers || scatters) {
     LF_REQUIRE(meta.rank >= 1, "ERR_SHAPE", "%s: the tensor has no rows", name);
     const int64_t width = meta.dims[0] ? meta.count() / meta.dims[0] : meta.dims[1] * meta.dims[2] * meta.dims[3];
-    LF_TRY(checkRows(name, "receive", receiveRows, group.size()));
-    if (scatters) LF_TRY(checkRows(name, "send", sendRows, group.size()));
-    const int64_t expected = gathers ? receiveRows[group.rank()] : sum(sendRows);
+    int64_t received = 0, expected = 0;
+    LF_TRY(sumRows(name, "receive", receiveRows, group.size(), meta, received));
+    if (scatters)
+      LF_TRY(sumRows(name, "send", sendRows, group.size(), meta, expected));
+    else
+      expected = receiveRows[group.rank()];
     LF_REQUIRE(expected == meta.dims[0], "ERR_SHAPE", "%s: the counts say %lld rows, the tensor is %s", name,
                static_cast<long long>(expected), meta.text().c_str());
     if (scatters)
@@ -54,7 +61,7 @@ Status Runtime::collective(Group& group, const CollectiveRequest& request, Handl
     for (const int64_t n : receiveRows) receive.push_back(n * width);
     Meta result = meta;
     result.facts = nullptr;
-    result.dims[0] = sum(receiveRows);
+    result.dims[0] = received;
     LF_TRY(allocate(device, result.bytes(), name, output));
     call.out = output->data;
     call.send = scatters ? send.data() : nullptr;

@@ -59,7 +59,7 @@ Status infer_copyRows(const params::copyRows& p, const Meta* in, Inferred&) {
   LF_REQUIRE(x.dtype == y.dtype && x.rank == y.rank && std::equal(x.dims + 1, x.dims + kMaxRank, y.dims + 1),
              "ERR_SHAPE", "copyRows: x and y must differ in rows only, got %s and %s", x.text().c_str(),
              y.text().c_str());
-  LF_REQUIRE(p.row >= 0 && p.row + x.dims[0] <= y.dims[0], "ERR_SHAPE",
+  LF_REQUIRE(p.row >= 0 && p.row <= y.dims[0] - x.dims[0], "ERR_SHAPE",
              "copyRows: %lld rows at row %lld do not fit in %s", static_cast<long long>(x.dims[0]),
              static_cast<long long>(p.row), y.text().c_str());
   return Status::fine();

@@ -119,6 +119,12 @@ static Status checkAttention(const char* op, const params::attention& p, const M
     LF_REQUIRE(keyCounts.dims[0] == n, "ERR_SHAPE", "%s: %lld key counts for %lld sequences", op,
                static_cast<long long>(keyCounts.dims[0]), static_cast<long long>(n));
     LF_TRY(checkIndices(op, keyCounts, longest(segments) + 1));
+    const auto& starts = *segments.facts->values;
+    LF_REQUIRE(keyCounts.facts->counts, "ERR_ARGUMENT", "%s: key counts must be int32 [n] from the host", op);
+    for (int64_t i = 0; i < n; ++i)
+      LF_REQUIRE((*keyCounts.facts->counts)[i] <= starts[i + 1] - starts[i], "ERR_ARGUMENT",
+                 "%s: sequence %lld has %d keys, but %lld tokens", op, static_cast<long long>(i),
+                 (*keyCounts.facts->counts)[i], static_cast<long long>(starts[i + 1] - starts[i]));
   }
   LF_REQUIRE(p.dropout >= 0 && p.dropout < 1, "ERR_ARGUMENT", "%s: dropout is %g, expected [0, 1)", op, p.dropout);
   LF_REQUIRE(p.dropout == 0 || seeds.present(), "ERR_ARGUMENT", "%s: dropout needs seeds", op);

@@ -86,7 +86,8 @@ View viewOf(const Meta& meta, void* data) {
 }
 
 const OpSpec& specOf(Op op) {
-  static const std::array<OpSpec, kOpCount> specs = makeSpecs();
+  // Never destroyed: streams may still run when the process exits.
+  static const auto& specs = *new std::array<OpSpec, kOpCount>(makeSpecs());
   return specs[static_cast<size_t>(op)];
 }
 

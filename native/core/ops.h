@@ -17,6 +17,7 @@ struct IntFacts {
   int64_t min = 0, max = -1;
   bool increasing = true;                              // strictly
   std::shared_ptr<const std::vector<int64_t>> values;  // kept for int64 tensors (segments), which are small
+  std::shared_ptr<const std::vector<int32_t>> counts;  // kept for int32 [n]
 };
 
 // Shape and type of one operand; `facts` is null for tensors computed on the device.

@@ -27,6 +27,8 @@ class Queue {
 
   // `lazy`: nothing runs until somebody waits for a result. Whatever relies on an op having run early fails there.
   Queue(Work work, bool lazy);
+  // Waits for what runs, not for what is queued: ops and uploads are dropped, downloads and `synchronize` get an error;
+  // host calls are made, with that error.
   ~Queue();
 
   void run(const OpCall& call);

@@ -8,9 +8,6 @@
 namespace lateforge {
 namespace {
 
-constexpr int kIndexBits = 24;
-constexpr uint64_t kIndexMask = (uint64_t{1} << kIndexBits) - 1;
-constexpr uint64_t kGenerations = uint64_t{1} << (53 - kIndexBits);
 constexpr double kMiB = 1024.0 * 1024.0;
 
 void gatherFacts(Meta& meta, const void* data) {
@@ -27,7 +24,9 @@ void gatherFacts(Meta& meta, const void* data) {
     }
   };
   if (meta.dtype == DType::i32) {
-    scan(static_cast<const int32_t*>(data));
+    const auto* values = static_cast<const int32_t*>(data);
+    scan(values);
+    if (meta.rank == 1) facts->counts = std::make_shared<const std::vector<int32_t>>(values, values + n);
   } else {
     const auto* values = static_cast<const int64_t*>(data);
     scan(values);
@@ -45,9 +44,15 @@ Status upload(Device* device, void* target, const void* data, int64_t bytes) {
 
 }  // namespace
 
-Runtime::~Runtime() {
+void Runtime::closeStreams() {
+  for (auto& device : devices_) device->close();
+}
+
+void Runtime::clear() {
+  closeStreams();
   pending_.clear();  // storages point into devices
   entries_.clear();
+  devices_.clear();
 }
 
 Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {
@@ -72,7 +77,7 @@ Status Runtime::openDevice(const Backend* backend, int32_t index, int32_t& id) {
 }
 
 Runtime::Entry* Runtime::find(Handle handle) {
-  const uint64_t index = handle & kIndexMask;
+  const uint64_t index = handle & kMostTensors;
   if (index == 0 || index >= entries_.size()) return nullptr;
   Entry& entry = entries_[index];
   return entry.storage && entry.generation == handle >> kIndexBits ? &entry : nullptr;
@@ -115,6 +120,14 @@ Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::s
   return Status::fine();
 }
 
+Status Runtime::checkRoom(const char* what, size_t more) const {
+  const uint64_t unused = mostTensors_ + 1 - std::min<uint64_t>(entries_.size(), mostTensors_ + 1);
+  LF_REQUIRE(freeEntries_.size() + unused >= more, "ERR_OUT_OF_MEMORY",
+             "%s: more than %llu live tensors; some are never disposed of", what,
+             static_cast<unsigned long long>(mostTensors_));
+  return Status::fine();
+}
+
 Handle Runtime::insert(std::shared_ptr<Storage> storage, char* data, Meta meta, const char* op) {
   uint64_t index;
   if (freeEntries_.empty()) {
@@ -143,8 +156,7 @@ void Runtime::forgetFacts(Entry& entry) {
 Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) {
   Device* target = device(id);
   LF_REQUIRE(target, "ERR_DEVICE", "device %d is not open", id);
-  LF_REQUIRE(entries_.size() < kIndexMask, "ERR_OUT_OF_MEMORY",
-             "more than %llu live tensors: some are never disposed of", static_cast<unsigned long long>(kIndexMask));
+  LF_TRY(checkRoom("a new tensor", 1));
   std::shared_ptr<Storage> storage;
   LF_TRY(allocate(target, meta.bytes(), "a new tensor", storage));
   if (data) {
@@ -172,8 +184,10 @@ Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t coun
 Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& result) {
   Entry* entry;
   LF_TRY(resolve("view", handle, entry));
+  LF_TRY(checkRoom("view", 1));
   const int64_t count = shape.count();
-  LF_REQUIRE(offset >= 0 && count >= 0 && offset + count <= entry->meta.count(), "ERR_SHAPE",
+  LF_REQUIRE(offset >= 0 && count >= 0 && count <= entry->meta.count() && offset <= entry->meta.count() - count,
+             "ERR_SHAPE",
              "view: elements %lld to %lld do not lie in %s", static_cast<long long>(offset),
              static_cast<long long>(offset + count), entry->meta.text().c_str());
   Meta meta = shape;
@@ -185,6 +199,9 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
   } else if (entry->meta.facts) {
     IntFacts facts = *entry->meta.facts;
     facts.values = nullptr;
+    if (facts.counts)
+      facts.counts = std::make_shared<const std::vector<int32_t>>(facts.counts->begin() + offset,
+                                                                  facts.counts->begin() + offset + count);
     meta.facts = std::make_shared<IntFacts>(std::move(facts));
   }
   const char* op = entry->op;
@@ -195,6 +212,7 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
 
 Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBytes, Handle* out) {
   const OpSpec& spec = specOf(op);
+  LF_TRY(checkRoom(spec.name, spec.outputs.size()));
   OpCall call{};
   call.op = op;
   std::memcpy(call.params, params, paramsBytes);
@@ -270,7 +288,7 @@ bool Runtime::dispose(Handle handle) {
   entry->storage = nullptr;
   entry->meta = Meta{};
   // An entry whose generations are used up is retired, so that a handle stays exact in a double.
-  if (++entry->generation < kGenerations) freeEntries_.push_back(static_cast<uint32_t>(handle & kIndexMask));
+  if (++entry->generation < uint64_t{1} << (53 - kIndexBits)) freeEntries_.push_back(static_cast<uint32_t>(handle & kMostTensors));
   return true;
 }
 

@@ -20,7 +20,12 @@ using Handle = uint64_t;
 struct Device {
   Device(const Backend* backend, int32_t index, Stream* stream)
       : backend(backend), index(index), stream(stream), arena(backend, index, stream) {}
-  ~Device() { backend->closeStream(stream); }
+  ~Device() { close(); }
+  // Nothing of this environment runs on the device any more. What was queued is dropped.
+  void close() {
+    if (stream) backend->closeStream(stream);
+    stream = nullptr;
+  }
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -48,7 +53,14 @@ struct LiveTensor {
 
 class Runtime {
  public:
-  ~Runtime();
+  // `mostTensors`: live ones, at most.
+  explicit Runtime(uint64_t mostTensors = kMostTensors) : mostTensors_(mostTensors) {}
+  ~Runtime() { clear(); }
+
+  // The end of an environment, in two steps, because a group works in the memory that `clear` gives back: no stream
+  // runs any more; nothing is left.
+  void closeStreams();
+  void clear();
 
   Status openDevice(const Backend* backend, int32_t index, int32_t& id);
   Device* device(int32_t id) {
@@ -89,13 +101,19 @@ class Runtime {
     const char* op = "";
   };
 
+  static constexpr int kIndexBits = 24;
+  static constexpr uint64_t kMostTensors = (uint64_t{1} << kIndexBits) - 1;  // entry 0 is never used
+
   Entry* find(Handle handle);
+  // Whether so many more tensors have a place; asked before anything is queued.
+  Status checkRoom(const char* what, size_t more) const;
   Status resolve(const char* what, Handle handle, Entry*& entry);
   Status allocate(Device* device, int64_t bytes, const char* what, std::shared_ptr<Storage>& storage);
   Handle insert(std::shared_ptr<Storage> storage, char* data, Meta meta, const char* op);
   // Its contents changed: neither it nor what shares its memory is known to the host any more.
   void forgetFacts(Entry& entry);
 
+  const uint64_t mostTensors_;
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Entry> entries_{1};  // entry 0 is never used
   std::vector<uint32_t> freeEntries_;

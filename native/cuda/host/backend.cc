@@ -13,8 +13,9 @@
 namespace lateforge {
 
 struct Stream {
-  Queue queue;
-  std::optional<std::chrono::steady_clock::time_point> lap;  // the thread's of the queue
+  void* fault;
+  std::optional<std::chrono::steady_clock::time_point> lap;  // the queue's thread's
+  Queue queue;  // ends before what its thread uses
 };
 
 namespace cuda::host {
@@ -30,16 +31,17 @@ Stream* openStream(int32_t, char* error) {
     std::snprintf(error, kErrorBytes, "no memory");
     return nullptr;
   }
-  // One for each environment, for the life of the process.
   Stream* stream = nullptr;
   guarded(error, [&] {
-    stream = new Stream{{{.run = [fault](const OpCall& call, char* text) { return runOp(call, fault, text); },
+    stream = new Stream{fault,
+                        {},
+                        {{.run = [fault](const OpCall& call, char* text) { return runOp(call, fault, text); },
                           .write = writeDevice,
                           .read = readDevice},
-                         /*lazy=*/true},
-                        {}};
+                         /*lazy=*/true}};
     return 0;
   });
+  if (!stream) releaseDevice(fault);
   return stream;
 }
 
@@ -78,7 +80,12 @@ constexpr Backend kBackend = {
     .real = DType::f32,
     .deviceCount = [] { return int32_t{1}; },
     .openStream = openStream,
-    .closeStream = [](Stream* stream) { delete stream; },
+    .closeStream =
+        [](Stream* stream) {
+          void* fault = stream->fault;
+          delete stream;
+          releaseDevice(fault);
+        },
     .allocate = [](int32_t, size_t bytes) { return allocateDevice(bytes); },
     .release = [](int32_t, void* data, size_t) { releaseDevice(data); },
     .memoryLimit = memoryLimit,

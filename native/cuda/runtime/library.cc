@@ -1,11 +1,10 @@
 #include "library.h"
 
 #include <dlfcn.h>
-#include <glob.h>
 #include <link.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
 #include <cstdlib>
 #include <vector>
 
@@ -25,24 +24,6 @@ std::vector<std::string> split(const std::string& text, char at) {
     begin = end + 1;
   }
   return parts;
-}
-
-// Where pip puts NVIDIA's libraries, according to the python3 on PATH.
-std::vector<std::string> pythonFolders() {
-  std::string output;
-  if (FILE* pipe = popen("python3 -c 'import sys; print(\"\\n\".join(sys.path))' 2>/dev/null", "r")) {
-    char buffer[1024];
-    while (size_t n = fread(buffer, 1, sizeof buffer, pipe)) output.append(buffer, n);
-    pclose(pipe);
-  }
-  std::vector<std::string> folders;
-  for (const std::string& site : split(output, '\n')) {
-    glob_t found;
-    if (glob((site + "/nvidia/*/lib").c_str(), 0, nullptr, &found) == 0)
-      for (size_t i = 0; i < found.gl_pathc; ++i) folders.push_back(found.gl_pathv[i]);
-    globfree(&found);
-  }
-  return folders;
 }
 
 bool tryOpen(Library& library, const std::string& path) {
@@ -76,17 +57,16 @@ Library openLibrary(std::initializer_list<const char*> names) {
   for (const char* name : names)
     if (tryOpen(library, name)) return library;
   std::vector<std::string> folders;
-  for (const std::string& home : {setting("CUDA_HOME"), std::string("/usr/local/cuda")})
+  for (const std::string& home : {setting("CUDA_HOME"), setting("CUDA_PATH"), std::string("/usr/local/cuda")})
     if (!home.empty()) {
       folders.push_back(home + "/lib64");
       folders.push_back(home + "/lib");
     }
   if (tryFolders(library, names, folders)) return library;
-  if (tryFolders(library, names, pythonFolders())) return library;
   if (library.reason.empty())
     library.reason = std::string(*names.begin()) +
-                     " was not found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME or among python3's "
-                     "nvidia packages";
+                     " was not found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME or CUDA_PATH; "
+                     "`lateforge doctor` says where else it looked and what to set";
   return library;
 }
 

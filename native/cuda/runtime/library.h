@@ -21,8 +21,8 @@ struct Library {
   void* symbol(const char* name) const;
 };
 
-// The first of `names` (most wanted first) found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME, or
-// among python3's nvidia packages. Never closed.
+// The first of `names` (most wanted first) found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME,
+// CUDA_PATH or /usr/local/cuda. Never closed.
 Library openLibrary(std::initializer_list<const char*> names);
 
 }  // namespace lateforge::cuda

@@ -44,8 +44,8 @@ Stream* Stream::open(int32_t device, const cuda::CudaOp* ops, char* error) {
     return nullptr;
   }
   if (self->prepare(error)) return self;
-  self->lost_ = true;
   delete self;
+  cudaGetLastError();  // or the next call of somebody else would find it
   return nullptr;
 }
 
@@ -87,13 +87,13 @@ Stream::~Stream() {
   }
   if (lost_) return;  // nothing of a lost device can be given back
   cudaSetDevice(device_);
-  cuda::closeGemm(handle_);
+  if (handle_) cuda::closeGemm(handle_);
   for (char* slot : slots_) cudaFreeHost(slot);
   for (cudaEvent_t event : events_) cudaEventDestroy(event);
   if (lap_) cudaEventDestroy(lap_);
   cudaFree(fault_);
   cudaFreeHost(faultRead_);
-  cudaStreamDestroy(handle_);
+  if (handle_) cudaStreamDestroy(handle_);
 }
 
 void Stream::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}); }
@@ -139,6 +139,10 @@ void Stream::issue() {
     if (jobs_.empty()) break;
     Job job = std::move(jobs_.front());
     jobs_.pop_front();
+    if (stopIssuing_) {
+      std::lock_guard errorLock(errorMutex_);
+      if (error_.empty()) error_ = "ERR_ABORTED: the stream was closed";
+    }
     lock.unlock();
     execute(job);
     lock.lock();

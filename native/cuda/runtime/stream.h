@@ -23,7 +23,7 @@ namespace lateforge {
 struct Stream {
   // Null with a message when the device cannot be used.
   static Stream* open(int32_t device, const cuda::CudaOp* ops, char* error);
-  // Waits for what is queued.
+  // Waits for what the device has been given; what is still queued is dropped, and whoever waits for it told.
   ~Stream();
 
   void run(const OpCall& call);
@@ -83,7 +83,6 @@ struct Stream {
   // Blocks the issuer until nothing is under way.
   void drain();
   char* takeSlot();
-  void giveSlot(char* slot);
   // Keeps the first error; finds out whether the device still works. `op`: what the message is about, or null when it
   // says so itself.
   void fail(const char* op, const char* message);
