@@ -124,6 +124,8 @@ export interface Addon {
   groupClose(): void
   /** Exchanges two names in one step; false where the file system cannot. */
   exchangePaths(a: string, b: string): boolean
+  /** For tests: from here on, as where V8 forbids ArrayBuffers on memory of others (Electron, its sandbox). */
+  forbidExternalBuffers(): void
   /** Maps a shard (native/data/shard.h); `verify` reads it all. ERR_FORMAT when it is damaged. */
   shardOpen(path: string, verify: boolean): Promise<number>
   shardInfo(shard: number): ShardInfo

@@ -166,15 +166,21 @@ export class Segments extends Tensor {
     this.offsets = offsets
   }
 
-  /** @throws ArgumentError ERR_ARGUMENT for negative or fractional offsets; the ops check the rest */
+  /** @throws ArgumentError ERR_ARGUMENT for an offset that is no whole number or negative; the ops check the rest */
   static of(device: Device, offsets: ArrayLike<number>): Segments {
     const copy = Float64Array.from(offsets)
     return new Segments(device, native().createSegments(device.id, copy), copy)
   }
 
+  /** @throws ArgumentError ERR_ARGUMENT for a length that is no whole number or negative */
   static fromLengths(device: Device, lengths: ArrayLike<number>): Segments {
     const offsets = new Float64Array(lengths.length + 1)
-    for (let i = 0; i < lengths.length; i++) offsets[i + 1] = offsets[i]! + lengths[i]!
+    for (let i = 0; i < lengths.length; i++) {
+      const length = lengths[i]!
+      if (!Number.isSafeInteger(length) || length < 0)
+        throw new ArgumentError('ERR_ARGUMENT', `length ${i} is ${length}, expected a whole number, not negative`)
+      offsets[i + 1] = offsets[i]! + length
+    }
     return Segments.of(device, offsets)
   }
 
@@ -188,8 +194,14 @@ export class Segments extends Tensor {
     return this.offsets[this.offsets.length - 1]!
   }
 
-  /** Sequences [first, last), with offsets that start at 0 again. */
+  /**
+   * Sequences [first, last), with offsets that start at 0 again.
+   * @throws ArgumentError ERR_ARGUMENT when they are not there
+   */
   slice(first: number, last: number): Segments {
+    const whole = Number.isInteger(first) && Number.isInteger(last)
+    if (!(whole && first >= 0 && first <= last && last <= this.count))
+      throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} are not among ${this.count}`)
     const start = this.offsets[first]!
     return Segments.of(
       this.device,

@@ -91,11 +91,38 @@ void exceptions() {
   }
 }
 
+// Callers of several environments and whoever sets the number of threads do not know of each other.
+void resizing() {
+  Team& team = Team::instance();
+  std::atomic<bool> stop{false};
+  std::atomic<int64_t> sums{0}, wrong{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 3; ++caller)
+    callers.emplace_back([&] {
+      for (int job = 0; job < 300; ++job) {
+        std::atomic<int64_t> sum{0};
+        team.parallel(64, [&](int64_t task) { sum += task; });
+        wrong += sum != 64 * 63 / 2;
+        ++sums;
+        wrong += team.threads() < 1 || team.threads() > 4;
+      }
+    });
+  std::thread setter([&] {
+    for (int n = 0; !stop; ++n) team.setThreads(1 + n % 4);
+  });
+  for (std::thread& caller : callers) caller.join();
+  stop = true;
+  setter.join();
+  CHECK(sums == 900 && wrong == 0, "%lld of %lld jobs went wrong", static_cast<long long>(wrong),
+        static_cast<long long>(sums));
+}
+
 }  // namespace
 }  // namespace lateforge::testing
 
 int main() {
   using namespace lateforge::testing;
+  resizing();
   team();
   slots();
   exceptions();

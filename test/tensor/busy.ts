@@ -6,6 +6,7 @@ import path from 'node:path'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { native, packageRoot } from '../../lib/native.js'
 import { Device, raw, Tensor } from '../../lib/tensor/index.js'
+import { realArray } from '../../lib/tensor/tensor.js'
 
 /** `rest`: it is ended from outside. `natural`: nothing keeps it alive, so nobody may wait for a promise. */
 export type End = 'rest' | 'exit' | 'throw' | 'natural'
@@ -38,7 +39,8 @@ const ops = 400
 async function start({ device: name, collective, pool, end }: Task): Promise<Pending> {
   const device = Device.open(name)
   const width = name === 'cpu' ? 512 : 128
-  const x = Tensor.from(device, new Float32Array(width * width).fill(1), [width, width])
+  const ones = realArray(device, new Float32Array(width * width).fill(1))
+  const x = Tensor.from(device, ones, [width, width])
   let promises = 0
   let settled = 0
   const expect = (promise: Promise<unknown>) => {
@@ -48,7 +50,7 @@ async function start({ device: name, collective, pool, end }: Task): Promise<Pen
   }
   const step = (count: number) => {
     for (let i = 0; i < count; i++) raw.linear(x, x, null).dispose()
-    x.write(new Float32Array(width * width).fill(1) as never)
+    x.write(ones)
   }
   if (name === 'cpu') step(collective ? 10 : ops)
   if (collective) {

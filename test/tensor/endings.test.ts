@@ -42,15 +42,16 @@ async function endWorker(t: Test, task: Task): Promise<string> {
   worker.on('error', (thrown: Error) => {
     error = thrown.message
   })
-  const exit = once(worker, 'exit')
-  const [said] = (await Promise.race([once(worker, 'message'), exit.then(() => [null])])) as [Pending | null]
+  const exit = new Promise<number>((resolve) => worker.on('exit', resolve)) // `once` would reject for an error
+  const message = new Promise<Pending>((resolve) => worker.on('message', resolve))
+  const said = await Promise.race([message, exit.then(() => null)])
   if (said === null) return `nothing said: ${error}`
   checkBusy(t, task, said)
   if (task.end === 'rest') {
     await setTimeout(task.delay)
     void worker.terminate()
   }
-  const [code] = (await exit) as [number]
+  const code = await exit
   return error || String(code)
 }
 

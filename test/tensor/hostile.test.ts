@@ -1,5 +1,6 @@
 /** What no caller of lateforge/tensor may do: reach memory that is not the tensor's. */
 import t from 'tap'
+import { native } from '../../lib/native.js'
 import { Device, ops, raw, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 
 const device = Device.open()
@@ -46,8 +47,8 @@ t.test('indices that changed after they were checked', async (t) => {
 t.test('segments that are none', async (t) => {
   const offsets = (values: number[]): Segments => Segments.of(device, values)
   const dy = Tensor.from(device, [1, 2, 3, 4], [2, 2])
-  const wild = offsets([0, 1000, 3])
-  t.throws(() => raw.poolRowsBackward(dy, wild, { kind: 0 }), { code: 'ERR_SHAPE' }, 'offsets that fall')
+  const falling = offsets([0, 1000, 3])
+  t.throws(() => raw.poolRowsBackward(dy, falling, { kind: 0 }), { code: 'ERR_SHAPE' }, 'offsets that fall')
   const q = Tensor.from(device, new Float32Array(16), [2, 8])
   const two = offsets([0, 1, 2])
   const pairs = offsets([0, 0, 1, 1])
@@ -66,7 +67,134 @@ t.test('segments that are none', async (t) => {
     { code: 'ERR_DTYPE' },
     'int32 offsets',
   )
-  for (const x of [dy, wild, q, two, pairs, part, none, scores, i32, teacher, loss, groups, flat]) x.dispose()
+  for (const x of [dy, falling, q, two, pairs, part, none, scores, i32, teacher, loss, groups, flat]) x.dispose()
+})
+
+/** Numbers that are no index, count or handle anywhere. */
+const wild = [
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+  0.5,
+  -1.5,
+  1e30,
+  -1e30,
+  2 ** 53,
+  2 ** 63,
+  2 ** 64,
+  Number.MIN_VALUE,
+  -(2 ** 53),
+]
+
+t.test('numbers that are none, wherever native code takes one', async (t) => {
+  const addon = native()
+  const x = Tensor.from(device, [1, 2, 3, 4], [2, 2])
+  const other = Tensor.from(device, [1, 2, 3, 4], [2, 2])
+  const typed = { code: /^ERR_(ARGUMENT|SHAPE|DTYPE|DEVICE|DISPOSED|GROUP|DATA)$/ }
+  const calls: Record<string, (n: number) => unknown> = {
+    call: (n) => addon.call(n),
+    openDevice: (n) => addon.openDevice('', n),
+    'create, device': (n) => addon.create(n, 0, [1]),
+    'create, type': (n) => addon.create(device.id, n, [1]),
+    'create, shape': (n) => addon.create(device.id, 0, [1, n]),
+    'createSegments, device': (n) => addon.createSegments(n, new Float64Array(1)),
+    'createSegments, offset': (n) => addon.createSegments(device.id, Float64Array.of(0, n)),
+    write: (n) => addon.write(n, new Float32Array(1)),
+    'view, handle': (n) => addon.view(n, 0, [1]),
+    'view, offset': (n) => addon.view(x.handle, n, [1]),
+    'view, shape': (n) => addon.view(x.handle, 0, [n]),
+    dispose: (n) => addon.dispose(n),
+    read: (n) => addon.read(n),
+    event: (n) => addon.event(n),
+    lap: (n) => addon.lap(n),
+    synchronize: (n) => addon.synchronize(n),
+    memory: (n) => addon.memory(n),
+    resetPeak: (n) => addon.resetPeak(n),
+    'setMemoryLimit, device': (n) => addon.setMemoryLimit(n, 1),
+    'setMemoryLimit, bytes': (n) => addon.setMemoryLimit(device.id, n),
+    'largest, device': (n) => addon.largest(n, 1),
+    'largest, most': (n) => addon.largest(device.id, n),
+    'ceilings, device': (n) => addon.ceilings(n, 0.01),
+    setThreads: (n) => addon.setThreads(n),
+    shardInfo: (n) => addon.shardInfo(n),
+    shardClose: (n) => addon.shardClose(n),
+    'Segments.of': (n) => Segments.of(device, [0, n]),
+    'Segments.fromLengths': (n) => Segments.fromLengths(device, [n]),
+  }
+  for (const [name, call] of Object.entries(calls))
+    for (const n of [...wild, undefined as unknown as number, {} as number])
+      t.throws(() => call(n), typed, `${name}: ${String(n)}`)
+  // Those that promise refuse by rejecting.
+  for (const n of wild) {
+    await t.rejects(addon.shardLengths(n, new Float64Array(1), 0, 0, 1), typed)
+    await t.rejects(addon.shardCollate(1, new Float64Array(1), n, 0, 1, 0, 0, false), typed)
+  }
+  for (const seconds of [Number.NaN, -1, Number.POSITIVE_INFINITY, 1e30])
+    t.throws(() => addon.ceilings(device.id, seconds), typed, `${seconds} seconds`)
+  t.throws(() => addon.memory(2 ** 32), typed, 'the 2^32nd device is not the first')
+  t.throws(() => addon.openDevice('', 2 ** 32), typed)
+  const segments = Segments.of(device, [0, 1, 2])
+  for (const [first, last] of [
+    [-1, 1],
+    [0, 3],
+    [2, 1],
+    [0.5, 1],
+    [0, Number.NaN],
+  ] as const)
+    t.throws(() => segments.slice(first, last), { code: 'ERR_ARGUMENT' }, `slice ${first} to ${last}`)
+  for (const y of [x, other, segments]) y.dispose()
+})
+
+t.test('params and handles of every op', async (t) => {
+  const addon = native()
+  const x = Tensor.from(device, [1, 2, 3, 4], [2, 2])
+  const typed = { code: /^ERR_(ARGUMENT|SHAPE|DTYPE|DISPOSED|UNSUPPORTED)$/ }
+  for (const [op, { name, inputs, outputs, params }] of addon.opList().entries()) {
+    const fill = () => {
+      addon.block.fill(0)
+      addon.block.fill(x.handle, 0, inputs.length)
+    }
+    for (const n of [...wild, undefined as unknown as number]) {
+      fill()
+      addon.block[0] = n
+      t.throws(() => addon.call(op), typed, `${name}: ${inputs[0]!.name} ${n}`)
+      for (const [i, param] of params.entries()) {
+        if (!param.integer && Number.isFinite(n)) continue
+        fill()
+        addon.block[inputs.length + i] = n
+        const message = new RegExp(`${name}: ${param.name} is `)
+        t.throws(() => addon.call(op), { code: 'ERR_ARGUMENT', message }, `${name}: ${param.name} ${n}`)
+      }
+    }
+    // Whole numbers whose sums and products are large: refused, or of no consequence.
+    for (const [i] of params.entries())
+      for (const n of [2 ** 53 - 1, 1 - 2 ** 53, 2 ** 52, 2 ** 31, 2 ** 32, -1]) {
+        fill()
+        addon.block[inputs.length + i] = n
+        try {
+          addon.call(op)
+          for (let k = 0; k < outputs.length; k++) addon.dispose(addon.block[7 * k]!)
+        } catch (error) {
+          t.match(error, typed, `${name}: ${params[i]!.name} ${n}`)
+        }
+      }
+  }
+  x.dispose()
+  await device.synchronize()
+})
+
+t.test('key counts of more tokens than their own sequence has', async (t) => {
+  const qkv = Tensor.from(device, new Float32Array(5 * 24), [5, 24])
+  const segments = Segments.of(device, [0, 4, 5])
+  const counts = Tensor.fromInt32(device, Int32Array.of(1, 4))
+  const p = { heads: 1, window: -1, dropout: 0, site: 0 }
+  t.throws(() => raw.attention(qkv, segments, counts, null, p), {
+    code: 'ERR_ARGUMENT',
+    message: /sequence 1 has 4 keys, but 1 tokens/,
+  })
+  counts.write(Int32Array.of(4, 1))
+  scope(() => raw.attention(qkv, segments, counts, null, p))
+  for (const x of [qkv, segments, counts]) x.dispose()
 })
 
 t.test('winners that are no tokens', async (t) => {
