@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import os from 'node:os'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { LateforgeError } from '../errors.js'
 import { backendPath, native } from '../native.js'
 import { packageRoot, packageVersion } from '../packages.js'
@@ -54,13 +54,29 @@ function cuda(): Check[] {
     return [{ name: 'cuda', ok: true, found: 'not in this build; in a source checkout: npm run build:cuda' }]
   try {
     const { devices, facts } = native().backendInfo(path)
+    const missing = facts.some(([, value]) => value.includes('LATEFORGE_CUDA_LIB_PATH'))
+    const folders = missing ? wheelFolders() : []
     return [
       { name: 'cuda', ok: true, found: `${devices} devices; ${path}` },
       ...facts.map(([name, value]) => ({ name: `  ${name}`, ok: true, found: value })),
+      ...(folders.length > 0
+        ? [{ name: '  to be set', ok: true, found: `LATEFORGE_CUDA_LIB_PATH=${folders.join(':')}` }]
+        : []),
     ]
   } catch (error) {
     return [{ name: 'cuda', ok: false, found: error instanceof LateforgeError ? error.message : String(error) }]
   }
+}
+
+/** Where pip puts NVIDIA's libraries, according to python3. */
+function wheelFolders(): string[] {
+  const { stdout } = spawnSync('python3', ['-c', 'import sys; print("\\n".join(sys.path))'], { encoding: 'utf8' })
+  return (stdout ?? '')
+    .split('\n')
+    .map((site) => join(site, 'nvidia'))
+    .filter((nvidia) => isAbsolute(nvidia) && existsSync(nvidia))
+    .flatMap((nvidia) => readdirSync(nvidia).map((name) => join(nvidia, name, 'lib')))
+    .filter((folder) => existsSync(folder))
 }
 
 /**

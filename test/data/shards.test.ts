@@ -285,3 +285,20 @@ t.test('the addon refuses rows and items that are not there', async (t) => {
   await t.rejects(native().shardOpen(1 as unknown as string, true), { code: 'ERR_ARGUMENT' })
   set.close()
 })
+
+t.test('where ArrayBuffers on memory of others are forbidden, batches are copied', async (t) => {
+  const features = featurizer()
+  const data = rows(50, () => 2)
+  const set = await prepareShards([memorySource('s', data)], features, { cacheDir: t.testdir(), workers: 0 })
+  const { shard } = set.sources[0]!
+  const batch = () =>
+    Promise.all([
+      native().shardCollate(shard, all(50), 1, 0, 2, 0, features.maskId, false, Uint8Array.of(0, 0, 0, 1)),
+      native().shardLengths(shard, all(50), 1, 0, 2),
+    ])
+  const lent = await batch()
+  native().forbidExternalBuffers()
+  t.same(await batch(), lent)
+  const none = await native().shardLengths(shard, new Float64Array(0), 1, 0, 2)
+  t.equal(none.length, 0, 'nothing at all, copied')
+})

@@ -66,7 +66,7 @@ Library openLibrary(std::initializer_list<const char*> names) {
   if (library.reason.empty())
     library.reason = std::string(*names.begin()) +
                      " was not found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME or CUDA_PATH; "
-                     "`lateforge doctor` says where else it looked and what to set";
+                     "`lateforge doctor` prints the path of those that pip installed";
   return library;
 }
 
