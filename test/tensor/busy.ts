@@ -2,9 +2,8 @@
  * An environment that ends with work under way, in a worker or in a process of its own. It gives native threads more than
  * they finish, says what is pending, and then ends as it was told. For endings.test.ts.
  */
-import path from 'node:path'
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { native, packageRoot } from '../../lib/native.js'
+import { backendPath, native } from '../../lib/native.js'
 import { Device, raw, Tensor } from '../../lib/tensor/index.js'
 import { realArray } from '../../lib/tensor/tensor.js'
 
@@ -54,7 +53,7 @@ async function start({ device: name, collective, pool, end }: Task): Promise<Pen
   }
   if (name === 'cpu') step(collective ? 10 : ops)
   if (collective) {
-    native().groupOpen(path.join(packageRoot(), 'build/Release/lateforge_silent.so'))
+    native().groupOpen(backendPath('lateforge_silent'))
     const [, ticket] = native().groupCollective(2, x.handle, null, null, 0)
     native().groupWait(ticket)
     step(10)
