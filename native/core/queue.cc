@@ -59,7 +59,7 @@ void Queue::loop() {
     jobs_.pop_front();
     if (jobs_.empty()) wanted_ = false;
     // What is still queued nobody will see: ops and uploads are left out, whoever waits is told.
-    if (stop_ && error_.empty()) error_ = "ERR_ABORTED: the stream was closed";
+    if (stop_ && !error_) error_.keep("ERR_ABORTED: the stream was closed");
     lock.unlock();
     execute(job);
     pending_.fetch_sub(1);

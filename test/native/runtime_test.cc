@@ -81,6 +81,7 @@ Backend makeBackend() {
   b.release = [](int32_t, void* data, size_t) { std::free(data); };
   b.memoryLimit = [](int32_t) { return int64_t{1} << 30; };
   b.supported = types.data();
+  b.workspace = [](Stream*, const OpCall*) { return int64_t{0}; };
   b.run = [](Stream* s, const OpCall* call) { s->queue.run(*call); };
   b.upload = [](Stream* s, void* target, const void* source, size_t bytes) { return s->queue.upload(target, source, bytes); };
   b.download = [](Stream* s, void* target, const void* source, size_t bytes, Done done, void* context) {

@@ -141,7 +141,7 @@ void Stream::issue() {
     jobs_.pop_front();
     if (stopIssuing_) {
       std::lock_guard errorLock(errorMutex_);
-      if (error_.empty()) error_ = "ERR_ABORTED: the stream was closed";
+      error_.keep("ERR_ABORTED: the stream was closed");
     }
     lock.unlock();
     execute(job);

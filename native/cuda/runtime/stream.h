@@ -83,6 +83,7 @@ struct Stream {
   // Blocks the issuer until nothing is under way.
   void drain();
   char* takeSlot();
+  void giveSlot(char* slot);
   // Keeps the first error; finds out whether the device still works. `op`: what the message is about, or null when it
   // says so itself.
   void fail(const char* op, const char* message);
