@@ -102,7 +102,9 @@ constexpr Backend kBackend = {
 }  // namespace
 
 const Backend* floatBackend() { return &kBackend<false>; }
+#ifdef LF_FLOAT64
 const Backend* doubleBackend() { return &kBackend<true>; }
+#endif
 
 }  // namespace cpu
 }  // namespace lateforge

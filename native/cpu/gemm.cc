@@ -235,11 +235,7 @@ void gemm(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
   } while (first < g.k);
 }
 
-#define LF_GEMM(T)                                                           \
-  template int64_t gemmWorkspace<T>(Form, int64_t m, int64_t n, int64_t k); \
-  template void gemm<T>(const Gemm<T>&, void*, int64_t);
-LF_GEMM(float)
-LF_GEMM(double)
-#undef LF_GEMM
+template int64_t gemmWorkspace<LF_SCALAR>(Form, int64_t m, int64_t n, int64_t k);
+template void gemm<LF_SCALAR>(const Gemm<LF_SCALAR>&, void*, int64_t);
 
 }  // namespace lateforge::cpu::LF_ISA

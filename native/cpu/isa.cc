@@ -7,11 +7,17 @@
 namespace lateforge::cpu {
 
 const Isa* chooseIsa(char* error) {
+#ifdef LF_FLOAT64
+#define LF_TABLES(isa) isa::kernelTable<float>(), isa::kernelTable<double>()
+#else
+#define LF_TABLES(isa) isa::kernelTable<float>(), nullptr
+#endif
   static const Isa kIsas[] = {
-      {"avx512", &avx512::kFloatKernels, &avx512::kDoubleKernels},
-      {"avx2", &avx2::kFloatKernels, &avx2::kDoubleKernels},
-      {"portable", &portable::kFloatKernels, &portable::kDoubleKernels},
+      {"avx512", LF_TABLES(avx512)},
+      {"avx2", LF_TABLES(avx2)},
+      {"portable", LF_TABLES(portable)},
   };
+#undef LF_TABLES
   const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");

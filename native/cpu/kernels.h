@@ -1,14 +1,15 @@
-// Every kernel of the CPU backend: one function per op, templated on the real type, compiled once per instruction set
-// (namespace LF_ISA). Kernels are plain synchronous functions on validated operands; core allocated outputs and
-// workspace, and they allocate nothing themselves (test/native/allocations.cmake). Indices into call.in and call.out
+// Every kernel of the CPU backend: one function per op, templated on the real type. A kernel file is compiled once per
+// instruction set (namespace LF_ISA) and real type (LF_SCALAR); float64 is compiled for tests only. Kernels are plain
+// synchronous functions on validated operands; core allocated outputs and workspace, and they allocate nothing
+// themselves (test/native/allocations.cmake). Indices into call.in and call.out
 // follow oplist.h.
 #pragma once
 
 #include "../core/backend.h"
 #include "../core/oplist.h"
 
-#ifndef LF_ISA
-#error "LF_ISA names the instruction set this file is compiled for: portable, avx2 or avx512"
+#if !defined(LF_ISA) || !defined(LF_SCALAR)
+#error "LF_ISA is the instruction set this file is compiled for (portable, avx2, avx512), LF_SCALAR is float or double"
 #endif
 
 namespace lateforge::cpu::LF_ISA::kernels {
@@ -19,9 +20,7 @@ namespace lateforge::cpu::LF_ISA::kernels {
 LF_OPS(OP)
 #undef OP
 
-#define LF_INSTANTIATE(name)                               \
-  template int32_t name<float>(const OpCall& call, char*); \
-  template int32_t name<double>(const OpCall& call, char*)
+#define LF_INSTANTIATE(name) template int32_t name<LF_SCALAR>(const OpCall& call, char*)
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
 
@@ -40,8 +39,6 @@ namespace lateforge::cpu::LF_ISA::needs {
 LF_CPU_NEEDS(OP)
 #undef OP
 
-#define LF_INSTANTIATE_NEED(name)                       \
-  template int64_t name<float>(const OpCall& call);     \
-  template int64_t name<double>(const OpCall& call)
+#define LF_INSTANTIATE_NEED(name) template int64_t name<LF_SCALAR>(const OpCall& call)
 
 }  // namespace lateforge::cpu::LF_ISA::needs

@@ -1,4 +1,4 @@
-// The kernel tables of one instruction set.
+// The kernels of one instruction set for one real type.
 #include "table.h"
 
 #include "kernels.h"
@@ -6,12 +6,11 @@
 namespace lateforge::cpu::LF_ISA {
 namespace {
 
-template <class T>
 int64_t workspaceOf(const OpCall& call) {
   switch (call.op) {
 #define OP(name)   \
   case Op::name: \
-    return needs::name<T>(call);
+    return needs::name<LF_SCALAR>(call);
     LF_CPU_NEEDS(OP)
 #undef OP
     default:
@@ -21,11 +20,12 @@ int64_t workspaceOf(const OpCall& call) {
 
 }  // namespace
 
-#define OP(name, inputs, outputs, backward) &kernels::name<float>,
-const Kernels kFloatKernels = {{LF_OPS(OP)}, workspaceOf<float>};
+template <>
+const Kernels* kernelTable<LF_SCALAR>() {
+#define OP(name, inputs, outputs, backward) &kernels::name<LF_SCALAR>,
+  static const Kernels kTable = {{LF_OPS(OP)}, workspaceOf};
 #undef OP
-#define OP(name, inputs, outputs, backward) &kernels::name<double>,
-const Kernels kDoubleKernels = {{LF_OPS(OP)}, workspaceOf<double>};
-#undef OP
+  return &kTable;
+}
 
 }  // namespace lateforge::cpu::LF_ISA

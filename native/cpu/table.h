@@ -12,8 +12,12 @@ struct Kernels {
 
 #define LF_DECLARE_ISA(isa)             \
   namespace isa {                       \
-  extern const Kernels kFloatKernels;   \
-  extern const Kernels kDoubleKernels;  \
+  template <class T>                    \
+  const Kernels* kernelTable();         \
+  template <>                           \
+  const Kernels* kernelTable<float>();  \
+  template <>                           \
+  const Kernels* kernelTable<double>(); \
   }
 LF_DECLARE_ISA(portable)
 LF_DECLARE_ISA(avx2)
@@ -23,7 +27,7 @@ LF_DECLARE_ISA(avx512)
 struct Isa {
   const char* name;
   const Kernels* floats;
-  const Kernels* doubles;
+  const Kernels* doubles;  // null unless built with LF_FLOAT64
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a

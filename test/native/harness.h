@@ -160,7 +160,7 @@ inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&
   const unsigned seed = testSeed();
 #ifdef LF_TWIN
   std::mt19937 rng(seed);
-  suite({"cuda-host", twinTable(), &cpu::portable::kDoubleKernels}, rng);  // float64 stays the CPU's
+  suite({"cuda-host", twinTable(), cpu::portable::kernelTable<double>()}, rng);  // float64 stays the CPU's
   return finish(name);
 #else
   for (const char* isa : {"portable", "avx2", "avx512"}) {
