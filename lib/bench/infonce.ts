@@ -1,5 +1,5 @@
 import { contrastive } from '../losses/index.js'
-import { checkOptions } from '../options.js'
+import { above, checkOptions, func, signal as aSignal, strings, text, whole } from '../options.js'
 import { Device, Scope, Tape, type Tensor } from '../tensor/index.js'
 import { type Machine, machineOf } from './machine.js'
 import { checkSeconds } from './maxsim.js'
@@ -55,8 +55,10 @@ export interface InfoNceReport extends Machine {
  * @throws as `benchMaxSim`
  */
 export async function benchInfoNce(options: InfoNceBenchOptions = {}): Promise<InfoNceReport> {
-  const known = ['shapes', 'device', 'dim', 'dtype', 'blockQueries', 'seconds', 'onResult', 'signal'] as const
-  checkOptions('benchInfoNce', options, known)
+  checkOptions('benchInfoNce', options, {
+    ...{ shapes: strings, device: text, dim: whole(1), dtype: text },
+    ...{ blockQueries: whole(1), seconds: above(0), onResult: func, signal: aSignal },
+  })
   const { device: name = 'cpu', dim = 128, dtype = 'float32', blockQueries = 1024, seconds = 1 } = options
   const shapes = infoNceShapesByName(options.shapes ?? [])
   checkSeconds(seconds)

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError, nearest } from '../errors.js'
 import { contrastive } from '../losses/index.js'
-import { checkOptions } from '../options.js'
+import { above, checkOptions, number, object, oneOf, signal as aSignal, text, whole } from '../options.js'
 import { Device, type Precision, Scope } from '../tensor/index.js'
 import { AdamW } from '../train/adamw.js'
 import { type BatchLoss, gradCacheAsync } from '../train/gradcache.js'
@@ -164,10 +164,10 @@ export function flopsOf(
 }
 
 function checked(options: StepBenchOptions) {
-  checkOptions('benchStep', options, [
-    ...(['shape', 'mode', 'device', 'precision', 'batch', 'lengths', 'chunkTokens', 'keepBytes'] as const),
-    ...(['steps', 'warmup', 'signal'] as const),
-  ])
+  checkOptions('benchStep', options, {
+    ...{ shape: text, mode: text, device: text, precision: oneOf(...precisions), batch: whole(1), lengths: object },
+    ...{ chunkTokens: above(0), keepBytes: number(0), steps: whole(1), warmup: whole(0), signal: aSignal },
+  })
   const { shape = 'ettin-17m', mode = 'kept', steps = 5, warmup = 2, batch = 64, chunkTokens = 4096 } = options
   const fail = (text: string): never => {
     throw new ArgumentError('ERR_ARGUMENT', text)

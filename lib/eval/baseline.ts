@@ -1,4 +1,5 @@
-import { analyze, Bm25, type Bm25Options } from '../retrieval/bm25.js'
+import { checkOptions, signal as aSignal, whole } from '../options.js'
+import { analyze, Bm25, type Bm25Options, bm25Options } from '../retrieval/bm25.js'
 import { abortIf } from '../retrieval/vectors.js'
 import { Turns } from '../turns.js'
 import type { Collection } from './collections.js'
@@ -14,10 +15,11 @@ export async function bm25Run(
   collection: Collection,
   options: Bm25Options & { readonly topK?: number; readonly signal?: AbortSignal } = {},
 ): Promise<SystemRun> {
-  const { topK = 1000, signal } = options
+  checkOptions('bm25Run', options, { ...bm25Options, topK: whole(1), signal: aSignal })
+  const { topK = 1000, signal, ...formula } = options
   const { documents, queries } = collection
   const own = beside(collection, topK)
-  const index = await Bm25.build(documents.texts, options)
+  const index = await Bm25.build(documents.texts, formula)
   const run = new Map<string, ScoredId[]>()
   const turns = new Turns()
   let queriesWithoutTerms = 0

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine, lineBatches } from '../lines.js'
+import { checkOptions, flag, text } from '../options.js'
 import { compareUtf8, type Qrels } from './metrics.js'
 import { readJudgments } from './qrels.js'
 
@@ -79,6 +80,7 @@ export async function loadBeir(
   dir: string,
   options: { /** Default `test`. */ split?: string /** Default false. */; stream?: boolean } = {},
 ): Promise<Collection> {
+  checkOptions('loadBeir', options, { split: text, stream: flag })
   const { split = 'test', stream = false } = options
   const corpusFile = findFile(dir, 'corpus.jsonl')
   const queriesFile = findFile(dir, 'queries.jsonl')
@@ -206,6 +208,7 @@ export interface BeirDocument {
  * `queries`, and grades that are no integers.
  */
 export async function writeBeir(dir: string, content: BeirContent, options: { gzip?: boolean } = {}): Promise<void> {
+  checkOptions('writeBeir', options, { gzip: flag })
   const suffix = options.gzip ? '.jsonl.gz' : '.jsonl'
   const queries = [...content.queries]
   const known = new Set(queries.map((query) => query.id))

@@ -1,4 +1,5 @@
 import { ArgumentError, DataError, nearest } from '../errors.js'
+import { checkOptions, flag, type Kinds, oneOf } from '../options.js'
 import { atOnce } from '../turns.js'
 
 /** One retrieved document. Higher scores are better. */
@@ -45,6 +46,8 @@ export interface RankOptions {
    */
   readonly ignoreIdenticalIds?: boolean
 }
+
+export const rankOptions: Kinds<RankOptions> = { scorePrecision: oneOf('float32', 'float64'), ignoreIdenticalIds: flag }
 
 export interface Evaluation {
   /** Query ids in the order of the judgments: the order of every `perQuery` array. */
@@ -102,6 +105,7 @@ export function* evaluation(
   metrics: readonly Metric[],
   options: RankOptions = {},
 ): Generator<void, Evaluation> {
+  checkOptions('evaluate', options, rankOptions)
   const parsed = metrics.map(parseMetric)
   if (parsed.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'No metric was given. Expected one as "ndcg@10".')
   if (qrels.size === 0)
@@ -142,6 +146,7 @@ export function* evaluation(
  * Throws `DataError` (`ERR_DATA`) for a document listed twice or a score that is no number.
  */
 export function rankHits(query: string, hits: readonly ScoredId[], options: RankOptions = {}): ScoredId[] {
+  checkOptions('rankHits', options, rankOptions)
   const { scorePrecision = 'float32', ignoreIdenticalIds = true } = options
   const seen = new Set<string>()
   const ranking: { id: string; score: number; hit: ScoredId }[] = []

@@ -1,5 +1,15 @@
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
+import {
+  above,
+  checkOptions,
+  group as aGroup,
+  type Kinds,
+  signal as aSignal,
+  strings,
+  text,
+  whole,
+} from '../options.js'
 import { Best } from '../retrieval/best.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
@@ -19,6 +29,8 @@ export interface ModelRunOptions {
   group?: Group
 }
 
+const runOptions: Kinds<ModelRunOptions> = { topK: whole(1), chunkTokens: above(0), signal: aSignal, group: aGroup }
+
 /**
  * A model's run on a collection: every document is scored for every query (exhaustive MaxSim). Documents are encoded,
  * scored and dropped some at a time, so the memory this takes does not grow with their number.
@@ -29,6 +41,7 @@ export async function modelRun(
   collection: Collection,
   options: ModelRunOptions = {},
 ): Promise<SystemRun> {
+  checkOptions('modelRun', options, runOptions)
   const { topK = 100, group = self, ...encoding } = options
   const { documents, queries } = collection
   const { depth, retrieved, kept } = beside(collection, topK)
@@ -122,6 +135,12 @@ export async function beirEvaluator(
   collection: string | Collection,
   options: { split?: string; metrics?: readonly Metric[] } & Omit<ModelRunOptions, 'signal' | 'group'> = {},
 ): Promise<CollectionEvaluator> {
+  const { signal: _, group: __, ...known } = runOptions
+  checkOptions('beirEvaluator', options, { ...known, split: text, metrics: strings })
+  if (options.split !== undefined && typeof collection !== 'string')
+    throw new ArgumentError('ERR_ARGUMENT', 'beirEvaluator: split has no effect on a collection that is loaded already', {
+      option: 'split',
+    })
   const { split, metrics = ['ndcg@10', 'mrr@10', 'recall@100'], ...rest } = options
   const deepest = depthOf(metrics)
   const { topK = deepest } = rest

@@ -1,4 +1,5 @@
 import { ArgumentError, nearest } from '../errors.js'
+import { checkOptions, either, type Kinds, object, strings, text } from '../options.js'
 import { type Collection, type CollectionCounts, collectionNotes, listed } from './collections.js'
 import {
   type Depth,
@@ -10,9 +11,10 @@ import {
   type RankOptions,
   type Run,
   type RunCounts,
+  rankOptions,
   type SystemRun,
 } from './metrics.js'
-import { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'
+import { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest, resampleOptions } from './significance.js'
 
 export interface CompareOptions extends RankOptions, ResampleOptions {
   /** Shown in this order; the first is the one tested. Default nDCG@10, MRR@10, recall@100. */
@@ -26,6 +28,15 @@ export interface CompareOptions extends RankOptions, ResampleOptions {
   readonly primary?: string
   /** The collection, for the title and its counts, or its name. */
   readonly collection?: string | Pick<Collection, 'name' | 'counts'>
+}
+
+const compareOptions: Kinds<CompareOptions> = {
+  ...rankOptions,
+  ...resampleOptions,
+  metrics: strings,
+  baseline: text,
+  primary: text,
+  collection: either(text, object),
 }
 
 /** Plain data: `JSON.stringify` gives the report's JSON form. */
@@ -70,14 +81,17 @@ export function compareRuns(
   qrels: Qrels,
   options: CompareOptions = {},
 ): Comparison {
+  checkOptions('compareRuns', options, compareOptions)
   const { metrics = ['ndcg@10', 'mrr@10', 'recall@100'], baseline, primary, resamples = 10_000, seed = 0 } = options
+  const { scorePrecision, ignoreIdenticalIds } = options
+  const ranking = { scorePrecision, ignoreIdenticalIds }
   checkNames(
     runs.map((row) => row.name),
     baseline,
     primary,
   )
   const main = metrics[0]
-  const evaluations = runs.map(({ run, ...row }) => ({ ...row, evaluation: evaluate(run, qrels, metrics, options) }))
+  const evaluations = runs.map(({ run, ...row }) => ({ ...row, evaluation: evaluate(run, qrels, metrics, ranking) }))
   const reference = evaluations.find((row) => row.name === baseline)?.evaluation.perQuery[main]
   const tests = new Map<string, { difference: number; p: number }>()
   if (reference)

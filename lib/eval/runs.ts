@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { ArgumentError, DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine } from '../lines.js'
-import { type Depth, evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits } from './metrics.js'
+import { checkOptions, either, kind, number, oneOf, required, strings, text, whole } from '../options.js'
+import { type Depth, evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits, rankOptions } from './metrics.js'
 
 /** What a TREC run file holds. */
 export interface RunFile {
@@ -60,6 +61,7 @@ export async function readRun(file: string): Promise<RunFile> {
  * Throws `DataError` (`ERR_DATA`) for ids with blanks, which the format cannot hold, and as `rankHits` does.
  */
 export async function writeRun(file: string, run: Run, options: RankOptions & { tag?: string } = {}): Promise<void> {
+  checkOptions('writeRun', options, { ...rankOptions, tag: kind('a word', (v) => typeof v === 'string') })
   const { tag = 'lateforge', scorePrecision, ignoreIdenticalIds = false } = options
   if (!/^\S+$/.test(tag))
     throw new ArgumentError('ERR_ARGUMENT', `The tag is ${JSON.stringify(tag)}, expected a word without blanks.`)
@@ -128,10 +130,16 @@ export interface MtebResult {
  * Throws `DataError` (`ERR_DATA`) for a run that is shallower than MTEB's cuts, unless `depth` says that it has all.
  */
 export function mtebResult(run: Run, qrels: Qrels, options: MtebOptions): MtebResult {
+  checkOptions('mtebResult', options, {
+    ...rankOptions,
+    ...{ task: text, split: text, datasetRevision: text, languages: strings, evaluationTime: number(0), depth: either(whole(1), oneOf('all')) },
+  })
+  required('mtebResult', 'task', options?.task, text)
   const { task, split = 'test', datasetRevision = 'local', languages = ['eng-Latn'], evaluationTime = 0 } = options
   const kinds = Object.keys(mtebNames) as (keyof typeof mtebNames)[]
   const metrics = kinds.flatMap((kind) => mtebCuts.map((cut): Metric => `${kind}@${cut}`))
-  const { means, counts } = evaluate(run, qrels, metrics, options)
+  const { scorePrecision, ignoreIdenticalIds } = options
+  const { means, counts } = evaluate(run, qrels, metrics, { scorePrecision, ignoreIdenticalIds })
   const deepest = mtebCuts.at(-1)!
   const depth = options.depth ?? counts.depth
   if (depth !== 'all' && depth < deepest)
@@ -163,6 +171,8 @@ export async function writeMteb(
   model: { readonly name: string; readonly revision?: string },
   results: readonly MtebResult[],
 ): Promise<string> {
+  checkOptions('writeMteb', model, { name: text, revision: text })
+  required('writeMteb', 'name', model?.name, text)
   const { name, revision = 'local' } = model
   for (const part of [name.replaceAll('/', '__'), revision, ...results.map((result) => result.task_name)])
     if (!/^[\w.-]*\w[\w.-]*$/.test(part))

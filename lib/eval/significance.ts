@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import { above, checkOptions, type Kinds, seed, whole } from '../options.js'
 import { mean } from './metrics.js'
 
 export interface ResampleOptions {
@@ -7,6 +8,8 @@ export interface ResampleOptions {
   /** A non-negative integer; equal seeds give equal results everywhere. Default 0. */
   readonly seed?: number
 }
+
+export const resampleOptions: Kinds<ResampleOptions> = { resamples: whole(1, 1e8), seed }
 
 export interface Interval {
   readonly mean: number
@@ -23,11 +26,9 @@ export function bootstrapInterval(
   values: ArrayLike<number>,
   options: ResampleOptions & { /** Default 0.95. */ readonly confidence?: number } = {},
 ): Interval {
-  const { confidence = 0.95 } = options
-  const { resamples, seed } = checkOptions(options)
+  checkOptions('bootstrapInterval', options, { ...resampleOptions, confidence: above(0, 1) })
+  const { confidence = 0.95, resamples = 10_000, seed = 0 } = options
   checkValues(values)
-  if (!(confidence > 0 && confidence < 1))
-    throw new ArgumentError('ERR_ARGUMENT', `confidence is ${confidence}, expected a number between 0 and 1, as 0.95.`)
   const data = Float64Array.from(values)
   const n = data.length
   const means = new Float64Array(resamples)
@@ -54,7 +55,8 @@ export function randomizationTest(
   b: ArrayLike<number>,
   options: ResampleOptions = {},
 ): { readonly difference: number; readonly p: number } {
-  const { resamples, seed } = checkOptions(options)
+  checkOptions('randomizationTest', options, resampleOptions)
+  const { resamples = 10_000, seed = 0 } = options
   checkValues(a)
   checkValues(b)
   if (a.length !== b.length)
@@ -139,15 +141,6 @@ function streamKey(seed: number, stream: number): StreamKey {
 /** An unsigned 32-bit integer. */
 function draw(key: StreamKey, position: number): number {
   return mix((mix(position + key.first) ^ key.second) | 0) >>> 0
-}
-
-function checkOptions(options: ResampleOptions): { resamples: number; seed: number } {
-  const { resamples = 10_000, seed = 0 } = options
-  if (!Number.isInteger(resamples) || resamples < 1 || resamples > 1e8)
-    throw new ArgumentError('ERR_ARGUMENT', `resamples is ${resamples}, expected an integer from 1 to 100,000,000.`)
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new ArgumentError('ERR_ARGUMENT', `seed is ${seed}, expected an integer from 0 to 2^53 - 1.`)
-  return { resamples, seed }
 }
 
 function checkValues(values: ArrayLike<number>): void {

@@ -1,4 +1,14 @@
-import { ArgumentError } from '../errors.js'
+import { ArgumentError, RecipeError } from '../errors.js'
+import {
+  checkOptions,
+  instance,
+  type Kinds,
+  number,
+  numbers,
+  object,
+  oneOf,
+  whole,
+} from '../options.js'
 import type { Pending } from '../tensor/group.js'
 import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
@@ -11,10 +21,15 @@ import { placeOf, type Ranks } from './ranks.js'
 export interface TokenEmbeddings {
   tokens: Tensor
   segments: Segments
+  /** How the model that made them scores, by its recipe; the losses go by it. */
+  mask?: Mask
 }
 
+/** `exclude`: skiplisted and padded tokens do not exist. `zero`: PyLate's floor of 0 under each query token's maximum. */
+export type Mask = 'exclude' | 'zero'
+
 export interface ContrastiveOptions {
-  /** Scores are divided by it before the softmax. Default 1, as PyLate; the paper's phase 1 uses 0.02. */
+  /** Scores are divided by it before the softmax, 1e-30 to 1e30. Default 1, as PyLate; the paper's phase 1 uses 0.02. */
   temperature?: number
   /** Instead: log(1/temperature) as a parameter [1], clamped at ln 100 (open_clip). */
   logScale?: Tensor
@@ -23,8 +38,8 @@ export interface ContrastiveOptions {
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryGroups?: Int32Array
   documentGroups?: Int32Array
-  /** `exclude`: skiplisted and padded tokens do not exist. `zero`: PyLate's floor of 0 under each query token's maximum. */
-  mask?: 'exclude' | 'zero'
+  /** Default: that of the embeddings, else `exclude`. */
+  mask?: Mask
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
@@ -39,6 +54,25 @@ export interface ContrastiveOptions {
    * with the same bits. Default 256 MiB.
    */
   keepScores?: number
+}
+
+/** What float32 divides scores of any length by without overflow, and what still leaves something of them. */
+export const temperatures = number(1e-30, 1e30)
+export const scoring = {
+  temperature: temperatures,
+  logScale: instance('a tensor [1]', () => Tensor),
+  mask: oneOf('exclude', 'zero'),
+  ranks: object,
+}
+const groups = instance('an Int32Array', () => Int32Array)
+const contrastiveOptions: Kinds<ContrastiveOptions> = {
+  ...scoring,
+  perQuery: whole(1),
+  queryGroups: groups,
+  documentGroups: groups,
+  weights: numbers,
+  blockQueries: whole(1),
+  keepScores: number(0),
 }
 
 /** Queries [first, last) of those that are here. */
@@ -67,15 +101,21 @@ interface Scored {
  * (the split of the softmax by classes, as in Partial FC, An et al. 2021, with documents as classes). Whatever the ranks,
  * the gradients sum to those of one rank.
  * @returns the loss, [1]
- * @throws ShapeError ERR_SHAPE, ArgumentError ERR_ARGUMENT
+ * @throws ShapeError ERR_SHAPE; ArgumentError ERR_ARGUMENT for an unknown option or a bad value; RecipeError ERR_RECIPE
+ *   for another `mask` than that of the embeddings
  */
 export function contrastive(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
   options: ContrastiveOptions = {},
 ): Tensor {
+  checkOptions('contrastive', options, contrastiveOptions)
   const { perQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
-  const floorZero = options.mask === 'zero' ? 1 : 0
+  if (options.keepScores !== undefined && !options.ranks)
+    throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
+      option: 'keepScores',
+    })
+  const floorZero = floorOf('contrastive', queries, documents, options.mask)
   const device = queries.tokens.device
   const { group, counts, gathered, total, own, rows, columns } = placeOf(options.ranks, queries.segments.count)
   if (documents.segments.count !== columns.count * perQuery)
@@ -84,10 +124,12 @@ export function contrastive(
       `${columns.count} queries with ${perQuery} documents each need ${columns.count * perQuery} documents, ` +
         `got ${documents.segments.count}`,
     )
-  const logScale = scaleOf(options, device)
+  const { logScale, learned } = scaleOf('contrastive', options, device)
   const weights = options.weights ? Float64Array.from(options.weights) : null
   if (weights && weights.length !== total)
     throw new ArgumentError('ERR_ARGUMENT', `${weights.length} weights for ${total} queries`)
+  if (weights?.some((w) => !(w >= 0 && w < Number.POSITIVE_INFINITY)))
+    throw new ArgumentError('ERR_ARGUMENT', 'contrastive: weights must be finite numbers ≥ 0', { option: 'weights' })
   const weight = weights ? weights.reduce((sum, w) => sum + w, 0) : total
   const normalizer = weight > 0 ? 1 / weight : 0
   const q = queries.tokens
@@ -108,7 +150,7 @@ export function contrastive(
     /** Of queries of the whole batch. */
     const weightsOf = (first: number, count: number) =>
       weights && Tensor.from(device, weights.subarray(first, first + count))
-    const at = ({ first }: Block) => ({ firstRow: rows.first + first, perQuery, firstQuery: columns.first })
+    const at = ({ first }: Block) => ({ firstRow: rows.first + first, perQuery, firstQuery: columns.first, learned })
     const tokensOf = ({ first, last }: Block): [number, number] => [
       queries.segments.offsets[first]!,
       queries.segments.offsets[last]!,
@@ -180,12 +222,37 @@ export function contrastive(
   return loss!
 }
 
-/** The temperature as the kernels take it: log(1/τ), [1]. */
-export function scaleOf(options: { temperature?: number; logScale?: Tensor }, device: Tensor['device']): Tensor {
-  if (options.logScale) return options.logScale
-  const temperature = options.temperature ?? 1
-  if (!(temperature > 0)) throw new ArgumentError('ERR_ARGUMENT', `temperature must be > 0, got ${temperature}`)
-  return Tensor.from(device, [Math.log(1 / temperature)])
+/** The temperature as the kernels take it: log(1/τ), [1], clamped at ln 100 where it is learned. */
+export function scaleOf(
+  what: string,
+  { temperature, logScale }: { temperature?: number; logScale?: Tensor },
+  device: Tensor['device'],
+): { logScale: Tensor; learned: number } {
+  if (logScale && temperature !== undefined)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `${what}: temperature has no effect beside logScale, which is one too; give one of the two`,
+      { option: 'temperature' },
+    )
+  if (logScale) return { logScale, learned: 1 }
+  return { logScale: Tensor.from(device, [-Math.log(temperature ?? 1)]), learned: 0 }
+}
+
+/**
+ * Whether the maxima have a floor of 0: by the rule of the model that made the embeddings, which an option may repeat but
+ * not change.
+ * @throws RecipeError ERR_RECIPE
+ */
+export function floorOf(what: string, queries: TokenEmbeddings, documents: TokenEmbeddings, mask?: Mask): number {
+  const rules = new Set([queries.mask, documents.mask, mask].filter((rule) => rule !== undefined))
+  if (rules.size > 1)
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `${what}: mask is ${mask ? `"${mask}"` : 'not given'}, but the queries' model scores with "${queries.mask}" and the ` +
+        `documents' with "${documents.mask}". Leave the option out, or change the recipe: setRecipe({ mask })`,
+      { option: 'mask', queries: queries.mask, documents: documents.mask },
+    )
+  return rules.has('zero') ? 1 : 0
 }
 
 /**

@@ -1,9 +1,10 @@
 import { ArgumentError } from '../errors.js'
+import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
-import { scaledBy, scaleOf, type TokenEmbeddings } from './contrastive.js'
+import { floorOf, type Mask, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
 import { placeOf, type Ranks } from './ranks.js'
 
 export interface DistillationOptions {
@@ -11,15 +12,30 @@ export interface DistillationOptions {
   teacher: ArrayLike<number>
   /** Documents per query: a number, or offsets [queries + 1] when they differ. */
   perQuery: number | ArrayLike<number>
-  /** Student scores are divided by it after the normalisation. Default 1. */
+  /** Student scores are divided by it after the normalisation, 1e-30 to 1e30. Default 1. */
   temperature?: number
   logScale?: Tensor
   /** As in `contrastive`. */
-  mask?: 'exclude' | 'zero'
+  mask?: Mask
   /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
   ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
   minMax?: boolean
+}
+
+type MarginOptions = Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>
+
+const marginOptions: Kinds<MarginOptions> = {
+  teacher: numbers,
+  perQuery: either(whole(1), numbers),
+  mask: scoring.mask,
+  ranks: scoring.ranks,
+}
+const distillationOptions: Kinds<DistillationOptions> = {
+  ...marginOptions,
+  temperature: scoring.temperature,
+  logScale: scoring.logScale,
+  minMax: flag,
 }
 
 /**
@@ -27,16 +43,19 @@ export interface DistillationOptions {
  * MaxSim. As PyLate's `Distillation` (minMax, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
  * (minMax off).
  * @returns the loss, [1]
+ * @throws as `contrastive`
  */
 export function distillation(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
   options: DistillationOptions,
 ): Tensor {
-  const logScale = scaleOf(options, queries.tokens.device)
-  const loss = grouped(queries, documents, options, logScale, (scores, teacher, groups, loss, ds, normalizer) =>
+  checkOptions('distillation', options, distillationOptions)
+  const { logScale, learned } = scaleOf('distillation', options, queries.tokens.device)
+  const loss = grouped('distillation', queries, documents, options, logScale, (scores, teacher, groups, loss, ds, normalizer) =>
     raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
       minMax: (options.minMax ?? true) ? 1 : 0,
+      learned,
       normalizer,
     }),
   )
@@ -46,14 +65,17 @@ export function distillation(
 
 /**
  * MarginMSE (Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge
- * distillation"): the mean of ((s₀ − sⱼ) − (t₀ − tⱼ))² over each query's other documents, mean over queries.
+ * distillation"): the mean of ((s₀ − sⱼ) − (t₀ − tⱼ))² over each query's other documents, mean over queries. It has no
+ * temperature.
+ * @throws as `contrastive`
  */
 export function marginMse(
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>,
+  options: MarginOptions,
 ): Tensor {
-  return grouped(queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
+  checkOptions('marginMse', options, marginOptions)
+  return grouped('marginMse', queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
     raw.marginMse(scores, teacher, groups, documents.segments, loss, { normalizer }),
   )
 }
@@ -69,12 +91,16 @@ type RowLoss = (
 
 /** What both have in common: MaxSim in the groups layout, a loss per row with its gradient, and MaxSim's backward. */
 function grouped(
+  what: string,
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>,
+  options: MarginOptions,
   logScale: Tensor | null,
   rowLoss: RowLoss,
 ): Tensor {
+  required(what, 'teacher', options?.teacher, numbers)
+  required(what, 'perQuery', options.perQuery, marginOptions.perQuery)
+  const floorZero = floorOf(what, queries, documents, options.mask)
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count
@@ -102,7 +128,7 @@ function grouped(
       const groups = Segments.of(device, offsets)
       const teacher = Tensor.from(device, options.teacher)
       const wantArgmax = dq || dd ? 1 : 0
-      const p = { layout: 1, wantArgmax, floorZero: options.mask === 'zero' ? 1 : 0 }
+      const p = { layout: 1, wantArgmax, floorZero }
       const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
       const dScores = rowLoss(scores, teacher, groups, loss, ds, normalizer)
       if (wantArgmax)

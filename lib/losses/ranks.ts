@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import { checkOptions, group as aGroup, type Kinds, list, oneOf, required, whole } from '../options.js'
 import { type Group, self } from '../tensor/group.js'
 
 /** How a batch of B queries and B · perQuery documents is spread over ranks. */
@@ -8,6 +9,12 @@ export interface Ranks {
   counts: readonly number[]
   /** The side that every rank has from all ranks, in rank order. Of the other, and of both with `none`, it has its own. */
   gathered: 'queries' | 'documents' | 'none'
+}
+
+const kinds: Kinds<Ranks> = {
+  group: aGroup,
+  counts: list(whole(0)),
+  gathered: oneOf('queries', 'documents', 'none'),
 }
 
 /** Queries [first, first + count) of the batch. */
@@ -27,6 +34,8 @@ export interface Place extends Ranks {
 
 /** @throws ArgumentError ERR_ARGUMENT when the counts are not those of the group, or `queries` are not the rows */
 export function placeOf(ranks: Ranks | undefined, queries: number): Place {
+  checkOptions('ranks', ranks, kinds)
+  if (ranks) for (const key of ['group', 'counts', 'gathered'] as const) required('ranks', key, ranks[key], kinds[key])
   const { group, counts, gathered } = ranks ?? { group: self, counts: [queries], gathered: 'none' as const }
   const { rank, size } = group
   if (counts.length !== size) throw new ArgumentError('ERR_ARGUMENT', `${counts.length} counts for ${size} ranks`)

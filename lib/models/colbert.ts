@@ -2,11 +2,26 @@ import { types } from 'node:util'
 import type { TokenColumn } from '../data/collate.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
-import { checkOptions, checkPath } from '../options.js'
+import {
+  above,
+  checkOptions,
+  checkPath,
+  flag,
+  instance,
+  type Kinds,
+  kind,
+  number,
+  object,
+  oneOf,
+  required,
+  signal,
+  strings,
+  whole,
+} from '../options.js'
 import { type Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
 import { type Hit, type SearchedDocuments, type SearchOptions, search } from '../retrieval/search.js'
 import type { VectorType } from '../retrieval/vectors.js'
-import { Device, type Precision } from '../tensor/device.js'
+import { Device, type Precision, precisions } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
@@ -57,8 +72,19 @@ export interface ModelGroup {
   decay: (entry: ParameterEntry) => number
 }
 
-const createOptions = ['seed', 'device', 'precision'] as const
-const encodeOptions = ['chunkTokens', 'signal'] as const
+const createOptions: Kinds<CreateOptions> = {
+  seed: whole(0),
+  device: instance('a Device', () => Device),
+  precision: oneOf(...precisions),
+}
+const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
+export const encodeOptions: Kinds<EncodeOptions> = { chunkTokens: above(0), signal }
+const groupOptions: Kinds<GroupOptions> = {
+  learningRate: number(0),
+  decay: number(0),
+  match: kind('a regular expression or a function of the name', (v) => v instanceof RegExp || typeof v === 'function'),
+  frozen: flag,
+}
 
 /** Names the draws of one training step. */
 export interface StepKey {
@@ -110,7 +136,7 @@ export class Colbert {
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)
-    checkOptions('Colbert.load', options, [...createOptions, 'freshProjection', 'dim', 'recipe'])
+    checkOptions('Colbert.load', options, loadOptions)
     return Colbert.read(dir, options).catch((error) => {
       throw typed(error)
     })
@@ -194,6 +220,11 @@ export class Colbert {
     return this.text.recipe
   }
 
+  /** How it scores: training, evaluation and search go by the recipe's rule. */
+  get mask(): Recipe['mask'] {
+    return this.recipe.mask
+  }
+
   /** Of the recipe, tokenizer included: what embeddings of this model carry. */
   get recipeHash(): string {
     return recipeHash(this.recipe)
@@ -205,6 +236,7 @@ export class Colbert {
    * @throws RecipeError ERR_RECIPE for a prefix that is no token, or a length beyond the model's positions
    */
   setRecipe(changes: Partial<Recipe>): void {
+    required('setRecipe', 'changes', changes, object)
     this.text = this.featurizerWith({ ...this.recipe, ...changes })
     this.blueprint = { ...this.blueprint, recipe: this.recipe }
   }
@@ -228,7 +260,12 @@ export class Colbert {
    * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
    * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): chunks do not matter.
    */
-  embed(column: TokenColumn, first: number, last: number, key: StepKey | null): { tokens: Tensor; segments: Segments } {
+  embed(
+    column: TokenColumn,
+    first: number,
+    last: number,
+    key: StepKey | null,
+  ): { tokens: Tensor; segments: Segments; mask: Recipe['mask'] } {
     if (!(first >= 0 && first <= last && last < column.offsets.length))
       throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} of ${column.offsets.length - 1}`)
     return scope(() => {
@@ -244,7 +281,8 @@ export class Colbert {
       const keyCounts = partial ? Tensor.fromInt32(device, counts) : null
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
       const hidden = this.encoder.forward({ ids, segments, keyCounts }, training)
-      if (!column.keep) return { tokens: this.project(hidden), segments }
+      const { mask } = this
+      if (!column.keep) return { tokens: this.project(hidden), segments, mask }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]
       const keep = Tensor.fromInt32(
         device,
@@ -256,6 +294,7 @@ export class Colbert {
           device,
           column.keptOffsets.subarray(first, last + 1).map((o) => o - keptStart),
         ),
+        mask,
       }
     })
   }
@@ -278,7 +317,7 @@ export class Colbert {
     texts: readonly string[],
     options: EncodeOptions & { ids?: readonly string[] } = {},
   ): Promise<Embeddings<'documents'>> {
-    checkOptions('encodeDocuments', options, [...encodeOptions, 'ids'])
+    checkOptions('encodeDocuments', options, { ...encodeOptions, ids: strings })
     const { ids, ...encoding } = options
     checkTexts(texts)
     if (ids && checkTexts(ids).length !== texts.length)
@@ -306,9 +345,17 @@ export class Colbert {
     documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
-    checkOptions('search', options, ['topK', 'floorZero', 'signal'])
+    for (const side of [queries, documents])
+      if (side?.recipeHash !== undefined && side.recipeHash !== this.recipeHash)
+        throw new RecipeError(
+          'ERR_RECIPE',
+          `search: the ${side.kind} were encoded by another recipe than the model's, which decides how they are scored. ` +
+            'Encode them again, or give the model the recipe they were made with',
+          { side: side.kind, expected: this.recipeHash, found: side.recipeHash },
+        )
+    checkOptions('search', options, { topK: whole(1), floorZero: flag, signal })
     return search(this.device, queries, documents, {
-      floorZero: this.recipe.mask === 'zero',
+      floorZero: this.mask === 'zero',
       dtype: this.vectorType,
       ...options,
     })
@@ -316,13 +363,13 @@ export class Colbert {
 
   /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
   upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
-    checkOptions('upload', options, ['signal'])
+    checkOptions('upload', options, { signal })
     return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
   async rank(query: string, texts: readonly string[], options: EncodeOptions & { topK?: number } = {}): Promise<Hit[]> {
-    checkOptions('rank', options, [...encodeOptions, 'topK'])
+    checkOptions('rank', options, { ...encodeOptions, topK: whole(1) })
     checkTexts([query])
     if (checkTexts(texts).length === 0) return []
     const { topK = texts.length, ...encoding } = options
@@ -334,13 +381,23 @@ export class Colbert {
   /**
    * Optimiser groups: each parameter goes to the first group that matches it; those of frozen groups, and those that no
    * group matches, stay as they are and get no gradient.
+   * @throws ArgumentError ERR_ARGUMENT for a bad option, and for a group that no parameter is left for
    */
   groups(options: readonly GroupOptions[]): ModelGroup[] {
+    for (const group of options) checkOptions('groups', group, groupOptions)
     const owner = new Map<string, GroupOptions>()
     for (const { name } of this.parameters.entries) {
       const group = options.find(({ match }) => (types.isRegExp(match) ? match.test(name) : (match?.(name) ?? true)))
       if (group) owner.set(name, group)
     }
+    for (const group of options)
+      if (![...owner.values()].includes(group))
+        throw new ArgumentError(
+          'ERR_ARGUMENT',
+          `groups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
+            `${this.parameters.entries.map(({ name }) => name).slice(0, 3).join(', ')} … (model.parameters.entries)`,
+          { option: 'match' },
+        )
     const isFrozen = (name: string) => owner.get(name)?.frozen ?? !owner.has(name)
     this.parameters.freeze(() => true, false)
     this.parameters.freeze(isFrozen)

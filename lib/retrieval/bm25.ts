@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import { checkOptions, type Kinds, number } from '../options.js'
 import { atOnce, inTurns } from '../turns.js'
 import { Best, type Scored } from './best.js'
 import { porterStem } from './porter.js'
@@ -9,6 +10,8 @@ export interface Bm25Options {
   /** How much long documents are discounted, 0 to 1. Default 0.75. */
   readonly b?: number
 }
+
+export const bm25Options: Kinds<Bm25Options> = { k1: number(0), b: number(0, 1) }
 
 /** `index` is the position of the document among the texts. */
 export type Bm25Hit = Readonly<Scored>
@@ -108,10 +111,9 @@ export class Bm25 {
   }
 }
 
-function checked({ k1 = 1.2, b = 0.75 }: Bm25Options): Required<Bm25Options> {
-  if (!(k1 >= 0 && k1 < Number.POSITIVE_INFINITY))
-    throw new ArgumentError('ERR_ARGUMENT', `k1 is ${k1}, expected a number from 0, as 1.2.`)
-  if (!(b >= 0 && b <= 1)) throw new ArgumentError('ERR_ARGUMENT', `b is ${b}, expected a number from 0 to 1.`)
+function checked(options: Bm25Options): Required<Bm25Options> {
+  checkOptions('Bm25', options, bm25Options)
+  const { k1 = 1.2, b = 0.75 } = options
   return { k1, b }
 }
 

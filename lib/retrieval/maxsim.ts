@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, flag, instance, type Kinds, kind, oneOf, signal, whole } from '../options.js'
 import { Device } from '../tensor/device.js'
 import { type Layout, layouts, maxsim as maxsimOp } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
@@ -46,6 +46,19 @@ export interface MaxSimOptions extends MaxSimLayout {
   signal?: AbortSignal
 }
 
+const layoutOptions: Kinds<MaxSimLayout> = {
+  dim: whole(1),
+  layout: oneOf(...layouts),
+  pairs: kind('an array of numbers', (v) => typeof (v as ArrayLike<number> | null)?.length === 'number'),
+  floorZero: flag,
+}
+const maxsimOptions: Kinds<MaxSimOptions> = {
+  ...layoutOptions,
+  device: instance('a Device', () => Device),
+  dtype: oneOf('float32', 'float16'),
+  signal,
+}
+
 const queryBlock = { rows: 1 << 13, texts: 1 << 10 }
 
 /**
@@ -61,7 +74,7 @@ export async function maxsim(
   documents: TokenVectors | ResidentVectors,
   options: MaxSimOptions,
 ): Promise<Float32Array> {
-  checkOptions('maxsim', options, ['dim', 'layout', 'pairs', 'floorZero', 'device', 'dtype', 'signal'])
+  checkOptions('maxsim', options, maxsimOptions)
   const { dim, layout = 'all', floorZero = false, signal } = options ?? {}
   const pairs = checkLayout(options)
   const { device, type } = placeOf(queries, documents, options)
@@ -95,7 +108,7 @@ export async function maxsim(
  * @throws as `maxsim`
  */
 export function maxsimSync(queries: TokenVectors, documents: TokenVectors, options: MaxSimLayout): Float32Array {
-  checkOptions('maxsimSync', options, ['dim', 'layout', 'pairs', 'floorZero'])
+  checkOptions('maxsimSync', options, layoutOptions)
   const { dim, layout = 'all', floorZero = false } = options ?? {}
   const pairs = checkLayout(options)
   const inPlace = (side: string, vectors: TokenVectors): [Float32Array, Float64Array] => {

@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { AbortedError, ArgumentError, ShapeError, UnsupportedError } from '../errors.js'
-import { checkOptions } from '../options.js'
-import type { Device } from '../tensor/device.js'
+import { checkOptions, instance, type Kinds, oneOf, required, signal, whole } from '../options.js'
+import { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { cast } from '../tensor/ops.js'
 import { ownedBy, scope } from '../tensor/scope.js'
@@ -87,6 +87,13 @@ export interface ResidentOptions {
   signal?: AbortSignal
 }
 
+const residentOptions: Kinds<ResidentOptions> = {
+  dim: whole(1),
+  device: instance('a Device', () => Device),
+  dtype: oneOf('float32', 'float16'),
+  signal,
+}
+
 /** Vectors that stay on a device until `dispose()`, so that scoring them against new queries copies only the queries. */
 export class ResidentVectors {
   readonly device: Device
@@ -108,7 +115,9 @@ export class ResidentVectors {
    *   ERR_UNSUPPORTED; OutOfMemoryError ERR_OUT_OF_MEMORY; AbortedError ERR_ABORTED
    */
   static async upload(vectors: TokenVectors, options: ResidentOptions): Promise<ResidentVectors> {
-    checkOptions('ResidentVectors.upload', options, ['dim', 'device', 'dtype', 'signal'])
+    checkOptions('ResidentVectors.upload', options, residentOptions)
+    for (const key of ['dim', 'device'] as const)
+      required('ResidentVectors.upload', key, options?.[key], residentOptions[key])
     const { dim, device, dtype, signal } = options
     checkVectors('vectors', vectors, dim)
     const type = typeOn(device, dtype, vectors)

@@ -1,4 +1,5 @@
 import { GroupError } from '../errors.js'
+import { above, checkOptions, kind, number } from '../options.js'
 import { backendPath, type GroupStats, native } from '../native.js'
 import { Tensor } from './tensor.js'
 
@@ -102,7 +103,15 @@ export class RankGroup implements Group {
   }
 
   /** Replaces all settings. */
-  configure({ deadline = 600, exchangeDeadline = deadline, grace = 2, record = '' }: GroupSettings): void {
+  configure(settings: GroupSettings): void {
+    const seconds = above(0)
+    checkOptions('configure', settings, {
+      deadline: seconds,
+      exchangeDeadline: seconds,
+      grace: number(0),
+      record: kind('the name of a file', (v) => typeof v === 'string'),
+    })
+    const { deadline = 600, exchangeDeadline = deadline, grace = 2, record = '' } = settings
     native().groupConfigure(deadline, exchangeDeadline, grace, groupExitCode, record)
   }
 

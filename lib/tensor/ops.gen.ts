@@ -119,8 +119,8 @@ export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegment
   run(28, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
-export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, p: { firstRow: number; perQuery: number; firstQuery: number }): Tensor {
-  return run(29, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery], 1)[0] as Tensor
+export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number }): Tensor {
+  return run(29, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
@@ -131,12 +131,12 @@ export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p
   return run(31, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
-export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; normalizer: number }): void {
-  run(32, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.normalizer], 0)
+export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
+  run(32, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
-export function distillLoss(scores: Tensor, teacher: Tensor, groups: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; normalizer: number }): Tensor {
-  return run(33, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.normalizer], 1)[0] as Tensor
+export function distillLoss(scores: Tensor, teacher: Tensor, groups: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
+  return run(33, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
 export function marginMse(scores: Tensor, teacher: Tensor, groups: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {

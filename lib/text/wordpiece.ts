@@ -1,4 +1,4 @@
-import { ArgumentError } from '../errors.js'
+import { checkOptions, type Kinds, required, whole } from '../options.js'
 import { BERT_SPECIAL_TOKENS } from './bert.js'
 import { bertNormalizer, bertWords } from './pretokenize.js'
 import { Tokenizer } from './tokenizer.js'
@@ -10,6 +10,12 @@ export interface WordPieceOptions {
   minFrequency?: number
   /** Characters beyond the most frequent so many are unknown. Default 1000. */
   alphabet?: number
+}
+
+const wordPieceOptions: Kinds<WordPieceOptions> = {
+  vocabSize: whole(BERT_SPECIAL_TOKENS.length + 1),
+  minFrequency: whole(1),
+  alphabet: whole(1),
 }
 
 interface Candidate {
@@ -26,13 +32,9 @@ const MAX_WORD = 100
  * @throws ArgumentError `ERR_ARGUMENT` when vocabSize leaves no room beyond the special tokens.
  */
 export function trainWordPiece(texts: Iterable<string>, options: WordPieceOptions): Tokenizer {
+  checkOptions('trainWordPiece', options, wordPieceOptions)
+  required('trainWordPiece', 'vocabSize', options?.vocabSize, wordPieceOptions.vocabSize)
   const { vocabSize, minFrequency = 2, alphabet = 1000 } = options
-  if (!Number.isInteger(vocabSize) || vocabSize <= BERT_SPECIAL_TOKENS.length) {
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      `vocabSize is ${vocabSize}; expected an integer above ${BERT_SPECIAL_TOKENS.length}.`,
-    )
-  }
   const { words, counts } = countWords(texts)
   const vocab = new Set<string>(BERT_SPECIAL_TOKENS)
   const pieces = splitIntoCharacters(words, counts, Math.min(alphabet, vocabSize - vocab.size), vocab)

@@ -1,5 +1,6 @@
 import { ArgumentError, CheckpointError } from '../errors.js'
-import type { ParameterEntry, Parameters } from '../nn/parameters.js'
+import { type ParameterEntry, Parameters } from '../nn/parameters.js'
+import { above, checkOptions, either, func, instance, type Kinds, kind, number, required } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
@@ -18,6 +19,19 @@ export interface AdamWOptions {
   eps?: number
   /** Largest global gradient norm; 0 or absent: no clipping. */
   clip?: number
+}
+
+const beta = (v: unknown) => typeof v === 'number' && v >= 0 && v < 1
+const adamwOptions: Kinds<AdamWOptions> = {
+  betas: kind('two numbers ≥ 0 and < 1', (v) => Array.isArray(v) && v.length === 2 && v.every(beta)),
+  eps: above(0),
+  clip: number(0),
+}
+const groupOptions: Kinds<ParameterGroup> = {
+  parameters: instance('a Parameters', () => Parameters),
+  match: func,
+  learningRate: number(0),
+  decay: either(number(0), func),
 }
 
 interface Store {
@@ -44,11 +58,15 @@ export class AdamW {
   stepCount = 0
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    checkOptions('AdamW', options, adamwOptions)
+    for (const group of groups) {
+      checkOptions('AdamW', group, groupOptions)
+      for (const key of ['parameters', 'learningRate'] as const) required('AdamW', key, group[key], groupOptions[key])
+    }
     this.betas = options.betas ?? [0.9, 0.999]
     this.eps = options.eps ?? 1e-8
     this.clip = options.clip ?? 0
     if (groups.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'AdamW: no parameters were given')
-    if (!(this.clip >= 0)) throw new ArgumentError('ERR_ARGUMENT', `clip is ${this.clip}, expected a number ≥ 0`)
     for (const parameters of new Set(groups.map((g) => g.parameters))) {
       const own = groups.filter((g) => g.parameters === parameters)
       const table = parameters.entries.flatMap((entry) => {
@@ -81,8 +99,8 @@ export class AdamW {
    * @returns the squared global gradient norm before clipping, [1]; it lives until the next step
    */
   step(options: { scale?: number } = {}): Tensor {
+    checkOptions('AdamW.step', options, { scale: number(0) })
     const { scale = 1 } = options
-    if (!Number.isFinite(scale)) throw new ArgumentError('ERR_ARGUMENT', `scale is ${scale}, expected a number`)
     this.stepCount++
     this.norm?.dispose()
     const step = (): Tensor => {

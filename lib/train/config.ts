@@ -26,6 +26,9 @@ const paths = <T>(schema: z.ZodType<T>) =>
 
 const count = z.int().min(1)
 const positive = z.number().positive()
+/** As the losses take it (`temperatures` of lib/losses); a learned one is clamped at `leastLearned`. */
+const temperature = z.number().min(1e-30).max(1e30)
+const leastLearned = 0.01
 const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
 
 const isSource = (value: unknown): boolean =>
@@ -86,7 +89,7 @@ const phase = z.strictObject({
   learningRate: positive,
   schedule: z.enum(schedules).default('linear'),
   warmup: z.number().min(0).default(0),
-  temperature: positive.default(1),
+  temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
   normalizeScores: z.boolean().default(true),
   maskDuplicates: z.boolean().default(true),
@@ -157,6 +160,16 @@ function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
   return { ...phase, data, epochs, evaluate }
 }
 
+const own = 'a loss of your own'
+/** Settings that only some losses read: their value without effect, and those losses. */
+const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, ...losses: string[]])[] = [
+  ['temperature', 1, 'contrastive', 'distillation', own],
+  ['learnableTemperature', false, 'contrastive', 'distillation', own],
+  ['normalizeScores', true, 'distillation'],
+  ['maskDuplicates', true, 'contrastive'],
+  ['gather', 'queries', 'contrastive', own],
+]
+
 /** What the schema cannot say. */
 function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   const issues: ConfigIssue[] = []
@@ -177,6 +190,18 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: `is "bfloat16", for which "${config.device}" has no kernels; leave it out, or train on a GPU`,
       where: locate(['precision']),
     })
+  if (typeof model === 'string' && config.dim !== undefined && !config.freshProjection)
+    issues.push({
+      path: 'dim',
+      message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+      where: locate(['dim']),
+    })
+  if (config.wire !== 'float32' && config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse'))
+    issues.push({
+      path: 'wire',
+      message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
+      where: locate(['wire']),
+    })
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
     issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
   }
@@ -185,8 +210,20 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
     if (phase.steps !== undefined && phase.epochs !== undefined) add(i, 'epochs', 'give steps or epochs, not both')
     if (phase.start === 'best' && !config.phases[i - 1]?.evaluate)
       add(i, 'start', 'best needs a phase before with `evaluate`')
-    if (phase.loss === 'margin-mse' && phase.learnableTemperature)
-      add(i, 'learnableTemperature', 'margin-mse has no temperature')
+    if (phase.learnableTemperature && phase.loss !== 'margin-mse' && phase.temperature < leastLearned)
+      add(i, 'temperature', `is ${phase.temperature}, and one that is learned stays at ${leastLearned} and above`)
+    const name = typeof phase.loss === 'string' ? phase.loss : own
+    for (const [key, without, ...losses] of onlyFor)
+      if (phase[key] !== without && !losses.includes(name))
+        add(i, key, `has no effect on ${name}, only on ${losses.join(', ')}; leave it out`)
+    if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
+      add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
+    if (phase.negatives === 0 && (name === 'distillation' || name === 'margin-mse'))
+      add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
+    if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)
+      add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
+    if (phase.steps !== undefined && phase.warmup > phase.steps)
+      add(i, 'warmup', `is ${phase.warmup} steps, the phase has ${phase.steps}; take fewer, or a share (as 0.05)`)
   }
   return issues
 }

@@ -55,7 +55,7 @@ export interface StepEvent extends Place {
   learningRate: number
   /** Global norm before clipping. */
   gradientNorm: number
-  /** Where the temperature is learned: its value before the step. */
+  /** What scores were divided by in this step: fixed, or learned so far. Absent where the loss has none (margin-mse). */
   temperature?: number
   /** Attended tokens of the batch, without expansion. */
   tokens: number

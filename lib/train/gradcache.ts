@@ -1,8 +1,9 @@
 import { types } from 'node:util'
 import type { TokenColumn, TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError } from '../errors.js'
-import type { Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
+import { above, checkOptions, group as aGroup, type Kinds, number, oneOf, required, seed, signal, whole } from '../options.js'
 import type { Device } from '../tensor/device.js'
 import { type Group, type Pending, self } from '../tensor/group.js'
 import { copyRows } from '../tensor/ops.gen.js'
@@ -27,6 +28,8 @@ export interface EmbeddingModel {
   readonly dim: number
   /** Type of token embeddings. Default: the device's real type. */
   readonly tokenType?: DType
+  /** How it scores, which the embeddings that a loss is given carry. Default `exclude`. */
+  readonly mask?: Mask
   /** Unit-norm embeddings of sequences [first, last) of a column; dropout only with a key. */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
@@ -64,6 +67,19 @@ export interface GradCacheOptions extends StepKey {
   bucketBytes?: number
   /** Several ranks must be aborted at the same chunk, or not at all. */
   signal?: AbortSignal
+}
+
+const gradCacheOptions: Kinds<GradCacheOptions> = {
+  seed,
+  step: whole(0),
+  chunkTokens: above(0),
+  keepBytes: number(0),
+  gradientScale: number(),
+  group: aGroup,
+  gather: oneOf('queries', 'documents', 'none'),
+  wire: oneOf('float32', 'float16'),
+  bucketBytes: above(0),
+  signal,
 }
 
 type Side = 'queries' | 'documents'
@@ -140,11 +156,14 @@ function* walk(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Generator<void, Tensor> {
-  if (!(options?.chunkTokens > 0))
-    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens must be > 0, got ${options?.chunkTokens}`)
-  for (const name of ['seed', 'step'] as const)
-    if (!Number.isSafeInteger(options[name]) || options[name] < 0)
-      throw new ArgumentError('ERR_ARGUMENT', `${name} is ${options[name]}, expected a whole number ≥ 0`)
+  checkOptions('gradCache', options, gradCacheOptions)
+  for (const name of ['seed', 'step', 'chunkTokens'] as const)
+    required('gradCache', name, options?.[name], gradCacheOptions[name])
+  for (const name of ['gather', 'wire', 'bucketBytes'] as const)
+    if (options[name] !== undefined && !options.group)
+      throw new ArgumentError('ERR_ARGUMENT', `gradCache: ${name} has no effect without group; leave it out`, {
+        option: name,
+      })
   const { device } = model
   const { group = self, wire = 'float32', bucketBytes = 25 * 2 ** 20 } = options
   checkShare(batch, group)
@@ -194,7 +213,7 @@ function* walk(
     const [value, gradients, goingHome] = owned.run(() => {
       if (travel) {
         const own = whole[travel.side]
-        whole[travel.side] = { tokens: arriving!.wait(), segments: Segments.of(device, travel.offsets) }
+        whole[travel.side] = { ...own, tokens: arriving!.wait(), segments: Segments.of(device, travel.offsets) }
         for (const tensor of [own.tokens, own.segments]) tensor.dispose()
       }
       const tape = new Tape()
@@ -294,7 +313,8 @@ function checkLoss(value: unknown): Tensor {
 /** Room for all embeddings of a column. */
 function wholeOf(model: EmbeddingModel, column: TokenColumn): TokenEmbeddings {
   const segments = Segments.of(model.device, column.keptOffsets)
-  return { tokens: Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType), segments }
+  const tokens = Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType)
+  return { tokens, segments, mask: model.mask }
 }
 
 function* chunksOf(side: Chunk['side'], column: TokenColumn, chunkTokens: number): Generator<Chunk> {

@@ -5,7 +5,7 @@ import type { Tensor } from '../tensor/tensor.js'
 import type { BatchLoss } from './gradcache.js'
 import type { ResolvedPhase } from './types.js'
 
-/** The loss of a phase as GradCache calls it. */
+/** The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe. */
 export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
   const { loss, temperature, maskDuplicates, normalizeScores, name } = phase
   if (typeof loss === 'object') return (input) => loss.fn({ ...input, temperature, logScale })
@@ -20,6 +20,13 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
       })
   return ({ queries, documents, batch, ranks }) => {
     const { scores: teacher, perQuery, source } = batch
+    if (perQuery < 2)
+      throw new DataError(
+        'ERR_DATA',
+        `phase "${name}": ${loss} compares the documents of a query, and each has only one in source "${source}": the loss ` +
+          'would be 0 at every step. Give every row more documents, or ask for more negatives',
+        { phase: name, source },
+      )
     if (!teacher)
       throw new DataError(
         'ERR_DATA',

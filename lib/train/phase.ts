@@ -162,6 +162,7 @@ class Loop {
           'rows. Restore it, or start a new run from the model in that checkpoint',
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
+    warmupOf(phase, steps)
     this.progress = from
       ? { ...from.progress }
       : {
@@ -274,10 +275,10 @@ class Loop {
     // What a rank knows of the step and the others do not.
     const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
     group.allReduceSum(counts).wait()
-    const warmup = Math.min(steps, phase.warmup < 1 ? Math.round(phase.warmup * steps) : phase.warmup)
-    const scale = schedule(phase.schedule, step, steps, warmup)
+    const scale = schedule(phase.schedule, step, steps, warmupOf(phase, steps))
     const squared = this.opt.step({ scale })
-    const numbers = read(loss, squared, counts, before)
+    const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
+    const numbers = read(loss, squared, counts, before, fixed)
     numbers.catch(() => {}) // met in `settle`
     return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
   }
@@ -384,6 +385,19 @@ class Loop {
   }
 }
 
+/** Steps of warm-up. @throws ConfigError ERR_CONFIG when the phase is over before them */
+function warmupOf({ warmup, name }: ResolvedPhase, steps: number): number {
+  const wanted = warmup < 1 ? Math.round(warmup * steps) : warmup
+  if (wanted > steps)
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `phase "${name}": warmup is ${warmup} steps, the phase has ${steps}: the learning rate would not get where it is set. ` +
+        'Take fewer, or a share of the phase (as 0.05)',
+      { phase: name, warmup, steps },
+    )
+  return wanted
+}
+
 function temperatureOf(model: Colbert, temperature: number): Parameters {
   const parameters = new Parameters(model.device, [{ name: 'logScale', shape: [1] }])
   parameters.owner.name = 'a learned temperature'
@@ -397,11 +411,12 @@ async function read(
   squared: Tensor,
   counts: Tensor,
   logScale: Promise<number> | undefined,
+  fixed: number | undefined,
 ): Promise<StepNumbers> {
   try {
     const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
     const [tokens, stopping] = [sums[0]!, sums[1]!]
-    const temperature = scale === undefined ? undefined : Math.exp(-Math.min(scale, Math.log(100)))
+    const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
     return { loss: value, norm: Math.sqrt(square), tokens, stopping, ...(temperature !== undefined && { temperature }) }
   } finally {
     for (const tensor of [loss, squared, counts]) tensor.dispose()

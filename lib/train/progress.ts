@@ -1,3 +1,4 @@
+import { checkOptions, number, object } from '../options.js'
 import type { StepEvent, TrainEvent } from './events.js'
 
 export interface ProgressOptions {
@@ -12,6 +13,7 @@ export interface ProgressOptions {
  * and warnings have lines of their own. Settles when the run ends; its failure is left to `run.result`.
  */
 export async function showProgress(run: AsyncIterable<TrainEvent>, options: ProgressOptions = {}): Promise<void> {
+  checkOptions('showProgress', options, { stream: object, everyMs: number(0) })
   const { stream = process.stderr, everyMs = 30_000 } = options
   const drawn = { text: '', at: Number.NEGATIVE_INFINITY }
   // Whoever reads it may leave; the training goes on.
@@ -71,6 +73,7 @@ export function stepLine(e: StepEvent, phases: readonly string[] = []): string {
     `step ${e.step}/${e.steps} ${((100 * e.step) / e.steps).toFixed(1)} %`,
     `loss ${e.loss.toPrecision(4)}`,
     `lr ${e.learningRate.toExponential(1)}`,
+    ...(e.temperature === undefined ? [] : [`temp ${Number(e.temperature.toPrecision(3))}`]),
     `grad ${e.gradientNorm.toPrecision(2)}`,
     `${short(e.tokensPerSecond)} tok/s`,
     `wait ${Math.min(100, wait).toFixed(1)} %`,

@@ -2,7 +2,7 @@ import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { AbortedError, CheckpointError, ConfigError, typed } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, func, group as aGroup, type Kinds, signal, text } from '../options.js'
 import { packageVersion } from '../packages.js'
 import type { Group } from '../tensor/group.js'
 import { clearUnfinished, latestCheckpoint, listCheckpoints, removeCheckpoint, verifyCheckpoint } from './checkpoint.js'
@@ -38,6 +38,8 @@ export interface TrainOptions {
    */
   group?: Group
 }
+
+const trainOptions: Kinds<TrainOptions> = { signal, evaluate: func, resume: text, group: aGroup }
 
 /** A training that is under way. Reading it is optional. */
 export class Run implements AsyncIterable<TrainEvent> {
@@ -116,7 +118,7 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
   const { decisive, resolveConfig } = await import('./config.js')
   const { startHeartbeat } = await import('./heartbeat.js')
   const { self } = await import('../tensor/group.js')
-  checkOptions('train', options, ['signal', 'evaluate', 'resume', 'group'])
+  checkOptions('train', options, trainOptions)
   const config = resolveConfig(input)
   checkEvaluation(config, options)
   const { group = self } = options

@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ArgumentError, CheckpointError, typed } from '../errors.js'
+import { CheckpointError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
 import type { Parameters } from '../nn/parameters.js'
+import { checkOptions, kind, object, required, whole } from '../options.js'
 import type { Tensor } from '../tensor/tensor.js'
 import type { Recipe } from '../text/recipe.js'
 import type { AdamW } from './adamw.js'
@@ -21,6 +22,9 @@ export interface TrainingState {
   extra?: unknown
 }
 
+const stateOptions = { model: object, opt: object, parameters: object }
+const anything = kind('anything', () => true)
+
 /**
  * Writes `dir/step-N`: the model in PyLate's layout, the optimiser's moments, and the rest. It appears whole or not at
  * all, whenever the process dies.
@@ -28,8 +32,9 @@ export interface TrainingState {
  * @throws CheckpointError ERR_CHECKPOINT when `dir/step-N` exists; FileError ERR_FILE when it cannot be written
  */
 export async function saveState(dir: string, state: TrainingState): Promise<string> {
-  if (!Number.isSafeInteger(state.step) || state.step < 0)
-    throw new ArgumentError('ERR_ARGUMENT', `step is ${state.step}, expected a whole number ≥ 0`)
+  checkOptions('saveState', state, { ...stateOptions, step: whole(0), extra: anything })
+  for (const key of ['model', 'opt'] as const) required('saveState', key, state[key], object)
+  required('saveState', 'step', state.step, whole(0))
   const written = writeCheckpoint(dir, state.step, async (folder) => {
     const { writeSafetensors } = await import('../models/safetensors.js')
     await state.model.save(join(folder, 'model'))
@@ -58,8 +63,11 @@ export async function saveState(dir: string, state: TrainingState): Promise<stri
  */
 export async function loadState(
   path: string,
-  { model, opt, parameters = {} }: Pick<TrainingState, 'model' | 'opt' | 'parameters'>,
+  training: Pick<TrainingState, 'model' | 'opt' | 'parameters'>,
 ): Promise<{ step: number; extra: unknown; path: string }> {
+  checkOptions('loadState', training, stateOptions)
+  for (const key of ['model', 'opt'] as const) required('loadState', key, training?.[key], object)
+  const { model, opt, parameters = {} } = training
   const entries = await listCheckpoints(path)
   const entry = entries.length > 0 ? await latestCheckpoint(path) : null
   const folder = entry?.path ?? path

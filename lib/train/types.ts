@@ -11,7 +11,10 @@ import type { ScheduleName } from './schedule.js'
 /** A loss of one's own. Its `id` stands for it in the run's fingerprint: change it when the function changes. */
 export interface CustomLoss {
   id: string
-  /** From packed unit-norm embeddings to a scalar [1]; called on a tape. */
+  /**
+   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's `mask`, which
+   * the losses of lateforge/losses go by; one's own scores should too.
+   */
   fn: (input: {
     queries: TokenEmbeddings
     documents: TokenEmbeddings
@@ -65,9 +68,9 @@ export interface PhaseConfig {
   schedule?: ScheduleName
   /** Steps of linear warm-up (≥ 1), or their share of the phase (< 1). Default 0. */
   warmup?: number
-  /** Scores are divided by it before the softmax. Default 1. */
+  /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
   temperature?: number
-  /** Learn log(1/temperature), without decay. Default false. */
+  /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
   learnableTemperature?: boolean
   /** Distillation: min-max normalise the student's scores within each query, as PyLate. Default true. */
   normalizeScores?: boolean

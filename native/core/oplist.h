@@ -22,6 +22,7 @@
 // stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a row has no columns
 // here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
 // lse +∞, where softmaxGrad writes exact zeros.
+// logScale is log(1 / temperature): with `learned` it is a parameter, clamped at ln 100 as CLIP's is, else taken as given.
 //
 // argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of
 // its document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below
@@ -100,11 +101,11 @@
 #define LF_PARAMS_attentionBackward(I, F) I(heads) I(window) F(dropout) I(site)
 #define LF_PARAMS_maxsim(I, F) I(layout) I(wantArgmax) I(floorZero) /* Layout; PyLate's zero mask */
 #define LF_PARAMS_maxsimBackward(I, F) I(layout)
-#define LF_PARAMS_rowStats(I, F) I(firstRow) I(perQuery) I(firstQuery) /* see below */
-#define LF_PARAMS_combineStats(I, F) I(ranks)                          /* parts: rank-major [ranks · rows, 3] */
-#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer)                  /* 1 / sum of all weights */
-#define LF_PARAMS_softmaxGrad(I, F) I(firstRow) I(perQuery) I(firstQuery) F(normalizer)
-#define LF_PARAMS_distillLoss(I, F) I(minMax) F(normalizer)
+#define LF_PARAMS_rowStats(I, F) I(firstRow) I(perQuery) I(firstQuery) I(learned) /* see above */
+#define LF_PARAMS_combineStats(I, F) I(ranks)                                      /* parts: rank-major [ranks · rows, 3] */
+#define LF_PARAMS_contrastiveLoss(I, F) F(normalizer)                              /* 1 / sum of all weights */
+#define LF_PARAMS_softmaxGrad(I, F) I(firstRow) I(perQuery) I(firstQuery) I(learned) F(normalizer)
+#define LF_PARAMS_distillLoss(I, F) I(minMax) I(learned) F(normalizer)
 #define LF_PARAMS_marginMse(I, F) F(normalizer)
 #define LF_PARAMS_sumSquares(I, F)
 #define LF_PARAMS_adamw(I, F) F(scale) F(beta1) F(beta2) F(eps) I(step) F(clip) /* lr · scale; clip 0: none */

@@ -11,7 +11,8 @@
 namespace lateforge::cpu::LF_ISA {
 namespace {
 
-// The logit scale is stored as its logarithm, which the losses clamp here (as CLIP does).
+// The logit scale is stored as its logarithm. A learned one is clamped here (as CLIP does); a fixed one is what was asked
+// for.
 template <class T>
 const T kMaxLogScale = std::log(T(100));
 
@@ -20,8 +21,9 @@ template <class T>
 constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
 template <class T>
-T scaleOf(const View& logScale) {
-  return std::exp(std::min(*logScale.as<T>(), kMaxLogScale<T>));
+T scaleOf(const View& logScale, bool learned) {
+  const T given = *logScale.as<T>();
+  return std::exp(learned ? std::min(given, kMaxLogScale<T>) : given);
 }
 
 // The product, rounded: were it fused into a subtraction that follows, a row with nothing but its positive would not
@@ -33,8 +35,8 @@ T product(T a, T b) {
 }
 
 template <class T>
-bool clamped(const View& logScale) {
-  return *logScale.as<T>() > kMaxLogScale<T>;
+bool clamped(const View& logScale, bool learned) {
+  return learned && *logScale.as<T>() > kMaxLogScale<T>;
 }
 
 // Which columns take part in the softmax of a row; rows and columns are a part of a batch (oplist.h). A column is left
@@ -155,7 +157,7 @@ int32_t rowStats(const OpCall& call, char*) {
   const auto& p = call.as<params::rowStats>();
   const int64_t columns = call.in[0].dims[1];
   const Contrast contrast = contrastOf(call, 2, columns, p.perQuery, p.firstQuery);
-  const T scale = scaleOf<T>(call.in[1]);
+  const T scale = scaleOf<T>(call.in[1], p.learned);
   forTasks(call.in[0].dims[0], [&](int64_t r) {
     const T* scores = call.in[0].as<T>() + r * columns;
     T* stats = call.out[0].as<T>() + 3 * r;
@@ -218,7 +220,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
   const auto& p = call.as<params::softmaxGrad>();
   const int64_t rows = call.in[0].dims[0], columns = call.in[0].dims[1];
   const Contrast contrast = contrastOf(call, 3, columns, p.perQuery, p.firstQuery);
-  const T scale = scaleOf<T>(call.in[2]);
+  const T scale = scaleOf<T>(call.in[2], p.learned);
   double* parts = static_cast<double*>(call.workspace);
   forTasks(rows, [&](int64_t r) {
     T* scores = call.in[0].as<T>() + r * columns;
@@ -238,7 +240,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
       });
     std::fill(scores + done, scores + columns, T(0));
   });
-  if (call.in[7].present() && !clamped<T>(call.in[2])) addInOrder(parts, rows, 1, call.in[7].as<T>());
+  if (call.in[7].present() && !clamped<T>(call.in[2], p.learned)) addInOrder(parts, rows, 1, call.in[7].as<T>());
   return 0;
 }
 
@@ -253,7 +255,7 @@ int32_t distillLoss(const OpCall& call, char*) {
   const T* teacher = call.in[1].as<T>();
   const int64_t* groups = call.in[2].as<int64_t>();
   T* gradient = call.out[0].as<T>();
-  const double scale = scaleOf<T>(call.in[3]);
+  const double scale = scaleOf<T>(call.in[3], p.learned);
   double* losses = static_cast<double*>(call.workspace);
   double* tempers = losses + rows;
   forTasks(rows, [&](int64_t i) {
@@ -273,7 +275,7 @@ int32_t distillLoss(const OpCall& call, char*) {
     student.backward(list, gradient);
   });
   addInOrder(losses, rows, p.normalizer, call.in[5].as<T>());
-  if (call.in[6].present() && !clamped<T>(call.in[3])) addInOrder(tempers, rows, 1, call.in[6].as<T>());
+  if (call.in[6].present() && !clamped<T>(call.in[3], p.learned)) addInOrder(tempers, rows, 1, call.in[6].as<T>());
   return 0;
 }
 

@@ -9,8 +9,9 @@ namespace {
 
 constexpr float kMaxLogScale = 4.60517018598809137f;  // ln 100
 
-LF_DEVICE float scaleOf(Dev<const float> logScale) {
-  return exponential(logScale[0] > kMaxLogScale ? kMaxLogScale : logScale[0]);
+// Only a learned scale is clamped.
+LF_DEVICE float scaleOf(Dev<const float> logScale, bool learned) {
+  return exponential(learned && logScale[0] > kMaxLogScale ? kMaxLogScale : logScale[0]);
 }
 
 // In the stats of a row: no columns, no positive.
@@ -57,13 +58,14 @@ struct RowStats {
   Dev<float> stats;
   Contrast contrast;
   int64_t firstRow;
+  bool learned;
 
   LF_DEVICE void operator()() const {
     SharedMemory shared;
     Shared<double> scratch = shared.take<double>(kThreads / kWarp);
     const int64_t row = blockX(), query = firstRow + row, columns = contrast.columns;
     const Dev<const float> mine = scores + row * columns;
-    const float scale = scaleOf(logScale);
+    const float scale = scaleOf(logScale, learned);
     float max = nothing();  // passes over NaN, which stays in the sum
     for (int64_t j = thread(); j < columns; j += kThreads) {
       if (!contrast.takesPart(query, j)) continue;
@@ -145,6 +147,7 @@ struct SoftmaxGrad {
   Dev<double> parts;                        // Σ G · S of each row
   Contrast contrast;
   int64_t firstRow;
+  bool learned;
   double normalizer;
 
   LF_DEVICE void operator()() const {
@@ -153,7 +156,7 @@ struct SoftmaxGrad {
     const int64_t row = blockX(), query = firstRow + row, columns = contrast.columns;
     const int64_t positive = contrast.positive(query);
     const Dev<float> mine = scores + row * columns;
-    const float scale = scaleOf(logScale), weight = weights ? weights[row] : 1.0f, norm = lse[row];
+    const float scale = scaleOf(logScale, learned), weight = weights ? weights[row] : 1.0f, norm = lse[row];
     const float factor = static_cast<float>(weight * normalizer * scale);
     const bool wanted = weight != 0 && norm != infinity();
     double part = 0;
@@ -171,7 +174,7 @@ struct SoftmaxGrad {
   }
 };
 
-// One block: total += factor · Σ parts. Nothing when the logit scale (null: none) is clamped.
+// One block: total += factor · Σ parts. Nothing when the logit scale (null: none that is learned) is clamped.
 struct AddTotal {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 1;
   Dev<const double> parts;
@@ -245,7 +248,7 @@ struct DistillLoss {
   Dev<float> gradient;
   Dev<double> losses, tempers;
   int64_t rows;
-  bool minMax;
+  bool minMax, learned;
   double normalizer;
 
   LF_DEVICE void operator()() const {
@@ -255,7 +258,7 @@ struct DistillLoss {
     const int64_t least = minMax ? extreme(list, scores, 1) : -1, greatest = minMax ? extreme(list, scores, -1) : -1;
     const double min = least >= 0 ? scores[least] : 0;
     const double range = least >= 0 ? scores[greatest] - min + 1e-8 : 1;
-    const double scale = scaleOf(logScale);
+    const double scale = scaleOf(logScale, learned);
     auto student = [&](int64_t j) { return (scores[j] - min) / range; };
     const double studentLse = logSumExp(list, [&](int64_t j) { return product(scale, student(j)); });
     const double teacherLse = logSumExp(list, [&](int64_t j) { return static_cast<double>(teacher[j]); });
@@ -341,7 +344,7 @@ int32_t rowStats(const OpCall& call, Context& context) {
   const View& scores = call.in[0];
   return launch(context, {scores.rows()}, kRowScratch,
                 RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]),
-                         contrastOf(call, 2, scores.columns(), p.perQuery, p.firstQuery), p.firstRow});
+                         contrastOf(call, 2, scores.columns(), p.perQuery, p.firstQuery), p.firstRow, p.learned != 0});
 }
 
 int32_t combineStats(const OpCall& call, Context& context) {
@@ -365,9 +368,10 @@ int32_t softmaxGrad(const OpCall& call, Context& context) {
   if (launch(context, {scores.rows()}, kRowScratch,
              SoftmaxGrad{dev<float>(scores), dev<const float>(call.in[1]), dev<const float>(call.in[2]),
                          dev<const float>(call.in[6]), parts,
-                         contrastOf(call, 3, scores.columns(), p.perQuery, p.firstQuery), p.firstRow, p.normalizer}))
+                         contrastOf(call, 3, scores.columns(), p.perQuery, p.firstQuery), p.firstRow, p.learned != 0,
+                         p.normalizer}))
     return 1;
-  return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, call.in[2], call.in[7]) : 0;
+  return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[7]) : 0;
 }
 
 int32_t distillLoss(const OpCall& call, Context& context) {
@@ -377,10 +381,10 @@ int32_t distillLoss(const OpCall& call, Context& context) {
   if (launch(context, listGrid(rows), 0,
              DistillLoss{dev<const float>(call.in[0]), dev<const float>(call.in[1]), dev<const float>(call.in[3]),
                          dev<const int64_t>(call.in[2]), dev<const int64_t>(call.in[4]), dev<float>(call.out[0]),
-                         losses, tempers, rows, p.minMax != 0, p.normalizer}) ||
+                         losses, tempers, rows, p.minMax != 0, p.learned != 0, p.normalizer}) ||
       addTotal(context, losses, rows, p.normalizer, View{}, call.in[5]))
     return 1;
-  return call.in[6].present() ? addTotal(context, tempers, rows, 1, call.in[3], call.in[6]) : 0;
+  return call.in[6].present() ? addTotal(context, tempers, rows, 1, p.learned ? call.in[3] : View{}, call.in[6]) : 0;
 }
 
 int32_t marginMse(const OpCall& call, Context& context) {

@@ -182,7 +182,7 @@ t.test('when every negative is excluded, loss and gradient are 0', async (t) => 
   t.ok(got.dq.every((g) => g === 0) && got.dd.every((g) => g === 0))
 })
 
-t.test('the temperature is clamped at 100 and then has no gradient', async (t) => {
+t.test('a learned temperature is clamped at 0.01 and then has no gradient', async (t) => {
   const random = new Random(seed + 3)
   const q = embeddings(random, [2, 3])
   const d = embeddings(random, [4, 5])
@@ -200,7 +200,7 @@ t.test('blocks that lie in no batch are refused', async (t) => {
     const segments = Segments.fromLengths(exact, [1, 1])
     const groups = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
     const stats = (firstRow: number, firstQuery: number, perQuery = 1) =>
-      raw.rowStats(scores, logScale, segments, groups, groups, { firstRow, perQuery, firstQuery })
+      raw.rowStats(scores, logScale, segments, groups, groups, { firstRow, perQuery, firstQuery, learned: 0 })
     t.same(stats(0, 1).shape, [3, 3])
     for (const [row, query] of [
       [1, 0],
@@ -211,7 +211,7 @@ t.test('blocks that lie in no batch are refused', async (t) => {
       t.throws(() => stats(row, query), { code: /ERR_(SHAPE|ARGUMENT)/ }, `row ${row}, query ${query}`)
     t.throws(() => stats(0, 0, 2), { code: 'ERR_SHAPE' }, 'groups of another number of documents')
     t.throws(() => stats(0, 0, 0), { code: 'ERR_SHAPE' })
-    const huge = { firstRow: 0, perQuery: 1, firstQuery: 2 ** 40 }
+    const huge = { firstRow: 0, perQuery: 1, firstQuery: 2 ** 40, learned: 0 }
     t.throws(() => raw.rowStats(scores, logScale, segments, null, null, huge), { code: 'ERR_ARGUMENT' })
     for (const ranks of [0, -1, 2])
       t.throws(() => raw.combineStats(stats(0, 0), { ranks }), { code: 'ERR_SHAPE' }, `${ranks} ranks`)

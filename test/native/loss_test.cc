@@ -18,7 +18,7 @@ double only(const Tensor& t) { return t.meta.dtype == DType::f32 ? t.as<float>()
 
 struct Contrast {
   Tensor scores, logScale, dSegments, qGroups, dGroups, weights;
-  int64_t firstRow = 0, perQuery = 1, firstQuery = 0;
+  int64_t firstRow = 0, perQuery = 1, firstQuery = 0, learned = 1;
   double normalizer = 0.25;
 
   int64_t rows() const { return scores.meta.dims[0]; }
@@ -67,20 +67,20 @@ template <class T>
 Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
   Outcome o;
   const cpu::Kernels* table = tableOf<T>(isa);
-  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery, c.firstQuery},
+  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.perQuery, c.firstQuery, c.learned},
                 {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
   o.loss = make<T>({1}, {static_cast<T>(lossBefore)});
   o.dLogScale = make<T>({1}, {static_cast<T>(lossBefore)});
   o.lse = run(table, Op::contrastiveLoss, params::contrastiveLoss{c.normalizer}, {&o.stats, &c.weights, &o.loss})[0];
   o.gradient = c.scores;
-  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.perQuery, c.firstQuery, c.normalizer},
+  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.perQuery, c.firstQuery, c.learned, c.normalizer},
       {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups, &c.weights, &o.dLogScale});
   return o;
 }
 
 template <class T>
 double contrastiveReference(const Contrast& c) {
-  const double scale = std::exp(std::min(static_cast<double>(c.logScale.as<T>()[0]), std::log(100.0)));
+  const double given = c.logScale.as<T>()[0], scale = std::exp(c.learned ? std::min(given, std::log(100.0)) : given);
   double loss = 0;
   for (int64_t r = 0; r < c.rows(); ++r) {
     const int64_t query = c.firstRow + r, positive = query * c.perQuery;
@@ -144,7 +144,7 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
           lengths.push_back(whole.dSegments.as<int64_t>()[j + 1] - whole.dSegments.as<int64_t>()[j]);
         c.dSegments = segments(lengths);
         c.firstQuery = owned[r];
-        const Tensor stats = run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, perQuery, c.firstQuery},
+        const Tensor stats = run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, perQuery, c.firstQuery, c.learned},
                                  {&c.scores, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups})[0];
         parts.insert(parts.end(), stats.as<T>(), stats.as<T>() + stats.meta.count());
       }
@@ -165,7 +165,7 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
       for (int64_t r = 0; r < ranks; ++r) {
         Contrast& c = part[r];
         Tensor d = make<T>({1}, {T(0)}), lse = expected.lse;
-        run(tableOf<T>(isa), Op::softmaxGrad, params::softmaxGrad{c.firstRow, perQuery, c.firstQuery, c.normalizer},
+        run(tableOf<T>(isa), Op::softmaxGrad, params::softmaxGrad{c.firstRow, perQuery, c.firstQuery, c.learned, c.normalizer},
             {&c.scores, &lse, &c.logScale, &c.dSegments, &c.qGroups, &c.dGroups, &c.weights, &d});
         dLogScale += only(d);
         const Tensor want = columnsOf<T>(expected.gradient, owned[r] * perQuery, owned[r + 1] * perQuery);
@@ -207,6 +207,10 @@ void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
     c.logScale.as<double>()[0] = 5;  // above ln 100: clamped
     CHECK(only(contrastive<double>(isa, c).dLogScale) == 0, "%s: clamped scale has a gradient", isa.name);
     CHECK(std::abs(only(contrastive<double>(isa, c).loss) - contrastiveReference<double>(c)) < 1e-10, "%s", isa.name);
+    c.learned = 0;  // fixed: taken as given, and so is its gradient
+    CHECK(std::abs(only(contrastive<double>(isa, c).loss) - contrastiveReference<double>(c)) < 1e-10, "%s", isa.name);
+    const Outcome fixed = contrastive<double>(isa, c);
+    CHECK(std::abs(slope(c.logScale.as<double>()[0]) - only(fixed.dLogScale)) < 1e-6, "%s: fixed scale", isa.name);
   }
 }
 
@@ -256,6 +260,7 @@ struct Lists {
   Tensor scores, teacher, groups, dSegments, logScale;
   double normalizer = 0.5;
   bool minMax = true;
+  int64_t learned = 1;
 };
 
 template <class T>
@@ -276,7 +281,7 @@ struct Distilled {
 template <class T>
 Distilled distil(const cpu::Isa& isa, Lists& l) {
   Distilled r{none(), make<T>({1}, {T(0)}), make<T>({1}, {T(0)})};
-  r.gradient = run(tableOf<T>(isa), Op::distillLoss, params::distillLoss{l.minMax, l.normalizer},
+  r.gradient = run(tableOf<T>(isa), Op::distillLoss, params::distillLoss{l.minMax, l.learned, l.normalizer},
                    {&l.scores, &l.teacher, &l.groups, &l.logScale, &l.dSegments, &r.loss, &r.dLogScale})[0];
   return r;
 }
@@ -362,6 +367,10 @@ void checkLists(const cpu::Isa& isa, std::mt19937& rng) {
     l = lists<T>(rng);
     l.logScale.as<T>()[0] = 6;
     CHECK(only(distil<T>(isa, l).dLogScale) == 0, "%s: clamped scale has a gradient", isa.name);
+    l.learned = 0;
+    const double fixed = distilReference<T>(l);
+    CHECK(std::abs(only(distil<T>(isa, l).loss) - fixed) < tolerance * (1 + fixed), "%s: a fixed scale is clamped",
+          isa.name);
   }
 }
 

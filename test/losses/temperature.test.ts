@@ -1,0 +1,51 @@
+/** A fixed temperature is what was asked for, on every backend; only a learned one is clamped. */
+import t from 'tap'
+import { contrastive, distillation } from '../../lib/losses/index.js'
+import { Device, Segments, scope, Tensor } from '../../lib/tensor/index.js'
+
+for (const [name, tolerance] of [
+  ['cpu', 1e-8],
+  ['cpu-f64', 1e-12],
+  ['cuda-host', 1e-8],
+] as const)
+  t.test(`scores 1 and .99 at temperature .001 on ${name}`, async (t) => {
+    const device = Device.open(name)
+    const angle = Math.acos(0.99)
+    const at = (radians: number) => [Math.cos(radians), Math.sin(radians), 0, 0, 0, 0, 0, 0]
+    const [loss, learned, distilled] = scope(() => {
+      const segments = Segments.fromLengths(device, [1, 1])
+      const side = (...rows: number[][]) => ({ tokens: Tensor.from(device, rows.flat(), [rows.length, 8]), segments })
+      const [q, d] = [side(at(0), at(angle)), side(at(0), at(angle))]
+      const one = { tokens: q.tokens.rows(0, 1), segments: Segments.fromLengths(device, [1]) }
+      return [
+        contrastive(q, d, { temperature: 0.001 }),
+        contrastive(q, d, { logScale: Tensor.from(device, [Math.log(1000)]) }),
+        distillation(one, d, { teacher: [0, -1000], perQuery: 2, temperature: 0.001, minMax: false }),
+      ]
+    })
+    const near = (got: number, expected: number) => Math.abs(got - expected) <= tolerance
+    // Scores carry float32's error of 6e-8, which the temperature makes 6e-5 of the exponent.
+    const slack = name === 'cpu-f64' ? 1 : 1 + 2e-4
+    const value = await loss!.value()
+    const expected = Math.log1p(Math.exp(-10))
+    t.ok(value <= expected * slack + tolerance && value >= expected / slack - tolerance, `${value}, expected ${expected}`)
+    t.ok(near(await learned!.value() / Math.log1p(Math.exp(-1)) - 1, 0) || Math.abs((await learned!.value()) - Math.log1p(Math.exp(-1))) < 1e-5)
+    const kl = await distilled!.value()
+    t.ok(kl <= expected * slack + tolerance && kl >= expected / slack - tolerance, `distillation: ${kl}`)
+    for (const tensor of [loss, learned, distilled]) tensor!.dispose()
+  })
+
+t.test('a temperature that no float32 score can be divided by is refused', async (t) => {
+  const device = Device.open('cpu')
+  scope(() => {
+    const side = { tokens: Tensor.from(device, [1, 0, 0, 0, 0, 0, 0, 0], [1, 8]), segments: Segments.fromLengths(device, [1]) }
+    for (const temperature of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 1e-39, 1e39]) {
+      const expected = { code: 'ERR_ARGUMENT', details: { option: 'temperature' } }
+      t.throws(() => contrastive(side, side, { temperature }), expected, `${temperature}`)
+      t.throws(() => distillation(side, side, { temperature, teacher: [1], perQuery: 1 }), expected, `${temperature}`)
+    }
+    const logScale = Tensor.from(device, [0])
+    t.throws(() => contrastive(side, side, { temperature: 1, logScale }), /temperature has no effect beside logScale/)
+    contrastive(side, side, { temperature: 1e-30 })
+  })
+})
