@@ -11,7 +11,10 @@ export const kind = (expected: string, is: (value: unknown) => boolean): Kind =>
 /** A whole number from `least` to `most`. */
 export function whole(least: number, most = Number.MAX_SAFE_INTEGER): Kind {
   const range = most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`
-  return kind(`a whole number ${range}`, (v) => Number.isSafeInteger(v) && (v as number) >= least && (v as number) <= most)
+  return kind(
+    `a whole number ${range}`,
+    (v) => Number.isSafeInteger(v) && (v as number) >= least && (v as number) <= most,
+  )
 }
 
 /** A finite number from `least` to `most`. */
@@ -67,7 +70,8 @@ export const signal = kind(
 /** Of tensor/group.ts: `self` and RankGroup are some. */
 export const group = kind(
   'a group of ranks',
-  (v) => object.is(v) && Number.isInteger((v as { rank: unknown }).rank) && Number.isInteger((v as { size: unknown }).size),
+  (v) =>
+    object.is(v) && Number.isInteger((v as { rank: unknown }).rank) && Number.isInteger((v as { size: unknown }).size),
 )
 
 /** Each option of `T` with what it may be. */

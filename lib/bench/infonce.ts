@@ -1,5 +1,5 @@
 import { contrastive } from '../losses/index.js'
-import { above, checkOptions, func, signal as aSignal, strings, text, whole } from '../options.js'
+import { above, signal as aSignal, checkOptions, func, strings, text, whole } from '../options.js'
 import { Device, Scope, Tape, type Tensor } from '../tensor/index.js'
 import { type Machine, machineOf } from './machine.js'
 import { checkSeconds } from './maxsim.js'

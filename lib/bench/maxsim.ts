@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.js'
-import { above, checkOptions, func, signal as aSignal, strings, text, whole } from '../options.js'
+import { above, signal as aSignal, checkOptions, func, strings, text, whole } from '../options.js'
 import { Device, ops, raw, Scope, Segments, Tensor } from '../tensor/index.js'
 import { flusher, type Machine, machineOf, roofOf } from './machine.js'
 import { type MaxSimShape, maxsimFlops, maxsimShapesByName } from './shapes.js'

@@ -138,9 +138,13 @@ export async function beirEvaluator(
   const { signal: _, group: __, ...known } = runOptions
   checkOptions('beirEvaluator', options, { ...known, split: text, metrics: strings })
   if (options.split !== undefined && typeof collection !== 'string')
-    throw new ArgumentError('ERR_ARGUMENT', 'beirEvaluator: split has no effect on a collection that is loaded already', {
-      option: 'split',
-    })
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'beirEvaluator: split has no effect on a collection that is loaded already',
+      {
+        option: 'split',
+      },
+    )
   const { split, metrics = ['ndcg@10', 'mrr@10', 'recall@100'], ...rest } = options
   const deepest = depthOf(metrics)
   const { topK = deepest } = rest

@@ -14,7 +14,14 @@ import {
   rankOptions,
   type SystemRun,
 } from './metrics.js'
-import { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest, resampleOptions } from './significance.js'
+import {
+  bootstrapInterval,
+  holm,
+  type Interval,
+  type ResampleOptions,
+  randomizationTest,
+  resampleOptions,
+} from './significance.js'
 
 export interface CompareOptions extends RankOptions, ResampleOptions {
   /** Shown in this order; the first is the one tested. Default nDCG@10, MRR@10, recall@100. */

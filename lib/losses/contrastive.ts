@@ -1,14 +1,5 @@
 import { ArgumentError, RecipeError } from '../errors.js'
-import {
-  checkOptions,
-  instance,
-  type Kinds,
-  number,
-  numbers,
-  object,
-  oneOf,
-  whole,
-} from '../options.js'
+import { checkOptions, instance, type Kinds, number, numbers, object, oneOf, whole } from '../options.js'
 import type { Pending } from '../tensor/group.js'
 import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'

@@ -52,12 +52,18 @@ export function distillation(
 ): Tensor {
   checkOptions('distillation', options, distillationOptions)
   const { logScale, learned } = scaleOf('distillation', options, queries.tokens.device)
-  const loss = grouped('distillation', queries, documents, options, logScale, (scores, teacher, groups, loss, ds, normalizer) =>
-    raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
-      minMax: (options.minMax ?? true) ? 1 : 0,
-      learned,
-      normalizer,
-    }),
+  const loss = grouped(
+    'distillation',
+    queries,
+    documents,
+    options,
+    logScale,
+    (scores, teacher, groups, loss, ds, normalizer) =>
+      raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
+        minMax: (options.minMax ?? true) ? 1 : 0,
+        learned,
+        normalizer,
+      }),
   )
   if (!options.logScale) logScale.dispose()
   return loss
@@ -69,11 +75,7 @@ export function distillation(
  * temperature.
  * @throws as `contrastive`
  */
-export function marginMse(
-  queries: TokenEmbeddings,
-  documents: TokenEmbeddings,
-  options: MarginOptions,
-): Tensor {
+export function marginMse(queries: TokenEmbeddings, documents: TokenEmbeddings, options: MarginOptions): Tensor {
   checkOptions('marginMse', options, marginOptions)
   return grouped('marginMse', queries, documents, options, null, (scores, teacher, groups, loss, _, normalizer) =>
     raw.marginMse(scores, teacher, groups, documents.segments, loss, { normalizer }),

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.js'
-import { checkOptions, group as aGroup, type Kinds, list, oneOf, required, whole } from '../options.js'
+import { group as aGroup, checkOptions, type Kinds, list, oneOf, required, whole } from '../options.js'
 import { type Group, self } from '../tensor/group.js'
 
 /** How a batch of B queries and B · perQuery documents is spread over ranks. */

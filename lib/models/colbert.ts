@@ -395,7 +395,10 @@ export class Colbert {
         throw new ArgumentError(
           'ERR_ARGUMENT',
           `groups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
-            `${this.parameters.entries.map(({ name }) => name).slice(0, 3).join(', ')} … (model.parameters.entries)`,
+            `${this.parameters.entries
+              .map(({ name }) => name)
+              .slice(0, 3)
+              .join(', ')} … (model.parameters.entries)`,
           { option: 'match' },
         )
     const isFrozen = (name: string) => owner.get(name)?.frozen ?? !owner.has(name)

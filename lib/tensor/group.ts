@@ -1,6 +1,6 @@
 import { GroupError } from '../errors.js'
-import { above, checkOptions, kind, number } from '../options.js'
 import { backendPath, type GroupStats, native } from '../native.js'
+import { above, checkOptions, kind, number } from '../options.js'
 import { Tensor } from './tensor.js'
 
 /**

@@ -25,7 +25,9 @@ const sampling = kind(
   (v) =>
     v === 'proportional' ||
     (Array.isArray(v) && v.every((weight) => Number.isFinite(weight) && weight >= 0)) ||
-    (object.is(v) && Object.keys(v as object).join() === 'tempered' && Number.isFinite((v as { tempered: unknown }).tempered)),
+    (object.is(v) &&
+      Object.keys(v as object).join() === 'tempered' &&
+      Number.isFinite((v as { tempered: unknown }).tempered)),
 )
 const openOptions: Kinds<DataOptions & { model: object }> = {
   data: either(text, strings),

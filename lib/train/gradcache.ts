@@ -3,7 +3,18 @@ import type { TokenColumn, TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
-import { above, checkOptions, group as aGroup, type Kinds, number, oneOf, required, seed, signal, whole } from '../options.js'
+import {
+  above,
+  group as aGroup,
+  checkOptions,
+  type Kinds,
+  number,
+  oneOf,
+  required,
+  seed,
+  signal,
+  whole,
+} from '../options.js'
 import type { Device } from '../tensor/device.js'
 import { type Group, type Pending, self } from '../tensor/group.js'
 import { copyRows } from '../tensor/ops.gen.js'

@@ -209,7 +209,9 @@ int32_t contrastiveLoss(const OpCall& call, char*) {
     const T positive = stats[3 * r + 2];
     lse[r] = positive == kNothing<T> ? -kNothing<T> : stats[3 * r] + std::log(stats[3 * r + 1]);
     if (positive == kNothing<T> || (weights && weights[r] == 0)) continue;
-    loss += (weights ? weights[r] : T(1)) * static_cast<double>(lse[r] - positive);
+    // Not lse − positive, which has lost what is small beside large logits.
+    const double one = static_cast<double>(stats[3 * r] - positive) + std::log(static_cast<double>(stats[3 * r + 1]));
+    loss += (weights ? weights[r] : T(1)) * one;
   }
   *call.in[2].as<T>() += static_cast<T>(call.as<params::contrastiveLoss>().normalizer * loss);
   return 0;

@@ -133,7 +133,9 @@ struct ContrastiveLoss {
       const float mine = positive == nothing() ? infinity() : stats[3 * r] + logarithm(stats[3 * r + 1]);
       lse[r] = mine;
       const float weight = weights ? weights[r] : 1.0f;
-      if (positive != nothing() && weight != 0) sum += weight * static_cast<double>(mine - positive);
+      // Not mine − positive, which has lost what is small beside large logits.
+      if (positive != nothing() && weight != 0)
+        sum += weight * (static_cast<double>(stats[3 * r] - positive) + logarithm(static_cast<double>(stats[3 * r + 1])));
     }
     sum = blockSum<kThreads>(sum, scratch);
     if (thread() == 0) loss[0] += static_cast<float>(normalizer * sum);

@@ -4,9 +4,9 @@ import { contrastive, distillation } from '../../lib/losses/index.js'
 import { Device, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 
 for (const [name, tolerance] of [
-  ['cpu', 1e-8],
-  ['cpu-f64', 1e-12],
-  ['cuda-host', 1e-8],
+  ['cpu', 2e-3],
+  ['cpu-f64', 1e-9],
+  ['cuda-host', 2e-3],
 ] as const)
   t.test(`scores 1 and .99 at temperature .001 on ${name}`, async (t) => {
     const device = Device.open(name)
@@ -23,22 +23,24 @@ for (const [name, tolerance] of [
         distillation(one, d, { teacher: [0, -1000], perQuery: 2, temperature: 0.001, minMax: false }),
       ]
     })
-    const near = (got: number, expected: number) => Math.abs(got - expected) <= tolerance
-    // Scores carry float32's error of 6e-8, which the temperature makes 6e-5 of the exponent.
-    const slack = name === 'cpu-f64' ? 1 : 1 + 2e-4
-    const value = await loss!.value()
-    const expected = Math.log1p(Math.exp(-10))
-    t.ok(value <= expected * slack + tolerance && value >= expected / slack - tolerance, `${value}, expected ${expected}`)
-    t.ok(near(await learned!.value() / Math.log1p(Math.exp(-1)) - 1, 0) || Math.abs((await learned!.value()) - Math.log1p(Math.exp(-1))) < 1e-5)
-    const kl = await distilled!.value()
-    t.ok(kl <= expected * slack + tolerance && kl >= expected / slack - tolerance, `distillation: ${kl}`)
-    for (const tensor of [loss, learned, distilled]) tensor!.dispose()
+    // Sums of a row are stored in float32: of 1 + e^-10 half a unit in the last place is 1.3e-3 of e^-10.
+    const check = async (loss: Tensor, expected: number, what: string) => {
+      const value = await loss.value()
+      t.ok(Math.abs(value / expected - 1) <= tolerance, `${what}: ${value}, expected ${expected}`)
+    }
+    await check(loss, Math.log1p(Math.exp(-10)), 'fixed')
+    await check(learned, Math.log1p(Math.exp(-1)), 'learned, so clamped at .01')
+    await check(distilled, Math.log1p(Math.exp(-10)), 'distillation')
+    for (const tensor of [loss, learned, distilled]) tensor.dispose()
   })
 
 t.test('a temperature that no float32 score can be divided by is refused', async (t) => {
   const device = Device.open('cpu')
   scope(() => {
-    const side = { tokens: Tensor.from(device, [1, 0, 0, 0, 0, 0, 0, 0], [1, 8]), segments: Segments.fromLengths(device, [1]) }
+    const side = {
+      tokens: Tensor.from(device, [1, 0, 0, 0, 0, 0, 0, 0], [1, 8]),
+      segments: Segments.fromLengths(device, [1]),
+    }
     for (const temperature of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 1e-39, 1e39]) {
       const expected = { code: 'ERR_ARGUMENT', details: { option: 'temperature' } }
       t.throws(() => contrastive(side, side, { temperature }), expected, `${temperature}`)

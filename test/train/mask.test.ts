@@ -37,7 +37,11 @@ for (const mask of ['zero', 'exclude'] as const)
       for await (const event of run)
         if (event.type === 'step') {
           losses.push(event.loss)
-          t.equal(event.temperature, loss === 'contrastive' ? about.temperature : 1, 'the temperature in force is shown')
+          t.equal(
+            event.temperature,
+            loss === 'contrastive' ? about.temperature : 1,
+            'the temperature in force is shown',
+          )
         }
       await run.result
       const expected: number[] = about.losses[mask][loss]
