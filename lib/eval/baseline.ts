@@ -1,4 +1,4 @@
-import { checkOptions, signal as aSignal, whole } from '../options.js'
+import { signal as aSignal, checkOptions, whole } from '../options.js'
 import { analyze, Bm25, type Bm25Options, bm25Options } from '../retrieval/bm25.js'
 import { abortIf } from '../retrieval/vectors.js'
 import { Turns } from '../turns.js'

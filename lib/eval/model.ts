@@ -2,10 +2,10 @@ import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import {
   above,
-  checkOptions,
   group as aGroup,
-  type Kinds,
   signal as aSignal,
+  checkOptions,
+  type Kinds,
   strings,
   text,
   whole,

@@ -3,7 +3,16 @@ import { ArgumentError, DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine } from '../lines.js'
 import { checkOptions, either, kind, number, oneOf, required, strings, text, whole } from '../options.js'
-import { type Depth, evaluate, type Metric, type Qrels, type RankOptions, type Run, rankHits, rankOptions } from './metrics.js'
+import {
+  type Depth,
+  evaluate,
+  type Metric,
+  type Qrels,
+  type RankOptions,
+  type Run,
+  rankHits,
+  rankOptions,
+} from './metrics.js'
 
 /** What a TREC run file holds. */
 export interface RunFile {
@@ -132,7 +141,14 @@ export interface MtebResult {
 export function mtebResult(run: Run, qrels: Qrels, options: MtebOptions): MtebResult {
   checkOptions('mtebResult', options, {
     ...rankOptions,
-    ...{ task: text, split: text, datasetRevision: text, languages: strings, evaluationTime: number(0), depth: either(whole(1), oneOf('all')) },
+    ...{
+      task: text,
+      split: text,
+      datasetRevision: text,
+      languages: strings,
+      evaluationTime: number(0),
+      depth: either(whole(1), oneOf('all')),
+    },
   })
   required('mtebResult', 'task', options?.task, text)
   const { task, split = 'test', datasetRevision = 'local', languages = ['eng-Latn'], evaluationTime = 0 } = options

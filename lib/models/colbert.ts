@@ -345,14 +345,14 @@ export class Colbert {
     documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
-    for (const side of [queries, documents])
-      if (side?.recipeHash !== undefined && side.recipeHash !== this.recipeHash)
-        throw new RecipeError(
-          'ERR_RECIPE',
-          `search: the ${side.kind} were encoded by another recipe than the model's, which decides how they are scored. ` +
-            'Encode them again, or give the model the recipe they were made with',
-          { side: side.kind, expected: this.recipeHash, found: side.recipeHash },
-        )
+    // The documents' recipe is compared with the queries' where both are scored.
+    if (queries?.recipeHash !== undefined && queries.recipeHash !== this.recipeHash)
+      throw new RecipeError(
+        'ERR_RECIPE',
+        "search: the queries were encoded by another recipe than the model's, which decides how they are scored. " +
+          'Encode them again, or give the model the recipe they were made with',
+        { expected: this.recipeHash, found: queries.recipeHash },
+      )
     checkOptions('search', options, { topK: whole(1), floorZero: flag, signal })
     return search(this.device, queries, documents, {
       floorZero: this.mask === 'zero',
