@@ -340,7 +340,7 @@ export class Colbert {
    * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`). Errors as
    * `search` of lib/retrieval.
    */
-  search(
+  async search(
     queries: Embeddings<'queries'>,
     documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
@@ -362,7 +362,7 @@ export class Colbert {
   }
 
   /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
-  upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
+  async upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
     checkOptions('upload', options, { signal })
     return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
   }

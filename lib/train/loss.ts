@@ -20,17 +20,17 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
       })
   return ({ queries, documents, batch, ranks }) => {
     const { scores: teacher, perQuery, source } = batch
+    if (!teacher)
+      throw new DataError(
+        'ERR_DATA',
+        `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
+        { phase: name, source },
+      )
     if (perQuery < 2)
       throw new DataError(
         'ERR_DATA',
         `phase "${name}": ${loss} compares the documents of a query, and each has only one in source "${source}": the loss ` +
           'would be 0 at every step. Give every row more documents, or ask for more negatives',
-        { phase: name, source },
-      )
-    if (!teacher)
-      throw new DataError(
-        'ERR_DATA',
-        `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
         { phase: name, source },
       )
     return loss === 'distillation'
