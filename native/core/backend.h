@@ -14,7 +14,7 @@
 
 namespace lateforge {
 
-constexpr uint32_t kBackendAbi = 9;
+constexpr uint32_t kBackendAbi = 10;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 4;
 constexpr int kMaxParams = 8;
