@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path'
 import { FileError, type LateforgeError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
 import { checkReplaceable } from '../models/save.js'
-import { checkOptions } from '../options.js'
+import { checkOptions, signal as aSignal, whole } from '../options.js'
 import { Device } from '../tensor/device.js'
 import type { Featurizer } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
@@ -54,7 +54,7 @@ export interface CheckContext extends CheckOptions {
  */
 export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
   const { resolveConfig } = await import('./config.js') // zod is loaded with the first config
-  checkOptions('checkRun', options, ['rows', 'signal'])
+  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal })
   const config = resolveConfig(input)
   const faults = new Faults(config)
   const device = await faults.try(null, 'device', () => Device.open(config.device))

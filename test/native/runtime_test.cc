@@ -212,6 +212,7 @@ void testSums() {
     int32_t rank() const override { return 0; }
     int32_t size() const override { return 2; }
     bool reaches(const Backend*) const override { return true; }
+    int64_t workspace(const Backend*, const CollectiveCall&) const override { return 0; }
     uint64_t start(const Backend*, Stream*, const CollectiveCall&) override { return 1; }
     void wait(const Backend*, Stream*, uint64_t) override {}
   } group;
