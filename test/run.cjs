@@ -88,7 +88,8 @@ function sanitizedTests() {
     return
   }
   const wanted = filters.filter((f) => f !== 'sanitized')
-  if (wanted.length === 0) nativeTests('build/sanitized', '-R', '^(cuda_|arena|queue|runtime|team|kernels$|group|shard)', '-j2')
+  if (wanted.length === 0)
+    nativeTests('build/sanitized', '-R', '^(cuda_|arena|queue|runtime|team|kernels$|group|shard)', '-j2')
   const tree = path.join(root, 'build/sanitized/root')
   const runtime = fs.readFileSync(path.join(tree, 'runtime'), 'utf8')
   fs.rmSync(path.join(tree, 'build/js'), { recursive: true, force: true })
