@@ -247,12 +247,14 @@ void HostGroup::work() {
     jobs_.pop_front();
     job->began = now();
     current_ = job;
+    // Of a group that has failed, a job may be taken up before its stream has come by.
+    const std::string streamError = std::move(job->streamError);
     lock.unlock();
     char text[kErrorBytes] = "";
     const bool fine = guarded(text, [&] {
                         std::string error;
-                        if (!job->streamError.empty())
-                          error = "this rank's " + job->streamError;
+                        if (!streamError.empty())
+                          error = "this rank's " + streamError;
                         else if (!giveUp() && perform(*job, error))
                           return 0;
                         std::snprintf(text, sizeof text, "%s", error.c_str());
