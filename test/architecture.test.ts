@@ -18,8 +18,8 @@ const allowed: Record<string, string[]> = {
   'lib/io': ['lib/errors.ts', 'lib/native.ts'],
   'lib/options.ts': ['lib/errors.ts'],
   'lib/turns.ts': ['lib/errors.ts'],
-  'lib/text': ['lib/errors.ts', 'lib/turns.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
-  'lib/tensor': ['lib/errors.ts', 'lib/native.ts'],
+  'lib/text': ['lib/errors.ts', 'lib/options.ts', 'lib/turns.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
+  'lib/tensor': ['lib/errors.ts', 'lib/options.ts', 'lib/native.ts'],
   'lib/data': [
     'lib/text',
     'lib/turns.ts',
@@ -30,7 +30,7 @@ const allowed: Record<string, string[]> = {
     'lib/native.ts',
   ],
   'lib/nn': ['lib/tensor', 'lib/errors.ts'],
-  'lib/losses': ['lib/tensor', 'lib/errors.ts'],
+  'lib/losses': ['lib/tensor', 'lib/errors.ts', 'lib/options.ts'],
   'lib/retrieval': ['lib/turns.ts', 'lib/native.ts', 'lib/tensor', 'lib/errors.ts', 'lib/lines.ts', 'lib/options.ts'],
   'lib/models': [
     'lib/nn',
@@ -45,7 +45,16 @@ const allowed: Record<string, string[]> = {
     'lib/options.ts',
     'lib/turns.ts',
   ],
-  'lib/eval': ['lib/retrieval', 'lib/turns.ts', 'lib/models', 'lib/tensor', 'lib/io', 'lib/errors.ts', 'lib/lines.ts'],
+  'lib/eval': [
+    'lib/retrieval',
+    'lib/turns.ts',
+    'lib/models',
+    'lib/tensor',
+    'lib/io',
+    'lib/errors.ts',
+    'lib/options.ts',
+    'lib/lines.ts',
+  ],
   'lib/train': [
     'lib/losses',
     'lib/data',

@@ -1,5 +1,5 @@
 import { contrastive } from '../losses/index.js'
-import { above, signal as aSignal, checkOptions, func, strings, text, whole } from '../options.js'
+import { signal as aSignal, checkOptions, func, number, strings, text, whole } from '../options.js'
 import { Device, Scope, Tape, type Tensor } from '../tensor/index.js'
 import { type Machine, machineOf } from './machine.js'
 import { checkSeconds } from './maxsim.js'
@@ -57,7 +57,7 @@ export interface InfoNceReport extends Machine {
 export async function benchInfoNce(options: InfoNceBenchOptions = {}): Promise<InfoNceReport> {
   checkOptions('benchInfoNce', options, {
     ...{ shapes: strings, device: text, dim: whole(1), dtype: text },
-    ...{ blockQueries: whole(1), seconds: above(0), onResult: func, signal: aSignal },
+    ...{ blockQueries: whole(1), seconds: number(0), onResult: func, signal: aSignal },
   })
   const { device: name = 'cpu', dim = 128, dtype = 'float32', blockQueries = 1024, seconds = 1 } = options
   const shapes = infoNceShapesByName(options.shapes ?? [])

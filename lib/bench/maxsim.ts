@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.js'
-import { above, signal as aSignal, checkOptions, func, strings, text, whole } from '../options.js'
+import { signal as aSignal, checkOptions, func, number, strings, text, whole } from '../options.js'
 import { Device, ops, raw, Scope, Segments, Tensor } from '../tensor/index.js'
 import { flusher, type Machine, machineOf, roofOf } from './machine.js'
 import { type MaxSimShape, maxsimFlops, maxsimShapesByName } from './shapes.js'
@@ -68,7 +68,7 @@ export interface MaxSimReport extends Machine {
 export async function benchMaxSim(options: MaxSimBenchOptions = {}): Promise<MaxSimReport> {
   checkOptions('benchMaxSim', options, {
     ...{ shapes: strings, device: text, dim: whole(1), dtype: text },
-    ...{ seconds: above(0), onResult: func, signal: aSignal },
+    ...{ seconds: number(0), onResult: func, signal: aSignal },
   })
   const { device: name = 'cpu', dim = 128, dtype = 'float32', seconds = 1, onResult, signal } = options
   const shapes = maxsimShapesByName(options.shapes ?? [])

@@ -73,6 +73,7 @@ Tensor make(std::initializer_list<int64_t> dims, const std::vector<T>& values) {
       if (i && values[i] <= values[i - 1]) facts->increasing = false;
     }
     if constexpr (std::is_same_v<T, int64_t>) facts->values = std::make_shared<const std::vector<int64_t>>(values);
+    if constexpr (std::is_same_v<T, int32_t>) facts->counts = std::make_shared<const std::vector<int32_t>>(values);
     t.meta.facts = facts;
   }
   return t;
