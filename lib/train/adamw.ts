@@ -1,6 +1,6 @@
 import { ArgumentError, CheckpointError } from '../errors.js'
 import { type ParameterEntry, Parameters } from '../nn/parameters.js'
-import { above, checkOptions, either, func, instance, type Kinds, kind, number, required } from '../options.js'
+import { checkOptions, either, func, instance, type Kinds, kind, number, required } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { Tensor } from '../tensor/tensor.js'
@@ -24,7 +24,7 @@ export interface AdamWOptions {
 const beta = (v: unknown) => typeof v === 'number' && v >= 0 && v < 1
 const adamwOptions: Kinds<AdamWOptions> = {
   betas: kind('two numbers ≥ 0 and < 1', (v) => Array.isArray(v) && v.length === 2 && v.every(beta)),
-  eps: above(0),
+  eps: number(0),
   clip: number(0),
 }
 const groupOptions: Kinds<ParameterGroup> = {

@@ -243,5 +243,5 @@ t.test('a bad request to create', async (t) => {
     [{ tokenizer: 5 }, 'ERR_ARGUMENT'],
   ] as const)
     await t.rejects(Colbert.create({ ...good, ...change } as never), { code }, JSON.stringify(change))
-  await t.rejects(Colbert.create(good, { seed: -1 }), { code: 'ERR_CONFIG' })
+  await t.rejects(Colbert.create(good, { seed: -1 }), { code: 'ERR_ARGUMENT' })
 })

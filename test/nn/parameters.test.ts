@@ -81,5 +81,5 @@ t.test('models say what they compute with', async (t) => {
   }
   await t.rejects(create('cpu', 'bfloat16'), { code: 'ERR_UNSUPPORTED' })
   // @ts-expect-error: not a precision
-  await t.rejects(create('cpu', 'half'), { code: 'ERR_ARGUMENT', message: /float32 or bfloat16/ })
+  await t.rejects(create('cpu', 'half'), { code: 'ERR_ARGUMENT', message: /"float32" or "bfloat16"/ })
 })
