@@ -9,7 +9,6 @@ export const architecture = {
   width: 128,
   heads: 2,
   dim: 64,
-  dropout: 0.1, // the text is read seven times
   recipe: { queryLength: 32, documentLength: 48, queryExpansion: false },
 }
 
@@ -25,7 +24,7 @@ export const contrastive = {
   ...optimizer,
   loss: /** @type {const} */ ('contrastive'),
   batch: 128,
-  steps: 4000,
+  steps: 1200,
   learningRate: 2e-3,
   temperature: 0.1,
 }
@@ -38,7 +37,7 @@ export const hardNegatives = {
   ...optimizer,
   loss: /** @type {const} */ ('contrastive'),
   batch: 64,
-  steps: 300, // each query once: repeating the few that were mined overfits
+  steps: 100, // each query once: repeating the few that were mined overfits
   learningRate: 5e-4,
   temperature: 0.1,
   negatives: 4,
@@ -51,8 +50,8 @@ export const graphSupervision = {
   ...optimizer,
   loss: /** @type {const} */ ('distillation'),
   batch: 64,
-  steps: 300,
-  learningRate: 1e-4,
+  steps: 60,
+  learningRate: 3e-5, // what was learnt should stay, see docs/demo.md
   temperature: 0.1,
   normalizeScores: false,
   negatives: 7,
@@ -60,4 +59,4 @@ export const graphSupervision = {
 }
 
 /** Queries that get candidates, the documents that the model searches for them, and how many of the best are kept. */
-export const mining = { queries: 20_000, documents: 20_000, fromModel: 50, fromBm25: 50 }
+export const mining = { queries: 6_400, documents: 10_000, fromModel: 50, fromBm25: 50 }
