@@ -212,7 +212,9 @@ function ownOf({ queries, documents, perQuery }: TrainBatch): Partial<TrainBatch
 for (const side of ['queries', 'documents'] as const)
   for (const gather of ['queries', 'documents'] as const) {
     const poisoned: BatchLoss = (input) => {
-      const bad = rank === 0 ? { [side]: { ...input[side], tokens: ops.scale(input[side].tokens, Number.NaN) } } : {}
+      const { tokens } = input[side]
+      const none = Tensor.from(tokens.device, new Float64Array(tokens.size).fill(Number.NaN), tokens.shape)
+      const bad = rank === 0 ? { [side]: { ...input[side], tokens: ops.add(tokens, none) } } : {}
       return nce({ ...input, ...bad })
     }
     const got = await step(model, part, { group, gather }, poisoned)

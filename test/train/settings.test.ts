@@ -6,7 +6,8 @@ import type { LateforgeError } from '../../lib/errors.js'
 import { contrastive } from '../../lib/losses/contrastive.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
-import { scale } from '../../lib/tensor/ops.js'
+import { add } from '../../lib/tensor/ops.js'
+import { Tensor } from '../../lib/tensor/tensor.js'
 import { AdamW } from '../../lib/train/adamw.js'
 import { openData } from '../../lib/train/data.js'
 import type { TrainEvent } from '../../lib/train/events.js'
@@ -135,7 +136,7 @@ t.test('divergence ends the run; the checkpoint before it is intact', async (t) 
   let calls = 0
   const fn: Extract<PhaseConfig['loss'], object>['fn'] = ({ queries, documents, temperature }) => {
     const loss = contrastive(queries, documents, { temperature })
-    return ++calls === 4 ? scale(loss, Number.NaN) : loss
+    return ++calls === 4 ? add(loss, Tensor.from(loss.device, [Number.NaN])) : loss
   }
   const error = await failure(train({ ...config, phases: [{ ...phase, loss: { id: 'breaks', fn } }] }))
   t.match(error, { code: 'ERR_DIVERGED', details: { step: 4, phase: 'one' } })
