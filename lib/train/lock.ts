@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { LockedError } from '../errors.js'
+import { FileError, LockedError, typed } from '../errors.js'
 
 export interface FolderLock {
   release(): Promise<void>
@@ -38,19 +38,24 @@ export async function lockFolder(out: string): Promise<FolderLock> {
   const name = `${randomUUID()}.json`
   const [place, ticks] = [await placeOf(), await ticksOf(process.pid)]
   const own: Claim = { host: hostname(), pid: process.pid, started: new Date().toISOString(), place, ticks }
-  await write(folder, name, own)
+  const made = await write(folder, name, own).catch((error) => {
+    const reason = typed(error)
+    throw reason instanceof FileError
+      ? new FileError('ERR_FILE', `out: ${reason.message}`, reason.details, { cause: error })
+      : error
+  })
   const file = join(folder, name)
   try {
-    const { mtimeMs: made } = await stat(file)
+    const { mtimeMs: since } = await stat(file)
     for (let waited = 0; ; waited += 50) {
-      const rivals = await rivalsOf(folder, name, own, made)
-      const rival = rivals.find((r) => r.name < name || r.since < made - settleMs || waited > settleMs)
-      if (rival) throw refused(out, folder, rival, own, made)
+      const rivals = await rivalsOf(folder, name, own, since)
+      const rival = rivals.find((r) => r.name < name || r.since < since - settleMs || waited > settleMs)
+      if (rival) throw refused(out, folder, rival, own, since)
       if (rivals.length === 0) break
       await setTimeout(50)
     }
   } catch (error) {
-    await remove(folder, name)
+    await remove(folder, name, made)
     throw error
   }
   const handle = await open(file, 'r+')
@@ -59,7 +64,7 @@ export async function lockFolder(out: string): Promise<FolderLock> {
     async release() {
       clearInterval(timer)
       await handle.close()
-      await remove(folder, name)
+      await remove(folder, name, made)
     },
   }
 }
@@ -109,23 +114,35 @@ function refused(out: string, folder: string, rival: Rival, own: Claim, now: num
   )
 }
 
-/** It appears whole: who finds it can read it. The folder may be removed by another run's end meanwhile. */
-async function write(folder: string, name: string, claim: Claim): Promise<void> {
+/**
+ * It appears whole: who finds it can read it. The folder may be removed by another run's end meanwhile.
+ * @returns the first folder that had to be made
+ */
+async function write(folder: string, name: string, claim: Claim): Promise<string> {
+  let first: string | undefined
   for (let attempt = 0; ; attempt++) {
-    await mkdir(folder, { recursive: true })
+    const made = await mkdir(folder, { recursive: true })
+    first ??= made
     try {
       const unfinished = join(folder, `.${name}`)
       await writeFile(unfinished, `${JSON.stringify(claim)}\n`)
-      return await rename(unfinished, join(folder, name))
+      await rename(unfinished, join(folder, name))
+      return first ?? folder
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt > 100) throw error
     }
   }
 }
 
-async function remove(folder: string, name: string): Promise<void> {
+/** With the folders that were made for it, from `made` on, where nothing else is in them. */
+async function remove(folder: string, name: string, made: string): Promise<void> {
   await rm(join(folder, name), { force: true })
-  await rmdir(folder).catch(() => {}) // others are in it
+  try {
+    for (let empty = folder; ; empty = dirname(empty)) {
+      await rmdir(empty)
+      if (empty.length <= made.length) break
+    }
+  } catch {} // others are in it
 }
 
 async function placeOf(): Promise<string> {
