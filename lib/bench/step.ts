@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError, nearest } from '../errors.js'
 import { contrastive } from '../losses/index.js'
-import { above, signal as aSignal, checkOptions, number, object, oneOf, text, whole } from '../options.js'
+import { above, signal as aSignal, checkOptions, kind, number, oneOf, text, whole } from '../options.js'
 import { Device, type Precision, precisions, Scope } from '../tensor/index.js'
 import { AdamW } from '../train/adamw.js'
 import { type BatchLoss, gradCacheAsync } from '../train/gradcache.js'
@@ -35,10 +35,11 @@ export interface StepBenchOptions {
   /** Default `cpu`. */
   device?: string
   precision?: Precision
-  /** Pairs of a batch; default 64. */
+  /** Pairs of a batch of drawn lengths; default 64. */
   batch?: number
   /** Lengths to use instead of drawn ones. */
   lengths?: readonly Lengths[]
+  /** Tokens of a training step's chunks; default 4096. Mode `encode` takes a batch as a whole. */
   chunkTokens?: number
   /** Bytes of graphs in mode `kept`; default 1.2e9 on the CPU, everything on a GPU. */
   keepBytes?: number
@@ -52,7 +53,8 @@ export interface StepReport extends Machine {
   mode: StepMode
   precision: Precision
   batch: number
-  chunkTokens: number
+  /** Null in mode `encode`. */
+  chunkTokens: number | null
   /** Real tokens a second: the median over steps, the least and the most. */
   tokensPerSecond: number
   range: [number, number]
@@ -130,7 +132,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
     mode,
     precision: model.precision,
     batch: lengths[0]!.queries.length,
-    chunkTokens,
+    chunkTokens: mode === 'encode' ? null : chunkTokens,
     tokensPerSecond: Math.round(rates[rates.length >> 1]!),
     range: [Math.round(rates[0]!), Math.round(rates.at(-1)!)],
     stepSeconds: seconds.map((s) => Number(s.toFixed(4))),
@@ -164,8 +166,9 @@ export function flopsOf(
 }
 
 function checked(options: StepBenchOptions) {
+  const list = kind('a list', (v) => Array.isArray(v) && v.length > 0)
   checkOptions('benchStep', options, {
-    ...{ shape: text, mode: text, device: text, precision: oneOf(...precisions), batch: whole(1), lengths: object },
+    ...{ shape: text, mode: text, device: text, precision: oneOf(...precisions), batch: whole(1), lengths: list },
     ...{ chunkTokens: above(0), keepBytes: number(0), steps: whole(1), warmup: whole(0), signal: aSignal },
   })
   const { shape = 'ettin-17m', mode = 'kept', steps = 5, warmup = 2, batch = 64, chunkTokens = 4096 } = options
@@ -185,6 +188,12 @@ function checked(options: StepBenchOptions) {
     ['batch', batch, 1],
   ] as const)
     if (!Number.isSafeInteger(value) || value < least) fail(`${name} is ${value}, expected a whole number ≥ ${least}`)
+  const idle = (key: keyof StepBenchOptions, because: string): void => {
+    if (options[key] !== undefined) fail(`${key} has no effect ${because}; leave it out`)
+  }
+  if (mode === 'encode') idle('chunkTokens', 'in mode encode, which takes a batch as a whole')
+  if (mode !== 'kept') idle('keepBytes', `in mode ${mode}, which keeps no graphs`)
+  if (options.lengths) idle('batch', 'beside lengths, which say what a batch holds')
   return { ...options, shape, mode, steps, warmup, batch, chunkTokens }
 }
 

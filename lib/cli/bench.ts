@@ -27,8 +27,8 @@ interface StepOptions {
   mode?: StepMode
   device: string
   precision?: Precision
-  batch: number
-  chunkTokens: number
+  batch?: number
+  chunkTokens?: number
   steps: number
   warmup: number
   lengths?: string

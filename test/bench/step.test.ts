@@ -50,6 +50,20 @@ t.test('a report of every mode', async (t) => {
   t.equal(device.memory().tensors, before, 'nothing leaks')
 })
 
+t.test('settings without effect', async (t) => {
+  const lengths = [{ queries: [5], documents: [7] }]
+  for (const [options, key] of [
+    [{ mode: 'encode', chunkTokens: 64 }, 'chunkTokens'],
+    [{ mode: 'encode', keepBytes: 1 }, 'keepBytes'],
+    [{ mode: 'recompute', keepBytes: 1 }, 'keepBytes'],
+    [{ lengths, batch: 2 }, 'batch'],
+  ] as const)
+    await t.rejects(benchStep({ shape: 'tiny', steps: 1, warmup: 0, ...options }), {
+      code: 'ERR_ARGUMENT',
+      message: new RegExp(`^${key} has no effect .*; leave it out$`),
+    })
+})
+
 t.test('bad input', async (t) => {
   await t.rejects(benchStep({ shape: 'tinny' }), { code: 'ERR_ARGUMENT', message: /did you mean "tiny"/ })
   await t.rejects(benchStep({ shape: 'tiny', steps: 0 }), { code: 'ERR_ARGUMENT', message: /steps is 0/ })
