@@ -74,6 +74,7 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   const phase = config.phases[index]!
   const found: { survey: Survey; used: number; measured: Measured | null }[] = []
   const sources = await openSources(context)
+  checkSettings(context, sources.length)
   for (const source of sources) {
     const read = await readSource(context, source)
     if (!read) continue
@@ -94,6 +95,34 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
     memory: checkMemory(context, found),
     samples: featurizer ? samplesOf(featurizer, found) : [],
   }
+}
+
+/** Settings that do nothing here: an error where they never would, a warning where they do elsewhere, on many ranks say. */
+function checkSettings({ config, index, model, faults, warnings, ranks }: PhaseContext, sources: number): void {
+  const phase = config.phases[index]!
+  let left = model?.parameters.entries.map(({ name }) => name) ?? []
+  for (const pattern of model ? phase.freeze : []) {
+    const others = left.filter((name) => !new RegExp(pattern).test(name))
+    if (others.length === left.length)
+      faults.add(
+        index,
+        'freeze',
+        'ERR_CONFIG',
+        `"${pattern}" matches no parameter that an earlier pattern left; there are ${left.slice(0, 3).join(', ')} …`,
+      )
+    left = others
+  }
+  if (model && left.length === 0)
+    faults.add(index, 'freeze', 'ERR_CONFIG', 'freezes all parameters, so that there is nothing to train')
+  const place = `phase "${phase.name}": `
+  if (phase.sampling !== 'proportional' && sources === 1)
+    warnings.push(noEffect(`${place}sampling`, 'the phase has one source', { phase: phase.name, key: 'sampling' }))
+  if (phase.gather !== 'queries' && ranks === 1)
+    warnings.push(noEffect(`${place}gather`, 'one rank gathers nothing', { phase: phase.name, key: 'gather' }))
+}
+
+export function noEffect(what: string, because: string, details: { phase?: string; key: string }): WarningEvent {
+  return { type: 'warning', code: 'no-effect', message: `${what} has no effect here: ${because}`, details }
 }
 
 /** The sources of a phase; none where one of them is not to be had. */

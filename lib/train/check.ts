@@ -9,7 +9,7 @@ import { signal as aSignal, checkOptions, whole } from '../options.js'
 import { Device } from '../tensor/device.js'
 import type { Featurizer } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
-import { checkPhase, type PhaseCheck } from './check-phase.js'
+import { checkPhase, noEffect, type PhaseCheck } from './check-phase.js'
 import { listCheckpoints } from './checkpoint.js'
 import type { CheckEvent, WarningEvent } from './events.js'
 import { type Fault, Faults } from './faults.js'
@@ -43,6 +43,7 @@ export interface CheckOptions {
 export interface CheckContext extends CheckOptions {
   /** The first phase that is still to be trained. */
   first?: number
+  /** Where it is not known, nothing is said of settings that only some numbers of ranks make use of. */
   ranks?: number
   onProgress?: (event: CheckEvent) => void
 }
@@ -82,8 +83,10 @@ export async function checkPhases(
   faults: Faults,
   context: CheckContext = {},
 ): Promise<RunCheck> {
-  const { first = 0 } = context
+  const { first = 0, ranks } = context
   const warnings: WarningEvent[] = []
+  if (config.wire !== 'float32' && ranks === 1)
+    warnings.push(noEffect('wire', 'one rank sends nothing', { key: 'wire' }))
   const out = await checkOut(config, model, faults, warnings)
   const graphBytes = model && graphBytesOfToken(model)
   const phases: PhaseCheck[] = []

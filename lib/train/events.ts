@@ -88,7 +88,7 @@ export interface CheckpointEvent extends Place {
 export interface WarningEvent {
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space'
+  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect'
   message: string
   details: Record<string, unknown>
 }

@@ -117,6 +117,58 @@ t.test('problems in objects', async (t) => {
   t.equal((both.details.issues as unknown[]).length, 2, 'all problems at once')
 })
 
+t.test('settings that contradict each other, or that nothing reads', async (t) => {
+  const distillation = { loss: 'distillation' }
+  const margin = { loss: 'margin-mse' }
+  const mine = { loss: { id: 'mine', fn() {} } }
+  const learned = { learnableTemperature: true }
+  const cases: [changes: object, key: string, message: RegExp][] = [
+    [{ ...margin, temperature: 0.1 }, 'temperature', /no effect on margin-mse, only on contrastive, distillation/],
+    [{ ...margin, ...learned }, 'learnableTemperature', /no effect on margin-mse/],
+    [{ normalizeScores: false }, 'normalizeScores', /no effect on contrastive, only on distillation/],
+    [{ ...margin, normalizeScores: false }, 'normalizeScores', /no effect on margin-mse/],
+    [{ ...mine, normalizeScores: false }, 'normalizeScores', /no effect on a loss of your own/],
+    [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
+    [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
+    [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
+    [{ ...distillation, gather: 'documents' }, 'gather', /no effect on distillation/],
+    [{ ...margin, gather: 'documents' }, 'gather', /no effect on margin-mse/],
+    [{ ...distillation, gradientScale: 'pylate' }, 'gradientScale', /"pylate" has no effect on distillation/],
+    [{ ...mine, gradientScale: 'pylate-contrastive' }, 'gradientScale', /no effect on a loss of your own/],
+    [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
+    [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
+    [{ negatives: 0, batch: 1 }, 'batch', /nothing to tell the positive from/],
+    [{ steps: 10, warmup: 11 }, 'warmup', /is 11 steps, the phase has 10/],
+    [{ ...learned, temperature: 0.005 }, 'temperature', /is 0\.005, and one that is learned stays at 0\.01/],
+    [{ ...distillation, ...learned, temperature: 0.005 }, 'temperature', /stays at 0\.01/],
+  ]
+  for (const [changes, key, message] of cases) {
+    const { details } = problem({ ...minimal, phases: [{ ...phase, ...changes }] })
+    const issues = details.issues as { path: string; message: string }[]
+    t.same(
+      issues.map(({ path }) => path),
+      [`phases[0].${key}`],
+      JSON.stringify(changes),
+    )
+    t.match(issues[0]?.message, message)
+  }
+  t.match(problem({ ...minimal, dim: 8 }).message, /^dim has no effect without freshProjection/)
+  for (const loss of ['distillation', 'margin-mse'])
+    t.match(problem({ ...minimal, wire: 'float16', phases: [{ ...phase, loss }] }).message, /^wire has no effect/)
+  const good: object[] = [
+    { temperature: 0.005 },
+    { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
+    { ...mine, temperature: 0.1, gather: 'documents' },
+    { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
+    { negatives: 0 },
+  ]
+  for (const changes of good) {
+    const config = { ...minimal, wire: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
+    t.doesNotThrow(() => resolveConfig(config), JSON.stringify(changes))
+  }
+  t.equal(resolveConfig({ ...minimal, freshProjection: true, dim: 8 }).dim, 8)
+})
+
 t.test('YAML: every problem has its line and column, overrides are named', async (t) => {
   const dir = folder(t)
   const write = (text: string): string => {

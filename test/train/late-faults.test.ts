@@ -68,6 +68,9 @@ t.test('a fault of phase 2 of 2', async (t) => {
     ],
     ['negatives', { negatives: 7 }, 'negatives', 'ERR_DATA', /"triplets", row 1: 3 negatives; 7 are asked for/],
     ['a batch', { batch: 1000 }, 'batch', 'ERR_DATA', /"triplets" has 60 rows, fewer than one batch of 1000/],
+    ['a pattern of nothing', { freeze: ['embedings'] }, 'freeze', 'ERR_CONFIG', /"embedings" matches no parameter/],
+    ['the same twice', { freeze: ['norm', 'norm'] }, 'freeze', 'ERR_CONFIG', /"norm" .* an earlier pattern left/],
+    ['all of it', { freeze: ['.'] }, 'freeze', 'ERR_CONFIG', /nothing to train/],
     ['weights', { sampling: [1, 2] }, 'sampling', 'ERR_ARGUMENT', /one weight for each of the 1 sources/],
     [
       'one name for two',
@@ -172,6 +175,23 @@ t.test('what rows hold and training does not read is said once', async (t) => {
     { code: 'short-rows', phase: 'one', source: 'ragged', used: 1, unused: 38, row: 8 },
     { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'HN1', rows: 20 },
     { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'negative_3', rows: 5 },
+  ])
+  model.dispose()
+})
+
+t.test('settings that do nothing on one rank, or with one source, are said', async (t) => {
+  const dir = folder(t)
+  const { pairs, triplets } = writeData(dir)
+  const model = await tinyModel()
+  const settings = { gather: 'documents', sampling: { tempered: 0.5 } } as const
+  const phases = [good(pairs), { ...good(triplets, 'two'), ...settings }]
+  const run = train({ ...tinyRun(dir, model, 'out', phases), wire: 'float16' })
+  const warnings: object[] = []
+  for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
+  t.same(warnings, [
+    { code: 'no-effect', key: 'wire' },
+    { code: 'no-effect', phase: 'two', key: 'sampling' },
+    { code: 'no-effect', phase: 'two', key: 'gather' },
   ])
   model.dispose()
 })
