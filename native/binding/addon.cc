@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "../core/barrier.h"
+
 namespace lateforge::binding {
 
 constexpr int kBlockDoubles = 64;
@@ -101,6 +103,14 @@ void raise(Napi::Env env, const std::string& code, const std::string& message) {
   throw Napi::Error(env, error);
 }
 
+void raiseThrown(Napi::Env env) {
+  char error[kErrorBytes];
+  describeThrown(error);
+  const char* message = withoutCode(error);
+  const std::string code = message == error ? "ERR_INTERNAL" : std::string(error, message - error - 2);
+  raise(env, code, message);
+}
+
 std::string textOf(double value) {
   if (std::isnan(value)) return "NaN";
   if (std::isinf(value)) return value < 0 ? "-Infinity" : "Infinity";
@@ -150,16 +160,16 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   // Hooks run last in, first out: this one before that of `completions`, and both before anything is finalized.
   env.AddCleanupHook([](Environment* closing) { closing->close(); }, self);
   exports.Set("block", block);
-  exports.Set("setErrorFactory", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
-                environmentOf(info.Env()).makeError = Napi::Persistent(info[0].As<Napi::Function>());
-              }));
-  initDevices(env, exports);
-  initTensors(env, exports);
-  initOps(env, exports);
-  initGroup(env, exports);
-  initMaxSim(env, exports);
-  initData(env, exports);
-  initFiles(env, exports);
+  provide(exports, "setErrorFactory", [](const Napi::CallbackInfo& info) {
+    environmentOf(info.Env()).makeError = Napi::Persistent(info[0].As<Napi::Function>());
+  });
+  initDevices(exports);
+  initTensors(exports);
+  initOps(exports);
+  initGroup(exports);
+  initMaxSim(exports);
+  initData(exports);
+  initFiles(exports);
   return exports;
 }
 

@@ -67,7 +67,7 @@ class Job : public Napi::AsyncWorker {
   static Napi::Value start(const Napi::CallbackInfo& info) {
     const auto deferred = Napi::Promise::Deferred::New(info.Env());
     try {
-      auto job = std::make_unique<Kind>(info);
+      auto job = typed(info.Env(), [&] { return std::make_unique<Kind>(info); });
       job->deferred_ = deferred;
       job.release()->Queue();  // deletes itself
     } catch (const Napi::Error& error) {
@@ -94,7 +94,7 @@ class Job : public Napi::AsyncWorker {
   void OnOK() override {
     try {
       check(Env(), status_);
-      deferred_->Resolve(result(Env()));
+      deferred_->Resolve(typed(Env(), [&] { return result(Env()); }));
     } catch (const Napi::Error& error) {
       deferred_->Reject(error.Value());
     }
@@ -272,22 +272,19 @@ class Scores final : public Read {
 
 }  // namespace
 
-void initData(Napi::Env env, Napi::Object exports) {
-  const auto set = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
-    exports.Set(name, Napi::Function::New(env, function, name));
-  };
+void initData(Napi::Object exports) {
   // For tests: as where V8 forbids ArrayBuffers on memory of others (its sandbox, Electron).
-  set("forbidExternalBuffers", [](const Napi::CallbackInfo& info) -> Napi::Value {
+  provide(exports, "forbidExternalBuffers", [](const Napi::CallbackInfo& info) -> Napi::Value {
     environmentOf(info.Env()).externalBuffers = false;
     return info.Env().Undefined();
   });
-  set("shardOpen", Job::start<Open>);
-  set("shardInfo", shardInfo);
-  set("shardClose", shardClose);
-  set("shardCollate", Job::start<Collate>);
-  set("shardLengths", Job::start<Lengths>);
-  set("shardGroups", Job::start<Groups>);
-  set("shardScores", Job::start<Scores>);
+  provide(exports, "shardOpen", Job::start<Open>);
+  provide(exports, "shardInfo", shardInfo);
+  provide(exports, "shardClose", shardClose);
+  provide(exports, "shardCollate", Job::start<Collate>);
+  provide(exports, "shardLengths", Job::start<Lengths>);
+  provide(exports, "shardGroups", Job::start<Groups>);
+  provide(exports, "shardScores", Job::start<Scores>);
 }
 
 }  // namespace lateforge::binding

@@ -189,18 +189,18 @@ Napi::Value ceilings(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initDevices(Napi::Env env, Napi::Object exports) {
-  exports.Set("openDevice", Napi::Function::New(env, openDevice));
-  exports.Set("deviceCount", Napi::Function::New(env, deviceCount));
-  exports.Set("backendInfo", Napi::Function::New(env, backendInfo));
-  exports.Set("memory", Napi::Function::New(env, memory));
-  exports.Set("resetPeak", Napi::Function::New(env, resetPeak));
-  exports.Set("setMemoryLimit", Napi::Function::New(env, setMemoryLimit));
-  exports.Set("trim", Napi::Function::New(env, trim));
-  exports.Set("largest", Napi::Function::New(env, largest));
-  exports.Set("cpuInfo", Napi::Function::New(env, cpuInfo));
-  exports.Set("ceilings", Napi::Function::New(env, ceilings));
-  exports.Set("setThreads", Napi::Function::New(env, setThreads));
+void initDevices(Napi::Object exports) {
+  provide(exports, "openDevice", openDevice);
+  provide(exports, "deviceCount", deviceCount);
+  provide(exports, "backendInfo", backendInfo);
+  provide(exports, "memory", memory);
+  provide(exports, "resetPeak", resetPeak);
+  provide(exports, "setMemoryLimit", setMemoryLimit);
+  provide(exports, "trim", trim);
+  provide(exports, "largest", largest);
+  provide(exports, "cpuInfo", cpuInfo);
+  provide(exports, "ceilings", ceilings);
+  provide(exports, "setThreads", setThreads);
 }
 
 }  // namespace lateforge::binding

@@ -57,6 +57,29 @@ inline void check(Napi::Env env, const Status& status) {
   if (!status.ok()) raise(env, status.code, status.message);
 }
 
+// Raises what was caught and is no error of JS: for want of memory ERR_OUT_OF_MEMORY, all else is a bug, ERR_INTERNAL.
+// Whoever calls it is in a catch block.
+[[noreturn]] void raiseThrown(Napi::Env env);
+// What `f` returns; the barrier between native exceptions and JS (on native threads: core/barrier.h).
+template <class F>
+auto typed(Napi::Env env, const F& f) {
+  try {
+    return f();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    raiseThrown(env);
+  }
+}
+// Every function of the addon comes through here.
+template <class F>
+void provide(Napi::Object exports, const char* name, F f) {
+  exports.Set(name, Napi::Function::New(
+                        exports.Env(),
+                        [f](const Napi::CallbackInfo& info) { return typed(info.Env(), [&] { return f(info); }); },
+                        name));
+}
+
 // The largest whole number that every double below it is exact for, as Number.MAX_SAFE_INTEGER.
 constexpr int64_t kLargestWhole = (int64_t{1} << 53) - 1;
 // Every number that comes from JS as an integer comes through here: none for fractions, NaN and what is larger.
@@ -112,12 +135,12 @@ struct Waiter {
 // From a native thread. The message of an error may begin with its code: "ERR_…: …"; otherwise it is ERR_DEVICE.
 void finished(void* waiter, const char* error);
 
-void initOps(Napi::Env env, Napi::Object exports);
-void initTensors(Napi::Env env, Napi::Object exports);
-void initDevices(Napi::Env env, Napi::Object exports);
-void initGroup(Napi::Env env, Napi::Object exports);
-void initMaxSim(Napi::Env env, Napi::Object exports);
-void initData(Napi::Env env, Napi::Object exports);
-void initFiles(Napi::Env env, Napi::Object exports);
+void initOps(Napi::Object exports);
+void initTensors(Napi::Object exports);
+void initDevices(Napi::Object exports);
+void initGroup(Napi::Object exports);
+void initMaxSim(Napi::Object exports);
+void initData(Napi::Object exports);
+void initFiles(Napi::Object exports);
 
 }  // namespace lateforge::binding

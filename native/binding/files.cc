@@ -24,8 +24,8 @@ Napi::Value exchangePaths(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initFiles(Napi::Env env, Napi::Object exports) {
-  exports.Set("exchangePaths", Napi::Function::New(env, exchangePaths));
+void initFiles(Napi::Object exports) {
+  provide(exports, "exchangePaths", exchangePaths);
 }
 
 }  // namespace lateforge::binding

@@ -153,17 +153,17 @@ Napi::Value groupClose(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initGroup(Napi::Env env, Napi::Object exports) {
-  exports.Set("groupOpen", Napi::Function::New(env, groupOpen));
-  exports.Set("groupConfigure", Napi::Function::New(env, groupConfigure));
-  exports.Set("groupCollective", Napi::Function::New(env, groupCollective));
-  exports.Set("groupWait", Napi::Function::New(env, groupWait));
-  exports.Set("groupExchange", Napi::Function::New(env, groupExchange));
-  exports.Set("groupMark", Napi::Function::New(env, groupMark));
-  exports.Set("groupFail", Napi::Function::New(env, groupFail));
-  exports.Set("groupFailure", Napi::Function::New(env, groupFailure));
-  exports.Set("groupStats", Napi::Function::New(env, groupStats));
-  exports.Set("groupClose", Napi::Function::New(env, groupClose));
+void initGroup(Napi::Object exports) {
+  provide(exports, "groupOpen", groupOpen);
+  provide(exports, "groupConfigure", groupConfigure);
+  provide(exports, "groupCollective", groupCollective);
+  provide(exports, "groupWait", groupWait);
+  provide(exports, "groupExchange", groupExchange);
+  provide(exports, "groupMark", groupMark);
+  provide(exports, "groupFail", groupFail);
+  provide(exports, "groupFailure", groupFailure);
+  provide(exports, "groupStats", groupStats);
+  provide(exports, "groupClose", groupClose);
 }
 
 }  // namespace lateforge::binding

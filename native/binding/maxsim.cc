@@ -68,8 +68,8 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initMaxSim(Napi::Env env, Napi::Object exports) {
-  exports.Set("maxsimSync", Napi::Function::New(env, maxsimSync));
+void initMaxSim(Napi::Object exports) {
+  provide(exports, "maxsimSync", maxsimSync);
 }
 
 }  // namespace lateforge::binding

@@ -90,9 +90,9 @@ Napi::Value opList(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initOps(Napi::Env env, Napi::Object exports) {
-  exports.Set("call", Napi::Function::New(env, call));
-  exports.Set("opList", Napi::Function::New(env, opList));
+void initOps(Napi::Object exports) {
+  provide(exports, "call", call);
+  provide(exports, "opList", opList);
 }
 
 }  // namespace lateforge::binding

@@ -178,16 +178,16 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initTensors(Napi::Env env, Napi::Object exports) {
-  exports.Set("create", Napi::Function::New(env, create));
-  exports.Set("createSegments", Napi::Function::New(env, createSegments));
-  exports.Set("write", Napi::Function::New(env, write));
-  exports.Set("view", Napi::Function::New(env, view));
-  exports.Set("dispose", Napi::Function::New(env, dispose));
-  exports.Set("read", Napi::Function::New(env, read));
-  exports.Set("event", Napi::Function::New(env, event));
-  exports.Set("lap", Napi::Function::New(env, lap));
-  exports.Set("synchronize", Napi::Function::New(env, synchronize));
+void initTensors(Napi::Object exports) {
+  provide(exports, "create", create);
+  provide(exports, "createSegments", createSegments);
+  provide(exports, "write", write);
+  provide(exports, "view", view);
+  provide(exports, "dispose", dispose);
+  provide(exports, "read", read);
+  provide(exports, "event", event);
+  provide(exports, "lap", lap);
+  provide(exports, "synchronize", synchronize);
 }
 
 }  // namespace lateforge::binding

@@ -2,6 +2,7 @@
 // becomes of what native threads throw. `scale` by one of these factors fails:
 //   1e100 for lack of memory, on the stream's thread     1e101 in a task of the team, on whatever thread runs it
 //   1e102 with something that is no std::exception
+//   1e103 for lack of memory, and 1e104 with another error, while it is queued, on the thread that asks for it
 #include <atomic>
 #include <new>
 #include <stdexcept>
@@ -66,7 +67,12 @@ const Backend* faulty() {
       used.fetch_sub(bytes);
     };
     b.memoryLimit = [](int32_t) { return int64_t{1} << 40; };
-    b.workspace = [](Stream* stream, const OpCall* call) { return of(stream)->kernels->workspace(*call); };
+    b.workspace = [](Stream* stream, const OpCall* call) {
+      const double by = call->op == Op::scale ? call->as<params::scale>().by : 0;
+      if (by == 1e103) throw std::bad_alloc();
+      if (by == 1e104) throw std::length_error("longer than it can be");
+      return of(stream)->kernels->workspace(*call);
+    };
     b.run = [](Stream* stream, const OpCall* call) { of(stream)->queue.run(*call); };
     b.upload = [](Stream* stream, void* target, const void* source, size_t bytes) {
       return of(stream)->queue.upload(target, source, bytes);

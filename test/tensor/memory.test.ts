@@ -35,6 +35,24 @@ t.test('what an op throws rejects every read with its type and its name, until s
   t.equal(device.memory().bytes, start.bytes)
 })
 
+t.test('what is thrown on the thread of JS has its type, and nothing leaks', async (t) => {
+  const device = faulty()
+  const start = device.memory().bytes
+  const x = Tensor.from(device, [1, 2, 3])
+  for (let round = 0; round < 5; round++) {
+    t.throws(() => raw.scale(x, null, { by: 1e103 }), {
+      name: 'OutOfMemoryError',
+      code: 'ERR_OUT_OF_MEMORY',
+      message: 'the host has no memory left',
+    })
+    t.throws(() => raw.scale(x, null, { by: 1e104 }), { code: 'ERR_INTERNAL', message: 'longer than it can be' })
+  }
+  const y = raw.scale(x, null, { by: 2 })
+  t.same([...(await y.values())], [2, 4, 6], 'the device works on')
+  for (const tensor of [x, y]) tensor.dispose()
+  t.equal(device.memory().bytes, start)
+})
+
 t.test('a device without memory says what is free and in how many pieces; trim gives back what is free', async (t) => {
   const device = faulty() // 64 MiB, whatever its limit
   const blocks = Array.from({ length: 8 }, () => Tensor.empty(device, [(7 * mib) / 8]))
