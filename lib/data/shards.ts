@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { homed } from '../environment.js'
-import { AbortedError, ArgumentError, DataError, FormatError, typed } from '../errors.js'
+import { AbortedError, ArgumentError, DataError, FileError, FormatError, typed } from '../errors.js'
 import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
@@ -77,8 +77,10 @@ export async function prepareShards(
     throw new ArgumentError('ERR_ARGUMENT', `workers is ${workers}; expected a whole number of threads, 0 for none.`)
   }
   requireDistinctNames(sources)
-  await mkdir(cacheDir, { recursive: true })
-  await removeAbandoned(cacheDir, (name) => name.startsWith(BUILDING))
+  await inCache(cacheDir, async () => {
+    await mkdir(cacheDir, { recursive: true })
+    await removeAbandoned(cacheDir, (name) => name.startsWith(BUILDING))
+  })
   const encoder = new RowEncoder(featurizer, workers)
   const opened: ShardSource[] = []
   const total = createHash('sha256')
@@ -116,6 +118,20 @@ export async function prepareShards(
   }
 }
 
+/** Where the operating system refuses the cache folder, the error says how to choose another one. */
+async function inCache<T>(cacheDir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const refusal = typed(error)
+    if (!(refusal instanceof FileError)) throw error
+    const message =
+      `tokenized data cannot be kept in ${cacheDir}: ${refusal.message}. Choose another folder with cacheDir, or with the ` +
+      'environment variable LATEFORGE_CACHE'
+    throw new FileError('ERR_FILE', message, { ...refusal.details, cacheDir }, { cause: error })
+  }
+}
+
 async function build(
   source: Source,
   featurizer: Featurizer,
@@ -124,7 +140,7 @@ async function build(
   file: string,
   { signal, onProgress }: PrepareOptions,
 ): Promise<void> {
-  const folder = await mkdtemp(join(cacheDir, BUILDING))
+  const folder = await inCache(cacheDir, () => mkdtemp(join(cacheDir, BUILDING)))
   try {
     const unfinished = join(folder, 'shard')
     const writer = await ShardWriter.create(unfinished, source.name, featurizer.tokenizer.vocabSize)
@@ -134,7 +150,7 @@ async function build(
       const writeOne = async (): Promise<void> => {
         const { encoded, scores } = underWay.shift()!
         const done = await encoded
-        await writer.append(done, scores)
+        await inCache(cacheDir, () => writer.append(done, scores))
         onProgress?.({ source: source.name, rows: (rows += done.documents.length), done: false, cached: false })
       }
       for await (const batch of batches(source)) {
@@ -147,7 +163,7 @@ async function build(
       }
       while (underWay.length > 0) await writeOne()
       throwIfAborted(signal)
-      await writer.finish()
+      await inCache(cacheDir, () => writer.finish())
     } finally {
       await writer.close()
     }

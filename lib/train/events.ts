@@ -88,7 +88,7 @@ export interface CheckpointEvent extends Place {
 export interface WarningEvent {
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect'
+  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect' | 'log'
   message: string
   details: Record<string, unknown>
 }

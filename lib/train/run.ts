@@ -206,7 +206,9 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       await clearUnfinished(root)
       await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
     })
-    log = group.rank === 0 ? new EventLog(out, point?.state.logBytes) : null
+    const trouble = (message: string, { code }: NodeJS.ErrnoException) =>
+      emit({ type: 'warning', code: 'log', message, details: { out, code } })
+    log = group.rank === 0 ? new EventLog(out, point?.state.logBytes ?? 0, trouble) : null
     for (const warning of [...warnings, ...found]) emit(warning)
     const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
     const names = config.phases.map(({ name }) => name)
@@ -290,7 +292,9 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
       throw aborted(signal, last)
     throw error
   } finally {
-    log?.close()
+    const written = log
+    log = null // what closing it says goes to those who listen
+    written?.close()
   }
 }
 

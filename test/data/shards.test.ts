@@ -253,6 +253,23 @@ t.test('failures and aborts leave the cache empty', async (t) => {
   await t.rejects(prepareShards([cut], features, { cacheDir: dir, workers: -1 }), { code: 'ERR_ARGUMENT' })
 })
 
+t.test('a cache folder that cannot be used is named, with what chooses another', async (t) => {
+  const dir = t.testdir({ file: '' })
+  const sources = [memorySource('s', [{ query: 'a', documents: ['b'] }])]
+  const cases: [cacheDir: string, code: string][] = [
+    [join(dir, 'file/cache'), 'ENOTDIR'],
+    [join(dir, 'file'), 'EEXIST'],
+    ['', 'ENOENT'],
+  ]
+  for (const [cacheDir, code] of cases)
+    await t.rejects(prepareShards(sources, featurizer(), { cacheDir, workers: 0 }), {
+      name: 'FileError',
+      code: 'ERR_FILE',
+      message: /cacheDir.*LATEFORGE_CACHE/,
+      details: { code, cacheDir },
+    })
+})
+
 t.test('the addon refuses rows and items that are not there', async (t) => {
   const set = await prepareShards(
     [
