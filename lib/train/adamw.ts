@@ -54,7 +54,7 @@ export class AdamW {
   private readonly clip: number
   private norm: Tensor | null = null
   private readonly owner = { name: 'an AdamW' }
-  /** Steps taken. */
+  /** Steps taken: the count that the moments' bias is corrected by. `step` says what to do about one that was skipped. */
   stepCount = 0
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
@@ -94,7 +94,10 @@ export class AdamW {
   }
 
   /**
-   * One step from the accumulated gradients, which are zeroed afterwards.
+   * One step from the accumulated gradients, which are zeroed afterwards. It counts in `stepCount` though the device may
+   * skip it for a gradient that is not finite: the host learns of that only by reading the norm, and does not wait for it.
+   * `train` ends at such a step. A loop of your own that goes on instead takes one off `stepCount` once it has read such a
+   * norm, so that the bias correction counts only steps that the moments have seen.
    * @param options.scale factor on every learning rate (the schedule)
    * @returns the squared global gradient norm before clipping, [1]; it lives until the next step
    */

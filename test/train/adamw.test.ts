@@ -108,3 +108,20 @@ t.test('rates, clips and scales that are no numbers are refused', async (t) => {
   t.throws(() => schedule('zigzag' as 'linear', 0, 10), { code: 'ERR_ARGUMENT' })
   t.throws(() => linear(1, Number.NaN), { code: 'ERR_ARGUMENT' })
 })
+
+t.test('a step that was skipped for its gradient, taken off the count, leaves no trace', async (t) => {
+  const device = Device.open('cpu')
+  const after = async (gradients: number[]): Promise<number[]> => {
+    using parameters = new Parameters(device, [{ name: 'p', shape: [4] }])
+    using opt = new AdamW([{ parameters, learningRate: 0.1 }])
+    parameters.values.write(Float32Array.of(1, 2, 3, 4))
+    parameters.zeroGradients()
+    for (const gradient of gradients) {
+      parameters.gradients.write(Float32Array.of(gradient, 0.5, -1, 2))
+      const norm = await opt.step().value()
+      if (!Number.isFinite(norm)) opt.stepCount--
+    }
+    return [...(await parameters.values.values())]
+  }
+  t.same(await after([1, Number.NaN, Number.POSITIVE_INFINITY, 2]), await after([1, 2]))
+})
