@@ -67,7 +67,11 @@ async function prepare(dir: string, name: string, changes: Partial<PhaseConfig> 
   }
   const config = tinyRun(dir, base, name, threePhases(dir, steps))
   const data = path.join(dir, 'beir')
-  const phases = config.phases.map((phase) => ({ ...phase, evaluate: { every: 3, data, split: 'test' }, ...changes }))
+  const phases = config.phases.map((phase) => ({
+    ...phase,
+    evaluate: { every: 3, data, split: 'test' },
+    ...(phase.loss === 'contrastive' && changes), // only it gathers
+  }))
   const file = path.join(dir, `${name}.json`)
   writeFileSync(file, JSON.stringify({ ...config, phases }))
   return file
