@@ -1,6 +1,7 @@
 import { FormatError } from '../errors.js'
 import { tamed } from './marks.js'
 import { huggingFace } from './package.js'
+import { Precompiled } from './precompiled.js'
 import { type BertNormalizerOptions, bertNormalizer } from './pretokenize.js'
 
 type Json = Record<string, unknown>
@@ -70,9 +71,10 @@ export function normalizerOf(config: unknown): Normalizer {
     case 'Replace':
       return { ...plain(replacement(options)), ...cutsOfReplace(options) }
     case 'Precompiled': {
-      const { PrecompiledNormalizer } = huggingFace()
-      const engine = new PrecompiledNormalizer({ type, ...options })
-      return plain((text) => engine.normalize(tamed(text)))
+      const table = new Precompiled(options.precompiled_charsmap)
+      const normalizer = plain((text) => table.apply(text))
+      // What becomes of blanks and letters is not known then.
+      return table.keepsAscii ? normalizer : { ...normalizer, cuts: 'nowhere', keeps: 'nothing' }
     }
     case 'Sequence':
       return sequence(((options.normalizers ?? []) as unknown[]).map(normalizerOf))

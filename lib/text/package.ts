@@ -4,7 +4,6 @@ import { loadPackage } from '../packages.js'
 /** What we use of `@huggingface/tokenizers`; its own types leave all but the tokenizer out. */
 interface Package {
   Tokenizer: typeof Engine
-  PrecompiledNormalizer: new (config: object) => { normalize(text: string): string }
   ReplaceNormalizer: new (config: object) => { normalize(text: string): string }
   SplitPreTokenizer: new (config: object) => { pattern: RegExp | null }
 }

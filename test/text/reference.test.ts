@@ -4,13 +4,21 @@ import t from 'tap'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { seed } from '../seed.js'
 
 interface Recorded {
   vocabSize: number
   cases: { text: string; ids: number[]; special: number[] }[]
 }
 
-for (const name of ['bert', 'bpe']) {
+/**
+ * WordPiece; byte-level BPE without and with a blank put first (RoBERTa), and after an expression of its own (Llama 3); BPE
+ * with bytes for unknown characters (Gemma); BPE and Unigram with a blank put first in the text; Unigram with a table of
+ * characters (XLM-R).
+ */
+const KINDS = ['bert', 'bpe', 'roberta', 'split', 'gemma', 'metaspace', 'first', 'unigram']
+
+for (const name of KINDS) {
   t.test(name, async (t) => {
     const folder = `test/fixtures/tokenizers/${name}`
     const tokenizer = await Tokenizer.load(folder)
@@ -26,3 +34,29 @@ for (const name of ['bert', 'bpe']) {
     }
   })
 }
+
+t.test('the first ids of every kind, whatever is looked at at a time', async (t) => {
+  let state = seed
+  const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+  for (const name of KINDS) {
+    const folder = `test/fixtures/tokenizers/${name}`
+    const recorded = JSON.parse(readFileSync(`${folder}/cases.json`, 'utf8')) as Recorded
+    const tokenizer = await Tokenizer.load(folder)
+    const inner = tokenizer as unknown as {
+      piece: { least: number; most: number }
+      model: { block?: number }
+      cache: Map<string, unknown>
+    }
+    for (const [i, { text, ids }] of recorded.cases.entries()) {
+      for (let round = 0; round < 40; round++) {
+        const [piece, block, limit] = [1 + random(60), 8 + random(90), random(ids.length + 2)]
+        Object.assign(inner.piece, { least: piece, most: piece })
+        if (inner.model.block !== undefined) inner.model.block = block
+        if (random(2) === 0) inner.cache.clear()
+        if (tokenizer.encode(text, limit).join() !== ids.slice(0, limit).join())
+          t.fail(`${name}, case ${i}, pieces of ${piece}, blocks of ${block}, limit ${limit}`, { text })
+      }
+    }
+  }
+  t.pass()
+})
