@@ -182,7 +182,7 @@ async function cachedTokenizer(folder, pairs, text) {
   if (existsSync(join(dir, 'special_tokens_map.json'))) return Tokenizer.load(dir) // the file that is written last
   say(`WordPiece: training a vocabulary of ${settings.vocabulary}`)
   const texts = [...text.queries, ...text.documents].map((item) => item.text)
-  const tokenizer = trainWordPiece(texts, { vocabSize: settings.vocabulary })
+  const tokenizer = await trainWordPiece(texts, { vocabSize: settings.vocabulary })
   await tokenizer.save(dir)
   return tokenizer
 }

@@ -155,7 +155,9 @@ async function* readLines(file: string): AsyncGenerator<{ text: string; line: nu
   const stream = file.endsWith('.gz') ? raw.pipe(createGunzip({ chunkSize: 1 << 18 })) : raw
   raw.on('error', (error) => stream.destroy(error))
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  let rest: Buffer = Buffer.alloc(0)
+  // The line that is not complete, in the parts that it was read in: joined once, however long it is.
+  let rest: Buffer[] = []
+  let length = 0
   let line = 0
   const decode = (bytes: Buffer): string => {
     try {
@@ -169,8 +171,9 @@ async function* readLines(file: string): AsyncGenerator<{ text: string; line: nu
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       const end = chunk.lastIndexOf(10)
       if (end === -1) {
-        rest = Buffer.concat([rest, chunk])
-        if (rest.length > MAX_LINE_BYTES) {
+        rest.push(chunk)
+        length += chunk.length
+        if (length > MAX_LINE_BYTES) {
           throw new DataError('ERR_DATA', `${file}:${line + 1}: a line above ${MAX_LINE_BYTES} bytes.`, {
             file,
             line: line + 1,
@@ -178,8 +181,9 @@ async function* readLines(file: string): AsyncGenerator<{ text: string; line: nu
         }
         continue
       }
-      const whole = decode(Buffer.concat([rest, chunk.subarray(0, end)]))
-      rest = chunk.subarray(end + 1)
+      const whole = decode(Buffer.concat([...rest, chunk.subarray(0, end)]))
+      rest = [chunk.subarray(end + 1)]
+      length = rest[0]!.length
       for (const text of whole.split('\n')) {
         line++
         if (text.trim() !== '') yield { text, line }
@@ -192,7 +196,7 @@ async function* readLines(file: string): AsyncGenerator<{ text: string; line: nu
     raw.destroy()
     stream.destroy()
   }
-  const last = decode(rest)
+  const last = decode(Buffer.concat(rest))
   if (last.trim() !== '') yield { text: last, line: line + 1 }
 }
 

@@ -28,6 +28,7 @@ import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer.js'
+import { inTurns } from '../turns.js'
 import { type Blueprint, blueprintOf, type CreateConfig, freshProjection, withPrefixes } from './create.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
 import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
@@ -440,18 +441,22 @@ export class Colbert {
     return Tensor.fromInt32(this.device, seeds, [last - first, 2])
   }
 
-  /** Fills parameters with fresh values; the event loop gets a turn between tensors. */
+  /** Fills parameters with fresh values, without holding the event loop. */
   private async initialize(entries: readonly ParameterEntry[], seed: number): Promise<void> {
     if (!Number.isSafeInteger(seed) || seed < 0)
       throw new ConfigError('ERR_CONFIG', `seed is ${seed}, expected a whole number ≥ 0`, { seed })
+    await inTurns(this.initializeInSteps(entries, seed))
+  }
+
+  private *initializeInSteps(entries: readonly ParameterEntry[], seed: number): Generator<void, void> {
     const { architecture, config, head } = this.blueprint
     for (const { name, size } of entries) {
       const layer = /^(\d+)_Dense\./.exec(name)
       const values = new Float32Array(size)
       const fill = layer ? denseInitializer(head[Number(layer[1]) - 1]!) : architecture.initializer(config, name)
-      fill(values, seed, name)
-      this.parameters.write(values, name)
-      await new Promise((resolve) => setImmediate(resolve))
+      yield* fill(values, seed, name)
+      yield* this.parameters.writeInSteps(values, name)
+      yield
     }
   }
 

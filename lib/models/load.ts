@@ -1,5 +1,6 @@
 import { FormatError } from '../errors.js'
 import type { ParameterShape, Parameters } from '../nn/index.js'
+import { inTurns } from '../turns.js'
 import { denseFolder, denseParameters } from './dense.js'
 import type { EncoderConfig } from './encoder.js'
 import type { Layout } from './layout.js'
@@ -7,6 +8,10 @@ import { Weights } from './weights.js'
 
 /** Tensors of task heads that a ColBERT model does not use. */
 const unusedTensors = /^(pooler|cls|head|decoder|classifier|lm_head|predictions|linear)\.|(position_ids|inv_freq)$/
+
+type Steps = Generator<void, void>
+/** Values that are copied or summed at a time. */
+const STEP = 1 << 17
 
 /** The weight files of a model folder, opened and matched with our parameters. */
 export class ModelWeights {
@@ -59,14 +64,14 @@ export class ModelWeights {
   async read(params: Parameters): Promise<void> {
     const used = new Set<string>()
     for (const parameter of this.layout.architecture.parameters(this.config)) {
-      const values = new Float32Array(params.get(parameter.name).size)
-      for (const { name, shape, offset } of this.layout.architecture.stored(this.config, parameter)) {
-        const stored = this.nameOf(name)
-        used.add(stored)
-        values.set(await this.encoder.floats(stored, shape), offset)
+      const stored = this.layout.architecture.stored(this.config, parameter)
+      const parts: Part[] = []
+      for (const { name, shape, offset } of stored) {
+        used.add(this.nameOf(name))
+        parts.push({ values: await this.encoder.floats(this.nameOf(name), shape), offset })
       }
-      if (parameter.name === this.layout.architecture.embeddings) appendMeanRows(values, parameter)
-      params.write(values, parameter.name)
+      const mean = parameter.name === this.layout.architecture.embeddings
+      await inTurns(writeParts(params, parameter, parts, mean))
     }
     for (const name of this.encoder.names) {
       const inside = name.startsWith(this.prefix) ? name.slice(this.prefix.length) : ''
@@ -80,7 +85,8 @@ export class ModelWeights {
     for (const [index, { config }] of this.layout.head.entries())
       for (const { name, shape } of denseParameters(config, index)) {
         const weights = this.layout.name === 'stanford' ? this.encoder : this.heads[index]!
-        params.write(await weights.floats(name.slice(denseFolder(index).length + 1), shape), name)
+        const values = await weights.floats(name.slice(denseFolder(index).length + 1), shape)
+        await inTurns(params.writeInSteps(values, name))
       }
   }
 
@@ -92,10 +98,34 @@ export class ModelWeights {
   }
 }
 
-function appendMeanRows(values: Float32Array, { shape }: ParameterShape): void {
+interface Part {
+  values: Float32Array
+  /** First element in the parameter. */
+  offset: number
+}
+
+/** @param mean rows that no part has are the mean of those that are there */
+function* writeParts(params: Parameters, parameter: ParameterShape, parts: Part[], mean: boolean): Steps {
+  const { size } = params.get(parameter.name)
+  let [{ values }] = parts as [Part]
+  if (values.length !== size) {
+    values = new Float32Array(size)
+    for (const part of parts)
+      for (let at = 0; at < part.values.length; at += STEP) {
+        values.set(part.values.subarray(at, at + STEP), part.offset + at)
+        yield
+      }
+    if (mean) yield* appendMeanRows(values, parameter)
+  }
+  yield* params.writeInSteps(values, parameter.name)
+}
+
+function* appendMeanRows(values: Float32Array, { shape }: ParameterShape): Steps {
   const [rows, width] = shape as [number, number]
   const mean = new Float64Array(width)
-  if (values.length === rows * width) return
-  for (let i = 0; i < rows * width; i++) mean[i % width]! += values[i]! / rows
+  for (let i = 0; i < rows * width; i++) {
+    if (i % STEP === 0) yield
+    mean[i % width]! += values[i]! / rows
+  }
   for (let i = rows * width; i < values.length; i++) values[i] = mean[i % width]!
 }

@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { FormatError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { lfsHint } from '../io/lfs.js'
+import { Turns } from '../turns.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.
@@ -100,12 +101,28 @@ export class SafetensorsFile {
     const { dtype } = this.tensor(name)
     const bytes = await this.bytes(name)
     if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
-    return Float32Array.from(decode(this.path, name, dtype, bytes))
+    return this.decoded(name, bytes, Float32Array)
   }
 
   /** The tensor as float64: exact for every type but I64 beyond 2^53. */
   async numbers(name: string): Promise<Float64Array> {
-    return Float64Array.from(decode(this.path, name, this.tensor(name).dtype, await this.bytes(name)))
+    return this.decoded(name, await this.bytes(name), Float64Array)
+  }
+
+  /** Every value in another type, without holding the event loop. */
+  private async decoded<T extends Float32Array | Float64Array>(
+    name: string,
+    bytes: Buffer,
+    type: new (length: number) => T,
+  ): Promise<T> {
+    const { count, value } = decoder(this.path, name, this.tensor(name).dtype, bytes)
+    const out = new type(count)
+    const turns = new Turns()
+    for (let i = 0; i < count; i++) {
+      if (i % 65536 === 0 && turns.due) await turns.take()
+      out[i] = value(i)
+    }
+    return out
   }
 
   async close(): Promise<void> {
@@ -202,24 +219,39 @@ function refuseDuplicates(path: string, text: string): void {
   }
 }
 
-function decode(path: string, name: string, dtype: StoredType, bytes: Buffer): ArrayLike<number> {
+interface Decoder {
+  count: number
+  value: (i: number) => number
+}
+
+function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): Decoder {
   const { buffer, byteOffset, length } = bytes
   const count = length / widths[dtype]
+  const plain = (values: Float64Array | Float32Array | Int32Array | Uint8Array): Decoder => ({
+    count,
+    value: (i) => values[i]!,
+  })
+  const half = (table: Float32Array): Decoder => {
+    const bits = new Uint16Array(buffer, byteOffset, count)
+    return { count, value: (i) => table[bits[i]!]! }
+  }
   switch (dtype) {
     case 'F64':
-      return new Float64Array(buffer, byteOffset, count)
+      return plain(new Float64Array(buffer, byteOffset, count))
     case 'F32':
-      return new Float32Array(buffer, byteOffset, count)
+      return plain(new Float32Array(buffer, byteOffset, count))
     case 'F16':
-      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(halfToFloat()), new Float32Array(count))
+      return half(halfToFloat())
     case 'BF16':
-      return new Uint16Array(buffer, byteOffset, count).reduce(widenInto(brainToFloat()), new Float32Array(count))
-    case 'I64':
-      return Float64Array.from(new BigInt64Array(buffer, byteOffset, count), Number)
+      return half(brainToFloat())
+    case 'I64': {
+      const values = new BigInt64Array(buffer, byteOffset, count)
+      return { count, value: (i) => Number(values[i]!) }
+    }
     case 'I32':
-      return new Int32Array(buffer, byteOffset, count)
+      return plain(new Int32Array(buffer, byteOffset, count))
     case 'U8':
-      return new Uint8Array(buffer, byteOffset, count)
+      return plain(new Uint8Array(buffer, byteOffset, count))
     default:
       throw new FormatError('ERR_FORMAT', `${path}: tensor "${name}" has type ${dtype}, which lateforge cannot use`, {
         path,
@@ -228,13 +260,6 @@ function decode(path: string, name: string, dtype: StoredType, bytes: Buffer): A
       })
   }
 }
-
-const widenInto =
-  (table: Float32Array) =>
-  (out: Float32Array, bits: number, i: number): Float32Array => {
-    out[i] = table[bits]!
-    return out
-  }
 
 /** All 65,536 values of a 16-bit type, computed when the first file has it: importing must stay cheap. */
 function tableOf(value: (bits: number) => number): () => Float32Array {

@@ -5,6 +5,9 @@ import { cast, zero } from '../tensor/ops.gen.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 
+/** Values that are written at a time. */
+const WRITTEN = 1 << 20
+
 export interface ParameterShape {
   name: string
   shape: readonly number[]
@@ -111,6 +114,19 @@ export class Parameters {
         target.write(values)
         cast(target, view)
       })
+  }
+
+  /** `write` of one parameter that yields between small steps: millions of values are copied. */
+  *writeInSteps(data: Float32Array, name: string): Generator<void, void> {
+    const { size, shape } = this.get(name)
+    if (data.length !== size || size <= WRITTEN) return this.write(data, name)
+    const start = this.offsets.get(name)!
+    for (let at = 0; at < size; at += WRITTEN) {
+      const part = data.subarray(at, at + WRITTEN)
+      scope(() => this.values.view(start + at, [part.length]).write(realArray(this.device, part)))
+      yield
+    }
+    if (this.narrow) scope(() => cast(this.values.view(start, shape), this.get(name)))
   }
 
   /** What the model computes with follows `values`, which an op has changed. */

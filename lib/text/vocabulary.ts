@@ -56,7 +56,7 @@ export class Vocabulary {
     this.size = packed.lengths.length
     this.mask = packed.slots.length - 1
     let longest = 0
-    for (const length of packed.lengths) if (length > longest) longest = length
+    for (let id = 0; id < this.size; id++) longest = Math.max(longest, packed.lengths[id]!)
     this.longest = longest
   }
 

@@ -1,4 +1,5 @@
 import { checkOptions, type Kinds, required, whole } from '../options.js'
+import { inTurns } from '../turns.js'
 import { BERT_SPECIAL_TOKENS } from './bert.js'
 import { bertNormalizer, bertWords } from './pretokenize.js'
 import { Tokenizer } from './tokenizer.js'
@@ -28,16 +29,21 @@ const MAX_WORD = 100
 /**
  * Trains an uncased BERT WordPiece vocabulary as Hugging Face's trainer does: characters first, then the most frequent
  * pair of neighbouring pieces is merged until the vocabulary is full. Equal counts go to the first pair in code-unit
- * order, so the same texts in any order give the same tokenizer.
+ * order, so the same texts in any order give the same tokenizer. The event loop keeps its turns meanwhile.
  * @throws ArgumentError `ERR_ARGUMENT` when vocabSize leaves no room beyond the special tokens.
  */
-export function trainWordPiece(texts: Iterable<string>, options: WordPieceOptions): Tokenizer {
+export async function trainWordPiece(texts: Iterable<string>, options: WordPieceOptions): Promise<Tokenizer> {
   checkOptions('trainWordPiece', options, wordPieceOptions)
   required('trainWordPiece', 'vocabSize', options?.vocabSize, wordPieceOptions.vocabSize)
+  return Tokenizer.fromVocabulary(await inTurns(vocabularyInSteps(texts, options)))
+}
+
+/** The vocabulary; yields between small steps. */
+function* vocabularyInSteps(texts: Iterable<string>, options: WordPieceOptions): Generator<void, string[]> {
   const { vocabSize, minFrequency = 2, alphabet = 1000 } = options
-  const { words, counts } = countWords(texts)
+  const { words, counts } = yield* countWords(texts)
   const vocab = new Set<string>(BERT_SPECIAL_TOKENS)
-  const pieces = splitIntoCharacters(words, counts, Math.min(alphabet, vocabSize - vocab.size), vocab)
+  const pieces = yield* splitIntoCharacters(words, counts, Math.min(alphabet, vocabSize - vocab.size), vocab)
 
   const pairs = new Map<string, { count: number; words: Set<number> }>()
   const heap: Candidate[] = []
@@ -53,7 +59,10 @@ export function trainWordPiece(texts: Iterable<string>, options: WordPieceOption
     }
   }
   const all = new Set<string>()
-  for (let word = 0; word < pieces.length; word++) count(word, 1, all)
+  for (let word = 0; word < pieces.length; word++) {
+    count(word, 1, all)
+    yield
+  }
   for (const key of all) push(heap, { key, count: pairs.get(key)!.count })
 
   while (vocab.size < vocabSize && heap.length > 0) {
@@ -69,6 +78,7 @@ export function trainWordPiece(texts: Iterable<string>, options: WordPieceOption
       count(word, -1, touched)
       pieces[word] = mergePair(pieces[word]!, left, right, merged)
       count(word, 1, touched)
+      yield
     }
     pairs.delete(best.key)
     touched.delete(best.key)
@@ -77,32 +87,44 @@ export function trainWordPiece(texts: Iterable<string>, options: WordPieceOption
       if (now >= minFrequency) push(heap, { key, count: now })
     }
   }
-  return Tokenizer.fromVocabulary([...vocab])
+  return [...vocab]
 }
 
-function countWords(texts: Iterable<string>): { words: string[]; counts: number[] } {
+function* countWords(texts: Iterable<string>): Generator<void, { words: string[]; counts: number[] }> {
   const normalize = bertNormalizer({})
   const frequency = new Map<string, number>()
   for (const text of texts) {
     for (const word of bertWords(normalize(text))) {
       if (word.length <= MAX_WORD) frequency.set(word, (frequency.get(word) ?? 0) + 1)
     }
+    yield
   }
   return { words: [...frequency.keys()], counts: [...frequency.values()] }
 }
 
 /** Words as characters, the later ones marked `##`; adds the most frequent characters in both forms to `vocab`. */
-function splitIntoCharacters(words: string[], counts: number[], size: number, vocab: Set<string>): string[][] {
+function* splitIntoCharacters(
+  words: string[],
+  counts: number[],
+  size: number,
+  vocab: Set<string>,
+): Generator<void, string[][]> {
   const frequency = new Map<string, number>()
-  const pieces = words.map((word, i) => {
+  const pieces: string[][] = []
+  for (const [i, word] of words.entries()) {
     const list = Array.from(word, (char, at) => (at === 0 ? char : `##${char}`))
     for (const piece of list) frequency.set(piece, (frequency.get(piece) ?? 0) + counts[i]!)
-    return list
-  })
+    pieces.push(list)
+    yield
+  }
   const kept = [...frequency].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)).slice(0, size)
   const known = new Set(kept.map(([piece]) => piece))
   for (const piece of [...known].sort()) vocab.add(piece)
-  return pieces.map((list) => (list.every((piece) => known.has(piece)) ? list : []))
+  for (const [i, list] of pieces.entries()) {
+    if (!list.every((piece) => known.has(piece))) pieces[i] = []
+    yield
+  }
+  return pieces
 }
 
 function mergePair(list: readonly string[], left: string, right: string, merged: string): string[] {

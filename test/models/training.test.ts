@@ -7,6 +7,7 @@ import { scope } from '../../lib/tensor/scope.js'
 import { Tape, withoutTape } from '../../lib/tensor/tape.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
 import { AdamW } from '../../lib/train/adamw.js'
+import { atOnce } from '../../lib/turns.js'
 import { seed } from '../seed.js'
 import { cudaDevices } from '../tensor/gpu.js'
 import { texts, tokenizer } from './words.js'
@@ -203,6 +204,6 @@ function backward(
 
 function noise(n: number): Float32Array {
   const values = new Float32Array(n)
-  uniform(0.5)(values, seed, 'noise')
+  atOnce(uniform(0.5)(values, seed, 'noise'))
   return values
 }

@@ -3,6 +3,7 @@ import { bert } from '../../lib/models/bert.js'
 import type { Architecture } from '../../lib/models/encoder.js'
 import { modernbert } from '../../lib/models/modernbert.js'
 import { normal, philox, sequenceSeed, uniform } from '../../lib/nn/index.js'
+import { atOnce } from '../../lib/turns.js'
 import { json } from '../models/fixture.js'
 
 t.test('philox gives the published words', async (t) => {
@@ -29,14 +30,14 @@ t.test('sequence seeds differ in every argument', async (t) => {
 t.test('streams depend on seed and name only, and any length is a beginning', async (t) => {
   const draw = (n: number, seed: number, name: string) => {
     const values = new Float32Array(n)
-    normal(1)(values, seed, name)
+    atOnce(normal(1)(values, seed, name))
     return [...values]
   }
   t.same(draw(10, 7, 'a'), draw(1003, 7, 'a').slice(0, 10))
   t.notSame(draw(10, 7, 'a'), draw(10, 8, 'a'))
   t.notSame(draw(10, 7, 'a'), draw(10, 7, 'b'))
   const flat = new Float32Array(1e5)
-  uniform(0.25)(flat, 1, 'u')
+  atOnce(uniform(0.25)(flat, 1, 'u'))
   t.ok(flat.every((x) => Math.abs(x) <= 0.25))
   t.ok(Math.abs(statistics(flat).std - 0.5 / Math.sqrt(12)) < 1e-3)
 })
@@ -49,7 +50,7 @@ for (const architecture of [modernbert, bert] as unknown as Architecture[])
     const left = new Set(Object.keys(tensors))
     for (const parameter of architecture.parameters(config)) {
       const values = new Float32Array(parameter.shape.reduce((product, d) => product * d, 1))
-      architecture.initializer(config, parameter.name)(values, 1, parameter.name)
+      atOnce(architecture.initializer(config, parameter.name)(values, 1, parameter.name))
       for (const { name, shape, offset } of architecture.stored(config, parameter)) {
         left.delete(name)
         const size = shape.reduce((product, d) => product * d, 1)
