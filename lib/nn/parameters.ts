@@ -6,7 +6,7 @@ import { ownedBy, scope } from '../tensor/scope.js'
 import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 
 /** Values that are written at a time. */
-const WRITTEN = 1 << 20
+const WRITTEN = 1 << 18
 
 export interface ParameterShape {
   name: string

@@ -120,3 +120,18 @@ t.test('patterns', async (t) => {
   )
   t.not(await sources[0]!.fingerprint!(), await sources[1]!.fingerprint!())
 })
+
+t.test('a line of many chunks is joined once', async (t) => {
+  const row = JSON.stringify({ query: 'q', document: 'd'.repeat(8 << 20) })
+  const dir = t.testdir({ 'a.jsonl': `${pair(0)}\n${row}\n${pair(1)}`, 'b.jsonl': row })
+  const { concat } = Buffer
+  let copied = 0
+  t.teardown(() => Object.assign(Buffer, { concat }))
+  Buffer.concat = (list, ...rest) => {
+    for (const { length } of list) copied += length
+    return concat(list, ...rest)
+  }
+  t.equal((await all(fileSource(join(dir, 'a.jsonl')))).length, 3)
+  t.equal((await all(fileSource(join(dir, 'b.jsonl')))).length, 1)
+  t.ok(copied < 4 * row.length, `${copied} bytes copied`)
+})

@@ -50,6 +50,28 @@ t.test('a narrow copy follows the values', async (t) => {
   t.equal(device.memory().tensors, before)
 })
 
+t.test('many values are written in small steps', async (t) => {
+  const values = Float32Array.from({ length: 1 << 20 }, (_, i) => i % 251)
+  for (const type of ['float32', 'bfloat16'] as const) {
+    const parameters = new Parameters(
+      Device.open('cuda-host'),
+      [
+        { name: 'b', shape: [3] },
+        { name: 'w', shape: [1 << 20] },
+      ],
+      type,
+    )
+    let steps = 0
+    for (const _ of parameters.writeInSteps(values, 'w')) steps++
+    t.ok(steps >= 4, `${steps} steps`)
+    const read = await seen(parameters.get('w'))
+    t.ok(read.every((value, i) => value === values[i]))
+    t.same(await seen(parameters.get('b')), [0, 0, 0])
+    t.throws(() => [...parameters.writeInSteps(values.subarray(1), 'w')], { code: 'ERR_SHAPE' })
+    parameters.dispose()
+  }
+})
+
 t.test('on other devices there is one type', async (t) => {
   for (const name of ['cpu', 'cpu-f64']) {
     const device = Device.open(name)

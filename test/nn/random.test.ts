@@ -27,6 +27,18 @@ t.test('sequence seeds differ in every argument', async (t) => {
   t.equal(seeds.size, 36)
 })
 
+t.test('values are drawn in small steps, and streams that take turns do not meet', async (t) => {
+  for (const make of [normal(1), normal(1, 2), uniform(1)]) {
+    const [a, b, alone] = [new Float32Array(1e5), new Float32Array(1e5), new Float32Array(1e5)]
+    atOnce(make(alone, 3, 'a'))
+    const [first, second] = [make(a, 3, 'a'), make(b, 3, 'b')]
+    let steps = 0
+    for (; !first.next().done; steps++) second.next()
+    t.ok(steps >= 20, `${steps} steps`)
+    t.same(a, alone)
+  }
+})
+
 t.test('streams depend on seed and name only, and any length is a beginning', async (t) => {
   const draw = (n: number, seed: number, name: string) => {
     const values = new Float32Array(n)

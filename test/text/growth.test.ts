@@ -1,8 +1,10 @@
 /** Reading a text costs what its kept tokens cost, and gives the ids of reading all of it. */
 import t from 'tap'
 import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { trainWordPiece } from '../../lib/text/wordpiece.js'
 import { inTurns } from '../../lib/turns.js'
 import { seed } from '../seed.js'
+import { turnsDuring } from '../turns.js'
 
 const SCRIPTS = [
   'abcdefg hij',
@@ -75,15 +77,18 @@ t.test('thirty ids of a million characters look at a small part of them', async 
 t.test('a long text leaves the event loop its turns', async (t) => {
   const tokenizer = await Tokenizer.load('test/fixtures/tokenizers/bert')
   const text = 'the retrieval of late documents, '.repeat(1 << 15)
-  let turns = 0
-  const count = () => {
-    turns++
-    immediate = setImmediate(count)
-  }
-  let immediate = setImmediate(count)
-  const ids = await inTurns(tokenizer.encodeInSteps(text, 1 << 20))
-  clearImmediate(immediate)
+  const { turns, result: ids } = await turnsDuring(() => inTurns(tokenizer.encodeInSteps(text, 1 << 20)))
   t.ok(ids.length > 1 << 17)
+  t.ok(turns >= 3, `${turns} turns`)
+})
+
+t.test('training a vocabulary leaves the event loop its turns', async (t) => {
+  let state = 1
+  const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+  const word = () => Array.from({ length: 3 + random(9) }, () => 'etaoinshrdlu'[random(12)]).join('')
+  const texts = Array.from({ length: 2000 }, () => Array.from({ length: 10 }, word).join(' '))
+  const { turns, result } = await turnsDuring(() => trainWordPiece(texts, { vocabSize: 1000 }))
+  t.equal(result.vocabSize, 1000)
   t.ok(turns >= 3, `${turns} turns`)
 })
 

@@ -60,3 +60,28 @@ t.test('the first ids of every kind, whatever is looked at at a time', async (t)
   }
   t.pass()
 })
+
+t.test('a large file is read on a thread of its own, with the same ids', async (t) => {
+  let threads = 0
+  const count = () => threads++
+  process.on('worker', count)
+  t.teardown(() => process.off('worker', count))
+  for (const [i, name] of KINDS.entries()) {
+    const folder = `test/fixtures/tokenizers/${name}`
+    const json = JSON.parse(readFileSync(`${folder}/tokenizer.json`, 'utf8')) as { model: { vocab: unknown } }
+    const { vocab } = json.model
+    const more = Array.from({ length: 50_000 }, (_, n) => `never ${n} in a text`)
+    for (const [n, token] of more.entries()) {
+      if (Array.isArray(vocab)) vocab.push([token, -3])
+      else (vocab as Record<string, number>)[token] = 2000 + n
+    }
+    const dir = t.testdir({ 'tokenizer.json': JSON.stringify(json) })
+    const tokenizer = await Tokenizer.load(dir)
+    t.equal(threads, i + 1, name)
+    const { cases } = JSON.parse(readFileSync(`${folder}/cases.json`, 'utf8')) as Recorded
+    for (const { text, ids } of cases) if (tokenizer.encode(text).join() !== ids.join()) t.fail(name, { text })
+    t.equal(tokenizer.hash, Tokenizer.fromJson(json).hash, name)
+  }
+  const damaged = t.testdir({ 'tokenizer.json': `{"model": ${' '.repeat(1 << 20)}` })
+  await t.rejects(Tokenizer.load(damaged), { code: 'ERR_FORMAT', message: /not readable JSON/ })
+})
