@@ -105,6 +105,25 @@ const PUNCTUATION_CLASS = '\\p{P}!-/:-@\\[-`{-~'
 const WORD_CLASS = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\u200c\\u200d'
 const WORDS_AND_SIGNS = new RegExp(`[${WORD_CLASS}]+|[^${WORD_CLASS}\\p{White_Space}]+`, 'gu')
 
+/** Expressions of which every letter, digit and sign is a match's, and no match goes on from a letter or digit over a border. */
+const KNOWN_WORDS: ReadonlySet<string> = (() => {
+  const short = `'s|'t|'re|'ve|'m|'ll|'d`
+  const signs = String.raw`[^\s\p{L}\p{N}]+`
+  const blanks = String.raw`\s+(?!\S)|\s+`
+  const lines = String.raw`\s*[\r\n]+|${blanks}`
+  const before = String.raw`[^\r\n\p{L}\p{N}]?`
+  const [upper, lower] = [String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`]
+  const clip = String.raw`${short}|[\p{L}]+|[\p{N}]|${signs}`
+  return new Set([
+    String.raw`${short}| ?\p{L}+| ?\p{N}+| ?${signs}|${blanks}`, // GPT-2
+    String.raw`(?i:${short})|${before}\p{L}+|\p{N}{1,3}| ?${signs}[\r\n]*|${lines}`, // GPT-4, Llama 3
+    String.raw`(?i:${short})|${before}\p{L}+|\p{N}| ?${signs}[\r\n]*|${lines}`, // Qwen 2
+    String.raw`${before}${upper}*${lower}+(?i:${short})?|${before}${upper}+${lower}*(?i:${short})?|\p{N}{1,3}| ?${signs}[\r\n/]*|${lines}`, // GPT-4o
+    clip,
+    String.raw`<\|startoftext\|>|<\|endoftext\|>|${clip}`,
+  ])
+})()
+
 /** @throws FormatError `ERR_FORMAT` for one that is not known */
 export function splitterOf(config: unknown): Splitter {
   const { type, ...options } = (config ?? { type: 'None' }) as Json
@@ -143,10 +162,12 @@ export function splitterOf(config: unknown): Splitter {
       const behavior = String(options.behavior)
       const invert = options.invert === true
       // A single character is seen as soon as it is there; an expression may look anywhere.
-      const single = [...((options.pattern as { String?: string })?.String ?? '')].length === 1
+      const { String: literal = '', Regex: expression = '' } = options.pattern as { String?: string; Regex?: string }
+      const single = [...literal].length === 1
+      const alone = behavior === 'Isolated' || (behavior === 'Removed' && invert)
       return {
         split: (text) => splitBy(text, global, behavior, invert),
-        borders: 'none',
+        borders: alone && KNOWN_WORDS.has(expression) ? 'words' : 'none',
         dropsBlanks: false,
         tail: single ? 2 : null,
       }

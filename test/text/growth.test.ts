@@ -26,7 +26,7 @@ const SCRIPTS = [
   '\u00a0\u3000\u2028',
 ]
 
-for (const name of ['bert', 'bpe']) {
+for (const name of ['bert', 'bpe', 'split']) {
   t.test(`${name}: every piece size and limit gives the first ids of the whole text`, async (t) => {
     const folder = `test/fixtures/tokenizers/${name}`
     const whole = sized(await Tokenizer.load(folder), 1 << 30, 1 << 30)
@@ -59,10 +59,11 @@ for (const name of ['bert', 'bpe']) {
 }
 
 t.test('thirty ids of a million characters look at a small part of them', async (t) => {
-  for (const name of ['bert', 'bpe']) {
+  for (const name of ['bert', 'bpe', 'split']) {
     const tokenizer = await Tokenizer.load(`test/fixtures/tokenizers/${name}`)
     const read = counted(tokenizer)
-    for (const text of ['the retrieval of late documents ', '東京都は日本の首都'].map((part) => part.repeat(1 << 16))) {
+    for (const part of ['the retrieval of late documents ', name === 'split' ? '東京都、日本' : '東京都は日本の首都']) {
+      const text = part.repeat(1 << 16)
       read.characters = 0
       t.equal(tokenizer.encode(text, 30).length, 30)
       t.ok(read.characters < 20_000, `${name}: ${read.characters} characters normalised`)

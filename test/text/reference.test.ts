@@ -48,7 +48,7 @@ t.test('the first ids of every kind, whatever is looked at at a time', async (t)
       cache: Map<string, unknown>
     }
     for (const [i, { text, ids }] of recorded.cases.entries()) {
-      for (let round = 0; round < 40; round++) {
+      for (let round = 0; round < 12; round++) {
         const [piece, block, limit] = [1 + random(60), 8 + random(90), random(ids.length + 2)]
         Object.assign(inner.piece, { least: piece, most: piece })
         if (inner.model.block !== undefined) inner.model.block = block
