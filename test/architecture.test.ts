@@ -82,6 +82,7 @@ const allowed: Record<string, string[]> = {
     'lib/native.ts',
     'lib/packages.ts',
     'lib/options.ts',
+    'lib/turns.ts',
   ],
   'lib/index.ts': ['*'],
   'lib/cli': ['*'],

@@ -4,6 +4,7 @@ import { deal } from '../data/deal.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'
 import { Tokenizer } from '../text/tokenizer.js'
+import { atOnce } from '../turns.js'
 
 /** Tokens of each query and of its document. */
 export interface Lengths {
@@ -37,7 +38,7 @@ export function createModel(shape: EncoderShape, vocabulary: number, options: Cr
 export function drawLengths(batch: number, seed: number): Lengths {
   const draw = (name: string, median: number, spread: number, least: number, most: number): number[] => {
     const z = new Float32Array(batch)
-    normal(1)(z, seed, name)
+    atOnce(normal(1)(z, seed, name))
     return Array.from(z, (x) => Math.min(most, Math.max(least, Math.round(median * Math.exp(spread * x)))))
   }
   return { queries: draw('queries', 11, 0.42, 4, 32), documents: draw('documents', 121, 0.55, 8, 180) }

@@ -1,6 +1,6 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { AbortedError, CheckpointError, ConfigError, typed } from '../errors.js'
+import { AbortedError, CheckpointError, ConfigError, FileError, typed } from '../errors.js'
 import type { Colbert as Model } from '../models/colbert.js'
 import { group as aGroup, checkOptions, func, type Kinds, signal, text } from '../options.js'
 import { packageVersion } from '../packages.js'
@@ -127,10 +127,17 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
   let release = async (): Promise<void> => {}
   try {
     await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
+    // A folder that cannot be written is told with the other faults of the run.
+    let unwritable: FileError | undefined
     await fromChief(group, async () => {
-      release = (await lockFolder(out)).release
+      try {
+        release = (await lockFolder(out)).release
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error
+        unwritable = error
+      }
     })
-    const result = await perform(config, group, options, hub)
+    const result = await perform(config, group, options, hub, unwritable)
     await release()
     heartbeat.close()
     return result
@@ -141,7 +148,13 @@ async function execute(input: RunConfig | ResolvedRun, options: TrainOptions, hu
   }
 }
 
-async function perform(config: ResolvedRun, group: Group, options: TrainOptions, hub: EventHub): Promise<RunResult> {
+async function perform(
+  config: ResolvedRun,
+  group: Group,
+  options: TrainOptions,
+  hub: EventHub,
+  unwritable: FileError | undefined,
+): Promise<RunResult> {
   const { plainConfig, decisive, fingerprint } = await import('./config.js')
   const { phaseResult, runPhase } = await import('./phase.js')
   const { readStateFile, readWeights, saveState } = await import('./state.js')
@@ -195,6 +208,7 @@ async function perform(config: ResolvedRun, group: Group, options: TrainOptions,
         onProgress: (event) => hub.emit(event),
       })
       faults.throwAny()
+      if (unwritable) throw unwritable
       return warnings
     })
     faults.throwAny()

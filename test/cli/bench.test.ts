@@ -29,11 +29,15 @@ t.test('a table, a report, and one compared with it', async (t) => {
 
 t.test('a step, in words and as a report', async (t) => {
   const step = (...args: string[]) =>
-    spawnSync(process.execPath, [main, 'bench', 'step', 'tiny', '--steps', '1', '--batch', '2', ...args], {
+    spawnSync(process.execPath, [main, 'bench', 'step', 'tiny', '--steps', '1', ...args], {
       encoding: 'utf8',
       env: { ...process.env, NO_COLOR: '1' },
     })
-  t.match(step(), { status: 0, stderr: '', stdout: /^tiny, kept, batch 2, float32 on cpu\ntokens\/s +\d+/ })
+  t.match(step('--batch', '2'), {
+    status: 0,
+    stderr: '',
+    stdout: /^tiny, kept, batch 2, float32 on cpu\ntokens\/s +\d+/,
+  })
   const file = path.join(t.testdir({}), 'lengths.json')
   writeFileSync(file, JSON.stringify({ steps: [{ queries: [4], documents: [9] }] }))
   t.match(JSON.parse(step('--json', '--mode', 'encode', '--lengths', file).stdout), { mode: 'encode', batch: 1 })
