@@ -49,7 +49,8 @@ export async function contest(device: string, rehearsal: boolean): Promise<Found
   const [steps, warmup] = rehearsal ? [1, 0] : [6, 3]
   const rows = []
   for (const [mode, theirs] of modes) {
-    const ours = await benchStep({ device, shape, mode, chunkTokens, lengths, steps, warmup })
+    const chunks = mode === 'encode' ? {} : { chunkTokens }
+    const ours = await benchStep({ device, shape, mode, ...chunks, lengths, steps, warmup })
     const common = ['--shape', shape, '--mode', theirs, '--batch', String(batch), '--mini-batch', String(miniBatch)]
     const peer = rehearsal ? { skipped: 'a rehearsal' } : peerStep([...common, '--lengths', file, '--warmup', '2'])
     const ratio = 'tokensPerSecond' in peer ? ours.tokensPerSecond / Number(peer.tokensPerSecond) : null
