@@ -155,7 +155,7 @@ const table: Row[] = [
     (o) => new AdamW([{ parameters, learningRate: 1 }], o),
     {},
     ['beta', 'betas'],
-    { eps: real, clip: wrong, betas: [1, [1, 1], [0.9]] },
+    { eps: [-1, Number.NaN], clip: wrong, betas: [1, [1, 1], [0.9]] },
   ],
   [
     'AdamW group',
