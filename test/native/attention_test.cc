@@ -62,7 +62,7 @@ void attentionReference(const Attention& c, const Tensor& qkv, const Tensor& dO,
           for (int64_t i = 0; i < c.hd; ++i) sum += static_cast<double>(a[i]) * b[i];
           return sum;
         };
-        const int64_t keys = c.keys.empty() ? c.lengths[s] : std::min<int64_t>(c.keys[s], c.lengths[s]);
+        const int64_t keys = c.keys.empty() ? c.lengths[s] : c.keys[s];
         std::vector<double> p(keys, 0), factor(keys, 1), dp(keys, 0);
         double total = 0;
         auto seen = [&](int64_t k) { return c.window < 0 || std::abs(q - k) <= c.window; };
@@ -128,7 +128,7 @@ void attentions(const cpu::Kernels* table) {
         if (dropout > 0)
           for (int i = 0; i < 8; ++i) c.seeds.push_back(static_cast<int32_t>(rng()));
         attentionCase<T>(table, c);
-        c.keys = {static_cast<int32_t>(number(0, 20)), 0, static_cast<int32_t>(number(1, 30)), 0};
+        c.keys = {static_cast<int32_t>(number(0, c.lengths[0])), 0, static_cast<int32_t>(number(1, 30)), 0};
         attentionCase<T>(table, c);
       }
   // More than two tiles of keys; many short sequences.
