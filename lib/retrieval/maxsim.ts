@@ -59,7 +59,8 @@ const maxsimOptions: Kinds<MaxSimOptions> = {
   signal,
 }
 
-const queryBlock = { rows: 1 << 13, texts: 1 << 10 }
+// At most 8 MiB of scores reach the event loop at a time.
+const queryBlock = { rows: 1 << 13, texts: 1 << 8 }
 
 /**
  * MaxSim scores (Khattab and Zaharia 2020): Σ over query tokens of the largest inner product with a document token.

@@ -188,8 +188,8 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
   const int64_t count = shape.count();
   LF_REQUIRE(offset >= 0 && count >= 0 && count <= entry->meta.count() && offset <= entry->meta.count() - count,
              "ERR_SHAPE",
-             "view: elements %lld to %lld do not lie in %s", static_cast<long long>(offset),
-             static_cast<long long>(offset + count), entry->meta.text().c_str());
+             "view: %lld elements from %lld on do not lie in %s", static_cast<long long>(count),
+             static_cast<long long>(offset), entry->meta.text().c_str());
   Meta meta = shape;
   meta.dtype = entry->meta.dtype;
   char* data = entry->data + offset * sizeOf(meta.dtype);
