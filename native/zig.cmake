@@ -29,3 +29,7 @@ set(CMAKE_CXX_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib <TARGET>")
 # zig links its C++ library, with what that has for a debugger: ten times the code.
 set(CMAKE_EXE_LINKER_FLAGS_INIT -s)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
+if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
+  # zig knows no bundles, only libraries, whose name would else be a path of this machine.
+  string(APPEND CMAKE_MODULE_LINKER_FLAGS_INIT " -shared -Wl,-install_name,@rpath/lateforge.node")
+endif()
