@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 
 /** Why tests with several ranks cannot run here, or false. */
-export const withoutRanks: string | false = !existsSync('build/Release/lateforge_mpi.so')
+export const withoutRanks: string | false = !existsSync('build/Release/lateforge_mpi_openmpi.so')
   ? 'no MPI was found when the addon was built'
   : spawnSync('mpirun', ['--version']).status !== 0 && 'mpirun is not installed'
 

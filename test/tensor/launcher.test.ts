@@ -1,6 +1,6 @@
 /** Who is a rank of a job: what launchers say in the environment, and what only looks like it. */
 import t from 'tap'
-import { startedByLauncher } from '../../lib/tensor/group.js'
+import { startedByLauncher } from '../../lib/tensor/launcher.js'
 
 t.test('ranks of several, and processes on their own', async (t) => {
   for (const env of [
