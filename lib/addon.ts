@@ -66,7 +66,8 @@ function loadFailure(root: string, file: string | undefined, cause: unknown): Na
   const libc = libcName()
   const { what, next } = file ? whyRefused(root, file, libc, cause) : whyMissing(root, prebuilds, libc)
   const machine = [platformName(), ...(libc ? [libc] : []), `Node ${process.versions.node}`].join(', ')
-  const wanted = file ?? ['build/Release', `prebuilds/${platformName()}`].map((f) => path.join(root, f, '*.node')).join(', ')
+  const wanted =
+    file ?? ['build/Release', `prebuilds/${platformName()}`].map((f) => path.join(root, f, '*.node')).join(', ')
   return new NativeError(
     'ERR_NATIVE',
     [
@@ -132,7 +133,10 @@ function whyRefused(root: string, file: string, libc: string, cause: unknown): D
   }
   const [, library] = /^([^\s/]+\.so[.\d]*): cannot open shared object file/.exec(message) ?? []
   if (library)
-    return { what: `the native addon needs ${library}: ${said}`, next: `install the system's package that has ${library}` }
+    return {
+      what: `the native addon needs ${library}: ${said}`,
+      next: `install the system's package that has ${library}`,
+    }
   return { what: `the native addon could not be loaded: ${said}`, next: rebuild ?? again() }
 }
 

@@ -49,7 +49,9 @@ export async function doctor(options: { json?: boolean }): Promise<void> {
   }
   const ok = checks.every((check) => check.ok)
   if (options.json) printJson({ ok, checks })
-  else for (const { name, ok, found } of checks) print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(13)} ${found.split('\n')[0]}`)
+  else
+    for (const { name, ok, found } of checks)
+      print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(13)} ${found.split('\n')[0]}`)
   if (!ok) process.exitCode = failure ? report(failure) : 5
 }
 
@@ -71,7 +73,11 @@ function processorIsa(): string | undefined {
 }
 
 /** A build that cannot tell what the processor has computes several times slower, and would say nothing of it. */
-export function instructions(used: string, present: string | undefined, asked = process.env.LATEFORGE_ISA ?? ''): Check {
+export function instructions(
+  used: string,
+  present: string | undefined,
+  asked = process.env.LATEFORGE_ISA ?? '',
+): Check {
   const ok = asked !== '' || present === undefined || isas.indexOf(used) >= isas.indexOf(present)
   const why = asked !== '' ? `, by LATEFORGE_ISA` : ok ? '' : ': this build does not use it, and is slower for it'
   return { name: 'instructions', ok, found: `${used}${present ? `; the processor has ${present}${why}` : ''}` }
@@ -114,7 +120,9 @@ function ranks(): Check[] {
   const launcher = launcherOf()
   const started = launcher ? `${launcher.title} started this process` : 'this process is on its own'
   const present = (Object.keys(mpis) as Mpi[]).filter((mpi) => existsSync(transportOf(mpi)))
-  const transports = present.length ? `transports for ${present.map((mpi) => mpis[mpi].title).join(', ')}` : 'no transport'
+  const transports = present.length
+    ? `transports for ${present.map((mpi) => mpis[mpi].title).join(', ')}`
+    : 'no transport'
   let chosen: Mpi
   try {
     chosen = mpiOf().mpi
