@@ -43,7 +43,8 @@ function npmPackages() {
   if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) return // another checkout's: not ours to replace
   const stamp = path.join(folder, '.package-lock.json')
   if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs) return
-  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
+  // Our own `prepare` would build once more; no dependency needs a script.
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
 }
 
 /** Newest modification below some paths, 0 when there are none. */
