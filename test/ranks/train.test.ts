@@ -181,7 +181,12 @@ t.test(
     t.equal(bitsOf(mpich!), bitsOf(open!))
 
     t.comment('a rank that cannot go on ends the job, with its exit code')
-    const bad = await lateforge(2, ['eval', path.join(dir, 'base'), path.join(dir, 'nothing')], undefined, 'mpirun.mpich')
+    const bad = await lateforge(
+      2,
+      ['eval', path.join(dir, 'base'), path.join(dir, 'nothing')],
+      undefined,
+      'mpirun.mpich',
+    )
     t.equal(bad.code, 3, bad.err)
   },
 )
