@@ -36,7 +36,7 @@ function architecturesOf(file) {
 
 const readme = (name, version) => `# ${name}
 
-The CUDA library of [lateforge](https://www.npmjs.com/package/lateforge) for NVIDIA GPUs: machine code for sm_80 and sm_90, and PTX for
+The CUDA library of lateforge for NVIDIA GPUs: machine code for sm_80 and sm_90, and PTX for
 newer ones. Install it beside lateforge, in the same version:
 
 \`\`\`sh
