@@ -1,5 +1,5 @@
-// Makes the tarballs of a release in build/pack/: lateforge with the addons of prebuilds/, and the packages of the CUDA
-// library where that is built. `npm run prebuild` comes first.
+// Makes the tarballs of a release in build/pack/: lateforge with the addons of prebuilds/, and the package of the CUDA
+// library. `npm run prebuild` comes first.
 // Usage: node native/tools/pack.cjs [--here] [folder]
 // --here: with the addon of build/Release for this machine alone, to try the package out (CI does).
 'use strict'
@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
 const { checkPrebuild } = require('./check-prebuild.cjs')
+const { packCuda } = require('./pack-cuda.cjs')
 const { targets } = require('./targets.cjs')
 
 const root = path.resolve(__dirname, '../..')
@@ -53,6 +54,7 @@ try {
   fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })
   packLateforge()
+  if (!values.here) packCuda(out)
   for (const file of fs.readdirSync(out)) process.stdout.write(`${file}: ${fs.statSync(path.join(out, file)).size} bytes\n`)
 } catch (error) {
   process.stderr.write(`pack: ${error.message}\n`)
