@@ -29,11 +29,12 @@ Napi::Value shareLibrary(const Napi::CallbackInfo& info) {
       refusals.Set(i, name + ": this process already uses " + shared);
       continue;
     }
-    if (dlopen(name.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
+    std::string problem;
+    if (platform::loadLibrary(name, problem, true)) {
       shared = name;
       return Napi::Array::New(env);
     }
-    refusals.Set(i, std::string(dlerror()));
+    refusals.Set(i, problem);
   }
   return refusals;
 }
