@@ -41,7 +41,7 @@ export function bareRoot(root: string, major: NodeMajor, tarballs: string[]): Ba
   for (const tarball of tarballs) place(tarball, path.join(app, path.basename(tarball)))
 
   // No network, and a /proc of its own, as a container has it.
-  const spaces = ['--mount', '--net', '--pid', '--fork', `--mount-proc=${path.join(root, 'proc')}`]
+  const spaces = ['--mount', '--net', '--pid', '--fork', '--mount-proc=/proc']
   const env = { PATH: '/usr/bin', HOME: '/root', LANG: 'C.UTF-8' }
   const node = (args: string[]): Finished =>
     run('unshare', [...spaces, `--root=${root}`, `--wd=${app}`, '/usr/bin/node', ...args], { cwd: root, env })

@@ -56,7 +56,7 @@ export function versionOf(name: string): string {
 
 /** The environment of a project: this Node before all others, no settings of the checkout's npm. */
 export function environmentOf(major: NodeMajor, more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_|INIT_CWD|LATEFORGE_)/.test(name))
+  const kept = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE_OPTIONS$|NODE_PATH$|INIT_CWD$|LATEFORGE_)/.test(name))
   const search = [path.dirname(nodeOf(major)), path.join(folder, 'node_modules/.bin'), process.env.PATH]
   return { ...Object.fromEntries(kept), PATH: search.join(path.delimiter), ...more }
 }
