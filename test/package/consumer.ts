@@ -35,7 +35,11 @@ export function run(
   const limits = { cwd, env, timeout, encoding: 'utf8', maxBuffer: 1 << 26 } as const
   const done: SpawnSyncReturns<string> = spawnSync(command, args, limits)
   const failure = done.error ? `${done.error.message}\n` : done.signal ? `ended by ${done.signal}\n` : ''
-  return { ok: done.status === 0, stdout: done.stdout ?? '', said: `${failure}${done.stdout ?? ''}${done.stderr ?? ''}` }
+  return {
+    ok: done.status === 0,
+    stdout: done.stdout ?? '',
+    said: `${failure}${done.stdout ?? ''}${done.stderr ?? ''}`,
+  }
 }
 
 /** As `run`, where anything but success is an error. */
@@ -61,7 +65,7 @@ export function writeConsumer(folder: string): void {
 /** The code under "Encode, search, evaluate", as it is written there, and a line that shows what it ranked. */
 export function readmeExample(): string {
   const readme = readFileSync(path.join(packageRoot(), 'README.md'), 'utf8')
-  const blocks = [...readme.matchAll(/```ts\n([^]*?)```/g)].map(([, code]) => code!)
+  const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, code]) => code!)
   const found = blocks.filter((code) => code.includes("Colbert.load('model/')"))
   if (found.length !== 1) throw new Error(`README has ${found.length} examples that load model/, expected one`)
   return `${found[0]}console.log(JSON.stringify({ ranked, hits, more }))\n`

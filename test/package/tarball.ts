@@ -92,9 +92,15 @@ export function faultsOf(entries: Entry[]): string[] {
         if (!names.has(wanted)) faults.push(`${name} imports ${target}, which is not in the package`)
       }
   }
-  const { exports, bin, scripts = {}, gypfile, os, cpu, libc } = JSON.parse(
-    entries.find((entry) => entry.name === 'package.json')?.data.toString('utf8') ?? '{}',
-  )
+  const {
+    exports,
+    bin,
+    scripts = {},
+    gypfile,
+    os,
+    cpu,
+    libc,
+  } = JSON.parse(entries.find((entry) => entry.name === 'package.json')?.data.toString('utf8') ?? '{}')
   const targets = [exports, bin].flatMap(function leaves(value: unknown): string[] {
     return typeof value === 'object' && value !== null ? Object.values(value).flatMap(leaves) : [String(value)]
   })
