@@ -86,7 +86,9 @@ export function faultsOf(entries: Entry[]): string[] {
       faults.push(`${name} names a source map that is not there`)
     // Every relative import, of types too, must be there, or a consumer that checks libraries stumbles over it.
     if (/\.(js|d\.ts)$/.test(name))
-      for (const [, target] of data.toString('utf8').matchAll(/(?:from |import\()['"](\.[^'"]+)['"]/g)) {
+      for (const [, target] of data
+        .toString('utf8')
+        .matchAll(/(?:from |import |import\(|new URL\()['"](\.[^'"]+)['"]/g)) {
         const file = path.posix.join(path.posix.dirname(name), target!)
         const wanted = name.endsWith('.d.ts') ? file.replace(/\.js$/, '.d.ts') : file
         if (!names.has(wanted)) faults.push(`${name} imports ${target}, which is not in the package`)
