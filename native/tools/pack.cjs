@@ -35,7 +35,7 @@ function packLateforge() {
   const stage = fs.mkdtempSync(path.join(root, 'build', 'pack-'))
   try {
     run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(stage, 'dist')])
-    for (const name of [...files, 'package.json'])
+    for (const name of [...files, 'package.json', 'README.md', 'LICENSE'])
       if (name !== 'dist' && !(values.here && name === 'prebuilds'))
         fs.cpSync(path.join(root, name), path.join(stage, name), { recursive: true })
     if (values.here) builtHere(path.join(stage, 'prebuilds'))
