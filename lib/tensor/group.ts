@@ -3,7 +3,7 @@ import { backendPath } from '../backends.js'
 import { GroupError } from '../errors.js'
 import { type GroupStats, native } from '../native.js'
 import { above, checkOptions, kind, number } from '../options.js'
-import { type Mpi, mpiOf, mpis } from './launcher.js'
+import { launcherOf, type Mpi, mpiOf, mpis } from './launcher.js'
 import { Tensor } from './tensor.js'
 
 /**
@@ -91,12 +91,22 @@ export class RankGroup implements Group {
   /**
    * Joins the job this process was started in; the same group every time. MPI is the transport: the one of what started
    * the process, or of LATEFORGE_MPI.
-   * @throws GroupError ERR_GROUP when its transport or its library is not here, or when MPI refuses; ConfigError ERR_CONFIG
-   * for an unknown LATEFORGE_MPI
+   * @throws GroupError ERR_GROUP when its transport or its library is not here, when MPI refuses, or when it sees other ranks
+   * than were started; ConfigError ERR_CONFIG for an unknown LATEFORGE_MPI
    */
   static join(): RankGroup {
     if (RankGroup.joined) return RankGroup.joined
     const { rank, size } = native().groupOpen(transportPath())
+    const launcher = launcherOf()
+    if (launcher && Number(process.env[launcher.size]) !== size) {
+      native().groupClose()
+      throw new GroupError(
+        'ERR_GROUP',
+        `${launcher.title} started ${process.env[launcher.size]} ranks, and ${mpis[mpiOf().mpi].title} sees ${size}: it is not ` +
+          'the MPI of what started them. Start them by its own mpirun, or set LATEFORGE_MPI to openmpi or mpich',
+        { launcher: launcher.title, size },
+      )
+    }
     const group = new RankGroup(rank, size)
     group.configure({})
     // A process that leaves MPI without a word takes the whole job down; one that fails by itself should. Where it is

@@ -29,11 +29,11 @@ async function lateforge(
   ranks: number,
   args: string[],
   onEvent?: (e: TrainEvent) => void,
-  mpirun = 'mpirun',
+  { mpirun = 'mpirun', mpi = '' } = {},
 ): Promise<Outcome> {
   const command = [process.execPath, main, ...args, '--json', ...(args[0] === 'eval' ? [] : ['--quiet'])]
   const whole = ranks === 1 ? command : ['timeout', '-k', '5', '120', mpirun, '-n', `${ranks}`, ...command]
-  const child = spawn(whole[0]!, whole.slice(1), { env: { ...mpiEnvironment, NO_COLOR: '1' } })
+  const child = spawn(whole[0]!, whole.slice(1), { env: { ...mpiEnvironment, NO_COLOR: '1', LATEFORGE_MPI: mpi } })
   const outcome: Outcome = { code: null, events: [], out: '', err: '' }
   let rest = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -169,7 +169,7 @@ t.test(
     const dir = folder(t)
     writeData(dir)
     for (const mpi of ['mpirun', 'mpirun.mpich']) {
-      const run = await lateforge(2, ['train', await prepare(dir, mpi)], undefined, mpi)
+      const run = await lateforge(2, ['train', await prepare(dir, mpi)], undefined, { mpirun: mpi })
       t.equal(run.code, 0, run.err)
       t.match(
         run.events.find((e) => e.type === 'start'),
@@ -181,13 +181,15 @@ t.test(
     t.equal(bitsOf(mpich!), bitsOf(open!))
 
     t.comment('a rank that cannot go on ends the job, with its exit code')
-    const bad = await lateforge(
-      2,
-      ['eval', path.join(dir, 'base'), path.join(dir, 'nothing')],
-      undefined,
-      'mpirun.mpich',
-    )
+    const bad = await lateforge(2, ['eval', path.join(dir, 'base'), path.join(dir, 'nothing')], undefined, {
+      mpirun: 'mpirun.mpich',
+    })
     t.equal(bad.code, 3, bad.err)
+
+    t.comment('ranks of one MPI that are told to use the other see nobody: no training of each on its own')
+    const other = await lateforge(2, ['train', await prepare(dir, 'other-mpi')], undefined, { mpi: 'mpich' })
+    t.equal(other.code, groupExitCode, other.err)
+    t.match(other.out + other.err, /Open MPI's mpirun started 2 ranks, and MPICH or Intel MPI sees 1/)
   },
 )
 
