@@ -14,6 +14,31 @@ HostGroup& groupOf(const Napi::CallbackInfo& info) {
   return *group;
 }
 
+// (names of a library) → what the loader said of each, or [] once one is loaded
+Napi::Value shareLibrary(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsArray()) raise(env, "ERR_ARGUMENT", "names must be an array");
+  const auto names = info[0].As<Napi::Array>();
+  static std::mutex mutex;
+  static std::string shared;  // by this process: a second MPI would be given the symbols of the first
+  std::lock_guard lock(mutex);
+  auto refusals = Napi::Array::New(env);
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    if (!shared.empty() && shared != name) {
+      refusals.Set(i, name + ": this process already uses " + shared);
+      continue;
+    }
+    std::string problem;
+    if (platform::loadLibrary(name, problem, true)) {
+      shared = name;
+      return Napi::Array::New(env);
+    }
+    refusals.Set(i, problem);
+  }
+  return refusals;
+}
+
 // (path of a transport library) → { rank, size, transport }
 Napi::Value groupOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -154,6 +179,7 @@ Napi::Value groupClose(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void initGroup(Napi::Object exports) {
+  provide(exports, "shareLibrary", shareLibrary);
   provide(exports, "groupOpen", groupOpen);
   provide(exports, "groupConfigure", groupConfigure);
   provide(exports, "groupCollective", groupCollective);

@@ -50,8 +50,8 @@ bool mapFile(const std::string& path, const uint8_t*& data, size_t& bytes, std::
 
 void unmapFile(const uint8_t* data, size_t bytes) { munmap(const_cast<uint8_t*>(data), bytes); }
 
-void* loadLibrary(const std::string& path, std::string& problem) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+void* loadLibrary(const std::string& path, std::string& problem, bool everyones) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | (everyones ? RTLD_GLOBAL : RTLD_LOCAL));
   if (!library) problem = dlerror();
   return library;
 }

@@ -64,7 +64,7 @@ bool mapFile(const std::string& path, const uint8_t*& data, size_t& bytes, std::
 
 void unmapFile(const uint8_t* data, size_t) { UnmapViewOfFile(data); }
 
-void* loadLibrary(const std::string& path, std::string& problem) {
+void* loadLibrary(const std::string& path, std::string& problem, bool) {
   // What the library needs is looked for beside it too.
   const HMODULE library = LoadLibraryExW(wide(path).c_str(), nullptr, LOAD_WITH_ALTERED_SEARCH_PATH);
   if (!library) problem = path + ": " + lastProblem();

@@ -56,31 +56,37 @@ function instructionsHere() {
   return has('avx512f', 'avx512dq', 'avx512bw', 'avx512vl') ? 'avx512' : 'avx2'
 }
 
+/** What is wrong with a native file that is to run on a target; [] when nothing is. */
+function faultsOf(file, { platform, arch, glibc }) {
+  const bytes = fs.readFileSync(file)
+  const kind = kindOf(bytes)
+  const faults = platform === 'linux' && kind.startsWith('linux') ? elfFaults(file, glibc) : []
+  if (kind !== `${platform} ${arch}`) faults.push(`is for ${kind}`)
+  if (bytes.includes(root)) faults.push('has a path of this machine in it')
+  process.stdout.write(`${path.relative(root, file)}: ${bytes.length} bytes, ${kind}\n`)
+  return faults
+}
+
 /** Throws with all that is wrong with the files of a target; prints what they are otherwise. */
 function checkPrebuild(name) {
-  const { platform, arch, glibc } = targets[name]
+  const { platform, arch } = targets[name]
   const folder = path.join(root, 'prebuilds', name)
   const faults = []
   const files = fs.readdirSync(folder)
   if (!files.some((file) => file.endsWith('.node'))) faults.push(`${folder} has no addon`)
   for (const file of files) {
     const full = path.join(folder, file)
-    const bytes = fs.readFileSync(full)
-    const kind = kindOf(bytes)
-    const wrong = platform === 'linux' && kind.startsWith('linux') ? elfFaults(full, glibc) : []
-    if (kind !== `${platform} ${arch}`) wrong.push(`is for ${kind}`)
-    if (bytes.includes(root)) wrong.push('has a path of this machine in it')
+    const wrong = faultsOf(full, targets[name])
     faults.push(...wrong.map((fault) => `${name}/${file} ${fault}`))
     if (file.endsWith('.node') && platform === process.platform && arch === process.arch && wrong.length === 0) {
       const [found, here] = [instructionsOf(full), instructionsHere()]
       if (found !== here) faults.push(`${name}/${file} computes with ${found}, this processor has ${here}`)
     }
-    process.stdout.write(`${name}/${file}: ${bytes.length} bytes, ${kind}\n`)
   }
   if (faults.length > 0) throw new Error(faults.join('\n'))
 }
 
-module.exports = { checkPrebuild }
+module.exports = { checkPrebuild, faultsOf }
 
 if (require.main === module) {
   const names = process.argv.length > 2 ? process.argv.slice(2) : fs.readdirSync(path.join(root, 'prebuilds'))
