@@ -1,9 +1,9 @@
 /** The tarball that is published: made from this checkout where none is given, and what is true of its contents. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { packageRoot } from '../../lib/packages.js'
+import { packageRoot, packageVersion } from '../../lib/packages.js'
 
 /** `linux-x64`, as prebuilds/ names it. */
 export const here = `${process.platform}-${process.arch}`
@@ -14,20 +14,11 @@ export interface Entry {
   data: Buffer
 }
 
-/**
- * A tarball of this checkout in `folder`, with the addon of build/Release as this platform's prebuild. A release is packed
- * by `npm run pack`, whose prebuilds are of another compiler and of every platform; all else in it is the same.
- */
+/** A tarball of this checkout in `folder`, which is emptied, with the addon of build/Release as its one prebuild. */
 export function packCheckout(folder: string): string {
   const root = packageRoot()
-  const stage = path.join(folder, 'stage')
-  mkdirSync(path.join(stage, 'prebuilds', here), { recursive: true })
-  for (const name of ['package.json', 'README.md', 'LICENSE']) cpSync(path.join(root, name), path.join(stage, name))
-  cpSync(path.join(root, 'build/Release/lateforge.node'), path.join(stage, 'prebuilds', here, 'lateforge.node'))
-  const compiler = path.join(root, 'node_modules/typescript/bin/tsc')
-  const options = ['-p', path.join(root, 'tsconfig.build.json'), '--outDir', path.join(stage, 'dist')]
-  execFileSync(process.execPath, [compiler, ...options])
-  return packFolder(stage, folder)
+  execFileSync(process.execPath, [path.join(root, 'native/tools/pack.cjs'), '--here', folder])
+  return path.join(folder, `lateforge-${packageVersion()}.tgz`)
 }
 
 /** `npm pack` without scripts and without the network. */
@@ -71,7 +62,7 @@ export function entriesOf(tarball: string): Entry[] {
 
 /** What may be there; anything else is a mistake of `files`. */
 const expected = [
-  /^(package\.json|README\.md|LICENSE)$/,
+  /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
   /^dist\/[\w./-]+\.(js|d\.ts)$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/lateforge[\w.-]*\.(node|so)$/,
 ]
