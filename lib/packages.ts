@@ -10,7 +10,8 @@ const here: string | undefined = import.meta.url
 
 const stayOut =
   'Is lateforge part of a bundle? It loads native libraries, packages and worker threads from its own folder, so it ' +
-  'must stay outside: mark it as external (esbuild: --external:lateforge) and install it beside the bundle'
+  'must stay outside (esbuild: --external:lateforge; webpack: externals: /^lateforge/ with externalsType: ' +
+  "'node-commonjs'; Next: serverExternalPackages: ['lateforge']) and be installed beside the bundle"
 
 /**
  * The folder that holds lateforge's package.json, wherever this file was compiled to.

@@ -89,12 +89,13 @@ const allowed: Record<string, string[]> = {
   ],
   'lib/index.ts': ['*'],
   'lib/cli': ['*'],
-  'native/core': [],
-  'native/cpu': ['native/core'],
+  'native/platform': [],
+  'native/core': ['native/platform'],
+  'native/cpu': ['native/core', 'native/platform'],
   'native/cuda': ['native/core'],
-  'native/data': ['native/core'],
+  'native/data': ['native/core', 'native/platform'],
   'native/mpi': ['native/core'],
-  'native/binding': ['native/core', 'native/cpu', 'native/data'],
+  'native/binding': ['native/core', 'native/cpu', 'native/data', 'native/platform'],
 }
 
 function files(folder: string, ending: RegExp): string[] {

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { DataError } from '../errors.js'
+import { flush } from '../io/atomic.js'
 import type { EncodedRows } from './encode.js'
 
 const HEADER_BYTES = 64
@@ -124,7 +125,7 @@ export class ShardWriter {
     }
     header.writeUInt32LE(crc32(header, body.crc), 56)
     await body.handle.write(header, 0, HEADER_BYTES, 0)
-    await body.handle.sync()
+    await flush(body.handle)
   }
 
   async close(): Promise<void> {

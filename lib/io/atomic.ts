@@ -3,10 +3,11 @@
  * written under a temporary name beside its place, flushed, and takes its name by one rename; then the folder is flushed.
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, fsync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
+import { promisify } from 'node:util'
 import { createGzip } from 'node:zlib'
 import { FileError } from '../errors.js'
 import { native } from '../native.js'
@@ -21,6 +22,9 @@ const JOINED = 1 << 16
 const WRITTEN = 1 << 30
 /** What is unfinished and was not touched for this long belongs to nobody. */
 const ABANDONED_MS = 24 * 3600 * 1000
+/** Windows flushes what is open for writing, and no folders. */
+const windows = process.platform === 'win32'
+const flushable = windows ? 'r+' : 'r'
 
 /**
  * Writes a file. Folders are made as needed, and names ending in `.gz` are compressed. On failure nothing is left behind
@@ -35,7 +39,7 @@ export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
     try {
       const chunks = joined(pieces)
       for await (const chunk of path.endsWith('.gz') ? packed(chunks) : chunks) await writeAll(file, chunk)
-      await file.sync()
+      await flush(file)
     } finally {
       await file.close()
     }
@@ -51,7 +55,8 @@ export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
 export function writeAtomicSync(path: string, text: string): void {
   const temporary = temporaryName(path)
   const sync = (name: string): void => {
-    const file = openSync(name, 'r')
+    if (windows && name !== temporary) return
+    const file = openSync(name, flushable)
     try {
       fsyncSync(file)
     } finally {
@@ -148,11 +153,17 @@ export async function removeAbandoned(folder: string, matches: (name: string) =>
   }
 }
 
+/** Waits until what was written is on the disk. By descriptor: the file handles of Yarn's PnP have no `sync`. */
+export function flush(file: FileHandle): Promise<void> {
+  return promisify(fsync)(file.fd)
+}
+
 /** Makes a file, or the names in a folder, survive a power loss. */
 export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r')
+  if (windows && (await stat(path)).isDirectory()) return
+  const handle = await open(path, flushable)
   try {
-    await handle.sync()
+    await flush(handle)
   } catch (error) {
     // Some network file systems have no way to flush a folder; their files are flushed all the same.
     if (!((await handle.stat()).isDirectory() && /EINVAL|ENOTSUP/.test((error as NodeJS.ErrnoException).code ?? '')))

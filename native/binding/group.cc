@@ -1,9 +1,8 @@
 // The group of ranks this process belongs to: one at most, opened once, used by one environment.
-#include <dlfcn.h>
-
 #include <cmath>
 #include <mutex>
 
+#include "../platform/platform.h"
 #include "env.h"
 
 namespace lateforge::binding {
@@ -30,11 +29,12 @@ Napi::Value shareLibrary(const Napi::CallbackInfo& info) {
       refusals.Set(i, name + ": this process already uses " + shared);
       continue;
     }
-    if (dlopen(name.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
+    std::string problem;
+    if (platform::loadLibrary(name, problem, true)) {
       shared = name;
       return Napi::Array::New(env);
     }
-    refusals.Set(i, std::string(dlerror()));
+    refusals.Set(i, problem);
   }
   return refusals;
 }
@@ -44,9 +44,10 @@ Napi::Value groupOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (environmentOf(env).group) raise(env, "ERR_GROUP", "this environment has already joined a group");
   const std::string path = stringAt(info, 0, "path");
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) raise(env, "ERR_GROUP", std::string("cannot load the transport: ") + dlerror());
-  const auto entry = reinterpret_cast<TransportEntry>(dlsym(library, "lateforge_transport"));
+  std::string problem;
+  void* library = platform::loadLibrary(path, problem);
+  if (!library) raise(env, "ERR_GROUP", "cannot load the transport: " + problem);
+  const auto entry = reinterpret_cast<TransportEntry>(platform::findSymbol(library, "lateforge_transport"));
   const Transport* transport = entry ? entry(kTransportAbi) : nullptr;
   if (!transport)
     raise(env, "ERR_GROUP", path + " is no transport of this version of lateforge; install the same version of both");

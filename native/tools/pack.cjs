@@ -1,5 +1,5 @@
-// Makes the tarballs of a release in build/pack/: lateforge with the addons of prebuilds/, and the packages of the CUDA
-// library where that is built. `npm run prebuild` comes first.
+// Makes the tarballs of a release in build/pack/: lateforge with the addons of prebuilds/, and the package of the CUDA
+// library. `npm run prebuild` comes first.
 // Usage: node native/tools/pack.cjs [--here] [folder]
 // --here: with the addon of build/Release for this machine alone, to try the package out (CI does).
 'use strict'
@@ -8,6 +8,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
 const { checkPrebuild } = require('./check-prebuild.cjs')
+const { packCuda } = require('./pack-cuda.cjs')
 const { targets } = require('./targets.cjs')
 
 const root = path.resolve(__dirname, '../..')
@@ -34,7 +35,7 @@ function packLateforge() {
   const stage = fs.mkdtempSync(path.join(root, 'build', 'pack-'))
   try {
     run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(stage, 'dist')])
-    for (const name of [...files, 'package.json'])
+    for (const name of [...files, 'package.json', 'README.md', 'LICENSE'])
       if (name !== 'dist' && !(values.here && name === 'prebuilds'))
         fs.cpSync(path.join(root, name), path.join(stage, name), { recursive: true })
     if (values.here) builtHere(path.join(stage, 'prebuilds'))
@@ -53,6 +54,7 @@ try {
   fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })
   packLateforge()
+  if (!values.here) packCuda(out)
   for (const file of fs.readdirSync(out)) process.stdout.write(`${file}: ${fs.statSync(path.join(out, file)).size} bytes\n`)
 } catch (error) {
   process.stderr.write(`pack: ${error.message}\n`)

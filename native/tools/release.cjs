@@ -24,13 +24,22 @@ function datedChangelog(version) {
   return text.replace('## Unreleased\n', () => `## Unreleased\n\n## ${version} (${date})\n`)
 }
 
+/** The CUDA packages that go with lateforge have its version. */
+function writePeers(version) {
+  const file = path.join(root, 'package.json')
+  const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
+  for (const name of Object.keys(manifest.peerDependencies)) manifest.peerDependencies[name] = version
+  fs.writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`)
+}
+
 function release(version) {
   if (!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? '')) throw new Error(`version is ${version}, expected as in: npm run release -- 0.2.0`)
   if (run('git', 'status', '--porcelain').trim()) throw new Error('the checkout has changes that are not committed')
   const changelog = datedChangelog(version)
   run('npm', 'version', version, '--no-git-tag-version', '--allow-same-version', '--ignore-scripts')
   fs.writeFileSync(path.join(root, 'CHANGELOG.md'), changelog)
-  for (const script of ['prebuild', 'build:cuda', 'pack']) run('npm', 'run', script)
+  writePeers(version)
+  for (const script of ['prebuild', 'pack']) run('npm', 'run', script)
   run('npm', 'run', 'matrix', '--', path.join(out, `lateforge-${version}.tgz`), '--only', 'npm')
   const sbom = run('npm', 'sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev', '--package-lock-only')
   fs.writeFileSync(path.join(out, `lateforge-${version}.cdx.json`), sbom)

@@ -1,0 +1,31 @@
+// Everything the package exports, as a strict project sees it, and the first things that one does.
+import { Colbert, type Embeddings, type Hit, LateforgeError, type RunConfig, train } from 'lateforge'
+import * as evaluation from 'lateforge/eval'
+import * as losses from 'lateforge/losses'
+import { maxsim } from 'lateforge/maxsim'
+import * as nn from 'lateforge/nn'
+import * as tensor from 'lateforge/tensor'
+import * as training from 'lateforge/train'
+
+export async function firstThings(texts: string[]): Promise<Hit[]> {
+  const model = await Colbert.load('model/')
+  const documents: Embeddings<'documents'> = await model.encodeDocuments(texts)
+  const queries: Embeddings<'queries'> = await model.encodeQueries(texts)
+  const scores: Float32Array = await maxsim(queries, documents, { dim: model.dim, layout: 'all' })
+  // @ts-expect-error: roles are in the types
+  await model.search(documents, queries)
+  // @ts-expect-error: an unknown option
+  await model.rank('a query', texts, { top: 3 })
+  const hits: Hit[][] = await model.search(queries, documents, { topK: scores.length })
+  return hits[0]!
+}
+
+export async function firstTraining(config: RunConfig): Promise<void> {
+  const run = train(config)
+  for await (const event of run) if (event.type === 'step') event.loss.toFixed(3)
+  await run.result.catch((error: unknown) => {
+    if (error instanceof LateforgeError) throw new Error(error.code)
+  })
+}
+
+export const all = { evaluation, losses, nn, tensor, training }
