@@ -1,9 +1,8 @@
-/** The only file that loads the native addon. */
+/** The native addon, as TypeScript sees it; the only file that has it loaded. */
 
-import path from 'node:path'
+import { loadAddon } from './addon.js'
 import { unknownVariables } from './environment.js'
-import { errorClasses, LateforgeError, NativeError } from './errors.js'
-import { loadPackage, packageRoot } from './packages.js'
+import { errorClasses, LateforgeError } from './errors.js'
 
 /** One operand of an op, as the native op list declares it (native/core/oplist.h). */
 export interface OperandSpec {
@@ -106,6 +105,11 @@ export interface Addon {
   cpuInfo(): { isa: string; threads: number }
   ceilings(device: number, seconds: number): Promise<Ceilings>
   setThreads(threads: number): void
+  /**
+   * Loads the first of these libraries that there is, with its symbols for all that is loaded later. One a process.
+   * @returns what the loader said of each where there is none, or nothing
+   */
+  shareLibrary(names: readonly string[]): string[]
   groupOpen(path: string): { rank: number; size: number; transport: string }
   groupConfigure(deadline: number, exchangeDeadline: number, grace: number, exitCode: number, record: string): void
   groupCollective(
@@ -179,33 +183,11 @@ export interface Addon {
 
 let loaded: Addon | undefined
 
-/** The addon, loaded at first use, so that importing lateforge stays cheap. Throws ERR_NATIVE with the next step. */
+/** The addon, loaded at first use, so that importing lateforge stays cheap. @throws NativeError ERR_NATIVE (lib/addon.ts) */
 export function native(): Addon {
   if (loaded) return loaded
-  const root = packageRoot()
-  const find = loadPackage<(root: string) => Addon>('node-gyp-build')
-  let addon: Addon
-  try {
-    addon = find(root)
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    throw new NativeError(
-      'ERR_NATIVE',
-      code === 'ERR_DLOPEN_DISABLED'
-        ? 'Node was told to load no native addons, which lateforge computes with. Start it without --no-addons; with the ' +
-            'permission model, add --allow-addons (Node 22 and newer)'
-        : `the native addon could not be loaded from ${path.join(root, 'build/Release')} or ${path.join(root, 'prebuilds')}: ` +
-            `${message.split('\n')[0]}. In a source checkout run: npm run setup`,
-      { root },
-      { cause },
-    )
-  }
+  const addon = loadAddon<Addon>()
   addon.setErrorFactory((code, message) => new (errorClasses[code] ?? LateforgeError)(code, message))
   for (const problem of unknownVariables()) process.emitWarning(problem, { code: 'LATEFORGE_ENVIRONMENT' })
   return (loaded = addon)
-}
-
-/** Path of a backend library that ships beside the addon. */
-export function backendPath(name: string): string {
-  return path.join(packageRoot(), 'build/Release', `${name}.so`)
 }

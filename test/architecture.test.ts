@@ -6,20 +6,22 @@ import t from 'tap'
 import { native } from '../lib/native.js'
 
 /**
- * Arrows point one way. `errors`, `environment`, `packages`, `native`, `options`, `turns` and `lines` are single files at the
- * bottom of lib.
+ * Arrows point one way. `errors`, `environment`, `packages`, `addon`, `native`, `backends`, `options`, `turns` and `lines`
+ * are single files at the bottom of lib.
  */
 const allowed: Record<string, string[]> = {
   'lib/errors.ts': [],
   'lib/environment.ts': ['lib/errors.ts'],
   'lib/lines.ts': ['lib/errors.ts'],
   'lib/packages.ts': ['lib/errors.ts'],
-  'lib/native.ts': ['lib/environment.ts', 'lib/errors.ts', 'lib/packages.ts'],
+  'lib/addon.ts': ['lib/errors.ts', 'lib/packages.ts'],
+  'lib/native.ts': ['lib/addon.ts', 'lib/environment.ts', 'lib/errors.ts'],
+  'lib/backends.ts': ['lib/addon.ts', 'lib/errors.ts', 'lib/packages.ts'],
   'lib/io': ['lib/errors.ts', 'lib/native.ts'],
   'lib/options.ts': ['lib/errors.ts'],
   'lib/turns.ts': ['lib/errors.ts'],
   'lib/text': ['lib/errors.ts', 'lib/options.ts', 'lib/turns.ts', 'lib/lines.ts', 'lib/packages.ts', 'lib/io'],
-  'lib/tensor': ['lib/errors.ts', 'lib/options.ts', 'lib/native.ts'],
+  'lib/tensor': ['lib/errors.ts', 'lib/options.ts', 'lib/native.ts', 'lib/backends.ts'],
   'lib/data': [
     'lib/text',
     'lib/turns.ts',
@@ -80,18 +82,20 @@ const allowed: Record<string, string[]> = {
     'lib/text',
     'lib/errors.ts',
     'lib/native.ts',
+    'lib/backends.ts',
     'lib/packages.ts',
     'lib/options.ts',
     'lib/turns.ts',
   ],
   'lib/index.ts': ['*'],
   'lib/cli': ['*'],
-  'native/core': [],
-  'native/cpu': ['native/core'],
+  'native/platform': [],
+  'native/core': ['native/platform'],
+  'native/cpu': ['native/core', 'native/platform'],
   'native/cuda': ['native/core'],
-  'native/data': ['native/core'],
+  'native/data': ['native/core', 'native/platform'],
   'native/mpi': ['native/core'],
-  'native/binding': ['native/core', 'native/cpu', 'native/data'],
+  'native/binding': ['native/core', 'native/cpu', 'native/data', 'native/platform'],
 }
 
 function files(folder: string, ending: RegExp): string[] {

@@ -29,12 +29,11 @@ void product(const std::string& isa, const Gemm<float>& g) {
     if (static_cast<int64_t>(workspace.size()) < bytes) workspace.resize(static_cast<size_t>(bytes));
     multiply(g, workspace.data(), static_cast<int64_t>(workspace.size()));
   };
-  if (isa == "avx512")
-    run(avx512::gemmWorkspace<float>, avx512::gemm<float>);
-  else if (isa == "avx2")
-    run(avx2::gemmWorkspace<float>, avx2::gemm<float>);
-  else
-    run(portable::gemmWorkspace<float>, portable::gemm<float>);
+#if defined(__x86_64__)
+  if (isa == "avx512") return run(avx512::gemmWorkspace<float>, avx512::gemm<float>);
+  if (isa == "avx2") return run(avx2::gemmWorkspace<float>, avx2::gemm<float>);
+#endif
+  run(portable::gemmWorkspace<float>, portable::gemm<float>);
 }
 
 #ifdef LF_BENCH_BLAS

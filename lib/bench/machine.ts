@@ -1,5 +1,6 @@
 import os from 'node:os'
-import { backendPath, type Ceilings, native } from '../native.js'
+import { cudaLibrary } from '../backends.js'
+import { type Ceilings, native } from '../native.js'
 import { packageVersion } from '../packages.js'
 import { type Device, raw, Tensor } from '../tensor/index.js'
 
@@ -22,7 +23,7 @@ export async function machineOf(device: Device, name: string, seconds: number): 
   const onCpu = device.name.startsWith('cpu')
   const cpu = onCpu ? native().cpuInfo() : null
   const { facts } =
-    name.startsWith('cuda:') || name === 'cuda' ? native().backendInfo(backendPath('lateforge_cuda')) : { facts: [] }
+    name.startsWith('cuda:') || name === 'cuda' ? native().backendInfo(cudaLibrary().path) : { facts: [] }
   return {
     lateforge: packageVersion(),
     node: process.version,

@@ -138,7 +138,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
     stepSeconds: seconds.map((s) => Number(s.toFixed(4))),
     tflops: rate / 1e12,
     utilization: peak > 0 ? rate / peak : null,
-    peakProcessBytes: Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0) * 1024,
+    peakProcessBytes: peakKilobytes() * 1024,
     peakTensorBytes: device.memory().peak,
     eventLoopDriftMs: Number(lateness.most().toFixed(1)),
   }
@@ -206,4 +206,10 @@ function drift() {
     due = now + 5
   }, 5)
   return { most: () => most, reset: () => void (most = 0), stop: () => clearInterval(timer) }
+}
+
+/** Of this program alone: on Linux `maxRSS` begins with what the process was before. */
+function peakKilobytes(): number {
+  if (process.platform !== 'linux') return process.resourceUsage().maxRSS
+  return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? 0)
 }

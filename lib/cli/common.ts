@@ -3,7 +3,8 @@ import { basename } from 'node:path'
 import { styleText, types } from 'node:util'
 import { debugging } from '../environment.js'
 import { AbortedError, LateforgeError, typed } from '../errors.js'
-import { groupExitCode, RankGroup, startedByLauncher } from '../tensor/group.js'
+import { groupExitCode, RankGroup } from '../tensor/group.js'
+import { startedByLauncher } from '../tensor/launcher.js'
 
 /** Exit codes by error code; everything that is not listed is a fault of ours, 1. */
 const exitCodes: Readonly<Record<string, number>> = {

@@ -22,6 +22,9 @@ const JOINED = 1 << 16
 const WRITTEN = 1 << 30
 /** What is unfinished and was not touched for this long belongs to nobody. */
 const ABANDONED_MS = 24 * 3600 * 1000
+/** Windows flushes what is open for writing, and no folders. */
+const windows = process.platform === 'win32'
+const flushable = windows ? 'r+' : 'r'
 
 /**
  * Writes a file. Folders are made as needed, and names ending in `.gz` are compressed. On failure nothing is left behind
@@ -52,7 +55,8 @@ export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
 export function writeAtomicSync(path: string, text: string): void {
   const temporary = temporaryName(path)
   const sync = (name: string): void => {
-    const file = openSync(name, 'r')
+    if (windows && name !== temporary) return
+    const file = openSync(name, flushable)
     try {
       fsyncSync(file)
     } finally {
@@ -156,7 +160,8 @@ export function flush(file: FileHandle): Promise<void> {
 
 /** Makes a file, or the names in a folder, survive a power loss. */
 export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r')
+  if (windows && (await stat(path)).isDirectory()) return
+  const handle = await open(path, flushable)
   try {
     await flush(handle)
   } catch (error) {

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
+import { backendPath, cudaLibrary } from '../backends.js'
 import { ArgumentError, DeviceError, UnsupportedError } from '../errors.js'
-import { backendPath, type DeviceMemory, native } from '../native.js'
+import { type DeviceMemory, native } from '../native.js'
 import { type DType, dtypes } from './tensor.js'
 
-/** Backends in libraries of their own, beside the addon. */
+/** Backends in libraries of their own, beside the addon; CUDA's may be in a package. */
 const libraries: Record<string, string> = {
   cuda: 'lateforge_cuda',
   'cpu-f64': 'lateforge_f64',
@@ -13,13 +14,14 @@ const libraries: Record<string, string> = {
 /** The library of a kind of device; '' for the CPU, which is in the addon. */
 function libraryOf(kind: string): string {
   if (kind === 'cpu') return ''
+  if (kind === 'cuda') return cudaLibrary().path
   const path = backendPath(libraries[kind]!)
   if (existsSync(path)) return path
-  const next = kind === 'cuda' ? '. In a source checkout run: npm run build:cuda' : ''
-  throw new DeviceError('ERR_DEVICE', `device "${kind}" is not in this build: ${path} does not exist${next}`, {
-    name: kind,
-    path,
-  })
+  throw new DeviceError(
+    'ERR_DEVICE',
+    `device "${kind}", which tests use, is not in this build: ${path} does not exist. A source checkout has it: npm test`,
+    { name: kind, path },
+  )
 }
 
 /**

@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs'
+import { backendPath } from '../backends.js'
 import { GroupError } from '../errors.js'
-import { backendPath, type GroupStats, native } from '../native.js'
+import { type GroupStats, native } from '../native.js'
 import { above, checkOptions, kind, number } from '../options.js'
+import { launcherOf, type Mpi, mpiOf, mpis } from './launcher.js'
 import { Tensor } from './tensor.js'
 
 /**
@@ -86,12 +89,24 @@ export class RankGroup implements Group {
   }
 
   /**
-   * Joins the job this process was started in; the same group every time. MPI is the transport.
-   * @throws GroupError ERR_GROUP when the transport is not built or MPI refuses
+   * Joins the job this process was started in; the same group every time. MPI is the transport: the one of what started
+   * the process, or of LATEFORGE_MPI.
+   * @throws GroupError ERR_GROUP when its transport or its library is not here, when MPI refuses, or when it sees other ranks
+   * than were started; ConfigError ERR_CONFIG for an unknown LATEFORGE_MPI
    */
   static join(): RankGroup {
     if (RankGroup.joined) return RankGroup.joined
-    const { rank, size } = native().groupOpen(backendPath('lateforge_mpi'))
+    const { rank, size } = native().groupOpen(transportPath())
+    const launcher = launcherOf()
+    if (launcher && Number(process.env[launcher.size]) !== size) {
+      native().groupClose()
+      throw new GroupError(
+        'ERR_GROUP',
+        `${launcher.title} started ${process.env[launcher.size]} ranks, and ${mpis[mpiOf().mpi].title} sees ${size}: it is not ` +
+          'the MPI of what started them. Start them by its own mpirun, or set LATEFORGE_MPI to openmpi or mpich',
+        { launcher: launcher.title, size },
+      )
+    }
     const group = new RankGroup(rank, size)
     group.configure({})
     // A process that leaves MPI without a word takes the whole job down; one that fails by itself should. Where it is
@@ -195,18 +210,30 @@ export class RankGroup implements Group {
   }
 }
 
-/** Where a process finds that it is a rank, and of how many. PMIx itself does not name the number; Slurm does. */
-const launchers = [
-  ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
-  ['PMI_RANK', 'PMI_SIZE'],
-  ['PMIX_RANK', 'SLURM_STEP_NUM_TASKS'],
-  ['PMI_RANK', 'SLURM_STEP_NUM_TASKS'],
-] as const
+/** Where the transport of an MPI is, where this build has it. */
+export const transportOf = (mpi: Mpi): string => backendPath(`lateforge_mpi_${mpi}`)
 
-/**
- * Whether mpirun or srun started this process as one of several ranks: they say so in the environment. A process on its
- * own, such as a shell inside `srun --pty` and all it starts, is none and needs no MPI.
- */
-export function startedByLauncher(env: NodeJS.ProcessEnv = process.env): boolean {
-  return launchers.some(([rank, size]) => env[rank] !== undefined && Number(env[size] ?? 1) > 1)
+/** The transport to join by, with the MPI it needs loaded. @throws GroupError ERR_GROUP when one of the two is not here */
+function transportPath(): string {
+  const { mpi, because } = mpiOf()
+  const { title, libraries, debian } = mpis[mpi]
+  const other = mpi === 'openmpi' ? 'mpich' : 'openmpi'
+  const chosen = `ranks need ${title}, because ${because}`
+  const path = transportOf(mpi)
+  if (!existsSync(path))
+    throw new GroupError(
+      'ERR_GROUP',
+      `${chosen}, and its transport is not in this build: ${path} does not exist. ` +
+        `Start the ranks by ${mpis[other].title}, or build in a source checkout with the headers of ${title}: npm run setup`,
+      { mpi, path },
+    )
+  const refusals = native().shareLibrary(libraries)
+  if (refusals.length > 0)
+    throw new GroupError(
+      'ERR_GROUP',
+      `${chosen}, and its library cannot be loaded: ${refusals.join('; ')}. Install it (Debian: apt-get install ${debian}), ` +
+        `or put its folder into LD_LIBRARY_PATH; LATEFORGE_MPI=${other} takes ${mpis[other].title} instead`,
+      { mpi, libraries },
+    )
+  return path
 }

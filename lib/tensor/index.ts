@@ -7,8 +7,8 @@ export {
   type Pending,
   RankGroup,
   self,
-  startedByLauncher,
 } from './group.js'
+export { startedByLauncher } from './launcher.js'
 export * as raw from './ops.gen.js'
 export * as ops from './ops.js'
 export { Scope, scope } from './scope.js'

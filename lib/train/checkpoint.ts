@@ -72,7 +72,7 @@ export async function verifyCheckpoint(path: string): Promise<void> {
   try {
     const manifest = JSON.parse(await readFile(join(path, MANIFEST), 'utf8')) as Partial<Manifest>
     if (manifest.format !== 'lateforge-checkpoint' || manifest.version !== 1 || typeof manifest.files !== 'object')
-      throw new Error(`it says ${manifest.format} version ${manifest.version}`)
+      throw new Error(`it says ${manifest.format} version ${manifest.version}, this lateforge reads version 1`)
     files = manifest.files
   } catch (cause) {
     throw fail(`${MANIFEST} cannot be read (${(cause as Error).message})`, MANIFEST, cause)

@@ -145,7 +145,9 @@ async function remove(folder: string, name: string, made: string): Promise<void>
   } catch {} // others are in it
 }
 
+/** Where processes cannot be looked up, every claim is of a place of its own: its signs of life count. */
 async function placeOf(): Promise<string> {
+  if (process.platform !== 'linux') return randomUUID()
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8')
   return `${boot.trim()} ${await readlink('/proc/self/ns/pid')}`
 }

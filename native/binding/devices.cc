@@ -1,6 +1,4 @@
 // Devices: opening backends (built in, or a shared library by path), memory figures, threads.
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -11,6 +9,7 @@
 #include "../cpu/limits.h"
 #include "../cpu/table.h"
 #include "../cpu/team.h"
+#include "../platform/platform.h"
 #include "env.h"
 
 namespace lateforge::binding {
@@ -31,9 +30,10 @@ const Backend* loadBackend(Napi::Env env, const std::string& path) {
   static std::map<std::string, const Backend*> loaded;
   std::lock_guard lock(mutex);
   if (const auto it = loaded.find(path); it != loaded.end()) return it->second;
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) raise(env, "ERR_DEVICE", std::string("cannot load the backend: ") + dlerror());
-  const auto entry = reinterpret_cast<BackendEntry>(dlsym(library, "lateforge_backend"));
+  std::string problem;
+  void* library = platform::loadLibrary(path, problem);
+  if (!library) raise(env, "ERR_DEVICE", "cannot load the backend: " + problem);
+  const auto entry = reinterpret_cast<BackendEntry>(platform::findSymbol(library, "lateforge_backend"));
   if (!entry) raise(env, "ERR_DEVICE", path + " is no lateforge backend: it does not export lateforge_backend");
   const Backend* backend = entry(kBackendAbi);
   if (!backend)

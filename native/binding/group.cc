@@ -1,9 +1,8 @@
 // The group of ranks this process belongs to: one at most, opened once, used by one environment.
-#include <dlfcn.h>
-
 #include <cmath>
 #include <mutex>
 
+#include "../platform/platform.h"
 #include "env.h"
 
 namespace lateforge::binding {
@@ -15,14 +14,40 @@ HostGroup& groupOf(const Napi::CallbackInfo& info) {
   return *group;
 }
 
+// (names of a library) → what the loader said of each, or [] once one is loaded
+Napi::Value shareLibrary(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsArray()) raise(env, "ERR_ARGUMENT", "names must be an array");
+  const auto names = info[0].As<Napi::Array>();
+  static std::mutex mutex;
+  static std::string shared;  // by this process: a second MPI would be given the symbols of the first
+  std::lock_guard lock(mutex);
+  auto refusals = Napi::Array::New(env);
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = names.Get(i).ToString();
+    if (!shared.empty() && shared != name) {
+      refusals.Set(i, name + ": this process already uses " + shared);
+      continue;
+    }
+    std::string problem;
+    if (platform::loadLibrary(name, problem, true)) {
+      shared = name;
+      return Napi::Array::New(env);
+    }
+    refusals.Set(i, problem);
+  }
+  return refusals;
+}
+
 // (path of a transport library) → { rank, size, transport }
 Napi::Value groupOpen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (environmentOf(env).group) raise(env, "ERR_GROUP", "this environment has already joined a group");
   const std::string path = stringAt(info, 0, "path");
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) raise(env, "ERR_GROUP", std::string("cannot load the transport: ") + dlerror());
-  const auto entry = reinterpret_cast<TransportEntry>(dlsym(library, "lateforge_transport"));
+  std::string problem;
+  void* library = platform::loadLibrary(path, problem);
+  if (!library) raise(env, "ERR_GROUP", "cannot load the transport: " + problem);
+  const auto entry = reinterpret_cast<TransportEntry>(platform::findSymbol(library, "lateforge_transport"));
   const Transport* transport = entry ? entry(kTransportAbi) : nullptr;
   if (!transport)
     raise(env, "ERR_GROUP", path + " is no transport of this version of lateforge; install the same version of both");
@@ -154,6 +179,7 @@ Napi::Value groupClose(const Napi::CallbackInfo& info) {
 }  // namespace
 
 void initGroup(Napi::Object exports) {
+  provide(exports, "shareLibrary", shareLibrary);
   provide(exports, "groupOpen", groupOpen);
   provide(exports, "groupConfigure", groupConfigure);
   provide(exports, "groupCollective", groupCollective);

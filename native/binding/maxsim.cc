@@ -1,6 +1,6 @@
 // MaxSim on the caller's own arrays, at once: nothing is copied, and the calling thread waits.
-#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "../core/barrier.h"
 #include "../cpu/backend.h"
@@ -9,6 +9,8 @@
 
 namespace lateforge::binding {
 namespace {
+
+constexpr std::align_val_t kAlignment{64};  // what kernels expect
 
 // One input of the op where the caller has it.
 struct Argument {
@@ -56,9 +58,9 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   if (call.workspaceBytes > cpu::floatBackend()->memoryLimit(0))
     raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: its workspace of " + std::to_string(call.workspaceBytes) +
                                         " bytes passes the memory limit");
-  const std::unique_ptr<char[], decltype(&std::free)> workspace(
-      static_cast<char*>(std::aligned_alloc(64, static_cast<size_t>((call.workspaceBytes + 63) / 64 * 64))),
-      &std::free);
+  const auto release = [](void* data) { ::operator delete(data, kAlignment); };
+  const std::unique_ptr<void, decltype(release)> workspace(
+      ::operator new(static_cast<size_t>(call.workspaceBytes), kAlignment, std::nothrow), release);
   if (!workspace) raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: the host has no memory for its workspace");
   call.workspace = workspace.get();
   if (guarded(error, [&] { return isa->floats->op[static_cast<int>(Op::maxsim)](call, error); }))

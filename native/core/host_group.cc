@@ -1,16 +1,14 @@
 #include "host_group.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <numeric>
 
+#include "../platform/platform.h"
 #include "host_job.h"
 
 namespace lateforge {
@@ -32,16 +30,16 @@ std::string quoted(const std::string& text) {
 }
 
 std::string timeNow() {
-  char text[32];
-  const std::time_t seconds = std::time(nullptr);
-  std::tm utc;
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc));
-  return text;
-}
-
-std::string hostName() {
-  char text[256] = "";
-  gethostname(text, sizeof text - 1);
+  using namespace std::chrono;
+  const auto now = floor<seconds>(system_clock::now());
+  const auto today = floor<days>(now);
+  const year_month_day date(today);
+  const hh_mm_ss time(now - today);
+  char text[64];
+  std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
+                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                static_cast<int>(time.hours().count()), static_cast<int>(time.minutes().count()),
+                static_cast<int>(time.seconds().count()));
   return text;
 }
 
@@ -54,7 +52,7 @@ void writeFile(const std::string& path, const std::string& text) noexcept try {
   std::FILE* file = std::fopen(partial.c_str(), "w");
   if (!file) return;  // nothing better is left to be done with it
   const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  if (std::fclose(file) == 0 && whole) std::rename(partial.c_str(), path.c_str());
+  if (std::fclose(file) == 0 && whole) std::filesystem::rename(partial, path, ignored);
 } catch (const std::exception&) {
   // as where no file can be opened
 }
@@ -351,7 +349,7 @@ void HostGroup::remember(const Job& job) {
 }
 
 std::string HostGroup::record() const {
-  std::string text = format("{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"host\": ", rank_, size_) + quoted(hostName());
+  std::string text = format("{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"host\": ", rank_, size_) + quoted(platform::hostName());
   text += ",\n  \"time\": " + quoted(timeNow()) + ",\n  \"reason\": " + quoted(failure_.reason);
   text += ",\n  \"missing\": " + (failure_.missing < 0 ? "null" : std::to_string(failure_.missing));
   text += ",\n  \"place\": " + quoted(place_) + ",\n  \"collective\": ";

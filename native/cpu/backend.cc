@@ -1,13 +1,11 @@
 #include "backend.h"
 
-#include <sys/mman.h>
-
 #include <array>
 #include <cstring>
 
 #include "../core/queue.h"
 #include "../core/setting.h"
-#include "limits.h"
+#include "../platform/platform.h"
 #include "peak.h"
 #include "table.h"
 
@@ -42,18 +40,11 @@ Stream* openStream(int32_t, char* error) {
   return stream;
 }
 
-void* allocateMemory(int32_t, size_t bytes) {
-  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) return nullptr;
-  madvise(data, bytes, MADV_HUGEPAGE);
-  return data;
-}
-
 // Nine tenths of what the process may use, so that the typed error comes before the kernel's killer.
 int64_t memoryLimit(int32_t) {
   int64_t limit = 0;
   char error[kErrorBytes];
-  return readMemoryLimit(limit, error) && limit > 0 ? limit : grantedMemory() / 10 * 9;
+  return readMemoryLimit(limit, error) && limit > 0 ? limit : platform::grantedMemory() / 10 * 9;
 }
 
 // 16-bit reals are moved and cast, nothing else.
@@ -79,8 +70,8 @@ constexpr Backend kBackend = {
     .deviceCount = [] { return int32_t{1}; },
     .openStream = openStream<kDouble>,
     .closeStream = [](Stream* stream) { delete stream; },
-    .allocate = allocateMemory,
-    .release = [](int32_t, void* data, size_t bytes) { munmap(data, bytes); },
+    .allocate = [](int32_t, size_t bytes) { return platform::reservePages(bytes); },
+    .release = [](int32_t, void* data, size_t bytes) { platform::releasePages(data, bytes); },
     .memoryLimit = memoryLimit,
     .supported = kSupported<kDouble>.data(),
     .workspace = [](Stream* stream, const OpCall* call) { return stream->kernels->workspace(*call); },

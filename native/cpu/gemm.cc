@@ -11,8 +11,8 @@
 namespace lateforge::cpu::LF_ISA {
 namespace {
 
-// Two vectors of columns; as many rows as leave registers for the two of B (32 registers with AVX-512, else 16).
-constexpr int kRows = LF_VECTOR_BYTES == 64 ? 14 : 6;
+// Two vectors of columns; as many rows as leave registers for the two of B.
+constexpr int kRows = kManyRegisters ? 14 : 6;
 template <class T>
 constexpr int kColumns = 2 * kLanes<T>;
 constexpr int64_t kDepth = 256;            // k at a time

@@ -32,8 +32,10 @@ struct Gemm {
   void gemm(const Gemm<T>& g, void* workspace, int64_t workspaceBytes); \
   }
 LF_DECLARE_GEMM(portable)
+#if defined(__x86_64__)
 LF_DECLARE_GEMM(avx2)
 LF_DECLARE_GEMM(avx512)
+#endif
 #undef LF_DECLARE_GEMM
 
 }  // namespace lateforge::cpu

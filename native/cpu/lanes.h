@@ -13,6 +13,8 @@
 #include <utility>
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #ifndef LF_ISA
@@ -31,6 +33,13 @@ template <class T>
 using IntOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 template <class T>
 constexpr int kLanes = LF_VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+// Vector registers: 32 with AVX-512 and NEON, else 16.
+#if LF_VECTOR_BYTES == 64 || defined(__aarch64__)
+constexpr bool kManyRegisters = true;
+#else
+constexpr bool kManyRegisters = false;
+#endif
 
 template <class T>
 inline Vec<T> load(const T* p) {
@@ -91,6 +100,8 @@ inline Vec<float> squareRoot(Vec<float> v) {
   return _mm256_sqrt_ps(v);
 #elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
   return _mm_sqrt_ps(v);
+#elif LF_VECTOR_BYTES == 16 && defined(__aarch64__)
+  return vsqrtq_f32(v);
 #else
   for (int i = 0; i < kLanes<float>; ++i) v[i] = std::sqrt(v[i]);
   return v;
@@ -237,6 +248,8 @@ inline LongWords multiplyEven(LongWords a, uint32_t b) {
   return reinterpret_cast<LongWords>(_mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(b)));
 #elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
   return reinterpret_cast<LongWords>(_mm_mul_epu32(reinterpret_cast<__m128i>(a), _mm_set1_epi64x(b)));
+#elif LF_VECTOR_BYTES == 16 && defined(__aarch64__)
+  return reinterpret_cast<LongWords>(vmull_u32(vmovn_u64(reinterpret_cast<uint64x2_t>(a)), vdup_n_u32(b)));
 #else
   return (a & 0xffffffffu) * b;
 #endif

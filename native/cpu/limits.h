@@ -1,30 +1,19 @@
-// What this process may use of the machine: the least of what its affinity, its control group, the groups around that
-// and the machine itself allow. Control groups of version 2 and 1 are found as the kernel tells (/proc/self/cgroup,
-// /proc/self/mountinfo), so that systemd's slices, Slurm's steps and containers in containers count.
-//
-// `root` is put before the names of the kernel's files: tests have trees of their own.
+// The number of threads that users or the system set.
 #pragma once
 
-#include <sched.h>
-
-#include <cstddef>
 #include <cstdint>
-#include <string>
+
+#include "../core/setting.h"
+#include "../platform/platform.h"
 
 namespace lateforge::cpu {
 
 constexpr int64_t kMostThreads = 8192;  // as many as Linux has processors
 
-// Processors in this process's affinity; any number of them. `get` is sched_getaffinity of this process.
-int allowedProcessors(int (*get)(size_t bytes, cpu_set_t* set));
-
-// Threads: processors, or fewer when a group grants less time than they have; at least 1.
-int grantedThreads(const std::string& root = "");
-
-// Bytes of memory.
-int64_t grantedMemory(const std::string& root = "");
-
-// LATEFORGE_THREADS, else grantedThreads(). False with a message where the variable does not parse.
-bool readThreads(int64_t& threads, char* error);
+// LATEFORGE_THREADS, else what the system grants. False with a message where the variable does not parse.
+inline bool readThreads(int64_t& threads, char* error) {
+  threads = setting("LATEFORGE_THREADS").empty() ? platform::grantedThreads() : 1;
+  return readCount("LATEFORGE_THREADS", 1, kMostThreads, threads, error);
+}
 
 }  // namespace lateforge::cpu

@@ -28,8 +28,7 @@ struct Lanes {
 };
 
 constexpr int kVectors = 2;  // of rows in a panel
-constexpr int kTile =
-    LF_VECTOR_BYTES == 64 ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
+constexpr int kTile = kManyRegisters ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
 constexpr int64_t kBlockRows = 256;  // query rows that pass over a document while it is in cache
 
 // The state of a panel's rows while they pass over one document.

@@ -19,9 +19,11 @@ struct Kernels {
   template <>                           \
   const Kernels* kernelTable<double>(); \
   }
-LF_DECLARE_ISA(portable)
+LF_DECLARE_ISA(portable)  // on 64-bit ARM its vectors are NEON's
+#if defined(__x86_64__)
 LF_DECLARE_ISA(avx2)
 LF_DECLARE_ISA(avx512)
+#endif
 #undef LF_DECLARE_ISA
 
 struct Isa {

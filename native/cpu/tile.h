@@ -6,8 +6,8 @@
 
 namespace lateforge::cpu::LF_ISA {
 
-// Rows and vectors of a full block: with 32 vector registers 12 × 2, with 16 of them 6 × 2.
-constexpr int kTileRows = LF_VECTOR_BYTES == 64 ? 12 : 6;
+// Rows and vectors of a full block.
+constexpr int kTileRows = kManyRegisters ? 12 : 6;
 constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileColumns = kTileVectors* kLanes<T>;

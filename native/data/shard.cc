@@ -1,16 +1,12 @@
 #include "shard.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <unordered_map>
+
+#include "../platform/platform.h"
 
 namespace lateforge {
 
@@ -77,25 +73,13 @@ Status Shard::open(const std::string& path, bool verify, std::unique_ptr<Shard>*
 }
 
 Shard::~Shard() {
-  if (data_) munmap(const_cast<uint8_t*>(data_), bytes_);
+  if (data_) platform::unmapFile(data_, bytes_);
 }
 
 Status Shard::map(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  LF_REQUIRE(file >= 0, "ERR_FORMAT", "%s cannot be opened: %s", path.c_str(), std::strerror(errno));
-  struct stat info {};
-  const bool known = fstat(file, &info) == 0 && S_ISREG(info.st_mode);
-  if (!known || static_cast<size_t>(info.st_size) < kHeaderBytes) {
-    close(file);
-    return damaged(path, "it is shorter than a header");
-  }
-  bytes_ = static_cast<size_t>(info.st_size);
-  void* mapped = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file, 0);
-  const int reason = errno;
-  close(file);
-  LF_REQUIRE(mapped != MAP_FAILED, "ERR_FORMAT", "%s cannot be mapped: %s", path.c_str(), std::strerror(reason));
-  data_ = static_cast<const uint8_t*>(mapped);
-  return Status::fine();
+  std::string problem;
+  LF_REQUIRE(platform::mapFile(path, data_, bytes_, problem), "ERR_FORMAT", "%s %s", path.c_str(), problem.c_str());
+  return bytes_ < kHeaderBytes ? damaged(path, "it is shorter than a header") : Status::fine();
 }
 
 Status Shard::layout(const std::string& path) {

@@ -1,6 +1,5 @@
-// Ranks reach each other by MPI. A library of its own, built where an MPI is found: the binary interface differs
-// between implementations. Only point-to-point messages are used, so that an exchange can be given up while it waits.
-#include <dlfcn.h>
+// Ranks reach each other by MPI. Built once for each of the two binary interfaces, Open MPI's and MPICH's, and not linked
+// to either: what loads this library has loaded MPI, with its symbols for all, which MPI's own plugins need too. Only point-to-point messages are used, so that an exchange can be given up while it waits.
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
@@ -50,10 +49,6 @@ int32_t open(int32_t* ownRank, int32_t* ranks, char* error) {
     return 1;
   }
   if (!readCount("LATEFORGE_MPI_MESSAGE", 1, messageBytes, messageBytes, error)) return 1;
-  // Components that MPI loads look for its symbols in the global scope; this library was loaded into a local one.
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&MPI_Init_thread), &info) && info.dli_fname)
-    dlopen(info.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD);
   int provided = 0;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     std::snprintf(error, kTransportErrorBytes, "MPI_Init_thread failed");
@@ -158,7 +153,8 @@ bool parentIsDaemon() {
   if (!file) return false;
   const bool read = std::fgets(name, sizeof name, file) != nullptr;
   std::fclose(file);
-  return read && (std::strcmp(name, "orted\n") == 0 || std::strcmp(name, "prted\n") == 0);
+  const auto is = [&name](const char* daemon) { return std::strcmp(name, daemon) == 0; };
+  return read && (is("orted\n") || is("prted\n") || is("hydra_pmi_proxy\n"));
 }
 
 void abort(int32_t code) {

@@ -1,6 +1,7 @@
 // Builds the addon: configure, then build, through cmake-js. The only build description is CMakeLists.txt.
 // Usage: node native/tools/cmake.cjs [--product] [output folder]      Options for CMake: LATEFORGE_CMAKE='-DLF_BENCH=ON …'
 // --product: without the native tests and what only tests need.
+// --target NAME: the product for a platform of targets.cjs, by zig and CMake alone: cmake-js knows this machine only.
 // --sanitize: what runs with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized, its addon in root/ below.
 //   Node must preload the library that root/runtime names. Exit code 3, with the reason, where that does not work.
 'use strict'
@@ -9,15 +10,17 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
+const { targets } = require('./targets.cjs')
+const { findZig } = require('./zig.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const { values, positionals } = parseArgs({
-  options: { product: { type: 'boolean' }, sanitize: { type: 'boolean' } },
+  options: { product: { type: 'boolean' }, sanitize: { type: 'boolean' }, target: { type: 'string' } },
   allowPositionals: true,
 })
-const build = path.join(root, values.sanitize ? 'build/sanitized' : 'build/cmake')
+const build = path.join(root, values.target ? `build/${values.target}` : values.sanitize ? 'build/sanitized' : 'build/cmake')
 const tree = path.join(build, 'root')
-const output = path.resolve(positionals[0] ?? path.join(values.sanitize ? tree : root, 'build/Release'))
+const output = path.resolve(positionals[0] ?? path.join(values.sanitize || values.target ? tree : root, 'build/Release'))
 const options = (process.env.LATEFORGE_CMAKE ?? '').split(/\s+/).filter(Boolean)
 
 function cmakeJs(verb, ...more) {
@@ -26,6 +29,31 @@ function cmakeJs(verb, ...more) {
   for (const option of options) args.push(option.replace(/^-D/, '--CD'))
   const result = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
   if (result.status !== 0) process.exit(result.status ?? 1)
+}
+
+function crossBuild(name) {
+  const target = targets[name]
+  const { zig, reason } = target ? findZig() : { reason: `unknown target ${name}, expected ${Object.keys(targets).join(', ')}` }
+  if (!zig) {
+    process.stderr.write(`cmake: ${reason}\n`)
+    process.exit(1)
+  }
+  const variables = {
+    CMAKE_TOOLCHAIN_FILE: path.join(root, 'native/zig.cmake'),
+    LF_TARGET: target.zig,
+    LF_ZIG: zig,
+    LF_OUTPUT: output,
+    CMAKE_JS_INC: path.join(root, 'node_modules/node-api-headers/include'),
+  }
+  const definitions = Object.entries(variables).map(([key, value]) => `-D${key}=${value}`)
+  for (const args of [
+    ['-S', root, '-B', build, ...definitions, ...options],
+    ['--build', build, '--target', 'product', '--parallel', String(os.availableParallelism())],
+  ]) {
+    const { status, error } = spawnSync('cmake', args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
+    if (error) process.stderr.write(`cmake: ${error.message}\n`)
+    if (status !== 0) process.exit(status ?? 1)
+  }
 }
 
 /** The library of GCC's AddressSanitizer, once Node has been seen to run with it and with code that UBSan checks. */
@@ -56,6 +84,10 @@ function sanitizerRuntime() {
 }
 
 fs.mkdirSync(output, { recursive: true })
+if (values.target) {
+  crossBuild(values.target)
+  process.exit(0)
+}
 if (values.sanitize) {
   fs.writeFileSync(path.join(tree, 'runtime'), sanitizerRuntime())
   options.push('-DLF_SANITIZE=address,undefined')

@@ -3,7 +3,7 @@
 'use strict'
 const { spawnSync } = require('node:child_process')
 const path = require('node:path')
-const { cacheOf, fetchWheels } = require('./cuda-toolkit.cjs')
+const { cacheOf, fetchWheels } = require('./wheels.cjs')
 
 const wheels = path.join(__dirname, 'compute-sanitizer-wheel.txt')
 const runs = (folder) =>
@@ -11,7 +11,7 @@ const runs = (folder) =>
 
 const target = cacheOf('compute-sanitizer-13.0')
 const notes = []
-const folder = runs(target) ? target : fetchWheels(wheels, target, runs, notes)
+const folder = runs(target) ? target : fetchWheels(wheels, 'nvidia/cu13', target, runs, notes)
 if (folder) process.stdout.write(`${folder}\n`)
 else {
   process.stderr.write(`compute-sanitizer: ${notes.join('; ')}\n`)

@@ -3,14 +3,13 @@
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
-const os = require('node:os')
 const path = require('node:path')
+const { cacheOf, fetchWheels } = require('./wheels.cjs')
 
 const release = '13.0'
 const oldest = [12, 4]
 const wheels = path.join(__dirname, 'cuda-wheels.txt')
 
-const cacheOf = (name) => path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'lateforge', name)
 const cache = () => cacheOf(`cuda-${release}`)
 
 /** The release of the nvcc in a folder, as [13, 0]; undefined when there is none that runs. */
@@ -43,68 +42,17 @@ function installed(notes) {
   return undefined
 }
 
-function python(args, options = {}) {
-  return spawnSync('python3', args, { encoding: 'utf8', maxBuffer: 1 << 26, ...options })
-}
-
-/** Downloads and unpacks a list into a folder of its own, which takes its final name only when `works` says so of it. */
-function fetchWheels(list, target, works, notes) {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    notes.push(`the pinned wheels are for Linux on x86-64, this is ${process.platform} ${process.arch}`)
-    return undefined
-  }
-  fs.mkdirSync(path.dirname(target), { recursive: true })
-  const folder = fs.mkdtempSync(`${target}.partial-`)
-  try {
-    const options = ['--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--require-hashes', '--retries=1', '--timeout=30', '-q']
-    const download = python(['-m', 'pip', 'download', ...options, '-r', list, '-d', folder], { timeout: 900_000 })
-    if (download.status !== 0) {
-      const lines = (download.stderr || download.error?.message || 'no answer').trim().split('\n')
-      notes.push(`pip cannot fetch the wheels: ${lines.filter((l) => /error/i.test(l)).at(-1) ?? lines.at(-1)}`)
-      return undefined
-    }
-    let bytes = 0
-    for (const name of fs.readdirSync(folder).filter((file) => file.endsWith('.whl'))) {
-      const file = path.join(folder, name)
-      bytes += fs.statSync(file).size
-      const unpacked = python(['-m', 'zipfile', '-e', file, folder])
-      if (unpacked.status !== 0) {
-        notes.push(`${name} cannot be unpacked: ${unpacked.stderr.trim().split('\n').at(-1)}`)
-        return undefined
-      }
-      fs.rmSync(file)
-    }
-    const toolkit = path.join(folder, 'nvidia/cu13')
-    for (const bin of ['bin', 'nvvm/bin'].map((name) => path.join(toolkit, name)).filter(fs.existsSync))
-      for (const entry of fs.readdirSync(bin, { withFileTypes: true }))
-        if (entry.isFile()) fs.chmodSync(path.join(bin, entry.name), 0o755)
-    if (!works(toolkit)) {
-      notes.push('what the wheels hold does not run here')
-      return undefined
-    }
-    process.stderr.write(`cuda-toolkit: fetched ${(bytes / 1e6).toFixed(0)} MB into ${target}\n`)
-    try {
-      fs.renameSync(toolkit, target)
-    } catch (error) {
-      if (!fs.existsSync(target)) throw error // another process was faster: theirs is whole too
-    }
-    return target
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true })
-  }
-}
-
 /** { folder, version } of a toolkit, or { reason }. */
 function findToolkit({ fetch = true } = {}) {
   const notes = []
   let folder = installed(notes)
   if (!folder && releaseOf(cache())) folder = cache()
-  if (!folder && fetch) folder = fetchWheels(wheels, cache(), (toolkit) => releaseOf(toolkit)?.join('.') === release, notes)
+  if (!folder && fetch) folder = fetchWheels(wheels, 'nvidia/cu13', cache(), (toolkit) => releaseOf(toolkit)?.join('.') === release, notes)
   if (folder) return { folder, version: releaseOf(folder).join('.') }
   return { reason: ['no CUDA toolkit (CUDA_HOME, nvcc on PATH, /usr/local/cuda)', ...notes].join('; ') }
 }
 
-module.exports = { cacheOf, fetchWheels, findToolkit }
+module.exports = { findToolkit }
 
 if (require.main === module) {
   const { folder, reason } = findToolkit({ fetch: !process.argv.includes('--no-fetch') })

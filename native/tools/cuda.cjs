@@ -1,24 +1,37 @@
 // Builds lateforge_cuda.so beside the addon, and checks what ptxas says about its kernels.
 // Usage: node native/tools/cuda.cjs [--optional] [--arch=90] [--output=folder]     default: 80;90, build/Release
 // --optional: where there is no toolkit and none can be fetched, says so and exits with code 3.
+// --target=NAME: the library alone, for its package: linked by zig for the old C library that targets.cjs names, to
+//   build/cuda-NAME/root. nvcc's host code is that of this machine, so NAME is its platform.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const os = require('node:os')
 const path = require('node:path')
 const { findToolkit } = require('./cuda-toolkit.cjs')
 const { checkKernels } = require('./ptxas.cjs')
+const { targets } = require('./targets.cjs')
+const { findZig } = require('./zig.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const usual = '80;90'
 const option = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3)
 const arch = option('arch') ?? usual
-const build = path.join(root, arch === usual ? 'build/cuda' : `build/cuda-${arch.replaceAll(';', '-')}`)
-const output = path.resolve(option('output') ?? path.join(root, 'build/Release'))
+const target = option('target')
+const build = path.join(root, ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'))
+const output = path.resolve(option('output') ?? (target ? path.join(build, 'root') : path.join(root, 'build/Release')))
 
 function run(command, args) {
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
   if (result.status === 0) return
   process.stderr.write(`cuda: ${command} failed${result.error ? `: ${result.error.message}` : ''}\n`)
+  process.exit(1)
+}
+
+/** What CMake is told of the target. */
+function toolchain() {
+  const { zig, reason } = target === `${process.platform}-${process.arch}` ? findZig() : { reason: `${target} is not this machine` }
+  if (zig) return ['-DCMAKE_TOOLCHAIN_FILE=' + path.join(root, 'native/zig.cmake'), `-DLF_TARGET=${targets[target].zig}`, `-DLF_ZIG=${zig}`]
+  process.stderr.write(`cuda: ${reason}\n`)
   process.exit(1)
 }
 
@@ -32,12 +45,12 @@ const started = Date.now()
 run('cmake', [
   ...['-S', path.join(root, 'native/cuda'), '-B', build],
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
-  `-DLF_OUTPUT=${output}`,
+  ...[`-DLF_OUTPUT=${output}`, ...(target ? toolchain() : [])],
 ])
 const tests = ['attention', 'ceilings', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
 const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
-const targets = ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
-run('cmake', ['--build', build, '--target', ...targets, '-j', String(os.availableParallelism())])
+const wanted = target ? ['lateforge_cuda'] : ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
+run('cmake', ['--build', build, '--target', ...wanted, '-j', String(os.availableParallelism())])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
 process.stdout.write(`cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`)

@@ -1,8 +1,8 @@
 // Makes a clean clone ready: compiler and CMake (Debian packages), npm packages, the native addon, the compiled
 // TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
 // the one line to run.
-// With --tests also what only tests need: native programs and backends; Open MPI and iproute2, without which tests of
-// several ranks are skipped, no more.
+// With --tests also what only tests need: native programs and backends; Open MPI, MPICH and iproute2, without which tests
+// of several ranks are skipped, no more.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -43,7 +43,8 @@ function npmPackages() {
   if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) return // another checkout's: not ours to replace
   const stamp = path.join(folder, '.package-lock.json')
   if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs) return
-  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'])
+  // Our own `prepare` would build once more; no dependency needs a script.
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
 }
 
 /** Newest modification below some paths, 0 when there are none. */
@@ -61,20 +62,25 @@ function newest(...paths) {
 
 systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
 const tests = process.argv.includes('--tests')
-if (tests)
-  systemPackages({ mpirun: 'openmpi-bin', mpicxx: 'libopenmpi-dev', ip: 'iproute2' }, (text) =>
+if (tests) {
+  const openMpi = { 'mpirun.openmpi': 'openmpi-bin', 'mpicxx.openmpi': 'libopenmpi-dev' }
+  const mpich = { 'mpirun.mpich': 'mpich', 'mpicxx.mpich': 'libmpich-dev' }
+  systemPackages({ ...openMpi, ...mpich, ip: 'iproute2' }, (text) =>
     log(`${text} (until then, tests of several ranks are skipped)`),
   )
+}
 npmPackages()
 // An MPI that was installed after the last build is found by the next one.
-const withoutMpi = works('mpicxx') && !fs.existsSync(path.join(root, 'build/Release/lateforge_mpi.so'))
+const transport = (mpi) => fs.existsSync(path.join(root, `build/Release/lateforge_mpi_${mpi}.so`))
+const mpis = ['openmpi', 'mpich']
+const withoutMpi = mpis.some((mpi) => works(`mpicxx.${mpi}`) && !transport(mpi)) || (works('mpicxx') && !mpis.some(transport))
 const built = tests ? 'build/Release/.tests' : 'build/Release/lateforge.node'
 if (withoutMpi || newest(built) < newest('native', 'CMakeLists.txt', ...(tests ? ['test/native'] : []))) {
   run(process.execPath, ['native/tools/cmake.cjs', ...(tests ? [] : ['--product'])])
   if (tests) fs.writeFileSync(path.join(root, built), '')
 }
-if (newest('dist/.built') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
+if (newest('build/.dist') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
   fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
-  fs.writeFileSync(path.join(root, 'dist/.built'), '')
+  fs.writeFileSync(path.join(root, 'build/.dist'), '')
 }

@@ -62,7 +62,7 @@ t.test('a copy of lateforge inside of a bundle says where the fault is', async (
   const dir = mkdtempSync(join(tmpdir(), 'lateforge-bundle-'))
   t.teardown(() => rmSync(dir, { recursive: true }))
   writeFileSync(join(dir, 'package.json'), '{ "name": "somebody", "type": "module" }')
-  for (const file of ['packages', 'errors', 'environment', 'native']) {
+  for (const file of ['packages', 'errors', 'environment', 'addon', 'native']) {
     mkdirSync(join(dir, 'out'), { recursive: true })
     cpSync(new URL(lib(file)), join(dir, 'out', `${file}.js`))
   }

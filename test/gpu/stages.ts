@@ -4,7 +4,8 @@
  */
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
-import { backendPath, native } from '../../lib/native.js'
+import { backendPath } from '../../lib/backends.js'
+import { native } from '../../lib/native.js'
 import { packageRoot } from '../../lib/packages.js'
 import { Device, raw, Scope, scope, Tensor } from '../../lib/tensor/index.js'
 import { fiftySteps } from '../cuda/fifty-steps.js'

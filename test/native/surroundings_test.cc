@@ -14,6 +14,7 @@
 #include "../../native/core/setting.h"
 #include "../../native/cpu/limits.h"
 #include "../../native/cpu/table.h"
+#include "../../native/platform/linux.h"
 #include "check.h"
 
 namespace lateforge::testing {
@@ -81,9 +82,9 @@ int manyProcessors(size_t bytes, cpu_set_t* set) {
 }
 
 void processors() {
-  CHECK(cpu::allowedProcessors(manyProcessors) == 2500, "more than a cpu_set_t holds");
+  CHECK(platform::allowedProcessors(manyProcessors) == 2500, "more than a cpu_set_t holds");
   CHECK(askedFor == 4, "1,024, 2,048, 4,096, 8,192: %d", askedFor);
-  CHECK(cpu::allowedProcessors([](size_t, cpu_set_t*) {
+  CHECK(platform::allowedProcessors([](size_t, cpu_set_t*) {
           errno = EPERM;
           return -1;
         }) == 1,
@@ -112,8 +113,8 @@ constexpr const char* kUnified = "35 24 0:30 / /sys/fs/cgroup rw,nosuid - cgroup
 constexpr int64_t kMiB = 1 << 20;
 
 void groups() {
-  const int64_t machine = cpu::grantedMemory("/nowhere");
-  const int all = cpu::grantedThreads("/nowhere");
+  const int64_t machine = platform::grantedMemory("/nowhere");
+  const int all = platform::grantedThreads("/nowhere");
   CHECK(machine > 400 * kMiB && all >= 1, "without any files: the machine, %lld bytes", static_cast<long long>(machine));
   {
     const Tree tree{{kCgroup, "0::/system.slice/train.service\n"},
@@ -121,8 +122,8 @@ void groups() {
                     {"/sys/fs/cgroup/system.slice/train.service/memory.max", "419430400\n"},
                     {"/sys/fs/cgroup/system.slice/train.service/cpu.max", "50000 100000\n"},
                     {"/sys/fs/cgroup/system.slice/memory.max", "max\n"}};
-    CHECK(cpu::grantedMemory(tree.root) == 400 * kMiB, "the limit of the own group, nested");
-    CHECK(cpu::grantedThreads(tree.root) == 1, "half a processor is one thread");
+    CHECK(platform::grantedMemory(tree.root) == 400 * kMiB, "the limit of the own group, nested");
+    CHECK(platform::grantedThreads(tree.root) == 1, "half a processor is one thread");
   }
   {
     const Tree tree{{kCgroup, "0::/a/b/c\n"},
@@ -132,8 +133,8 @@ void groups() {
                     {"/sys/fs/cgroup/a/memory.max", "314572800\n"},
                     {"/sys/fs/cgroup/a/b/c/cpu.max", "max 100000\n"},
                     {"/sys/fs/cgroup/a/cpu.max", "20000 100000\n"}};
-    CHECK(cpu::grantedMemory(tree.root) == 200 * kMiB, "the least along the way");
-    CHECK(cpu::grantedThreads(tree.root) == 1, "of processors too");
+    CHECK(platform::grantedMemory(tree.root) == 200 * kMiB, "the least along the way");
+    CHECK(platform::grantedThreads(tree.root) == 1, "of processors too");
   }
   {
     // A container that sees its own part of the hierarchy only, under its path outside.
@@ -141,12 +142,12 @@ void groups() {
                     {kMounts, "35 24 0:30 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n"},
                     {"/sys/fs/cgroup/memory.max", "419430400"},
                     {"/sys/fs/cgroup/inner/memory.max", "max"}};
-    CHECK(cpu::grantedMemory(tree.root) == 400 * kMiB, "below the root of the mount");
+    CHECK(platform::grantedMemory(tree.root) == 400 * kMiB, "below the root of the mount");
   }
   {
     // Moved out of the namespace's part: its own group cannot be seen, what is around it can.
     const Tree tree{{kCgroup, "0::/../other\n"}, {kMounts, kUnified}, {"/sys/fs/cgroup/memory.max", "419430400"}};
-    CHECK(cpu::grantedMemory(tree.root) == 400 * kMiB, "outside of what is mounted");
+    CHECK(platform::grantedMemory(tree.root) == 400 * kMiB, "outside of what is mounted");
   }
   {
     const Tree tree{{kCgroup, "4:memory:/job/step 1\n3:cpu,cpuacct:/job\n0::/\n"},
@@ -160,16 +161,16 @@ void groups() {
                     {"/sys/fs/cgroup/cpu,cpuacct/job/cpu.cfs_period_us", "100000\n"},
                     {"/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n"},
                     {"/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"}};
-    CHECK(cpu::grantedMemory(tree.root) == 400 * kMiB, "version 1");
-    CHECK(cpu::grantedThreads(tree.root) == 1, "version 1, processors");
+    CHECK(platform::grantedMemory(tree.root) == 400 * kMiB, "version 1");
+    CHECK(platform::grantedThreads(tree.root) == 1, "version 1, processors");
   }
   {
     const Tree tree{{kCgroup, "0::/a\n"},
                     {kMounts, kUnified},
                     {"/sys/fs/cgroup/a/memory.max", "99999999999999999999"},
                     {"/sys/fs/cgroup/a/cpu.max", "100000000 100000"}};
-    CHECK(cpu::grantedMemory(tree.root) == machine, "no more than the machine has");
-    CHECK(cpu::grantedThreads(tree.root) == all, "nor than its processors");
+    CHECK(platform::grantedMemory(tree.root) == machine, "no more than the machine has");
+    CHECK(platform::grantedThreads(tree.root) == all, "nor than its processors");
   }
 }
 

@@ -3,9 +3,14 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 
 /** Why tests with several ranks cannot run here, or false. */
-export const withoutRanks: string | false = !existsSync('build/Release/lateforge_mpi.so')
+export const withoutRanks: string | false = !existsSync('build/Release/lateforge_mpi_openmpi.so')
   ? 'no MPI was found when the addon was built'
   : spawnSync('mpirun', ['--version']).status !== 0 && 'mpirun is not installed'
+
+/** The same of MPICH, under the name that Debian gives its mpirun beside another's. */
+export const withoutMpich: string | false = !existsSync('build/Release/lateforge_mpi_mpich.so')
+  ? 'no MPICH was found when the addon was built'
+  : spawnSync('mpirun.mpich', ['--version']).status !== 0 && 'mpirun.mpich is not installed'
 
 /** What a test needs of Open MPI here: root, more ranks than cores, no binding, and no ptrace between processes. */
 export const mpiEnvironment: NodeJS.ProcessEnv = {

@@ -12,7 +12,7 @@ import { groupExitCode } from '../../lib/tensor/group.js'
 import type { EvalEvent, StepEvent, TrainEvent } from '../../lib/train/events.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/types.js'
 import { bitsOf, folder, threePhases, tinyModel, tinyRun, writeData } from '../train/tiny.js'
-import { mpiEnvironment, mpirun, withoutRanks } from './launch.js'
+import { mpiEnvironment, mpirun, withoutMpich, withoutRanks } from './launch.js'
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const steps = 6
@@ -25,10 +25,15 @@ interface Outcome {
 }
 
 /** `lateforge <args> --json` on so many ranks; 1: without mpirun. */
-async function lateforge(ranks: number, args: string[], onEvent?: (e: TrainEvent) => void): Promise<Outcome> {
+async function lateforge(
+  ranks: number,
+  args: string[],
+  onEvent?: (e: TrainEvent) => void,
+  { mpirun = 'mpirun', mpi = '' } = {},
+): Promise<Outcome> {
   const command = [process.execPath, main, ...args, '--json', ...(args[0] === 'eval' ? [] : ['--quiet'])]
-  const whole = ranks === 1 ? command : ['timeout', '-k', '5', '120', 'mpirun', '-n', `${ranks}`, ...command]
-  const child = spawn(whole[0]!, whole.slice(1), { env: { ...mpiEnvironment, NO_COLOR: '1' } })
+  const whole = ranks === 1 ? command : ['timeout', '-k', '5', '120', mpirun, '-n', `${ranks}`, ...command]
+  const child = spawn(whole[0]!, whole.slice(1), { env: { ...mpiEnvironment, NO_COLOR: '1', LATEFORGE_MPI: mpi } })
   const outcome: Outcome = { code: null, events: [], out: '', err: '' }
   let rest = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -156,6 +161,37 @@ t.test('training on several ranks', { skip: withoutRanks, timeout: 300_000 }, as
   }
   t.same(await evaluation(3), await evaluation(1))
 })
+
+t.test(
+  'two ranks by MPICH: the same bits as by Open MPI',
+  { skip: withoutMpich || withoutRanks, timeout: 300_000 },
+  async (t) => {
+    const dir = folder(t)
+    writeData(dir)
+    for (const mpi of ['mpirun', 'mpirun.mpich']) {
+      const run = await lateforge(2, ['train', await prepare(dir, mpi)], undefined, { mpirun: mpi })
+      t.equal(run.code, 0, run.err)
+      t.match(
+        run.events.find((e) => e.type === 'start'),
+        { ranks: 2 },
+      )
+      t.equal(stepsOf(run).length, 3 * steps)
+    }
+    const [open, mpich] = ['mpirun', 'mpirun.mpich'].map((mpi) => path.join(dir, mpi, `checkpoints/step-${3 * steps}`))
+    t.equal(bitsOf(mpich!), bitsOf(open!))
+
+    t.comment('a rank that cannot go on ends the job, with its exit code')
+    const bad = await lateforge(2, ['eval', path.join(dir, 'base'), path.join(dir, 'nothing')], undefined, {
+      mpirun: 'mpirun.mpich',
+    })
+    t.equal(bad.code, 3, bad.err)
+
+    t.comment('ranks of one MPI that are told to use the other see nobody: no training of each on its own')
+    const other = await lateforge(2, ['train', await prepare(dir, 'other-mpi')], undefined, { mpi: 'mpich' })
+    t.equal(other.code, groupExitCode, other.err)
+    t.match(other.out + other.err, /Open MPI's mpirun started 2 ranks, and MPICH or Intel MPI sees 1/)
+  },
+)
 
 t.test('the CUDA kernels, run on the host, on two ranks', { skip: withoutRanks, timeout: 300_000 }, async (t) => {
   const dir = folder(t)

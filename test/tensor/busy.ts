@@ -3,7 +3,8 @@
  * they finish, says what is pending, and then ends as it was told. For endings.test.ts.
  */
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
-import { backendPath, native } from '../../lib/native.js'
+import { backendPath } from '../../lib/backends.js'
+import { native } from '../../lib/native.js'
 import { Device, raw, Tensor } from '../../lib/tensor/index.js'
 import { realArray } from '../../lib/tensor/tensor.js'
 

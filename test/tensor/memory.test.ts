@@ -1,6 +1,7 @@
 /** Lack of memory, and what native threads throw: typed errors, nothing aborted, and the stream works on. */
 import t from 'tap'
-import { backendPath, native } from '../../lib/native.js'
+import { backendPath } from '../../lib/backends.js'
+import { native } from '../../lib/native.js'
 import { Device, raw, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 
 const mib = 1 << 20

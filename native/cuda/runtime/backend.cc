@@ -22,10 +22,7 @@ Stream* openStream(int32_t device, char* error) {
     return nullptr;
   Stream* stream = nullptr;
   guarded(error, [&] {
-    if (const std::string reason = whyNot(device); !reason.empty())
-      std::snprintf(error, kErrorBytes, "%s", reason.c_str());
-    else
-      stream = Stream::open(device, kOps.op, error);
+    if (usable(device, error)) stream = Stream::open(device, kOps.op, error);
     return 0;
   });
   return stream;

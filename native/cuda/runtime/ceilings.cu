@@ -57,10 +57,7 @@ struct Bench {
 }  // namespace
 
 int32_t measureCeilings(int32_t device, double seconds, Ceilings* result, char* error) {
-  if (const std::string reason = whyNot(device); !reason.empty()) {
-    std::snprintf(error, kErrorBytes, "%s", reason.c_str());
-    return 1;
-  }
+  if (!usable(device, error)) return 1;
   Bench bench;
   bench.error = error;
   bench.seconds = seconds;

@@ -70,10 +70,6 @@ std::string driverFile() {
   return map->l_name;
 }
 
-}  // namespace
-
-int32_t deviceCount() { return count().devices; }
-
 std::string whyNot(int32_t device) {
   if (count().devices == 0) return count().reason;
   if (device < 0 || device >= count().devices)
@@ -81,6 +77,16 @@ std::string whyNot(int32_t device) {
   if (const int c = capability(device); c < kOldestCapability)
     return "compute capability " + std::to_string(c / 10) + "." + std::to_string(c % 10) + ", 8.0 or newer is needed";
   return "";
+}
+
+}  // namespace
+
+int32_t deviceCount() { return count().devices; }
+
+bool usable(int32_t device, char* error) {
+  const std::string reason = whyNot(device);
+  if (!reason.empty()) std::snprintf(error, kErrorBytes, "%s", reason.c_str());
+  return reason.empty();
 }
 
 void* allocate(int32_t device, size_t bytes) {

@@ -1,19 +1,24 @@
-#include "limits.h"
+// What Linux has of its own: control groups, affinity, renameat2.
+#include "linux.h"
 
+#include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <sstream>
 #include <vector>
 
-#include "../core/setting.h"
+#include "platform.h"
 
-namespace lateforge::cpu {
+namespace lateforge::platform {
 namespace {
 
 // The numbers in a file of the kernel's; "max" is no limit, and so is a file that is not there.
@@ -148,9 +153,15 @@ int64_t grantedMemory(const std::string& root) {
   return static_cast<int64_t>(limit);
 }
 
-bool readThreads(int64_t& threads, char* error) {
-  threads = setting("LATEFORGE_THREADS").empty() ? grantedThreads() : 1;
-  return readCount("LATEFORGE_THREADS", 1, kMostThreads, threads, error);
+int grantedThreads() { return grantedThreads(""); }
+int64_t grantedMemory() { return grantedMemory(""); }
+
+// renameat2 with RENAME_EXCHANGE: kernels have it since 3.15, the C library since 2.28.
+bool exchangePaths(const std::string& a, const std::string& b, std::string& problem) {
+  constexpr unsigned kExchange = 2;
+  if (syscall(SYS_renameat2, AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), kExchange) == 0) return true;
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) problem = std::strerror(errno);
+  return false;
 }
 
-}  // namespace lateforge::cpu
+}  // namespace lateforge::platform

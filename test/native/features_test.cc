@@ -1,0 +1,61 @@
+// What the processor was asked against what the kernel says of it, where it does (Linux on x86-64).
+#include "../../native/cpu/features.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "../../native/cpu/table.h"
+#include "check.h"
+
+namespace lateforge::testing {
+namespace {
+
+std::set<std::string> flagsOfKernel() {
+  std::set<std::string> flags;
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line) && flags.empty();) {
+    if (line.rfind("flags", 0) != 0) continue;
+    std::istringstream words(line.substr(line.find(':') + 1));
+    for (std::string word; words >> word;) flags.insert(word);
+  }
+  return flags;
+}
+
+void features() {
+  const std::set<std::string> flags = flagsOfKernel();
+  const auto has = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names)
+      if (!flags.contains(name)) return false;
+    return true;
+  };
+  const cpu::Features found = cpu::features();
+#if defined(__x86_64__)
+  CHECK(!flags.empty(), "the kernel says what the processor has");
+#endif
+  const bool avx2 = has({"avx2", "fma", "f16c"});
+  CHECK(found.avx2 == avx2, "avx2: found %d, the kernel says %d", found.avx2, avx2);
+  const bool avx512 = avx2 && has({"avx512f", "avx512dq", "avx512bw", "avx512vl"});
+  CHECK(found.avx512 == avx512, "avx512: found %d, the kernel says %d", found.avx512, avx512);
+}
+
+// The best of it is what runs when nobody asks for another.
+void choice() {
+  unsetenv("LATEFORGE_ISA");
+  const cpu::Features found = cpu::features();
+  char error[kErrorBytes] = "";
+  const cpu::Isa* isa = cpu::chooseIsa(error);
+  const std::string best = found.avx512 ? "avx512" : found.avx2 ? "avx2" : "portable";
+  CHECK(isa && isa->name == best, "%s runs, %s is the best here", isa ? isa->name : error, best.c_str());
+}
+
+}  // namespace
+}  // namespace lateforge::testing
+
+int main() {
+  lateforge::testing::features();
+  lateforge::testing::choice();
+  return lateforge::testing::finish("features");
+}
