@@ -21,7 +21,7 @@ interface Bundler {
 /** What is wrong with what a bundle said. */
 type Check = (stdout: string) => string[]
 
-/** A bundle must not know where it was built: it runs in `deployed/`, where nothing is installed but what belongs beside it. */
+/** Bundles are built once and run under each Node. */
 const builtWith: NodeMajor = '22'
 
 function runsBundle(project: string, file: string, check: Check): ByNode {

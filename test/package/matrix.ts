@@ -4,16 +4,17 @@
  * some columns (npm, pnpm, yarn-classic, yarn-modules, yarn-pnp, bare, esbuild, webpack, next, next-standalone, platforms,
  * facts) and writes nothing. Needs the network for the tools and packages.
  */
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { platformName } from '../../lib/addon.js'
 import { bareRoot, noBareRoot } from './bare.js'
 import { bundlers, computes, saysWhatToDo } from './bundles.js'
 import { checkoutValues, embeds, type Finished, run, type Values } from './consumer.js'
 import { checkers, contents, type Fact, importTime, packageVersionIn, types, writeTable } from './facts.js'
 import { folderFor, managers, project } from './managers.js'
-import { entriesOf, here, packDependencies, prebuildsOf } from './tarball.js'
+import { entriesOf, packDependencies, prebuildsOf } from './tarball.js'
 import { type NodeMajor, nodes, prepareTools, tool, versionOf } from './tools.js'
 
 const { values, positionals } = parseArgs({ options: { only: { type: 'string' } }, allowPositionals: true })
@@ -145,13 +146,11 @@ function table(found: Fact[]): string {
   ].join('\n')
 }
 
-if (here !== 'linux-x64') throw new Error(`the matrix is run on linux-x64, this is ${here}`)
+if (platformName() !== 'linux-x64') throw new Error(`the matrix is run on linux-x64, this is ${platformName()}`)
 if (!existsSync(tarball)) throw new Error(`${tarball} is not there`)
 prepareTools()
 const scratch = mkdtempSync(path.join(tmpdir(), 'lateforge-matrix-'))
 try {
-  // A folder without the checkout above it: nothing may be found there by accident.
-  cpSync(tarball, path.join(scratch, path.basename(tarball)))
   const expected = checkoutValues(scratch)
   byManagers(scratch, expected)
   if (wanted('bare')) inBareRoots(scratch, expected)

@@ -5,19 +5,16 @@ import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { packageRoot, packageVersion } from '../../lib/packages.js'
 
-/** `linux-x64`, as prebuilds/ names it. */
-export const here = `${process.platform}-${process.arch}`
-
 export interface Entry {
   /** Without the folder `package/` that npm puts around all. */
   name: string
   data: Buffer
 }
 
-/** A tarball of this checkout in `folder`, which is emptied, with the addon of build/Release as its one prebuild. */
+/** The tarball of this checkout in `folder`, with the native files of build/Release: of this platform alone. */
 export function packCheckout(folder: string): string {
   const root = packageRoot()
-  execFileSync(process.execPath, [path.join(root, 'native/tools/pack.cjs'), '--here', folder])
+  execFileSync(process.execPath, [path.join(root, 'native/tools/pack.cjs'), '--here', folder], { stdio: 'ignore' })
   return path.join(folder, `lateforge-${packageVersion()}.tgz`)
 }
 
@@ -62,7 +59,7 @@ export function entriesOf(tarball: string): Entry[] {
 
 /** What may be there; anything else is a mistake of `files`. */
 const expected = [
-  /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
   /^dist\/[\w./-]+\.(js|d\.ts)$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/lateforge[\w.-]*\.(node|so)$/,
 ]
@@ -99,7 +96,7 @@ export function faultsOf(entries: Entry[]): string[] {
   })
   for (const target of targets.map((target) => target.replace(/^\.\//, '')))
     if (!names.has(target)) faults.push(`package.json points at ${target}, which is not in the package`)
-  for (const script of ['preinstall', 'install', 'postinstall', 'prepare'])
+  for (const script of ['preinstall', 'install', 'postinstall'])
     if (scripts[script]) faults.push(`package.json has the script ${script}, which runs where lateforge is installed`)
   if (gypfile !== false) faults.push('package.json must say gypfile: false, or npm compiles where a binding.gyp is')
   if (os || cpu || libc) faults.push('package.json has os, cpu or libc, which forbid the installation elsewhere')
