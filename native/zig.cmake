@@ -20,6 +20,7 @@ if(NOT EXISTS "${LF_ZIG}")
   message(FATAL_ERROR "LF_ZIG is '${LF_ZIG}', expected the path of the zig executable (pip install ziglang has one)")
 endif()
 set(CMAKE_CXX_COMPILER ${LF_ZIG} c++ -target ${LF_TARGET})
+set(CMAKE_CXX_FLAGS_INIT -O2)  # of CMake's probes too: without, zig would build its C++ library once more, for debugging
 # zig has its archiver as a command of the same executable.
 set(CMAKE_AR ${LF_ZIG} CACHE FILEPATH "" FORCE)
 set(CMAKE_RANLIB ${LF_ZIG} CACHE FILEPATH "" FORCE)
@@ -29,3 +30,7 @@ set(CMAKE_CXX_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib <TARGET>")
 # zig links its C++ library, with what that has for a debugger: ten times the code.
 set(CMAKE_EXE_LINKER_FLAGS_INIT -s)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
+if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
+  # zig knows no bundles, only libraries, whose name would else be a path of this machine.
+  string(APPEND CMAKE_MODULE_LINKER_FLAGS_INIT " -shared -Wl,-install_name,@rpath/lateforge.node")
+endif()

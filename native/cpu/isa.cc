@@ -17,7 +17,7 @@ const Isa* chooseIsa(char* error) {
     Isa isa;
     bool present;
   };
-  static const Features kHere = features();
+  [[maybe_unused]] static const Features kHere = features();
   static const Choice kChoices[] = {
 #if defined(__x86_64__)
       {LF_TABLES(avx512), kHere.avx512},

@@ -1,4 +1,4 @@
-// What the processor was asked against what the kernel says of it, where it does (Linux on x86-64).
+// What the processor says of itself against what the kernel says of it (on x86-64), and the choice of kernels.
 #include "../../native/cpu/features.h"
 
 #include <cstdlib>
@@ -13,6 +13,7 @@
 namespace lateforge::testing {
 namespace {
 
+#if defined(__x86_64__)
 std::set<std::string> flagsOfKernel() {
   std::set<std::string> flags;
   std::ifstream file("/proc/cpuinfo");
@@ -26,20 +27,21 @@ std::set<std::string> flagsOfKernel() {
 
 void features() {
   const std::set<std::string> flags = flagsOfKernel();
+  CHECK(!flags.empty(), "the kernel says what the processor has");
   const auto has = [&](std::initializer_list<const char*> names) {
     for (const char* name : names)
       if (!flags.contains(name)) return false;
     return true;
   };
   const cpu::Features found = cpu::features();
-#if defined(__x86_64__)
-  CHECK(!flags.empty(), "the kernel says what the processor has");
-#endif
   const bool avx2 = has({"avx2", "fma", "f16c"});
   CHECK(found.avx2 == avx2, "avx2: found %d, the kernel says %d", found.avx2, avx2);
   const bool avx512 = avx2 && has({"avx512f", "avx512dq", "avx512bw", "avx512vl"});
   CHECK(found.avx512 == avx512, "avx512: found %d, the kernel says %d", found.avx512, avx512);
 }
+#else
+void features() { CHECK(!cpu::features().avx2 && !cpu::features().avx512, "x86's instructions on another processor"); }
+#endif
 
 // The best of it is what runs when nobody asks for another.
 void choice() {

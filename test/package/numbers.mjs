@@ -12,10 +12,10 @@ const { Colbert, train } = await load('index.js')
 const { maxsim, maxsimSync } = await load('retrieval/maxsim.js')
 const { native } = await load('native.js')
 
-const words =
-  'late interaction keeps one vector per token and scores a document by the best match of each query token'.split(' ')
-const sentence = (seed, length) =>
-  Array.from({ length }, (_, i) => words[(seed * 7 + i * (seed + 3)) % words.length]).join(' ')
+// Whole tokens of the tokenizer, each once in a text: no two similarities are nearly equal, so that rounding decides on
+// no maximum.
+const words = 'of to token retrieval be ca co de do don if in it ist ke la nai on ov pa per qu su tr ve won'.split(' ')
+const sentence = (seed, length) => Array.from({ length }, (_, i) => words[(seed + i * (1 + (seed % 5))) % words.length]).join(' ')
 mkdirSync(out, { recursive: true })
 const data = path.join(out, 'pairs.jsonl')
 const rows = Array.from({ length: 16 }, (_, i) => ({ query: sentence(i, 4), positive: sentence(i, 24) }))
@@ -64,7 +64,6 @@ process.stdout.write(
     order: ranked.map((hit) => hit.index),
     firstLoss: [steps[0][0]],
     gradientNorm: [steps[0][1]],
-    // Adam divides by the size of a gradient: where that is nearly 0, rounding decides on the sign of the step.
     secondStep: steps[1],
     trained: [...after.data],
   }),
