@@ -26,7 +26,7 @@ function builtHere(folder) {
   const target = path.join(folder, `${process.platform}-${process.arch}`)
   fs.mkdirSync(target, { recursive: true })
   for (const file of fs.readdirSync(built))
-    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi')) fs.copyFileSync(path.join(built, file), path.join(target, file))
+    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi_')) fs.copyFileSync(path.join(built, file), path.join(target, file))
 }
 
 /** Packs a copy of what `files` of package.json names, so that nothing of the checkout changes. */

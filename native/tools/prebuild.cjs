@@ -16,7 +16,7 @@ function prebuild(name) {
   fs.rmSync(path.join(cwd, 'build'), { recursive: true, force: true })
   fs.mkdirSync(cwd, { recursive: true })
   fs.rmSync(path.join(root, 'prebuilds', name), { recursive: true, force: true })
-  process.env.LATEFORGE_PREBUILD = name
+  process.env.LATEFORGE_TARGET = name
   const options = { name: 'lateforge', cwd, out: root, platform, arch, libc, tagLibc: libc !== undefined, napi: true }
   return new Promise((resolve, reject) =>
     prebuildify({ ...options, nodeGyp: path.join(__dirname, 'gyp.cjs') }, (error) => (error ? reject(error) : resolve())),
