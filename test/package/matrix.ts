@@ -10,7 +10,7 @@ import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { platformName } from '../../lib/addon.js'
 import { bareRoot, noBareRoot } from './bare.js'
-import { bundlers, computes, saysWhatToDo } from './bundles.js'
+import { bundlers, computes, documented, saysWhatToDo } from './bundles.js'
 import { checkoutValues, embeds, type Finished, run, type Values } from './consumer.js'
 import { checkers, contents, type Fact, importTime, packageVersionIn, types, writeTable } from './facts.js'
 import { folderFor, managers, project } from './managers.js'
@@ -78,14 +78,14 @@ async function bundled(scratch: string, expected: Values): Promise<void> {
   for (const [name, bundler] of Object.entries(bundlers).filter(([name]) => wanted(name))) {
     const folder = folderFor(scratch, `${name} bundle`)
     project('npm', '22', tarball, folder)
-    for (const [outside, column, check] of [
-      [true, bundler.title(), computes(expected)],
-      [false, `${bundler.title()} without the line`, saysWhatToDo(expected)],
+    for (const [lines, column, check, cell] of [
+      [bundler.lines, bundler.title(), computes(expected), 'run'],
+      [[], `${bundler.title()} without the line`, saysWhatToDo, 'says what to do'],
     ] as const) {
       const failed = (error: Error): Record<string, string[]> =>
         Object.fromEntries(nodes.map((major) => [major, [error.message]]))
-      const faults = await bundler.build(folder, outside, check).catch(failed)
-      for (const major of nodes) settle(rowOf(major), column, faults[major]!, outside ? 'run' : 'says what to do')
+      const faults = await bundler.build(folder, [...lines], check).catch(failed)
+      for (const major of nodes) settle(rowOf(major), column, [...documented([...lines]), ...faults[major]!], cell)
     }
   }
 }
