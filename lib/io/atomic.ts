@@ -153,9 +153,17 @@ export async function removeAbandoned(folder: string, matches: (name: string) =>
   }
 }
 
-/** Waits until what was written is on the disk. By descriptor: the file handles of Yarn's PnP have no `sync`. */
-export function flush(file: FileHandle): Promise<void> {
-  return promisify(fsync)(file.fd)
+/**
+ * Waits until what was written is on the disk. Yarn's PnP puts file handles of its own in the place of Node's, whose `sync`
+ * throws an error without a code; Node's permission model, in turn, forbids to flush by descriptor.
+ */
+export async function flush(file: FileHandle): Promise<void> {
+  try {
+    await file.sync()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== undefined) throw error
+    await promisify(fsync)(file.fd)
+  }
 }
 
 /** Makes a file, or the names in a folder, survive a power loss. */
