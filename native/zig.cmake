@@ -20,13 +20,15 @@ if(NOT EXISTS "${LF_ZIG}")
   message(FATAL_ERROR "LF_ZIG is '${LF_ZIG}', expected the path of the zig executable (pip install ziglang has one)")
 endif()
 set(CMAKE_CXX_COMPILER ${LF_ZIG} c++ -target ${LF_TARGET})
-set(CMAKE_CXX_FLAGS_INIT -O2)  # of CMake's probes too: without, zig would build its C++ library once more, for debugging
-# zig has its archiver as a command of the same executable.
-set(CMAKE_AR ${LF_ZIG} CACHE FILEPATH "" FORCE)
-set(CMAKE_RANLIB ${LF_ZIG} CACHE FILEPATH "" FORCE)
-set(CMAKE_CXX_ARCHIVE_CREATE "<CMAKE_AR> ar qc <TARGET> <LINK_FLAGS> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_APPEND "<CMAKE_AR> ar q <TARGET> <LINK_FLAGS> <OBJECTS>")
-set(CMAKE_CXX_ARCHIVE_FINISH "<CMAKE_RANLIB> ranlib <TARGET>")
+set(CMAKE_CXX_FLAGS_INIT "-O2 -s")  # of all that CMake tries: with others, zig would build its C++ library once more
+# zig has its archiver as a command of the same executable; CMake wants programs.
+foreach(tool ar ranlib dlltool)
+  string(TOUPPER CMAKE_${tool} variable)
+  file(WRITE ${CMAKE_BINARY_DIR}/CMakeFiles/${tool} "#!/bin/sh\nexec '${LF_ZIG}' ${tool} \"$@\"\n")
+  file(COPY ${CMAKE_BINARY_DIR}/CMakeFiles/${tool} DESTINATION ${CMAKE_BINARY_DIR}/CMakeFiles/zig
+       FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+  set(${variable} ${CMAKE_BINARY_DIR}/CMakeFiles/zig/${tool} CACHE FILEPATH "" FORCE)
+endforeach()
 # zig links its C++ library, with what that has for a debugger: ten times the code.
 set(CMAKE_EXE_LINKER_FLAGS_INIT -s)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
