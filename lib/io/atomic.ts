@@ -3,7 +3,7 @@
  * written under a temporary name beside its place, flushed, and takes its name by one rename; then the folder is flushed.
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, fsync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { fsync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -47,34 +47,6 @@ export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
     await syncPath(dirname(path))
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {}) // `error` says more
-    throw failedTo(path, error)
-  }
-}
-
-/** `writeAtomic` of a short text, for callers that cannot wait. */
-export function writeAtomicSync(path: string, text: string): void {
-  const temporary = temporaryName(path)
-  const sync = (name: string): void => {
-    if (windows && name !== temporary) return
-    const file = openSync(name, flushable)
-    try {
-      fsyncSync(file)
-    } finally {
-      closeSync(file)
-    }
-  }
-  try {
-    mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(temporary, text, { flag: 'wx' })
-    sync(temporary)
-    renameSync(temporary, path)
-    sync(dirname(path))
-  } catch (error) {
-    try {
-      rmSync(temporary, { force: true })
-    } catch {
-      // `error` says more
-    }
     throw failedTo(path, error)
   }
 }
