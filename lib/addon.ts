@@ -117,7 +117,7 @@ function whyRefused(root: string, file: string, libc: string, cause: unknown): D
       what: 'Node was told to load no native addons (--no-addons, or the permission model without --allow-addons)',
       next: 'start Node without --no-addons; with the permission model, add --allow-addons (Node 22 and newer)',
     }
-  const rebuild = isCheckout(root) && !isPrebuild(file) ? `npm run build, in ${root}` : undefined
+  const rebuild = isCheckout(root) ? `rm -r ${path.dirname(file)} && npm run setup, in ${root}` : undefined
   const made = machineOf(file)
   if (made !== platformName())
     return { what: `the native addon is for ${made}, not for ${platformName()}`, next: rebuild ?? again() }

@@ -59,6 +59,11 @@ t.test('a checkout that was not built', async (t) => {
   says(t, load(root), /the native addon is not built yet/, new RegExp(`npm run setup, in ${root}$`))
 })
 
+t.test('a checkout whose build does not fit', async (t) => {
+  const root = install(t, { 'CMakeLists.txt': '', 'build/Release/lateforge.node': '' })
+  says(t, load(root), /is for no machine/, new RegExp(`rm -r ${root}/build/Release && npm run setup, in ${root}$`))
+})
+
 t.test('Node was told to load no addons', async (t) => {
   const root = install(t)
   prebuild(root)

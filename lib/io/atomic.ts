@@ -3,7 +3,7 @@
  * written under a temporary name beside its place, flushed, and takes its name by one rename; then the folder is flushed.
  */
 import { randomUUID } from 'node:crypto'
-import { closeSync, fsync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { fsync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -47,34 +47,6 @@ export async function writeAtomic(path: string, pieces: Pieces): Promise<void> {
     await syncPath(dirname(path))
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {}) // `error` says more
-    throw failedTo(path, error)
-  }
-}
-
-/** `writeAtomic` of a short text, for callers that cannot wait. */
-export function writeAtomicSync(path: string, text: string): void {
-  const temporary = temporaryName(path)
-  const sync = (name: string): void => {
-    if (windows && name !== temporary) return
-    const file = openSync(name, flushable)
-    try {
-      fsyncSync(file)
-    } finally {
-      closeSync(file)
-    }
-  }
-  try {
-    mkdirSync(dirname(path), { recursive: true })
-    writeFileSync(temporary, text, { flag: 'wx' })
-    sync(temporary)
-    renameSync(temporary, path)
-    sync(dirname(path))
-  } catch (error) {
-    try {
-      rmSync(temporary, { force: true })
-    } catch {
-      // `error` says more
-    }
     throw failedTo(path, error)
   }
 }
@@ -153,9 +125,17 @@ export async function removeAbandoned(folder: string, matches: (name: string) =>
   }
 }
 
-/** Waits until what was written is on the disk. By descriptor: the file handles of Yarn's PnP have no `sync`. */
-export function flush(file: FileHandle): Promise<void> {
-  return promisify(fsync)(file.fd)
+/**
+ * Waits until what was written is on the disk. Yarn's PnP puts file handles of its own in the place of Node's, whose `sync`
+ * throws an error without a code; Node's permission model, in turn, forbids to flush by descriptor.
+ */
+export async function flush(file: FileHandle): Promise<void> {
+  try {
+    await file.sync()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== undefined) throw error
+    await promisify(fsync)(file.fd)
+  }
 }
 
 /** Makes a file, or the names in a folder, survive a power loss. */

@@ -91,14 +91,14 @@ export class RankGroup implements Group {
   /**
    * Joins the job this process was started in; the same group every time. MPI is the transport: the one of what started
    * the process, or of LATEFORGE_MPI.
-   * @throws GroupError ERR_GROUP when its transport or its library is not here, when MPI refuses, or when it sees other ranks
+   * @throws GroupError ERR_GROUP when its transport or its library is not here, when MPI refuses, or when it sees fewer ranks
    * than were started; ConfigError ERR_CONFIG for an unknown LATEFORGE_MPI
    */
   static join(): RankGroup {
     if (RankGroup.joined) return RankGroup.joined
     const { rank, size } = native().groupOpen(transportPath())
     const launcher = launcherOf()
-    if (launcher && Number(process.env[launcher.size]) !== size) {
+    if (launcher && size < Number(process.env[launcher.size])) {
       native().groupClose()
       throw new GroupError(
         'ERR_GROUP',

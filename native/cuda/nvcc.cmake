@@ -119,7 +119,7 @@ function(lf_nccl_tests suffix)
     add_executable(${target}
       ${LF_CUDA_TESTS}/${name}_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_TESTS}/fake_kernels.cc
       ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc
-      ${LF_CUDA_DIR}/../core/host_group.cc ${LF_CUDA_DIR}/../core/host_transfer.cc)
+      ${LF_CUDA_DIR}/../core/host_group.cc ${LF_CUDA_DIR}/../core/host_transfer.cc ${LF_CUDA_DIR}/../platform/posix.cc)
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
     add_dependencies(${target} fake_nccl${suffix})
     add_test(NAME cuda_${name}${suffix} COMMAND ${target})

@@ -6,5 +6,6 @@ const { spawnSync } = require('node:child_process')
 const path = require('node:path')
 
 const output = path.join(process.cwd(), 'build/Release')
-const args = [path.join(__dirname, 'cmake.cjs'), '--product', '--target', process.env.LATEFORGE_PREBUILD, output]
+const target = `${process.env.PREBUILD_PLATFORM}-${process.env.PREBUILD_ARCH}`
+const args = [path.join(__dirname, 'cmake.cjs'), '--product', '--target', target, output]
 process.exit(spawnSync(process.execPath, args, { stdio: 'inherit' }).status ?? 1)

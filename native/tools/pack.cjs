@@ -26,16 +26,18 @@ function builtHere(folder) {
   const target = path.join(folder, `${process.platform}-${process.arch}`)
   fs.mkdirSync(target, { recursive: true })
   for (const file of fs.readdirSync(built))
-    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi')) fs.copyFileSync(path.join(built, file), path.join(target, file))
+    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi_')) fs.copyFileSync(path.join(built, file), path.join(target, file))
 }
 
 /** Packs a copy of what `files` of package.json names, so that nothing of the checkout changes. */
 function packLateforge() {
-  const { files } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
+  // What only a checkout has is of no use to whoever installs it; `prepare` would even be offered to be run.
+  const { scripts, devDependencies, ...manifest } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
   const stage = fs.mkdtempSync(path.join(root, 'build', 'pack-'))
   try {
     run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(stage, 'dist')])
-    for (const name of [...files, 'package.json', 'README.md', 'LICENSE'])
+    fs.writeFileSync(path.join(stage, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
+    for (const name of [...manifest.files, 'README.md', 'LICENSE'])
       if (name !== 'dist' && !(values.here && name === 'prebuilds'))
         fs.cpSync(path.join(root, name), path.join(stage, name), { recursive: true })
     if (values.here) builtHere(path.join(stage, 'prebuilds'))

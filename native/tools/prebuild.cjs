@@ -11,12 +11,12 @@ const root = path.resolve(__dirname, '../..')
 
 function prebuild(name) {
   const { platform, arch, libc } = targets[name]
-  // A folder of its own: prebuildify takes every library that lies beside the addon, in build/Release those of tests too.
+  // A folder of its own, and empty: prebuildify takes every library that lies beside the addon, in build/Release those of
+  // tests too.
   const cwd = path.join(root, 'build', name, 'root')
-  fs.rmSync(path.join(cwd, 'build'), { recursive: true, force: true })
+  fs.rmSync(path.dirname(cwd), { recursive: true, force: true })
   fs.mkdirSync(cwd, { recursive: true })
   fs.rmSync(path.join(root, 'prebuilds', name), { recursive: true, force: true })
-  process.env.LATEFORGE_PREBUILD = name
   const options = { name: 'lateforge', cwd, out: root, platform, arch, libc, tagLibc: libc !== undefined, napi: true }
   return new Promise((resolve, reject) =>
     prebuildify({ ...options, nodeGyp: path.join(__dirname, 'gyp.cjs') }, (error) => (error ? reject(error) : resolve())),

@@ -79,7 +79,7 @@ if (withoutMpi || newest(built) < newest('native', 'CMakeLists.txt', ...(tests ?
   run(process.execPath, ['native/tools/cmake.cjs', ...(tests ? [] : ['--product'])])
   if (tests) fs.writeFileSync(path.join(root, built), '')
 }
-if (newest('build/.dist') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
+if (newest('dist/index.js') === 0 || newest('build/.dist') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
   fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
   fs.writeFileSync(path.join(root, 'build/.dist'), '')

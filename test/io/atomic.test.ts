@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { recoverFolder, writeAtomic, writeAtomicSync, writeFolder } from '../../lib/io/atomic.js'
+import { recoverFolder, writeAtomic, writeFolder } from '../../lib/io/atomic.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { native } from '../../lib/native.js'
 import { seed } from '../seed.js'
@@ -112,19 +112,6 @@ for (const name of ['file.txt', 'file.txt.gz'])
         rmSync(dirname(file), { recursive: true })
       }
   })
-
-t.test('at once: old or new, wherever it ends', async (t) => {
-  const file = join(t.testdir(), 'file')
-  let reached = true
-  for (let at = 1; reached; at++) {
-    writeAtomicSync(file, 'old')
-    const result = await withFailure({ at, how: 'full' }, async () => writeAtomicSync(file, 'new'))
-    reached = result.reached
-    if (reached) t.match(result.error, { code: 'ERR_FILE', details: { path: file } })
-    t.ok(['old', 'new'].includes(readFileSync(file, 'utf8')))
-    t.same(readdirSync(dirname(file)), ['file'])
-  }
-})
 
 t.test('memory of any kind is written as it is, and what the source throws passes through', async (t) => {
   const dir = t.testdir()

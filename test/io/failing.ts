@@ -62,11 +62,7 @@ export async function withFailure(
   await probe.close()
   for (const name of ['open', 'rename', 'mkdir', 'rm']) replace(fsp, name, later)
   for (const name of ['mkdirSync', 'writeFileSync', 'renameSync', 'fsyncSync', 'rmSync']) replace(fs, name, atOnce)
-  replace(fs, 'fsync', (original) => (file, done) => {
-    const verdict = count()
-    if (verdict === 'full') (done as Any)(full())
-    if (verdict === 'lives') original(file, done)
-  })
+  replace(handle, 'sync', later)
   // A write that is cut off has written a part.
   replace(
     handle,

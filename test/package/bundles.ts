@@ -1,9 +1,10 @@
 /** Bundlers: each builds an app with one documented line, and without it, and what it built is run. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import path from 'node:path'
+import { packageRoot } from '../../lib/packages.js'
 import { differences, must, run, sources, tail, type Values } from './consumer.js'
 import { environmentOf, type NodeMajor, nextPackages, nodeOf, nodes, tool, versionOf } from './tools.js'
 
@@ -12,16 +13,16 @@ export type ByNode = Record<NodeMajor, string[]>
 
 interface Bundler {
   title(): string
-  /** The line that keeps lateforge outside, as docs/install.md has it. */
-  line: string
-  /** Bundles, with that line or without it, in a project that has the package; returns faults under each Node. */
-  build(project: string, outside: boolean, check: Check): Promise<ByNode>
+  /** What keeps lateforge outside: the lines of docs/install.md, for which `documented` looks there. */
+  lines: string[]
+  /** Bundles, with those lines or without any, in a project that has the package; returns faults under each Node. */
+  build(project: string, lines: string[], check: Check): Promise<ByNode>
 }
 
 /** What is wrong with what a bundle said. */
 type Check = (stdout: string) => string[]
 
-/** A bundle must not know where it was built: it runs in `deployed/`, where nothing is installed but what belongs beside it. */
+/** Bundles are built once and run under each Node. */
 const builtWith: NodeMajor = '22'
 
 function runsBundle(project: string, file: string, check: Check): ByNode {
@@ -54,31 +55,31 @@ const nextFiles =
 export const bundlers: Record<string, Bundler> = {
   esbuild: {
     title: () => `esbuild ${versionOf('esbuild')}`,
-    line: '--external:lateforge',
-    async build(project, outside, check) {
+    lines: ['--external:lateforge'],
+    async build(project, lines, check) {
       const formats = ['esm', 'cjs'].map((format): ByNode => {
-        const file = `esbuild.${outside ? 'outside' : 'inside'}.${format === 'esm' ? 'mjs' : 'cjs'}`
+        const file = `esbuild.${lines.length}.${format === 'esm' ? 'mjs' : 'cjs'}`
         const entry = format === 'esm' ? 'esm.mjs' : 'require.cjs'
         const options = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${file}`, '--log-level=error']
-        const command = [tool('esbuild/bin/esbuild'), entry, ...options, ...(outside ? [this.line] : [])]
+        const command = [tool('esbuild/bin/esbuild'), entry, ...options, ...lines]
         must(nodeOf(builtWith), command, { cwd: project, env: environmentOf(builtWith) })
         const runs = (): ByNode => runsBundle(project, file, check)
-        return outside ? runs() : withoutPackages(project, runs)
+        return lines.length > 0 ? runs() : withoutPackages(project, runs)
       })
       return eachNode((major) => formats.flatMap((byNode) => byNode[major]))
     },
   },
   webpack: {
     title: () => `webpack ${versionOf('webpack')}`,
-    line: webpackLine,
-    async build(project, outside, check) {
-      const file = `webpack.${outside ? 'outside' : 'inside'}.cjs`
+    lines: [webpackLine],
+    async build(project, lines, check) {
+      const file = `webpack.${lines.length}.cjs`
       writeFileSync(
         path.join(project, 'build.cjs'),
         `require(${JSON.stringify(tool('webpack'))})({
   mode: 'production', target: 'node', context: __dirname, entry: './esm.mjs',
   output: { path: __dirname, filename: '${file}' },
-  ${outside ? webpackLine : ''}
+  ${lines.join(', ')}
 }, (error, stats) => {
   if (!error && !stats.hasErrors()) return
   console.error(error ?? stats.toString('errors-only'))
@@ -88,28 +89,23 @@ export const bundlers: Record<string, Bundler> = {
       )
       must(nodeOf(builtWith), ['build.cjs'], { cwd: project, env: environmentOf(builtWith) })
       const runs = (): ByNode => runsBundle(project, file, check)
-      return outside ? runs() : withoutPackages(project, runs)
+      return lines.length > 0 ? runs() : withoutPackages(project, runs)
     },
   },
   next: {
     title: () => `Next ${nextPackages.next}`,
-    line: nextLine,
-    build: (project, outside, check) => buildNext(project, outside ? nextLine : '', check),
+    lines: [nextLine],
+    build: (project, lines, check) => buildNext(project, lines, false, check),
   },
   'next-standalone': {
     title: () => `Next ${nextPackages.next}, standalone`,
-    line: `${nextLine}, ${nextFiles}`,
-    build: (project, outside, check) =>
-      buildNext(
-        project,
-        `output: 'standalone', ${outside ? nextLine : ''}, ${outside ? nextFiles : ''}`.replace(/(, )+$/, ''),
-        check,
-      ),
+    lines: [nextLine, nextFiles],
+    build: (project, lines, check) => buildNext(project, lines, true, check),
   },
 }
 
 /** A route handler, built by `next build`, served by `next start`, or by its own server from a folder that was copied. */
-async function buildNext(project: string, settings: string, check: Check): Promise<ByNode> {
+async function buildNext(project: string, lines: string[], standalone: boolean, check: Check): Promise<ByNode> {
   const env = { ...environmentOf(builtWith), NEXT_TELEMETRY_DISABLED: '1' }
   const options = { cwd: project, env }
   const packages = Object.entries(nextPackages).map(([name, version]) => `${name}@${version}`)
@@ -117,7 +113,8 @@ async function buildNext(project: string, settings: string, check: Check): Promi
   must(nodeOf(builtWith), npm, options)
   mkdirSync(path.join(project, 'app/api/rank'), { recursive: true })
   cpSync(path.join(sources, 'route.js'), path.join(project, 'app/api/rank/route.js'))
-  writeFileSync(path.join(project, 'next.config.mjs'), `export default { ${settings} }\n`)
+  const settings = [...(standalone ? ["output: 'standalone'"] : []), ...lines]
+  writeFileSync(path.join(project, 'next.config.mjs'), `export default { ${settings.join(', ')} }\n`)
   const next = path.join(project, 'node_modules/next/dist/bin/next')
   rmSync(path.join(project, '.next'), { recursive: true, force: true })
   must(nodeOf(builtWith), [next, 'build'], options)
@@ -126,7 +123,6 @@ async function buildNext(project: string, settings: string, check: Check): Promi
   for (const major of nodes) {
     const port = await freePort()
     const env = { ...environmentOf(major), NEXT_TELEMETRY_DISABLED: '1', PORT: String(port), HOSTNAME: '127.0.0.1' }
-    const standalone = settings.startsWith('output')
     const folder = standalone ? path.join(project, '..', `standalone ${major}`) : project
     if (standalone) {
       rmSync(folder, { recursive: true, force: true })
@@ -176,10 +172,14 @@ export function computes(expected: Values): Check {
   }
 }
 
-/** The bundle says what to do, or computes all the same. */
-export function saysWhatToDo(expected: Values): Check {
-  return (stdout) =>
-    /ERR_NATIVE/.test(stdout) && /must stay outside \(esbuild: --external:lateforge; webpack: .*; Next: /.test(stdout)
-      ? []
-      : computes(expected)(stdout)
+/** The bundle fails, and says which line is missing. */
+export const saysWhatToDo: Check = (stdout) =>
+  /ERR_NATIVE/.test(stdout) && /must stay outside \(esbuild: --external:lateforge; webpack: .*; Next: /.test(stdout)
+    ? []
+    : [tail(stdout)]
+
+/** Lines that docs/install.md lacks. */
+export function documented(lines: string[]): string[] {
+  const document = readFileSync(path.join(packageRoot(), 'docs/install.md'), 'utf8')
+  return lines.filter((line) => !document.includes(`\`${line}\``)).map((line) => `docs/install.md lacks ${line}`)
 }

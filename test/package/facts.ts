@@ -1,5 +1,6 @@
 /** What is true of the tarball whoever installs it: sizes, contents, types, the time of an import, what checkers say. */
 import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { availableParallelism, loadavg } from 'node:os'
 import path from 'node:path'
 import { packageRoot } from '../../lib/packages.js'
 import { must, run, sources, tail } from './consumer.js'
@@ -98,7 +99,12 @@ export function importTime(project: string, major: NodeMajor): Fact {
   return {
     name: 'import',
     found: `${(own - bare).toFixed(0)} ms (Node ${major}, median of ${rounds} fresh processes, an import of \`node:path\` subtracted)`,
-    faults: own - bare <= most ? [] : [`importing takes ${(own - bare).toFixed(0)} ms, at most ${most} are allowed`],
+    faults:
+      own - bare <= most
+        ? []
+        : [
+            `importing takes ${(own - bare).toFixed(0)} ms, at most ${most} are allowed; load ${loadavg()[0]!.toFixed(0)} on ${availableParallelism()} cores`,
+          ],
   }
 }
 

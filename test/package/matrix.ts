@@ -4,16 +4,17 @@
  * some columns (npm, pnpm, yarn-classic, yarn-modules, yarn-pnp, bare, esbuild, webpack, next, next-standalone, platforms,
  * facts) and writes nothing. Needs the network for the tools and packages.
  */
-import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { platformName } from '../../lib/addon.js'
 import { bareRoot, noBareRoot } from './bare.js'
-import { bundlers, computes, saysWhatToDo } from './bundles.js'
+import { bundlers, computes, documented, saysWhatToDo } from './bundles.js'
 import { checkoutValues, embeds, type Finished, run, type Values } from './consumer.js'
 import { checkers, contents, type Fact, importTime, packageVersionIn, types, writeTable } from './facts.js'
 import { folderFor, managers, project } from './managers.js'
-import { entriesOf, here, packDependencies, prebuildsOf } from './tarball.js'
+import { entriesOf, packDependencies, prebuildsOf } from './tarball.js'
 import { type NodeMajor, nodes, prepareTools, tool, versionOf } from './tools.js'
 
 const { values, positionals } = parseArgs({ options: { only: { type: 'string' } }, allowPositionals: true })
@@ -77,14 +78,14 @@ async function bundled(scratch: string, expected: Values): Promise<void> {
   for (const [name, bundler] of Object.entries(bundlers).filter(([name]) => wanted(name))) {
     const folder = folderFor(scratch, `${name} bundle`)
     project('npm', '22', tarball, folder)
-    for (const [outside, column, check] of [
-      [true, bundler.title(), computes(expected)],
-      [false, `${bundler.title()} without the line`, saysWhatToDo(expected)],
+    for (const [lines, column, check, cell] of [
+      [bundler.lines, bundler.title(), computes(expected), 'run'],
+      [[], `${bundler.title()} without the line`, saysWhatToDo, 'says what to do'],
     ] as const) {
       const failed = (error: Error): Record<string, string[]> =>
         Object.fromEntries(nodes.map((major) => [major, [error.message]]))
-      const faults = await bundler.build(folder, outside, check).catch(failed)
-      for (const major of nodes) settle(rowOf(major), column, faults[major]!, outside ? 'run' : 'says what to do')
+      const faults = await bundler.build(folder, [...lines], check).catch(failed)
+      for (const major of nodes) settle(rowOf(major), column, [...documented([...lines]), ...faults[major]!], cell)
     }
   }
 }
@@ -145,13 +146,11 @@ function table(found: Fact[]): string {
   ].join('\n')
 }
 
-if (here !== 'linux-x64') throw new Error(`the matrix is run on linux-x64, this is ${here}`)
+if (platformName() !== 'linux-x64') throw new Error(`the matrix is run on linux-x64, this is ${platformName()}`)
 if (!existsSync(tarball)) throw new Error(`${tarball} is not there`)
 prepareTools()
 const scratch = mkdtempSync(path.join(tmpdir(), 'lateforge-matrix-'))
 try {
-  // A folder without the checkout above it: nothing may be found there by accident.
-  cpSync(tarball, path.join(scratch, path.basename(tarball)))
   const expected = checkoutValues(scratch)
   byManagers(scratch, expected)
   if (wanted('bare')) inBareRoots(scratch, expected)

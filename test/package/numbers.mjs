@@ -15,7 +15,8 @@ const { native } = await load('native.js')
 // Whole tokens of the tokenizer, each once in a text: no two similarities are nearly equal, so that rounding decides on
 // no maximum.
 const words = 'of to token retrieval be ca co de do don if in it ist ke la nai on ov pa per qu su tr ve won'.split(' ')
-const sentence = (seed, length) => Array.from({ length }, (_, i) => words[(seed + i * (1 + (seed % 5))) % words.length]).join(' ')
+const sentence = (seed, length) =>
+  Array.from({ length }, (_, i) => words[(seed + i * (1 + (seed % 5))) % words.length]).join(' ')
 mkdirSync(out, { recursive: true })
 const data = path.join(out, 'pairs.jsonl')
 const rows = Array.from({ length: 16 }, (_, i) => ({ query: sentence(i, 4), positive: sentence(i, 24) }))

@@ -1,12 +1,9 @@
 /** The tarball that is published: made from this checkout where none is given, and what is true of its contents. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { packageRoot } from '../../lib/packages.js'
-
-/** `linux-x64`, as prebuilds/ names it. */
-export const here = `${process.platform}-${process.arch}`
+import { packageRoot, packageVersion } from '../../lib/packages.js'
 
 export interface Entry {
   /** Without the folder `package/` that npm puts around all. */
@@ -14,20 +11,11 @@ export interface Entry {
   data: Buffer
 }
 
-/**
- * A tarball of this checkout in `folder`, with the addon of build/Release as this platform's prebuild. A release is packed
- * by `npm run pack`, whose prebuilds are of another compiler and of every platform; all else in it is the same.
- */
+/** The tarball of this checkout in `folder`, with the native files of build/Release: of this platform alone. */
 export function packCheckout(folder: string): string {
   const root = packageRoot()
-  const stage = path.join(folder, 'stage')
-  mkdirSync(path.join(stage, 'prebuilds', here), { recursive: true })
-  for (const name of ['package.json', 'README.md', 'LICENSE']) cpSync(path.join(root, name), path.join(stage, name))
-  cpSync(path.join(root, 'build/Release/lateforge.node'), path.join(stage, 'prebuilds', here, 'lateforge.node'))
-  const compiler = path.join(root, 'node_modules/typescript/bin/tsc')
-  const options = ['-p', path.join(root, 'tsconfig.build.json'), '--outDir', path.join(stage, 'dist')]
-  execFileSync(process.execPath, [compiler, ...options])
-  return packFolder(stage, folder)
+  execFileSync(process.execPath, [path.join(root, 'native/tools/pack.cjs'), '--here', folder], { stdio: 'ignore' })
+  return path.join(folder, `lateforge-${packageVersion()}.tgz`)
 }
 
 /** `npm pack` without scripts and without the network. */
@@ -71,7 +59,7 @@ export function entriesOf(tarball: string): Entry[] {
 
 /** What may be there; anything else is a mistake of `files`. */
 const expected = [
-  /^(package\.json|README\.md|LICENSE)$/,
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
   /^dist\/[\w./-]+\.(js|d\.ts)$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/lateforge[\w.-]*\.(node|so)$/,
 ]
@@ -108,7 +96,7 @@ export function faultsOf(entries: Entry[]): string[] {
   })
   for (const target of targets.map((target) => target.replace(/^\.\//, '')))
     if (!names.has(target)) faults.push(`package.json points at ${target}, which is not in the package`)
-  for (const script of ['preinstall', 'install', 'postinstall', 'prepare'])
+  for (const script of ['preinstall', 'install', 'postinstall'])
     if (scripts[script]) faults.push(`package.json has the script ${script}, which runs where lateforge is installed`)
   if (gypfile !== false) faults.push('package.json must say gypfile: false, or npm compiles where a binding.gyp is')
   if (os || cpu || libc) faults.push('package.json has os, cpu or libc, which forbid the installation elsewhere')
