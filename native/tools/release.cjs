@@ -4,13 +4,16 @@
 const { spawnSync } = require('node:child_process')
 const { createHash } = require('node:crypto')
 const fs = require('node:fs')
+const os = require('node:os')
 const path = require('node:path')
 
 const root = path.resolve(__dirname, '../..')
 const out = path.join(root, 'build/pack')
 
-function run(command, ...args) {
-  const { status, stdout, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'inherit'] })
+const run = (command, ...args) => runIn(root, command, ...args)
+
+function runIn(cwd, command, ...args) {
+  const { status, stdout, error } = spawnSync(command, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'inherit'] })
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? stdout.trim().split('\n').at(-1)}`)
   return stdout
 }
@@ -32,6 +35,23 @@ function writePeers(version) {
   fs.writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`)
 }
 
+/** What an installation of the tarball consists of. In the checkout `npm sbom` leaves out what tests need as well. */
+function sbomOf(tarball) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'lateforge-sbom-'))
+  try {
+    fs.writeFileSync(path.join(folder, 'package.json'), '{ "name": "installation", "version": "1.0.0", "private": true }')
+    runIn(folder, 'npm', 'install', '--ignore-scripts', '--no-audit', '--no-fund', tarball)
+    const sbom = runIn(folder, 'npm', 'sbom', '--sbom-format', 'cyclonedx')
+    const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
+    const listed = new Set(JSON.parse(sbom).components.map((component) => component['bom-ref'].replace(/(?<=.)@.*/, '')))
+    const missing = ['lateforge', ...Object.keys(dependencies)].filter((name) => !listed.has(name))
+    if (missing.length > 0) throw new Error(`npm sbom does not list ${missing.join(', ')}`)
+    return sbom
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+}
+
 function release(version) {
   if (!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? '')) throw new Error(`version is ${version}, expected as in: npm run release -- 0.2.0`)
   if (run('git', 'status', '--porcelain').trim()) throw new Error('the checkout has changes that are not committed')
@@ -39,10 +59,10 @@ function release(version) {
   run('npm', 'version', version, '--no-git-tag-version', '--allow-same-version', '--ignore-scripts')
   fs.writeFileSync(path.join(root, 'CHANGELOG.md'), changelog)
   writePeers(version)
+  run('npm', 'install', '--package-lock-only', '--ignore-scripts', '--no-audit', '--no-fund')
   for (const script of ['prebuild', 'pack']) run('npm', 'run', script)
   run('npm', 'run', 'matrix', '--', path.join(out, `lateforge-${version}.tgz`), '--only', 'npm')
-  const sbom = run('npm', 'sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev', '--package-lock-only')
-  fs.writeFileSync(path.join(out, `lateforge-${version}.cdx.json`), sbom)
+  fs.writeFileSync(path.join(out, `lateforge-${version}.cdx.json`), sbomOf(path.join(out, `lateforge-${version}.tgz`)))
   const files = fs.readdirSync(out).sort()
   const sums = files.map((name) => `${createHash('sha256').update(fs.readFileSync(path.join(out, name))).digest('hex')}  ${name}\n`)
   fs.writeFileSync(path.join(out, 'SHA256SUMS'), sums.join(''))
