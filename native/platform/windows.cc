@@ -1,4 +1,4 @@
-// Windows. Built, never run. Paths are UTF-8, as Node hands them over.
+// Windows; has run under Wine only. Paths are UTF-8, as Node hands them over.
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>

@@ -5,7 +5,7 @@
 // addon: default prebuilds/linux-arm64/*.node. --native: builds everything with that compiler in build/qemu-zig or
 //   build/qemu-g++ and runs ctest; without `addon`, the one built there is taken.
 // --node: default this Node's version; fetched from npm into a cache outside the clone.
-// --with: another Node of this processor in place of arm64's, as musl's: 'ld-musl-x86_64.so.1 node' (docs/platforms.md).
+// --with: another Node in place of arm64's: 'ld-musl-x86_64.so.1 node', 'wine64 node.exe' (docs/platforms.md).
 // --sysroot: where a C library for arm64 is; default /usr/aarch64-linux-gnu.
 // Left out: ThreadSanitizer, which qemu cannot run; MPI; speed, of which qemu says nothing; the twin of the CUDA kernels,
 // hours there, for its fibers change stacks by system calls on ARM. Slow: the test of products, in 128-bit numbers.
@@ -98,16 +98,18 @@ function prebuilt() {
 }
 
 /** What a Node computes with an addon, in a package of its own. */
-function numbersOf(command, arch, addon, work, name) {
+function numbersOf(command, addon, work, name) {
   const folder = path.join(work, name)
-  fs.mkdirSync(path.join(folder, 'prebuilds', `linux-${arch}`), { recursive: true })
-  fs.copyFileSync(addon, path.join(folder, 'prebuilds', `linux-${arch}`, 'lateforge.node'))
+  const out = path.join(folder, 'out')
+  fs.mkdirSync(path.join(folder, 'build/Release'), { recursive: true })
+  fs.copyFileSync(addon, path.join(folder, 'build/Release/lateforge.node'))
   fs.copyFileSync(path.join(root, 'package.json'), path.join(folder, 'package.json'))
   fs.cpSync(path.join(work, 'dist'), path.join(folder, 'dist'), { recursive: true })
   fs.symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
   const script = path.join(root, 'test/package/numbers.mjs')
-  const [program, ...args] = [...command, script, folder, path.join(root, 'test/fixtures/tokenizers/bert'), path.join(folder, 'out')]
-  return JSON.parse(run(program, args, { stdio: ['ignore', 'pipe', 'inherit'] }))
+  const [program, ...args] = [...command, script, folder, path.join(root, 'test/fixtures/tokenizers/bert'), out]
+  run(program, args, show)
+  return JSON.parse(fs.readFileSync(path.join(out, 'numbers.json'), 'utf8'))
 }
 
 function compare(here, there) {
@@ -129,12 +131,12 @@ function main() {
   if (!values.with) checkTools()
   const built = values.native && nativeTests()
   const addon = path.resolve(positionals[0] ?? built ?? prebuilt())
-  const [command, arch] = values.with ? [values.with.split(' '), process.arch] : [[...emulator, nodeOfArm()], 'arm64']
+  const command = values.with?.split(' ') ?? [...emulator, nodeOfArm()]
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'lateforge-qemu-'))
   try {
     run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(work, 'dist')], show)
-    const here = numbersOf([process.execPath], process.arch, path.join(root, 'build/Release/lateforge.node'), work, 'here')
-    const there = numbersOf(command, arch, addon, work, 'there')
+    const here = numbersOf([process.execPath], path.join(root, 'build/Release/lateforge.node'), work, 'here')
+    const there = numbersOf(command, addon, work, 'there')
     process.stdout.write(`here   ${JSON.stringify(here.machine)}\nthere  ${JSON.stringify(there.machine)}\n`)
     compare(here, there)
   } finally {

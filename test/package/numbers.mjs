@@ -1,4 +1,4 @@
-// What a package of lateforge computes, as JSON: a nano encoder encodes, scores by MaxSim and ranks; then it takes two
+// What a package of lateforge computes, in numbers.json: a nano encoder encodes, scores by MaxSim and ranks; then it takes two
 // training steps, through shards and a checkpoint. Run by Node for any platform, to compare (native/tools/qemu.cjs).
 // Usage: node numbers.mjs <folder of the package> <folder with tokenizer.json> <folder to write to>
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -47,7 +47,8 @@ const trained = (await run.result).model
 const after = await trained.encodeQueries([sentence(3, 5)])
 
 const { isa, threads } = native().cpuInfo()
-process.stdout.write(
+writeFileSync(
+  path.join(out, 'numbers.json'), // Node has no standard output under Wine
   JSON.stringify({
     machine: {
       platform: process.platform,
