@@ -121,8 +121,12 @@ function whyRefused(root: string, file: string, libc: string, cause: unknown): D
   const made = machineOf(file)
   if (made !== platformName())
     return { what: `the native addon is for ${made}, not for ${platformName()}`, next: rebuild ?? again() }
-  if (libc === 'musl')
-    return { what: `the native addon needs glibc, and this system has musl: ${said}`, next: rebuild ?? noMusl }
+  if (libc === 'musl') {
+    // node-gyp-build takes only Alpine for a system with musl.
+    const missed = file.includes('.glibc.') && existsSync(file.replace('.glibc.', '.musl.'))
+    const next = missed ? 'set the environment variable LIBC=musl: this is not Alpine' : (rebuild ?? noMusl)
+    return { what: `the native addon needs glibc, and this system has musl: ${said}`, next }
+  }
   const [, symbol] = /version [`']((?:GLIBC|GLIBCXX|CXXABI)_[\d.]+)' not found/.exec(message) ?? []
   if (symbol) {
     const library = symbol.startsWith('GLIBC_') ? `C library, ${libc},` : 'C++ library, libstdc++,'

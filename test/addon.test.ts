@@ -129,6 +129,11 @@ t.test(
     t.ok(load(root).result)
     const musl = load(root, onMusl, { LIBC: 'musl' }) // node-gyp-build's own variable
     says(t, musl, new RegExp(`prebuild for ${platform} needs glibc, and this system has musl$`), /node:22-slim/)
+    // One that does not load here either, with one for musl beside it.
+    const header = readFileSync(addonFile()).subarray(0, 64)
+    for (const name of ['glibc', 'musl'])
+      writeFileSync(path.join(root, `prebuilds/${platform}/lateforge.${name}.node`), header)
+    says(t, load(root, onMusl), /needs glibc, and this system has musl: /, /LIBC=musl/)
   },
 )
 

@@ -1,11 +1,11 @@
 // What a prebuilt file must be: of its platform's architecture, stripped, content with an old C library, without a path of
 // this machine; and, where it runs here, as fast as this processor can be.
-// Usage: node native/tools/check-prebuild.cjs [target …]      default: all folders of prebuilds/
+// Usage: node native/tools/check-prebuild.cjs [target …]      default: all
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
 const path = require('node:path')
-const { targets } = require('./targets.cjs')
+const { filesOf, targets } = require('./targets.cjs')
 
 const root = path.resolve(__dirname, '../..')
 
@@ -69,16 +69,16 @@ function faultsOf(file, { platform, arch, glibc }) {
 
 /** Throws with all that is wrong with the files of a target; prints what they are otherwise. */
 function checkPrebuild(name) {
-  const { platform, arch } = targets[name]
-  const folder = path.join(root, 'prebuilds', name)
+  const { platform, arch, libc } = targets[name]
+  const { folder, files } = filesOf(name)
   const faults = []
-  const files = fs.readdirSync(folder)
-  if (!files.some((file) => file.endsWith('.node'))) faults.push(`${folder} has no addon`)
+  if (!files.some((file) => file.endsWith('.node'))) faults.push(`${folder} has no addon for ${name}: npm run prebuild`)
   for (const file of files) {
     const full = path.join(folder, file)
     const wrong = faultsOf(full, targets[name])
     faults.push(...wrong.map((fault) => `${name}/${file} ${fault}`))
-    if (file.endsWith('.node') && platform === process.platform && arch === process.arch && wrong.length === 0) {
+    const runs = platform === process.platform && arch === process.arch && libc !== 'musl'
+    if (file.endsWith('.node') && runs && wrong.length === 0) {
       const [found, here] = [instructionsOf(full), instructionsHere()]
       if (found !== here) faults.push(`${name}/${file} computes with ${found}, this processor has ${here}`)
     }
@@ -89,7 +89,7 @@ function checkPrebuild(name) {
 module.exports = { checkPrebuild, faultsOf }
 
 if (require.main === module) {
-  const names = process.argv.length > 2 ? process.argv.slice(2) : fs.readdirSync(path.join(root, 'prebuilds'))
+  const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(targets)
   try {
     for (const name of names) checkPrebuild(name)
   } catch (error) {

@@ -6,6 +6,7 @@ const { spawnSync } = require('node:child_process')
 const path = require('node:path')
 
 const output = path.join(process.cwd(), 'build/Release')
-const target = `${process.env.PREBUILD_PLATFORM}-${process.env.PREBUILD_ARCH}`
+const { PREBUILD_PLATFORM, PREBUILD_ARCH, PREBUILD_LIBC } = process.env
+const target = `${PREBUILD_PLATFORM}-${PREBUILD_ARCH}${PREBUILD_LIBC === 'musl' ? '-musl' : ''}`
 const args = [path.join(__dirname, 'cmake.cjs'), '--product', '--target', target, output]
 process.exit(spawnSync(process.execPath, args, { stdio: 'inherit' }).status ?? 1)

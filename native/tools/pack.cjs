@@ -49,10 +49,7 @@ function packLateforge() {
 
 try {
   if (!values.here)
-    for (const name of Object.keys(targets)) {
-      if (!fs.existsSync(path.join(root, 'prebuilds', name))) throw new Error(`prebuilds/${name} is missing: npm run prebuild`)
-      checkPrebuild(name)
-    }
+    for (const name of Object.keys(targets)) checkPrebuild(name)
   fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })
   packLateforge()

@@ -5,7 +5,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const prebuildify = require('prebuildify')
 const { checkPrebuild } = require('./check-prebuild.cjs')
-const { targets } = require('./targets.cjs')
+const { filesOf, targets } = require('./targets.cjs')
 
 const root = path.resolve(__dirname, '../..')
 
@@ -16,7 +16,8 @@ function prebuild(name) {
   const cwd = path.join(root, 'build', name, 'root')
   fs.rmSync(path.dirname(cwd), { recursive: true, force: true })
   fs.mkdirSync(cwd, { recursive: true })
-  fs.rmSync(path.join(root, 'prebuilds', name), { recursive: true, force: true })
+  const { folder, files } = filesOf(name)
+  for (const file of files) fs.rmSync(path.join(folder, file))
   const options = { name: 'lateforge', cwd, out: root, platform, arch, libc, tagLibc: libc !== undefined, napi: true }
   return new Promise((resolve, reject) =>
     prebuildify({ ...options, nodeGyp: path.join(__dirname, 'gyp.cjs') }, (error) => (error ? reject(error) : resolve())),
