@@ -1,5 +1,6 @@
 /** Models with random weights and batches of random token ids in given lengths, for benches of training steps. */
-import type { TokenColumn, TrainBatch } from '../data/collate.js'
+import type { TrainBatch } from '../data/collate.js'
+import type { TokenColumn } from '../data/column.js'
 import { deal } from '../data/deal.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'

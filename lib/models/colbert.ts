@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import type { TokenColumn } from '../data/collate.js'
+import type { TokenColumn } from '../data/column.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
 import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
 import {
@@ -33,9 +33,6 @@ import { type Blueprint, blueprintOf, type CreateConfig, freshProjection, withPr
 import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
 import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
 import type { Encoder } from './encoder.js'
-import { readLayout } from './layout.js'
-import { ModelWeights } from './load.js'
-import { saveModel } from './save.js'
 
 export interface CreateOptions {
   /** Decides every initial value, with the parameter's name. Default 0. */
@@ -144,6 +141,8 @@ export class Colbert {
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
+    // Late, so that importing lateforge stays cheap.
+    const [{ readLayout }, { ModelWeights }] = await Promise.all([import('./layout.js'), import('./load.js')])
     const layout = await readLayout(dir)
     if (layout.head.length === 0 && !options.freshProjection)
       throw new FormatError(
@@ -198,6 +197,7 @@ export class Colbert {
    */
   async save(dir: string): Promise<void> {
     checkPath('save', dir)
+    const { saveModel } = await import('./save.js')
     await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })

@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { columnInSteps, type TextColumn } from '../data/collate.js'
+import { columnInSteps, type TextColumn } from '../data/column.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { abortIf } from '../retrieval/vectors.js'

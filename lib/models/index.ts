@@ -1,4 +1,3 @@
 export { Colbert, type CreateOptions, type GroupOptions, type LoadOptions, type ModelGroup } from './colbert.js'
 export type { CreateConfig } from './create.js'
 export type { EncodeOptions } from './encode.js'
-export { SafetensorsFile, type TensorToWrite, writeSafetensors } from './safetensors.js'

@@ -6,7 +6,6 @@ import { writeAtomic } from '../io/atomic.js'
 import { atOnce } from '../turns.js'
 import { type AddedTokenRecord, AddedTokens, checkedRecords, isSpace } from './added.js'
 import { bertTokenizerJson } from './bert.js'
-import { readTokenizer } from './load.js'
 import { type Model, openModel, type PackedModel, packModel, vocabularyJson } from './model.js'
 import { type Normalizer, normalizerOf } from './normalize.js'
 import { huggingFace } from './package.js'
@@ -105,6 +104,7 @@ export class Tokenizer {
    * @throws FormatError `ERR_FORMAT` when the folder has no tokenizer.json or one of the files is damaged.
    */
   static async load(dir: string): Promise<Tokenizer> {
+    const { readTokenizer } = await import('./load.js') // late, so that importing lateforge stays cheap
     const { file, ...parts } = await readTokenizer(dir)
     return new Tokenizer(parts, file)
   }

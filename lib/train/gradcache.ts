@@ -1,5 +1,6 @@
 import { types } from 'node:util'
-import type { TokenColumn, TrainBatch } from '../data/collate.js'
+import type { TrainBatch } from '../data/collate.js'
+import type { TokenColumn } from '../data/column.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'

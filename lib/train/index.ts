@@ -1,4 +1,5 @@
-export type { BatchPart, TokenColumn, TrainBatch, TrainData } from '../data/collate.js'
+export type { BatchPart, TrainBatch, TrainData } from '../data/collate.js'
+export type { TokenColumn } from '../data/column.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
 export { AdamW, type AdamWOptions, type ParameterGroup } from './adamw.js'
 export { type CheckOptions, checkRun, type RunCheck } from './check.js'

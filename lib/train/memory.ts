@@ -1,5 +1,5 @@
 /** What a step will need of the device's memory, said before there is one. */
-import type { TokenColumn } from '../data/collate.js'
+import type { TokenColumn } from '../data/column.js'
 import type { Colbert } from '../models/colbert.js'
 import { scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'

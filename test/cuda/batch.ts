@@ -1,4 +1,5 @@
-import { columnFromTexts, type TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import { columnFromTexts } from '../../lib/data/column.js'
 import type { Colbert } from '../../lib/models/colbert.js'
 
 /** A batch of texts, with as many documents for each query; equal texts count as different ones. */

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { columnFromTexts, openData, type TokenColumn } from '../../lib/data/collate.js'
+import { openData } from '../../lib/data/collate.js'
+import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'

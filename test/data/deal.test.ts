@@ -1,6 +1,7 @@
 /** Rows dealt to ranks: every part is a piece of the one-rank batch, loads are even, nothing depends on who asks. */
 import t from 'tap'
-import { openData, type TokenColumn, type TrainBatch, type TrainData } from '../../lib/data/collate.js'
+import { openData, type TrainBatch, type TrainData } from '../../lib/data/collate.js'
+import type { TokenColumn } from '../../lib/data/column.js'
 import { deal } from '../../lib/data/deal.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'

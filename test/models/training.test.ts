@@ -1,5 +1,5 @@
 import t from 'tap'
-import { columnFromTexts } from '../../lib/data/collate.js'
+import { columnFromTexts } from '../../lib/data/column.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { uniform } from '../../lib/nn/index.js'
 import { Device } from '../../lib/tensor/device.js'

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
-import { columnFromTexts } from '../../lib/data/collate.js'
+import { columnFromTexts } from '../../lib/data/column.js'
 import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Group, self } from '../../lib/tensor/group.js'

@@ -1,5 +1,6 @@
 /** A batch spread over ranks by any assignment, as lib/data would deal it. */
-import type { TokenColumn, TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import type { TokenColumn } from '../../lib/data/column.js'
 
 /** Sequences of a column, in the order given. */
 function pick(column: TokenColumn, sequences: readonly number[]): TokenColumn {

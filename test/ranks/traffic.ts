@@ -1,6 +1,7 @@
 /** One rank of traffic.test.ts: what travels, how often, how exactly, and what happens to numbers that are none. */
 import { createHash } from 'node:crypto'
-import type { TokenColumn, TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import type { TokenColumn } from '../../lib/data/column.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { type Group, self } from '../../lib/tensor/group.js'
 import { Device, ops, Tensor } from '../../lib/tensor/index.js'

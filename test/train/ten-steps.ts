@@ -3,7 +3,8 @@
  * schedule together. Used by trajectory.test.ts and by the check on a GPU (test/gpu).
  */
 import path from 'node:path'
-import type { TokenColumn, TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import type { TokenColumn } from '../../lib/data/column.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { dense } from '../../lib/models/dense.js'
 import { SafetensorsFile } from '../../lib/models/safetensors.js'

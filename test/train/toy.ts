@@ -1,5 +1,6 @@
 /** A model small enough to check by hand, with dropout, for tests of the training pieces. */
-import type { TokenColumn, TrainBatch } from '../../lib/data/collate.js'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import type { TokenColumn } from '../../lib/data/column.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'

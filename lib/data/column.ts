@@ -1,0 +1,88 @@
+import type { Featurizer } from '../text/featurizer.js'
+import { atOnce } from '../turns.js'
+
+/** Packed sequences of token ids, with what attention and scoring need to know of them. */
+export interface TokenColumn {
+  /** int32 [T] */
+  ids: Int32Array<ArrayBuffer>
+  /** [n + 1] bounds of the sequences in `ids`. */
+  offsets: Float64Array<ArrayBuffer>
+  /** [n] tokens of each sequence, from its start, that may be attended to (expansion tokens may not, by default). */
+  keyCounts: Int32Array<ArrayBuffer>
+  /** Rows of `ids` that take part in scoring, without the skiplist's; null: all of them. */
+  keep: Int32Array<ArrayBuffer> | null
+  /** [n + 1] bounds of the sequences among the kept rows. */
+  keptOffsets: Float64Array<ArrayBuffer>
+  /** [n] a number per sequence that is unique within its source and column, for keying random draws. */
+  rows: Float64Array<ArrayBuffer>
+  /** 0: queries, 1: documents. */
+  column: number
+}
+
+export interface TextColumn extends TokenColumn {
+  /** [n] 1 for a text that is longer than the recipe takes. */
+  truncated: Uint8Array
+}
+
+/** Texts as a column, without shards: Row numbers count from 0. */
+export function columnFromTexts(
+  featurizer: Featurizer,
+  texts: readonly string[],
+  role: 'query' | 'document',
+): TextColumn {
+  return atOnce(columnInSteps(featurizer, texts, role))
+}
+
+/** `columnFromTexts` that yields between small steps: what encoding uses. */
+export function* columnInSteps(
+  featurizer: Featurizer,
+  texts: readonly string[],
+  role: 'query' | 'document',
+): Generator<void, TextColumn> {
+  const { expandTo, maskId, recipe, skip } = featurizer
+  const isQuery = role === 'query'
+  const truncated = new Uint8Array(texts.length)
+  const sequences: Int32Array[] = []
+  for (const [i, text] of texts.entries()) {
+    const features = yield* featurizer.featuresInSteps(text, role)
+    truncated[i] = Number(features.truncated)
+    sequences.push(features.ids)
+  }
+  const least = isQuery ? expandTo : 0
+  const offsets = new Float64Array(texts.length + 1)
+  const keyCounts = new Int32Array(texts.length)
+  for (const [i, { length }] of sequences.entries()) {
+    const filled = Math.max(length, least)
+    offsets[i + 1] = offsets[i]! + filled
+    keyCounts[i] = recipe.attendToExpansion ? filled : length
+  }
+  const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
+  for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
+  const keys = Float64Array.from(texts.keys())
+  const kept = isQuery ? null : keepTokens(ids, offsets, skip)
+  return { ...finish({ ids, offsets, keyCounts }, kept, keys, isQuery ? 0 : 1), truncated }
+}
+
+type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyCounts'>
+type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
+
+/** A column of what is packed; with what of it is kept, where not all is. */
+export function finish(
+  packed: Packed,
+  kept: Kept | null,
+  rows: Float64Array<ArrayBuffer>,
+  column: number,
+): TokenColumn {
+  const all = kept === null || kept.keep.length === packed.ids.length
+  return { ...packed, keep: all ? null : kept.keep, keptOffsets: all ? packed.offsets : kept.offsets, rows, column }
+}
+
+function keepTokens(ids: Int32Array, offsets: Float64Array, skip: Uint8Array): Kept {
+  const keep: number[] = []
+  const bounds = new Float64Array(offsets.length)
+  for (let sequence = 0; sequence + 1 < offsets.length; sequence++) {
+    for (let row = offsets[sequence]!; row < offsets[sequence + 1]!; row++) if (!skip[ids[row]!]) keep.push(row)
+    bounds[sequence + 1] = keep.length
+  }
+  return { keep: Int32Array.from(keep), offsets: bounds }
+}
