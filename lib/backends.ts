@@ -17,7 +17,7 @@ export function backendPath(name: string): string {
 }
 
 /** Platforms with a package of the CUDA library (native/tools/pack-cuda.cjs); package.json names them as optional peers. */
-const cudaPlatforms = ['linux-x64', 'linux-arm64']
+const cudaPlatforms = ['linux-x64']
 
 export interface CudaLibrary {
   path: string

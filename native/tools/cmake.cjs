@@ -11,7 +11,7 @@ const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
 const { targets } = require('./targets.cjs')
-const { findZig } = require('./zig.cjs')
+const { zigVariables } = require('./zig.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const { values, positionals } = parseArgs({
@@ -32,16 +32,9 @@ function cmakeJs(verb, ...more) {
 }
 
 function crossBuild(name) {
-  const target = targets[name]
-  const { zig, reason } = target ? findZig() : { reason: `unknown target ${name}, expected ${Object.keys(targets).join(', ')}` }
-  if (!zig) {
-    process.stderr.write(`cmake: ${reason}\n`)
-    process.exit(1)
-  }
+  if (!targets[name]) throw new Error(`unknown target ${name}, expected ${Object.keys(targets).join(', ')}`)
   const variables = {
-    CMAKE_TOOLCHAIN_FILE: path.join(root, 'native/zig.cmake'),
-    LF_TARGET: target.zig,
-    LF_ZIG: zig,
+    ...zigVariables(targets[name].zig),
     LF_OUTPUT: output,
     CMAKE_JS_INC: path.join(root, 'node_modules/node-api-headers/include'),
   }
@@ -85,7 +78,12 @@ function sanitizerRuntime() {
 
 fs.mkdirSync(output, { recursive: true })
 if (values.target) {
-  crossBuild(values.target)
+  try {
+    crossBuild(values.target)
+  } catch (error) {
+    process.stderr.write(`cmake: ${error.message}\n`)
+    process.exit(1)
+  }
   process.exit(0)
 }
 if (values.sanitize) {

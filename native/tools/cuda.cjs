@@ -2,7 +2,7 @@
 // Usage: node native/tools/cuda.cjs [--optional] [--arch=90] [--output=folder]     default: 80;90, build/Release
 // --optional: where there is no toolkit and none can be fetched, says so and exits with code 3.
 // --target=NAME: the library alone, for its package: linked by zig for the old C library that targets.cjs names, to
-//   build/cuda-NAME/root. nvcc's host code is that of this machine, so NAME is its platform.
+//   build/cuda-NAME/out. nvcc's host code is that of this machine, so NAME is its platform.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const os = require('node:os')
@@ -10,7 +10,7 @@ const path = require('node:path')
 const { findToolkit } = require('./cuda-toolkit.cjs')
 const { checkKernels } = require('./ptxas.cjs')
 const { targets } = require('./targets.cjs')
-const { findZig } = require('./zig.cjs')
+const { zigVariables } = require('./zig.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const usual = '80;90'
@@ -18,7 +18,7 @@ const option = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.s
 const arch = option('arch') ?? usual
 const target = option('target')
 const build = path.join(root, ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'))
-const output = path.resolve(option('output') ?? (target ? path.join(build, 'root') : path.join(root, 'build/Release')))
+const output = path.resolve(option('output') ?? (target ? path.join(build, 'out') : path.join(root, 'build/Release')))
 
 function run(command, args) {
   const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2] })
@@ -29,10 +29,13 @@ function run(command, args) {
 
 /** What CMake is told of the target. */
 function toolchain() {
-  const { zig, reason } = target === `${process.platform}-${process.arch}` ? findZig() : { reason: `${target} is not this machine` }
-  if (zig) return ['-DCMAKE_TOOLCHAIN_FILE=' + path.join(root, 'native/zig.cmake'), `-DLF_TARGET=${targets[target].zig}`, `-DLF_ZIG=${zig}`]
-  process.stderr.write(`cuda: ${reason}\n`)
-  process.exit(1)
+  try {
+    if (target !== `${process.platform}-${process.arch}`) throw new Error(`${target} is not this machine`)
+    return Object.entries(zigVariables(targets[target].zig)).map(([key, value]) => `-D${key}=${value}`)
+  } catch (error) {
+    process.stderr.write(`cuda: ${error.message}\n`)
+    process.exit(1)
+  }
 }
 
 const { folder, version, reason } = findToolkit()

@@ -55,7 +55,7 @@ function packCuda(folder) {
   const platform = `${process.platform}-${process.arch}`
   const { version, license, engines } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
   run(process.execPath, ['native/tools/cuda.cjs', `--target=${platform}`])
-  const library = path.join(root, `build/cuda-${platform}/root/lateforge_cuda.so`)
+  const library = path.join(root, `build/cuda-${platform}/out/lateforge_cuda.so`)
   const faults = faultsOf(library, targets[platform])
   const found = architecturesOf(library)
   if (found.join() !== architectures.join()) faults.push(`has code for ${found.join(', ') || 'different GPUs'}`)

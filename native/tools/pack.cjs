@@ -33,6 +33,7 @@ function builtHere(folder) {
 function packLateforge() {
   // What only a checkout has is of no use to whoever installs it; `prepare` would even be offered to be run.
   const { scripts, devDependencies, ...manifest } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
+  fs.mkdirSync(path.join(root, 'build'), { recursive: true })
   const stage = fs.mkdtempSync(path.join(root, 'build', 'pack-'))
   try {
     run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(stage, 'dist')])
@@ -50,7 +51,8 @@ function packLateforge() {
 try {
   if (!values.here)
     for (const name of Object.keys(targets)) checkPrebuild(name)
-  fs.rmSync(out, { recursive: true, force: true })
+  // A folder that somebody named may hold other things.
+  if (positionals.length === 0) fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })
   packLateforge()
   if (!values.here) packCuda(out)

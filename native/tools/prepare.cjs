@@ -7,9 +7,9 @@ const path = require('node:path')
 
 const root = path.resolve(__dirname, '../..')
 
-for (const [command, ...packages] of [['cmake', 'cmake'], ['c++', 'g++'], ['make', 'make']])
+for (const [command, debian] of Object.entries({ cmake: 'cmake', 'c++': 'g++', make: 'make' }))
   if (spawnSync(command, ['--version'], { stdio: 'ignore' }).error) {
-    process.stderr.write(`lateforge: building from source needs ${command} (on Debian: apt-get install ${packages.join(' ')})\n`)
+    process.stderr.write(`lateforge: building from source needs ${command} (on Debian: apt-get install ${debian})\n`)
     process.exit(1)
   }
 

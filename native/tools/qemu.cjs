@@ -15,8 +15,9 @@ const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
 const { parseArgs } = require('node:util')
+const { targets } = require('./targets.cjs')
 const { cacheOf } = require('./wheels.cjs')
-const { findZig } = require('./zig.cjs')
+const { zigVariables } = require('./zig.cjs')
 
 const root = path.resolve(__dirname, '../..')
 const { values, positionals } = parseArgs({
@@ -70,11 +71,7 @@ function nodeOfArm() {
 function nativeTests() {
   const build = path.join(root, 'build', `qemu-${values.native}`)
   const compilers = {
-    zig: () => {
-      const { zig, reason } = findZig()
-      if (!zig) throw new Error(reason)
-      return { CMAKE_TOOLCHAIN_FILE: path.join(root, 'native/zig.cmake'), LF_TARGET: 'aarch64-linux-gnu.2.28', LF_ZIG: zig }
-    },
+    zig: () => zigVariables(targets['linux-arm64'].zig),
     'g++': () => ({ CMAKE_SYSTEM_NAME: 'Linux', CMAKE_SYSTEM_PROCESSOR: 'aarch64', CMAKE_CXX_COMPILER: 'aarch64-linux-gnu-g++' }),
   }
   if (!compilers[values.native]) throw new Error(`--native is ${values.native}, expected ${Object.keys(compilers).join(' or ')}`)

@@ -21,8 +21,8 @@ function runIn(cwd, command, ...args) {
 /** CHANGELOG.md with the section "Unreleased" as that of the version. */
 function datedChangelog(version) {
   const text = fs.readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')
-  const section = /^## Unreleased\n+([^]*?)(?=^## |$(?![^]))/m.exec(text)
-  if (!section?.[1].trim()) throw new Error('CHANGELOG.md says nothing under "Unreleased": what does a user notice?')
+  const section = text.split(/^## /m).find((part) => part.startsWith('Unreleased\n'))
+  if (!section?.slice('Unreleased'.length).trim()) throw new Error('CHANGELOG.md says nothing under "Unreleased": what does a user notice?')
   const date = new Date().toISOString().slice(0, 10)
   return text.replace('## Unreleased\n', () => `## Unreleased\n\n## ${version} (${date})\n`)
 }

@@ -6,7 +6,7 @@ const path = require('node:path')
 
 /**
  * zig: its name of the target. glibc: the newest version of that C library that a file may ask for; RHEL 8, Debian 10 and
- * Ubuntu 20.04 have it.
+ * Ubuntu 20.04 have it; none for musl.
  */
 const targets = {
   'linux-x64': { platform: 'linux', arch: 'x64', libc: 'glibc', zig: 'x86_64-linux-gnu.2.28', glibc: [2, 28] },

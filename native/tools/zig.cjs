@@ -19,7 +19,14 @@ function findZig() {
   return folder ? { zig: path.join(folder, 'zig') } : { reason: `no zig ${release}: ${notes.join('; ')}` }
 }
 
-module.exports = { findZig }
+/** What CMake is told to build for a target, by zig's name of it. Throws where there is no zig. */
+function zigVariables(target) {
+  const { zig, reason } = findZig()
+  if (!zig) throw new Error(reason)
+  return { CMAKE_TOOLCHAIN_FILE: path.resolve(__dirname, '../zig.cmake'), LF_TARGET: target, LF_ZIG: zig }
+}
+
+module.exports = { findZig, zigVariables }
 
 if (require.main === module) {
   const { zig, reason } = findZig()
