@@ -18,8 +18,8 @@ import {
   strings,
   whole,
 } from '../options.js'
-import { type Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
-import { type Hit, type SearchedDocuments, type SearchOptions, search } from '../retrieval/search.js'
+import type { Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
+import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
 import type { VectorType } from '../retrieval/vectors.js'
 import { Device, type Precision, precisions } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
@@ -29,9 +29,9 @@ import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer.js'
 import { inTurns } from '../turns.js'
-import { type Blueprint, blueprintOf, type CreateConfig, freshProjection, withPrefixes } from './create.js'
+import type { Blueprint, CreateConfig } from './create.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
-import { type EncodeOptions, encodeAll, encodeStream } from './encode.js'
+import type { EncodeOptions } from './encode.js'
 import type { Encoder } from './encoder.js'
 
 export interface CreateOptions {
@@ -92,7 +92,8 @@ export interface StepKey {
 
 /**
  * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
- * text becomes tokens. It owns device memory: `dispose()` it.
+ * text becomes tokens. It owns device memory: `dispose()` it. What one method alone needs is loaded when that is called,
+ * so that importing lateforge stays cheap.
  */
 export class Colbert {
   readonly device: Device
@@ -122,6 +123,7 @@ export class Colbert {
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
+    const { blueprintOf } = await import('./create.js')
     const model = new Colbert(await blueprintOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
@@ -141,8 +143,11 @@ export class Colbert {
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
-    // Late, so that importing lateforge stays cheap.
-    const [{ readLayout }, { ModelWeights }] = await Promise.all([import('./layout.js'), import('./load.js')])
+    const [{ readLayout }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
+      import('./layout.js'),
+      import('./load.js'),
+      import('./create.js'),
+    ])
     const layout = await readLayout(dir)
     if (layout.head.length === 0 && !options.freshProjection)
       throw new FormatError(
@@ -306,7 +311,9 @@ export class Colbert {
    */
   async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
     checkOptions('encodeQueries', options, encodeOptions)
-    return encodeAll(this, 'queries', checkTexts(texts), options)
+    checkTexts(texts)
+    const { encodeAll } = await import('./encode.js')
+    return encodeAll(this, 'queries', texts, options)
   }
 
   /**
@@ -323,6 +330,7 @@ export class Colbert {
     checkTexts(texts)
     if (ids && checkTexts(ids).length !== texts.length)
       throw new ArgumentError('ERR_ARGUMENT', `${ids.length} ids for ${texts.length} texts`)
+    const { encodeAll } = await import('./encode.js')
     const embeddings = await encodeAll(this, 'documents', texts, encoding)
     return ids ? { ...embeddings, ids } : embeddings
   }
@@ -333,7 +341,7 @@ export class Colbert {
     options: EncodeOptions = {},
   ): AsyncGenerator<Embeddings<'documents'>> {
     checkOptions('streamDocuments', options, encodeOptions)
-    return encodeStream(this, 'documents', texts, options)
+    return this.streamed(texts, options)
   }
 
   /**
@@ -355,6 +363,7 @@ export class Colbert {
         { expected: this.recipeHash, found: queries.recipeHash },
       )
     checkOptions('search', options, { topK: whole(1), floorZero: flag, signal })
+    const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       floorZero: this.mask === 'zero',
       dtype: this.vectorType,
@@ -365,6 +374,7 @@ export class Colbert {
   /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
   async upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
     checkOptions('upload', options, { signal })
+    const { ResidentDocuments } = await import('../retrieval/embeddings.js')
     return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
   }
 
@@ -423,6 +433,14 @@ export class Colbert {
 
   [Symbol.dispose](): void {
     this.dispose()
+  }
+
+  private async *streamed(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: EncodeOptions,
+  ): AsyncGenerator<Embeddings<'documents'>> {
+    const { encodeStream } = await import('./encode.js')
+    yield* encodeStream(this, 'documents', texts, options)
   }
 
   /** Its embeddings lose nothing as this. */

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { Tokenizer as Engine } from '@huggingface/tokenizers'
 import { FormatError, LateforgeError } from '../errors.js'
-import { writeAtomic } from '../io/atomic.js'
 import { atOnce } from '../turns.js'
 import { type AddedTokenRecord, AddedTokens, checkedRecords, isSpace } from './added.js'
 import { bertTokenizerJson } from './bert.js'
@@ -282,6 +281,7 @@ export class Tokenizer {
 
   /** Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json, which Hugging Face tokenizers load. */
   async save(dir: string): Promise<void> {
+    const { writeAtomic } = await import('../io/atomic.js')
     const specials: Record<string, string> = {}
     for (const name of SPECIAL_NAMES) {
       const id = this.special(name)
