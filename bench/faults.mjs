@@ -6,9 +6,9 @@ import { spawnSync } from 'node:child_process'
 const points = Number(process.argv[2] ?? 20)
 const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js']
 if (spawnSync(process.execPath, tsc, { stdio: ['ignore', 2, 2] }).status !== 0) process.exit(1)
-const { Lab, exitCodes } = await import('../build/js/test/ranks/faults.js')
-const { withoutHosts } = await import('../build/js/test/ranks/job.js')
-const { withoutRanks } = await import('../build/js/test/ranks/launch.js')
+const { Lab, exitCodes } = await import('../build/js/test/distributed/faults.js')
+const { withoutHosts } = await import('../build/js/test/distributed/job.js')
+const { withoutRanks } = await import('../build/js/test/distributed/launch.js')
 
 const lab = await Lab.open()
 const exponent = (x) => (x === 0 ? '0' : x.toExponential(0))

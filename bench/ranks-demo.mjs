@@ -8,8 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train } from 'lateforge'
 import { bm25Run, compareRuns, formatText, loadBeir, modelRun } from 'lateforge/eval'
-import { RankGroup, self, startedByLauncher } from 'lateforge/tensor'
-import { showProgress } from 'lateforge/train'
+import { RankGroup, self, showProgress, startedByLauncher } from 'lateforge/train'
 import * as settings from '../examples/wordnet/settings.js'
 
 const { values: options } = parseArgs({

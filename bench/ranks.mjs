@@ -18,8 +18,7 @@ const { values: options } = parseArgs({
 })
 process.env.LATEFORGE_THREADS = options.threads
 const { contrastive } = await import('lateforge/losses')
-const { RankGroup, self, startedByLauncher } = await import('lateforge/tensor')
-const { AdamW, gradCacheAsync } = await import('lateforge/train')
+const { AdamW, gradCacheAsync, RankGroup, self, startedByLauncher } = await import('lateforge/train')
 const { batchOf, createModel } = await import('../dist/bench/synthetic.js')
 
 const group = startedByLauncher() ? RankGroup.join() : self

@@ -24,10 +24,8 @@ export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, typ
 export type { Embeddings } from './retrieval/embeddings.js'
 export type { Hit, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
-export { Tokenizer } from './text/tokenizer.js'
-export { trainWordPiece, type WordPieceOptions } from './text/wordpiece.js'
-export type * from './train/events.js'
-export { Run, type TrainOptions, train } from './train/run.js'
+export { Tokenizer } from './text/tokenizer/tokenizer.js'
+export { trainWordPiece, type WordPieceOptions } from './text/tokenizer/train-wordpiece.js'
 export type {
   BestEvaluation,
   CustomLoss,
@@ -36,4 +34,6 @@ export type {
   PhaseResult,
   RunConfig,
   RunResult,
-} from './train/types.js'
+} from './train/config/types.js'
+export type * from './train/events.js'
+export { Run, type TrainOptions, train } from './train/loop/run.js'

@@ -4,8 +4,8 @@ import path from 'node:path'
 import t from 'tap'
 import { instructions } from '../lib/cli/doctor.js'
 import { packageVersion } from '../lib/packages.js'
+import { withoutMpich, withoutRanks } from './distributed/launch.js'
 import { install, platform, prebuild, runNode, type Told, told, write } from './installed.js'
-import { withoutMpich, withoutRanks } from './ranks/launch.js'
 
 const version = packageVersion()
 const cuda = `lateforge-cuda-${platform}`

@@ -20,8 +20,8 @@ import { Colbert, train, trainWordPiece } from '../lib/index.js'
 import { contrastive, distillation, marginMse } from '../lib/losses/index.js'
 import { Parameters } from '../lib/nn/index.js'
 import { maxsim, maxsimSync, ResidentVectors } from '../lib/retrieval/maxsim.js'
-import { Device, Segments, self, Tensor } from '../lib/tensor/index.js'
-import { AdamW, gradCache, loadState, openData, saveState, showProgress } from '../lib/train/index.js'
+import { Device, Segments, Tensor } from '../lib/tensor/index.js'
+import { AdamW, gradCache, loadState, openData, saveState, self, showProgress } from '../lib/train/index.js'
 import { tinyModel } from './train/tiny.js'
 
 const device = Device.open('cpu')

@@ -1,10 +1,10 @@
 /** Models with random weights and batches of random token ids in given lengths, for benches of training steps. */
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
-import { deal } from '../data/deal.js'
+import { deal } from '../distributed/shard-rows.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'
-import { Tokenizer } from '../text/tokenizer.js'
+import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { atOnce } from '../turns.js'
 
 /** Tokens of each query and of its document. */

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { styleText, types } from 'node:util'
+import { groupExitCode, RankGroup } from '../distributed/group.js'
+import { startedByLauncher } from '../distributed/launcher.js'
 import { debugging } from '../environment.js'
 import { AbortedError, LateforgeError, typed } from '../errors.js'
-import { groupExitCode, RankGroup } from '../tensor/group.js'
-import { startedByLauncher } from '../tensor/launcher.js'
 
 /** Exit codes by error code; everything that is not listed is a fault of ours, 1. */
 const exitCodes: Readonly<Record<string, number>> = {

@@ -4,12 +4,12 @@ import os from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { addonFile, isPrebuild, libcName, platformName, platformsRun } from '../addon.js'
 import { cudaLibrary } from '../backends.js'
+import { transportOf } from '../distributed/group.js'
+import { launcherOf, type Mpi, mpiOf, mpis } from '../distributed/launcher.js'
 import { LateforgeError } from '../errors.js'
 import { native } from '../native.js'
 import { packageVersion } from '../packages.js'
 import { Device } from '../tensor/device.js'
-import { transportOf } from '../tensor/group.js'
-import { launcherOf, type Mpi, mpiOf, mpis } from '../tensor/launcher.js'
 import { Tensor } from '../tensor/tensor.js'
 import { print, printJson, report } from './common.js'
 
@@ -142,7 +142,7 @@ function ranks(): Check[] {
  * library is not installed is a failure only where it is `needed`.
  */
 function transport(mpi: Mpi, needed: boolean): Check {
-  const script = `import { RankGroup } from ${JSON.stringify(new URL('../tensor/group.js', import.meta.url).href)}
+  const script = `import { RankGroup } from ${JSON.stringify(new URL('../distributed/group.js', import.meta.url).href)}
     try { RankGroup.join() } catch (error) { console.error(error.message); process.exit(error.details.libraries ? 3 : 1) }`
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(OMPI|PMIX?|SLURM|HYDRA)_/.test(key)))
   const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {

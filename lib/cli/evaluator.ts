@@ -1,5 +1,5 @@
-import { type Fault, Faults } from '../train/faults.js'
-import type { Evaluate, ResolvedRun } from '../train/types.js'
+import { type Fault, Faults } from '../train/check/faults.js'
+import type { Evaluate, ResolvedRun } from '../train/config/types.js'
 import { colour } from './common.js'
 
 /**

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CheckpointError, ConfigError } from '../errors.js'
-import { listCheckpoints } from '../train/checkpoint.js'
-import { resolveConfig } from '../train/config.js'
+import { listCheckpoints } from '../train/checkpoint/checkpoint.js'
+import { resolveConfig } from '../train/config/config.js'
 import { follow } from './train.js'
 
 /** `lateforge resume <run>` */

@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { DataError } from '../errors.js'
 import { flush } from '../io/atomic.js'
-import type { EncodedRows } from './encode.js'
+import type { EncodedRows } from './tokenize.js'
 
 const HEADER_BYTES = 64
 const HAS_SCORES = 1

@@ -8,10 +8,10 @@ import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { recipeHash } from '../text/recipe.js'
-import type { EncodedRows, RowTexts } from './encode.js'
-import { RowEncoder } from './encoder.js'
 import { ShardWriter } from './shard-writer.js'
 import type { Source, TextRow } from './sources.js'
+import type { EncodedRows, RowTexts } from './tokenize.js'
+import { RowEncoder } from './tokenizer-pool.js'
 
 /** Part of every cache key: raised when the layout or the meaning of a shard changes. */
 const FORMAT_VERSION = 1

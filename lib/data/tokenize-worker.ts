@@ -2,9 +2,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Featurizer } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
-import { type SharedTokenizer, Tokenizer } from '../text/tokenizer.js'
+import { type SharedTokenizer, Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { atOnce } from '../turns.js'
-import { encodeRows, type RowTexts } from './encode.js'
+import { encodeRows, type RowTexts } from './tokenize.js'
 
 /** What the thread is given at its start. */
 export interface TokenizerWork {

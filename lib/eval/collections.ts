@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
-import { eachLine, lineBatches } from '../lines.js'
+import { eachLine, lineBatches } from '../io/lines.js'
 import { checkOptions, flag, text } from '../options.js'
 import { compareUtf8, type Qrels } from './metrics.js'
 import { readJudgments } from './qrels.js'
@@ -291,21 +291,21 @@ interface Row {
 }
 
 /** Which fields of a row are read, and the text that they make. */
-interface Fields {
+interface JsonReader {
   readonly known: ReadonlySet<string>
   textOf(row: Row): string
 }
 
-const documentFields: Fields = {
+const documentFields: JsonReader = {
   known: new Set(['_id', 'title', 'text', 'metadata']),
   textOf: (row) => `${row.title} ${row.text}`.trim(),
 }
-const queryFields: Fields = { known: new Set(['_id', 'text', 'metadata']), textOf: (row) => row.text }
+const queryFields: JsonReader = { known: new Set(['_id', 'text', 'metadata']), textOf: (row) => row.text }
 
 /** Texts of a file, held or not, and where each id stands. */
 async function readTexts(
   file: string,
-  { known, textOf }: Fields,
+  { known, textOf }: JsonReader,
   stream: boolean,
 ): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; unusedFields: string[] }> {
   const ids: string[] = []

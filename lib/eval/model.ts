@@ -1,3 +1,4 @@
+import { type Group, self } from '../distributed/group.js'
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import {
@@ -10,10 +11,9 @@ import {
   text,
   whole,
 } from '../options.js'
-import { Best } from '../retrieval/best.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
-import { type Group, self } from '../tensor/group.js'
+import { Best } from '../retrieval/top-k.js'
 import { inTurns, Turns } from '../turns.js'
 import { type Collection, type Corpus, loadBeir } from './collections.js'
 import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'

@@ -1,5 +1,5 @@
 import { DataError } from '../errors.js'
-import { eachLine } from '../lines.js'
+import { eachLine } from '../io/lines.js'
 import type { Qrels } from './metrics.js'
 
 /**

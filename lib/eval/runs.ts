@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { ArgumentError, DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
-import { eachLine } from '../lines.js'
+import { eachLine } from '../io/lines.js'
 import { checkOptions, either, kind, number, oneOf, required, strings, text, whole } from '../options.js'
 import {
   type Depth,

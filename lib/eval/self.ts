@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.js'
-import type { Scored } from '../retrieval/best.js'
+import type { Scored } from '../retrieval/top-k.js'
 import type { Collection } from './collections.js'
 import type { Depth, ScoredId } from './metrics.js'
 

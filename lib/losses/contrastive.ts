@@ -1,12 +1,12 @@
+import { placeOf, type Ranks } from '../distributed/batch-slice.js'
+import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
 import { checkOptions, instance, type Kinds, number, numbers, object, oneOf, whole } from '../options.js'
-import type { Pending } from '../tensor/group.js'
 import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
-import { placeOf, type Ranks } from './ranks.js'
 
 /** Packed unit-norm token embeddings [T, dim] and where each sequence starts. */
 export interface TokenEmbeddings {

@@ -1,3 +1,4 @@
+import { placeOf, type Ranks } from '../distributed/batch-slice.js'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
@@ -5,7 +6,6 @@ import { zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { floorOf, type Mask, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
-import { placeOf, type Ranks } from './ranks.js'
 
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */

@@ -27,12 +27,12 @@ import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
-import { Tokenizer } from '../text/tokenizer.js'
+import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
 import type { Blueprint, CreateConfig } from './create.js'
-import { checkChain, dense, denseInitializer, denseParameters } from './dense.js'
 import type { EncodeOptions } from './encode.js'
-import type { Encoder } from './encoder.js'
+import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
+import type { Encoder } from './networks/encoder.js'
 
 export interface CreateOptions {
   /** Decides every initial value, with the parameter's name. Default 0. */
@@ -144,8 +144,8 @@ export class Colbert {
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
     const [{ readLayout }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
-      import('./layout.js'),
-      import('./load.js'),
+      import('./formats/layout.js'),
+      import('./formats/load.js'),
       import('./create.js'),
     ])
     const layout = await readLayout(dir)
@@ -202,7 +202,7 @@ export class Colbert {
    */
   async save(dir: string): Promise<void> {
     checkPath('save', dir)
-    const { saveModel } = await import('./save.js')
+    const { saveModel } = await import('./formats/save.js')
     await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })

@@ -1,11 +1,11 @@
 import { ArgumentError, ConfigError, nearest } from '../errors.js'
+import type { Json } from '../io/json-reader.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
-import { Tokenizer } from '../text/tokenizer.js'
-import { type BertConfig, bert } from './bert.js'
-import type { DenseConfig } from './dense.js'
-import { type Architecture, type EncoderConfig, maxLayers } from './encoder.js'
-import type { Json } from './json.js'
-import { type ModernBertConfig, modernbert } from './modernbert.js'
+import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+import { type BertConfig, bert } from './networks/bert.js'
+import type { DenseConfig } from './networks/dense.js'
+import { type Architecture, type EncoderConfig, maxLayers } from './networks/encoder.js'
+import { type ModernBertConfig, modernbert } from './networks/modernbert.js'
 
 /** A model to start from nothing. */
 export interface CreateConfig {

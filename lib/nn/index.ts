@@ -1,3 +1,3 @@
+export { constant, hashName, type Initializer, normal, philox, sequenceSeed, uniform } from './initializers.js'
 export { advance, layerNorm, linear, type Packed, type Training } from './layers.js'
 export { type ParameterEntry, type ParameterShape, Parameters } from './parameters.js'
-export { constant, hashName, type Initializer, normal, philox, sequenceSeed, uniform } from './random.js'

@@ -1,8 +1,8 @@
 import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, number } from '../options.js'
 import { atOnce, inTurns } from '../turns.js'
-import { Best, type Scored } from './best.js'
 import { porterStem } from './porter.js'
+import { Best, type Scored } from './top-k.js'
 
 export interface Bm25Options {
   /** How fast repeated terms saturate. Default 1.2. */

@@ -1,9 +1,9 @@
 import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { Turns } from '../turns.js'
-import { Best, type Scored } from './best.js'
 import { checkSides, type Embeddings, ResidentDocuments } from './embeddings.js'
 import { scoreBlocks } from './maxsim.js'
+import { Best, type Scored } from './top-k.js'
 import { abortIf, typeOn, type VectorType } from './vectors.js'
 
 export interface SearchOptions {

@@ -1,6 +1,6 @@
 // Made by native/tools/genops.mjs from native/core/oplist.h: one function per op, without gradients (ops.ts has those).
 // biome-ignore-all format: generated
-import { type Operand, run } from './run.js'
+import { type Operand, run } from './dispatch.js'
 import type { Tensor } from './tensor.js'
 
 export function zero(x: Tensor): void {

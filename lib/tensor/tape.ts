@@ -1,6 +1,6 @@
 import { ArgumentError, UnsupportedError } from '../errors.js'
+import { setGradientGuard } from './dispatch.js'
 import { add } from './ops.gen.js'
-import { setGradientGuard } from './run.js'
 import { Scope, scope } from './scope.js'
 import { Tensor } from './tensor.js'
 

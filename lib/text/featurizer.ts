@@ -1,7 +1,7 @@
 import { RecipeError } from '../errors.js'
 import { atOnce } from '../turns.js'
 import type { Recipe } from './recipe.js'
-import type { Tokenizer } from './tokenizer.js'
+import type { Tokenizer } from './tokenizer/tokenizer.js'
 
 type Role = 'query' | 'document'
 

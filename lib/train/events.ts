@@ -1,5 +1,5 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
-import type { BestEvaluation, PhaseResult } from './types.js'
+import type { BestEvaluation, PhaseResult } from './config/types.js'
 
 interface Place {
   /** Name of the phase. */

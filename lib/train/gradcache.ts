@@ -1,6 +1,9 @@
 import { types } from 'node:util'
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
+import { Buckets } from '../distributed/buckets.js'
+import { gatherTokens, sendHome, type Wire } from '../distributed/exchange.js'
+import { type Group, type Pending, self } from '../distributed/group.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
@@ -17,14 +20,11 @@ import {
   whole,
 } from '../options.js'
 import type { Device } from '../tensor/device.js'
-import { type Group, type Pending, self } from '../tensor/group.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
-import { Buckets } from './buckets.js'
-import { gatherTokens, sendHome, type Wire } from './exchange.js'
 
 /** Names the draws of one step: dropout depends on it, on the row and on the position, never on the chunking. */
 export interface StepKey {

@@ -1,24 +1,19 @@
 export type { BatchPart, TrainBatch, TrainData } from '../data/collate.js'
 export type { TokenColumn } from '../data/column.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
-export { AdamW, type AdamWOptions, type ParameterGroup } from './adamw.js'
-export { type CheckOptions, checkRun, type RunCheck } from './check.js'
-export type { PhaseCheck, SampleRow, SourceCheck } from './check-phase.js'
-export { type OpenDataOptions, openData } from './data.js'
-export type * from './events.js'
 export {
-  type BatchLoss,
-  type EmbeddingModel,
-  type GradCacheOptions,
-  gradCache,
-  gradCacheAsync,
-  type StepKey,
-} from './gradcache.js'
-export { presets } from './presets.js'
-export { duration, type ProgressOptions, showProgress, stepLine } from './progress.js'
-export { Run, type TrainOptions, train } from './run.js'
-export { constant, cosine, linear, type ScheduleName, schedule } from './schedule.js'
-export { latest, loadState, saveState, type TrainingState } from './state.js'
+  type Group,
+  type GroupSettings,
+  groupExitCode,
+  type Pending,
+  RankGroup,
+  self,
+} from '../distributed/group.js'
+export { startedByLauncher } from '../distributed/launcher.js'
+export { type CheckOptions, checkRun, type RunCheck } from './check/check.js'
+export type { PhaseCheck, SampleRow, SourceCheck } from './check/check-phase.js'
+export { latest, loadState, saveState, type TrainingState } from './checkpoint/state.js'
+export { presets } from './config/presets.js'
 export type {
   BestEvaluation,
   CheckpointConfig,
@@ -30,4 +25,18 @@ export type {
   PhaseResult,
   RunConfig,
   RunResult,
-} from './types.js'
+} from './config/types.js'
+export { type OpenDataOptions, openData } from './data.js'
+export type * from './events.js'
+export {
+  type BatchLoss,
+  type EmbeddingModel,
+  type GradCacheOptions,
+  gradCache,
+  gradCacheAsync,
+  type StepKey,
+} from './gradcache.js'
+export { duration, type ProgressOptions, showProgress, stepLine } from './loop/progress.js'
+export { Run, type TrainOptions, train } from './loop/run.js'
+export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js'
+export { constant, cosine, linear, type ScheduleName, schedule } from './optim/schedule.js'

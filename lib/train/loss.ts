@@ -2,8 +2,8 @@ import { DataError } from '../errors.js'
 import { contrastive } from '../losses/contrastive.js'
 import { distillation, marginMse } from '../losses/distillation.js'
 import type { Tensor } from '../tensor/tensor.js'
+import type { ResolvedPhase } from './config/types.js'
 import type { BatchLoss } from './gradcache.js'
-import type { ResolvedPhase } from './types.js'
 
 /** The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe. */
 export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {

@@ -5,9 +5,9 @@
 import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
-import { SafetensorsFile } from '../../lib/models/safetensors.js'
+import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
-import { train } from '../../lib/train/run.js'
+import { train } from '../../lib/train/loop/run.js'
 import { bitsOf, folder, threePhases, tinyModel, tinyRun } from '../train/tiny.js'
 
 t.test('device: cuda-host', async (t) => {

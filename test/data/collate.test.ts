@@ -4,7 +4,7 @@ import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { seed } from '../seed.js'
 
 function featurizer(overrides: Partial<Recipe> = {}): Featurizer {

@@ -9,7 +9,7 @@ import { LateforgeError } from '../../lib/errors.js'
 import { native } from '../../lib/native.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { seed } from '../seed.js'
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']

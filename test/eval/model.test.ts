@@ -1,10 +1,10 @@
 /** A model's run: as deep as it is asked, beside the query itself, the same in pieces and on ranks, and counted. */
 import t from 'tap'
+import { self } from '../../lib/distributed/group.js'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import type { Collection, Corpus } from '../../lib/eval/collections.js'
 import { depthOf, evaluate } from '../../lib/eval/metrics.js'
 import { beirEvaluator, modelRun } from '../../lib/eval/model.js'
-import { self } from '../../lib/tensor/group.js'
 import { tinyModel } from '../train/tiny.js'
 
 const text = (d: number) => Array.from({ length: 4 + (d % 17) }, (_, i) => `w${(d * 3 + i) % 60}`).join(' ')

@@ -2,7 +2,7 @@
 import path from 'node:path'
 import t, { type Test } from 'tap'
 import { contrastive, distillation, type TokenEmbeddings } from '../../lib/losses/index.js'
-import { SafetensorsFile } from '../../lib/models/safetensors.js'
+import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 
 const folder = path.join(process.cwd(), 'test/fixtures/losses')

@@ -1,8 +1,8 @@
 /** The losses on their own ground: gradients by differences, masks, empty documents, blocks, learnable temperature. */
 import t from 'tap'
+import { self } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
-import { self } from '../../lib/tensor/group.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { seed } from '../seed.js'
 import { Random } from '../tensor/cases.js'

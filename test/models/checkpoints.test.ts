@@ -4,7 +4,7 @@ import path from 'node:path'
 import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
 import { Colbert } from '../../lib/models/colbert.js'
-import { SafetensorsFile } from '../../lib/models/safetensors.js'
+import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
 import { fixtures, json } from './fixture.js'
 

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { denseParameters } from '../../lib/models/dense.js'
-import { readLayout } from '../../lib/models/layout.js'
-import { ModelWeights } from '../../lib/models/load.js'
+import { readLayout } from '../../lib/models/formats/layout.js'
+import { ModelWeights } from '../../lib/models/formats/load.js'
+import { denseParameters } from '../../lib/models/networks/dense.js'
 import { Parameters } from '../../lib/nn/index.js'
 import type { Device, Precision } from '../../lib/tensor/device.js'
 

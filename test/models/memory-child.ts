@@ -1,8 +1,8 @@
 /** A fresh process that encodes many documents and says how its memory grew, in bytes: see memory.test.ts. */
 import { Colbert } from '../../lib/models/colbert.js'
-import { BERT_SPECIAL_TOKENS } from '../../lib/text/bert.js'
 import { PUNCTUATION } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 
 const words = Array.from({ length: 50 }, (_, i) => `w${i}`)
 const model = await Colbert.create({

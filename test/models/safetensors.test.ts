@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
-import { SafetensorsFile, writeSafetensors } from '../../lib/models/safetensors.js'
-import { Weights } from '../../lib/models/weights.js'
+import { SafetensorsFile, writeSafetensors } from '../../lib/models/formats/safetensors.js'
+import { Weights } from '../../lib/models/formats/weights.js'
 
 const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
 t.teardown(() => rmSync(dir, { recursive: true }))

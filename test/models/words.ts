@@ -1,6 +1,6 @@
-import { BERT_SPECIAL_TOKENS } from '../../lib/text/bert.js'
 import { PUNCTUATION } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 
 const words = 'late interaction is a kind of retrieval that keeps one vector per token not for the whole text'.split(
   ' ',

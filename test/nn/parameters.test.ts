@@ -3,7 +3,7 @@ import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device, ops, scope, type Tensor } from '../../lib/tensor/index.js'
-import { AdamW } from '../../lib/train/adamw.js'
+import { AdamW } from '../../lib/train/optim/adamw.js'
 import { tokenizer } from '../models/words.js'
 
 const shapes = [

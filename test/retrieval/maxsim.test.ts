@@ -1,9 +1,9 @@
 import t from 'tap'
 import { philox } from '../../lib/nn/index.js'
-import { Best } from '../../lib/retrieval/best.js'
 import { type Embeddings, ResidentDocuments } from '../../lib/retrieval/embeddings.js'
 import { maxsim, maxsimSync, ResidentVectors, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { search } from '../../lib/retrieval/search.js'
+import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
 import { seed } from '../seed.js'
 

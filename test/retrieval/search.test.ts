@@ -1,9 +1,9 @@
 /** Search over streams, the selection of the best, and the turns that long work leaves to the event loop. */
 import t from 'tap'
-import { Best } from '../../lib/retrieval/best.js'
 import { analyze, Bm25 } from '../../lib/retrieval/bm25.js'
 import type { Embeddings } from '../../lib/retrieval/embeddings.js'
 import { search } from '../../lib/retrieval/search.js'
+import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
 import { atOnce, inTurns } from '../../lib/turns.js'
 import { seed } from '../seed.js'

@@ -1,7 +1,7 @@
 /** Reading a text costs what its kept tokens cost, and gives the ids of reading all of it. */
 import t from 'tap'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
-import { trainWordPiece } from '../../lib/text/wordpiece.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { trainWordPiece } from '../../lib/text/tokenizer/train-wordpiece.js'
 import { inTurns } from '../../lib/turns.js'
 import { seed } from '../seed.js'
 import { turnsDuring } from '../turns.js'

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, PUNCTUATION, recipeHash } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 
 const [PAD, UNK, CLS, SEP, MASK] = [0, 1, 2, 3, 4]
 const words = ['find', ':', 'a', 'b', 'c', '.', '##a']

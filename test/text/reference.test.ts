@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { seed } from '../seed.js'
 
 interface Recorded {

@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
-import { trainWordPiece } from '../../lib/text/wordpiece.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { trainWordPiece } from '../../lib/text/tokenizer/train-wordpiece.js'
 import { seed } from '../seed.js'
 
 const VOCAB = [

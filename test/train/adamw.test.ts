@@ -2,8 +2,8 @@
 import t from 'tap'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
-import { AdamW } from '../../lib/train/adamw.js'
-import { linear, schedule } from '../../lib/train/schedule.js'
+import { AdamW } from '../../lib/train/optim/adamw.js'
+import { linear, schedule } from '../../lib/train/optim/schedule.js'
 import { seed } from '../seed.js'
 import { Random } from '../tensor/cases.js'
 

@@ -5,9 +5,9 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
+import type { PhaseConfig } from '../../lib/train/config/types.js'
 import { checkRun } from '../../lib/train/index.js'
-import { train } from '../../lib/train/run.js'
-import type { PhaseConfig } from '../../lib/train/types.js'
+import { train } from '../../lib/train/loop/run.js'
 import { folder, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))

@@ -10,7 +10,7 @@ import {
   removeCheckpoint,
   verifyCheckpoint,
   writeCheckpoint,
-} from '../../lib/train/checkpoint.js'
+} from '../../lib/train/checkpoint/checkpoint.js'
 import { folder } from './tiny.js'
 
 const contents = { 'state.json': '{"step":1}', 'model/model.safetensors': randomBytes(5000), 'model/1_Dense/a': 'a' }

@@ -1,6 +1,6 @@
 /** A training in a process of its own, to be killed: prints its events. Arguments: folder, steps of a phase. */
 import path from 'node:path'
-import { train } from '../../lib/train/run.js'
+import { train } from '../../lib/train/loop/run.js'
 import { threePhases, tinyRun } from './tiny.js'
 
 const [dir, steps] = process.argv.slice(2) as [string, string]

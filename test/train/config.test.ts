@@ -2,9 +2,9 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { ConfigError, type LateforgeError } from '../../lib/errors.js'
-import { decisive, fingerprint, plainConfig, resolveConfig } from '../../lib/train/config.js'
-import { readConfig } from '../../lib/train/config-file.js'
-import { presets } from '../../lib/train/presets.js'
+import { decisive, fingerprint, plainConfig, resolveConfig } from '../../lib/train/config/config.js'
+import { readConfig } from '../../lib/train/config/config-file.js'
+import { presets } from '../../lib/train/config/presets.js'
 import { folder } from './tiny.js'
 
 const phase = { name: 'a', loss: 'contrastive', data: 'pairs.jsonl', batch: 8, learningRate: 1e-3 }

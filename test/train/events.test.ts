@@ -1,7 +1,7 @@
 import t from 'tap'
+import type { RunResult } from '../../lib/train/config/types.js'
 import { EventHub, type TrainEvent } from '../../lib/train/events.js'
-import { Run } from '../../lib/train/run.js'
-import type { RunResult } from '../../lib/train/types.js'
+import { Run } from '../../lib/train/loop/run.js'
 
 const step = (n: number): Extract<TrainEvent, { type: 'step' }> => ({
   type: 'step',

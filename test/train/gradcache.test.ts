@@ -1,7 +1,7 @@
 /** GradCache: the gradient of the whole batch whatever the chunking, kept or recomputed, with dropout on. */
 import t from 'tap'
+import { self } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
-import { self } from '../../lib/tensor/group.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { seed } from '../seed.js'

@@ -6,10 +6,10 @@ import { createInterface } from 'node:readline'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { verifyCheckpoint } from '../../lib/train/checkpoint.js'
+import { verifyCheckpoint } from '../../lib/train/checkpoint/checkpoint.js'
+import { latest } from '../../lib/train/checkpoint/state.js'
 import type { TrainEvent } from '../../lib/train/events.js'
-import { train } from '../../lib/train/run.js'
-import { latest } from '../../lib/train/state.js'
+import { train } from '../../lib/train/loop/run.js'
 import { bitsOf, folder, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 const steps = 12

@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import path from 'node:path'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
+import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
-import { type TrainOptions, train } from '../../lib/train/run.js'
-import type { PhaseConfig, RunConfig } from '../../lib/train/types.js'
+import { type TrainOptions, train } from '../../lib/train/loop/run.js'
 import { folder, tinyModel, tinyRun, writeData } from './tiny.js'
 
 interface Outcome {

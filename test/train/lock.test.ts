@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { LockedError } from '../../lib/errors.js'
-import { lockFolder } from '../../lib/train/lock.js'
+import { lockFolder } from '../../lib/train/checkpoint/lock.js'
 import { folder, tinyModel } from './tiny.js'
 
 /** The claim that a lock in `dir` has written, changed and put back under another name. */

@@ -3,8 +3,8 @@ import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import t from 'tap'
-import { EventLog } from '../../lib/train/log.js'
-import { train } from '../../lib/train/run.js'
+import { EventLog } from '../../lib/train/loop/log.js'
+import { train } from '../../lib/train/loop/run.js'
 import { folder, tinyModel, tinyRun, writeData } from './tiny.js'
 
 type Write = (file: number, bytes: Uint8Array, from: number, length: number, at: number) => number

@@ -6,7 +6,7 @@ import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { memorySource } from '../../lib/train/index.js'
-import { train } from '../../lib/train/run.js'
+import { train } from '../../lib/train/loop/run.js'
 import { fixtures, json } from '../models/fixture.js'
 import { folder } from './tiny.js'
 

@@ -4,7 +4,7 @@ import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { StepEvent, TrainEvent } from '../../lib/train/events.js'
-import { train } from '../../lib/train/run.js'
+import { train } from '../../lib/train/loop/run.js'
 import { bitsOf, folder, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 async function eventsOf(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Colbert } from '../../lib/models/colbert.js'
-import { BERT_SPECIAL_TOKENS } from '../../lib/text/bert.js'
 import { PUNCTUATION } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer.js'
-import type { PhaseConfig, RunConfig } from '../../lib/train/types.js'
+import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 
 /** A folder that is gone after the test. */
 export function folder(t: { teardown(fn: () => void): unknown }): string {

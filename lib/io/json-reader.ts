@@ -1,0 +1,81 @@
+import { FormatError } from '../errors.js'
+
+export type Json = Record<string, unknown>
+
+/** Reads typed fields of a JSON object; every complaint names the file and the key. */
+export class JsonReader {
+  private readonly json: Json
+  private readonly file: string
+
+  constructor(json: Json, file: string) {
+    this.json = json
+    this.file = file
+  }
+
+  has(key: string): boolean {
+    return this.json[key] !== undefined && this.json[key] !== null
+  }
+
+  isNull(key: string): boolean {
+    return this.json[key] === null
+  }
+
+  /** A whole number ≥ `least`, and ≤ `most` where that is given. */
+  count(key: string, fallback?: number, least = 1, most = Number.MAX_SAFE_INTEGER): number {
+    const value = this.value(key, fallback)
+    if (!Number.isSafeInteger(value) || (value as number) < least || (value as number) > most) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `≥ ${least}` : `from ${least} to ${most}`
+      throw this.bad(key, value, `a whole number ${range}`)
+    }
+    return value as number
+  }
+
+  /** A finite number in [low, high). */
+  real(key: string, fallback: number, low = 0, high = Number.POSITIVE_INFINITY): number {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'number' || !(value >= low && value < high))
+      throw this.bad(key, value, `a number in [${low}, ${high})`)
+    return value
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'boolean') throw this.bad(key, value, 'true or false')
+    return value
+  }
+
+  text(key: string, fallback: string): string {
+    const value = this.value(key, fallback)
+    if (typeof value !== 'string') throw this.bad(key, value, 'a string')
+    return value
+  }
+
+  texts(key: string, fallback: readonly string[]): string[] {
+    const value = this.value(key, fallback)
+    if (!Array.isArray(value) || value.some((word) => typeof word !== 'string'))
+      throw this.bad(key, value, 'an array of strings')
+    return [...value]
+  }
+
+  /** A nested object; empty when absent. */
+  object(key: string): JsonReader {
+    const value = this.value(key, {})
+    if (typeof value !== 'object' || Array.isArray(value)) throw this.bad(key, value, 'an object')
+    return new JsonReader(value as Json, `${this.file}, ${key}`)
+  }
+
+  bad(key: string, value: unknown, expected: string): FormatError {
+    return new FormatError('ERR_FORMAT', `${this.file}: "${key}" is ${JSON.stringify(value)}, expected ${expected}`, {
+      file: this.file,
+      key,
+      value,
+    })
+  }
+
+  private value(key: string, fallback?: unknown): unknown {
+    const value = this.json[key] ?? fallback
+    if (value === undefined)
+      throw new FormatError('ERR_FORMAT', `${this.file} has no "${key}"`, { file: this.file, key })
+    return value
+  }
+}

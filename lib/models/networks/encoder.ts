@@ -1,0 +1,63 @@
+import type { Json } from '../../io/json-reader.js'
+import type { Packed, ParameterShape, Parameters, Training } from '../../nn/index.js'
+import type { Initializer } from '../../nn/initializers.js'
+import type { DropoutKey } from '../../tensor/ops.js'
+import type { Tensor } from '../../tensor/tensor.js'
+
+/** What every encoder's config has. */
+export interface EncoderConfig {
+  vocabulary: number
+  width: number
+  layers: number
+  heads: number
+  intermediate: number
+  /** Longest sequence. */
+  positions: number
+}
+
+/** More is a mistake or an attack; each layer is an object here before any memory is asked for. */
+export const maxLayers = 1024
+
+/** One tensor of a checkpoint file, as a range of rows of one of our parameters (BERT's q, k and v are one matrix). */
+export interface StoredPart {
+  name: string
+  /** The shape in the file. */
+  shape: readonly number[]
+  /** First element within the parameter. */
+  offset: number
+}
+
+/** An encoder family: its config, its parameters and how they are named in files, and its forward pass. */
+export interface Architecture<C extends EncoderConfig = EncoderConfig> {
+  /** `model_type` in config.json. */
+  name: string
+  /** `architectures` of config.json when we write one. */
+  className: string
+  /** The matrix whose rows are the vocabulary. */
+  embeddings: string
+  /** Prefix of tensor names in files that hold a task head too. */
+  prefix: string
+  /** @throws FormatError ERR_FORMAT for what we cannot compute exactly */
+  configOf(json: Json, file?: string): C
+  /** A config.json for transformers. */
+  jsonOf(config: C): Json
+  parameters(config: C): ParameterShape[]
+  /** How a fresh model starts, as transformers' `_init_weights`. */
+  initializer(config: C, name: string): Initializer
+  /** Where a parameter lives in a file. */
+  stored(config: C, parameter: ParameterShape): StoredPart[]
+  encoder(config: C, params: Parameters): Encoder
+}
+
+/** From token ids to the last hidden state. */
+export interface Encoder {
+  /** [T, width] for T token rows; dropout only when `training` is given. */
+  forward(packed: Packed, training: Training | null): Tensor
+  /** Frees tables; the parameters belong to the model. */
+  dispose(): void
+}
+
+/** The dropout at one place of one layer: places are numbered within a layer, so that no two sites share draws. */
+export function dropoutAt(training: Training | null, p: number, layer: number, place: number): DropoutKey | null {
+  return training && p > 0 ? { p, seeds: training.seeds, site: (layer << 8) | place } : null
+}

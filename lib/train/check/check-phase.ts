@@ -1,0 +1,320 @@
+/** One phase of a run before its first step: its data, its text rules, its memory. */
+import { createPlan } from '../../data/plan.js'
+import { requireDistinctNames } from '../../data/shards.js'
+import { fileSources, type Source } from '../../data/sources.js'
+import { type Survey, survey } from '../../data/survey.js'
+import type { Colbert } from '../../models/colbert.js'
+import type { Featurizer } from '../../text/featurizer.js'
+import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
+import type { CheckEvent, WarningEvent } from '../events.js'
+import type { Faults } from './faults.js'
+import { estimateMemory, gibibytes, type MemoryEstimate } from './memory.js'
+import { batchTokens, type Measured, measureTexts, type SampleText, sampleText, type TextLengths } from './texts.js'
+
+export interface SourceCheck {
+  name: string
+  rows: number
+  /** Batches of one pass over it. */
+  batches: number
+  /** Documents of a row, positive included: fewest, most, and how many a query is trained with. */
+  documents: { fewest: number; most: number; used: number; unused: number }
+  scores: boolean
+  /** Columns that nothing reads, and how many rows have them. */
+  unusedColumns: Readonly<Record<string, number>>
+  /** Of rows spread evenly over the source; null where the model's text rules are not known. */
+  lengths: { rows: number; queries: TextLengths; documents: TextLengths } | null
+}
+
+export interface SampleRow {
+  source: string
+  /** From 1. */
+  row: number
+  query: SampleText
+  positive: SampleText
+  negatives: SampleText[]
+}
+
+export interface PhaseCheck {
+  name: string
+  rows: number
+  batch: number
+  stepsPerEpoch: number | null
+  /** Steps of the phase. */
+  steps: number | null
+  sources: SourceCheck[]
+  /** What the recipe of this phase has otherwise than the model's. */
+  recipe: { field: string; model: unknown; phase: unknown }[]
+  /** Bytes at the peak of a step: over the longest rows, over usual ones, and what the device may hold. */
+  memory: { worst: MemoryEstimate; usual: MemoryEstimate; limit: number } | null
+  samples: SampleRow[]
+}
+
+export interface PhaseContext {
+  config: ResolvedRun
+  index: number
+  model: Colbert | null
+  /** The text rules of the phase; null where they are not known. */
+  featurizer: Featurizer | null
+  /** Of a token in a graph. */
+  graphBytes: number | null
+  faults: Faults
+  warnings: WarningEvent[]
+  rows?: number
+  ranks?: number
+  signal?: AbortSignal
+  onProgress?: (event: CheckEvent) => void
+}
+
+const SAMPLES = 3
+/** A usual batch that needs so much more than there is does not fit, whatever the estimate is off by. */
+const CERTAIN = 1.1
+
+export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
+  const { config, index, model, featurizer } = context
+  const phase = config.phases[index]!
+  const found: { survey: Survey; used: number; measured: Measured | null }[] = []
+  const sources = await openSources(context)
+  checkSettings(context, sources.length)
+  for (const source of sources) {
+    const read = await readSource(context, source)
+    if (!read) continue
+    const used = phase.negatives === undefined ? read.documents.fewest : 1 + phase.negatives
+    checkSource(context, read, used)
+    found.push({ survey: read, used, measured: featurizer && (await measureTexts(read, featurizer, used)) })
+  }
+  const whole = found.length === sources.length && found.length > 0
+  const stepsPerEpoch = whole ? await checkPlan(context, found) : null
+  return {
+    name: phase.name,
+    rows: found.reduce((sum, { survey }) => sum + survey.rows, 0),
+    batch: phase.batch,
+    stepsPerEpoch,
+    steps: phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch))),
+    sources: found.map(({ survey, used, measured }) => sourceCheck(phase, survey, used, measured)),
+    recipe: model && featurizer ? changesOf(model, featurizer) : [],
+    memory: checkMemory(context, found),
+    samples: featurizer ? samplesOf(featurizer, found) : [],
+  }
+}
+
+/** Settings that do nothing here: an error where they never would, a warning where they do elsewhere, on many ranks say. */
+function checkSettings({ config, index, model, faults, warnings, ranks }: PhaseContext, sources: number): void {
+  const phase = config.phases[index]!
+  let left = model?.parameters.entries.map(({ name }) => name) ?? []
+  for (const pattern of model ? phase.freeze : []) {
+    const others = left.filter((name) => !new RegExp(pattern).test(name))
+    if (others.length === left.length)
+      faults.add(
+        index,
+        'freeze',
+        'ERR_CONFIG',
+        `"${pattern}" matches no parameter that an earlier pattern left; there are ${left.slice(0, 3).join(', ')} …`,
+      )
+    left = others
+  }
+  if (model && left.length === 0)
+    faults.add(index, 'freeze', 'ERR_CONFIG', 'freezes all parameters, so that there is nothing to train')
+  const place = `phase "${phase.name}": `
+  if (phase.sampling !== 'proportional' && sources === 1)
+    warnings.push(noEffect(`${place}sampling`, 'the phase has one source', { phase: phase.name, key: 'sampling' }))
+  if (phase.gather !== 'queries' && ranks === 1)
+    warnings.push(noEffect(`${place}gather`, 'one rank gathers nothing', { phase: phase.name, key: 'gather' }))
+}
+
+export function noEffect(what: string, because: string, details: { phase?: string; key: string }): WarningEvent {
+  return { type: 'warning', code: 'no-effect', message: `${what} has no effect here: ${because}`, details }
+}
+
+/** The sources of a phase; none where one of them is not to be had. */
+async function openSources({ config, index, faults }: PhaseContext): Promise<Source[]> {
+  const { data } = config.phases[index]!
+  const patterns = data.filter((item) => typeof item === 'string')
+  const given = data.filter((item) => typeof item !== 'string')
+  const before = faults.list.length
+  for (const pattern of patterns) await faults.try(index, 'data', () => fileSources(pattern))
+  if (faults.list.length > before) return []
+  const all = await faults.try(index, 'data', () => {
+    const sources = [...given, ...fileSources(patterns)]
+    requireDistinctNames(sources)
+    return sources
+  })
+  return all ?? []
+}
+
+async function readSource(context: PhaseContext, source: Source): Promise<Survey | undefined> {
+  const { config, index, faults, rows = 1000, signal, onProgress } = context
+  const phase = config.phases[index]!.name
+  return faults.try(index, 'data', () =>
+    survey(source, {
+      sample: rows,
+      signal,
+      onProgress: (read) => onProgress?.({ type: 'check', phase, source: source.name, rows: read }),
+    }),
+  )
+}
+
+function checkSource({ config, index, faults, warnings }: PhaseContext, read: Survey, used: number): void {
+  const phase = config.phases[index]!
+  const { name, documents } = read
+  const fault = (key: keyof ResolvedPhase, message: string, details: Record<string, unknown> = {}): void =>
+    faults.add(index, key, 'ERR_DATA', `source "${name}"${message}`, { source: name, ...details })
+  const taught = phase.loss === 'distillation' || phase.loss === 'margin-mse'
+  if (documents.fewest < used)
+    fault('negatives', `, row ${documents.fewestAt}: ${documents.fewest - 1} negatives; ${used - 1} are asked for`, {
+      negatives: used - 1,
+      fewest: documents.fewest - 1,
+      row: documents.fewestAt,
+    })
+  if (taught && !read.scores) fault('data', ` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
+  else if (taught && used === 1)
+    fault(
+      phase.negatives === undefined ? 'data' : 'negatives',
+      `${phase.negatives === undefined ? `, row ${documents.fewestAt}` : ''}: one document for each query, and ` +
+        `${phase.loss} compares at least two`,
+      { row: documents.fewestAt },
+    )
+  const place = `phase "${phase.name}", source "${name}"`
+  const warn = (code: WarningEvent['code'], message: string, details: Record<string, unknown>): void => {
+    warnings.push({
+      type: 'warning',
+      code,
+      message: `${place}: ${message}`,
+      details: { phase: phase.name, source: name, ...details },
+    })
+  }
+  const left = documents.all - read.rows * used
+  if (phase.negatives === undefined && left > 0)
+    warn(
+      'short-rows',
+      `rows have ${documents.fewest} to ${documents.most} documents, so queries are trained with ${used} each, as many as ` +
+        `row ${documents.fewestAt} has: ${left} of ${documents.all} documents are not used`,
+      { used, unused: left, row: documents.fewestAt },
+    )
+  for (const [column, rows] of Object.entries(unusedColumns(phase, read)))
+    warn(
+      'unused-columns',
+      `nothing reads column "${column}", which ${rows} of ${read.rows} rows have${hintFor(column)}`,
+      {
+        column,
+        rows,
+      },
+    )
+}
+
+/** Columns that the phase does not read, and how many rows have them. */
+function unusedColumns({ loss }: ResolvedPhase, { unused, scores, rows }: Survey): Record<string, number> {
+  return { ...unused, ...(loss === 'contrastive' && scores && { scores: rows }) }
+}
+
+const hintFor = (column: string): string =>
+  /^neg|negative|^hn_?\d/i.test(column)
+    ? '. Hard negatives are read from "negative", then "negative_1", "negative_2" … without a gap, or from a list "negatives"'
+    : ''
+
+/** @returns steps of an epoch, or null where there is no plan */
+async function checkPlan(
+  { config, index, faults }: PhaseContext,
+  found: readonly { survey: Survey }[],
+): Promise<number | null> {
+  const { batch, sampling } = config.phases[index]!
+  const sources = found.map(({ survey }) => survey)
+  const before = faults.list.length
+  for (const source of sources)
+    await faults.try(index, 'batch', () => createPlan({ seed: 0, batch, sources: [source] }))
+  const enough = sources.map(({ name, rows }) => ({ name, rows: Math.max(rows, batch) }))
+  const plan = await faults.try(index, 'sampling', () => createPlan({ seed: 0, batch, sources: enough, sampling }))
+  return plan && faults.list.length === before ? plan.stepsPerEpoch : null
+}
+
+function checkMemory(
+  { config, index, model, graphBytes, faults, warnings, ranks = 1 }: PhaseContext,
+  found: readonly { survey: Survey; used: number; measured: Measured | null }[],
+): PhaseCheck['memory'] {
+  const phase = config.phases[index]!
+  if (!model || !graphBytes) return null
+  const { limit } = model.device.memory()
+  const estimates = found.flatMap(({ survey, used, measured }) => {
+    if (!measured) return []
+    const tokens = batchTokens(measured, phase.batch, survey.rows)
+    const of = (which: keyof typeof tokens) =>
+      estimateMemory(model, config, phase, { perQuery: used, tokens: tokens[which], graphBytes, ranks })
+    return [{ worst: of('worst'), usual: of('usual') }]
+  })
+  if (estimates.length === 0) return null
+  const most = (which: 'worst' | 'usual') =>
+    estimates.map((e) => e[which]).reduce((a, b) => (b.bytes > a.bytes ? b : a))
+  const memory = { worst: most('worst'), usual: most('usual'), limit }
+  const details = { ...memory }
+  if (memory.usual.bytes > CERTAIN * limit)
+    faults.add(index, 'batch', 'ERR_OUT_OF_MEMORY', needs(memory.usual, limit, 'a step', phase), details)
+  else if (memory.worst.bytes > limit)
+    warnings.push({
+      type: 'warning',
+      code: 'memory',
+      message: `phase "${phase.name}": ${needs(memory.worst, limit, 'a step of the longest rows', phase)}`,
+      details: { phase: phase.name, ...details },
+    })
+  return memory
+}
+
+function needs(
+  { bytes, base, embeddings, graphs, loss }: MemoryEstimate,
+  limit: number,
+  what: string,
+  phase: ResolvedPhase,
+): string {
+  const parts = [
+    { name: 'parameters, gradients and moments', bytes: base, lower: 'a smaller model' },
+    { name: 'graphs', bytes: graphs, lower: 'chunkTokens, keepBytes' },
+    {
+      name: 'embeddings',
+      bytes: embeddings,
+      lower: `batch${phase.negatives === 0 ? '' : ', negatives'}, documentLength`,
+    },
+    { name: 'scores', bytes: loss, lower: 'batch, negatives' },
+  ].sort((a, b) => b.bytes - a.bytes)
+  return (
+    `${what} needs about ${gibibytes(bytes)} GiB, the device has ${gibibytes(limit)} ` +
+    `(${parts.map((part) => `${part.name} ${gibibytes(part.bytes)}`).join(', ')}). To lower it: ${parts[0]!.lower}`
+  )
+}
+
+function sourceCheck(phase: ResolvedPhase, read: Survey, used: number, measured: Measured | null): SourceCheck {
+  const { name, rows, documents, scores } = read
+  const { all, fewest, most } = documents
+  return {
+    name,
+    rows,
+    batches: Math.floor(rows / phase.batch),
+    documents: { fewest, most, used, unused: Math.max(0, all - rows * used) },
+    scores,
+    unusedColumns: unusedColumns(phase, read),
+    lengths: measured && { rows: read.sample.length, queries: measured.queries, documents: measured.documents },
+  }
+}
+
+function changesOf({ recipe: before }: Colbert, { recipe: now }: Featurizer): PhaseCheck['recipe'] {
+  const fields = Object.keys(now) as (keyof typeof now)[]
+  return fields
+    .filter((field) => JSON.stringify(before[field]) !== JSON.stringify(now[field]))
+    .map((field) => ({ field, model: before[field], phase: now[field] }))
+}
+
+/** Of the first sources one row each; of few sources more, spread over their samples. */
+function samplesOf(featurizer: Featurizer, found: readonly { survey: Survey; used: number }[]): SampleRow[] {
+  const sources = found.slice(0, SAMPLES)
+  return Array.from({ length: sources.length === 0 ? 0 : SAMPLES }, (_, i) => {
+    const { survey, used } = sources[i % sources.length]!
+    const { name, sample } = survey
+    const each = Math.ceil(SAMPLES / sources.length)
+    const at = Math.floor((Math.floor(i / sources.length) * (sample.length - 1)) / Math.max(1, each - 1))
+    return { name, used, taken: sample[at]! }
+  })
+    .filter(({ taken }, i, all) => all.findIndex((other) => other.taken === taken) === i)
+    .map(({ name, used, taken: { row, value } }) => {
+      const [positive, ...negatives] = value.documents
+        .slice(0, used)
+        .map((text) => sampleText(featurizer, text, 'document'))
+      return { source: name, row, query: sampleText(featurizer, value.query, 'query'), positive: positive!, negatives }
+    })
+}

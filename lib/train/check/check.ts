@@ -1,0 +1,182 @@
+/** Everything about a run that can be known before its first step. `train` refuses what `checkRun` finds fault with. */
+import { constants } from 'node:fs'
+import { access, stat, statfs } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { FileError, type LateforgeError } from '../../errors.js'
+import { Colbert } from '../../models/colbert.js'
+import { checkReplaceable } from '../../models/formats/save.js'
+import { signal as aSignal, checkOptions, whole } from '../../options.js'
+import { Device } from '../../tensor/device.js'
+import type { Featurizer } from '../../text/featurizer.js'
+import type { Recipe } from '../../text/recipe.js'
+import { listCheckpoints } from '../checkpoint/checkpoint.js'
+import { recipeOf } from '../config/recipe.js'
+import type { ResolvedRun, RunConfig } from '../config/types.js'
+import type { CheckEvent, WarningEvent } from '../events.js'
+import { checkPhase, noEffect, type PhaseCheck } from './check-phase.js'
+import { type Fault, Faults } from './faults.js'
+import { gibibytes, graphBytesOfToken } from './memory.js'
+
+export interface RunCheck {
+  ok: boolean
+  /** What `train` would refuse the run for. */
+  faults: Fault[]
+  warnings: WarningEvent[]
+  out: {
+    path: string
+    /** Whether the folder is there, and the last step of an earlier run in it. */
+    exists: boolean
+    lastCheckpoint: number | null
+    freeBytes: number
+  }
+  model: { parameters: number; positions: number; dim: number; device: string; precision: string } | null
+  phases: PhaseCheck[]
+}
+
+export interface CheckOptions {
+  /** Rows of each source whose texts are tokenized. Default 1,000. */
+  rows?: number
+  signal?: AbortSignal
+}
+
+/** For checks on the way of a training. */
+export interface CheckContext extends CheckOptions {
+  /** The first phase that is still to be trained. */
+  first?: number
+  /** Where it is not known, nothing is said of settings that only some numbers of ranks make use of. */
+  ranks?: number
+  onProgress?: (event: CheckEvent) => void
+}
+
+/**
+ * Checks a run without training it: nothing is written. Reads every row of its data, and loads its model.
+ * @returns what was found, faults included
+ * @throws ConfigError ERR_CONFIG for a config that is none; AbortedError ERR_ABORTED
+ */
+export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
+  const { resolveConfig } = await import('../config/config.js') // zod is loaded with the first config
+  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal })
+  const config = resolveConfig(input)
+  const faults = new Faults(config)
+  const device = await faults.try(null, 'device', () => Device.open(config.device))
+  const model = device && (await faults.try(null, 'model', () => openModel(config)))
+  try {
+    return await checkPhases(config, model ?? null, faults, options)
+  } finally {
+    if (typeof config.model === 'string') model?.dispose()
+  }
+}
+
+/** The model that a run starts from, or goes on with from `folder`. */
+export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
+  const { model, freshProjection, dim, precision, seed } = config
+  if (typeof model !== 'string') return model
+  const options = { device: Device.open(config.device), precision }
+  if (folder !== undefined) return Colbert.load(folder, options)
+  return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
+}
+
+/** @param model null where it could not be had: then what depends on it is left out */
+export async function checkPhases(
+  config: ResolvedRun,
+  model: Colbert | null,
+  faults: Faults,
+  context: CheckContext = {},
+): Promise<RunCheck> {
+  const { first = 0, ranks } = context
+  const warnings: WarningEvent[] = []
+  if (config.wire !== 'float32' && ranks === 1)
+    warnings.push(noEffect('wire', 'one rank sends nothing', { key: 'wire' }))
+  const out = await checkOut(config, model, faults, warnings)
+  const graphBytes = model && graphBytesOfToken(model)
+  const phases: PhaseCheck[] = []
+  let recipe = model?.recipe
+  for (let index = first; index < config.phases.length; index++) {
+    // Lengths and prompts stay as a phase set them.
+    const changes = recipeOf(config.phases[index]!)
+    const featurizer = model && (await textRules(model, { ...recipe!, ...changes }, index, config, faults))
+    if (featurizer) recipe = featurizer.recipe
+    phases.push(await checkPhase({ config, index, model, featurizer, graphBytes, faults, warnings, ...context }))
+  }
+  return {
+    ok: faults.list.length === 0,
+    faults: faults.list,
+    warnings,
+    out,
+    model: model && {
+      parameters: model.parameters.count,
+      positions: model.positions,
+      dim: model.dim,
+      device: model.device.name,
+      precision: model.precision,
+    },
+    phases,
+  }
+}
+
+/** The text rules of a phase, or null where they are none. */
+async function textRules(
+  model: Colbert,
+  recipe: Recipe,
+  index: number,
+  config: ResolvedRun,
+  faults: Faults,
+): Promise<Featurizer | null> {
+  const { prompts } = config.phases[index]!
+  const before = faults.list.length
+  for (const key of ['queryLength', 'documentLength'] as const)
+    if (recipe[key] > model.positions)
+      faults.add(index, key, 'ERR_RECIPE', `${recipe[key]} tokens, but the model's positions end at ${model.positions}`)
+  if (faults.list.length > before) return null
+  const tooShort = ({ details }: LateforgeError): string => `${details.role}Length`
+  const featurizer = await faults.try(index, tooShort, () => model.featurizerWith(recipe))
+  if (!featurizer) return null
+  for (const role of ['query', 'document'] as const) {
+    const limit = featurizer.recipe[`${role}Length`]
+    if (prompts?.[role] && featurizer.features('', role).ids.length >= limit)
+      faults.add(index, `prompts.${role}`, 'ERR_RECIPE', `the prompt fills all of ${role}Length ${limit}; no text fits`)
+  }
+  return featurizer
+}
+
+/** Whether the run's folder can be written, all of it. */
+async function checkOut(
+  config: ResolvedRun,
+  model: Colbert | null,
+  faults: Faults,
+  warnings: WarningEvent[],
+): Promise<RunCheck['out']> {
+  const path = resolve(config.out)
+  const exists = await isThere(path)
+  let holder = path
+  while (!(await isThere(holder))) holder = dirname(holder)
+  const writable = await faults.try(null, 'out', async () => {
+    const folder = (await stat(holder)).isDirectory()
+    if (!folder) throw new FileError('ERR_FILE', `ENOTDIR: ${holder} is a file, so ${path} cannot be a folder in it`)
+    await access(holder, constants.W_OK | constants.X_OK)
+    return true
+  })
+  if (!writable) return { path, exists, lastCheckpoint: null, freeBytes: 0 }
+  await faults.try(null, 'out', () => checkReplaceable(join(path, 'model')))
+  for (const name of ['checkpoints', 'config.json', 'events.ndjson'])
+    if ((await isThere(join(path, name))) && (await stat(join(path, name))).isDirectory() !== (name === 'checkpoints'))
+      faults.add(null, 'out', 'ERR_FILE', `${join(path, name)} is in the way: the run writes its own`)
+  const checkpoints = await faults.try(null, 'out', () => listCheckpoints(join(path, 'checkpoints')))
+  const { bavail, bsize } = await statfs(holder)
+  const freeBytes = bavail * bsize
+  const needed = model ? 3 * 4 * model.parameters.count : 0 // values and two moments, float32
+  if (freeBytes < 2 * needed)
+    warnings.push({
+      type: 'warning',
+      code: 'disk-space',
+      message: `${holder} has ${gibibytes(freeBytes)} GiB free; a checkpoint has ${gibibytes(needed)}, and there are two at times`,
+      details: { path: holder, freeBytes, checkpointBytes: needed },
+    })
+  return { path, exists, lastCheckpoint: checkpoints?.at(-1)?.step ?? null, freeBytes }
+}
+
+const isThere = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    (error) => error.code !== 'ENOENT' && error.code !== 'ENOTDIR',
+  )

@@ -1,0 +1,110 @@
+/** What the texts of a source become under a recipe: lengths, cuts, and some to look at. */
+import type { Survey } from '../../data/survey.js'
+import type { Featurizer } from '../../text/featurizer.js'
+import type { BatchTokens } from './memory.js'
+
+/** Lengths of texts in tokens, markers and prompt included, expansion not. */
+export interface TextLengths {
+  /** Texts that were looked at, and how many of them have more tokens than fit. */
+  texts: number
+  cut: number
+  limit: number
+  mean: number
+  median: number
+  longest: number
+}
+
+/** A text as the model reads it. */
+export interface SampleText {
+  tokens: string[]
+  /** Indices of tokens that the skiplist leaves out of scoring. */
+  skipped: number[]
+  /** Whether the text has more tokens than fit. */
+  cut: boolean
+  /** How many mask tokens come after it, each a vector of its own; queries only. */
+  expansion: number
+  mask: string
+}
+
+/** Tokens of the rows that were looked at. */
+export interface Measured {
+  queries: TextLengths
+  documents: TextLengths
+  /** Tokens of each row: of its query with expansion, of its documents. */
+  rows: { query: number; documents: number }[]
+}
+
+/** Rows between two turns of the event loop. */
+const BREATH = 16
+
+/** Tokenizes the sample of a source, the first `perQuery` documents of each row. */
+export async function measureTexts({ sample }: Survey, featurizer: Featurizer, perQuery: number): Promise<Measured> {
+  const { expandTo, recipe } = featurizer
+  const queries: Traced[] = []
+  const documents: Traced[] = []
+  const rows: Measured['rows'] = []
+  for (const [i, { value }] of sample.entries()) {
+    const query = traced(featurizer, value.query, 'query')
+    const own = value.documents.slice(0, perQuery).map((text) => traced(featurizer, text, 'document'))
+    queries.push(query)
+    documents.push(...own)
+    const tokens = own.reduce((sum, { length }) => sum + length, 0)
+    rows.push({ query: Math.max(query.length, expandTo), documents: tokens })
+    if (i % BREATH === 0) await new Promise((resolve) => setImmediate(resolve))
+  }
+  return {
+    queries: lengthsOf(queries, recipe.queryLength),
+    documents: lengthsOf(documents, recipe.documentLength),
+    rows,
+  }
+}
+
+interface Traced {
+  length: number
+  cut: boolean
+}
+
+function traced(featurizer: Featurizer, text: string, role: 'query' | 'document'): Traced {
+  const { ids, truncated: cut } = featurizer.features(text, role)
+  return { length: ids.length, cut }
+}
+
+function lengthsOf(texts: readonly Traced[], limit: number): TextLengths {
+  const lengths = texts.map(({ length }) => length).sort((a, b) => a - b)
+  return {
+    texts: texts.length,
+    cut: texts.filter(({ cut }) => cut).length,
+    limit,
+    mean: lengths.reduce((sum, n) => sum + n, 0) / lengths.length,
+    median: lengths[lengths.length >> 1]!,
+    longest: lengths.at(-1)!,
+  }
+}
+
+/**
+ * A batch of the longest rows of a source, and a usual one, by its sample: as large a part of the sample as the batch is
+ * of the source is in the worst one.
+ */
+export function batchTokens(
+  { rows, documents }: Measured,
+  batch: number,
+  all: number,
+): Record<'worst' | 'usual', BatchTokens> {
+  const longestFirst = rows.toSorted((a, b) => b.query + b.documents - a.query - a.documents)
+  const most = Math.min(rows.length, Math.max(1, Math.ceil((rows.length * batch) / all)))
+  const of = (part: readonly Measured['rows'][number][]): BatchTokens => {
+    const sum = (of: 'query' | 'documents') => part.reduce((total, row) => total + row[of], 0)
+    const scale = batch / part.length
+    return { queries: scale * sum('query'), documents: scale * sum('documents'), longest: documents.longest }
+  }
+  return { worst: of(longestFirst.slice(0, most)), usual: of(rows) }
+}
+
+export function sampleText(featurizer: Featurizer, text: string, role: 'query' | 'document'): SampleText {
+  const { tokenizer, skip, expandTo, maskId } = featurizer
+  const { ids, truncated: cut } = featurizer.features(text, role)
+  const tokens = Array.from(ids, (id) => tokenizer.idToToken(id) ?? `<${id}>`)
+  const skipped = role === 'document' ? [...tokens.keys()].filter((i) => skip[ids[i]!]) : []
+  const expansion = role === 'query' ? Math.max(0, expandTo - tokens.length) : 0
+  return { tokens, skipped, cut, expansion, mask: tokenizer.idToToken(maskId) ?? `<${maskId}>` }
+}

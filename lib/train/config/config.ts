@@ -1,0 +1,362 @@
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { z } from 'zod'
+import { isObject, show } from '../../distributed/differences.js'
+import { homed, pathProblem } from '../../environment.js'
+import { ConfigError, nearest } from '../../errors.js'
+import { defaultPrecision, precisions } from '../../tensor/device.js'
+import { schedules } from '../optim/schedule.js'
+import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
+import { presets } from './presets.js'
+import type { ResolvedPhase, ResolvedRun } from './types.js'
+
+/** A string, or those of a list, that are paths: their `~` is the home folder. Everything else is left as it is. */
+const paths = <T>(schema: z.ZodType<T>) =>
+  schema.transform((value, context): T => {
+    const list = (Array.isArray(value) ? value : [value]) as unknown[]
+    const problem = list.map((item) => typeof item === 'string' && pathProblem(item)).find(Boolean)
+    if (problem) {
+      context.addIssue({ code: 'custom', message: problem })
+      return z.NEVER
+    }
+    const known = list.map((item) => (typeof item === 'string' ? homed(item) : item))
+    return (Array.isArray(value) ? known : known[0]) as T
+  })
+
+const count = z.int().min(1)
+const positive = z.number().positive()
+/** As the losses take it (`temperatures` of lib/losses); a learned one is clamped at `leastLearned`. */
+const temperature = z.number().min(1e-30).max(1e30)
+const leastLearned = 0.01
+const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
+
+const isSource = (value: unknown): boolean =>
+  isObject(value) && typeof value.name === 'string' && Symbol.asyncIterator in value
+const isPattern = (value: unknown): boolean => typeof value === 'string' && value !== ''
+
+const isExpression = (text: string): boolean => {
+  try {
+    new RegExp(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const loss = z.custom<ResolvedPhase['loss']>(
+  (value) =>
+    (lossNames as readonly unknown[]).includes(value) ||
+    (isObject(value) && typeof value.id === 'string' && typeof value.fn === 'function'),
+  { error: `expected ${lossNames.join(', ')} or, from TypeScript, { id, fn }` },
+)
+
+const data = z.custom<ResolvedPhase['data'] | string>(
+  (value) => {
+    const list = Array.isArray(value) ? value : [value]
+    return list.length > 0 && list.every((item) => isPattern(item) || isSource(item))
+  },
+  { error: 'expected a file pattern, a list of them or, from TypeScript, sources' },
+)
+
+const sampling = z.custom<ResolvedPhase['sampling']>(
+  (value) =>
+    value === 'proportional' ||
+    (Array.isArray(value) && value.length > 0 && value.every((weight) => typeof weight === 'number' && weight >= 0)) ||
+    (isObject(value) && Object.keys(value).join() === 'tempered' && typeof value.tempered === 'number'),
+  { error: 'expected proportional, { tempered: exponent } or a list of weights' },
+)
+
+const evaluate = z.strictObject({
+  every: count.optional(),
+  metric: z.string().min(1).default('ndcg@10'),
+  mode: z.enum(['max', 'min']).default('max'),
+  patience: count.optional(),
+  data: paths(z.string()).optional(),
+  split: z.string().optional(),
+})
+
+const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min(0).default(2) })
+
+const phase = z.strictObject({
+  name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
+  loss,
+  data: paths(data),
+  batch: count,
+  negatives: z.int().min(0).optional(),
+  steps: count.optional(),
+  epochs: positive.optional(),
+  learningRate: positive,
+  schedule: z.enum(schedules).default('linear'),
+  warmup: z.number().min(0).default(0),
+  temperature: temperature.default(1),
+  learnableTemperature: z.boolean().default(false),
+  normalizeScores: z.boolean().default(true),
+  maskDuplicates: z.boolean().default(true),
+  queryLength: count.optional(),
+  documentLength: count.optional(),
+  prompts: z.strictObject({ query: z.string().optional(), document: z.string().optional() }).optional(),
+  sampling: sampling.default('proportional'),
+  freeze: z.array(z.string().refine(isExpression, { error: 'expected a regular expression' })).default([]),
+  weightDecay: z.number().min(0).default(0),
+  clip: z.number().min(0).default(1),
+  gradientScale: z
+    .union([z.enum(['mean', 'pylate', 'pylate-contrastive']), positive], {
+      error: 'expected mean, pylate, pylate-contrastive or a number > 0',
+    })
+    .default('mean'),
+  gather: z.enum(['queries', 'documents']).default('queries'),
+  start: z.enum(['last', 'best']).default('last'),
+  evaluate: evaluate.optional(),
+  checkpoint: checkpoint.prefault({}),
+})
+
+const model = z.custom<ResolvedRun['model']>(
+  (value) => (typeof value === 'string' && value !== '') || (isObject(value) && typeof value.embed === 'function'),
+  { error: 'expected a folder or, from TypeScript, a Colbert' },
+)
+
+const run = z.strictObject({
+  preset: z.string().optional(),
+  model: paths(model),
+  freshProjection: z.boolean().default(false),
+  dim: count.optional(),
+  out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
+  seed: z.int().min(0).default(42),
+  device: z.string().default('cpu'),
+  precision: z.enum(precisions).optional(),
+  chunkTokens: count.default(8192),
+  keepBytes: z
+    .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
+    .default('auto'),
+  wire: z.enum(['float32', 'float16']).default('float32'),
+  cacheDir: paths(z.string()).optional(),
+  workers: z.int().min(0).optional(),
+  phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
+})
+
+/**
+ * Checks a run and fills in what it leaves out.
+ * @throws ConfigError ERR_CONFIG that lists every problem; `details.issues` has them one by one
+ */
+export function resolveConfig(config: unknown, locate: Locate = locateIn(config)): ResolvedRun {
+  const merged = withPreset(config, locate)
+  const parsed = run.safeParse(merged)
+  const issues = parsed.success ? [] : parsed.error.issues.flatMap((issue) => issuesOf(issue, merged, locate))
+  if (parsed.success) issues.push(...contradictions(parsed.data as ResolvedRun, locate))
+  if (issues.length > 0) throw configError(issues)
+  const { preset: _, phases, ...rest } = parsed.data as unknown as ResolvedRun & { preset?: string }
+  const precision =
+    typeof rest.model === 'string' ? (rest.precision ?? defaultPrecision(rest.device)) : rest.model.precision
+  const resolved = { ...rest, precision, phases: phases.map(resolvePhase) }
+  remember(resolved, locate)
+  return resolved
+}
+
+function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
+  const evaluate = phase.evaluate && { ...phase.evaluate, every: phase.evaluate.every ?? phase.checkpoint.every }
+  const data = Array.isArray(phase.data) ? phase.data : [phase.data]
+  const epochs = phase.steps === undefined ? (phase.epochs ?? 1) : undefined
+  return { ...phase, data, epochs, evaluate }
+}
+
+const own = 'a loss of your own'
+/** Settings that only some losses read: their value without effect, and those losses. */
+const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, ...losses: string[]])[] = [
+  ['temperature', 1, 'contrastive', 'distillation', own],
+  ['learnableTemperature', false, 'contrastive', 'distillation', own],
+  ['normalizeScores', true, 'distillation'],
+  ['maskDuplicates', true, 'contrastive'],
+  ['gather', 'queries', 'contrastive', own],
+]
+
+/** What the schema cannot say. */
+function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
+  const issues: ConfigIssue[] = []
+  const { model } = config
+  if (typeof model !== 'string') {
+    const made = 'belongs to a model that is read from a folder; this one is given as an object'
+    if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
+    if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
+    // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
+    const on = model.device?.name
+    if (config.device !== 'cpu' && config.device !== on && config.device !== on?.split(':')[0])
+      issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${on}"` })
+    if (config.precision !== undefined && config.precision !== model.precision)
+      issues.push({ path: 'precision', message: `is "${config.precision}", but the model has "${model.precision}"` })
+  } else if (config.precision === 'bfloat16' && defaultPrecision(config.device) !== 'bfloat16')
+    issues.push({
+      path: 'precision',
+      message: `is "bfloat16", for which "${config.device}" has no kernels; leave it out, or train on a GPU`,
+      where: locate(['precision']),
+    })
+  if (typeof model === 'string' && config.dim !== undefined && !config.freshProjection)
+    issues.push({
+      path: 'dim',
+      message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+      where: locate(['dim']),
+    })
+  if (config.wire !== 'float32' && config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse'))
+    issues.push({
+      path: 'wire',
+      message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
+      where: locate(['wire']),
+    })
+  const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
+    issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
+  }
+  for (const [i, phase] of config.phases.entries()) {
+    if (config.phases.findIndex(({ name }) => name === phase.name) < i) add(i, 'name', `"${phase.name}" is taken`)
+    if (phase.steps !== undefined && phase.epochs !== undefined) add(i, 'epochs', 'give steps or epochs, not both')
+    if (phase.start === 'best' && !config.phases[i - 1]?.evaluate)
+      add(i, 'start', 'best needs a phase before with `evaluate`')
+    if (phase.learnableTemperature && phase.loss !== 'margin-mse' && phase.temperature < leastLearned)
+      add(i, 'temperature', `is ${phase.temperature}, and one that is learned stays at ${leastLearned} and above`)
+    const name = typeof phase.loss === 'string' ? phase.loss : own
+    for (const [key, without, ...losses] of onlyFor)
+      if (phase[key] !== without && !losses.includes(name))
+        add(i, key, `has no effect on ${name}, only on ${losses.join(', ')}; leave it out`)
+    if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
+      add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
+    if (phase.negatives === 0 && (name === 'distillation' || name === 'margin-mse'))
+      add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
+    if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)
+      add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
+    if (phase.steps !== undefined && phase.warmup > phase.steps)
+      add(i, 'warmup', `is ${phase.warmup} steps, the phase has ${phase.steps}; take fewer, or a share (as 0.05)`)
+  }
+  return issues
+}
+
+function withPreset(config: unknown, locate: Locate): unknown {
+  if (!isObject(config) || config.preset === undefined) return config
+  const name = String(config.preset)
+  const base = presets.get(name)
+  if (!base) {
+    const hint = nearest(name, presets.keys())
+    const expected = hint ? `did you mean "${hint}"?` : `expected one of ${[...presets.keys()].join(', ')}`
+    const message = `unknown preset "${name}", ${expected}`
+    throw configError([{ path: 'preset', message, where: locate(['preset']), ...(hint && { suggestion: hint }) }])
+  }
+  const own: unknown[] = Array.isArray(config.phases) ? config.phases : []
+  if (own.length > base.length)
+    throw configError([
+      {
+        path: 'phases',
+        message: `preset "${name}" has ${base.length} phases, ${own.length} are given`,
+        where: locate(['phases', base.length]),
+      },
+    ])
+  const phases = base.map((phase, i) => {
+    const given = own[i]
+    if (!isObject(given)) return given === undefined || given === null ? phase : given
+    const inherited: Record<string, unknown> = { ...phase }
+    // The two ways to say how long exclude each other, so the one that is given replaces the preset's.
+    if (given.steps !== undefined || given.epochs !== undefined)
+      for (const key of ['steps', 'epochs']) delete inherited[key]
+    for (const [key, value] of Object.entries(given))
+      inherited[key] = mergeable(value) && mergeable(inherited[key]) ? { ...inherited[key], ...value } : value
+    return inherited
+  })
+  return { ...config, phases }
+}
+
+const mergeable = (value: unknown): value is object =>
+  isObject(value) && !Array.isArray(value) && Object.getPrototypeOf(Object.getPrototypeOf(value) ?? {}) === null
+
+function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): ConfigIssue[] {
+  const path = issue.path as (string | number)[]
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => {
+      const suggestion = nearest(key, keysAt(path))
+      return {
+        path: dotted(path),
+        message: `unknown key "${key}"${suggestion ? `, did you mean "${suggestion}"?` : `, expected one of ${keysAt(path).join(', ')}`}`,
+        where: locate([...path, key], key),
+        ...(suggestion && { suggestion }),
+      }
+    })
+  const value = path.reduce<unknown>((at, part) => (isObject(at) ? at[part as string] : undefined), config)
+  const expected = issue.message.replace(/^(Invalid input|Invalid option|Too small|Too big): /, '')
+  const message =
+    value === undefined
+      ? `is missing; ${expected.replace(/, received undefined$/, '')}`
+      : `is ${show(value)}; ${expected}`
+  return [{ path: dotted(path), message, where: locate(path) }]
+}
+
+function keysAt(path: readonly (string | number)[]): string[] {
+  const shapes: Record<string, object> = {
+    '': run.shape,
+    phases: phase.shape,
+    evaluate: evaluate.shape,
+    checkpoint: checkpoint.shape,
+    prompts: { query: 0, document: 0 },
+  }
+  const name = path.filter((part) => typeof part === 'string').at(-1) ?? ''
+  return Object.keys(shapes[name] ?? {})
+}
+
+const dotted = (path: readonly (string | number)[]): string =>
+  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i ? `.${part}` : part)).join('')
+
+export function configError(issues: readonly ConfigIssue[]): ConfigError {
+  const lines = issues.map(({ path, message, where }) => {
+    const text = [path, message].filter(Boolean).join(message.startsWith('unknown') ? ': ' : ' ')
+    return where ? `${where}: ${text}` : text
+  })
+  return new ConfigError('ERR_CONFIG', lines.join('\n'), { issues })
+}
+
+/** What decides the numbers of a run: not where it is written, which of several GPUs it is on, nor how often it is looked at. */
+export function decisive(config: ResolvedRun): Record<string, unknown> {
+  const { model: _, out: __, cacheDir: ___, workers: ____, device, phases, ...rest } = config
+  return {
+    ...rest,
+    device: device.split(':')[0],
+    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, ...phase }) => ({
+      ...phase,
+      loss: typeof loss === 'string' ? loss : loss.id,
+      // Not where its data is: a path may be written in several ways.
+      ...(evaluate?.patience && { evaluate: { ...evaluate, data: undefined } }),
+    })),
+  }
+}
+
+export function fingerprint(config: ResolvedRun): string {
+  return createHash('sha256')
+    .update(JSON.stringify(sorted(decisive(config))))
+    .digest('hex')
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (!isObject(value)) return value
+  return Object.fromEntries(
+    Object.keys(value)
+      .sort()
+      .map((key) => [key, sorted(value[key])]),
+  )
+}
+
+/**
+ * The config as plain data, for `config.json` in the run's folder; objects become what stands for them, and paths absolute
+ * ones, which mean the same wherever the run is resumed.
+ */
+export function plainConfig(config: ResolvedRun): Record<string, unknown> {
+  const { model, out, cacheDir } = config
+  return {
+    ...config,
+    model: typeof model === 'string' ? (existsSync(model) ? resolve(model) : model) : { object: 'Colbert' },
+    out: resolve(out),
+    ...(cacheDir !== undefined && { cacheDir: resolve(cacheDir) }),
+    phases: config.phases.map(({ evaluate, ...phase }) => ({
+      ...phase,
+      loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
+      data: phase.data.map((item) => (typeof item === 'string' ? resolve(item) : { object: item.name })),
+      ...(evaluate && {
+        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: resolve(evaluate.data) }) },
+      }),
+    })),
+  }
+}

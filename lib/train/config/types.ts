@@ -1,0 +1,194 @@
+import type { TrainBatch } from '../../data/collate.js'
+import type { Sampling } from '../../data/plan.js'
+import type { Source } from '../../data/sources.js'
+import type { Group } from '../../distributed/group.js'
+import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
+import type { Colbert } from '../../models/colbert.js'
+import type { Precision } from '../../tensor/device.js'
+import type { Tensor } from '../../tensor/tensor.js'
+import type { ScheduleName } from '../optim/schedule.js'
+
+/** A loss of one's own. Its `id` stands for it in the run's fingerprint: change it when the function changes. */
+export interface CustomLoss {
+  id: string
+  /**
+   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's `mask`, which
+   * the losses of lateforge/losses go by; one's own scores should too.
+   */
+  fn: (input: {
+    queries: TokenEmbeddings
+    documents: TokenEmbeddings
+    batch: TrainBatch
+    /** On one rank or several: which embeddings these are. The loss is the whole batch's; gradients are summed. */
+    ranks: Ranks
+    temperature: number
+    /** log(1/temperature) as a parameter [1], where the temperature is learned. */
+    logScale: Tensor | undefined
+  }) => Tensor
+}
+
+export type LossName = 'contrastive' | 'distillation' | 'margin-mse'
+
+export interface EvaluateConfig {
+  /** Steps between evaluations; there is always one at the end of the phase. Default: as checkpoints. */
+  every?: number
+  /** The key of the metrics that decides what is best. Default `ndcg@10`. */
+  metric?: string
+  /** Whether more is better. Default `max`. */
+  mode?: 'max' | 'min'
+  /** Stop the phase after so many evaluations in a row without a new best. Default: never. */
+  patience?: number
+  /** For the function that evaluates: a BEIR folder and its split. The command line's needs them; its split is `dev`. */
+  data?: string
+  split?: string
+}
+
+export interface CheckpointConfig {
+  /** Steps between checkpoints; there is always one at the end of the phase. Default 500. */
+  every?: number
+  /** How many of these to keep, besides the best and the last of each phase. Default 2. */
+  keep?: number
+}
+
+export interface PhaseConfig {
+  /** Letters, digits, `.`, `_`, `-`; unique in the run. */
+  name: string
+  loss: LossName | CustomLoss
+  /** File patterns of .jsonl or .jsonl.gz, or sources (from TypeScript). */
+  data: string | Source | readonly (string | Source)[]
+  /** Queries of a step, over all devices. */
+  batch: number
+  /** Documents beside the positive; default: as many as every row of the source has. */
+  negatives?: number
+  /** How long: steps, or passes over the data. Default: one epoch. */
+  steps?: number
+  epochs?: number
+  learningRate: number
+  /** Default `linear`, to 0. */
+  schedule?: ScheduleName
+  /** Steps of linear warm-up (≥ 1), or their share of the phase (< 1). Default 0. */
+  warmup?: number
+  /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
+  temperature?: number
+  /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
+  learnableTemperature?: boolean
+  /** Distillation: min-max normalise the student's scores within each query, as PyLate. Default true. */
+  normalizeScores?: boolean
+  /** Contrastive: equal texts are never each other's negatives. Default true. */
+  maskDuplicates?: boolean
+  /** Total tokens with special tokens, prefix and prompt. Default: what the model has. */
+  queryLength?: number
+  documentLength?: number
+  /** Text before every text. Default: what the model has. */
+  prompts?: { query?: string; document?: string }
+  /** How often each source gives a batch. Default `proportional`. */
+  sampling?: Sampling
+  /** Regular expressions of names of parameters that stay as they are. Default none. */
+  freeze?: readonly string[]
+  /** Decoupled, on matrices only. Default 0. */
+  weightDecay?: number
+  /** Largest gradient norm; 0: no clipping. Default 1. */
+  clip?: number
+  /**
+   * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that;
+   * `pylate-contrastive`: of its Contrastive that gathers, times the number of ranks; or a factor.
+   */
+  gradientScale?: 'mean' | 'pylate' | 'pylate-contrastive' | number
+  /**
+   * Contrastive, on several ranks: which side travels. Queries are shorter; documents are the cross-check.
+   * Default `queries`.
+   */
+  gather?: 'queries' | 'documents'
+  /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
+  start?: 'last' | 'best'
+  evaluate?: EvaluateConfig
+  checkpoint?: CheckpointConfig
+}
+
+export interface RunConfig {
+  /** Name of a preset; `phases` then only says what differs, phase by phase (at least `data`). */
+  preset?: string
+  /** A folder or Hugging Face name, or a model, which is trained in place. */
+  model: string | Colbert
+  /** Give a plain encoder folder a new random projection, of `dim` (default 128) dimensions. Default false. */
+  freshProjection?: boolean
+  dim?: number
+  /** Folder of the run: checkpoints, log, trained model. */
+  out: string
+  /** Default 42. */
+  seed?: number
+  /** Default `cpu`. */
+  device?: string
+  /** What the model computes with. Default: `bfloat16` on a GPU, else `float32`. */
+  precision?: Precision
+  /** Tokens encoded at a time. Default 8192. */
+  chunkTokens?: number
+  /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */
+  keepBytes?: number | 'auto'
+  /** On several ranks: the type in which unit vectors travel; gradients always travel as they are. Default `float32`. */
+  wire?: 'float32' | 'float16'
+  /** Where tokenized data is cached, and how many threads tokenize. */
+  cacheDir?: string
+  workers?: number
+  phases: readonly (PhaseConfig | Partial<PhaseConfig>)[]
+}
+
+type Given<T, K extends keyof T> = Omit<Required<T>, K> & Pick<T, K>
+
+export interface ResolvedPhase
+  extends Given<
+    Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
+    'negatives' | 'steps' | 'epochs' | 'queryLength' | 'documentLength' | 'prompts'
+  > {
+  data: readonly (string | Source)[]
+  evaluate?: Given<EvaluateConfig, 'patience' | 'data' | 'split'>
+  checkpoint: Required<CheckpointConfig>
+}
+
+export interface ResolvedRun extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim'> {
+  phases: ResolvedPhase[]
+}
+
+export interface BestEvaluation {
+  phase: string
+  step: number
+  globalStep: number
+  metric: string
+  value: number
+  /** Folder of the checkpoint; null in a snapshot taken before it was written. */
+  checkpoint: string | null
+}
+
+export interface PhaseResult {
+  name: string
+  steps: number
+  globalStep: number
+  /** Loss of the last step. */
+  loss: number
+  best: BestEvaluation | null
+  /** The checkpoint at its end; the model is in its `model` folder. */
+  checkpoint: string
+}
+
+export interface RunResult {
+  model: Colbert
+  phases: PhaseResult[]
+  /** The best evaluation of the phases that used the metric of the last one. */
+  best: BestEvaluation | null
+  out: string
+}
+
+/** Metrics of the model as it is now; called between steps. */
+export type Evaluate = (
+  model: Colbert,
+  context: {
+    phase: string
+    step: number
+    globalStep: number
+    settings: NonNullable<ResolvedPhase['evaluate']>
+    /** Absent on several ranks: they stop together, after the evaluation. */
+    signal?: AbortSignal
+    /** The ranks, all of which evaluate the same model; the metrics of rank 0 count. */
+    group: Group
+  },
+) => Promise<Record<string, number>>

@@ -1,0 +1,338 @@
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { agree, fromChief, meet } from '../../distributed/control.js'
+import { differences } from '../../distributed/differences.js'
+import { type Group, self } from '../../distributed/group.js'
+import { startHeartbeat } from '../../distributed/heartbeat.js'
+import { AbortedError, CheckpointError, ConfigError, FileError } from '../../errors.js'
+import { writeAtomic } from '../../io/atomic.js'
+import type { Colbert } from '../../models/colbert.js'
+import { packageVersion } from '../../packages.js'
+import { Device } from '../../tensor/device.js'
+import { sumSquares } from '../../tensor/ops.gen.js'
+import { checkPhases, openModel } from '../check/check.js'
+import { Faults } from '../check/faults.js'
+import {
+  clearUnfinished,
+  latestCheckpoint,
+  listCheckpoints,
+  removeCheckpoint,
+  verifyCheckpoint,
+} from '../checkpoint/checkpoint.js'
+import { lockFolder } from '../checkpoint/lock.js'
+import { readStateFile, readWeights, saveState } from '../checkpoint/state.js'
+import { decisive, fingerprint, plainConfig, resolveConfig } from '../config/config.js'
+import type { BestEvaluation, PhaseResult, ResolvedPhase, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
+import type { EventHub, WarningEvent } from '../events.js'
+import { EventLog } from './log.js'
+import { type PhaseHost, type PhaseProgress, phaseResult, runPhase } from './phase.js'
+import type { TrainOptions } from './run.js'
+
+/** What `state.json` of a run's checkpoint holds beside the steps. */
+interface RunState {
+  /** The decisive part of the config, and its hash. */
+  config: unknown
+  fingerprint: string
+  versions: { lateforge: string; node: string }
+  keepBytes: number
+  /** Index of the phase it was taken in, and how far that was. */
+  phase: number
+  progress: PhaseProgress
+  /** Phases that are through; with this one, if it was its last checkpoint. */
+  completed: PhaseResult[]
+  /** Size of the log. */
+  logBytes: number
+}
+
+interface ResumePoint {
+  folder: string
+  optimizerSteps: number
+  state: RunState
+}
+
+/** All phases of a run, in the folder `out`: what `train` starts. */
+export async function execute(
+  input: RunConfig | ResolvedRun,
+  options: TrainOptions,
+  hub: EventHub,
+): Promise<RunResult> {
+  const config = resolveConfig(input)
+  checkEvaluation(config, options)
+  const { group = self } = options
+  const out = resolve(config.out)
+  const heartbeat = await startHeartbeat(group, { records: join(out, 'faults') })
+  let release = async (): Promise<void> => {}
+  try {
+    await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
+    // A folder that cannot be written is told with the other faults of the run.
+    let unwritable: FileError | undefined
+    await fromChief(group, async () => {
+      try {
+        release = (await lockFolder(out)).release
+      } catch (error) {
+        if (!(error instanceof FileError)) throw error
+        unwritable = error
+      }
+    })
+    const result = await perform(config, group, options, hub, unwritable)
+    await release()
+    heartbeat.close()
+    return result
+  } catch (error) {
+    await release().catch(() => {}) // what the run failed of is what counts
+    heartbeat.close(error)
+    throw error
+  }
+}
+
+async function perform(
+  config: ResolvedRun,
+  group: Group,
+  options: TrainOptions,
+  hub: EventHub,
+  unwritable: FileError | undefined,
+): Promise<RunResult> {
+  const { out, signal } = { out: resolve(config.out), signal: options.signal }
+  const root = join(out, 'checkpoints')
+  const { entry, warnings } = await fromChief(group, async () => {
+    const warnings: WarningEvent[] = []
+    const entry = await resumeEntry(root, options.resume, warnings)
+    return { entry, warnings }
+  })
+  let point: ResumePoint | null = null
+  if (entry) {
+    const { optimizerSteps, extra } = await readStateFile(entry.path)
+    point = { folder: entry.path, optimizerSteps, state: extra as RunState }
+    const changes = differences(decisive({ ...config, keepBytes: 0 }), point.state.config)
+    if (changes.length > 0)
+      throw new CheckpointError(
+        'ERR_CHECKPOINT',
+        `${entry.path} was trained with another config (now against then):\n  ${changes.join('\n  ')}\nResume with the ` +
+          'config it was started with, or start a new run from its model folder',
+        { path: entry.path, changes },
+      )
+  }
+  const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
+  await meet(group, device)
+  let log: EventLog | null = null
+  const emit: EventHub['emit'] = (event) => {
+    log?.write(event)
+    hub.emit(event)
+  }
+  let model: Colbert | null = null
+  let last = point?.folder ?? null
+  const started = performance.now()
+  try {
+    const faults = new Faults(config)
+    const saved = point && join(point.folder, 'model')
+    model = (await faults.try(null, 'model', () => openModel(config, saved ?? undefined))) ?? null
+    if (model && saved && typeof config.model !== 'string') model.setRecipe(await readWeights(model, saved))
+    const found = await fromChief(group, async () => {
+      const { warnings } = await checkPhases(config, model, faults, {
+        first: point?.state.completed.length,
+        ranks: group.size,
+        rows: 200,
+        signal,
+        onProgress: (event) => hub.emit(event),
+      })
+      faults.throwAny()
+      if (unwritable) throw unwritable
+      return warnings
+    })
+    faults.throwAny()
+    const trained = model!
+    // Only now is anything written.
+    await fromChief(group, async () => {
+      if (entry) await setAside(root, entry.step)
+      await mkdir(root, { recursive: true })
+      await clearUnfinished(root)
+      await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
+    })
+    const trouble = (message: string, { code }: NodeJS.ErrnoException) =>
+      emit({ type: 'warning', code: 'log', message, details: { out, code } })
+    log = group.rank === 0 ? new EventLog(out, point?.state.logBytes ?? 0, trouble) : null
+    for (const warning of [...warnings, ...found]) emit(warning)
+    const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
+    const names = config.phases.map(({ name }) => name)
+    const globalStep = point?.state.progress.globalStep ?? 0
+    emit({
+      type: 'start',
+      out,
+      seed: config.seed,
+      fingerprint: fingerprint(config),
+      phases: names,
+      resumed: last,
+      globalStep,
+      ranks: group.size,
+    })
+    // Ranks are replicas: what they hold is compared wherever they stop anyway.
+    const replicas = async (): Promise<void> => {
+      if (group.size === 1) return
+      const squared = sumSquares(trained.parameters.values)
+      const weights = await squared.value()
+      squared.dispose()
+      await agree(group, { weights })
+    }
+    await replicas()
+    const keepBytes =
+      point?.state.keepBytes ?? (config.keepBytes === 'auto' ? Math.floor(device.memory().limit / 4) : config.keepBytes)
+    const host = (index: number): PhaseHost => ({
+      model: trained,
+      config,
+      keepBytes,
+      emit,
+      evaluate: options.evaluate,
+      signal,
+      group,
+      last: () => last,
+      pathOf: (step) => join(root, `step-${step}`),
+      async save({ opt, parameters, progress, reason }) {
+        const path = join(root, `step-${progress.globalStep}`)
+        const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
+        const state: RunState = {
+          config: decisive({ ...config, keepBytes: 0 }),
+          fingerprint: fingerprint(config),
+          versions: { lateforge: packageVersion(), node: process.version },
+          keepBytes,
+          phase: index,
+          progress,
+          completed: [...completed, ...ended],
+          logBytes: log?.bytes ?? 0,
+        }
+        await replicas()
+        await fromChief(group, async () => {
+          await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
+          await prune(root, config.phases[index]!, progress, [...completed, ...ended])
+        })
+        last = path
+      },
+    })
+    for (let index = completed.length; index < config.phases.length; index++) {
+      const within = point && point.state.phase === index ? point : null
+      const before = completed.at(-1)
+      if (!within && config.phases[index]!.start === 'best' && before?.best)
+        await readWeights(trained, join(before.best.checkpoint!, 'model'))
+      const resume = within && {
+        folder: within.folder,
+        optimizerSteps: within.optimizerSteps,
+        progress: { ...within.state.progress, best: relocatedBest(within.state.progress.best, root) },
+      }
+      completed.push(await runPhase(host(index), index, before?.globalStep ?? 0, resume))
+    }
+    if (group.size === 1 && signal?.aborted) throw aborted(signal, last)
+    const target = join(out, 'model')
+    await fromChief(group, () => trained.save(target))
+    const best = bestOf(config, completed)
+    const seconds = (performance.now() - started) / 1000
+    emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: target, seconds })
+    return { model: trained, phases: completed, best, out }
+  } catch (error) {
+    await device.synchronize().catch(() => {}) // the stream is usable again
+    if (typeof config.model === 'string') model?.dispose()
+    // Reading data and other waits that the signal cuts short know no checkpoint.
+    if (signal?.aborted && !(error instanceof AbortedError && 'checkpoint' in error.details))
+      throw aborted(signal, last)
+    throw error
+  } finally {
+    const written = log
+    log = null // what closing it says goes to those who listen
+    written?.close()
+  }
+}
+
+function aborted(signal: AbortSignal, checkpoint: string | null): AbortedError {
+  return new AbortedError(
+    'ERR_ABORTED',
+    checkpoint ? `aborted; ${checkpoint} goes on from there` : 'aborted before the first checkpoint',
+    { checkpoint },
+    { cause: signal.reason },
+  )
+}
+
+function checkEvaluation(config: ResolvedRun, { evaluate }: TrainOptions): void {
+  const phase = config.phases.find((phase) => phase.evaluate)
+  if (phase && !evaluate)
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `phase "${phase.name}" has \`evaluate\`, but no function that evaluates was given: train(config, { evaluate })`,
+      { phase: phase.name },
+    )
+}
+
+async function resumeEntry(
+  root: string,
+  resume: TrainOptions['resume'],
+  warnings: WarningEvent[],
+): Promise<{ path: string; step: number } | null> {
+  const found = await listCheckpoints(root)
+  if (resume === undefined) {
+    if (found.length === 0) return null
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `${root} holds checkpoints of an earlier run. Go on from them with resume: 'auto', or choose another out`,
+      { root },
+    )
+  }
+  if (resume === 'auto')
+    return latestCheckpoint(root, (path, error) =>
+      warnings.push({
+        type: 'warning',
+        code: 'damaged-checkpoint',
+        message: `${error.message}. Going on from the one before it`,
+        details: { path },
+      }),
+    )
+  const entry = resume === 'latest' ? found.at(-1) : found.find(({ path }) => path === resolve(resume))
+  if (!entry)
+    throw new CheckpointError(
+      'ERR_CHECKPOINT',
+      resume === 'latest'
+        ? `${root} holds no checkpoint`
+        : `${resume} is no checkpoint of this run (they are in ${root})`,
+      { root, resume },
+    )
+  await verifyCheckpoint(entry.path)
+  return entry
+}
+
+/** Newer checkpoints, which the run will write again, must not be taken for its own; nothing is deleted. */
+async function setAside(root: string, step: number): Promise<void> {
+  for (const { path, step: newer } of await listCheckpoints(root)) {
+    if (newer <= step) continue
+    await rm(`${path}.aside`, { recursive: true, force: true })
+    await rename(path, `${path}.aside`)
+  }
+}
+
+/** Removes checkpoints that are neither recent, nor best, nor the end of a phase. */
+async function prune(
+  root: string,
+  { checkpoint }: ResolvedPhase,
+  { globalStep, best }: PhaseProgress,
+  completed: readonly PhaseResult[],
+): Promise<void> {
+  const keep = new Set([globalStep, ...(best ? [best.globalStep] : [])])
+  for (const phase of completed) for (const at of [phase, phase.best]) if (at) keep.add(at.globalStep)
+  const others = (await listCheckpoints(root)).filter(({ step }) => !keep.has(step))
+  const recent = Math.max(0, checkpoint.keep - 1) // the one just written is recent too
+  for (const { path } of others.slice(0, Math.max(0, others.length - recent))) await removeCheckpoint(path)
+}
+
+/** A run's folder may have moved since its checkpoints were written. */
+function relocated(phase: PhaseResult, root: string): PhaseResult {
+  return { ...phase, checkpoint: join(root, `step-${phase.globalStep}`), best: relocatedBest(phase.best, root) }
+}
+
+function relocatedBest(best: BestEvaluation | null, root: string): BestEvaluation | null {
+  return best && { ...best, checkpoint: join(root, `step-${best.globalStep}`) }
+}
+
+function bestOf(config: ResolvedRun, phases: readonly PhaseResult[]): BestEvaluation | null {
+  const evaluated = phases.flatMap(({ best }) => best ?? [])
+  const metric = evaluated.at(-1)?.metric
+  const mode = config.phases.findLast(({ evaluate }) => evaluate?.metric === metric)?.evaluate?.mode
+  const sign = mode === 'min' ? -1 : 1
+  return evaluated
+    .filter((best) => best.metric === metric)
+    .reduce<BestEvaluation | null>((a, b) => (a && sign * a.value >= sign * b.value ? a : b), null)
+}

@@ -1,0 +1,421 @@
+import { openData, type TrainBatch, type TrainData } from '../../data/collate.js'
+import { agree, chiefFirst, fromChief } from '../../distributed/control.js'
+import type { Group } from '../../distributed/group.js'
+import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
+import type { Colbert } from '../../models/colbert.js'
+import { Parameters } from '../../nn/parameters.js'
+import { Tensor } from '../../tensor/tensor.js'
+import { readOptimizer } from '../checkpoint/state.js'
+import { recipeOf } from '../config/recipe.js'
+import type { BestEvaluation, Evaluate, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
+import type { CheckpointEvent, EventHub } from '../events.js'
+import { gradCacheAsync } from '../gradcache.js'
+import { gradientScaleOf, lossOf } from '../loss.js'
+import { AdamW } from '../optim/adamw.js'
+import { schedule } from '../optim/schedule.js'
+
+/** What a checkpoint remembers of a phase, beside weights and moments. */
+export interface PhaseProgress {
+  step: number
+  steps: number
+  globalStep: number
+  /** Of the data: the rows of a step are a function of it, the seed and the step. */
+  data: string
+  loss: number
+  best: BestEvaluation | null
+  /** Evaluations in a row without a new best. */
+  withoutBest: number
+  /** The evaluation of this step was due and has not been made. */
+  evaluationDue: boolean
+}
+
+/** What a phase needs of its run. */
+export interface PhaseHost {
+  model: Colbert
+  config: ResolvedRun
+  keepBytes: number
+  emit: EventHub['emit']
+  evaluate?: Evaluate
+  signal?: AbortSignal
+  group: Group
+  /** The run's last checkpoint. */
+  last(): string | null
+  /** Where the checkpoint of a step is, or will be. */
+  pathOf(globalStep: number): string
+  /** Writes a checkpoint of the run with this phase in it; returns its path. */
+  save(state: {
+    opt: AdamW
+    parameters: Record<string, Parameters>
+    progress: PhaseProgress
+    reason: CheckpointEvent['reason']
+  }): Promise<void>
+}
+
+/** Where a phase goes on: after a checkpoint taken within it. */
+export interface PhaseResume {
+  folder: string
+  optimizerSteps: number
+  progress: PhaseProgress
+}
+
+/** Runs a phase from its start, or from a checkpoint of it, to its end. */
+export async function runPhase(
+  host: PhaseHost,
+  index: number,
+  firstStep: number,
+  from: PhaseResume | null,
+): Promise<PhaseResult> {
+  const { model, config, signal, group } = host
+  const phase = config.phases[index]!
+  model.setRecipe(recipeOf(phase))
+  const open = (): Promise<TrainData> =>
+    openData({
+      data: phase.data.filter((item) => typeof item === 'string'),
+      sources: phase.data.filter((item) => typeof item !== 'string'),
+      featurizer: model.featurizer,
+      batch: phase.batch,
+      negatives: phase.negatives,
+      seed: config.seed + index,
+      sampling: phase.sampling,
+      cacheDir: config.cacheDir,
+      workers: config.workers,
+      signal,
+      onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
+    })
+  const data = await chiefFirst(group, open)
+  try {
+    await agree(group, { phase: phase.name, recipe: model.recipe, data: data.fingerprint })
+    return await new Loop(host, index, phase, data, firstStep, from).run()
+  } finally {
+    data.close()
+  }
+}
+
+export function phaseResult(phase: ResolvedPhase, progress: PhaseProgress, checkpoint: string): PhaseResult {
+  const { step, globalStep, loss, best } = progress
+  return { name: phase.name, steps: step, globalStep, loss, best, checkpoint }
+}
+
+/** A step that was issued: its loss and squared norm arrive once the device has got there. */
+interface Issued {
+  step: number
+  batch: TrainBatch
+  learningRate: number
+  waitMs: number
+  numbers: Promise<StepNumbers>
+}
+
+interface StepNumbers {
+  loss: number
+  norm: number
+  /** Attended tokens of the whole batch. */
+  tokens: number
+  /** Ranks that were asked to stop when the step was issued. */
+  stopping: number
+  temperature?: number
+}
+
+class Loop {
+  private readonly host: PhaseHost
+  private readonly phase: ResolvedPhase
+  private readonly index: number
+  private readonly data: TrainData
+  private readonly from: PhaseResume | null
+  private readonly progress: PhaseProgress
+  private readonly opt: AdamW
+  private readonly temperature: Parameters | null
+  private issued: Issued | null = null
+  /** A step that all ranks have done says that one of them is to stop. */
+  private stopping = false
+  /** When the last step was through, for rates. */
+  private clock = performance.now()
+  private secondsPerStep = 0
+
+  constructor(
+    host: PhaseHost,
+    index: number,
+    phase: ResolvedPhase,
+    data: TrainData,
+    firstStep: number,
+    from: PhaseResume | null,
+  ) {
+    this.host = host
+    this.index = index
+    this.phase = phase
+    this.data = data
+    this.from = from
+    const steps = phase.steps ?? Math.max(1, Math.floor(phase.epochs! * data.stepsPerEpoch))
+    if (from && (from.progress.data !== data.fingerprint || from.progress.steps !== steps))
+      throw new CheckpointError(
+        'ERR_CHECKPOINT',
+        `phase "${phase.name}": the data is not what it was at ${from.folder}; the steps that follow would read other ` +
+          'rows. Restore it, or start a new run from the model in that checkpoint',
+        { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
+      )
+    warmupOf(phase, steps)
+    this.progress = from
+      ? { ...from.progress }
+      : {
+          step: 0,
+          steps,
+          globalStep: firstStep,
+          data: data.fingerprint,
+          loss: Number.NaN,
+          best: null,
+          withoutBest: 0,
+          evaluationDue: false,
+        }
+    const { learningRate, weightDecay, freeze } = phase
+    const frozen = freeze.map((source) => ({ match: new RegExp(source), frozen: true, learningRate: 0 }))
+    this.temperature = phase.learnableTemperature ? temperatureOf(host.model, phase.temperature) : null
+    const groups = host.model.groups([...frozen, { learningRate, decay: weightDecay }])
+    this.opt = new AdamW(this.temperature ? [...groups, { parameters: this.temperature, learningRate }] : groups, {
+      clip: phase.clip,
+    })
+  }
+
+  private get parameters(): Record<string, Parameters> {
+    return this.temperature ? { temperature: this.temperature } : {}
+  }
+
+  private get place(): { phase: string; step: number; globalStep: number } {
+    const { step, globalStep } = this.progress
+    return { phase: this.phase.name, step, globalStep }
+  }
+
+  async run(): Promise<PhaseResult> {
+    const { host, phase, data, progress, from } = this
+    const { steps } = progress
+    try {
+      host.model.parameters.zeroGradients()
+      if (from) await readOptimizer(from.folder, from.optimizerSteps, this.opt, this.parameters)
+      host.emit({
+        ...this.place,
+        type: 'phase',
+        at: 'begin',
+        index: this.index,
+        steps,
+        rows: data.rows,
+        batch: phase.batch,
+      })
+      this.clock = performance.now()
+      let next = this.fetch(progress.step)
+      let reason: 'steps' | 'early-stop' = 'steps'
+      for (;;) {
+        if (host.group.size === 1 ? host.signal?.aborted : this.stopping) await this.abort()
+        if (progress.evaluationDue && (await this.evaluate())) {
+          reason = 'early-stop'
+          break
+        }
+        if (progress.step === steps) break
+        const waited = performance.now()
+        const batch = await next
+        const waitMs = performance.now() - waited
+        next = this.fetch(progress.step + 1)
+        const issued = await this.issue(batch, waitMs)
+        await this.settle() // the step before; this one goes on meanwhile
+        this.issued = issued
+        progress.step++
+        progress.globalStep++
+        const { every } = phase.checkpoint
+        const last = progress.step === steps
+        progress.evaluationDue = !!phase.evaluate && (last || progress.step % phase.evaluate.every === 0)
+        if (progress.evaluationDue || last || progress.step % every === 0) await this.settle()
+        if (progress.step % every === 0 && !last && !progress.evaluationDue) await this.save('periodic')
+      }
+      const checkpoint = await this.save('phase')
+      host.emit({ ...this.place, type: 'phase', at: 'end', index: this.index, steps, reason })
+      return phaseResult(phase, progress, checkpoint)
+    } finally {
+      await this.issued?.numbers.catch(() => {})
+      this.opt.dispose()
+      this.temperature?.dispose()
+    }
+  }
+
+  /** The batch of a step, ahead of its turn; a failure is met when it is awaited. */
+  private fetch(step: number): Promise<TrainBatch> {
+    const { rank, size: ranks } = this.host.group
+    const part = { rank, ranks, documents: this.phase.gather === 'documents' }
+    const batch = step < this.progress.steps ? this.data.at(step, part) : Promise.reject(new Error('past the end'))
+    batch.catch(() => {})
+    return batch
+  }
+
+  /** One step, up to the moment all of it is queued. */
+  private async issue(batch: TrainBatch, waitMs: number): Promise<Issued> {
+    const { host, phase, progress } = this
+    const { config, model, group, signal } = host
+    const { step, steps } = progress
+    group.mark(`phase ${phase.name}, step ${step + 1} of ${steps}`)
+    const logScale = this.temperature?.get('logScale')
+    const before = logScale?.value()
+    before?.catch(() => {}) // met in `read`, unless the step fails before
+    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
+      seed: config.seed,
+      step: progress.globalStep,
+      chunkTokens: config.chunkTokens,
+      keepBytes: host.keepBytes,
+      gradientScale: gradientScaleOf(phase, group.size),
+      group,
+      gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
+      wire: config.wire,
+    })
+    if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
+    // What a rank knows of the step and the others do not.
+    const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
+    group.allReduceSum(counts).wait()
+    const scale = schedule(phase.schedule, step, steps, warmupOf(phase, steps))
+    const squared = this.opt.step({ scale })
+    const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
+    const numbers = read(loss, squared, counts, before, fixed)
+    numbers.catch(() => {}) // met in `settle`
+    return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
+  }
+
+  /** Waits for the step that was issued last and tells what came of it. */
+  private async settle(): Promise<void> {
+    const { issued, phase, progress, host } = this
+    if (!issued) return
+    this.issued = null
+    const { loss, norm, tokens, stopping, temperature } = await issued.numbers
+    this.stopping ||= stopping > 0
+    const globalStep = progress.globalStep - progress.step + issued.step
+    if (!Number.isFinite(loss) || !Number.isFinite(norm))
+      throw new DivergedError(
+        'ERR_DIVERGED',
+        `phase "${phase.name}", step ${issued.step}: the loss is ${loss}, the gradient norm ${norm}. The weights were ` +
+          'not touched by that step. Try a lower learningRate, a warmup, or a higher temperature',
+        { phase: phase.name, step: issued.step, globalStep, loss, norm },
+      )
+    progress.loss = loss
+    const now = performance.now()
+    const seconds = (now - this.clock) / 1000
+    this.clock = now
+    this.secondsPerStep = this.secondsPerStep ? 0.9 * this.secondsPerStep + 0.1 * seconds : seconds
+    host.emit({
+      type: 'step',
+      phase: phase.name,
+      step: issued.step,
+      globalStep,
+      steps: progress.steps,
+      loss,
+      learningRate: issued.learningRate,
+      gradientNorm: norm,
+      ...(temperature !== undefined && { temperature }),
+      tokens,
+      tokensPerSecond: tokens / seconds,
+      dataWaitMs: issued.waitMs,
+      memory: host.model.device.memory().peak,
+      etaSeconds: this.secondsPerStep * (progress.steps - issued.step),
+      source: issued.batch.source,
+    })
+  }
+
+  /** Evaluates and keeps what is best. @returns whether patience is over */
+  private async evaluate(): Promise<boolean> {
+    const { host, phase, progress } = this
+    const settings = phase.evaluate!
+    const started = performance.now()
+    let metrics: Record<string, number>
+    try {
+      const { group } = host
+      const signal = group.size === 1 ? host.signal : undefined
+      const own = await host.evaluate!(host.model, { ...this.place, settings, signal, group })
+      metrics = await fromChief(group, async () => own)
+    } catch (error) {
+      if (host.group.size === 1 && host.signal?.aborted) await this.abort()
+      throw error
+    }
+    const { metric, mode, patience } = settings
+    const value = metrics[metric]
+    if (typeof value !== 'number' || Number.isNaN(value))
+      throw new ConfigError(
+        'ERR_CONFIG',
+        `phase "${phase.name}": the evaluation gave no number "${metric}", only ${Object.keys(metrics).join(', ')}`,
+        { phase: phase.name, metric, metrics },
+      )
+    const better = !progress.best || (mode === 'max' ? value > progress.best.value : value < progress.best.value)
+    progress.evaluationDue = false
+    progress.withoutBest = better ? 0 : progress.withoutBest + 1
+    const seconds = (performance.now() - started) / 1000
+    host.emit({ ...this.place, type: 'eval', metrics, metric, value, best: better, seconds })
+    if (better) progress.best = { ...this.place, metric, value, checkpoint: host.pathOf(progress.globalStep) }
+    const stop = patience !== undefined && progress.withoutBest >= patience
+    const last = stop || progress.step === progress.steps // saved as the end of the phase
+    if (better && !last) await this.save('best')
+    else if (!last && progress.step % phase.checkpoint.every === 0) await this.save('periodic')
+    this.clock = performance.now()
+    return stop
+  }
+
+  /** A step has one checkpoint at most: an evaluation that was made up for after a resume finds it there. */
+  private async save(reason: CheckpointEvent['reason']): Promise<string> {
+    await this.settle()
+    const { host, opt, parameters, progress } = this
+    const path = host.pathOf(progress.globalStep)
+    if (host.last() !== path) await host.save({ opt, parameters, progress: { ...progress }, reason })
+    host.emit({ ...this.place, type: 'checkpoint', path, reason })
+    this.clock = performance.now()
+    return path
+  }
+
+  /** Saves and throws. */
+  private async abort(): Promise<never> {
+    const { signal } = this.host
+    const checkpoint = this.progress.step > 0 ? await this.save('abort') : this.host.last()
+    await this.host.group.exchange(new Uint8Array()) // mpirun ends the others as soon as one has left
+    throw new AbortedError(
+      'ERR_ABORTED',
+      `aborted at step ${this.progress.step} of phase "${this.phase.name}"` +
+        (checkpoint ? `; ${checkpoint} goes on from there` : ', before the first checkpoint'),
+      { ...this.place, checkpoint },
+      { cause: signal?.reason },
+    )
+  }
+}
+
+/** Steps of warm-up. @throws ConfigError ERR_CONFIG when the phase is over before them */
+function warmupOf({ warmup, name }: ResolvedPhase, steps: number): number {
+  const wanted = warmup < 1 ? Math.round(warmup * steps) : warmup
+  if (wanted > steps)
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `phase "${name}": warmup is ${warmup} steps, the phase has ${steps}: the learning rate would not get where it is set. ` +
+        'Take fewer, or a share of the phase (as 0.05)',
+      { phase: name, warmup, steps },
+    )
+  return wanted
+}
+
+function temperatureOf(model: Colbert, temperature: number): Parameters {
+  const parameters = new Parameters(model.device, [{ name: 'logScale', shape: [1] }])
+  parameters.owner.name = 'a learned temperature'
+  const value = [Math.log(1 / temperature)]
+  parameters.write(value)
+  return parameters
+}
+
+async function read(
+  loss: Tensor,
+  squared: Tensor,
+  counts: Tensor,
+  logScale: Promise<number> | undefined,
+  fixed: number | undefined,
+): Promise<StepNumbers> {
+  try {
+    const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
+    const [tokens, stopping] = [sums[0]!, sums[1]!]
+    const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
+    return { loss: value, norm: Math.sqrt(square), tokens, stopping, ...(temperature !== undefined && { temperature }) }
+  } finally {
+    for (const tensor of [loss, squared, counts]) tensor.dispose()
+  }
+}
+
+/** Tokens that are attended to, which leaves out query expansion. */
+function attended({ queries, documents }: TrainBatch): number {
+  let sum = 0
+  for (const { keyCounts } of [queries, documents]) for (const count of keyCounts) sum += count
+  return sum
+}

@@ -1,0 +1,121 @@
+import { checkOptions, number, object } from '../../options.js'
+import type { StepEvent, TrainEvent } from '../events.js'
+
+export interface ProgressOptions {
+  /** Default standard error. */
+  stream?: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
+  /** Where the stream is no terminal: time between lines. Default 30 s. */
+  everyMs?: number
+}
+
+/**
+ * Shows a run as it goes: one line that is redrawn on a terminal, otherwise a line every 30 s; evaluations, checkpoints
+ * and warnings have lines of their own. Settles when the run ends; its failure is left to `run.result`.
+ */
+export async function showProgress(run: AsyncIterable<TrainEvent>, options: ProgressOptions = {}): Promise<void> {
+  checkOptions('showProgress', options, { stream: object, everyMs: number(0) })
+  const { stream = process.stderr, everyMs = 30_000 } = options
+  const drawn = { text: '', at: Number.NEGATIVE_INFINITY }
+  // Whoever reads it may leave; the training goes on.
+  let gone = false
+  const onError = (): void => {
+    gone = true
+  }
+  stream.on('error', onError)
+  const write = (text: string): void => {
+    if (!gone) stream.write(text)
+  }
+  const clear = (): void => {
+    if (drawn.text && stream.isTTY) write('\r\x1b[2K')
+    drawn.text = ''
+  }
+  const say = (line: string): void => {
+    clear()
+    write(`${line}\n`)
+  }
+  const draw = (text: string): void => {
+    const now = performance.now()
+    if (stream.isTTY) {
+      if (now - drawn.at < 100) return
+      drawn.text = text
+      write(`\r\x1b[2K${text.slice(0, (stream.columns ?? 120) - 1)}`)
+    } else if (now - drawn.at >= everyMs) say(text)
+    else return
+    drawn.at = now
+  }
+  let phases: string[] = []
+  try {
+    for await (const event of run) {
+      if (event.type === 'start') phases = event.phases
+      if (event.type === 'step') draw(stepLine(event, phases))
+      else if (event.type === 'check') draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
+      else if (event.type === 'prepare' && !event.done)
+        draw(`${event.phase}  reading ${event.source}: ${event.rows} rows`)
+      else {
+        if (event.type === 'phase' && event.at === 'begin') drawn.at = Number.NEGATIVE_INFINITY
+        const line = lineOf(event)
+        if (line) say(line)
+      }
+    }
+  } catch {
+    // whoever started the run reports it
+  } finally {
+    clear()
+    setImmediate(() => stream.off('error', onError)) // an error of the last write comes after it
+  }
+}
+
+export function stepLine(e: StepEvent, phases: readonly string[] = []): string {
+  const number = phases.length > 1 ? ` ${phases.indexOf(e.phase) + 1}/${phases.length}` : ''
+  const wait = (100 * e.dataWaitMs * e.tokensPerSecond) / (1000 * e.tokens)
+  return [
+    `${e.phase}${number}`,
+    `step ${e.step}/${e.steps} ${((100 * e.step) / e.steps).toFixed(1)} %`,
+    `loss ${e.loss.toPrecision(4)}`,
+    `lr ${e.learningRate.toExponential(1)}`,
+    ...(e.temperature === undefined ? [] : [`temp ${Number(e.temperature.toPrecision(3))}`]),
+    `grad ${e.gradientNorm.toPrecision(2)}`,
+    `${short(e.tokensPerSecond)} tok/s`,
+    `wait ${Math.min(100, wait).toFixed(1)} %`,
+    `mem ${(e.memory / 2 ** 30).toFixed(2)} GiB`,
+    `eta ${duration(e.etaSeconds)}`,
+  ].join('  ')
+}
+
+function lineOf(event: TrainEvent): string | undefined {
+  switch (event.type) {
+    case 'start':
+      return event.resumed ? `resuming ${event.resumed}` : `${event.out}: ${event.phases.join(' → ')}`
+    case 'phase':
+      return event.at === 'begin'
+        ? `${event.phase}: ${event.steps} steps of ${event.batch}, ${event.rows} rows${event.step ? `, from step ${event.step}` : ''}`
+        : event.reason === 'early-stop'
+          ? `${event.phase}: stopped at step ${event.step}, no better evaluation in a while`
+          : undefined
+    case 'eval':
+      return `${event.phase} step ${event.step}: ${event.metric} ${event.value.toFixed(4)}${event.best ? ' (best)' : ''}`
+    case 'checkpoint':
+      return `saved ${event.path}`
+    case 'warning':
+      return `warn  ${event.message}`
+    case 'done':
+      return `done in ${duration(event.seconds)}: ${event.model}`
+    default:
+      return undefined
+  }
+}
+
+function short(n: number): string {
+  const [unit, by] = n >= 1e6 ? ['M', 1e6] : n >= 1e3 ? ['k', 1e3] : ['', 1]
+  return `${(n / (by as number)).toPrecision(3)}${unit}`
+}
+
+export function duration(seconds: number): string {
+  const s = Math.round(seconds)
+  const parts = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60]
+  const first = parts.findIndex((part) => part > 0)
+  return parts
+    .map((part, i) => `${part}${'hms'[i]}`)
+    .slice(first === -1 ? 2 : first, (first === -1 ? 2 : first) + 2)
+    .join(' ')
+}

@@ -1,0 +1,288 @@
+/**
+ * One rank of identity.test.ts: the gradients of all ranks sum to those of one process on the whole batch, whatever the
+ * ranks, the side that is gathered, the masks, the chunks. Rank 0 computes the latter.
+ */
+import { createHash } from 'node:crypto'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import { columnFromTexts } from '../../lib/data/column.js'
+import { type Group, self } from '../../lib/distributed/group.js'
+import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
+import { Parameters } from '../../lib/nn/parameters.js'
+import { Device } from '../../lib/tensor/index.js'
+import { type BatchLoss, type EmbeddingModel, type GradCacheOptions, gradCache } from '../../lib/train/gradcache.js'
+import { AdamW } from '../../lib/train/optim/adamw.js'
+import { Random } from '../tensor/cases.js'
+import { tinyModel, words } from '../train/tiny.js'
+import { ToyModel, toyBatch } from '../train/toy.js'
+import { group, note, report, seedOf } from './rank.js'
+import { share } from './share.js'
+
+const { rank, size } = group
+const random = new Random(seedOf())
+const problems: string[] = []
+const worst: Record<string, number> = {}
+const digest = createHash('sha256')
+
+const queries = 8
+const assignments: Record<number, number[][]> = {
+  1: [[8]],
+  2: [
+    [4, 4],
+    [7, 1],
+    [0, 8],
+  ],
+  3: [
+    [3, 3, 2],
+    [6, 0, 2],
+  ],
+  4: [
+    [2, 2, 2, 2],
+    [3, 1, 2, 2],
+    [5, 0, 2, 1],
+  ],
+}
+const shuffled = () => {
+  const order = Array.from({ length: queries }, (_, i) => i)
+  for (let i = queries - 1; i > 0; i--) {
+    const j = random.integer(i + 1)
+    ;[order[i], order[j]] = [order[j]!, order[i]!]
+  }
+  return order
+}
+
+type Settings = { temperature?: number; masks: boolean; weights: boolean; blockQueries: number; keepScores: number }
+
+const infoNce =
+  (settings: Settings, logScale: Parameters): BatchLoss =>
+  ({ queries, documents, batch, ranks }) =>
+    contrastive(queries, documents, {
+      logScale: logScale.get('logScale'),
+      perQuery: batch.perQuery,
+      ranks,
+      blockQueries: settings.blockQueries,
+      keepScores: settings.keepScores,
+      ...(settings.masks && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
+      // A weight belongs to its row, wherever that is.
+      ...(settings.weights && { weights: batch.queryGroups.map((g) => g % 3) }),
+    })
+const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
+  distillation(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
+  marginMse(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+
+function temperature(device: Device): Parameters {
+  const parameters = new Parameters(device, [{ name: 'logScale', shape: [1] }])
+  const value = [Math.log(5)]
+  parameters.values.write(device.real === 'float64' ? Float64Array.from(value) : Float32Array.from(value))
+  return parameters
+}
+
+interface Result {
+  loss: number
+  gradients: Float64Array
+  scale: number
+}
+
+/** One step; the gradients of all ranks. Leaves them zero. */
+async function step(
+  model: EmbeddingModel,
+  batch: TrainBatch,
+  loss: BatchLoss,
+  logScale: Parameters,
+  options: Omit<GradCacheOptions, 'seed' | 'step'>,
+): Promise<Result> {
+  const value = gradCache(model, batch, loss, { seed: 3, step: 1, ...options })
+  const ranks: Group = options.group ?? self
+  ranks.allReduceSum(logScale.gradients).wait()
+  const gradients = Float64Array.from(await model.parameters.gradients.values())
+  const result = { loss: await value.value(), gradients, scale: await logScale.gradients.value() }
+  value.dispose()
+  model.parameters.zeroGradients()
+  logScale.zeroGradients()
+  return result
+}
+
+/**
+ * Norm ratio and largest difference, against the largest gradient. In float32 single elements and the temperature's
+ * gradient, a sum of terms of both signs, are less exact than the norm where the loss is small.
+ */
+function compare(label: string, kind: string, got: Result, want: Result, tolerance: number): void {
+  const most = want.gradients.reduce((m, g) => Math.max(m, Math.abs(g)), 0)
+  const norm = (g: Float64Array) => Math.sqrt(g.reduce((s, x) => s + x * x, 0))
+  const errors = {
+    loss: Math.abs(got.loss - want.loss) / Math.abs(want.loss),
+    norm: Math.abs(norm(got.gradients) / norm(want.gradients) - 1),
+    elementwise: got.gradients.reduce((m, g, i) => Math.max(m, Math.abs(g - want.gradients[i]!)), 0) / most,
+    scale: want.scale ? Math.abs(got.scale - want.scale) / Math.abs(want.scale) : Math.abs(got.scale),
+  }
+  for (const [name, error] of Object.entries(errors)) {
+    const key = `${kind} ${name}`
+    worst[key] = Math.max(worst[key] ?? 0, error)
+    const slack = name === 'scale' ? 10 : name === 'elementwise' && kind === 'model' ? 5 : 1
+    if (!(error <= slack * tolerance)) problems.push(`${label}: ${name} is off by ${error}`)
+  }
+}
+
+/** Texts that are equal across rows, and documents without tokens, one of them a positive. */
+function plant(batch: TrainBatch): TrainBatch {
+  const { perQuery } = batch
+  const queryGroups = batch.queryGroups.map((g) => (g === 5 ? 2 : g))
+  const documentGroups = batch.documentGroups.map((g) => (g === 6 * perQuery ? perQuery : g === 3 ? 0 : g))
+  return { ...batch, queryGroups, documentGroups }
+}
+
+function scored(batch: TrainBatch): TrainBatch {
+  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.perQuery)) }
+}
+
+const kinds = ['f64', 'f32'] as const
+const devices = { f64: Device.open('cpu-f64'), f32: Device.open('cpu') }
+for (const kind of kinds) {
+  const device = devices[kind]
+  const before = device.memory()
+  const model = new ToyModel(device, 1)
+  const logScale = temperature(device)
+  for (const perQuery of [1, 4])
+    for (const [a, counts] of assignments[size]!.entries()) {
+      const batch = scored(plant(toyBatch(seedOf() + a, queries, perQuery, [4, queries * perQuery - 2])))
+      const order = shuffled()
+      const part = share(batch, order, counts, rank)
+      for (const gather of ['queries', 'documents'] as const) {
+        const settings = {
+          masks: a % 2 === 0,
+          weights: a === 1,
+          blockQueries: [3, 1024][random.integer(2)]!,
+          keepScores: [0, 700, 2 ** 28][random.integer(3)]!,
+        }
+        const loss = infoNce(settings, logScale)
+        const chunks = {
+          chunkTokens: [10, 60, 1e9][random.integer(3)]!,
+          keepBytes: [0, 40_000, 1e12][random.integer(3)]!,
+          bucketBytes: [1, 4000, 1e9][random.integer(3)]!,
+        }
+        const got = await step(model, part, loss, logScale, { ...chunks, group, gather })
+        digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
+        const label = `${kind} K=${perQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...chunks })}`
+        if (rank === 0) {
+          const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+          compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
+        }
+      }
+      if (perQuery > 1)
+        for (const [name, loss] of Object.entries({ distilled, margins })) {
+          const got = await step(model, part, loss, logScale, { chunkTokens: 60, group, gather: 'none' })
+          digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
+          if (rank === 0) {
+            const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+            compare(`${kind} ${name} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
+          }
+        }
+    }
+  model.parameters.dispose()
+  logScale.dispose()
+  const after = device.memory()
+  if (after.tensors !== before.tensors || after.bytes !== before.bytes)
+    problems.push(`${kind}: ${after.tensors - before.tensors} tensors are left`)
+}
+
+// A whole model with dropout, from text, skiplist and query expansion included.
+{
+  const model = await tinyModel()
+  const logScale = temperature(model.device)
+  const text = (n: number) => Array.from({ length: n }, () => words[random.integer(words.length)]!).join(' ')
+  for (const perQuery of [1, 4]) {
+    const rows = Array.from({ length: queries }, () => text(1 + random.integer(5)))
+    const documents = Array.from({ length: queries * perQuery }, (_, i) =>
+      i === 2 ? '' : `${text(1 + random.integer(9))}. ${text(2)}, .`,
+    )
+    const columns = {
+      queries: columnFromTexts(model.featurizer, rows, 'query'),
+      documents: columnFromTexts(model.featurizer, documents, 'document'),
+    }
+    const groupsOf = (texts: string[]) => Int32Array.from(texts, (t) => texts.indexOf(t))
+    const batch: TrainBatch = {
+      ...toyBatch(1, queries, perQuery),
+      ...columns,
+      queryGroups: groupsOf(rows),
+      documentGroups: groupsOf(documents),
+    }
+    const counts = assignments[size]!.at(-1)!
+    const part = share(batch, shuffled(), counts, rank)
+    const settings = { masks: true, weights: false, blockQueries: 5, keepScores: 1000 }
+    const loss = infoNce(settings, logScale)
+    for (const gather of ['queries', 'documents'] as const) {
+      const got = await step(model, part, loss, logScale, { chunkTokens: 40, keepBytes: 100_000, group, gather })
+      digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
+      if (rank === 0) {
+        const want = await step(model, batch, loss, logScale, { chunkTokens: 1e9 })
+        compare(`model K=${perQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
+      }
+    }
+  }
+  logScale.dispose()
+  model.dispose()
+}
+
+// The CUDA kernels, run on the host, against one process on the CPU.
+{
+  const device = Device.open('cuda-host')
+  const [model, logScale] = [new ToyModel(device, 1), temperature(device)]
+  const reference = rank === 0 ? ([new ToyModel(devices.f32, 1), temperature(devices.f32)] as const) : undefined
+  const counts = assignments[size]!.at(-1)!
+  const batch = scored(plant(toyBatch(seedOf() + 50, queries, 2)))
+  const part = share(batch, shuffled(), counts, rank)
+  const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
+  for (const gather of ['queries', 'documents', 'none'] as const) {
+    const loss = (scale: Parameters) => (gather === 'none' ? margins : infoNce(settings, scale))
+    const options = { chunkTokens: 60, bucketBytes: 4000, group, gather }
+    const got = await step(model, part, loss(logScale), logScale, options)
+    digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
+    if (!reference) continue
+    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { chunkTokens: 50 })
+    compare(`cuda-host [${counts}] ${gather}`, 'cuda-host', got, want, 1e-5)
+  }
+  for (const used of [model.parameters, logScale, reference?.[0].parameters, reference?.[1]]) used?.dispose()
+  if (device.memory().tensors > 0) problems.push(`cuda-host: ${device.memory().tensors} tensors are left`)
+}
+
+// Ten steps of AdamW end where one process ends.
+{
+  const device = devices.f64
+  const counts = assignments[size]!.at(-1)!
+  const models = [new ToyModel(device, 2), ...(rank === 0 ? [new ToyModel(device, 2)] : [])]
+  const settings = { masks: true, weights: false, blockQueries: 3, keepScores: 0 }
+  const ends: Float64Array[] = []
+  const batches = Array.from({ length: 10 }, (_, i) => ({
+    whole: plant(toyBatch(seedOf() + 100 + i, queries, 2)),
+    order: shuffled(),
+  }))
+  for (const [m, model] of models.entries()) {
+    const logScale = temperature(device)
+    const opt = new AdamW(
+      [
+        { parameters: model.parameters, learningRate: 1e-3, decay: 0.01 },
+        { parameters: logScale, learningRate: 1e-2 },
+      ],
+      { clip: 1 },
+    )
+    for (const [i, { whole, order }] of batches.entries()) {
+      const ranks = m === 0 ? group : self
+      const batch = m === 0 ? share(whole, order, counts, rank) : whole
+      const options = { seed: 1, step: i, chunkTokens: 40, group: ranks }
+      gradCache(model, batch, infoNce(settings, logScale), options).dispose()
+      ranks.allReduceSum(logScale.gradients).wait()
+      opt.step()
+    }
+    ends.push(Float64Array.from([...(await model.parameters.values.values()), await logScale.values.value()]))
+    for (const used of [opt, logScale, model.parameters]) used.dispose()
+  }
+  digest.update(new Uint8Array(ends[0]!.buffer))
+  if (rank === 0) {
+    const off = ends[0]!.reduce((m, v, i) => Math.max(m, Math.abs(v - ends[1]![i]!)), 0)
+    worst.trajectory = off
+    if (!(off <= 1e-9)) problems.push(`ten steps end ${off} apart`)
+  }
+}
+
+note({ problems: problems.slice(0, 8), worst, digest: digest.digest('hex') })
+await report()
