@@ -24,7 +24,7 @@ export const assumptions = {
   chunkTokens: 65_536,
 }
 
-/** Bytes that one rank sends in a step, by collective: what native/core/host_group.cc counts. */
+/** Bytes that one rank sends in a step, by collective: what native/distributed/host_group.cc counts. */
 export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, wire = 4 }) {
   const others = (ranks - 1) / ranks
   return {

@@ -7,7 +7,7 @@ import { Device, raw, Segments, Tape, Tensor } from 'lateforge/tensor'
 
 const device = Device.open('cpu-f64')
 const [count, dim] = [48, 128]
-const float16 = 6 // native/core/dtype.h
+const float16 = 6 // native/runtime/dtype.h
 
 function gradients(q, d, temperature, rounded) {
   const tokens = (data, length) => Tensor.from(device, data, [count * length, dim])

@@ -3,7 +3,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { ArgumentError, ConfigError, nearest } from './errors.js'
 
-/** Variables that a user may set. Those without a reader below are native code's (native/core/setting.h). */
+/** Variables that a user may set. Those without a reader below are native code's (native/runtime/setting.h). */
 export const variables = [
   'LATEFORGE_CACHE',
   'LATEFORGE_COLLECTIVE_DEADLINE',

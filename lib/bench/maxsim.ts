@@ -190,7 +190,7 @@ async function measure(
   }
 }
 
-/** What native/cuda/maxsim.cu chooses. */
+/** What native/ops/maxsim/cuda.cu chooses. */
 function kernelsOf(device: Device, dtype: RealType, dim: number): MaxSimResult['kernels'] {
   if (!device.name.startsWith('cuda')) return 'cpu'
   if (process.env.LATEFORGE_CUDA_NAIVE?.split(',').includes('maxsim')) return 'naive'

@@ -51,7 +51,7 @@ export const self: Group = {
   mark() {},
 }
 
-/** Numbers of native/core/group.h. */
+/** Numbers of native/distributed/group.h. */
 const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, broadcast: 4 } as const
 
 export interface GroupSettings {

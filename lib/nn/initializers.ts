@@ -1,6 +1,6 @@
 /**
  * Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): four words from a counter of four
- * and a key of two. The same generator as native/core/philox.h; nothing here has state.
+ * and a key of two. The same generator as native/runtime/philox.h; nothing here has state.
  */
 export function philox(
   counter: readonly [number, number, number, number],

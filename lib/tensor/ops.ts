@@ -6,7 +6,7 @@ import * as raw from './ops.gen.js'
 import { record } from './tape.js'
 import { type DType, type Segments, Tensor } from './tensor.js'
 
-/** Activations in the order of native/core/oplist.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
+/** Activations in the order of native/ops/list.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
 export const activations = ['gelu', 'geluTanh', 'relu', 'tanh', 'sigmoid', 'silu'] as const
 export type ActivationName = (typeof activations)[number]
 

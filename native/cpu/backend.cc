@@ -3,8 +3,8 @@
 #include <array>
 #include <cstring>
 
-#include "../core/queue.h"
-#include "../core/setting.h"
+#include "../runtime/queue.h"
+#include "../runtime/setting.h"
 #include "../platform/platform.h"
 #include "peak.h"
 #include "table.h"

@@ -4,7 +4,8 @@
 
 #include <cstdio>
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
+#include "../ops/list.h"
 
 struct CUstream_st;
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/infer.h"
+#include "../../native/ops/shapes.h"
 #include "../../native/cpu/table.h"
 #include "../../native/cpu/team.h"
 #include "check.h"

@@ -5,7 +5,7 @@
 #include <chrono>
 #include <thread>
 
-#include "../../native/core/group.h"
+#include "../../native/distributed/group.h"
 
 namespace lateforge {
 namespace {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/group.h"
+#include "../../native/distributed/group.h"
 
 namespace lateforge {
 

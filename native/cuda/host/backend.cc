@@ -3,8 +3,8 @@
 #include <cstdio>
 #include <optional>
 
-#include "../../core/queue.h"
-#include "../naive.h"
+#include "../../runtime/queue.h"
+#include "../reference.h"
 #include "../ops.h"
 #include "executor.h"
 #include "memory.h"

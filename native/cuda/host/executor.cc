@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../core/setting.h"
+#include "../../runtime/setting.h"
 #include "fiber.h"
 #include "pointer.h"
 #include "twin.h"

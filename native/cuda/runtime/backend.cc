@@ -1,13 +1,13 @@
 // The CUDA backend behind the one function that this library exports.
-#include "../../core/backend.h"
+#include "../../runtime/backend.h"
 
 #include <cstdio>
 
-#include "../naive.h"
+#include "../reference.h"
 #include "../ops.h"
 #include "ceilings.h"
 #include "devices.h"
-#include "nccl_link.h"
+#include "nccl.h"
 #include "stream.h"
 
 namespace lateforge::cuda {

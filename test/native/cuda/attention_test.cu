@@ -2,7 +2,7 @@
 // in bfloat16 by comparison with the naive ones in bfloat16. On the twin under many orders, with equal bits.
 #include <cmath>
 
-#include "../../../native/core/philox.h"
+#include "../../../native/runtime/philox.h"
 #include "attention_problem.h"
 
 using namespace lateforge;

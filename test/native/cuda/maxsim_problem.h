@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "../../../native/core/infer.h"
+#include "../../../native/ops/shapes.h"
 #include "../../../native/cuda/device/number.cuh"
 #include "../../../native/cuda/ops.h"
 #include "device.h"

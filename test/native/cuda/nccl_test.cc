@@ -4,7 +4,7 @@
 #include <numeric>
 #include <random>
 
-#include "../../../native/core/rank_sum.h"
+#include "../../../native/distributed/rank_sum.h"
 #include "../seed.h"
 #include "nccl_ranks.h"
 

@@ -3,7 +3,7 @@
 #include <map>
 #include <random>
 
-#include "../../../native/core/ops.h"
+#include "../../../native/runtime/op.h"
 #include "../../../native/cuda/host/memory.h"
 #include "../../../native/cuda/host/run.h"
 #include "../../../native/cuda/ops.h"
