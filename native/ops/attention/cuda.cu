@@ -15,11 +15,11 @@ namespace lateforge::cuda {
 namespace {
 
 template <class P>
-AttentionShape shapeOf(const P& p, const View& qkv, const View& segments, const View& keyCounts, const View& seeds) {
+AttentionShape shapeOf(const P& p, const View& qkv, const View& segments, const View& keyLengths, const View& seeds) {
   const int64_t rows = qkv.rows(), headDim = qkv.columns() / (3 * p.heads);
   AttentionShape shape;
   shape.segments = dev<const int64_t>(segments);
-  shape.keyCounts = dev<const int32_t>(keyCounts);
+  shape.keyLengths = dev<const int32_t>(keyLengths);
   shape.seeds = p.dropout > 0 ? dev<const uint32_t>(seeds) : nullptr;
   shape.sequences = segments.count() - 1;
   shape.rows = static_cast<int32_t>(rows);
@@ -46,7 +46,7 @@ int32_t withLoads(const AttentionShape& shape, const F& f, const Views&... views
 template <class T, class F, class Otherwise, class... Views>
 int32_t withTensorCores(const AttentionShape& shape, const F& f, const Otherwise& otherwise, const Views&... views) {
   if constexpr (sizeof(T) == 2)
-    if ((shape.headDim == 32 || shape.headDim == 64) && aligned(views...) && !naive("attention")) {
+    if ((shape.headDim == 32 || shape.headDim == 64) && aligned(views...) && !useReference("attention")) {
       auto forDim = [&](auto d) { return shape.seeds ? f(d, std::true_type()) : f(d, std::false_type()); };
       if (shape.headDim == 32) return forDim(std::integral_constant<int, 32>());
       return forDim(std::integral_constant<int, 64>());

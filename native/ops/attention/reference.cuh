@@ -1,4 +1,4 @@
-// The naive twins of the attention kernels, for every head dim and type: a lane makes kColumns outputs of one row and
+// The reference kernels of attention, for every head dim and type: a lane makes kColumns outputs of one row and
 // head, and looks at its keys (or queries) one by one. Numbers are loaded n at a time.
 #pragma once
 
