@@ -67,7 +67,7 @@ export const signal = kind(
   'an AbortSignal',
   (v) => typeof v === 'object' && v !== null && typeof (v as AbortSignal).aborted === 'boolean',
 )
-/** Of tensor/group.ts: `self` and RankGroup are some. */
+/** Of distributed/group.ts: `self` and RankGroup are some. */
 export const group = kind(
   'a group of ranks',
   (v) =>
