@@ -15,7 +15,7 @@ const ground = ['errors', 'environment', 'packages', 'addon', 'native', 'backend
 const allowed: Record<string, string[]> = {
   'lib/io': [],
   'lib/tensor': [],
-  'lib/nn': ['tensor'],
+  'lib/nn': ['io', 'tensor'],
   'lib/distributed': ['tensor', 'nn'],
   'lib/text': ['io'],
   'lib/data': ['io', 'text', 'distributed'],
@@ -40,7 +40,7 @@ const allowed: Record<string, string[]> = {
     'train/checkpoint',
   ],
   'lib/train/loop': ['io', 'tensor', 'nn', 'text', 'data', 'models', 'distributed', 'train', 'train/*'],
-  'lib/bench': ['tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
+  'lib/bench': ['io', 'tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
   'lib/cli': ['*'],
   'native/platform': [],
   'native/core': ['platform'],

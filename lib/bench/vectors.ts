@@ -21,7 +21,7 @@ export function unitVectors(rows: number, dim: number, seed: number): Float32Arr
   for (let row = 0; row < data.length; row += dim) {
     let norm = 0
     for (let k = row; k < row + dim; k++) {
-      // Xorshift32 (Marsaglia 2003).
+      // Xorshift32 (Marsaglia 2003), not io/random.ts: it is as short in Python.
       state ^= state << 13
       state ^= state >>> 17
       state ^= state << 5

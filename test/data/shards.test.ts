@@ -10,6 +10,7 @@ import { native } from '../../lib/native.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
@@ -20,8 +21,8 @@ function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
   return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 20, ...overrides }))
 }
 
-let state = seed
-const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const draws = new Random(seed)
+const random = (n: number) => draws.integer(n)
 const text = () => Array.from({ length: 1 + random(8) }, () => letters[random(26)]).join(random(2) ? ' ' : '. ')
 const rows = (count: number, documents = () => 1, scored = false): TextRow[] =>
   Array.from({ length: count }, () => {
@@ -183,7 +184,7 @@ t.test('a killed writer leaves no shard, and its remains are removed a day later
     import { prepareShards } from ${lib('data/shards.js')}
     import { Featurizer } from ${lib('text/featurizer.js')}
     import { defaultRecipe } from ${lib('text/recipe.js')}
-    import { Tokenizer } from ${lib('text/tokenizer.js')}
+    import { Tokenizer } from ${lib('text/tokenizer/tokenizer.js')}
     const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a'])
     tokenizer.addTokens(['[Q] ', '[D] '])
     const source = { name: 's', fingerprint: async () => 'f', async *[Symbol.asyncIterator]() { for (;;) yield { query: 'a', documents: ['a a'] } } }

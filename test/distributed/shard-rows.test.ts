@@ -7,10 +7,11 @@ import { deal } from '../../lib/distributed/shard-rows.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
-let state = seed
-const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const draws = new Random(seed)
+const random = (n: number) => draws.integer(n)
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
 function featurizer(overrides: Partial<Recipe> = {}): Featurizer {

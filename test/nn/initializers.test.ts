@@ -1,8 +1,9 @@
 import t from 'tap'
+import { philox, sequenceSeed } from '../../lib/io/random.js'
 import { bert } from '../../lib/models/networks/bert.js'
 import type { Architecture } from '../../lib/models/networks/encoder.js'
 import { modernbert } from '../../lib/models/networks/modernbert.js'
-import { normal, philox, sequenceSeed, uniform } from '../../lib/nn/index.js'
+import { normal, uniform } from '../../lib/nn/index.js'
 import { atOnce } from '../../lib/turns.js'
 import { json } from '../models/fixture.js'
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Random } from '../../lib/io/random.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { PUNCTUATION } from '../../lib/text/recipe.js'
 import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
@@ -38,11 +39,8 @@ export function tinyModel(seed = 1): Promise<Colbert> {
 
 /** Data of all three kinds in `dir`: a query shares words with its positive. */
 export function writeData(dir: string, seed = 1): { pairs: string; triplets: string; scored: string } {
-  let state = seed
-  const draw = (n: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 2 ** 32) * n)
-  }
+  const random = new Random(seed)
+  const draw = (n: number) => random.integer(n)
   const text = (length: number): string[] => Array.from({ length }, () => words[draw(words.length)]!)
   const rows = Array.from({ length: 60 }, () => {
     const query = text(4)

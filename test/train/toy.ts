@@ -4,7 +4,7 @@ import type { TokenColumn } from '../../lib/data/column.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 
 export const vocabulary = 50
 
