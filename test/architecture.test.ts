@@ -1,4 +1,7 @@
-/** The shape of the project: which folder may use which, file sizes, and the generated ops file. */
+/**
+ * The shape of the project: which folder may use which, file sizes, and the generated ops file. Ours and no package:
+ * dependency-cruiser reads imports only, and one table holds the includes of C++ too.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'

@@ -1,3 +1,4 @@
+import { symlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
@@ -119,6 +120,24 @@ t.test('patterns', async (t) => {
     [`${basename('pairs')}/a`, 'deep/a', 'c'],
   )
   t.not(await sources[0]!.fingerprint!(), await sources[1]!.fingerprint!())
+})
+
+t.test('links: of files by their names, of folders by `*` and never by `**`', async (t) => {
+  const dir = t.testdir({ there: { 'a.jsonl': pair(0) }, here: { 'b.jsonl': pair(1) } })
+  for (const [name, target] of [
+    ['folder', '../there'],
+    ['loop', '.'],
+    ['c.jsonl', '../there/a.jsonl'],
+    ['broken.jsonl', 'nowhere'],
+  ] as const)
+    symlinkSync(target, join(dir, 'here', name))
+  const names = (pattern: string) => expandPattern(join(dir, pattern)).map((file) => file.slice(dir.length + 6))
+  const files = ['b.jsonl', 'broken.jsonl', 'c.jsonl']
+  t.same(names('here/*'), files)
+  t.same(names('here/**'), files)
+  t.same(names('here/**/*.jsonl'), files)
+  t.same(names('here/f*/*'), ['folder/a.jsonl'])
+  await t.rejects(all(fileSource(join(dir, 'here/broken.jsonl'))), { message: /broken\.jsonl does not exist/ })
 })
 
 t.test('a line of many chunks, and one that is too long', async (t) => {

@@ -9,7 +9,7 @@ import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 
-/** A folder that is gone after the test. */
+/** A folder that is gone after the test; a test may have several, of `t.testdir()` but one. */
 export function folder(t: { teardown(fn: () => void): unknown }): string {
   const made = mkdtempSync(path.join(tmpdir(), 'lateforge-train-'))
   t.teardown(() => rmSync(made, { recursive: true, force: true }))
@@ -35,6 +35,13 @@ export function tinyModel(seed = 1): Promise<Colbert> {
     },
     { seed },
   )
+}
+
+/** The same in a folder. */
+export async function saveTinyModel(into: string): Promise<void> {
+  const model = await tinyModel()
+  await model.save(into)
+  model.dispose()
 }
 
 /** Data of all three kinds in `dir`: a query shares words with its positive. */
