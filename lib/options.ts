@@ -94,7 +94,7 @@ export function checkOptions<T extends object>(what: string, given: T | undefine
     if (!Object.hasOwn(known, key)) {
       throw new ArgumentError(
         'ERR_ARGUMENT',
-        `${what} has no option "${key}", ${didYouMean(key, Object.keys(known))}`,
+        `${what} has no option "${key}"; ${didYouMean(key, Object.keys(known))}`,
         { option: key },
       )
     }

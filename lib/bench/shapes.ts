@@ -73,6 +73,6 @@ function byName(shapes: readonly MaxSimShape[], usual: number, names: readonly s
       name,
       shapes.map((s) => s.name),
     )
-    throw new ArgumentError('ERR_ARGUMENT', `no shape "${name}", ${known}`, { name })
+    throw new ArgumentError('ERR_ARGUMENT', `no shape "${name}"; ${known}`, { name })
   })
 }

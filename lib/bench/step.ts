@@ -175,7 +175,7 @@ function checked(options: StepBenchOptions) {
   const fail = (text: string): never => {
     throw new ArgumentError('ERR_ARGUMENT', text)
   }
-  if (!Object.hasOwn(stepShapes, shape)) fail(`no shape "${shape}", ${didYouMean(shape, Object.keys(stepShapes))}`)
+  if (!Object.hasOwn(stepShapes, shape)) fail(`no shape "${shape}"; ${didYouMean(shape, Object.keys(stepShapes))}`)
   if (!stepModes.includes(mode)) fail(`mode is "${mode}", expected ${stepModes.join(', ')}`)
   for (const [name, value, least] of [
     ['steps', steps, 1],

@@ -59,7 +59,7 @@ export async function blueprintOf(given: CreateConfig): Promise<Blueprint> {
     throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))
     if (!(keys as readonly string[]).includes(key)) {
-      throw new ConfigError('ERR_CONFIG', `a model has no "${key}", ${didYouMean(key, keys)}`, { key })
+      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"; ${didYouMean(key, keys)}`, { key })
     }
   const { architecture: name, dim = 128, tokenizer: source, dropout } = given
   if (name !== 'modernbert' && name !== 'bert')
