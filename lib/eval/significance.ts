@@ -1,4 +1,4 @@
-/** Ours and no package: general ones (simple-statistics) have neither a paired randomization test nor Holm's correction. */
+/** Ours and no package: simple-statistics has neither a paired randomization test nor Holm's correction. */
 import { ArgumentError } from '../errors.js'
 import { above, checkOptions, type Kinds, seed, whole } from '../options.js'
 import { mean } from './metrics.js'

@@ -13,8 +13,8 @@ const LONGEST = 64 << 20
 /**
  * Calls `visit(line, number)` for each line of a UTF-8 text file, numbered from 1, without line ends (`\n`, `\r\n`) or
  * byte order mark. Files named `.gz` are unpacked on the way. Several times faster than node:readline.
- * Throws `DataError` (`ERR_DATA`) for a missing or unreadable file, damaged gzip, invalid UTF-8 and a line above 64 Mi characters;
- * what `visit` throws passes through.
+ * Throws `DataError` (`ERR_DATA`) for a missing or unreadable file, damaged gzip, invalid UTF-8 and a line of more than
+ * 64 Mi characters; what `visit` throws passes through.
  */
 export async function eachLine(path: string, visit: (line: string, number: number) => void): Promise<void> {
   let count = 0
@@ -35,10 +35,7 @@ export async function* lineBatches(path: string): AsyncGenerator<string[]> {
       throw new DataError(
         'ERR_DATA',
         `${path}:${count + 1}: the line is longer than 64 Mi characters. Is it a file of lines?`,
-        {
-          file: path,
-          line: count + 1,
-        },
+        { file: path, line: count + 1 },
       )
     return lines.map(plain)
   }
