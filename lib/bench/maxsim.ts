@@ -103,14 +103,8 @@ async function measure(
   signal?: AbortSignal,
 ): Promise<MaxSimResult> {
   using owned = new Scope()
-  const keep = async (count: number, length: number, seed: number) => {
-    const vectors = await vectorsOf(device, count, length, dim, dtype, seed)
-    owned.adopt(vectors.tokens)
-    owned.adopt(vectors.segments)
-    return vectors
-  }
-  const q = await keep(shape.queries, shape.queryTokens, 1)
-  const d = await keep(shape.documents, shape.documentTokens, 2)
+  const q = await vectorsOf(owned, device, shape.queries, shape.queryTokens, dim, dtype, 1)
+  const d = await vectorsOf(owned, device, shape.documents, shape.documentTokens, dim, dtype, 2)
   const pairs = owned.run(() =>
     shape.layout === 'groups'
       ? Segments.fromLengths(device, Array(shape.queries).fill(shape.documents / shape.queries))

@@ -4,8 +4,8 @@ import { self } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 const exact = Device.open('cpu-f64')
 const dim = 16
