@@ -39,7 +39,7 @@ async function kit(addon, name) {
     isa: native().cpuInfo().isa,
     maxsim: (queries, documents) => maxsimSync(queries, documents, { dim: 128 }),
     step: async () => {
-      const settings = { chunkTokens: 4096, keepBytes: 1.2e9, seed: 1, step: step++ }
+      const settings = { microBatchTokens: 4096, activationMemory: 1.2e9, seed: 1, step: step++ }
       const value = await gradCacheAsync(model, batch, loss, settings)
       const scope = new Scope()
       scope.run(() => optimizer.step())

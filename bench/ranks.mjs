@@ -37,7 +37,7 @@ const loss = ({ queries, documents, ranks }) => contrastive(queries, documents, 
 async function trainStep(step, gather) {
   const lengths = batches[step % batches.length]
   const batch = batchOf(lengths, step, vocabulary, group)
-  const settings = { chunkTokens: 4096, keepBytes: 1.2e9, seed: 1, step, group, gather }
+  const settings = { microBatchTokens: 4096, activationMemory: 1.2e9, seed: 1, step, group, gather }
   const value = await gradCacheAsync(model, batch, loss, settings)
   const norm = optimizer.step()
   await Promise.all([value.value(), norm.value()])

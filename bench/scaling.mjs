@@ -21,7 +21,7 @@ export const assumptions = {
   nic: 47e9, // of one 400 Gb/s adapter per GPU, 46-48 (NVIDIA/nccl-tests#290)
   hop: 5e-6, // latency per step of a ring between nodes, and per message of an all-to-all: a guess
   bucket: 25e6,
-  chunkTokens: 65_536,
+  microBatchTokens: 65_536,
 }
 
 /** Bytes that one rank sends in a step, by collective: what native/core/host_group.cc counts. */
@@ -53,9 +53,9 @@ function predict(ranks, wire) {
   const buckets = Math.ceil((a.parameters * 4) / a.bucket)
   const reduction = toAll(bytes.parameters) + a.hop * nodes * (buckets - 1)
   const reductionRing = ring(bytes.parameters) + a.hop * nodes * (buckets - 1)
-  // What runs beside them: documents forward; documents again and backward; the backward of the last chunk.
+  // What runs beside them: documents forward; documents again and backward; the backward of the last micro-batch.
   const [documents, queries] = [119 / 131, 12 / 131].map((share) => share * encoder)
-  const last = Math.min(queries, a.chunkTokens / a.recomputedRate)
+  const last = Math.min(queries, a.microBatchTokens / a.recomputedRate)
   const exposed = (reduction) =>
     Math.max(0, gather - documents / 3) +
     Math.max(0, home - (documents * 2) / 3) +

@@ -28,7 +28,7 @@ interface StepOptions {
   device: string
   precision?: Precision
   batch?: number
-  chunkTokens?: number
+  microBatchTokens?: number
   steps: number
   warmup: number
   lengths?: string

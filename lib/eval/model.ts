@@ -23,13 +23,18 @@ export interface ModelRunOptions {
   /** Documents kept per query, beside the query itself. Default 100. */
   topK?: number
   /** Tokens encoded at a time. */
-  chunkTokens?: number
+  microBatchTokens?: number
   signal?: AbortSignal
   /** Ranks that hold the same model and call this together: each searches its share of the documents. */
   group?: Group
 }
 
-const runOptions: Kinds<ModelRunOptions> = { topK: whole(1), chunkTokens: above(0), signal: aSignal, group: aGroup }
+const runOptions: Kinds<ModelRunOptions> = {
+  topK: whole(1),
+  microBatchTokens: above(0),
+  signal: aSignal,
+  group: aGroup,
+}
 
 /**
  * A model's run on a collection: every document is scored for every query (exhaustive MaxSim). Documents are encoded,

@@ -76,7 +76,7 @@ const createOptions: Kinds<CreateOptions> = {
   precision: oneOf(...precisions),
 }
 const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
-export const encodeOptions: Kinds<EncodeOptions> = { chunkTokens: above(0), signal }
+export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
 const groupOptions: Kinds<GroupOptions> = {
   learningRate: number(0),
   decay: number(0),
@@ -264,7 +264,7 @@ export class Colbert {
 
   /**
    * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
-   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): chunks do not matter.
+   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
    */
   embed(
     column: TokenColumn,

@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { columnInSteps, type TextColumn } from '../data/column.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
+import { rangesOf } from '../ragged.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { abortIf } from '../retrieval/vectors.js'
 import { cast } from '../tensor/ops.js'
@@ -11,7 +12,7 @@ import type { Colbert } from './colbert.js'
 
 export interface EncodeOptions {
   /** Tokens encoded at a time. Default 8192. */
-  chunkTokens?: number
+  microBatchTokens?: number
   signal?: AbortSignal
 }
 
@@ -19,7 +20,7 @@ type Kind = Embeddings['kind']
 
 /**
  * Embeddings of all texts in one piece. All texts become tokens first: those say how many rows there will be, so that the
- * embeddings are allocated once and every chunk is written to its place.
+ * embeddings are allocated once and every micro-batch is written to its place.
  * @throws OutOfMemoryError ERR_OUT_OF_MEMORY when they do not fit into one array
  */
 export async function encodeAll<K extends Kind>(
@@ -28,10 +29,10 @@ export async function encodeAll<K extends Kind>(
   texts: readonly string[],
   options: EncodeOptions,
 ): Promise<Embeddings<K>> {
-  const { chunkTokens, signal } = checked(options)
+  const { microBatchTokens, signal } = checked(options)
   const waiting: TextColumn[] = []
   let rows = 0
-  for await (const column of columns(model, kind, texts, chunkTokens)) {
+  for await (const column of columns(model, kind, texts, microBatchTokens)) {
     abortIf(signal)
     waiting.push(column)
     rows += column.keptOffsets.at(-1)!
@@ -43,7 +44,7 @@ export async function encodeAll<K extends Kind>(
   const data = allocate(kind, texts.length, rows, model.dim)
   const offsets = new Float64Array(texts.length + 1)
   let [values, text, row, truncated] = [0, 0, 0, 0]
-  for await (const part of encodeColumns(model, kind, taken(), chunkTokens, signal)) {
+  for await (const part of encodeColumns(model, kind, taken(), microBatchTokens, signal)) {
     data.set(part.data, values)
     values += part.data.length
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
@@ -71,7 +72,7 @@ function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32
 }
 
 /**
- * Embeddings chunk by chunk, in order. While the device works on one chunk the next is tokenized and queued, and no
+ * Embeddings micro-batch by micro-batch, in order. While the device works on one the next is tokenized and queued, and no
  * more than that, so that memory stays bounded and the event loop free.
  */
 export async function* encodeStream<K extends Kind>(
@@ -80,15 +81,15 @@ export async function* encodeStream<K extends Kind>(
   texts: Iterable<string> | AsyncIterable<string>,
   options: EncodeOptions,
 ): AsyncGenerator<Embeddings<K>> {
-  const { chunkTokens, signal } = checked(options)
-  yield* encodeColumns(model, kind, columns(model, kind, texts, chunkTokens), chunkTokens, signal)
+  const { microBatchTokens, signal } = checked(options)
+  yield* encodeColumns(model, kind, columns(model, kind, texts, microBatchTokens), microBatchTokens, signal)
 }
 
 async function* encodeColumns<K extends Kind>(
   model: Colbert,
   kind: K,
   source: Iterable<TextColumn> | AsyncIterable<TextColumn>,
-  chunkTokens: number,
+  microBatchTokens: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Embeddings<K>> {
   let ahead: Issued | null = null
@@ -98,7 +99,7 @@ async function* encodeColumns<K extends Kind>(
     return embeddings(model, kind, { data, offsets, truncated })
   }
   for await (const column of source) {
-    for (const [first, last] of chunks(column.offsets, chunkTokens)) {
+    for (const { first, last } of rangesOf(column.offsets, { rows: microBatchTokens })) {
       abortIf(signal)
       const next = issue(model, column, first, last)
       if (ahead) yield await finish(ahead)
@@ -108,11 +109,14 @@ async function* encodeColumns<K extends Kind>(
   if (ahead) yield await finish(ahead)
 }
 
-function checked({ chunkTokens = 8192, signal }: EncodeOptions): { chunkTokens: number; signal?: AbortSignal } {
-  if (typeof chunkTokens !== 'number' || !(chunkTokens > 0))
-    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
+function checked({ microBatchTokens = 8192, signal }: EncodeOptions): {
+  microBatchTokens: number
+  signal?: AbortSignal
+} {
+  if (typeof microBatchTokens !== 'number' || !(microBatchTokens > 0))
+    throw new ArgumentError('ERR_ARGUMENT', `microBatchTokens is ${microBatchTokens}, expected > 0`)
   abortIf(signal)
-  return { chunkTokens, ...(signal && { signal }) }
+  return { microBatchTokens, ...(signal && { signal }) }
 }
 
 interface Issued {
@@ -127,7 +131,7 @@ function issue(model: Colbert, column: TextColumn, first: number, last: number):
       const { tokens, segments } = model.embed(column, first, last, null)
       const { real } = model.device
       const values = (tokens.dtype === real ? tokens : cast(tokens, real)).values()
-      values.catch(() => {}) // awaited later, unless an earlier chunk failed
+      values.catch(() => {}) // awaited later, unless an earlier micro-batch failed
       const truncated = column.truncated.subarray(first, last).reduce((sum, one) => sum + one, 0)
       return { values, offsets: segments.offsets, truncated }
     }),
@@ -135,14 +139,14 @@ function issue(model: Colbert, column: TextColumn, first: number, last: number):
 }
 
 /**
- * Texts as columns of about `chunkTokens` tokens: how many texts that is follows from those before. Tokenizing leaves the
- * event loop its turns.
+ * Texts as columns of about `microBatchTokens` tokens: how many texts that is follows from those before. Tokenizing leaves
+ * the event loop its turns.
  */
 async function* columns(
   model: Colbert,
   kind: Kind,
   texts: Iterable<string> | AsyncIterable<string>,
-  chunkTokens: number,
+  microBatchTokens: number,
 ): AsyncGenerator<TextColumn> {
   const { featurizer } = model
   const role = kind === 'queries' ? 'query' : 'document'
@@ -159,19 +163,9 @@ async function* columns(
     if (turns.due) await turns.take()
     if (typeof text !== 'string') throw new ArgumentError('ERR_ARGUMENT', `expected texts, got ${typeof text}`)
     waiting.push(text)
-    if (waiting.length >= Math.min(512, chunkTokens / meanLength)) yield await column()
+    if (waiting.length >= Math.min(512, microBatchTokens / meanLength)) yield await column()
   }
   if (waiting.length > 0) yield await column()
-}
-
-/** Ranges of sequences of at most `most` tokens; a longer sequence is alone. */
-function* chunks(offsets: Float64Array, most: number): Generator<[number, number]> {
-  let first = 0
-  for (let i = 1; i < offsets.length; i++)
-    if (i === offsets.length - 1 || offsets[i + 1]! - offsets[first]! > most) {
-      yield [first, i]
-      first = i
-    }
 }
 
 function embeddings<K extends Kind>(

@@ -56,7 +56,7 @@ function seedWords(seed: number): [number, number] {
 
 /**
  * The dropout key of one sequence: two words from (seed, step, global row, column) alone, so that draws depend neither
- * on chunks nor on ranks nor on restarts.
+ * on micro-batches nor on ranks nor on restarts.
  */
 export function sequenceSeed(seed: number, step: number, row: number, column: number): [number, number] {
   const [low, high] = seedWords(row)

@@ -2,6 +2,7 @@ import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
 import { checkOptions, flag, instance, type Kinds, kind, oneOf, signal, whole } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
 import { Device } from '../tensor/device.js'
 import { type Layout, layouts, maxsim as maxsimOp } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
@@ -11,9 +12,7 @@ import {
   abortIf,
   checkVectors,
   documentBlock,
-  type Range,
   ResidentVectors,
-  ranges,
   slice,
   type TokenVectors,
   typeOn,
@@ -201,14 +200,14 @@ export async function* scoreBlocks(
       }),
     )
   let ahead: ReturnType<typeof issue> | null = null
-  for (const range of ranges(documents.offsets, documentBlock)) {
+  for (const range of rangesOf(documents.offsets, documentBlock)) {
     using owned = new Scope()
     const d = owned.run(() =>
       documents instanceof ResidentVectors
         ? documents.block(range)
         : upload(device, slice(documents, range, dim), dim, type),
     )
-    for (const q of ranges(queries.offsets, queryBlock)) {
+    for (const q of rangesOf(queries.offsets, queryBlock)) {
       abortIf(signal)
       const next = issue(d, q, range)
       if (ahead) yield { ...ahead.block, scores: await ahead.values }

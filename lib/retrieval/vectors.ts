@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { AbortedError, ArgumentError, ShapeError, UnsupportedError } from '../errors.js'
 import { checkOptions, instance, type Kinds, oneOf, required, signal, whole } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
 import { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { cast } from '../tensor/ops.js'
@@ -22,26 +23,10 @@ export type VectorType = 'float32' | 'float16'
 /** Token rows and texts on the device at a time: the texts bound the block of scores where they are very short. */
 export const documentBlock = { rows: 1 << 17, texts: 1 << 13 }
 
-/** Consecutive texts [first, last). */
-export interface Range {
-  first: number
-  last: number
-}
-
 /** Vectors on a device. */
 export interface Uploaded {
   tokens: Tensor
   segments: Segments
-}
-
-/** Consecutive texts whose rows fit together; a longer text is alone. */
-export function* ranges(offsets: ArrayLike<number>, most: { rows: number; texts: number }): Generator<Range> {
-  let first = 0
-  for (let i = 1; i < offsets.length; i++)
-    if (i === offsets.length - 1 || i - first === most.texts || offsets[i + 1]! - offsets[first]! > most.rows) {
-      yield { first, last: i }
-      first = i
-    }
 }
 
 /** Texts of a range alone, on the same memory. */
@@ -126,7 +111,7 @@ export class ResidentVectors {
     const tokens = ownedBy(owner, () => Tensor.empty(device, [offsets.at(-1)!, dim], type))
     const resident = new ResidentVectors(device, dim, offsets, tokens)
     try {
-      for (const range of ranges(offsets, documentBlock)) {
+      for (const range of rangesOf(offsets, documentBlock)) {
         abortIf(signal)
         scope(() =>
           withoutTape(() => {

@@ -19,6 +19,7 @@ import {
   signal,
   whole,
 } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
@@ -26,7 +27,7 @@ import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 
-/** Names the draws of one step: dropout depends on it, on the row and on the position, never on the chunking. */
+/** Names the draws of one step: dropout depends on it, on the row and on the position, never on the micro-batches. */
 export interface StepKey {
   seed: number
   step: number
@@ -59,10 +60,10 @@ export type BatchLoss = (input: {
 }) => Tensor
 
 export interface GradCacheOptions extends StepKey {
-  /** Tokens encoded at a time; a longer sequence is a chunk of its own. */
-  chunkTokens: number
-  /** Bytes that the graphs of the first chunks may hold so that they need not be encoded twice. Default 0. */
-  keepBytes?: number
+  /** Tokens encoded at a time; a longer sequence is a micro-batch of its own. */
+  microBatchTokens: number
+  /** Bytes that the graphs of the first micro-batches may hold so that they need not be encoded twice. Default 0. */
+  activationMemory?: number
   /** Factor on every gradient; 1 is the gradient of the returned loss. */
   gradientScale?: number
   /** The ranks that share the batch, each with its own rows. Default: this process alone. */
@@ -77,15 +78,15 @@ export interface GradCacheOptions extends StepKey {
   wire?: Wire
   /** Parameter gradients travel in pieces of this size. Default 25 MiB. */
   bucketBytes?: number
-  /** Several ranks must be aborted at the same chunk, or not at all. */
+  /** Several ranks must be aborted at the same micro-batch, or not at all. */
   signal?: AbortSignal
 }
 
 const gradCacheOptions: Kinds<GradCacheOptions> = {
   seed,
   step: whole(0),
-  chunkTokens: above(0),
-  keepBytes: number(0),
+  microBatchTokens: above(0),
+  activationMemory: number(0),
   gradientScale: number(),
   group: aGroup,
   gather: oneOf('queries', 'documents', 'none'),
@@ -96,23 +97,22 @@ const gradCacheOptions: Kinds<GradCacheOptions> = {
 
 type Side = 'queries' | 'documents'
 
-interface Chunk {
+interface MicroBatch extends Range {
   side: Side
-  first: number
-  last: number
   /** Set while its graph is kept. */
   kept?: { tape: Tape; tokens: Tensor }
 }
 
 /**
  * Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup", as three passes over the
- * tape: encode chunk by chunk; loss → gradient of each embedding; encode again and start backward from that gradient.
- * Chunks whose graphs fit in `keepBytes` are encoded once. The result is the gradient of the whole batch: chunking and
- * keeping change memory and time, and the order of parameter sums is the same in every case.
+ * tape: encode micro-batch by micro-batch; loss → gradient of each embedding; encode again and start backward from that
+ * gradient. Micro-batches whose graphs fit in `activationMemory` are encoded once. The result is the gradient of the whole
+ * batch: the size of micro-batches and keeping graphs change memory and time, and the order of parameter sums is the same
+ * in every case.
  *
  * On several ranks the embeddings of one side are gathered as soon as they are there, while the other side is encoded;
  * its gradients go home while the other side goes backward, so that side comes last; parameter gradients are summed over
- * ranks in pieces while the last chunk goes backward. The number of collectives does not depend on chunks.
+ * ranks in pieces while the last micro-batch goes backward. The number of collectives does not depend on micro-batches.
  *
  * Gradients accumulate into the model's parameters, which hold nothing before on several ranks (it would be summed too).
  * Those of a learned temperature are the caller's to sum. Everything is issued, nothing awaited.
@@ -132,7 +132,7 @@ export function gradCache(
 }
 
 /**
- * The same, but at most one chunk ahead of the device, so that the event loop stays free in steps of any size.
+ * The same, but at most one micro-batch ahead of the device, so that the event loop stays free in steps of any size.
  * @throws AbortedError ERR_ABORTED once `signal` fires and the queue has drained; gradients are then incomplete
  */
 export async function gradCacheAsync(
@@ -161,7 +161,7 @@ export async function gradCacheAsync(
   }
 }
 
-/** The passes; yields after each chunk. Nothing ambient survives a yield: tapes and scopes are explicit. */
+/** The passes; yields after each micro-batch. Nothing ambient survives a yield: tapes and scopes are explicit. */
 function* walk(
   model: EmbeddingModel,
   batch: TrainBatch,
@@ -169,7 +169,7 @@ function* walk(
   options: GradCacheOptions,
 ): Generator<void, Tensor> {
   checkOptions('gradCache', options, gradCacheOptions)
-  for (const name of ['seed', 'step', 'chunkTokens'] as const)
+  for (const name of ['seed', 'step', 'microBatchTokens'] as const)
     required('gradCache', name, options?.[name], gradCacheOptions[name])
   for (const name of ['gather', 'wire', 'bucketBytes'] as const)
     if (options[name] !== undefined && !options.group)
@@ -183,14 +183,13 @@ function* walk(
   const ranks: Ranks = { group, counts: batch.counts, gathered }
   const travel = gathered === 'none' ? null : travelOf(batch, ranks, gathered)
   const key = { seed: options.seed, step: options.step }
-  const chunks = {
-    queries: [...chunksOf('queries', batch.queries, options.chunkTokens)],
-    documents: [...chunksOf('documents', batch.documents, options.chunkTokens)],
-  }
-  const embed = (c: Chunk) => model.embed(batch[c.side], c.first, c.last, key)
-  const rowsOf = (c: Chunk): [number, number] => {
-    const { keptOffsets } = batch[c.side]
-    return [keptOffsets[c.first]!, keptOffsets[c.last]!]
+  const microBatchesOf = (side: Side): MicroBatch[] =>
+    [...rangesOf(batch[side].offsets, { rows: options.microBatchTokens })].map((range) => ({ side, ...range }))
+  const microBatches = { queries: microBatchesOf('queries'), documents: microBatchesOf('documents') }
+  const embed = ({ side, first, last }: MicroBatch) => model.embed(batch[side], first, last, key)
+  const rowsOf = ({ side, first, last }: MicroBatch): [number, number] => {
+    const { keptOffsets } = batch[side]
+    return [keptOffsets[first]!, keptOffsets[last]!]
   }
   using owned = new Scope()
   try {
@@ -199,18 +198,18 @@ function* walk(
       documents: wholeOf(model, batch.documents),
     }))
 
-    let budget = options.keepBytes ?? 0
+    let budget = options.activationMemory ?? 0
     let arriving: Pending | null = null
     for (const side of ['queries', 'documents'] as const) {
-      for (const chunk of chunks[side]) {
+      for (const microBatch of microBatches[side]) {
         using temporary = new Scope()
         temporary.run(() => {
           const before = device.memory().bytes
           const tape = budget > 0 ? new Tape() : null
-          const { tokens } = tape ? tape.run(() => embed(chunk)) : withoutTape(() => embed(chunk))
-          copyRows(tokens, whole[side].tokens, { row: rowsOf(chunk)[0] })
+          const { tokens } = tape ? tape.run(() => embed(microBatch)) : withoutTape(() => embed(microBatch))
+          copyRows(tokens, whole[side].tokens, { row: rowsOf(microBatch)[0] })
           if (tape) {
-            chunk.kept = { tape, tokens }
+            microBatch.kept = { tape, tokens }
             budget -= device.memory().bytes - before
           }
         })
@@ -248,19 +247,19 @@ function* walk(
 
     const buckets = new Buckets(group, model.parameters, bucketBytes)
     const order: Side[] = gathered === 'documents' ? ['queries', 'documents'] : ['documents', 'queries']
-    const last = [...chunks[order[0]!], ...chunks[order[1]!]].at(-1)
+    const last = [...microBatches[order[0]!], ...microBatches[order[1]!]].at(-1)
     for (const side of order) {
       if (travel?.side === side) gradients[side] = owned.run(() => goingHome!.wait())
-      for (const chunk of chunks[side]) {
+      for (const microBatch of microBatches[side]) {
         using temporary = new Scope()
         temporary.run(() => {
-          const gradient = gradients[side]?.rows(...rowsOf(chunk))
+          const gradient = gradients[side]?.rows(...rowsOf(microBatch))
           if (!gradient) return
-          const tape = chunk.kept?.tape ?? new Tape()
-          const tokens = chunk.kept?.tokens ?? tape.run(() => embed(chunk)).tokens
-          delete chunk.kept
-          if (chunk === last) buckets.expect(tape.parameters())
-          tape.backward(tokens, gradient, [], chunk === last ? (parameter) => buckets.final(parameter) : undefined)
+          const tape = microBatch.kept?.tape ?? new Tape()
+          const tokens = microBatch.kept?.tokens ?? tape.run(() => embed(microBatch)).tokens
+          delete microBatch.kept
+          if (microBatch === last) buckets.expect(tape.parameters())
+          tape.backward(tokens, gradient, [], microBatch === last ? (parameter) => buckets.final(parameter) : undefined)
         })
         yield
       }
@@ -268,7 +267,7 @@ function* walk(
     buckets.finish()
     return owned.release(value)
   } finally {
-    for (const chunk of [...chunks.queries, ...chunks.documents]) chunk.kept?.tape.dispose()
+    for (const microBatch of [...microBatches.queries, ...microBatches.documents]) microBatch.kept?.tape.dispose()
   }
 }
 
@@ -327,15 +326,4 @@ function wholeOf(model: EmbeddingModel, column: TokenColumn): TokenEmbeddings {
   const segments = Segments.of(model.device, column.keptOffsets)
   const tokens = Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType)
   return { tokens, segments, mask: model.mask }
-}
-
-function* chunksOf(side: Chunk['side'], column: TokenColumn, chunkTokens: number): Generator<Chunk> {
-  const { offsets } = column
-  const count = offsets.length - 1
-  let first = 0
-  for (let i = 1; i <= count; i++)
-    if (i === count || offsets[i + 1]! - offsets[first]! > chunkTokens) {
-      yield { side, first, last: i }
-      first = i
-    }
 }

@@ -41,7 +41,7 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
 
 /**
  * Factor on the gradient of the mean loss over the global batch. PyLate's losses are scaled otherwise (measured with 1, 2
- * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each chunk's
+ * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each micro-batch's
  * backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's backward already
  * sums (`pylate-contrastive`).
  */

@@ -41,7 +41,7 @@ export async function fiftySteps(device: Device, seed: number, steps = 50) {
       batchOf(model, seed, step),
       ({ queries, documents, batch }) =>
         contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, blockQueries: 2 }),
-      { seed, step, chunkTokens: 64, keepBytes: (step % 2) * 1e9 },
+      { seed, step, microBatchTokens: 64, activationMemory: (step % 2) * 1e9 },
     )
     optimiser.step({ scale: linear(step, steps, 5) }).dispose()
     losses.push(await value.value())

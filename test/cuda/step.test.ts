@@ -31,7 +31,7 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
   const losses: number[] = []
   let gradients: ArrayLike<number> = []
   for (const step of [0, 1]) {
-    const value = gradCache(model, batch, loss, { seed, step, chunkTokens: 50, keepBytes: step * 1e9 })
+    const value = gradCache(model, batch, loss, { seed, step, microBatchTokens: 50, activationMemory: step * 1e9 })
     losses.push(await value.value())
     value.dispose()
     if (step === 0) gradients = await model.parameters.gradients.values()

@@ -79,7 +79,7 @@ t.test('the tape tells when a parameter is final', async (t) => {
   t.equal(device.memory().tensors, before)
 })
 
-t.test('pieces travel while the last chunk goes backward', async (t) => {
+t.test('pieces travel while the last micro-batch goes backward', async (t) => {
   const model = new ToyModel(device, 1)
   const batch = { ...toyBatch(1, 4, 1), counts: [4, 0] }
   const log: (string | number)[] = []
@@ -97,7 +97,7 @@ t.test('pieces travel while the last chunk goes backward', async (t) => {
     model,
     batch,
     ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.1 }),
-    { seed: 1, step: 1, chunkTokens: 30, group, gather: 'none', bucketBytes: 1 },
+    { seed: 1, step: 1, microBatchTokens: 30, group, gather: 'none', bucketBytes: 1 },
   )
   const first = log.findIndex((entry) => typeof entry === 'number')
   t.equal(log.filter((entry) => typeof entry === 'number').length, 4)

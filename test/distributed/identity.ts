@@ -1,6 +1,6 @@
 /**
  * One rank of identity.test.ts: the gradients of all ranks sum to those of one process on the whole batch, whatever the
- * ranks, the side that is gathered, the masks, the chunks. Rank 0 computes the latter.
+ * ranks, the side that is gathered, the masks, the micro-batches. Rank 0 computes the latter.
  */
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
@@ -155,25 +155,25 @@ for (const kind of kinds) {
           keepScores: [0, 700, 2 ** 28][random.integer(3)]!,
         }
         const loss = infoNce(settings, logScale)
-        const chunks = {
-          chunkTokens: [10, 60, 1e9][random.integer(3)]!,
-          keepBytes: [0, 40_000, 1e12][random.integer(3)]!,
+        const cutting = {
+          microBatchTokens: [10, 60, 1e9][random.integer(3)]!,
+          activationMemory: [0, 40_000, 1e12][random.integer(3)]!,
           bucketBytes: [1, 4000, 1e9][random.integer(3)]!,
         }
-        const got = await step(model, part, loss, logScale, { ...chunks, group, gather })
+        const got = await step(model, part, loss, logScale, { ...cutting, group, gather })
         digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
-        const label = `${kind} K=${perQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...chunks })}`
+        const label = `${kind} K=${perQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
         if (rank === 0) {
-          const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+          const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
           compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
         }
       }
       if (perQuery > 1)
         for (const [name, loss] of Object.entries({ distilled, margins })) {
-          const got = await step(model, part, loss, logScale, { chunkTokens: 60, group, gather: 'none' })
+          const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather: 'none' })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
           if (rank === 0) {
-            const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+            const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
             compare(`${kind} ${name} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
           }
         }
@@ -211,10 +211,15 @@ for (const kind of kinds) {
     const settings = { masks: true, weights: false, blockQueries: 5, keepScores: 1000 }
     const loss = infoNce(settings, logScale)
     for (const gather of ['queries', 'documents'] as const) {
-      const got = await step(model, part, loss, logScale, { chunkTokens: 40, keepBytes: 100_000, group, gather })
+      const got = await step(model, part, loss, logScale, {
+        microBatchTokens: 40,
+        activationMemory: 100_000,
+        group,
+        gather,
+      })
       digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
       if (rank === 0) {
-        const want = await step(model, batch, loss, logScale, { chunkTokens: 1e9 })
+        const want = await step(model, batch, loss, logScale, { microBatchTokens: 1e9 })
         compare(`model K=${perQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
       }
     }
@@ -234,11 +239,11 @@ for (const kind of kinds) {
   const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
   for (const gather of ['queries', 'documents', 'none'] as const) {
     const loss = (scale: Parameters) => (gather === 'none' ? margins : infoNce(settings, scale))
-    const options = { chunkTokens: 60, bucketBytes: 4000, group, gather }
+    const options = { microBatchTokens: 60, bucketBytes: 4000, group, gather }
     const got = await step(model, part, loss(logScale), logScale, options)
     digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
     if (!reference) continue
-    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { chunkTokens: 50 })
+    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { microBatchTokens: 50 })
     compare(`cuda-host [${counts}] ${gather}`, 'cuda-host', got, want, 1e-5)
   }
   for (const used of [model.parameters, logScale, reference?.[0].parameters, reference?.[1]]) used?.dispose()
@@ -268,7 +273,7 @@ for (const kind of kinds) {
     for (const [i, { whole, order }] of batches.entries()) {
       const ranks = m === 0 ? group : self
       const batch = m === 0 ? share(whole, order, counts, rank) : whole
-      const options = { seed: 1, step: i, chunkTokens: 40, group: ranks }
+      const options = { seed: 1, step: i, microBatchTokens: 40, group: ranks }
       gradCache(model, batch, infoNce(settings, logScale), options).dispose()
       ranks.allReduceSum(logScale.gradients).wait()
       opt.step()

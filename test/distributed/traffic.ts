@@ -26,7 +26,7 @@ const nce: BatchLoss = ({ queries, documents, batch, ranks }) =>
   contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, ranks, blockQueries: 3 })
 
 async function step(model: ToyModel, batch: TrainBatch, options: Partial<GradCacheOptions>, loss = nce) {
-  const value = gradCache(model, batch, loss, { seed: 3, step: 1, chunkTokens: 60, ...options })
+  const value = gradCache(model, batch, loss, { seed: 3, step: 1, microBatchTokens: 60, ...options })
   const gradients = Float64Array.from(await model.parameters.gradients.values())
   const result = { loss: await value.value(), gradients }
   value.dispose()
@@ -54,7 +54,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
   return { ...toyBatch(1, queries, 1), queries: q, documents: d, queryOffsets: q.offsets, documentOffsets: d.offsets }
 }
 
-// Calls and bytes of one step are exactly what the formulas say, whatever the chunks.
+// Calls and bytes of one step are exactly what the formulas say, whatever the micro-batches.
 {
   const [queryTokens, documentTokens] = [32, 300]
   const part = share(fixed(queryTokens, documentTokens), inOrder, counts, rank)
@@ -69,13 +69,13 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
   const { entries, count } = model.parameters
   const travelled: Record<string, number> = {}
   for (const gather of ['queries', 'documents', 'none'] as const)
-    for (const [chunkTokens, bucketBytes] of [
+    for (const [microBatchTokens, bucketBytes] of [
       [50, 1e9],
       [1e9, 1],
     ] as const) {
       const wire = gather === 'queries' && bucketBytes === 1 ? 'float16' : 'float32'
       const before = group.stats()
-      await step(model, part, { group, gather, chunkTokens, bucketBytes, wire })
+      await step(model, part, { group, gather, microBatchTokens, bucketBytes, wire })
       const after = group.stats()
       const used = (what: 'calls' | 'bytes') =>
         ['allGather', 'allToAll', 'allReduceSum', 'allReduceMax', 'broadcast', 'exchange'].map(
@@ -133,13 +133,13 @@ for (const bytes of [0, 700]) {
   check(again.loss === kept.loss && bits(again.gradients, kept.gradients), `keeping ${bytes} bytes changes bits`)
 }
 
-// Awaiting each chunk changes nothing.
+// Awaiting each micro-batch changes nothing.
 {
-  const options = { seed: 3, step: 1, chunkTokens: 20, keepBytes: 20_000, group }
+  const options = { seed: 3, step: 1, microBatchTokens: 20, activationMemory: 20_000, group }
   const issued = await step(model, part, options)
   const value = await gradCacheAsync(model, part, nce, options)
   const awaited = Float64Array.from(await model.parameters.gradients.values())
-  check((await value.value()) === issued.loss && bits(awaited, issued.gradients), 'awaiting chunks changes bits')
+  check((await value.value()) === issued.loss && bits(awaited, issued.gradients), 'awaiting micro-batches changes bits')
   value.dispose()
   model.parameters.zeroGradients()
 }
@@ -234,7 +234,7 @@ for (const side of ['queries', 'documents'] as const)
       if ((error as { code?: string }).code !== 'ERR_ARGUMENT') problems.push(`${what}: ${error}`)
     }
   }
-  const options = { seed: 1, step: 1, chunkTokens: 60 }
+  const options = { seed: 1, step: 1, microBatchTokens: 60 }
   const other: Group = { ...self, size: size + 1 }
   refused('a batch of fewer ranks', () => gradCache(model, part, nce, { ...options, group: other }))
   refused('another rank’s rows', () => gradCache(model, { ...part, counts: counts.map((n) => n + 1) }, nce, options))

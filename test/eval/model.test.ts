@@ -76,7 +76,7 @@ t.test('the same run from memory, from a stream, and on ranks', async (t) => {
     yield* held.texts
   }
   const streamed = collectionOf({ ids, texts: { [Symbol.asyncIterator]: read } }, ['a', 'b', 'd3'])
-  t.same(await modelRun(model, streamed, { topK: 20, chunkTokens: 40 }), whole)
+  t.same(await modelRun(model, streamed, { topK: 20, microBatchTokens: 40 }), whole)
   t.ok(whole.counts.truncatedDocuments! > 10)
   t.equal(whole.counts.truncatedQueries, 1, 'd3 has seven words')
   for (const size of [2, 3, 7]) {

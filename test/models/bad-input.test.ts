@@ -22,8 +22,8 @@ t.test('options are objects with known keys', async (t) => {
     await t.rejects(model.search(queries, documents, any(options)), { code: 'ERR_ARGUMENT' })
     t.throws(() => model.streamDocuments(['a'], any(options)), { code: 'ERR_ARGUMENT' })
   }
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokns: 3 })), { message: /did you mean "chunkTokens"/ })
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokens: '8' })), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeQueries(['a'], any({ chunkTokns: 3 })), { message: /did you mean "microBatchTokens"/ })
+  await t.rejects(model.encodeQueries(['a'], any({ microBatchTokens: '8' })), { code: 'ERR_ARGUMENT' })
   await t.rejects(model.encodeQueries([], { signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
 })
 

@@ -36,9 +36,9 @@ t.test('one piece and a stream have the same bits, and count what was cut', asyn
     Array.from({ length: 3 + ((d * 7) % 20) }, (_, i) => `w${(d + i) % 60}`).join(' '),
   )
   const longer = texts.filter((text) => text.split(' ').length > 16 - 3).length // [CLS], [D], [SEP]
-  const whole = await model.encodeDocuments(texts, { chunkTokens: 50 })
+  const whole = await model.encodeDocuments(texts, { microBatchTokens: 50 })
   const parts = []
-  for await (const part of model.streamDocuments(texts, { chunkTokens: 50 })) parts.push(part)
+  for await (const part of model.streamDocuments(texts, { microBatchTokens: 50 })) parts.push(part)
   t.ok(parts.length > 5)
   t.same(
     parts.flatMap(({ data }) => [...data]),

@@ -50,7 +50,7 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     model.dispose()
   })
 
-  t.test(`${architecture}: dropout depends on seed, step and row, not on chunks`, async (t) => {
+  t.test(`${architecture}: dropout depends on seed, step and row, not on micro-batches`, async (t) => {
     const device = Device.open()
     const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, { seed: 2 })
     const column = columnFromTexts(model.featurizer, texts, 'query')
@@ -67,7 +67,7 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     const parts = [...(await rows(0, 1, { seed: 1, step: 5 })), ...(await rows(1, n, { seed: 1, step: 5 }))]
     t.ok(
       whole.every((x, i) => Math.abs(x - parts[i]!) < 1e-5),
-      'two chunks',
+      'two micro-batches',
     )
     t.equal((await rows(0, n, { seed: 1, step: 5 })).join(), whole.join(), 'again')
     t.not((await rows(0, n, { seed: 1, step: 6 })).join(), whole.join(), 'the next step')

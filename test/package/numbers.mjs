@@ -38,7 +38,7 @@ const run = train({
   model,
   out: path.join(out, 'run'),
   seed: 1,
-  chunkTokens: 256,
+  microBatchTokens: 256,
   phases: [{ name: 'two', loss: 'contrastive', data, batch: 8, steps: 2, learningRate: 1e-3, temperature: 0.1 }],
 })
 const steps = []

@@ -24,8 +24,8 @@ t.test('defaults', async (t) => {
     seed: 42,
     device: 'cpu',
     precision: 'float32',
-    chunkTokens: 8192,
-    keepBytes: 'auto',
+    microBatchTokens: 8192,
+    activationMemory: 'auto',
     phases: [
       {
         data: ['pairs.jsonl'],
@@ -190,11 +190,11 @@ phases:
     'seed=7',
     'phases.0.batch=64',
     'phases.a.prompts.query="search: "',
-    'keepBytes=auto',
+    'activationMemory=auto',
   ])
   t.match(config, {
     seed: 7,
-    keepBytes: 'auto',
+    activationMemory: 'auto',
     phases: [{ batch: 64, learningRate: 1e-3, prompts: { query: 'search: ' } }],
   })
   t.match(config.phases[0]!.data, ['x.jsonl', 'y/*.jsonl.gz'])
@@ -344,7 +344,7 @@ t.test('the fingerprint follows what decides the numbers', async (t) => {
     t.equal(same, base)
   for (const other of [
     of({ seed: 1 }),
-    of({ chunkTokens: 4 }),
+    of({ microBatchTokens: 4 }),
     of({}, { batch: 4 }),
     of({}, { loss: 'distillation' }),
     of({}, { evaluate: { patience: 2 } }),

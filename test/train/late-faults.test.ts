@@ -120,11 +120,11 @@ t.test('a fault of phase 2 of 2', async (t) => {
   device.setMemoryLimit(bytes + 6e6)
   t.teardown(() => device.setMemoryLimit(limit))
   const large = [good(pairs), { ...good(triplets, 'two'), batch: 60 }]
-  const memory = await refusal({ ...tinyRun(dir, model, 'out', large), chunkTokens: 1e6 })
+  const memory = await refusal({ ...tinyRun(dir, model, 'out', large), microBatchTokens: 1e6 })
   device.setMemoryLimit(limit)
   t.match(memory, {
     code: 'ERR_OUT_OF_MEMORY',
-    message: /phases\[1\]\.batch.*the device has.*To lower it: chunkTokens/,
+    message: /phases\[1\]\.batch.*the device has.*To lower it: microBatchTokens/,
   })
   t.equal(memory.details.issues!.length, 1, 'the other phase fits')
   model.dispose()

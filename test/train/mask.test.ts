@@ -24,7 +24,7 @@ for (const mask of ['zero', 'exclude'] as const)
         out: path.join(dir, 'out'),
         cacheDir: path.join(dir, 'cache'),
         workers: 0,
-        chunkTokens: 100,
+        microBatchTokens: 100,
         phases: [
           {
             ...{ name: 'all', loss, data: [rows], batch: about.rows.length, steps: about.steps },

@@ -225,7 +225,7 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
         model,
         batch,
         ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05, perQuery: batch.perQuery }),
-        { chunkTokens: 100, seed: 1, step },
+        { microBatchTokens: 100, seed: 1, step },
       )
       opt.step().dispose()
       t.ok((await loss.value()) > 0)

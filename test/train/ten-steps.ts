@@ -52,8 +52,8 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
 export interface How {
   device: Device
   precision?: Precision
-  chunkTokens: number
-  keepBytes?: number
+  microBatchTokens: number
+  activationMemory?: number
   temperature?: number
   /** Step t takes the batch of step t + shift. */
   shift?: number
@@ -66,7 +66,7 @@ export interface Ten {
 
 /** Losses and gradient norms of ten steps. */
 export async function train(how: How): Promise<Ten> {
-  const { device, precision = 'float32', chunkTokens, keepBytes = 0, temperature = 0.05, shift = 0 } = how
+  const { device, precision = 'float32', microBatchTokens, activationMemory = 0, temperature = 0.05, shift = 0 } = how
   await using file = await SafetensorsFile.open(path.join(fixtures, 'trajectory/expected.safetensors'))
   const { head, params, encoder } = await loadEncoder(path.join(fixtures, 'modernbert/dh32'), device, precision)
   const model: EmbeddingModel = {
@@ -97,7 +97,7 @@ export async function train(how: How): Promise<Ten> {
       model,
       await batchOf(file, (step + shift) % 10),
       ({ queries, documents }) => contrastive(queries, documents, { temperature }),
-      { chunkTokens, keepBytes, seed: 0, step },
+      { microBatchTokens, activationMemory, seed: 0, step },
     )
     const squared = opt.step({ scale: linear(step, 10) })
     losses.push(await loss.value())
@@ -124,7 +124,7 @@ export async function mixedDeviation(device: Device) {
   const { temperature, shifts, float64, autocast } = about.mixed
   const runs: Ten[] = []
   for (const shift of shifts)
-    runs.push(await train({ device, precision: 'bfloat16', chunkTokens: 100, temperature, shift }))
+    runs.push(await train({ device, precision: 'bfloat16', microBatchTokens: 100, temperature, shift }))
   const compared = (what: keyof Ten) => {
     const want = float64[what].flat()
     return {

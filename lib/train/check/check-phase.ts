@@ -265,7 +265,7 @@ function needs(
 ): string {
   const parts = [
     { name: 'parameters, gradients and moments', bytes: base, lower: 'a smaller model' },
-    { name: 'graphs', bytes: graphs, lower: 'chunkTokens, keepBytes' },
+    { name: 'graphs', bytes: graphs, lower: 'microBatchTokens, activationMemory' },
     {
       name: 'embeddings',
       bytes: embeddings,

@@ -125,8 +125,8 @@ const run = z.strictObject({
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
   precision: z.enum(precisions).optional(),
-  chunkTokens: count.default(8192),
-  keepBytes: z
+  microBatchTokens: count.default(8192),
+  activationMemory: z
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
     .default('auto'),
   wire: z.enum(['float32', 'float16']).default('float32'),

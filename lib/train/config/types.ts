@@ -122,9 +122,9 @@ export interface RunConfig {
   /** What the model computes with. Default: `bfloat16` on a GPU, else `float32`. */
   precision?: Precision
   /** Tokens encoded at a time. Default 8192. */
-  chunkTokens?: number
+  microBatchTokens?: number
   /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */
-  keepBytes?: number | 'auto'
+  activationMemory?: number | 'auto'
   /** On several ranks: the type in which unit vectors travel; gradients always travel as they are. Default `float32`. */
   wire?: 'float32' | 'float16'
   /** Where tokenized data is cached, and how many threads tokenize. */

@@ -34,7 +34,7 @@ interface RunState {
   config: unknown
   fingerprint: string
   versions: { lateforge: string; node: string }
-  keepBytes: number
+  activationMemory: number
   /** Index of the phase it was taken in, and how far that was. */
   phase: number
   progress: PhaseProgress
@@ -103,7 +103,7 @@ async function perform(
   if (entry) {
     const { optimizerSteps, extra } = await readStateFile(entry.path)
     point = { folder: entry.path, optimizerSteps, state: extra as RunState }
-    const changes = differences(decisive({ ...config, keepBytes: 0 }), point.state.config)
+    const changes = differences(decisive({ ...config, activationMemory: 0 }), point.state.config)
     if (changes.length > 0)
       throw new CheckpointError(
         'ERR_CHECKPOINT',
@@ -174,12 +174,13 @@ async function perform(
       await agree(group, { weights })
     }
     await replicas()
-    const keepBytes =
-      point?.state.keepBytes ?? (config.keepBytes === 'auto' ? Math.floor(device.memory().limit / 4) : config.keepBytes)
+    const activationMemory =
+      point?.state.activationMemory ??
+      (config.activationMemory === 'auto' ? Math.floor(device.memory().limit / 4) : config.activationMemory)
     const host = (index: number): PhaseHost => ({
       model: trained,
       config,
-      keepBytes,
+      activationMemory,
       emit,
       evaluate: options.evaluate,
       signal,
@@ -190,10 +191,10 @@ async function perform(
         const path = join(root, `step-${progress.globalStep}`)
         const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
         const state: RunState = {
-          config: decisive({ ...config, keepBytes: 0 }),
+          config: decisive({ ...config, activationMemory: 0 }),
           fingerprint: fingerprint(config),
           versions: { lateforge: packageVersion(), node: process.version },
-          keepBytes,
+          activationMemory,
           phase: index,
           progress,
           completed: [...completed, ...ended],

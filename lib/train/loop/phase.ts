@@ -33,7 +33,7 @@ export interface PhaseProgress {
 export interface PhaseHost {
   model: Colbert
   config: ResolvedRun
-  keepBytes: number
+  activationMemory: number
   emit: EventHub['emit']
   evaluate?: Evaluate
   signal?: AbortSignal
@@ -254,8 +254,8 @@ class Loop {
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
       seed: config.seed,
       step: progress.globalStep,
-      chunkTokens: config.chunkTokens,
-      keepBytes: host.keepBytes,
+      microBatchTokens: config.microBatchTokens,
+      activationMemory: host.activationMemory,
       gradientScale: gradientScaleOf(phase, group.size),
       group,
       gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
