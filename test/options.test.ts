@@ -64,7 +64,7 @@ const table: Row[] = [
     ['temprature', 'temperature'],
     {
       temperature: real,
-      perQuery: counted,
+      documentsPerQuery: counted,
       blockQueries: counted,
       keepScores: wrong,
       mask: ['none', 1],
@@ -77,16 +77,16 @@ const table: Row[] = [
   [
     'distillation',
     (o) => distillation(side, side, o),
-    { teacher: [1], perQuery: 1 },
+    { teacher: [1], documentsPerQuery: 1 },
     ['minmax', 'minMax'],
-    { temperature: real, perQuery: counted, minMax: [1], teacher: [1, 'a'], mask: ['none'] },
+    { temperature: real, documentsPerQuery: counted, minMax: [1], teacher: [1, 'a'], mask: ['none'] },
   ],
   [
     'marginMse',
     (o) => marginMse(side, side, o),
-    { teacher: [1], perQuery: 1 },
-    ['perQueries', 'perQuery'],
-    { perQuery: counted, mask: ['none'], teacher: [1] },
+    { teacher: [1], documentsPerQuery: 1 },
+    ['perQueries', 'documentsPerQuery'],
+    { documentsPerQuery: counted, mask: ['none'], teacher: [1] },
   ],
   [
     'maxsim',

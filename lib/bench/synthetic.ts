@@ -52,14 +52,14 @@ function offsetsOf(lengths: readonly number[]): Float64Array<ArrayBuffer> {
 }
 
 function columnOf(rows: Int32Array, lengths: readonly number[], vocabulary: number, column: number): TokenColumn {
-  const keyCounts = Int32Array.from(rows, (i) => lengths[i]!)
-  const offsets = offsetsOf([...keyCounts])
+  const keyLengths = Int32Array.from(rows, (i) => lengths[i]!)
+  const offsets = offsetsOf([...keyLengths])
   const id = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0
     return 10 + (state % (vocabulary - 20))
   }
   const ids = Int32Array.from({ length: offsets.at(-1)! }, id)
-  return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
+  return { ids, offsets, keyLengths, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
 }
 
 /** One rank's part of a batch of pairs. */
@@ -80,7 +80,7 @@ export function batchOf(
     source: 'synthetic',
     queries: columnOf(own, queries, vocabulary, 0),
     documents: columnOf(own, documents, vocabulary, 1),
-    perQuery: 1,
+    documentsPerQuery: 1,
     counts,
     queryOffsets: offsetsOf(Array.from(order, (i) => queries[i]!)),
     documentOffsets: offsetsOf(Array.from(order, (i) => documents[i]!)),

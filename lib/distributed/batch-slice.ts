@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.js'
 import { group as aGroup, checkOptions, type Kinds, list, oneOf, required, whole } from '../options.js'
 import { type Group, self } from './group.js'
 
-/** How a batch of B queries and B · perQuery documents is spread over ranks. */
+/** How a batch of B queries and B · documentsPerQuery documents is spread over ranks. */
 export interface Ranks {
   group: Group
   /** Queries of each rank, in rank order; they sum to B. */

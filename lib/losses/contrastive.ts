@@ -24,8 +24,8 @@ export interface ContrastiveOptions {
   temperature?: number
   /** Instead: log(1/temperature) as a parameter [1], clamped at ln 100 (open_clip). */
   logScale?: Tensor
-  /** Documents per query, the positive first: document i · perQuery is query i's positive. Default 1. */
-  perQuery?: number
+  /** Documents per query, the positive first: document i · documentsPerQuery is query i's positive. Default 1. */
+  documentsPerQuery?: number
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryGroups?: Int32Array
   documentGroups?: Int32Array
@@ -58,7 +58,7 @@ export const scoring = {
 const groups = instance('an Int32Array', () => Int32Array)
 const contrastiveOptions: Kinds<ContrastiveOptions> = {
   ...scoring,
-  perQuery: whole(1),
+  documentsPerQuery: whole(1),
   queryGroups: groups,
   documentGroups: groups,
   weights: numbers,
@@ -101,7 +101,7 @@ export function contrastive(
   options: ContrastiveOptions = {},
 ): Tensor {
   checkOptions('contrastive', options, contrastiveOptions)
-  const { perQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
+  const { documentsPerQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
   if (options.keepScores !== undefined && !options.ranks)
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
       option: 'keepScores',
@@ -109,10 +109,10 @@ export function contrastive(
   const floorZero = floorOf('contrastive', queries, documents, options.mask)
   const device = queries.tokens.device
   const { group, counts, gathered, total, own, rows, columns } = placeOf(options.ranks, queries.segments.count)
-  if (documents.segments.count !== columns.count * perQuery)
+  if (documents.segments.count !== columns.count * documentsPerQuery)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `${columns.count} queries with ${perQuery} documents each need ${columns.count * perQuery} documents, ` +
+      `${columns.count} queries with ${documentsPerQuery} documents each need ${columns.count * documentsPerQuery} documents, ` +
         `got ${documents.segments.count}`,
     )
   const { logScale, learned } = scaleOf('contrastive', options, device)
@@ -141,7 +141,12 @@ export function contrastive(
     /** Of queries of the whole batch. */
     const weightsOf = (first: number, count: number) =>
       weights && Tensor.from(device, weights.subarray(first, first + count))
-    const at = ({ first }: Block) => ({ firstRow: rows.first + first, perQuery, firstQuery: columns.first, learned })
+    const at = ({ first }: Block) => ({
+      firstRow: rows.first + first,
+      perQuery: documentsPerQuery,
+      firstQuery: columns.first,
+      learned,
+    })
     const tokensOf = ({ first, last }: Block): [number, number] => [
       queries.segments.offsets[first]!,
       queries.segments.offsets[last]!,

@@ -11,7 +11,7 @@ export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
   teacher: ArrayLike<number>
   /** Documents per query: a number, or offsets [queries + 1] when they differ. */
-  perQuery: number | ArrayLike<number>
+  documentsPerQuery: number | ArrayLike<number>
   /** Student scores are divided by it after the normalisation, 1e-30 to 1e30. Default 1. */
   temperature?: number
   logScale?: Tensor
@@ -23,11 +23,11 @@ export interface DistillationOptions {
   minMax?: boolean
 }
 
-type MarginOptions = Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>
+type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'mask' | 'ranks'>
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,
-  perQuery: either(whole(1), numbers),
+  documentsPerQuery: either(whole(1), numbers),
   mask: scoring.mask,
   ranks: scoring.ranks,
 }
@@ -101,7 +101,7 @@ function grouped(
   rowLoss: RowLoss,
 ): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
-  required(what, 'perQuery', options.perQuery, marginOptions.perQuery)
+  required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
   const floorZero = floorOf(what, queries, documents, options.mask)
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
@@ -109,9 +109,9 @@ function grouped(
   const place = placeOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
   const normalizer = place.total > 0 ? 1 / place.total : 0
   const offsets =
-    typeof options.perQuery === 'number'
-      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.perQuery as number))
-      : Float64Array.from(options.perQuery)
+    typeof options.documentsPerQuery === 'number'
+      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.documentsPerQuery as number))
+      : Float64Array.from(options.documentsPerQuery)
   const total = documents.segments.count
   if (offsets.length !== count + 1 || offsets[count] !== total || options.teacher.length !== total)
     throw new ArgumentError(

@@ -282,11 +282,11 @@ export class Colbert {
         device,
         column.offsets.subarray(first, last + 1).map((o) => o - start),
       )
-      const counts = column.keyCounts.subarray(first, last)
+      const counts = column.keyLengths.subarray(first, last)
       const partial = counts.some((count, i) => count < segments.offsets[i + 1]! - segments.offsets[i]!)
-      const keyCounts = partial ? Tensor.fromInt32(device, counts) : null
+      const keyLengths = partial ? Tensor.fromInt32(device, counts) : null
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
-      const hidden = this.encoder.forward({ ids, segments, keyCounts }, training)
+      const hidden = this.encoder.forward({ ids, segments, keyLengths }, training)
       const { mask } = this
       if (!column.keep) return { tokens: this.project(hidden), segments, mask }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]

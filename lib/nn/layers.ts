@@ -9,7 +9,7 @@ export interface Packed {
   ids: Tensor
   segments: Segments
   /** How many leading rows of each sequence are attended to, int32 [n]; null: all (query expansion is not). */
-  keyCounts: Tensor | null
+  keyLengths: Tensor | null
 }
 
 /** What a training forward pass needs for dropout: a uint32 pair per sequence, int32 [n, 2]. */

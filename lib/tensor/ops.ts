@@ -225,17 +225,17 @@ export interface AttentionOptions {
 
 /**
  * Softmax attention within each sequence of qkv [T, 3 · d] → [T, d], scaled by head dim^-½. Only the first
- * `keyCounts[i]` rows of sequence i are keys (int32 [n]); absent: all. A row that sees no key becomes 0.
+ * `keyLengths[i]` rows of sequence i are keys (int32 [n]); absent: all. A row that sees no key becomes 0.
  */
-export function attention(qkv: Tensor, segments: Segments, keyCounts: Tensor | null, o: AttentionOptions): Tensor {
+export function attention(qkv: Tensor, segments: Segments, keyLengths: Tensor | null, o: AttentionOptions): Tensor {
   const p = { heads: o.heads, window: o.window ?? -1, dropout: o.dropout?.p ?? 0, site: o.dropout?.site ?? 0 }
   const seeds = o.dropout?.p ? o.dropout.seeds : null
   const [out] = record(
     [qkv],
-    () => raw.attention(qkv, segments, keyCounts, seeds, p),
+    () => raw.attention(qkv, segments, keyLengths, seeds, p),
     ([out, lse], save) => {
       const [x, y, l, s] = [save(qkv), save(out), save(lse), save(segments)]
-      const [k, r] = [keyCounts && save(keyCounts), seeds && save(seeds)]
+      const [k, r] = [keyLengths && save(keyLengths), seeds && save(seeds)]
       return ([dy]) => [raw.attentionBackward(x, y, l, dy!, s, k, r, p)]
     },
   )

@@ -283,7 +283,7 @@ function travelOf(
       'ERR_ARGUMENT',
       'the batch does not say where all documents start: ask for its part with { documents: true } to gather them',
     )
-  const per = side === 'queries' ? 1 : batch.perQuery
+  const per = side === 'queries' ? 1 : batch.documentsPerQuery
   let first = 0
   const rows = counts.map((count) => {
     const from = offsets[first * per]!
@@ -294,12 +294,12 @@ function travelOf(
 }
 
 /** A rank that has other rows than the others think would only be noticed in a collective. */
-function checkShare({ counts, queries, documents, perQuery }: TrainBatch, { rank, size }: Group): void {
+function checkShare({ counts, queries, documents, documentsPerQuery }: TrainBatch, { rank, size }: Group): void {
   const [q, d] = [queries.offsets.length - 1, documents.offsets.length - 1]
-  if (counts.length !== size || counts[rank] !== q || d !== q * perQuery)
+  if (counts.length !== size || counts[rank] !== q || d !== q * documentsPerQuery)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${perQuery} each), but the batch counts [${counts}] ` +
+      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${documentsPerQuery} each), but the batch counts [${counts}] ` +
         'queries by rank: give every rank its own part of the batch',
       { rank, size, queries: q, documents: d, counts },
     )

@@ -15,18 +15,18 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
       contrastive(queries, documents, {
         ...scale,
         ranks,
-        perQuery: batch.perQuery,
+        documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
       })
   return ({ queries, documents, batch, ranks }) => {
-    const { scores: teacher, perQuery, source } = batch
+    const { scores: teacher, documentsPerQuery, source } = batch
     if (!teacher)
       throw new DataError(
         'ERR_DATA',
         `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
         { phase: name, source },
       )
-    if (perQuery < 2)
+    if (documentsPerQuery < 2)
       throw new DataError(
         'ERR_DATA',
         `phase "${name}": ${loss} compares the documents of a query, and each has only one in source "${source}": the loss ` +
@@ -34,8 +34,8 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         { phase: name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, perQuery, ranks, minMax: normalizeScores })
-      : marginMse(queries, documents, { teacher, perQuery, ranks })
+      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, minMax: normalizeScores })
+      : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
   }
 }
 

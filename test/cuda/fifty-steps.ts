@@ -40,7 +40,11 @@ export async function fiftySteps(device: Device, seed: number, steps = 50) {
       model,
       batchOf(model, seed, step),
       ({ queries, documents, batch }) =>
-        contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, blockQueries: 2 }),
+        contrastive(queries, documents, {
+          temperature: 0.2,
+          documentsPerQuery: batch.documentsPerQuery,
+          blockQueries: 2,
+        }),
       { seed, step, microBatchTokens: 64, activationMemory: (step % 2) * 1e9 },
     )
     optimiser.step({ scale: linear(step, steps, 5) }).dispose()

@@ -17,7 +17,7 @@ import { batchOfTexts } from './batch.js'
 const queries = texts.slice(0, 3)
 const documents = [texts[3]!, texts[1]!, texts[0]!, texts[2]!, texts[1]!, texts[3]!]
 const loss: BatchLoss = ({ queries, documents, batch }) =>
-  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 2 })
+  contrastive(queries, documents, { temperature: 0.1, documentsPerQuery: batch.documentsPerQuery, blockQueries: 2 })
 
 async function train(architecture: 'modernbert' | 'bert', device: Device, precision: Precision = 'float32') {
   const start = device.memory()

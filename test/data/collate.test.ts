@@ -50,12 +50,12 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
   for (let step = 0; step < 12; step++) {
     const batch = await data.at(step)
     used.add(batch.source)
-    t.match(batch, { step, perQuery: 2 })
+    t.match(batch, { step, documentsPerQuery: 2 })
     t.equal(batch.scores === null, batch.source === 'pairs')
     for (const [i, row] of batch.queries.rows.entries()) {
       const real = [...features.query(`q ${row}`)]
       t.same(sequence(batch.queries, i), [...real, ...new Array(10 - real.length).fill(features.maskId)])
-      t.equal(batch.queries.keyCounts[i], real.length)
+      t.equal(batch.queries.keyLengths[i], real.length)
       for (const j of [0, 1]) {
         const at = 2 * i + j
         t.same(sequence(batch.documents, at), [...features.document(`d ${row % 20}. ${j}`)])
@@ -94,7 +94,7 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
 t.test('defaults and refusals', async (t) => {
   const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
   const data = await openData({ ...common, sources: [source('s', 20, 3)], batch: 4 })
-  t.equal((await data.at(0)).perQuery, 3, 'every document all rows have')
+  t.equal((await data.at(0)).documentsPerQuery, 3, 'every document all rows have')
   const other = await openData({ ...common, sources: [source('s', 20, 3)], batch: 5 })
   t.not(other.fingerprint, data.fingerprint)
   data.close()

@@ -57,7 +57,7 @@ const infoNce =
   ({ queries, documents, batch, ranks }) =>
     contrastive(queries, documents, {
       logScale: logScale.get('logScale'),
-      perQuery: batch.perQuery,
+      documentsPerQuery: batch.documentsPerQuery,
       ranks,
       blockQueries: settings.blockQueries,
       keepScores: settings.keepScores,
@@ -66,9 +66,9 @@ const infoNce =
       ...(settings.weights && { weights: batch.queryGroups.map((g) => g % 3) }),
     })
 const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  distillation(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+  distillation(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  marginMse(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+  marginMse(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 
 function temperature(device: Device): Parameters {
   const parameters = new Parameters(device, [{ name: 'logScale', shape: [1] }])
@@ -125,14 +125,16 @@ function compare(label: string, kind: string, got: Result, want: Result, toleran
 
 /** Texts that are equal across rows, and documents without tokens, one of them a positive. */
 function plant(batch: TrainBatch): TrainBatch {
-  const { perQuery } = batch
+  const { documentsPerQuery } = batch
   const queryGroups = batch.queryGroups.map((g) => (g === 5 ? 2 : g))
-  const documentGroups = batch.documentGroups.map((g) => (g === 6 * perQuery ? perQuery : g === 3 ? 0 : g))
+  const documentGroups = batch.documentGroups.map((g) =>
+    g === 6 * documentsPerQuery ? documentsPerQuery : g === 3 ? 0 : g,
+  )
   return { ...batch, queryGroups, documentGroups }
 }
 
 function scored(batch: TrainBatch): TrainBatch {
-  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.perQuery)) }
+  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.documentsPerQuery)) }
 }
 
 const kinds = ['f64', 'f32'] as const
@@ -142,9 +144,11 @@ for (const kind of kinds) {
   const before = device.memory()
   const model = new ToyModel(device, 1)
   const logScale = temperature(device)
-  for (const perQuery of [1, 4])
+  for (const documentsPerQuery of [1, 4])
     for (const [a, counts] of assignments[size]!.entries()) {
-      const batch = scored(plant(toyBatch(seedOf() + a, queries, perQuery, [4, queries * perQuery - 2])))
+      const batch = scored(
+        plant(toyBatch(seedOf() + a, queries, documentsPerQuery, [4, queries * documentsPerQuery - 2])),
+      )
       const order = shuffled()
       const part = share(batch, order, counts, rank)
       for (const gather of ['queries', 'documents'] as const) {
@@ -162,13 +166,13 @@ for (const kind of kinds) {
         }
         const got = await step(model, part, loss, logScale, { ...cutting, group, gather })
         digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
-        const label = `${kind} K=${perQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
+        const label = `${kind} K=${documentsPerQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
         if (rank === 0) {
           const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
           compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
         }
       }
-      if (perQuery > 1)
+      if (documentsPerQuery > 1)
         for (const [name, loss] of Object.entries({ distilled, margins })) {
           const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather: 'none' })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
@@ -190,9 +194,9 @@ for (const kind of kinds) {
   const model = await tinyModel()
   const logScale = temperature(model.device)
   const text = (n: number) => Array.from({ length: n }, () => words[random.integer(words.length)]!).join(' ')
-  for (const perQuery of [1, 4]) {
+  for (const documentsPerQuery of [1, 4]) {
     const rows = Array.from({ length: queries }, () => text(1 + random.integer(5)))
-    const documents = Array.from({ length: queries * perQuery }, (_, i) =>
+    const documents = Array.from({ length: queries * documentsPerQuery }, (_, i) =>
       i === 2 ? '' : `${text(1 + random.integer(9))}. ${text(2)}, .`,
     )
     const columns = {
@@ -201,7 +205,7 @@ for (const kind of kinds) {
     }
     const groupsOf = (texts: string[]) => Int32Array.from(texts, (t) => texts.indexOf(t))
     const batch: TrainBatch = {
-      ...toyBatch(1, queries, perQuery),
+      ...toyBatch(1, queries, documentsPerQuery),
       ...columns,
       queryGroups: groupsOf(rows),
       documentGroups: groupsOf(documents),
@@ -220,7 +224,7 @@ for (const kind of kinds) {
       digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
       if (rank === 0) {
         const want = await step(model, batch, loss, logScale, { microBatchTokens: 1e9 })
-        compare(`model K=${perQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
+        compare(`model K=${documentsPerQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
       }
     }
   }

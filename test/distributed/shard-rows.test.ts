@@ -48,7 +48,7 @@ function sequence(column: TokenColumn, i: number): unknown {
   const kept = column.keep?.subarray(firstKept, lastKept).map((row) => row - first)
   return {
     ids: [...column.ids.subarray(first, last)],
-    keys: column.keyCounts[i],
+    keys: column.keyLengths[i],
     kept: kept ? [...kept] : Array.from({ length: lastKept - firstKept }, (_, row) => row),
     row: column.rows[i],
     column: column.column,
@@ -56,12 +56,12 @@ function sequence(column: TokenColumn, i: number): unknown {
 }
 const sequences = (column: TokenColumn) => [...column.rows.keys()].map((i) => sequence(column, i))
 /** Rows with everything that belongs to them, by row number. */
-function rowsOf({ queries, documents, perQuery, scores }: TrainBatch): Map<number, unknown> {
+function rowsOf({ queries, documents, documentsPerQuery, scores }: TrainBatch): Map<number, unknown> {
   const all = sequences(documents)
   const own = (i: number) => ({
     query: sequence(queries, i),
-    documents: all.slice(i * perQuery, (i + 1) * perQuery),
-    scores: scores && [...scores.subarray(i * perQuery, (i + 1) * perQuery)],
+    documents: all.slice(i * documentsPerQuery, (i + 1) * documentsPerQuery),
+    scores: scores && [...scores.subarray(i * documentsPerQuery, (i + 1) * documentsPerQuery)],
   })
   return new Map([...queries.rows].map((row, i) => [row, own(i)]))
 }
@@ -97,8 +97,10 @@ for (const [negatives, overrides] of settings)
         )
       }
       const order = parts.flatMap(({ queries }) => [...queries.rows].map((row) => place.get(row)!))
-      const { perQuery } = whole
-      const documentOrder = order.flatMap((i) => Array.from({ length: perQuery }, (_, k) => i * perQuery + k))
+      const { documentsPerQuery } = whole
+      const documentOrder = order.flatMap((i) =>
+        Array.from({ length: documentsPerQuery }, (_, k) => i * documentsPerQuery + k),
+      )
       const common = {
         counts: parts.map(({ queries }) => queries.rows.length),
         queryOffsets: bounds(parts.flatMap(({ queries }) => lengthsOf(queries.keptOffsets))),
@@ -108,7 +110,10 @@ for (const [negatives, overrides] of settings)
       }
       for (const part of parts) {
         const { step, source, counts } = part
-        t.match({ step, source, perQuery: part.perQuery }, { step: whole.step, source: whole.source, perQuery })
+        t.match(
+          { step, source, documentsPerQuery: part.documentsPerQuery },
+          { step: whole.step, source: whole.source, documentsPerQuery },
+        )
         const queryOffsets = [...part.queryOffsets]
         const documentOffsets = [...part.documentOffsets!]
         const queryGroups = pattern([...part.queryGroups])
@@ -123,7 +128,10 @@ for (const [negatives, overrides] of settings)
       const loads = parts.map((part) => part.queries.ids.length + part.documents.ids.length)
       const longest = Math.max(
         ...lengthsOf(whole.queries.offsets).map((query, i) => {
-          const [first, last] = [whole.documents.offsets[i * perQuery]!, whole.documents.offsets[(i + 1) * perQuery]!]
+          const [first, last] = [
+            whole.documents.offsets[i * documentsPerQuery]!,
+            whole.documents.offsets[(i + 1) * documentsPerQuery]!,
+          ]
           return query + last - first
         }),
       )

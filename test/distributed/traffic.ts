@@ -23,7 +23,12 @@ const queries = 8
 const counts = { 1: [8], 2: [3, 5], 3: [4, 0, 4], 4: [5, 0, 2, 1] }[size]!
 const inOrder = Array.from({ length: queries }, (_, i) => i)
 const nce: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, ranks, blockQueries: 3 })
+  contrastive(queries, documents, {
+    temperature: 0.2,
+    documentsPerQuery: batch.documentsPerQuery,
+    ranks,
+    blockQueries: 3,
+  })
 
 async function step(model: ToyModel, batch: TrainBatch, options: Partial<GradCacheOptions>, loss = nce) {
   const value = gradCache(model, batch, loss, { seed: 3, step: 1, microBatchTokens: 60, ...options })
@@ -47,8 +52,8 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
     const offsets = Float64Array.from({ length: queries + 1 }, (_, i) => i * length)
     const ids = Int32Array.from({ length: queries * length }, () => random.integer(vocabulary))
     const rows = Float64Array.from(inOrder)
-    const keyCounts = new Int32Array(queries).fill(length)
-    return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows, column: number }
+    const keyLengths = new Int32Array(queries).fill(length)
+    return { ids, offsets, keyLengths, keep: null, keptOffsets: offsets, rows, column: number }
   }
   const [q, d] = [column(queryTokens, 0), column(documentTokens, 1)]
   return { ...toyBatch(1, queries, 1), queries: q, documents: d, queryOffsets: q.offsets, documentOffsets: d.offsets }
@@ -125,7 +130,13 @@ const reference = await step(precise, batch, {})
 // Blocks that are scored again have the bits of those that were kept.
 const scoresKept = (keepScores: number): BatchLoss => {
   return ({ queries, documents, batch, ranks }) =>
-    contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, ranks, blockQueries: 2, keepScores })
+    contrastive(queries, documents, {
+      temperature: 0.1,
+      documentsPerQuery: batch.documentsPerQuery,
+      ranks,
+      blockQueries: 2,
+      keepScores,
+    })
 }
 const kept = await step(model, part, { group }, scoresKept(1e9))
 for (const bytes of [0, 700]) {
@@ -178,7 +189,7 @@ for (const bytes of [0, 700]) {
 }
 
 /** The share as a batch of its own. */
-function ownOf({ queries, documents, perQuery }: TrainBatch): Partial<TrainBatch> {
+function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<TrainBatch> {
   const first = sum(counts.slice(0, rank))
   const count = counts[rank]!
   return {
@@ -186,7 +197,7 @@ function ownOf({ queries, documents, perQuery }: TrainBatch): Partial<TrainBatch
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
     queryGroups: batch.queryGroups.slice(first, first + count),
-    documentGroups: batch.documentGroups.slice(first * perQuery, (first + count) * perQuery),
+    documentGroups: batch.documentGroups.slice(first * documentsPerQuery, (first + count) * documentsPerQuery),
   }
 }
 

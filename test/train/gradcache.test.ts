@@ -9,7 +9,7 @@ import { ToyModel, toyBatch } from './toy.js'
 
 t.setTimeout(300_000) // on a busy machine
 const loss: BatchLoss = ({ queries, documents, batch }) =>
-  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 4 })
+  contrastive(queries, documents, { temperature: 0.1, documentsPerQuery: batch.documentsPerQuery, blockQueries: 4 })
 const batch = toyBatch(seed, 9, 3)
 const key = { seed: 5, step: 3 }
 

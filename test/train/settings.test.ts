@@ -224,7 +224,8 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
       const loss = gradCache(
         model,
         batch,
-        ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05, perQuery: batch.perQuery }),
+        ({ queries, documents }) =>
+          contrastive(queries, documents, { temperature: 0.05, documentsPerQuery: batch.documentsPerQuery }),
         { microBatchTokens: 100, seed: 1, step },
       )
       opt.step().dispose()

@@ -24,7 +24,7 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
     return {
       ids,
       offsets,
-      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
+      keyLengths: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
       keep: null,
       keptOffsets: offsets,
       rows: Float64Array.from({ length: count }, (_, i) => i),
@@ -39,7 +39,7 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
     source: 'fixture',
     queries,
     documents,
-    perQuery: 1,
+    documentsPerQuery: 1,
     counts: [groups.length],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
@@ -82,7 +82,7 @@ export async function train(how: How): Promise<Ten> {
           column.offsets.subarray(first, last + 1).map((o) => o - start),
         )
         const ids = Tensor.fromInt32(device, column.ids.subarray(start, end))
-        const hidden = encoder.forward({ ids, segments, keyCounts: null }, null)
+        const hidden = encoder.forward({ ids, segments, keyLengths: null }, null)
         return { tokens: ops.l2Normalize(dense(params, head, hidden)), segments }
       }),
   }

@@ -53,7 +53,7 @@ export class ToyModel implements EmbeddingModel {
 }
 
 /** @param empty documents without tokens */
-export function toyBatch(seed: number, queries: number, perQuery: number, empty: number[] = []): TrainBatch {
+export function toyBatch(seed: number, queries: number, documentsPerQuery: number, empty: number[] = []): TrainBatch {
   const random = new Random(seed)
   const column = (count: number, longest: number, number: number): TokenColumn => {
     const offsets = new Float64Array(count + 1)
@@ -64,24 +64,24 @@ export function toyBatch(seed: number, queries: number, perQuery: number, empty:
     return {
       ids: Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary)),
       offsets,
-      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
+      keyLengths: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
       keep: null,
       keptOffsets: offsets,
       rows: Float64Array.from({ length: count }, (_, i) => i),
       column: number,
     }
   }
-  const columns = { queries: column(queries, 6, 0), documents: column(queries * perQuery, 20, 1) }
+  const columns = { queries: column(queries, 6, 0), documents: column(queries * documentsPerQuery, 20, 1) }
   return {
     step: 0,
     source: 'toy',
     ...columns,
-    perQuery,
+    documentsPerQuery,
     counts: [queries],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
     queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
-    documentGroups: Int32Array.from({ length: queries * perQuery }, (_, i) => i),
+    documentGroups: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
     scores: null,
   }
 }

@@ -149,7 +149,7 @@ class Bert implements Encoder {
     for (let i = 0; i < c.layers; i++) {
       const at = `encoder.layer.${i}`
       state = advance(state, ({ x, stream }) => {
-        const attended = attention(linear(params, `${at}.attention.self.qkv`, x), packed.segments, packed.keyCounts, {
+        const attended = attention(linear(params, `${at}.attention.self.qkv`, x), packed.segments, packed.keyLengths, {
           heads: c.heads,
           window: null,
           dropout: dropoutAt(training, c.attentionDropout, i, place.probabilities),

@@ -215,7 +215,7 @@ class ModernBert implements Encoder {
     const global = c.global[layer]!
     const qkv = linear(params, `layers.${layer}.attn.Wqkv`, x)
     const rotated = rope(qkv, packed.segments, global ? this.tables!.global : this.tables!.local, c.heads)
-    const attended = attention(rotated, packed.segments, packed.keyCounts, {
+    const attended = attention(rotated, packed.segments, packed.keyLengths, {
       heads: c.heads,
       window: global ? null : c.window,
       dropout: dropoutAt(training, c.attentionDropout, layer, place.probabilities),

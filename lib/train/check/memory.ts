@@ -14,7 +14,7 @@ export interface BatchTokens {
 
 interface Batch {
   /** Documents of a query. */
-  perQuery: number
+  documentsPerQuery: number
   /** Of all ranks together. */
   tokens: BatchTokens
   /** Of a token in a graph. */
@@ -70,7 +70,7 @@ export function estimateMemory(
   model: Colbert,
   config: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather'>,
-  { perQuery, tokens, graphBytes, ranks }: Batch,
+  { documentsPerQuery, tokens, graphBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
   const real = parameters.values.bytes / parameters.values.size
@@ -87,10 +87,10 @@ export function estimateMemory(
 
   const graphs = graphsOf(model, config, phase, { tokens, own, graphBytes, ranks })
 
-  const columns = (phase.batch * perQuery * here.documents) / tokens.documents
+  const columns = (phase.batch * documentsPerQuery * here.documents) / tokens.documents
   const rows = allPairs ? Math.min(BLOCK, (phase.batch * here.queries) / tokens.queries) : phase.batch / ranks
   const winner = tokens.longest < 2 ** 8 ? 1 : tokens.longest < 2 ** 16 ? 2 : 4
-  const pairs = allPairs ? rows * columns : rows * perQuery
+  const pairs = allPairs ? rows * columns : rows * documentsPerQuery
   const loss = pairs * (real + (winner * tokens.queries) / phase.batch)
 
   const peak = Math.max(values + graphs.forward, values + gradients + graphs.kept + loss, gradients + graphs.backward)
@@ -144,7 +144,7 @@ function fill(id: number, count: number, length: number): TokenColumn {
   return {
     ids: new Int32Array(count * length).fill(id),
     offsets,
-    keyCounts: new Int32Array(count).fill(length),
+    keyLengths: new Int32Array(count).fill(length),
     keep: null,
     keptOffsets: offsets,
     rows: Float64Array.from({ length: count }, (_, i) => i),

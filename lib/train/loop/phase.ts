@@ -416,6 +416,6 @@ async function read(
 /** Tokens that are attended to, which leaves out query expansion. */
 function attended({ queries, documents }: TrainBatch): number {
   let sum = 0
-  for (const { keyCounts } of [queries, documents]) for (const count of keyCounts) sum += count
+  for (const { keyLengths } of [queries, documents]) for (const count of keyLengths) sum += count
   return sum
 }
