@@ -1,7 +1,7 @@
 import { placeOf, type Ranks } from '../distributed/batch-slice.js'
 import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
-import { checkOptions, instance, type Kinds, number, numbers, object, oneOf, whole } from '../options.js'
+import { checkOptions, flag, instance, type Kinds, number, numbers, object, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
@@ -13,11 +13,8 @@ export interface TokenEmbeddings {
   tokens: Tensor
   segments: Segments
   /** How the model that made them scores, by its recipe; the losses go by it. */
-  mask?: Mask
+  clampNegatives?: boolean
 }
-
-/** `exclude`: skiplisted and padded tokens do not exist. `zero`: PyLate's floor of 0 under each query token's maximum. */
-export type Mask = 'exclude' | 'zero'
 
 export interface ContrastiveOptions {
   /** Scores are divided by it before the softmax, 1e-30 to 1e30. Default 1, as PyLate; the paper's phase 1 uses 0.02. */
@@ -29,8 +26,8 @@ export interface ContrastiveOptions {
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryGroups?: Int32Array
   documentGroups?: Int32Array
-  /** Default: that of the embeddings, else `exclude`. */
-  mask?: Mask
+  /** Negative similarities count as 0, as in PyLate. Default: as the embeddings' model scores, else false. */
+  clampNegatives?: boolean
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
@@ -52,7 +49,7 @@ export const temperatures = number(1e-30, 1e30)
 export const scoring = {
   temperature: temperatures,
   logScale: instance('a tensor [1]', () => Tensor),
-  mask: oneOf('exclude', 'zero'),
+  clampNegatives: flag,
   ranks: object,
 }
 const groups = instance('an Int32Array', () => Int32Array)
@@ -93,7 +90,7 @@ interface Scored {
  * the gradients sum to those of one rank.
  * @returns the loss, [1]
  * @throws ShapeError ERR_SHAPE; ArgumentError ERR_ARGUMENT for an unknown option or a bad value; RecipeError ERR_RECIPE
- *   for another `mask` than that of the embeddings
+ *   for another `clampNegatives` than that of the embeddings
  */
 export function contrastive(
   queries: TokenEmbeddings,
@@ -106,7 +103,7 @@ export function contrastive(
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
       option: 'keepScores',
     })
-  const floorZero = floorOf('contrastive', queries, documents, options.mask)
+  const floorZero = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
   const { group, counts, gathered, total, own, rows, columns } = placeOf(options.ranks, queries.segments.count)
   if (documents.segments.count !== columns.count * documentsPerQuery)
@@ -235,20 +232,26 @@ export function scaleOf(
 }
 
 /**
- * Whether the maxima have a floor of 0: by the rule of the model that made the embeddings, which an option may repeat but
- * not change.
+ * Whether negative similarities count as 0: by the rule of the model that made the embeddings, which an option may repeat
+ * but not change.
  * @throws RecipeError ERR_RECIPE
  */
-export function floorOf(what: string, queries: TokenEmbeddings, documents: TokenEmbeddings, mask?: Mask): number {
-  const rules = new Set([queries.mask, documents.mask, mask].filter((rule) => rule !== undefined))
+export function clampOf(
+  what: string,
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  clampNegatives?: boolean,
+): boolean {
+  const given = { queries: queries.clampNegatives, documents: documents.clampNegatives }
+  const rules = new Set([given.queries, given.documents, clampNegatives].filter((rule) => rule !== undefined))
   if (rules.size > 1)
     throw new RecipeError(
       'ERR_RECIPE',
-      `${what}: mask is ${mask ? `"${mask}"` : 'not given'}, but the queries' model scores with "${queries.mask}" and the ` +
-        `documents' with "${documents.mask}". Leave the option out, or change the recipe: setRecipe({ mask })`,
-      { option: 'mask', queries: queries.mask, documents: documents.mask },
+      `${what}: clampNegatives is ${clampNegatives ?? 'not given'}, but ${given.queries} for the queries' model and ` +
+        `${given.documents} for the documents'. Leave the option out, or change the recipe: setRecipe({ clampNegatives })`,
+      { option: 'clampNegatives', ...given },
     )
-  return rules.has('zero') ? 1 : 0
+  return rules.has(true)
 }
 
 /**

@@ -5,7 +5,7 @@ import * as raw from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
-import { floorOf, type Mask, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
+import { clampOf, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
 
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
@@ -16,19 +16,19 @@ export interface DistillationOptions {
   temperature?: number
   logScale?: Tensor
   /** As in `contrastive`. */
-  mask?: Mask
+  clampNegatives?: boolean
   /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
   ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
   minMax?: boolean
 }
 
-type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'mask' | 'ranks'>
+type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,
   documentsPerQuery: either(whole(1), numbers),
-  mask: scoring.mask,
+  clampNegatives: scoring.clampNegatives,
   ranks: scoring.ranks,
 }
 const distillationOptions: Kinds<DistillationOptions> = {
@@ -102,7 +102,7 @@ function grouped(
 ): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
   required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
-  const floorZero = floorOf(what, queries, documents, options.mask)
+  const floorZero = clampOf(what, queries, documents, options.clampNegatives) ? 1 : 0
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count

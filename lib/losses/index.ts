@@ -1,3 +1,3 @@
 export type { Ranks } from '../distributed/batch-slice.js'
-export { type ContrastiveOptions, contrastive, type Mask, type TokenEmbeddings } from './contrastive.js'
+export { type ContrastiveOptions, contrastive, type TokenEmbeddings } from './contrastive.js'
 export { type DistillationOptions, distillation, marginMse } from './distillation.js'

@@ -227,8 +227,8 @@ export class Colbert {
   }
 
   /** How it scores: training, evaluation and search go by the recipe's rule. */
-  get mask(): Recipe['mask'] {
-    return this.recipe.mask
+  get clampNegatives(): boolean {
+    return this.recipe.clampNegatives
   }
 
   /** Of the recipe, tokenizer included: what embeddings of this model carry. */
@@ -271,7 +271,7 @@ export class Colbert {
     first: number,
     last: number,
     key: StepKey | null,
-  ): { tokens: Tensor; segments: Segments; mask: Recipe['mask'] } {
+  ): { tokens: Tensor; segments: Segments; clampNegatives: boolean } {
     if (!(first >= 0 && first <= last && last < column.offsets.length))
       throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} of ${column.offsets.length - 1}`)
     return scope(() => {
@@ -287,8 +287,8 @@ export class Colbert {
       const keyLengths = partial ? Tensor.fromInt32(device, counts) : null
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
       const hidden = this.encoder.forward({ ids, segments, keyLengths }, training)
-      const { mask } = this
-      if (!column.keep) return { tokens: this.project(hidden), segments, mask }
+      const { clampNegatives } = this
+      if (!column.keep) return { tokens: this.project(hidden), segments, clampNegatives }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]
       const keep = Tensor.fromInt32(
         device,
@@ -300,7 +300,7 @@ export class Colbert {
           device,
           column.keptOffsets.subarray(first, last + 1).map((o) => o - keptStart),
         ),
-        mask,
+        clampNegatives,
       }
     })
   }
@@ -362,10 +362,10 @@ export class Colbert {
           'Encode them again, or give the model the recipe they were made with',
         { expected: this.recipeHash, found: queries.recipeHash },
       )
-    checkOptions('search', options, { topK: whole(1), floorZero: flag, signal })
+    checkOptions('search', options, { topK: whole(1), clampNegatives: flag, signal })
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
-      floorZero: this.mask === 'zero',
+      clampNegatives: this.clampNegatives,
       dtype: this.vectorType,
       ...options,
     })

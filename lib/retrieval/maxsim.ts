@@ -33,8 +33,8 @@ export interface MaxSimLayout {
    */
   layout?: Layout
   pairs?: ArrayLike<number>
-  /** Floors each query token's maximum at 0, which is what PyLate's padded scores amount to. Default false. */
-  floorZero?: boolean
+  /** Negative similarities count as 0, which is what PyLate's padded scores amount to. Default false. */
+  clampNegatives?: boolean
 }
 
 export interface MaxSimOptions extends MaxSimLayout {
@@ -49,7 +49,7 @@ const layoutOptions: Kinds<MaxSimLayout> = {
   dim: whole(1),
   layout: oneOf(...layouts),
   pairs: kind('an array of numbers', (v) => typeof (v as ArrayLike<number> | null)?.length === 'number'),
-  floorZero: flag,
+  clampNegatives: flag,
 }
 const maxsimOptions: Kinds<MaxSimOptions> = {
   ...layoutOptions,
@@ -75,13 +75,13 @@ export async function maxsim(
   options: MaxSimOptions,
 ): Promise<Float32Array> {
   checkOptions('maxsim', options, maxsimOptions)
-  const { dim, layout = 'all', floorZero = false, signal } = options ?? {}
+  const { dim, layout = 'all', clampNegatives = false, signal } = options ?? {}
   const pairs = checkLayout(options)
   const { device, type } = placeOf(queries, documents, options)
   if (layout === 'all') {
     const count = { queries: queries.offsets.length - 1, documents: documents.offsets.length - 1 }
     const scores = new Float32Array(count.queries * count.documents)
-    for await (const block of scoreBlocks(queries, documents, { device, dim, type, floorZero, signal }))
+    for await (const block of scoreBlocks(queries, documents, { device, dim, type, clampNegatives, signal }))
       for (let q = block.firstQuery; q < block.lastQuery; q++) {
         const width = block.lastDocument - block.firstDocument
         const row = block.scores.subarray((q - block.firstQuery) * width, (q - block.firstQuery + 1) * width)
@@ -94,7 +94,7 @@ export async function maxsim(
     withoutTape(() => {
       const q = upload(device, queries, dim, type)
       const d = documents instanceof ResidentVectors ? documents.block() : upload(device, documents, dim, type)
-      return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, Segments.of(device, pairs!), floorZero)
+      return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, Segments.of(device, pairs!), clampNegatives)
     }),
   )
   const values = await scores.values()
@@ -109,7 +109,7 @@ export async function maxsim(
  */
 export function maxsimSync(queries: TokenVectors, documents: TokenVectors, options: MaxSimLayout): Float32Array {
   checkOptions('maxsimSync', options, layoutOptions)
-  const { dim, layout = 'all', floorZero = false } = options ?? {}
+  const { dim, layout = 'all', clampNegatives = false } = options ?? {}
   const pairs = checkLayout(options)
   const inPlace = (side: string, vectors: TokenVectors): [Float32Array, Float64Array] => {
     checkVectors(side, vectors, dim)
@@ -117,7 +117,7 @@ export function maxsimSync(queries: TokenVectors, documents: TokenVectors, optio
     throw new ArgumentError('ERR_ARGUMENT', `${side}: maxsimSync reads float32 in place; maxsim takes float16 too`)
   }
   const [q, d] = [inPlace('queries', queries), inPlace('documents', documents)]
-  return native().maxsimSync(...q, ...d, dim, layouts.indexOf(layout), pairs, floorZero ? 1 : 0)
+  return native().maxsimSync(...q, ...d, dim, layouts.indexOf(layout), pairs, clampNegatives ? 1 : 0)
 }
 
 /** @returns the pairs as numbers, or null for all. @throws ArgumentError ERR_ARGUMENT */
@@ -169,7 +169,7 @@ export interface ScoreOptions {
   dim: number
   /** Of vectors.ts `typeOn`; that of resident documents. */
   type: DType
-  floorZero?: boolean
+  clampNegatives?: boolean
   signal?: AbortSignal
 }
 
@@ -180,7 +180,7 @@ export interface ScoreOptions {
 export async function* scoreBlocks(
   queries: TokenVectors,
   documents: TokenVectors | ResidentVectors,
-  { device, dim, type, floorZero = false, signal }: ScoreOptions,
+  { device, dim, type, clampNegatives = false, signal }: ScoreOptions,
 ): AsyncGenerator<ScoreBlock> {
   const issue = (
     d: Uploaded,
@@ -190,7 +190,7 @@ export async function* scoreBlocks(
     scope(() =>
       withoutTape(() => {
         const part = upload(device, slice(queries, q, dim), dim, type)
-        const scores = maxsimOp(part.tokens, part.segments, d.tokens, d.segments, 'all', null, floorZero)
+        const scores = maxsimOp(part.tokens, part.segments, d.tokens, d.segments, 'all', null, clampNegatives)
         const values = scores.values()
         values.catch(() => {}) // awaited below, unless an earlier block failed
         return {

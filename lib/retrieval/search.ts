@@ -9,8 +9,8 @@ import { abortIf, typeOn, type VectorType } from './vectors.js'
 export interface SearchOptions {
   /** Hits per query. Default 10. */
   topK?: number
-  /** PyLate's mask: every query token's maximum is at least 0. Default false. */
-  floorZero?: boolean
+  /** Negative similarities count as 0, as in PyLate. Default false. */
+  clampNegatives?: boolean
   /** What vectors are multiplied as. Default: that of resident documents, else the type of the array. */
   dtype?: VectorType
   signal?: AbortSignal
@@ -39,7 +39,7 @@ export async function search(
   documents: SearchedDocuments,
   options: SearchOptions = {},
 ): Promise<Hit[][]> {
-  const { topK = 10, floorZero, dtype, signal } = options
+  const { topK = 10, clampNegatives, dtype, signal } = options
   const isStream = typeof documents === 'object' && documents !== null && Symbol.asyncIterator in documents
   checkSides(queries, isStream ? none(queries) : documents)
   if (!Number.isInteger(topK) || topK < 1)
@@ -52,7 +52,7 @@ export async function search(
     abortIf(signal)
     const resident = part instanceof ResidentDocuments ? part.vectors : null
     const place = resident ?? { device, dtype: typeOn(device, dtype, queries) }
-    const scoring = { device: place.device, type: place.dtype, dim: queries.dim, floorZero, signal }
+    const scoring = { device: place.device, type: place.dtype, dim: queries.dim, clampNegatives, signal }
     for await (const block of scoreBlocks(queries, resident ?? (part as Embeddings<'documents'>), scoring)) {
       const width = block.lastDocument - block.firstDocument
       for (let q = block.firstQuery; q < block.lastQuery; q++) {

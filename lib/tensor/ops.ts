@@ -257,10 +257,10 @@ export function maxsim(
   dSegments: Segments,
   layout: Layout = 'all',
   pairs: Tensor | null = null,
-  floorZero = false,
+  clampNegatives = false,
 ): Tensor {
   const wantArgmax = q.requiresGradient || d.requiresGradient ? 1 : 0
-  const p = { layout: layouts.indexOf(layout), wantArgmax, floorZero: floorZero ? 1 : 0 }
+  const p = { layout: layouts.indexOf(layout), wantArgmax, floorZero: clampNegatives ? 1 : 0 }
   const [scores] = record(
     [q, d],
     () => raw.maxsim(q, qSegments, d, dSegments, pairs, p),

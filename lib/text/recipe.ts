@@ -21,8 +21,8 @@ export interface Recipe {
   attendToExpansion: boolean
   /** Document tokens left out of scoring, by exact token. */
   skiplist: string[]
-  /** `exclude` removes skipped tokens from the maximum; `zero` (PyLate's arithmetic) also floors it at 0. */
-  mask: 'exclude' | 'zero'
+  /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
+  clampNegatives: boolean
   lowerCase: boolean
   /** `Tokenizer.hash`, prefixes included; `''` until a Featurizer binds the recipe to a tokenizer. */
   tokenizerHash: string
@@ -41,7 +41,7 @@ const DEFAULTS: Readonly<Recipe> = {
   queryExpansion: true,
   attendToExpansion: false,
   skiplist: [...PUNCTUATION],
-  mask: 'exclude',
+  clampNegatives: false,
   lowerCase: false,
   tokenizerHash: '',
 }
@@ -67,8 +67,6 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
       if (!Array.isArray(value) || value.some((word) => typeof word !== 'string')) {
         throw invalid(field, value, 'an array of tokens')
       }
-    } else if (field === 'mask') {
-      if (value !== 'exclude' && value !== 'zero') throw invalid(field, value, '"exclude" or "zero"')
     } else if (field === 'queryLength' || field === 'documentLength') {
       if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 1 << 20) {
         throw invalid(field, value, 'a number of tokens from 1 to 1048576')

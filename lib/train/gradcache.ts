@@ -5,7 +5,7 @@ import { Buckets } from '../distributed/buckets.js'
 import { gatherTokens, sendHome, type Wire } from '../distributed/exchange.js'
 import { type Group, type Pending, self } from '../distributed/group.js'
 import { AbortedError, ArgumentError } from '../errors.js'
-import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import {
   above,
@@ -41,8 +41,8 @@ export interface EmbeddingModel {
   readonly dim: number
   /** Type of token embeddings. Default: the device's real type. */
   readonly tokenType?: DType
-  /** How it scores, which the embeddings that a loss is given carry. Default `exclude`. */
-  readonly mask?: Mask
+  /** How it scores, which the embeddings that a loss is given carry. Default false. */
+  readonly clampNegatives?: boolean
   /** Unit-norm embeddings of sequences [first, last) of a column; dropout only with a key. */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
@@ -325,5 +325,5 @@ function checkLoss(value: unknown): Tensor {
 function wholeOf(model: EmbeddingModel, column: TokenColumn): TokenEmbeddings {
   const segments = Segments.of(model.device, column.keptOffsets)
   const tokens = Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType)
-  return { tokens, segments, mask: model.mask }
+  return { tokens, segments, clampNegatives: model.clampNegatives }
 }

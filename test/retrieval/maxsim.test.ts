@@ -25,11 +25,11 @@ function vectors(lengths: number[]) {
 type Side = ReturnType<typeof vectors>
 
 /** The definition, in double precision. */
-function score(q: Side, i: number, d: Side, j: number, floorZero = false): number {
+function score(q: Side, i: number, d: Side, j: number, clampNegatives = false): number {
   let sum = 0
   if (d.offsets[j] === d.offsets[j + 1]) return 0
   for (let a = q.offsets[i]!; a < q.offsets[i + 1]!; a++) {
-    let best = floorZero ? 0 : Number.NEGATIVE_INFINITY
+    let best = clampNegatives ? 0 : Number.NEGATIVE_INFINITY
     for (let b = d.offsets[j]!; b < d.offsets[j + 1]!; b++) {
       let dot = 0
       for (let k = 0; k < dim; k++) dot += q.data[a * dim + k]! * d.data[b * dim + k]!
@@ -49,7 +49,7 @@ t.test('all pairs, groups and pairs are the definition', async (t) => {
   const all = (floor: boolean) =>
     Array.from({ length: 5 }, (_, i) => Array.from({ length: 8 }, (_, j) => score(q, i, d, j, floor))).flat()
   t.ok(close(await maxsim(q, d, { dim }), all(false)))
-  t.ok(close(await maxsim(q, d, { dim, layout: 'all', floorZero: true }), all(true)))
+  t.ok(close(await maxsim(q, d, { dim, layout: 'all', clampNegatives: true }), all(true)))
   t.ok(
     close(
       await maxsim(q, d, { dim, layout: 'groups', pairs: [0, 2, 2, 5, 7, 8] }),
@@ -175,7 +175,7 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
   const q = vectors(lengths(7, 40))
   const d = vectors([...lengths(9, 300), 0])
   const pairs = [6, 9, 0, 0, 2, 8]
-  const layoutsOf = [{}, { floorZero: true }, { layout: 'pairs', pairs }] as const
+  const layoutsOf = [{}, { clampNegatives: true }, { layout: 'pairs', pairs }] as const
   const groups = { layout: 'groups', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
   for (const layout of [...layoutsOf, groups]) {
     const want = await maxsim(q, d, { dim, ...layout })

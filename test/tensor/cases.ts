@@ -82,7 +82,7 @@ const maxsimInputs = {
   q: { shape: [8, 16], unit: true },
   d: { shape: [18, 16], unit: true },
 }
-const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, floorZero = false): Case => ({
+const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, clampNegatives = false): Case => ({
   name: `maxsim ${name}`,
   inputs: maxsimInputs,
   covers: ['maxsim', 'maxsimBackward'],
@@ -94,7 +94,7 @@ const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, fl
       Segments.fromLengths(device, documentLengths),
       layout,
       pairs && Segments.of(device, pairs),
-      floorZero,
+      clampNegatives,
     ),
   step: 1e-6,
 })

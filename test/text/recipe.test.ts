@@ -21,7 +21,7 @@ t.test('recipes: defaults, hash, differences', async (t) => {
     documentLength: 180,
     queryExpansion: true,
     attendToExpansion: false,
-    mask: 'exclude',
+    clampNegatives: false,
   })
   t.equal(defaultRecipe({ queryExpansion: false, attendToExpansion: true }).attendToExpansion, false)
   const other = defaultRecipe({ queryPrompt: 'search_query: ', queryLength: 39 })
@@ -34,7 +34,7 @@ t.test('bad recipe values name the field', async (t) => {
     [{ queryLenght: 3 }, /"queryLenght".*"queryLength"/],
     [{ queryLength: 0 }, /queryLength/],
     [{ documentLength: 1.5 }, /documentLength/],
-    [{ mask: 'neginf' }, /mask/],
+    [{ clampNegatives: 'neginf' }, /clampNegatives/],
     [{ skiplist: '.,' }, /skiplist/],
     [{ queryPrefix: null }, /queryPrefix/],
   ]

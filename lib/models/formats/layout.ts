@@ -161,7 +161,7 @@ function pylateRecipe(f: JsonReader, lowerCase: boolean): Partial<Recipe> {
     queryExpansion: f.flag('do_query_expansion', true),
     attendToExpansion: f.flag('attend_to_expansion_tokens', false),
     skiplist: f.texts('skiplist_words', PUNCTUATION),
-    mask: f.object('lateforge').text('mask', 'exclude') as Recipe['mask'],
+    clampNegatives: f.object('lateforge').flag('clampNegatives', false),
     lowerCase,
   }
 }

@@ -115,7 +115,7 @@ function settingsOf(r: Recipe): Json {
     attend_to_expansion_tokens: r.attendToExpansion,
     skiplist_words: r.skiplist,
     do_query_expansion: r.queryExpansion,
-    ...(r.mask === 'exclude' ? {} : { lateforge: { mask: r.mask } }),
+    ...(r.clampNegatives && { lateforge: { clampNegatives: true } }),
   }
 }
 

@@ -12,8 +12,8 @@ import type { ScheduleName } from '../optim/schedule.js'
 export interface CustomLoss {
   id: string
   /**
-   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's `mask`, which
-   * the losses of lateforge/losses go by; one's own scores should too.
+   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's
+   * `clampNegatives`, which the losses of lateforge/losses go by; one's own scores should too.
    */
   fn: (input: {
     queries: TokenEmbeddings
