@@ -93,7 +93,7 @@ const table: Row[] = [
     (o) => maxsim(vectors, vectors, o),
     { dim: 8 },
     ['clampnegatives', 'clampNegatives'],
-    { dim: counted, layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: ['cpu'], signal: [1], pairs: [1] },
+    { dim: counted, layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: [1, ''], signal: [1], pairs: [1] },
   ],
   [
     'maxsimSync',
@@ -107,14 +107,14 @@ const table: Row[] = [
     (o) => ResidentVectors.upload(vectors, o),
     { dim: 8, device },
     ['dims', 'dim'],
-    { dim: counted, device: ['cpu'], dtype: ['int8'] },
+    { dim: counted, device: [1, ''], dtype: ['int8'] },
   ],
   [
     'Colbert.create',
     (o) => Colbert.create({} as never, o),
     {},
     ['sed', 'seed'],
-    { seed: [...wrong, 1.5], device: ['cpu'], precision: ['int8'] },
+    { seed: [...wrong, 1.5], device: [1, ''], precision: ['int8'] },
   ],
   [
     'Colbert.load',

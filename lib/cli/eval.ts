@@ -17,7 +17,6 @@ import {
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
-import { Device } from '../tensor/device.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 
 interface Options {
@@ -48,7 +47,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   for (const folder of folders) collection = await open(folder, options)
   if (options.run && chief) await mkdir(options.run, { recursive: true })
   const model = await Colbert.load(modelPath, {
-    device: Device.open(options.device),
+    device: options.device,
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
   })
   const reports: Comparison[] = []

@@ -7,7 +7,6 @@ import {
   checkOptions,
   checkPath,
   flag,
-  instance,
   type Kinds,
   kind,
   number,
@@ -21,7 +20,7 @@ import {
 import type { Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
 import type { VectorType } from '../retrieval/vectors.js'
-import { Device, type Precision, precisions } from '../tensor/device.js'
+import { Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
 import { gatherRows, l2Normalize } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
@@ -37,8 +36,8 @@ import type { Encoder } from './networks/encoder.js'
 export interface CreateOptions {
   /** Decides every initial value, with the parameter's name. Default 0. */
   seed?: number
-  /** Default the CPU. */
-  device?: Device
+  /** `cpu`, `cuda`, or one of several GPUs, as `cuda:1`; or a device that is open. Default `cpu`. */
+  device?: string | Device
   /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
   precision?: Precision
 }
@@ -72,7 +71,7 @@ export interface ModelGroup {
 
 const createOptions: Kinds<CreateOptions> = {
   seed: whole(0),
-  device: instance('a Device', () => Device),
+  device: deviceOption,
   precision: oneOf(...precisions),
 }
 const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
@@ -104,7 +103,8 @@ export class Colbert {
   private blueprint: Blueprint
   private readonly encoder: Encoder
 
-  private constructor(blueprint: Blueprint, { device = Device.open(), precision }: CreateOptions) {
+  private constructor(blueprint: Blueprint, { device: given, precision }: CreateOptions) {
+    const device = Device.of(given)
     const { architecture, config, head, tokenizer, recipe } = blueprint
     this.text = featurizerOf(tokenizer, recipe, config.positions)
     this.blueprint = { ...blueprint, recipe: this.text.recipe }
@@ -119,7 +119,7 @@ export class Colbert {
   /**
    * A model with random values, from (seed, parameter name) alone.
    * @throws ConfigError ERR_CONFIG for an unknown key or a bad value; RecipeError ERR_RECIPE; FormatError ERR_FORMAT for
-   *   a damaged tokenizer
+   *   a damaged tokenizer; DeviceError ERR_DEVICE when the device is not there
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
@@ -132,7 +132,7 @@ export class Colbert {
    * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
    * projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
-   *   FileError ERR_FILE when it cannot be read
+   *   FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)

@@ -37,7 +37,7 @@ export class ResidentDocuments {
   /** @throws as `ResidentVectors.upload` */
   static async upload(
     documents: Embeddings<'documents'>,
-    options: { device: Device; dtype?: VectorType; signal?: AbortSignal },
+    options: { device: string | Device; dtype?: VectorType; signal?: AbortSignal },
   ): Promise<ResidentDocuments> {
     return new ResidentDocuments(await ResidentVectors.upload(documents, { ...options, dim: documents.dim }), documents)
   }

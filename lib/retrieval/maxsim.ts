@@ -1,9 +1,9 @@
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
-import { checkOptions, flag, instance, type Kinds, kind, oneOf, signal, whole } from '../options.js'
+import { checkOptions, flag, type Kinds, kind, oneOf, signal, whole } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
-import { Device } from '../tensor/device.js'
+import { Device, deviceOption } from '../tensor/device.js'
 import { type Layout, layouts, maxsim as maxsimOp } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
@@ -39,7 +39,7 @@ export interface MaxSimLayout {
 
 export interface MaxSimOptions extends MaxSimLayout {
   /** Default that of resident documents, else the CPU. */
-  device?: Device
+  device?: string | Device
   /** Default that of the documents where the device multiplies it, else float32. */
   dtype?: VectorType
   signal?: AbortSignal
@@ -53,7 +53,7 @@ const layoutOptions: Kinds<MaxSimLayout> = {
 }
 const maxsimOptions: Kinds<MaxSimOptions> = {
   ...layoutOptions,
-  device: instance('a Device', () => Device),
+  device: deviceOption,
   dtype: oneOf('float32', 'float16'),
   signal,
 }
@@ -142,14 +142,15 @@ function placeOf(queries: TokenVectors, documents: TokenVectors | ResidentVector
   checkVectors('queries', queries, dim)
   if (!(documents instanceof ResidentVectors)) {
     checkVectors('documents', documents, dim)
-    const device = options.device ?? Device.open()
+    const device = Device.of(options.device)
     return { device, type: typeOn(device, dtype, documents) }
   }
   const { device, dtype: type } = documents
   if (documents.dim !== dim)
     throw new ArgumentError('ERR_ARGUMENT', `dim is ${dim}, resident documents have ${documents.dim}`)
-  if (options.device && options.device !== device)
-    throw new ArgumentError('ERR_ARGUMENT', `documents are on "${device.name}", not on "${options.device.name}"`)
+  const wanted = options.device === undefined ? device : Device.of(options.device)
+  if (wanted !== device)
+    throw new ArgumentError('ERR_ARGUMENT', `documents are on "${device.name}", not on "${wanted.name}"`)
   if (dtype && typeOn(device, dtype, queries) !== type)
     throw new ArgumentError('ERR_ARGUMENT', `dtype is ${dtype}, resident documents are ${type}`)
   return { device, type }

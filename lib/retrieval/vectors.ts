@@ -1,8 +1,8 @@
 import { types } from 'node:util'
 import { AbortedError, ArgumentError, ShapeError, UnsupportedError } from '../errors.js'
-import { checkOptions, instance, type Kinds, oneOf, required, signal, whole } from '../options.js'
+import { checkOptions, type Kinds, oneOf, required, signal, whole } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
-import { Device } from '../tensor/device.js'
+import { Device, deviceOption } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { cast } from '../tensor/ops.js'
 import { ownedBy, scope } from '../tensor/scope.js'
@@ -66,7 +66,8 @@ export function upload(device: Device, { data, offsets }: TokenVectors, dim: num
 export interface ResidentOptions {
   /** Length of a token vector, a multiple of 8. */
   dim: number
-  device: Device
+  /** Where they go: its name, as `cuda`, or the device. */
+  device: string | Device
   /** Default that of the array where the device multiplies it, else float32. */
   dtype?: VectorType
   signal?: AbortSignal
@@ -74,7 +75,7 @@ export interface ResidentOptions {
 
 const residentOptions: Kinds<ResidentOptions> = {
   dim: whole(1),
-  device: instance('a Device', () => Device),
+  device: deviceOption,
   dtype: oneOf('float32', 'float16'),
   signal,
 }
@@ -103,7 +104,8 @@ export class ResidentVectors {
     checkOptions('ResidentVectors.upload', options, residentOptions)
     for (const key of ['dim', 'device'] as const)
       required('ResidentVectors.upload', key, options?.[key], residentOptions[key])
-    const { dim, device, dtype, signal } = options
+    const { dim, dtype, signal } = options
+    const device = Device.of(options.device)
     checkVectors('vectors', vectors, dim)
     const type = typeOn(device, dtype, vectors)
     const offsets = Float64Array.from(vectors.offsets)

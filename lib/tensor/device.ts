@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { backendPath, cudaLibrary } from '../backends.js'
 import { ArgumentError, DeviceError, UnsupportedError } from '../errors.js'
 import { type DeviceMemory, native } from '../native.js'
+import { kind } from '../options.js'
 import { type DType, dtypes } from './tensor.js'
 
 /** Backends in libraries of their own, beside the addon; CUDA's may be in a package. */
@@ -49,6 +50,12 @@ export function gpuOfRank(gpus: number, env: NodeJS.ProcessEnv = process.env): n
   return rank === undefined ? 0 : Number(rank) % Math.max(gpus, 1)
 }
 
+/** What options take for a device: its name, as `Device.open` takes it, or the device itself. */
+export const deviceOption = kind(
+  'the name of a device, as "cpu", "cuda" or "cuda:1"',
+  (v) => (typeof v === 'string' && v !== '') || v instanceof Device,
+)
+
 /** An in-order stream of ops in this environment (worker threads have their own). */
 export class Device {
   readonly id: number
@@ -87,6 +94,11 @@ export class Device {
     device = new Device(opened.id, number > 0 ? key : opened.name, dtypes[opened.real]!)
     Device.opened.set(key, device)
     return device
+  }
+
+  /** The device of an option: opened by its name, or the one given. Default `cpu`. @throws as `open` */
+  static of(device: string | Device = 'cpu'): Device {
+    return typeof device === 'string' ? Device.open(device) : device
   }
 
   /**

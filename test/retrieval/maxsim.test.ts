@@ -180,6 +180,8 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
   for (const layout of [...layoutsOf, groups]) {
     const want = await maxsim(q, d, { dim, ...layout })
     t.same(maxsimSync(q, d, { dim, ...layout }), want)
+    for (const device of ['cpu', Device.open('cpu')])
+      t.same(await maxsim(q, d, { dim, device, ...layout }), want, 'a device, or its name')
     const moved = (side: Side): Side => {
       const shared = new Float32Array(new SharedArrayBuffer(4 * side.data.length + 4), 4)
       shared.set(side.data)
@@ -187,6 +189,7 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
     }
     t.same(maxsimSync(moved(q), moved(d), { dim, ...layout }), want, 'shared memory, four bytes off')
   }
+  await t.rejects(maxsim(q, d, { dim, device: 'gpu' }), { code: 'ERR_DEVICE' })
   t.equal(maxsimSync(q, vectors([]), { dim }).length, 0)
   for (const [call, code] of [
     [() => maxsimSync(q, d, { dim: 32 }), 'ERR_SHAPE'],

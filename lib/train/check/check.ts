@@ -71,7 +71,7 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
   const { model, freshProjection, dim, precision, seed } = config
   if (typeof model !== 'string') return model
-  const options = { device: Device.open(config.device), precision }
+  const options = { device: config.device, precision }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
 }
