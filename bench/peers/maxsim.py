@@ -254,7 +254,7 @@ def main():
         )
         q = place(shape["queries"], shape["queryTokens"], 1)
         d = place(shape["documents"], shape["documentTokens"], 2)
-        if shape["layout"] == "groups":
+        if shape["layout"] == "grouped":
             d = d.view(shape["queries"], -1, *d.shape[1:])
         forward, step = mine(shape)
         for peer in options.only.split(",") if options.only else PEERS:

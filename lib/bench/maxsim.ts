@@ -112,7 +112,7 @@ async function measure(
   const q = await keep(shape.queries, shape.queryTokens, 1)
   const d = await keep(shape.documents, shape.documentTokens, 2)
   const pairs = owned.run(() =>
-    shape.layout === 'groups'
+    shape.layout === 'grouped'
       ? Segments.fromLengths(device, Array(shape.queries).fill(shape.documents / shape.queries))
       : null,
   )

@@ -4,14 +4,14 @@ import { Tensor } from '../tensor/tensor.js'
 import type { Group, Pending } from './group.js'
 
 /** The type in which embeddings travel; `float32` stands for their own. Gradients always travel as they are. */
-export type Wire = 'float32' | 'float16'
+export type CommDtype = 'float32' | 'float16'
 
 /**
  * All ranks' token embeddings, in rank order, from each rank's own; rank r has rows[r]. As float16 a unit vector is off
  * by at most 2⁻¹¹ of each component; the own ones are rounded too, so that every rank works with the same.
  */
-export function gatherTokens(group: Group, own: Tensor, rows: readonly number[], wire: Wire): Pending {
-  if (wire === 'float32' || own.dtype === wire) return group.allGather(own, rows)
+export function gatherTokens(group: Group, own: Tensor, rows: readonly number[], commDtype: CommDtype): Pending {
+  if (commDtype === 'float32' || own.dtype === commDtype) return group.allGather(own, rows)
   const half = cast(own, 'float16')
   const pending = group.allGather(half, rows)
   half.dispose()

@@ -91,7 +91,7 @@ type RowLoss = (
   normalizer: number,
 ) => Tensor
 
-/** What both have in common: MaxSim in the groups layout, a loss per row with its gradient, and MaxSim's backward. */
+/** What both have in common: MaxSim in layout `grouped`, a loss per row with its gradient, and MaxSim's backward. */
 function grouped(
   what: string,
   queries: TokenEmbeddings,

@@ -51,7 +51,7 @@ export interface LoadOptions extends CreateOptions {
   recipe?: Partial<Recipe>
 }
 
-export interface GroupOptions {
+export interface ParameterGroupOptions {
   learningRate: number
   /** Weight decay of matrices; norms and biases never decay. Default 0. */
   decay?: number
@@ -62,7 +62,7 @@ export interface GroupOptions {
 }
 
 /** An optimiser group, as AdamW takes it. */
-export interface ModelGroup {
+export interface ModelParameterGroup {
   parameters: Parameters
   match: (entry: ParameterEntry) => boolean
   learningRate: number
@@ -76,7 +76,7 @@ const createOptions: Kinds<CreateOptions> = {
 }
 const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
-const groupOptions: Kinds<GroupOptions> = {
+const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
   learningRate: number(0),
   decay: number(0),
   match: kind('a regular expression or a function of the name', (v) => v instanceof RegExp || typeof v === 'function'),
@@ -394,9 +394,9 @@ export class Colbert {
    * group matches, stay as they are and get no gradient.
    * @throws ArgumentError ERR_ARGUMENT for a bad option, and for a group that no parameter is left for
    */
-  groups(options: readonly GroupOptions[]): ModelGroup[] {
-    for (const group of options) checkOptions('groups', group, groupOptions)
-    const owner = new Map<string, GroupOptions>()
+  parameterGroups(options: readonly ParameterGroupOptions[]): ModelParameterGroup[] {
+    for (const group of options) checkOptions('parameterGroups', group, parameterGroupOptions)
+    const owner = new Map<string, ParameterGroupOptions>()
     for (const { name } of this.parameters.entries) {
       const group = options.find(({ match }) => (types.isRegExp(match) ? match.test(name) : (match?.(name) ?? true)))
       if (group) owner.set(name, group)
@@ -405,7 +405,7 @@ export class Colbert {
       if (![...owner.values()].includes(group))
         throw new ArgumentError(
           'ERR_ARGUMENT',
-          `groups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
+          `parameterGroups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
             `${this.parameters.entries
               .map(({ name }) => name)
               .slice(0, 3)

@@ -28,7 +28,7 @@ export interface MaxSimLayout {
   /** Length of a token vector, a multiple of 8. */
   dim: number
   /**
-   * `all`: every query with every document. `groups`: query i with documents pairs[i] … pairs[i + 1] − 1.
+   * `all`: every query with every document. `grouped`: query i with documents pairs[i] … pairs[i + 1] − 1.
    * `pairs`: query pairs[2n] with document pairs[2n + 1]. Default `all`.
    */
   layout?: Layout

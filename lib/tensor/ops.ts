@@ -242,12 +242,12 @@ export function attention(qkv: Tensor, segments: Segments, keyLengths: Tensor | 
   return out
 }
 
-export const layouts = ['all', 'groups', 'pairs'] as const
+export const layouts = ['all', 'grouped', 'pairs'] as const
 export type Layout = (typeof layouts)[number]
 
 /**
  * MaxSim scores: Σ over query tokens of the largest inner product with a document token, for packed tokens q [Tq, d] and
- * d [Td, d]. Layout `all` → [nq, nd]; `groups` (query i owns documents pairs[i] … pairs[i+1]) → [nd]; `pairs` (int64
+ * d [Td, d]. Layout `all` → [nq, nd]; `grouped` (query i owns documents pairs[i] … pairs[i+1]) → [nd]; `pairs` (int64
  * query, document, …) → [n]. An empty document scores 0; ties go to the lowest index; NaN propagates.
  */
 export function maxsim(

@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
 import { Buckets } from '../distributed/buckets.js'
-import { gatherTokens, sendHome, type Wire } from '../distributed/exchange.js'
+import { type CommDtype, gatherTokens, sendHome } from '../distributed/exchange.js'
 import { type Group, type Pending, self } from '../distributed/group.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
@@ -75,7 +75,7 @@ export interface GradCacheOptions extends StepKey {
    */
   gather?: Ranks['gathered']
   /** Default `float32`. */
-  wire?: Wire
+  commDtype?: CommDtype
   /** Parameter gradients travel in pieces of this size. Default 25 MiB. */
   bucketBytes?: number
   /** Several ranks must be aborted at the same micro-batch, or not at all. */
@@ -90,7 +90,7 @@ const gradCacheOptions: Kinds<GradCacheOptions> = {
   gradientScale: number(),
   group: aGroup,
   gather: oneOf('queries', 'documents', 'none'),
-  wire: oneOf('float32', 'float16'),
+  commDtype: oneOf('float32', 'float16'),
   bucketBytes: above(0),
   signal,
 }
@@ -171,13 +171,13 @@ function* walk(
   checkOptions('gradCache', options, gradCacheOptions)
   for (const name of ['seed', 'step', 'microBatchTokens'] as const)
     required('gradCache', name, options?.[name], gradCacheOptions[name])
-  for (const name of ['gather', 'wire', 'bucketBytes'] as const)
+  for (const name of ['gather', 'commDtype', 'bucketBytes'] as const)
     if (options[name] !== undefined && !options.group)
       throw new ArgumentError('ERR_ARGUMENT', `gradCache: ${name} has no effect without group; leave it out`, {
         option: name,
       })
   const { device } = model
-  const { group = self, wire = 'float32', bucketBytes = 25 * 2 ** 20 } = options
+  const { group = self, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
   checkShare(batch, group)
   const gathered = group.size > 1 ? (options.gather ?? 'queries') : 'none'
   const ranks: Ranks = { group, counts: batch.counts, gathered }
@@ -217,7 +217,7 @@ function* walk(
       }
       if (travel?.side === side)
         owned.run(() => {
-          arriving = gatherTokens(group, whole[side].tokens, travel.rows, wire)
+          arriving = gatherTokens(group, whole[side].tokens, travel.rows, commDtype)
         })
     }
 

@@ -10,7 +10,7 @@ import { Device } from '../../lib/tensor/index.js'
 
 t.test('shapes', async (t) => {
   t.equal(new Set(maxsimShapes.map((s) => s.name)).size, maxsimShapes.length, 'names are unique')
-  for (const s of maxsimShapes) if (s.layout === 'groups') t.equal(s.documents % s.queries, 0)
+  for (const s of maxsimShapes) if (s.layout === 'grouped') t.equal(s.documents % s.queries, 0)
   t.equal(maxsimShapesByName([]).length, 5)
   const [all, groups] = maxsimShapesByName(['rerank-1k', 'distil-16x32']) as [never, never]
   t.equal(maxsimFlops(all, 128), 2 * 128 * 32 * 300 * 1000)

@@ -78,9 +78,9 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
       [50, 1e9],
       [1e9, 1],
     ] as const) {
-      const wire = gather === 'queries' && bucketBytes === 1 ? 'float16' : 'float32'
+      const commDtype = gather === 'queries' && bucketBytes === 1 ? 'float16' : 'float32'
       const before = group.stats()
-      await step(model, part, { group, gather, microBatchTokens, bucketBytes, wire })
+      await step(model, part, { group, gather, microBatchTokens, bucketBytes, commDtype })
       const after = group.stats()
       const used = (what: 'calls' | 'bytes') =>
         ['allGather', 'allToAll', 'allReduceSum', 'allReduceMax', 'broadcast', 'exchange'].map(
@@ -89,7 +89,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
       const alone = size === 1
       const buckets = alone ? [] : bucketBytes === 1 ? entries.map((e) => e.size) : [count]
       const row = (gather === 'queries' ? queryTokens : documentTokens) * model.dim
-      const gathered = gather === 'none' ? 0 : own * row * (wire === 'float16' ? 2 : 4) * (size - 1)
+      const gathered = gather === 'none' ? 0 : own * row * (commDtype === 'float16' ? 2 : 4) * (size - 1)
       const home = gather === 'none' ? 0 : others * row * 4
       const [stats, lse] = gather === 'queries' ? [others * 3 * 4, own * 4 * (size - 1)] : [0, 0]
       const calls = alone ? 0 : { queries: 2, documents: 1, none: 0 }[gather]
@@ -100,7 +100,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
       const found = { calls: used('calls'), bytes: used('bytes') }
       if (JSON.stringify(found) !== JSON.stringify(expected))
         problems.push(`${gather}: ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`)
-      if (wire === 'float32' && bucketBytes !== 1) travelled[gather] = found.bytes[0]! + found.bytes[1]!
+      if (commDtype === 'float32' && bucketBytes !== 1) travelled[gather] = found.bytes[0]! + found.bytes[1]!
     }
   if (size > 1 && own > 0) {
     const ratio = travelled.documents! / travelled.queries!
@@ -116,7 +116,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
   const norm = (g: Float64Array) => Math.sqrt(g.reduce((s, x) => s + x * x, 0))
   const reference = await step(precise, batch, {})
   for (const gather of ['queries', 'documents'] as const) {
-    const half = await step(precise, share(batch, inOrder, counts, rank), { group, gather, wire: 'float16' })
+    const half = await step(precise, share(batch, inOrder, counts, rank), { group, gather, commDtype: 'float16' })
     const error = norm(half.gradients.map((g, i) => g - reference.gradients[i]!)) / norm(reference.gradients)
     numbers[`float16 ${gather}`] = error
     check(error < 5e-3 && (size === 1 || error > 1e-6), `float16 ${gather}: the gradient is off by ${error}`)

@@ -134,7 +134,7 @@ for (const architecture of ['modernbert', 'bert'] as const)
       const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
       backward(model, column, weights, key)
       const gradients = await model.parameters.gradients.values()
-      using optimiser = new AdamW(model.groups([{ learningRate: 1e-2, decay: 0.1 }]), { clip: 1 })
+      using optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-2, decay: 0.1 }]), { clip: 1 })
       optimiser.step()
       const result = [await tokens.values(), gradients, await model.parameters.values.values()]
       for (const tensor of [tokens, segments, weights]) tensor.dispose()
@@ -158,7 +158,7 @@ t.test('groups: decay of matrices only, the first match, frozen parts', async (t
   const shape = { architecture: 'bert', layers: 2, width: 32, heads: 2, dim: 16, positions: 64, tokenizer } as const
   const model = await Colbert.create({ ...shape, recipe: { queryLength: 24, documentLength: 64 } }, { seed: 2 })
   const before = await model.parameters.values.values()
-  const groups = model.groups([
+  const groups = model.parameterGroups([
     { match: /^embeddings\./, frozen: true, learningRate: 0 },
     { match: (name) => name.startsWith('1_Dense.'), learningRate: 1e-2 },
     { learningRate: 1e-3, decay: 0.1 },

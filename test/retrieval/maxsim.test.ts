@@ -52,7 +52,7 @@ t.test('all pairs, groups and pairs are the definition', async (t) => {
   t.ok(close(await maxsim(q, d, { dim, layout: 'all', clampNegatives: true }), all(true)))
   t.ok(
     close(
-      await maxsim(q, d, { dim, layout: 'groups', pairs: [0, 2, 2, 5, 7, 8] }),
+      await maxsim(q, d, { dim, layout: 'grouped', pairs: [0, 2, 2, 5, 7, 8] }),
       [0, 0, 2, 2, 2, 3, 3, 4].map((i, j) => score(q, i, d, j)),
     ),
   )
@@ -87,7 +87,7 @@ t.test('bad input', async (t) => {
     [() => maxsim(q, d, { dim, layout: 'pairs' }), 'ERR_ARGUMENT'],
     [() => maxsim(q, d, { dim, pairs: [0, 0] }), 'ERR_ARGUMENT'],
     [() => maxsim(q, d, { dim, layout: 'pairs', pairs: [0, 1] }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim, layout: 'groups', pairs: [0, 1] }), 'ERR_SHAPE'],
+    [() => maxsim(q, d, { dim, layout: 'grouped', pairs: [0, 1] }), 'ERR_SHAPE'],
     [() => maxsim({ ...q, offsets: [0, 3, 2, 5] }, d, { dim }), 'ERR_SHAPE'],
     [() => maxsim({ ...q, offsets: [1, 5] }, d, { dim }), 'ERR_SHAPE'],
     [() => maxsim({ ...q, offsets: [] }, d, { dim }), 'ERR_SHAPE'],
@@ -176,7 +176,7 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
   const d = vectors([...lengths(9, 300), 0])
   const pairs = [6, 9, 0, 0, 2, 8]
   const layoutsOf = [{}, { clampNegatives: true }, { layout: 'pairs', pairs }] as const
-  const groups = { layout: 'groups', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
+  const groups = { layout: 'grouped', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
   for (const layout of [...layoutsOf, groups]) {
     const want = await maxsim(q, d, { dim, ...layout })
     t.same(maxsimSync(q, d, { dim, ...layout }), want)
@@ -195,7 +195,7 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
     [() => maxsimSync(q, d, { dim: 32 }), 'ERR_SHAPE'],
     [() => maxsimSync({ data: new Float32Array(12), offsets: [0, 1] }, d, { dim: 12 }), 'ERR_SHAPE'],
     [() => maxsimSync(q, d, { dim, layout: 'pairs', pairs: [0, 10] }), 'ERR_ARGUMENT'],
-    [() => maxsimSync(q, d, { dim, layout: 'groups', pairs: [0, 10] }), 'ERR_SHAPE'],
+    [() => maxsimSync(q, d, { dim, layout: 'grouped', pairs: [0, 10] }), 'ERR_SHAPE'],
     [() => maxsimSync({ ...q, data: halves(q.data) } as never, d, { dim }), 'ERR_ARGUMENT'],
     [() => maxsimSync(q, d, { dim, device: Device.open() } as never), 'ERR_ARGUMENT'],
   ] as const)
@@ -219,7 +219,7 @@ t.test('float16 arrays, and documents that stay on the device', async (t) => {
       t.equal(resident.dtype, name === 'cpu' || vectors === d ? 'float32' : 'float16')
       t.ok(near(await maxsim(q, resident, { dim })), `${name}: resident ${resident.dtype}`)
       t.ok(near(await maxsim(q, resident, { dim })), 'again')
-      const groups = { layout: 'groups', pairs: [0, 2, 2, 5, 7, 12] } as const
+      const groups = { layout: 'grouped', pairs: [0, 2, 2, 5, 7, 12] } as const
       t.same(await maxsim(q, resident, { dim, ...groups }), await maxsim(q, vectors, { dim, device, ...groups }))
       await t.rejects(maxsim(q, resident, { dim: 8 }), { code: 'ERR_SHAPE' })
       const other = Device.open(name === 'cpu' ? 'cpu-f64' : 'cpu')

@@ -230,7 +230,7 @@ export const cases: Case[] = [
   attentionCase('fewer keys, window 1', 1, 16, 1, 0, true),
   attentionCase('dropout', 2, 8, null, 0.25, false),
   maxsimCase('all pairs', 'all', null),
-  maxsimCase('groups', 'groups', [0, 2, 3, 6]),
+  maxsimCase('grouped', 'grouped', [0, 2, 3, 6]),
   maxsimCase('pairs', 'pairs', [0, 1, 2, 3, 0, 1, 1, 5, 2, 4]),
   maxsimCase('all pairs, floor 0', 'all', null, true),
 ]

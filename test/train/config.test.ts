@@ -154,7 +154,10 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   }
   t.match(problem({ ...minimal, dim: 8 }).message, /^dim has no effect without freshProjection/)
   for (const loss of ['distillation', 'margin-mse'])
-    t.match(problem({ ...minimal, wire: 'float16', phases: [{ ...phase, loss }] }).message, /^wire has no effect/)
+    t.match(
+      problem({ ...minimal, commDtype: 'float16', phases: [{ ...phase, loss }] }).message,
+      /^commDtype has no effect/,
+    )
   const good: object[] = [
     { temperature: 0.005 },
     { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
@@ -163,7 +166,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { negatives: 0 },
   ]
   for (const changes of good) {
-    const config = { ...minimal, wire: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
+    const config = { ...minimal, commDtype: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
     t.doesNotThrow(() => resolveConfig(config), JSON.stringify(changes))
   }
   t.equal(resolveConfig({ ...minimal, freshProjection: true, dim: 8 }).dim, 8)

@@ -185,11 +185,11 @@ t.test('settings that do nothing on one rank, or with one source, are said', asy
   const model = await tinyModel()
   const settings = { gather: 'documents', sampling: { tempered: 0.5 } } as const
   const phases = [good(pairs), { ...good(triplets, 'two'), ...settings }]
-  const run = train({ ...tinyRun(dir, model, 'out', phases), wire: 'float16' })
+  const run = train({ ...tinyRun(dir, model, 'out', phases), commDtype: 'float16' })
   const warnings: object[] = []
   for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
   t.same(warnings, [
-    { code: 'no-effect', key: 'wire' },
+    { code: 'no-effect', key: 'commDtype' },
     { code: 'no-effect', phase: 'two', key: 'sampling' },
     { code: 'no-effect', phase: 'two', key: 'gather' },
   ])

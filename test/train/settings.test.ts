@@ -216,7 +216,7 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
   })
   const start = async (): Promise<{ model: Colbert; opt: AdamW }> => {
     const model = await tinyModel()
-    return { model, opt: new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1 }) }
+    return { model, opt: new AdamW(model.parameterGroups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1 }) }
   }
   const steps = async ({ model, opt }: { model: Colbert; opt: AdamW }, first: number, last: number): Promise<void> => {
     for (let step = first; step < last; step++) {
@@ -256,7 +256,7 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
     },
     { seed: 1 },
   )
-  const opt = new AdamW(other.groups([{ learningRate: 1 }]))
+  const opt = new AdamW(other.parameterGroups([{ learningRate: 1 }]))
   await t.rejects(loadState(saved, { model: other, opt }), { code: 'ERR_CHECKPOINT', message: /another shape/ })
   await t.rejects(loadState(path.join(dir, 'none'), two), { code: 'ERR_CHECKPOINT' })
   data.close()

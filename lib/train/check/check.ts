@@ -85,8 +85,8 @@ export async function checkPhases(
 ): Promise<RunCheck> {
   const { first = 0, ranks } = context
   const warnings: WarningEvent[] = []
-  if (config.wire !== 'float32' && ranks === 1)
-    warnings.push(noEffect('wire', 'one rank sends nothing', { key: 'wire' }))
+  if (config.commDtype !== 'float32' && ranks === 1)
+    warnings.push(noEffect('commDtype', 'one rank sends nothing', { key: 'commDtype' }))
   const out = await checkOut(config, model, faults, warnings)
   const graphBytes = model && graphBytesOfToken(model)
   const phases: PhaseCheck[] = []

@@ -129,7 +129,7 @@ const run = z.strictObject({
   activationMemory: z
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
     .default('auto'),
-  wire: z.enum(['float32', 'float16']).default('float32'),
+  commDtype: z.enum(['float32', 'float16']).default('float32'),
   cacheDir: paths(z.string()).optional(),
   workers: z.int().min(0).optional(),
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
@@ -196,11 +196,14 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
       where: locate(['dim']),
     })
-  if (config.wire !== 'float32' && config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse'))
+  if (
+    config.commDtype !== 'float32' &&
+    config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse')
+  )
     issues.push({
-      path: 'wire',
+      path: 'commDtype',
       message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
-      where: locate(['wire']),
+      where: locate(['commDtype']),
     })
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
     issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })

@@ -126,7 +126,7 @@ export interface RunConfig {
   /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */
   activationMemory?: number | 'auto'
   /** On several ranks: the type in which unit vectors travel; gradients always travel as they are. Default `float32`. */
-  wire?: 'float32' | 'float16'
+  commDtype?: 'float32' | 'float16'
   /** Where tokenized data is cached, and how many threads tokenize. */
   cacheDir?: string
   workers?: number

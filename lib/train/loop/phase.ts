@@ -168,7 +168,7 @@ class Loop {
     const { learningRate, weightDecay, freeze } = phase
     const frozen = freeze.map((source) => ({ match: new RegExp(source), frozen: true, learningRate: 0 }))
     this.temperature = phase.learnableTemperature ? temperatureOf(host.model, phase.temperature) : null
-    const groups = host.model.groups([...frozen, { learningRate, decay: weightDecay }])
+    const groups = host.model.parameterGroups([...frozen, { learningRate, decay: weightDecay }])
     this.opt = new AdamW(this.temperature ? [...groups, { parameters: this.temperature, learningRate }] : groups, {
       clip: phase.clip,
     })
@@ -259,7 +259,7 @@ class Loop {
       gradientScale: gradientScaleOf(phase, group.size),
       group,
       gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
-      wire: config.wire,
+      commDtype: config.commDtype,
     })
     if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
     // What a rank knows of the step and the others do not.

@@ -27,7 +27,7 @@ const adamwOptions: Kinds<AdamWOptions> = {
   eps: number(0),
   clip: number(0),
 }
-const groupOptions: Kinds<ParameterGroup> = {
+const parameterGroupOptions: Kinds<ParameterGroup> = {
   parameters: instance('a Parameters', () => Parameters),
   match: func,
   learningRate: number(0),
@@ -60,8 +60,9 @@ export class AdamW {
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
     checkOptions('AdamW', options, adamwOptions)
     for (const group of groups) {
-      checkOptions('AdamW', group, groupOptions)
-      for (const key of ['parameters', 'learningRate'] as const) required('AdamW', key, group[key], groupOptions[key])
+      checkOptions('AdamW', group, parameterGroupOptions)
+      for (const key of ['parameters', 'learningRate'] as const)
+        required('AdamW', key, group[key], parameterGroupOptions[key])
     }
     this.betas = options.betas ?? [0.9, 0.999]
     this.eps = options.eps ?? 1e-8
