@@ -32,7 +32,7 @@ async function kit(addon, name) {
   const nano = { layers: 4, width: 128, intermediate: 192, heads: 2 }
   const model = await createModel(nano, vocabulary, { device: Device.open('cpu') })
   const batch = batchOf(drawLengths(64, 0), 0, vocabulary)
-  const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+  const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
   const loss = ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05 })
   let step = 0
   return {

@@ -31,7 +31,7 @@ const { steps: lengths } = JSON.parse(readFileSync(new URL('peers/lengths.json',
 const batches = timing ? lengths : [{ queries: Array(48).fill(32), documents: Array(48).fill(300) }]
 
 const tokensOf = ({ queries, documents }) => [...queries, ...documents].reduce((a, b) => a + b, 0)
-const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
 const loss = ({ queries, documents, ranks }) => contrastive(queries, documents, { temperature: 0.05, ranks })
 
 async function trainStep(step, gather) {

@@ -78,8 +78,14 @@ const table: Row[] = [
     'distillation',
     (o) => distillation(side, side, o),
     { teacher: [1], documentsPerQuery: 1 },
-    ['minmax', 'minMax'],
-    { temperature: real, documentsPerQuery: counted, minMax: [1], teacher: [1, 'a'], clampNegatives: ['none'] },
+    ['normalisescores', 'normalizeScores'],
+    {
+      temperature: real,
+      documentsPerQuery: counted,
+      normalizeScores: [1],
+      teacher: [1, 'a'],
+      clampNegatives: ['none'],
+    },
   ],
   [
     'marginMse',
@@ -146,7 +152,7 @@ const table: Row[] = [
     (o) => model.parameterGroups([o]),
     { learningRate: 1 },
     ['learningrate', 'learningRate'],
-    { learningRate: wrong, decay: wrong, frozen: [1], match: ['a', /nothing/] },
+    { learningRate: wrong, weightDecay: wrong, frozen: [1], match: ['a', /nothing/] },
   ],
   ['train', (o) => train({} as never, o).result, {}, ['sinal', 'signal'], { evaluate: [1], group: [1], resume: [1] }],
   [
@@ -161,14 +167,14 @@ const table: Row[] = [
     (o) => new AdamW([{ parameters, learningRate: 1 }], o),
     {},
     ['beta', 'betas'],
-    { eps: [-1, Number.NaN], clip: wrong, betas: [1, [1, 1], [0.9]] },
+    { eps: [-1, Number.NaN], maxGradNorm: wrong, betas: [1, [1, 1], [0.9]] },
   ],
   [
     'AdamW group',
     (o) => new AdamW([o]),
     { parameters, learningRate: 1 },
     ['learningrate', 'learningRate'],
-    { learningRate: wrong, decay: wrong, match: [1] },
+    { learningRate: wrong, weightDecay: wrong, match: [1] },
   ],
   ['AdamW.step', (o) => opt.step(o), {}, ['scal', 'scale'], { scale: wrong }],
   [

@@ -84,7 +84,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   const batches = lengths.map((tokens, step) => batchOf(tokens, step, vocabulary))
   using owned = new Scope()
   const model = await createModel(encoder, vocabulary, { device, precision: settings.precision })
-  using optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+  using optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
   const loss: BatchLoss = ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05 })
 
   const train = async (batch: TrainBatch, step: number) => {

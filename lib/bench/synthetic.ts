@@ -27,7 +27,7 @@ let state = 1
 export function createModel(shape: EncoderShape, vocabulary: number, options: CreateOptions = {}): Promise<Colbert> {
   const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
   const tokenizer = Tokenizer.fromVocabulary([...special, ...words])
-  const recipe = { queryExpansion: false, skiplist: [] }
+  const recipe = { queryExpansion: false, skiplistWords: [] }
   const config = { architecture: 'modernbert', ...shape, dim: 128, tokenizer, recipe } as const
   return Colbert.create(config, { seed: 1, ...options })
 }

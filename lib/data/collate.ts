@@ -198,7 +198,7 @@ async function collateColumn(
     keyCounts: keyLengths,
     ...rest
   } = role === 'query'
-    ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansion)
+    ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
     : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
   const packed = { ...rest, keyLengths }
   return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)

@@ -54,7 +54,7 @@ export function* columnInSteps(
   for (const [i, { length }] of sequences.entries()) {
     const filled = Math.max(length, least)
     offsets[i + 1] = offsets[i]! + filled
-    keyLengths[i] = recipe.attendToExpansion ? filled : length
+    keyLengths[i] = recipe.attendToExpansionTokens ? filled : length
   }
   const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
   for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)

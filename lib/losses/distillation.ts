@@ -20,7 +20,7 @@ export interface DistillationOptions {
   /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
   ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
-  minMax?: boolean
+  normalizeScores?: boolean
 }
 
 type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
@@ -35,13 +35,13 @@ const distillationOptions: Kinds<DistillationOptions> = {
   ...marginOptions,
   temperature: scoring.temperature,
   logScale: scoring.logScale,
-  minMax: flag,
+  normalizeScores: flag,
 }
 
 /**
  * KL(softmax(teacher) ‖ softmax(student)) over each query's own documents, mean over queries; the student's scores are
- * MaxSim. As PyLate's `Distillation` (minMax, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
- * (minMax off).
+ * MaxSim. As PyLate's `Distillation` (normalizeScores, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
+ * (normalizeScores off).
  * @returns the loss, [1]
  * @throws as `contrastive`
  */
@@ -60,7 +60,7 @@ export function distillation(
     logScale,
     (scores, teacher, groups, loss, ds, normalizer) =>
       raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
-        minMax: (options.minMax ?? true) ? 1 : 0,
+        minMax: (options.normalizeScores ?? true) ? 1 : 0,
         learned,
         normalizer,
       }),

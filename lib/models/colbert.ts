@@ -54,7 +54,7 @@ export interface LoadOptions extends CreateOptions {
 export interface ParameterGroupOptions {
   learningRate: number
   /** Weight decay of matrices; norms and biases never decay. Default 0. */
-  decay?: number
+  weightDecay?: number
   /** Parameters of this group, by name. Default: all that no earlier group took. */
   match?: RegExp | ((name: string) => boolean)
   /** They neither change nor get gradients. Default false. */
@@ -66,7 +66,7 @@ export interface ModelParameterGroup {
   parameters: Parameters
   match: (entry: ParameterEntry) => boolean
   learningRate: number
-  decay: (entry: ParameterEntry) => number
+  weightDecay: (entry: ParameterEntry) => number
 }
 
 const createOptions: Kinds<CreateOptions> = {
@@ -78,7 +78,7 @@ const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: fla
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
 const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
   learningRate: number(0),
-  decay: number(0),
+  weightDecay: number(0),
   match: kind('a regular expression or a function of the name', (v) => v instanceof RegExp || typeof v === 'function'),
   frozen: flag,
 }
@@ -421,7 +421,7 @@ export class Colbert {
         parameters: this.parameters,
         match: (entry) => owner.get(entry.name) === group,
         learningRate: group.learningRate,
-        decay: (entry) => (entry.shape.length >= 2 ? (group.decay ?? 0) : 0),
+        weightDecay: (entry) => (entry.shape.length >= 2 ? (group.weightDecay ?? 0) : 0),
       }))
   }
 

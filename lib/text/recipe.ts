@@ -18,9 +18,9 @@ export interface Recipe {
   /** Fill queries up to queryLength with the mask token, each a scoring vector. */
   queryExpansion: boolean
   /** Whether other tokens may attend to those mask tokens. */
-  attendToExpansion: boolean
+  attendToExpansionTokens: boolean
   /** Document tokens left out of scoring, by exact token. */
-  skiplist: string[]
+  skiplistWords: string[]
   /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
   clampNegatives: boolean
   lowerCase: boolean
@@ -39,8 +39,8 @@ const DEFAULTS: Readonly<Recipe> = {
   queryLength: 32,
   documentLength: 180,
   queryExpansion: true,
-  attendToExpansion: false,
-  skiplist: [...PUNCTUATION],
+  attendToExpansionTokens: false,
+  skiplistWords: [...PUNCTUATION],
   clampNegatives: false,
   lowerCase: false,
   tokenizerHash: '',
@@ -60,10 +60,10 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
   }
   const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
   const recipe = { ...DEFAULTS, ...given } as Recipe
-  recipe.skiplist = Array.isArray(recipe.skiplist) ? [...recipe.skiplist] : recipe.skiplist
+  recipe.skiplistWords = Array.isArray(recipe.skiplistWords) ? [...recipe.skiplistWords] : recipe.skiplistWords
   for (const field of FIELDS) {
     const value: unknown = recipe[field]
-    if (field === 'skiplist') {
+    if (field === 'skiplistWords') {
       if (!Array.isArray(value) || value.some((word) => typeof word !== 'string')) {
         throw invalid(field, value, 'an array of tokens')
       }
@@ -76,7 +76,7 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
     }
   }
   // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
-  if (!recipe.queryExpansion) recipe.attendToExpansion = false
+  if (!recipe.queryExpansion) recipe.attendToExpansionTokens = false
   return recipe
 }
 

@@ -34,7 +34,7 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         { phase: name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, minMax: normalizeScores })
+      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, normalizeScores })
       : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
   }
 }

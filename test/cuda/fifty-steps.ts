@@ -33,7 +33,10 @@ export async function fiftySteps(device: Device, seed: number, steps = 50) {
     { ...shape, architecture: 'modernbert', dropout: 0.1, recipe: { queryLength: 8, documentLength: 16 } },
     { seed, device, precision: 'float32' },
   )
-  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 3e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
+  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 3e-3, weightDecay: 0.01 }]), {
+    maxGradNorm: 1,
+    eps: 1e-6,
+  })
   const losses: number[] = []
   for (let step = 0; step < steps; step++) {
     const value = await gradCacheAsync(

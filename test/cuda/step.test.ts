@@ -26,7 +26,10 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
     { ...shape, dropout: 0.1, recipe: { queryLength: 24, documentLength: 64 } },
     { seed, device, precision },
   )
-  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
+  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-3, weightDecay: 0.01 }]), {
+    maxGradNorm: 1,
+    eps: 1e-6,
+  })
   const batch = batchOfTexts(model, queries, documents)
   const losses: number[] = []
   let gradients: ArrayLike<number> = []

@@ -119,7 +119,7 @@ t.test('defaults and refusals', async (t) => {
 })
 
 t.test('columnFromTexts builds what the shards give', async (t) => {
-  for (const overrides of [{}, { attendToExpansion: true }, { queryExpansion: false }, { skiplist: [] }]) {
+  for (const overrides of [{}, { attendToExpansionTokens: true }, { queryExpansion: false }, { skiplistWords: [] }]) {
     const features = featurizer(overrides)
     const data = await openData({
       sources: [source('s', 6, 1)],

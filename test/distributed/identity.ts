@@ -269,10 +269,10 @@ for (const kind of kinds) {
     const logScale = temperature(device)
     const opt = new AdamW(
       [
-        { parameters: model.parameters, learningRate: 1e-3, decay: 0.01 },
+        { parameters: model.parameters, learningRate: 1e-3, weightDecay: 0.01 },
         { parameters: logScale, learningRate: 1e-2 },
       ],
-      { clip: 1 },
+      { maxGradNorm: 1 },
     )
     for (const [i, { whole, order }] of batches.entries()) {
       const ranks = m === 0 ? group : self

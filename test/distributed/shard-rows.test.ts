@@ -71,7 +71,7 @@ const pattern = (groups: number[]) => groups.map((group) => groups.indexOf(group
 const settings: [number, Partial<Recipe>][] = [
   [0, {}],
   [3, {}],
-  [3, { queryExpansion: false, skiplist: [] }],
+  [3, { queryExpansion: false, skiplistWords: [] }],
 ]
 for (const [negatives, overrides] of settings)
   t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}`, async (t) => {

@@ -110,18 +110,18 @@ for (const [student, teacherTemperature] of [
           teacher: teacher.map((s) => s / teacherTemperature),
           documentsPerQuery: 4,
           temperature: student,
-          minMax: false,
+          normalizeScores: false,
         }),
       { value: student ** 2, gradient: student ** 2 },
     ),
   )
 
-for (const [kind, minMax] of [
+for (const [kind, normalizeScores] of [
   ['minmax', true],
   ['raw', false],
 ] as const)
   t.test(`PyLate Distillation, ${kind}`, (t) =>
     compare(t, pylate, `distillation.k3.${kind}.padded`, 3, (q, d, teacher) =>
-      distillation(q, d, { teacher, documentsPerQuery: 4, minMax, clampNegatives: true }),
+      distillation(q, d, { teacher, documentsPerQuery: 4, normalizeScores, clampNegatives: true }),
     ),
   )

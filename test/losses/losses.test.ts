@@ -69,7 +69,7 @@ const losses: Record<string, Loss> = {
       teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0],
       documentsPerQuery: [0, 3, 3, 5, 8],
       logScale,
-      minMax: false,
+      normalizeScores: false,
     }),
   marginMse: (q, d) => marginMse(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], documentsPerQuery: 2 }),
 }

@@ -20,7 +20,7 @@ for (const [name, tolerance] of [
       return [
         contrastive(q, d, { temperature: 0.001 }),
         contrastive(q, d, { logScale: Tensor.from(device, [Math.log(1000)]) }),
-        distillation(one, d, { teacher: [0, -1000], documentsPerQuery: 2, temperature: 0.001, minMax: false }),
+        distillation(one, d, { teacher: [0, -1000], documentsPerQuery: 2, temperature: 0.001, normalizeScores: false }),
       ]
     })
     // Sums of a row are stored in float32: of 1 + e^-10 half a unit in the last place is 1.3e-3 of e^-10.

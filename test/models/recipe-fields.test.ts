@@ -41,8 +41,8 @@ const effects: Record<Exclude<keyof Recipe, 'tokenizerHash'>, Effect> = {
   queryLength: { change: { queryLength: 6 }, queries: true, phase: { queryLength: 6 } },
   documentLength: { change: { documentLength: 6 }, documents: true, phase: { documentLength: 6 } },
   queryExpansion: { change: { queryExpansion: false }, queries: true },
-  attendToExpansion: { change: { attendToExpansion: true }, queries: true },
-  skiplist: { change: { skiplist: [] }, documents: true },
+  attendToExpansionTokens: { change: { attendToExpansionTokens: true }, queries: true },
+  skiplistWords: { change: { skiplistWords: [] }, documents: true },
   clampNegatives: { change: { clampNegatives: true } }, // only how they are scored
   lowerCase: { change: { lowerCase: true }, queries: true, documents: true },
 }

@@ -134,7 +134,7 @@ for (const architecture of ['modernbert', 'bert'] as const)
       const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
       backward(model, column, weights, key)
       const gradients = await model.parameters.gradients.values()
-      using optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-2, decay: 0.1 }]), { clip: 1 })
+      using optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-2, weightDecay: 0.1 }]), { maxGradNorm: 1 })
       optimiser.step()
       const result = [await tokens.values(), gradients, await model.parameters.values.values()]
       for (const tensor of [tokens, segments, weights]) tensor.dispose()
@@ -161,7 +161,7 @@ t.test('groups: decay of matrices only, the first match, frozen parts', async (t
   const groups = model.parameterGroups([
     { match: /^embeddings\./, frozen: true, learningRate: 0 },
     { match: (name) => name.startsWith('1_Dense.'), learningRate: 1e-2 },
-    { learningRate: 1e-3, decay: 0.1 },
+    { learningRate: 1e-3, weightDecay: 0.1 },
   ])
   t.equal(groups.length, 2)
   for (const entry of model.parameters.entries) {
@@ -169,7 +169,7 @@ t.test('groups: decay of matrices only, the first match, frozen parts', async (t
     t.equal(owners.length, entry.name.startsWith('embeddings.') ? 0 : 1, entry.name)
     if (entry.shape.length < 2)
       t.ok(
-        owners.every((group) => group.decay(entry) === 0),
+        owners.every((group) => group.weightDecay(entry) === 0),
         `${entry.name} does not decay`,
       )
   }

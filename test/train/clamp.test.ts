@@ -31,7 +31,7 @@ for (const clampNegatives of [true, false])
         phases: [
           {
             ...{ name: 'all', loss, data: [rows], batch: about.rows.length, steps: about.steps },
-            ...{ learningRate: about.learningRate, schedule: 'constant', clip: 0 },
+            ...{ learningRate: about.learningRate, schedule: 'constant', maxGradNorm: 0 },
             ...(loss === 'contrastive' ? { temperature: about.temperature } : { normalizeScores: false }),
           },
         ],

@@ -34,7 +34,7 @@ t.test('defaults', async (t) => {
         warmup: 0,
         temperature: 1,
         weightDecay: 0,
-        clip: 1,
+        maxGradNorm: 1,
         start: 'last',
         checkpoint: { every: 500, keep: 2 },
       },

@@ -216,7 +216,10 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
   })
   const start = async (): Promise<{ model: Colbert; opt: AdamW }> => {
     const model = await tinyModel()
-    return { model, opt: new AdamW(model.parameterGroups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1 }) }
+    return {
+      model,
+      opt: new AdamW(model.parameterGroups([{ learningRate: 1e-3, weightDecay: 0.01 }]), { maxGradNorm: 1 }),
+    }
   }
   const steps = async ({ model, opt }: { model: Colbert; opt: AdamW }, first: number, last: number): Promise<void> => {
     for (let step = first; step < last; step++) {

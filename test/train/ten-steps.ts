@@ -87,8 +87,8 @@ export async function train(how: How): Promise<Ten> {
       }),
   }
   const opt = new AdamW(
-    [{ parameters: params, learningRate: 1e-3, decay: ({ shape }) => (shape.length > 1 ? 0.01 : 0) }],
-    { clip: 1 },
+    [{ parameters: params, learningRate: 1e-3, weightDecay: ({ shape }) => (shape.length > 1 ? 0.01 : 0) }],
+    { maxGradNorm: 1 },
   )
   const losses: number[] = []
   const gradientNorms: number[] = []

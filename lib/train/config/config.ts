@@ -99,7 +99,7 @@ const phase = z.strictObject({
   sampling: sampling.default('proportional'),
   freeze: z.array(z.string().refine(isExpression, { error: 'expected a regular expression' })).default([]),
   weightDecay: z.number().min(0).default(0),
-  clip: z.number().min(0).default(1),
+  maxGradNorm: z.number().min(0).default(1),
   gradientScale: z
     .union([z.enum(['mean', 'pylate', 'pylate-contrastive']), positive], {
       error: 'expected mean, pylate, pylate-contrastive or a number > 0',

@@ -88,7 +88,7 @@ export interface PhaseConfig {
   /** Decoupled, on matrices only. Default 0. */
   weightDecay?: number
   /** Largest gradient norm; 0: no clipping. Default 1. */
-  clip?: number
+  maxGradNorm?: number
   /**
    * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that;
    * `pylate-contrastive`: of its Contrastive that gathers, times the number of ranks; or a factor.

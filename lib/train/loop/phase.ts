@@ -168,9 +168,9 @@ class Loop {
     const { learningRate, weightDecay, freeze } = phase
     const frozen = freeze.map((source) => ({ match: new RegExp(source), frozen: true, learningRate: 0 }))
     this.temperature = phase.learnableTemperature ? temperatureOf(host.model, phase.temperature) : null
-    const groups = host.model.parameterGroups([...frozen, { learningRate, decay: weightDecay }])
+    const groups = host.model.parameterGroups([...frozen, { learningRate, weightDecay }])
     this.opt = new AdamW(this.temperature ? [...groups, { parameters: this.temperature, learningRate }] : groups, {
-      clip: phase.clip,
+      maxGradNorm: phase.maxGradNorm,
     })
   }
 
