@@ -19,7 +19,7 @@ import {
 import { Colbert, train, trainWordPiece } from '../lib/index.js'
 import { contrastive, distillation, marginMse } from '../lib/losses/index.js'
 import { Parameters } from '../lib/nn/index.js'
-import { maxsim, maxsimSync, ResidentVectors } from '../lib/retrieval/maxsim.js'
+import { DeviceEmbeddings, maxsim, maxsimSync } from '../lib/retrieval/maxsim.js'
 import { Device, Segments, Tensor } from '../lib/tensor/index.js'
 import { AdamW, gradCache, loadState, openData, saveState, self, showProgress } from '../lib/train/index.js'
 import { tinyModel } from './train/tiny.js'
@@ -34,7 +34,7 @@ const side = { tokens, segments }
 t.teardown(() => {
   for (const made of [model, opt, parameters, tokens, segments]) made.dispose()
 })
-const vectors = { data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), offsets: [0, 1] }
+const vectors = { data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), offsets: [0, 1], dim: 8 }
 const collection = {
   documents: { ids: ['d'], texts: ['w1'] },
   queries: { ids: ['q'], texts: ['w1'] },
@@ -97,23 +97,23 @@ const table: Row[] = [
   [
     'maxsim',
     (o) => maxsim(vectors, vectors, o),
-    { dim: 8 },
+    {},
     ['clampnegatives', 'clampNegatives'],
-    { dim: counted, layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: [1, ''], signal: [1], pairs: [1] },
+    { layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: [1, ''], signal: [1], pairs: [1] },
   ],
   [
     'maxsimSync',
     (o) => maxsimSync(vectors, vectors, o),
-    { dim: 8 },
+    {},
     ['layouts', 'layout'],
-    { dim: counted, layout: ['al'], clampNegatives: [1] },
+    { layout: ['al'], clampNegatives: [1] },
   ],
   [
-    'ResidentVectors.upload',
-    (o) => ResidentVectors.upload(vectors, o),
-    { dim: 8, device },
-    ['dims', 'dim'],
-    { dim: counted, device: [1, ''], dtype: ['int8'] },
+    'DeviceEmbeddings.upload',
+    (o) => DeviceEmbeddings.upload(vectors, o),
+    { device },
+    ['dvice', 'device'],
+    { device: [1, ''], dtype: ['int8'] },
   ],
   [
     'Colbert.create',

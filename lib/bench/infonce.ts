@@ -5,7 +5,7 @@ import { type Machine, machineOf } from './machine.js'
 import { checkSeconds } from './maxsim.js'
 import { infoNceShapesByName, type MaxSimShape, maxsimFlops } from './shapes.js'
 import { type Timing, time } from './timing.js'
-import { bytesOf, checkVectors, type RealType, type Vectors, vectorsOf } from './vectors.js'
+import { type BenchEmbeddings, bytesOf, checkVectors, type RealType, vectorsOf } from './vectors.js'
 
 export interface InfoNceBenchOptions {
   /** Names of shapes (shapes.ts); default the usual ones. */
@@ -145,8 +145,8 @@ export function infoNceBytes(shape: MaxSimShape, dim: number, width: number, blo
 async function errorOf(
   { queries, queryTokens, documents, documentTokens }: MaxSimShape,
   dim: number,
-  q: Vectors,
-  d: Vectors,
+  q: BenchEmbeddings,
+  d: BenchEmbeddings,
   step: (weights: ArrayLike<number>) => [Tensor, Tensor, Tensor],
 ): Promise<InfoNceResult['error']> {
   const chosen = queries >> 1

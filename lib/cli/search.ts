@@ -21,7 +21,7 @@ export async function search(
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
   let truncatedDocuments = 0
-  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+  async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(documents.texts, { signal })) {
       truncatedDocuments += part.truncated!
       yield part

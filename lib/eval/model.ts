@@ -53,7 +53,7 @@ export async function modelRun(
   const [first, last] = await shareOf(documents, group)
   const encodedQueries = await model.encodeQueries(queries.texts, encoding)
   let cut = 0
-  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+  async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(between(documents.texts, first, last), encoding)) {
       cut += part.truncated!
       yield part

@@ -3,18 +3,10 @@ import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
 import { checkOptions, flag, instance, type Kinds, number, numbers, object, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
-import { zeros } from '../tensor/ops.js'
+import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
-
-/** Packed unit-norm token embeddings [T, dim] and where each sequence starts. */
-export interface TokenEmbeddings {
-  tokens: Tensor
-  segments: Segments
-  /** How the model that made them scores, by its recipe; the losses go by it. */
-  clampNegatives?: boolean
-}
 
 export interface ContrastiveOptions {
   /** Scores are divided by it before the softmax, 1e-30 to 1e30. Default 1, as PyLate; the paper's phase 1 uses 0.02. */

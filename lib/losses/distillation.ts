@@ -2,10 +2,10 @@ import { placeOf, type Ranks } from '../distributed/batch-slice.js'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
-import { zeros } from '../tensor/ops.js'
+import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
-import { clampOf, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
+import { clampOf, scaledBy, scaleOf, scoring } from './contrastive.js'
 
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */

@@ -17,11 +17,10 @@ import {
   strings,
   whole,
 } from '../options.js'
-import type { Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
+import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
-import type { VectorType } from '../retrieval/vectors.js'
 import { Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
-import { gatherRows, l2Normalize } from '../tensor/ops.js'
+import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
@@ -266,12 +265,7 @@ export class Colbert {
    * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
    * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
    */
-  embed(
-    column: TokenColumn,
-    first: number,
-    last: number,
-    key: StepKey | null,
-  ): { tokens: Tensor; segments: Segments; clampNegatives: boolean } {
+  embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings {
     if (!(first >= 0 && first <= last && last < column.offsets.length))
       throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} of ${column.offsets.length - 1}`)
     return scope(() => {
@@ -309,11 +303,11 @@ export class Colbert {
    * Token embeddings of queries, on the host.
    * @throws AbortedError ERR_ABORTED
    */
-  async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
+  async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'query'>> {
     checkOptions('encodeQueries', options, encodeOptions)
     checkTexts(texts)
     const { encodeAll } = await import('./encode.js')
-    return encodeAll(this, 'queries', texts, options)
+    return encodeAll(this, 'query', texts, options)
   }
 
   /**
@@ -324,14 +318,14 @@ export class Colbert {
   async encodeDocuments(
     texts: readonly string[],
     options: EncodeOptions & { ids?: readonly string[] } = {},
-  ): Promise<Embeddings<'documents'>> {
+  ): Promise<Embeddings<'document'>> {
     checkOptions('encodeDocuments', options, { ...encodeOptions, ids: strings })
     const { ids, ...encoding } = options
     checkTexts(texts)
     if (ids && checkTexts(ids).length !== texts.length)
       throw new ArgumentError('ERR_ARGUMENT', `${ids.length} ids for ${texts.length} texts`)
     const { encodeAll } = await import('./encode.js')
-    const embeddings = await encodeAll(this, 'documents', texts, encoding)
+    const embeddings = await encodeAll(this, 'document', texts, encoding)
     return ids ? { ...embeddings, ids } : embeddings
   }
 
@@ -339,7 +333,7 @@ export class Colbert {
   streamDocuments(
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeOptions = {},
-  ): AsyncGenerator<Embeddings<'documents'>> {
+  ): AsyncGenerator<Embeddings<'document'>> {
     checkOptions('streamDocuments', options, encodeOptions)
     return this.streamed(texts, options)
   }
@@ -350,7 +344,7 @@ export class Colbert {
    * `search` of lib/retrieval.
    */
   async search(
-    queries: Embeddings<'queries'>,
+    queries: Embeddings<'query', EmbeddingData>,
     documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
@@ -366,16 +360,19 @@ export class Colbert {
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       clampNegatives: this.clampNegatives,
-      dtype: this.vectorType,
+      dtype: this.embeddingType,
       ...options,
     })
   }
 
   /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
-  async upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
+  async upload(
+    documents: Embeddings<'document', EmbeddingData>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<DeviceEmbeddings<'document'>> {
     checkOptions('upload', options, { signal })
-    const { ResidentDocuments } = await import('../retrieval/embeddings.js')
-    return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
+    const { DeviceEmbeddings } = await import('../retrieval/embeddings.js')
+    return DeviceEmbeddings.upload(documents, { device: this.device, dtype: this.embeddingType, ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
@@ -438,13 +435,13 @@ export class Colbert {
   private async *streamed(
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeOptions,
-  ): AsyncGenerator<Embeddings<'documents'>> {
+  ): AsyncGenerator<Embeddings<'document'>> {
     const { encodeStream } = await import('./encode.js')
-    yield* encodeStream(this, 'documents', texts, options)
+    yield* encodeStream(this, 'document', texts, options)
   }
 
   /** Its embeddings lose nothing as this. */
-  private get vectorType(): VectorType {
+  private get embeddingType(): EmbeddingType {
     return this.tokenType === 'float16' ? 'float16' : 'float32'
   }
 

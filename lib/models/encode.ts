@@ -2,12 +2,11 @@ import { types } from 'node:util'
 import { columnInSteps, type TextColumn } from '../data/column.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
 import { rangesOf } from '../ragged.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
-import { abortIf } from '../retrieval/vectors.js'
+import type { Embeddings, Role } from '../retrieval/embeddings.js'
 import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
-import { inTurns, Turns } from '../turns.js'
+import { abortIf, inTurns, Turns } from '../turns.js'
 import type { Colbert } from './colbert.js'
 
 export interface EncodeOptions {
@@ -16,23 +15,21 @@ export interface EncodeOptions {
   signal?: AbortSignal
 }
 
-type Kind = Embeddings['kind']
-
 /**
  * Embeddings of all texts in one piece. All texts become tokens first: those say how many rows there will be, so that the
  * embeddings are allocated once and every micro-batch is written to its place.
  * @throws OutOfMemoryError ERR_OUT_OF_MEMORY when they do not fit into one array
  */
-export async function encodeAll<K extends Kind>(
+export async function encodeAll<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   texts: readonly string[],
   options: EncodeOptions,
-): Promise<Embeddings<K>> {
+): Promise<Embeddings<R>> {
   const { microBatchTokens, signal } = checked(options)
   const waiting: TextColumn[] = []
   let rows = 0
-  for await (const column of columns(model, kind, texts, microBatchTokens)) {
+  for await (const column of columns(model, role, texts, microBatchTokens)) {
     abortIf(signal)
     waiting.push(column)
     rows += column.keptOffsets.at(-1)!
@@ -41,28 +38,28 @@ export async function encodeAll<K extends Kind>(
   function* taken(): Generator<TextColumn> {
     for (let column = waiting.pop(); column; column = waiting.pop()) yield column // and forgotten
   }
-  const data = allocate(kind, texts.length, rows, model.dim)
+  const data = allocate(role, texts.length, rows, model.dim)
   const offsets = new Float64Array(texts.length + 1)
   let [values, text, row, truncated] = [0, 0, 0, 0]
-  for await (const part of encodeColumns(model, kind, taken(), microBatchTokens, signal)) {
+  for await (const part of encodeColumns(model, role, taken(), microBatchTokens, signal)) {
     data.set(part.data, values)
     values += part.data.length
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
     row = offsets[text]!
     truncated += part.truncated!
   }
-  return embeddings(model, kind, { data, offsets, truncated })
+  return embeddings(model, role, { data, offsets, truncated })
 }
 
-function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32Array {
+function allocate(role: Role, texts: number, rows: number, dim: number): Float32Array {
   try {
     return new Float32Array(rows * dim)
   } catch (cause) {
     const gigabytes = ((rows * dim * 4) / 2 ** 30).toFixed(1)
     throw new OutOfMemoryError(
       'ERR_OUT_OF_MEMORY',
-      `${texts} ${kind} have ${rows} token embeddings of ${dim} numbers: ${gigabytes} GiB do not fit into one array. ` +
-        (kind === 'documents'
+      `${texts} ${role === 'query' ? 'queries' : 'documents'} have ${rows} token embeddings of ${dim} numbers: ${gigabytes} GiB do not fit into one array. ` +
+        (role === 'document'
           ? 'Give search a stream of them (streamDocuments), or encode fewer at a time'
           : 'Encode fewer at a time'),
       { texts, rows, dim, bytes: rows * dim * 4 },
@@ -75,28 +72,28 @@ function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32
  * Embeddings micro-batch by micro-batch, in order. While the device works on one the next is tokenized and queued, and no
  * more than that, so that memory stays bounded and the event loop free.
  */
-export async function* encodeStream<K extends Kind>(
+export async function* encodeStream<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   texts: Iterable<string> | AsyncIterable<string>,
   options: EncodeOptions,
-): AsyncGenerator<Embeddings<K>> {
+): AsyncGenerator<Embeddings<R>> {
   const { microBatchTokens, signal } = checked(options)
-  yield* encodeColumns(model, kind, columns(model, kind, texts, microBatchTokens), microBatchTokens, signal)
+  yield* encodeColumns(model, role, columns(model, role, texts, microBatchTokens), microBatchTokens, signal)
 }
 
-async function* encodeColumns<K extends Kind>(
+async function* encodeColumns<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   source: Iterable<TextColumn> | AsyncIterable<TextColumn>,
   microBatchTokens: number,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Embeddings<K>> {
+): AsyncGenerator<Embeddings<R>> {
   let ahead: Issued | null = null
   const finish = async ({ values, offsets, truncated }: Issued) => {
     const found = await values
     const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
-    return embeddings(model, kind, { data, offsets, truncated })
+    return embeddings(model, role, { data, offsets, truncated })
   }
   for await (const column of source) {
     for (const { first, last } of rangesOf(column.offsets, { rows: microBatchTokens })) {
@@ -144,13 +141,12 @@ function issue(model: Colbert, column: TextColumn, first: number, last: number):
  */
 async function* columns(
   model: Colbert,
-  kind: Kind,
+  role: Role,
   texts: Iterable<string> | AsyncIterable<string>,
   microBatchTokens: number,
 ): AsyncGenerator<TextColumn> {
   const { featurizer } = model
-  const role = kind === 'queries' ? 'query' : 'document'
-  let meanLength = kind === 'queries' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
+  let meanLength = role === 'query' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
   let waiting: string[] = []
   const column = async () => {
     const made = await inTurns(columnInSteps(featurizer, waiting, role))
@@ -168,10 +164,10 @@ async function* columns(
   if (waiting.length > 0) yield await column()
 }
 
-function embeddings<K extends Kind>(
+function embeddings<R extends Role>(
   model: Colbert,
-  kind: K,
-  made: Pick<Embeddings<K>, 'data' | 'offsets' | 'truncated'>,
-): Embeddings<K> {
-  return { kind, ...made, dim: model.dim, dtype: 'float32', recipeHash: model.recipeHash }
+  role: R,
+  made: Pick<Embeddings<R>, 'data' | 'offsets' | 'truncated'>,
+): Embeddings<R> {
+  return { role, ...made, dim: model.dim, recipeHash: model.recipeHash }
 }

@@ -242,6 +242,14 @@ export function attention(qkv: Tensor, segments: Segments, keyLengths: Tensor | 
   return out
 }
 
+/** Packed token embeddings [T, dim] of several texts, and where each text starts. */
+export interface TokenEmbeddings {
+  tokens: Tensor
+  segments: Segments
+  /** How the model that made them scores, by its recipe; the losses go by it. */
+  clampNegatives?: boolean
+}
+
 export const layouts = ['all', 'grouped', 'pairs'] as const
 export type Layout = (typeof layouts)[number]
 
