@@ -18,10 +18,10 @@ const { values: options } = parseArgs({
 })
 process.env.LATEFORGE_THREADS = options.threads
 const { contrastive } = await import('lateforge/losses')
-const { AdamW, gradCacheAsync, RankGroup, self, startedByLauncher } = await import('lateforge/train')
+const { AdamW, gradCacheAsync, RankGroup, singleProcess, startedByLauncher } = await import('lateforge/train')
 const { batchOf, createModel } = await import('../dist/bench/synthetic.js')
 
-const group = startedByLauncher() ? RankGroup.join() : self
+const group = startedByLauncher() ? RankGroup.join() : singleProcess
 const { rank, size } = group
 const timing = options.mode === 'time'
 const vocabulary = timing ? 50368 : 200

@@ -25,19 +25,19 @@ export const assumptions = {
 }
 
 /** Bytes that one rank sends in a step, by collective: what native/core/host_group.cc counts. */
-export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, commDtype = 4 }) {
+export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, bytesPerNumber = 4 }) {
   const others = (ranks - 1) / ranks
   return {
-    queries: (ranks - 1) * (batch / ranks) * queryTokens * dim * commDtype, // all-gather
+    queries: (ranks - 1) * (batch / ranks) * queryTokens * dim * bytesPerNumber, // all-gather
     queryGradients: others * batch * queryTokens * dim * 4, // all-to-all of slices
     statistics: others * batch * 3 * 4 + (ranks - 1) * (batch / ranks + 1) * 4, // all-to-all; the sums back; the loss
     parameters: 2 * others * parameters * 4, // slices there, sums back
   }
 }
 
-function predict(ranks, commDtype) {
+function predict(ranks, bytesPerNumber) {
   const a = assumptions
-  const bytes = bytesPerStep({ ...a, ranks, commDtype })
+  const bytes = bytesPerStep({ ...a, ranks, bytesPerNumber })
   const nodes = Math.ceil(ranks / a.gpusPerNode)
   const tokens = (a.batch * a.realTokens) / ranks
   const kept = Math.min(1, a.keptBudget / (tokens * a.keptBytesPerToken))
@@ -112,7 +112,7 @@ function counted() {
     'embeddings and statistics alone',
   )
   for (const c of cases) {
-    const formula = Object.values(bytesPerStep({ ...c, commDtype: 4 })).reduce((a, b) => a + b, 0)
+    const formula = Object.values(bytesPerStep({ ...c, bytesPerNumber: 4 })).reduce((a, b) => a + b, 0)
     const ratio = (c.embeddingsDocuments / c.embeddings).toFixed(2)
     lines.push(row([c.ranks, c.sent, Math.round(formula), c.sentDocuments, `${ratio} times as many`]))
   }

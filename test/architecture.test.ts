@@ -104,7 +104,7 @@ t.test('lib/tensor/ops.gen.ts is what the op list says', async (t) => {
   t.equal(readFileSync('lib/tensor/ops.gen.ts', 'utf8'), generate(native().opList()))
 })
 
-/** What CUDA code may not use, and the one file that may: everything else goes through it, so the twin sees it. */
+/** What CUDA code may not use, and the one file that may: everything else goes through it, so the host emulation sees it. */
 const bannedOnCuda: [RegExp, string | null][] = [
   [/<<</, 'native/cuda/launch.h'],
   [/__global__/, 'native/cuda/launch.h'],

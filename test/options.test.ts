@@ -21,7 +21,7 @@ import { contrastive, distillation, marginMse } from '../lib/losses/index.js'
 import { Parameters } from '../lib/nn/index.js'
 import { DeviceEmbeddings, maxsim, maxsimSync } from '../lib/retrieval/maxsim.js'
 import { Device, Segments, Tensor } from '../lib/tensor/index.js'
-import { AdamW, gradCache, loadState, openData, saveState, self, showProgress } from '../lib/train/index.js'
+import { AdamW, gradCache, loadState, openData, saveState, showProgress, singleProcess } from '../lib/train/index.js'
 import { tinyModel } from './train/tiny.js'
 
 const device = Device.open('cpu')
@@ -71,7 +71,7 @@ const table: Row[] = [
       logScale: [1],
       ranks: [1],
       weights: [1, [Number.NaN], [-1]],
-      queryGroups: [[1]],
+      queryDuplicateIds: [[1]],
     },
   ],
   [
@@ -302,5 +302,5 @@ for (const [name, call, needed, [typo, meant], bad] of table)
   })
 
 t.test('one process is a group that options take', async (t) => {
-  await t.rejects(train({} as never, { group: self }).result, { code: 'ERR_CONFIG' })
+  await t.rejects(train({} as never, { group: singleProcess }).result, { code: 'ERR_CONFIG' })
 })

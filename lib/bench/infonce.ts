@@ -158,7 +158,7 @@ async function errorOf(
     Float32Array,
   ]
   const scores = new Float64Array(documents)
-  const winners = new Int32Array(documents * queryTokens)
+  const argmax = new Int32Array(documents * queryTokens)
   const first = chosen * queryTokens
   for (let j = 0; j < documents; j++)
     for (let row = 0; row < queryTokens; row++) {
@@ -169,7 +169,7 @@ async function errorOf(
         if (sum > best) [best, winner] = [sum, token]
       }
       scores[j]! += best
-      winners[j * queryTokens + row] = winner
+      argmax[j * queryTokens + row] = winner
     }
   const most = scores.reduce((a, b) => Math.max(a, b))
   const total = scores.reduce((sum, s) => sum + Math.exp(s - most), 0)
@@ -179,7 +179,7 @@ async function errorOf(
   for (let j = 0; j < documents; j++) {
     const share = Math.exp(scores[j]! - most) / total - (j === chosen ? 1 : 0)
     for (let row = 0; row < queryTokens; row++)
-      for (let f = 0, token = winners[j * queryTokens + row]!; f < dim; f++) {
+      for (let f = 0, token = argmax[j * queryTokens + row]!; f < dim; f++) {
         wantQ[(first + row) * dim + f]! += share * d.data[token * dim + f]!
         wantD[token * dim + f]! += share * q.data[(first + row) * dim + f]!
       }

@@ -46,7 +46,7 @@ export function flusher(device: Device): () => void {
  * The least time that work of so many operations and bytes can take, by the ceilings, in milliseconds; null where they
  * are not known. `where` the bytes come from: `memory`, or the `cache`.
  */
-export function roofOf(
+export function rooflineOf(
   work: { operations: number; bytes: number },
   ceilings: Ceilings,
   halves: boolean,

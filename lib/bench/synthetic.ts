@@ -1,7 +1,7 @@
 /** Models with random weights and batches of random token ids in given lengths, for benches of training steps. */
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
-import { deal } from '../distributed/shard-rows.js'
+import { shardRows } from '../distributed/shard-rows.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
@@ -69,7 +69,7 @@ export function batchOf(
   vocabulary: number,
   { rank, size } = { rank: 0, size: 1 },
 ): TrainBatch {
-  const { order, counts } = deal(
+  const { order, counts } = shardRows(
     queries.map((q, i) => q + documents[i]!),
     size,
   )
@@ -84,8 +84,8 @@ export function batchOf(
     counts,
     queryOffsets: offsetsOf(Array.from(order, (i) => queries[i]!)),
     documentOffsets: offsetsOf(Array.from(order, (i) => documents[i]!)),
-    queryGroups: order,
-    documentGroups: order,
+    queryDuplicateIds: order,
+    documentDuplicateIds: order,
     scores: null,
   }
 }

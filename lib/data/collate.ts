@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { deal } from '../distributed/shard-rows.js'
+import { shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError, DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
@@ -28,13 +28,13 @@ export interface TrainBatch {
   /** [B·documentsPerQuery + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
   documentOffsets: Float64Array<ArrayBuffer> | null
   /** [B] and [B·documentsPerQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
-  queryGroups: Int32Array<ArrayBuffer>
-  documentGroups: Int32Array<ArrayBuffer>
+  queryDuplicateIds: Int32Array<ArrayBuffer>
+  documentDuplicateIds: Int32Array<ArrayBuffer>
   /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
 }
 
-/** Which rank's rows of a batch: `deal` tells them. */
+/** Which rank's rows of a batch: `shardRows` tells them. */
 export interface BatchPart {
   rank: number
   ranks: number
@@ -75,7 +75,7 @@ export interface TrainData {
  * Training data by step: prepares the shards of the sources and plans the steps.
  * @throws DataError `ERR_DATA` when there is no data, a source is smaller than a batch, or a row lacks negatives.
  */
-export async function openData(options: DataOptions): Promise<TrainData> {
+export async function openBatches(options: DataOptions): Promise<TrainData> {
   const { data = [], sources = [], featurizer, batch, negatives, seed, sampling } = options
   if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
     throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
@@ -126,19 +126,19 @@ async function collateBatch(
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const dealt = ranks === 1 ? null : await dealRows(featurizer, shard, rows, documentsPerQuery, ranks)
-  const all = dealt?.rows ?? rows
-  const counts = dealt?.counts ?? [rows.length]
+  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, documentsPerQuery, ranks)
+  const all = sharded?.rows ?? rows
+  const counts = sharded?.counts ?? [rows.length]
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const own = all.slice(begin, begin + counts[rank]!)
   const addon = native()
-  const [queries, documents, queryGroups, documentGroups, scores, kept] = await Promise.all([
+  const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
     collateColumn(featurizer, shard, own, 'query', 1),
     collateColumn(featurizer, shard, own, 'document', documentsPerQuery),
     addon.shardGroups(shard, all, 0, 0, 1),
     addon.shardGroups(shard, all, 1, 0, documentsPerQuery),
     source.scores ? addon.shardScores(shard, own, 1, 0, documentsPerQuery) : null,
-    dealt && wanted ? addon.shardLengths(shard, all, 1, 0, documentsPerQuery, featurizer.skip) : null,
+    sharded && wanted ? addon.shardLengths(shard, all, 1, 0, documentsPerQuery, featurizer.skip) : null,
   ])
   return {
     step,
@@ -147,16 +147,16 @@ async function collateBatch(
     documents,
     documentsPerQuery,
     counts,
-    queryOffsets: dealt ? boundsOf(dealt.queryTokens) : queries.keptOffsets,
-    documentOffsets: dealt ? kept && boundsOf(kept) : documents.keptOffsets,
-    queryGroups,
-    documentGroups,
+    queryOffsets: sharded ? boundsOf(sharded.queryTokens) : queries.keptOffsets,
+    documentOffsets: sharded ? kept && boundsOf(kept) : documents.keptOffsets,
+    queryDuplicateIds,
+    documentDuplicateIds,
     scores,
   }
 }
 
 /** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
-async function dealRows(
+async function shardBatch(
   { expandTo }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
@@ -170,7 +170,7 @@ async function dealRows(
   const queryTokens = queries.map((length) => Math.max(length, expandTo))
   const tokens = Float64Array.from(queryTokens)
   for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / documentsPerQuery)]! += documents[i]!
-  const { order, counts } = deal(tokens, ranks)
+  const { order, counts } = shardRows(tokens, ranks)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
     queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),

@@ -1,4 +1,4 @@
-import { placeOf, type Ranks } from '../distributed/batch-slice.js'
+import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
 import { checkOptions, flag, instance, type Kinds, number, numbers, object, whole } from '../options.js'
@@ -16,8 +16,8 @@ export interface ContrastiveOptions {
   /** Documents per query, the positive first: document i · documentsPerQuery is query i's positive. Default 1. */
   documentsPerQuery?: number
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
-  queryGroups?: Int32Array
-  documentGroups?: Int32Array
+  queryDuplicateIds?: Int32Array
+  documentDuplicateIds?: Int32Array
   /** Negative similarities count as 0, as in PyLate. Default: as the embeddings' model scores, else false. */
   clampNegatives?: boolean
   /** One weight per query; default 1. The loss is the weighted mean. */
@@ -44,12 +44,12 @@ export const scoring = {
   clampNegatives: flag,
   ranks: object,
 }
-const groups = instance('an Int32Array', () => Int32Array)
+const duplicateIds = instance('an Int32Array', () => Int32Array)
 const contrastiveOptions: Kinds<ContrastiveOptions> = {
   ...scoring,
   documentsPerQuery: whole(1),
-  queryGroups: groups,
-  documentGroups: groups,
+  queryDuplicateIds: duplicateIds,
+  documentDuplicateIds: duplicateIds,
   weights: numbers,
   blockQueries: whole(1),
   keepScores: number(0),
@@ -97,7 +97,7 @@ export function contrastive(
     })
   const floorZero = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
-  const { group, counts, gathered, total, own, rows, columns } = placeOf(options.ranks, queries.segments.count)
+  const { group, counts, gathered, total, own, rows, columns } = batchSliceOf(options.ranks, queries.segments.count)
   if (documents.segments.count !== columns.count * documentsPerQuery)
     throw new ArgumentError(
       'ERR_ARGUMENT',
@@ -125,8 +125,8 @@ export function contrastive(
     const dq = needed.q ? zeros(device, q.shape) : null
     const dd = needed.d ? zeros(device, d.shape) : null
     const ds = needed.s ? zeros(device, [1]) : null
-    const qGroups = options.queryGroups ? Tensor.fromInt32(device, options.queryGroups) : null
-    const dGroups = options.documentGroups ? Tensor.fromInt32(device, options.documentGroups) : null
+    const qDuplicates = options.queryDuplicateIds ? Tensor.fromInt32(device, options.queryDuplicateIds) : null
+    const dDuplicates = options.documentDuplicateIds ? Tensor.fromInt32(device, options.documentDuplicateIds) : null
     /** Of queries of the whole batch. */
     const weightsOf = (first: number, count: number) =>
       weights && Tensor.from(device, weights.subarray(first, first + count))
@@ -151,13 +151,13 @@ export function contrastive(
       return { segments, tokens, scores, argmax }
     }
     const statsOf = (block: Block, { scores }: Scored) =>
-      raw.rowStats(scores, logScale, documents.segments, qGroups, dGroups, at(block))
+      raw.rowStats(scores, logScale, documents.segments, qDuplicates, dDuplicates, at(block))
     const lossOf = (stats: Tensor, first: number, count: number) =>
       raw.contrastiveLoss(stats, weightsOf(first, count), loss, { normalizer })
     const differentiate = (block: Block, { segments, tokens, scores, argmax }: Scored, lse: Tensor) => {
       const w = weightsOf(rows.first + block.first, block.last - block.first)
       const params = { ...at(block), normalizer }
-      raw.softmaxGrad(scores, lse, logScale, documents.segments, qGroups, dGroups, w, ds, params)
+      raw.softmaxGrad(scores, lse, logScale, documents.segments, qDuplicates, dDuplicates, w, ds, params)
       const dTokens = dq?.rows(...tokensOf(block))
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }

@@ -1,4 +1,4 @@
-import { placeOf, type Ranks } from '../distributed/batch-slice.js'
+import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
@@ -106,8 +106,8 @@ function grouped(
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count
-  const place = placeOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
-  const normalizer = place.total > 0 ? 1 / place.total : 0
+  const slice = batchSliceOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
+  const normalizer = slice.total > 0 ? 1 / slice.total : 0
   const offsets =
     typeof options.documentsPerQuery === 'number'
       ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.documentsPerQuery as number))
@@ -135,7 +135,7 @@ function grouped(
       const dScores = rowLoss(scores, teacher, groups, loss, ds, normalizer)
       if (wantArgmax)
         raw.maxsimBackward(q, queries.segments, d, documents.segments, groups, argmax!, dScores, dq, dd, { layout: 1 })
-      place.group.allReduceSum(loss).wait()
+      slice.group.allReduceSum(loss).wait()
       for (const t of [groups, teacher, scores, argmax, dScores]) t?.dispose()
       return [loss, dq, dd, ds]
     },

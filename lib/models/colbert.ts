@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import type { TokenColumn } from '../data/column.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
-import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
+import { type ParameterEntry, type ParameterShape, Parameters, type StepKey, sequenceSeed } from '../nn/index.js'
 import {
   above,
   checkOptions,
@@ -27,7 +27,7 @@ import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
-import type { Blueprint, CreateConfig } from './create.js'
+import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
@@ -82,12 +82,6 @@ const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
   frozen: flag,
 }
 
-/** Names the draws of one training step. */
-export interface StepKey {
-  seed: number
-  step: number
-}
-
 /**
  * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
  * text becomes tokens. It owns device memory: `dispose()` it. What one method alone needs is loaded when that is called,
@@ -99,18 +93,18 @@ export class Colbert {
   /** Dimension of a token embedding. */
   readonly dim: number
   private text: Featurizer
-  private blueprint: Blueprint
+  private spec: ModelSpec
   private readonly encoder: Encoder
 
-  private constructor(blueprint: Blueprint, { device: given, precision }: CreateOptions) {
+  private constructor(spec: ModelSpec, { device: given, precision }: CreateOptions) {
     const device = Device.of(given)
-    const { architecture, config, head, tokenizer, recipe } = blueprint
+    const { architecture, config, head, tokenizer, recipe } = spec
     this.text = featurizerOf(tokenizer, recipe, config.positions)
-    this.blueprint = { ...blueprint, recipe: this.text.recipe }
+    this.spec = { ...spec, recipe: this.text.recipe }
     this.device = device
     this.dim = head.at(-1)!.out
     checkChain(head, config.width, 'the head')
-    this.parameters = new Parameters(device, shapesOf(blueprint), device.typeOf(precision))
+    this.parameters = new Parameters(device, shapesOf(spec), device.typeOf(precision))
     this.parameters.owner.name = `a Colbert model (${architecture.name}, ${config.layers} layers of width ${config.width})`
     this.encoder = architecture.encoder(config, this.parameters)
   }
@@ -122,7 +116,7 @@ export class Colbert {
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
-    const { blueprintOf } = await import('./create.js')
+    const { modelSpecOf: blueprintOf } = await import('./create.js')
     const model = new Colbert(await blueprintOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
@@ -183,8 +177,8 @@ export class Colbert {
       const head = fresh
         ? [freshProjection(config.width, options.dim ?? 128)]
         : layout.head.map((layer) => layer.config)
-      const blueprint = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
-      const model = new Colbert(blueprint, options)
+      const spec = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
+      const model = new Colbert(spec, options)
       return await model.filled(async () => {
         await weights.read(model.parameters)
         const projection = model.parameters.entries.filter((e) => /^\d+_Dense\./.test(e.name))
@@ -202,7 +196,7 @@ export class Colbert {
   async save(dir: string): Promise<void> {
     checkPath('save', dir)
     const { saveModel } = await import('./formats/save.js')
-    await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
+    await saveModel(dir, { ...this.spec, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })
   }
@@ -243,18 +237,18 @@ export class Colbert {
   setRecipe(changes: Partial<Recipe>): void {
     required('setRecipe', 'changes', changes, object)
     this.text = this.featurizerWith({ ...this.recipe, ...changes })
-    this.blueprint = { ...this.blueprint, recipe: this.recipe }
+    this.spec = { ...this.spec, recipe: this.recipe }
   }
 
   /** Text to tokens by another recipe, which the model does not take on. Errors as `setRecipe`. */
   featurizerWith(recipe: Recipe): Featurizer {
-    const { tokenizer, config } = this.blueprint
+    const { tokenizer, config } = this.spec
     return featurizerOf(tokenizer, defaultRecipe(recipe), config.positions)
   }
 
   /** Longest sequence, in tokens. */
   get positions(): number {
-    return this.blueprint.config.positions
+    return this.spec.config.positions
   }
 
   get tokenizer(): Tokenizer {
@@ -446,7 +440,7 @@ export class Colbert {
   }
 
   private project(hidden: Tensor): Tensor {
-    return l2Normalize(dense(this.parameters, this.blueprint.head, hidden))
+    return l2Normalize(dense(this.parameters, this.spec.head, hidden))
   }
 
   private seedsOf(column: TokenColumn, first: number, last: number, key: StepKey): Tensor {
@@ -464,7 +458,7 @@ export class Colbert {
   }
 
   private *initializeInSteps(entries: readonly ParameterEntry[], seed: number): Generator<void, void> {
-    const { architecture, config, head } = this.blueprint
+    const { architecture, config, head } = this.spec
     for (const { name, size } of entries) {
       const layer = /^(\d+)_Dense\./.exec(name)
       const values = new Float32Array(size)
@@ -500,7 +494,7 @@ function featurizerOf(tokenizer: Tokenizer, recipe: Recipe, positions: number): 
   return new Featurizer(tokenizer, recipe)
 }
 
-function shapesOf({ architecture, config, head }: Blueprint): ParameterShape[] {
+function shapesOf({ architecture, config, head }: ModelSpec): ParameterShape[] {
   return [...architecture.parameters(config), ...head.flatMap((layer, i) => denseParameters(layer, i))]
 }
 

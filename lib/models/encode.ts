@@ -89,8 +89,8 @@ async function* encodeColumns<R extends Role>(
   microBatchTokens: number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Embeddings<R>> {
-  let ahead: Issued | null = null
-  const finish = async ({ values, offsets, truncated }: Issued) => {
+  let ahead: PendingBatch | null = null
+  const finish = async ({ values, offsets, truncated }: PendingBatch) => {
     const found = await values
     const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
     return embeddings(model, role, { data, offsets, truncated })
@@ -116,13 +116,13 @@ function checked({ microBatchTokens = 8192, signal }: EncodeOptions): {
   return { microBatchTokens, ...(signal && { signal }) }
 }
 
-interface Issued {
+interface PendingBatch {
   values: Promise<Float32Array | Float64Array>
   offsets: Float64Array
   truncated: number
 }
 
-function issue(model: Colbert, column: TextColumn, first: number, last: number): Issued {
+function issue(model: Colbert, column: TextColumn, first: number, last: number): PendingBatch {
   return scope(() =>
     withoutTape(() => {
       const { tokens, segments } = model.embed(column, first, last, null)

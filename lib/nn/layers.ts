@@ -42,7 +42,7 @@ function optional(params: Parameters, name: string): Tensor | null {
  * One layer: computes the next state in a scope of its own and frees the previous one, so that a forward pass holds two
  * layers' activations at most (on a tape, plus what the tape keeps for backward).
  */
-export function advance<T extends Record<string, Tensor | null>>(state: T, layer: (state: T) => T): T {
+export function runLayer<T extends Record<string, Tensor | null>>(state: T, layer: (state: T) => T): T {
   const next = scope(() => layer(state))
   const kept = new Set(Object.values(next))
   for (const tensor of Object.values(state)) if (!kept.has(tensor)) tensor?.dispose()

@@ -33,7 +33,7 @@ function libraryOf(kind: string): string {
 export const precisions = ['float32', 'bfloat16'] as const
 export type Precision = (typeof precisions)[number]
 
-/** bfloat16 on GPUs, whose tensor cores are made for it, and on their twin; float32 elsewhere. */
+/** bfloat16 on GPUs, whose tensor cores are made for it, and in their emulation on the host; float32 elsewhere. */
 export function defaultPrecision(deviceName: string): Precision {
   return deviceName.startsWith('cuda') ? 'bfloat16' : 'float32'
 }
@@ -127,10 +127,10 @@ export class Device {
   }
 
   /**
-   * Milliseconds of the device's own clock since the lap before, both in stream order (0 for the first one); null where
+   * Milliseconds of the device's own clock since it was last called, both in stream order (0 for the first one); null where
    * the device has no clock but the caller's.
    */
-  lap(): Promise<number> | null {
+  elapsed(): Promise<number> | null {
     return (
       native()
         .lap(this.id)

@@ -2,18 +2,19 @@ import { types } from 'node:util'
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
 import { Buckets } from '../distributed/buckets.js'
-import { type CommDtype, gatherTokens, sendHome } from '../distributed/exchange.js'
-import { type Group, type Pending, self } from '../distributed/group.js'
+import { allGatherTokens, type CommDtype, reduceScatterRows } from '../distributed/exchange.js'
+import { type Pending, type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { AbortedError, ArgumentError } from '../errors.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { StepKey } from '../nn/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import {
   above,
-  group as aGroup,
   checkOptions,
   type Kinds,
   number,
   oneOf,
+  processGroup,
   required,
   seed,
   signal,
@@ -26,12 +27,6 @@ import { zeros } from '../tensor/ops.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
-
-/** Names the draws of one step: dropout depends on it, on the row and on the position, never on the micro-batches. */
-export interface StepKey {
-  seed: number
-  step: number
-}
 
 /** What GradCache needs of a model; `Colbert` is one. */
 export interface EmbeddingModel {
@@ -67,7 +62,7 @@ export interface GradCacheOptions extends StepKey {
   /** Factor on every gradient; 1 is the gradient of the returned loss. */
   gradientScale?: number
   /** The ranks that share the batch, each with its own rows. Default: this process alone. */
-  group?: Group
+  group?: ProcessGroup
   /**
    * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go home; the other
    * side stays where it is. Queries are shorter. `none` is for losses of each query and its own documents.
@@ -88,7 +83,7 @@ const gradCacheOptions: Kinds<GradCacheOptions> = {
   microBatchTokens: above(0),
   activationMemory: number(0),
   gradientScale: number(),
-  group: aGroup,
+  group: processGroup,
   gather: oneOf('queries', 'documents', 'none'),
   commDtype: oneOf('float32', 'float16'),
   bucketBytes: above(0),
@@ -124,7 +119,7 @@ export function gradCache(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Tensor {
-  const passes = walk(model, batch, loss, options)
+  const passes = gradCachePasses(model, batch, loss, options)
   for (;;) {
     const next = passes.next()
     if (next.done) return next.value
@@ -141,7 +136,7 @@ export async function gradCacheAsync(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Promise<Tensor> {
-  const passes = walk(model, batch, loss, options)
+  const passes = gradCachePasses(model, batch, loss, options)
   let before: Promise<void> | null = null
   try {
     for (;;) {
@@ -162,7 +157,7 @@ export async function gradCacheAsync(
 }
 
 /** The passes; yields after each micro-batch. Nothing ambient survives a yield: tapes and scopes are explicit. */
-function* walk(
+function* gradCachePasses(
   model: EmbeddingModel,
   batch: TrainBatch,
   loss: BatchLoss,
@@ -177,11 +172,11 @@ function* walk(
         option: name,
       })
   const { device } = model
-  const { group = self, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
-  checkShare(batch, group)
+  const { group = singleProcess, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
+  checkSlice(batch, group)
   const gathered = group.size > 1 ? (options.gather ?? 'queries') : 'none'
   const ranks: Ranks = { group, counts: batch.counts, gathered }
-  const travel = gathered === 'none' ? null : travelOf(batch, ranks, gathered)
+  const gatheredSide = gathered === 'none' ? null : gatheredSideOf(batch, ranks, gathered)
   const key = { seed: options.seed, step: options.step }
   const microBatchesOf = (side: Side): MicroBatch[] =>
     [...rangesOf(batch[side].offsets, { rows: options.microBatchTokens })].map((range) => ({ side, ...range }))
@@ -215,16 +210,20 @@ function* walk(
         })
         yield
       }
-      if (travel?.side === side)
+      if (gatheredSide?.side === side)
         owned.run(() => {
-          arriving = gatherTokens(group, whole[side].tokens, travel.rows, commDtype)
+          arriving = allGatherTokens(group, whole[side].tokens, gatheredSide.rows, commDtype)
         })
     }
 
-    const [value, gradients, goingHome] = owned.run(() => {
-      if (travel) {
-        const own = whole[travel.side]
-        whole[travel.side] = { ...own, tokens: arriving!.wait(), segments: Segments.of(device, travel.offsets) }
+    const [value, gradients, reducing] = owned.run(() => {
+      if (gatheredSide) {
+        const own = whole[gatheredSide.side]
+        whole[gatheredSide.side] = {
+          ...own,
+          tokens: arriving!.wait(),
+          segments: Segments.of(device, gatheredSide.offsets),
+        }
         for (const tensor of [own.tokens, own.segments]) tensor.dispose()
       }
       const tape = new Tape()
@@ -234,14 +233,14 @@ function* walk(
       const seed = options.gradientScale === undefined ? undefined : Tensor.from(device, [options.gradientScale])
       const [dQueries, dDocuments] = tape.backward(value, seed, [queries.tokens, documents.tokens])
       const gradients = { queries: dQueries!, documents: dDocuments! }
-      let goingHome: Pending | null = null
-      if (travel) {
-        const all = gradients[travel.side] ?? zeros(device, whole[travel.side].tokens.shape)
-        goingHome = sendHome(group, all, travel.rows)
+      let reducing: Pending | null = null
+      if (gatheredSide) {
+        const all = gradients[gatheredSide.side] ?? zeros(device, whole[gatheredSide.side].tokens.shape)
+        reducing = reduceScatterRows(group, all, gatheredSide.rows)
         all.dispose()
       }
       for (const side of [queries, documents]) side.tokens.dispose()
-      return [value, gradients, goingHome]
+      return [value, gradients, reducing]
     })
     yield
 
@@ -249,7 +248,7 @@ function* walk(
     const order: Side[] = gathered === 'documents' ? ['queries', 'documents'] : ['documents', 'queries']
     const last = [...microBatches[order[0]!], ...microBatches[order[1]!]].at(-1)
     for (const side of order) {
-      if (travel?.side === side) gradients[side] = owned.run(() => goingHome!.wait())
+      if (gatheredSide?.side === side) gradients[side] = owned.run(() => reducing!.wait())
       for (const microBatch of microBatches[side]) {
         using temporary = new Scope()
         temporary.run(() => {
@@ -272,7 +271,7 @@ function* walk(
 }
 
 /** The side that is gathered, where its sequences are in the whole batch, and how many rows each rank has of it. */
-function travelOf(
+function gatheredSideOf(
   batch: TrainBatch,
   { counts }: Ranks,
   side: Side,
@@ -294,7 +293,7 @@ function travelOf(
 }
 
 /** A rank that has other rows than the others think would only be noticed in a collective. */
-function checkShare({ counts, queries, documents, documentsPerQuery }: TrainBatch, { rank, size }: Group): void {
+function checkSlice({ counts, queries, documents, documentsPerQuery }: TrainBatch, { rank, size }: ProcessGroup): void {
   const [q, d] = [queries.offsets.length - 1, documents.offsets.length - 1]
   if (counts.length !== size || counts[rank] !== q || d !== q * documentsPerQuery)
     throw new ArgumentError(

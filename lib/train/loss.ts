@@ -16,7 +16,10 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         ...scale,
         ranks,
         documentsPerQuery: batch.documentsPerQuery,
-        ...(maskDuplicates && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
+        ...(maskDuplicates && {
+          queryDuplicateIds: batch.queryDuplicateIds,
+          documentDuplicateIds: batch.documentDuplicateIds,
+        }),
       })
   return ({ queries, documents, batch, ranks }) => {
     const { scores: teacher, documentsPerQuery, source } = batch

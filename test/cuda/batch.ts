@@ -16,8 +16,8 @@ export function batchOfTexts(model: Colbert, queries: readonly string[], documen
     counts: [queries.length],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from(queries.keys()),
-    documentGroups: Int32Array.from(documents.keys()),
+    queryDuplicateIds: Int32Array.from(queries.keys()),
+    documentDuplicateIds: Int32Array.from(documents.keys()),
     scores: null,
   }
 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openData } from '../../lib/data/collate.js'
+import { openBatches } from '../../lib/data/collate.js'
 import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { Featurizer } from '../../lib/text/featurizer.js'
@@ -35,7 +35,7 @@ const sequence = (column: TokenColumn, i: number) => [...column.ids.subarray(col
 
 t.test('batches: the text of the planned rows, expansion, skiplist, groups, scores', async (t) => {
   const features = featurizer()
-  const data = await openData({
+  const data = await openBatches({
     sources: [source('kd', 50, 3, true), source('pairs', 30, 2)],
     featurizer: features,
     batch: 8,
@@ -75,9 +75,12 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
     const rows = [...batch.queries.rows]
     for (let a = 0; a < 8; a++) {
       for (let b = 0; b < 8; b++) {
-        t.equal(batch.documentGroups[2 * a] === batch.documentGroups[2 * b], rows[a]! % 20 === rows[b]! % 20)
-        t.not(batch.documentGroups[2 * a], batch.documentGroups[2 * b + 1])
-        t.equal(batch.queryGroups[a] === batch.queryGroups[b], a === b)
+        t.equal(
+          batch.documentDuplicateIds[2 * a] === batch.documentDuplicateIds[2 * b],
+          rows[a]! % 20 === rows[b]! % 20,
+        )
+        t.not(batch.documentDuplicateIds[2 * a], batch.documentDuplicateIds[2 * b + 1])
+        t.equal(batch.queryDuplicateIds[a] === batch.queryDuplicateIds[b], a === b)
       }
     }
     t.same(await data.at(step), batch, 'pure in the step')
@@ -93,9 +96,9 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
 
 t.test('defaults and refusals', async (t) => {
   const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
-  const data = await openData({ ...common, sources: [source('s', 20, 3)], batch: 4 })
+  const data = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 4 })
   t.equal((await data.at(0)).documentsPerQuery, 3, 'every document all rows have')
-  const other = await openData({ ...common, sources: [source('s', 20, 3)], batch: 5 })
+  const other = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 5 })
   t.not(other.fingerprint, data.fingerprint)
   data.close()
   other.close()
@@ -115,13 +118,13 @@ t.test('defaults and refusals', async (t) => {
       { code: 'ERR_DATA', message: /no file matches/ },
     ],
   ]
-  for (const [options, expected] of bad) await t.rejects(openData({ ...common, batch: 1, ...options }), expected)
+  for (const [options, expected] of bad) await t.rejects(openBatches({ ...common, batch: 1, ...options }), expected)
 })
 
 t.test('columnFromTexts builds what the shards give', async (t) => {
   for (const overrides of [{}, { attendToExpansionTokens: true }, { queryExpansion: false }, { skiplistWords: [] }]) {
     const features = featurizer(overrides)
-    const data = await openData({
+    const data = await openBatches({
       sources: [source('s', 6, 1)],
       featurizer: features,
       batch: 6,

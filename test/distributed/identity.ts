@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
 import { columnFromTexts } from '../../lib/data/column.js'
-import { type Group, self } from '../../lib/distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
@@ -61,9 +61,12 @@ const infoNce =
       ranks,
       blockQueries: settings.blockQueries,
       keepScores: settings.keepScores,
-      ...(settings.masks && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
+      ...(settings.masks && {
+        queryDuplicateIds: batch.queryDuplicateIds,
+        documentDuplicateIds: batch.documentDuplicateIds,
+      }),
       // A weight belongs to its row, wherever that is.
-      ...(settings.weights && { weights: batch.queryGroups.map((g) => g % 3) }),
+      ...(settings.weights && { weights: batch.queryDuplicateIds.map((g) => g % 3) }),
     })
 const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
   distillation(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
@@ -92,7 +95,7 @@ async function step(
   options: Omit<GradCacheOptions, 'seed' | 'step'>,
 ): Promise<Result> {
   const value = gradCache(model, batch, loss, { seed: 3, step: 1, ...options })
-  const ranks: Group = options.group ?? self
+  const ranks: ProcessGroup = options.group ?? singleProcess
   ranks.allReduceSum(logScale.gradients).wait()
   const gradients = Float64Array.from(await model.parameters.gradients.values())
   const result = { loss: await value.value(), gradients, scale: await logScale.gradients.value() }
@@ -126,11 +129,11 @@ function compare(label: string, kind: string, got: Result, want: Result, toleran
 /** Texts that are equal across rows, and documents without tokens, one of them a positive. */
 function plant(batch: TrainBatch): TrainBatch {
   const { documentsPerQuery } = batch
-  const queryGroups = batch.queryGroups.map((g) => (g === 5 ? 2 : g))
-  const documentGroups = batch.documentGroups.map((g) =>
+  const queryDuplicateIds = batch.queryDuplicateIds.map((g) => (g === 5 ? 2 : g))
+  const documentDuplicateIds = batch.documentDuplicateIds.map((g) =>
     g === 6 * documentsPerQuery ? documentsPerQuery : g === 3 ? 0 : g,
   )
-  return { ...batch, queryGroups, documentGroups }
+  return { ...batch, queryDuplicateIds, documentDuplicateIds }
 }
 
 function scored(batch: TrainBatch): TrainBatch {
@@ -207,8 +210,8 @@ for (const kind of kinds) {
     const batch: TrainBatch = {
       ...toyBatch(1, queries, documentsPerQuery),
       ...columns,
-      queryGroups: groupsOf(rows),
-      documentGroups: groupsOf(documents),
+      queryDuplicateIds: groupsOf(rows),
+      documentDuplicateIds: groupsOf(documents),
     }
     const counts = assignments[size]!.at(-1)!
     const part = share(batch, shuffled(), counts, rank)
@@ -275,7 +278,7 @@ for (const kind of kinds) {
       { maxGradNorm: 1 },
     )
     for (const [i, { whole, order }] of batches.entries()) {
-      const ranks = m === 0 ? group : self
+      const ranks = m === 0 ? group : singleProcess
       const batch = m === 0 ? share(whole, order, counts, rank) : whole
       const options = { seed: 1, step: i, microBatchTokens: 40, group: ranks }
       gradCache(model, batch, infoNce(settings, logScale), options).dispose()

@@ -1,4 +1,4 @@
-/** A batch spread over ranks by any assignment, as lib/data would deal it. */
+/** A batch spread over ranks by any assignment, as lib/data would shard it. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
 
@@ -37,7 +37,7 @@ export function share(
   counts: readonly number[],
   rank: number,
 ): TrainBatch {
-  const { documentsPerQuery, queryGroups, documentGroups, scores } = whole
+  const { documentsPerQuery, queryDuplicateIds, documentDuplicateIds, scores } = whole
   const documentsOf = (rows: readonly number[]) =>
     rows.flatMap((row) => Array.from({ length: documentsPerQuery }, (_, k) => row * documentsPerQuery + k))
   const first = counts.slice(0, rank).reduce((sum, n) => sum + n, 0)
@@ -49,8 +49,8 @@ export function share(
     counts: [...counts],
     queryOffsets: pick(whole.queries, order).keptOffsets,
     documentOffsets: pick(whole.documents, documentsOf(order)).keptOffsets,
-    queryGroups: Int32Array.from(order, (row) => queryGroups[row]!),
-    documentGroups: Int32Array.from(documentsOf(order), (d) => documentGroups[d]!),
+    queryDuplicateIds: Int32Array.from(order, (row) => queryDuplicateIds[row]!),
+    documentDuplicateIds: Int32Array.from(documentsOf(order), (d) => documentDuplicateIds[d]!),
     scores: scores && Float32Array.from(documentsOf(own), (d) => scores[d]!),
   }
 }

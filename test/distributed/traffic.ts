@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
-import { type Group, self } from '../../lib/distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, ops, Tensor } from '../../lib/tensor/index.js'
 import { type BatchLoss, type GradCacheOptions, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
@@ -196,8 +196,11 @@ function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<T
     counts: [count],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
-    queryGroups: batch.queryGroups.slice(first, first + count),
-    documentGroups: batch.documentGroups.slice(first * documentsPerQuery, (first + count) * documentsPerQuery),
+    queryDuplicateIds: batch.queryDuplicateIds.slice(first, first + count),
+    documentDuplicateIds: batch.documentDuplicateIds.slice(
+      first * documentsPerQuery,
+      (first + count) * documentsPerQuery,
+    ),
   }
 }
 
@@ -246,7 +249,7 @@ for (const side of ['queries', 'documents'] as const)
     }
   }
   const options = { seed: 1, step: 1, microBatchTokens: 60 }
-  const other: Group = { ...self, size: size + 1 }
+  const other: ProcessGroup = { ...singleProcess, size: size + 1 }
   refused('a batch of fewer ranks', () => gradCache(model, part, nce, { ...options, group: other }))
   refused('another rank’s rows', () => gradCache(model, { ...part, counts: counts.map((n) => n + 1) }, nce, options))
   const unknown = { ...part, documentOffsets: null }

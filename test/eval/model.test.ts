@@ -1,6 +1,6 @@
 /** A model's run: as deep as it is asked, beside the query itself, the same in pieces and on ranks, and counted. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import type { Collection, Corpus } from '../../lib/eval/collections.js'
 import { depthOf, evaluate } from '../../lib/eval/metrics.js'
@@ -89,7 +89,7 @@ t.test('the same run from memory, from a stream, and on ranks', async (t) => {
       })
     const runs = await Promise.all(
       Array.from({ length: size }, (_, rank) =>
-        modelRun(model, streamed, { topK: 20, group: { ...self, rank, size, exchange: exchange(rank) } }),
+        modelRun(model, streamed, { topK: 20, group: { ...singleProcess, rank, size, exchange: exchange(rank) } }),
       ),
     )
     for (const run of runs) t.same(run, whole, `${size} ranks`)

@@ -77,7 +77,7 @@ const last = (text: string | undefined): string => text?.trim().split('\n').at(-
 /** The demo from end to end: three phases on WordNet, nDCG against BM25. */
 export async function demo(device: string, rehearsal: boolean): Promise<Found> {
   const script = path.join(packageRoot(), 'examples/wordnet/run.js')
-  if (rehearsal) return { ok: existsSync(script), rehearsal: 'thousands of steps are too many for the twin' }
+  if (rehearsal) return { ok: existsSync(script), rehearsal: 'thousands of steps are too many for the host emulation' }
   const out = mkdtempSync(path.join(tmpdir(), 'lateforge-demo-'))
   const started = performance.now()
   const result = spawnSync(process.execPath, [script, '--device', device, '--out', out], { encoding: 'utf8' })

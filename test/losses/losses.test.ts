@@ -1,6 +1,6 @@
 /** The losses on their own ground: gradients by differences, masks, empty documents, blocks, learnable temperature. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
@@ -48,8 +48,8 @@ async function run(device: Device, q: Side, d: Side, logScale: number, loss: Los
 
 const queryLengths = [3, 1, 4, 2]
 const documentLengths = [4, 2, 5, 0, 3, 1, 6, 2]
-const qGroups = Int32Array.from([0, 1, 0, 2])
-const dGroups = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
+const qDuplicates = Int32Array.from([0, 1, 0, 2])
+const dDuplicates = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
 
 const losses: Record<string, Loss> = {
   'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: 2 }),
@@ -57,8 +57,8 @@ const losses: Record<string, Loss> = {
     contrastive(q, d, {
       logScale,
       documentsPerQuery: 2,
-      queryGroups: qGroups,
-      documentGroups: dGroups,
+      queryDuplicateIds: qDuplicates,
+      documentDuplicateIds: dDuplicates,
       weights: [1, 0.5, 2, 0],
       blockQueries: 3,
     }),
@@ -133,9 +133,10 @@ function plainInfoNce(q: Side, d: Side, temperature: number, documentsPerQuery: 
     let positive = Number.NaN
     for (let j = 0; j < d.lengths.length; j++) {
       if (d.lengths[j] === 0) continue
-      if (groups && j !== own && dGroups[j] === dGroups[own]) continue
+      if (groups && j !== own && dDuplicates[j] === dDuplicates[own]) continue
       const other = Math.floor(j / documentsPerQuery)
-      if (groups && j !== own && j % documentsPerQuery === 0 && other !== i && qGroups[other] === qGroups[i]) continue
+      if (groups && j !== own && j % documentsPerQuery === 0 && other !== i && qDuplicates[other] === qDuplicates[i])
+        continue
       let score = 0
       for (let a = qo[i]!; a < qo[i + 1]!; a++) {
         let best = Number.NEGATIVE_INFINITY
@@ -162,7 +163,7 @@ t.test('exclusions follow their definition', async (t) => {
           temperature: 0.1,
           documentsPerQuery: 2,
           blockQueries,
-          ...(groups ? { queryGroups: qGroups, documentGroups: dGroups } : {}),
+          ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
         }),
       )
       const want = plainInfoNce(q, d, 0.1, 2, groups)
@@ -176,7 +177,11 @@ t.test('exclusions follow their definition', async (t) => {
 t.test('when every negative is excluded, loss and gradient are 0', async (t) => {
   const random = new Random(seed + 2)
   const got = await run(exact, embeddings(random, [2, 3]), embeddings(random, [4, 5]), 0, (q, d) =>
-    contrastive(q, d, { queryGroups: Int32Array.of(7, 7), documentGroups: Int32Array.of(1, 2), temperature: 0.05 }),
+    contrastive(q, d, {
+      queryDuplicateIds: Int32Array.of(7, 7),
+      documentDuplicateIds: Int32Array.of(1, 2),
+      temperature: 0.05,
+    }),
   )
   t.equal(got.value, 0)
   t.ok(got.dq.every((g) => g === 0) && got.dd.every((g) => g === 0))
@@ -249,7 +254,9 @@ t.test('bad arguments are named', async (t) => {
   ] as const)
     for (const loss of [contrastive, distillation])
       await t.rejects(
-        bad((Q, D) => loss(Q, D, { ranks: { group: self, counts, gathered }, teacher: [1, 2], documentsPerQuery: 1 })),
+        bad((Q, D) =>
+          loss(Q, D, { ranks: { group: singleProcess, counts, gathered }, teacher: [1, 2], documentsPerQuery: 1 }),
+        ),
         { code: 'ERR_ARGUMENT' },
         `counts [${counts}], ${gathered} gathered`,
       )

@@ -1,6 +1,6 @@
 /** GradCache: the gradient of the whole batch whatever the micro-batches, kept or recomputed, with dropout on. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
@@ -20,7 +20,12 @@ async function uncached(model: ToyModel) {
     const value = tape.run(() => {
       const queries = model.embed(batch.queries, 0, 9, key)
       const documents = model.embed(batch.documents, 0, 27, key)
-      return loss({ queries, documents, batch, ranks: { group: self, counts: batch.counts, gathered: 'none' } })
+      return loss({
+        queries,
+        documents,
+        batch,
+        ranks: { group: singleProcess, counts: batch.counts, gathered: 'none' },
+      })
     })
     tape.backward(value)
     return value

@@ -43,8 +43,8 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
     counts: [groups.length],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
-    queryGroups: groups,
-    documentGroups: groups,
+    queryDuplicateIds: groups,
+    documentDuplicateIds: groups,
     scores: null,
   }
 }

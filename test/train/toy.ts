@@ -1,9 +1,10 @@
 /** A model small enough to check by hand, with dropout, for tests of the training pieces. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
+import type { StepKey } from '../../lib/nn/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
-import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'
+import type { EmbeddingModel } from '../../lib/train/gradcache.js'
 import { Random } from '../tensor/cases.js'
 
 export const vocabulary = 50
@@ -80,8 +81,8 @@ export function toyBatch(seed: number, queries: number, documentsPerQuery: numbe
     counts: [queries],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
-    documentGroups: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
+    queryDuplicateIds: Int32Array.from({ length: queries }, (_, i) => i),
+    documentDuplicateIds: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
     scores: null,
   }
 }

@@ -35,7 +35,7 @@ export interface MemoryEstimate {
   embeddings: number
   /** graphs of micro-batches, those that are kept and the one that goes backward; */
   graphs: number
-  /** scores and winners of the loss. */
+  /** scores and argmax of the loss. */
   loss: number
 }
 

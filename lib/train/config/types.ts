@@ -1,7 +1,7 @@
 import type { TrainBatch } from '../../data/collate.js'
 import type { Sampling } from '../../data/plan.js'
 import type { Source } from '../../data/sources.js'
-import type { Group } from '../../distributed/group.js'
+import type { ProcessGroup } from '../../distributed/group.js'
 import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Precision } from '../../tensor/device.js'
@@ -189,6 +189,6 @@ export type Evaluate = (
     /** Absent on several ranks: they stop together, after the evaluation. */
     signal?: AbortSignal
     /** The ranks, all of which evaluate the same model; the metrics of rank 0 count. */
-    group: Group
+    group: ProcessGroup
   },
 ) => Promise<Record<string, number>>
