@@ -81,7 +81,7 @@ async function measure(
   shape: MaxSimShape,
   how: { dim: number; dtype: RealType; blockQueries: number },
   device: Device,
-  { ceilings }: Machine,
+  { peak: peaks }: Machine,
   seconds: number,
   signal?: AbortSignal,
 ): Promise<InfoNceResult> {
@@ -116,7 +116,7 @@ async function measure(
   const extraBytes = device.memory().peak - before - gradients
   const forward = await time(once, seconds, signal)
   const rate = maxsimFlops(shape, dim) / (forward.median / 1000)
-  const peak = dtype === 'float32' ? ceilings.floats : ceilings.halves
+  const peak = dtype === 'float32' ? peaks.fp32 : peaks.fp16
   return {
     ...shape,
     ...how,

@@ -47,8 +47,8 @@ export interface MaxSimResult extends MaxSimShape {
   /** Operations for each of them. */
   intensity: number
   /**
-   * Share of the roofline: the least time that the ceilings allow over the forward's median. `flushed`: bytes come from
-   * memory; `warm`: from the shared cache. Null where the ceilings are unknown.
+   * Share of the roofline: the least time at the machine's peak over the forward's median. `flushed`: bytes come from
+   * memory; `warm`: from the shared cache. Null where the peak is unknown.
    */
   roofline: { bound: 'operations' | 'bytes'; flushed: number; warm: number } | null
   /** Largest difference between a score and its definition in float64, over a sample of pairs. */
@@ -98,7 +98,7 @@ async function measure(
   dim: number,
   dtype: RealType,
   device: Device,
-  { ceilings }: Machine,
+  { peak }: Machine,
   seconds: number,
   signal?: AbortSignal,
 ): Promise<MaxSimResult> {
@@ -161,10 +161,9 @@ async function measure(
   const bytes = (q.data.length + d.data.length) * bytesOf(dtype) + scores.bytes
   const warm = (first?.warm ?? forward).median
   const rate = operations / (warm / 1000)
-  const halves = dtype !== 'float32'
-  const peak = halves ? ceilings.halves : ceilings.floats
-  const memory = rooflineOf({ operations, bytes }, ceilings, halves, 'memory')
-  const cache = rooflineOf({ operations, bytes }, ceilings, halves, 'cache')
+  const type = dtype === 'float32' ? 'fp32' : 'fp16'
+  const memory = rooflineOf({ operations, bytes }, peak, type, 'memory')
+  const cache = rooflineOf({ operations, bytes }, peak, type, 'cache')
   return {
     ...shape,
     dim,
@@ -176,7 +175,7 @@ async function measure(
     toScores,
     onDevice: deviceTimes,
     gflops: rate / 1e9,
-    peakShare: peak > 0 ? rate / peak : null,
+    peakShare: peak[type] > 0 ? rate / peak[type] : null,
     bytes,
     intensity: operations / bytes,
     roofline: first &&

@@ -131,7 +131,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   }
   rates.sort((a, b) => a - b)
   const rate = flops / seconds.reduce((sum, s) => sum + s, 0)
-  const peak = machine.ceilings[model.precision === 'bfloat16' ? 'halves' : 'floats']
+  const peak = machine.peak[model.precision === 'bfloat16' ? 'fp16' : 'fp32']
   return {
     ...machine,
     shape,

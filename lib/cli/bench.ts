@@ -187,12 +187,12 @@ function timesOf(r: Result): { forward: Timing; withArgmax: Timing; backward: Ti
   }
 }
 
-function machineLine({ device, isa, threads, processor, ceilings: c, facts }: Machine): string {
+function machineLine({ device, isa, threads, processor, peak, facts }: Machine): string {
   const peaks = [
-    [c.floats, 'multiply-add peak', 'GFLOP/s'],
-    [c.halves, 'tensor core peak', 'GFLOP/s'],
-    [c.memory, 'memory', 'GB/s'],
-    [c.cache, 'shared cache', 'GB/s'],
+    [peak.fp32, 'multiply-add peak', 'GFLOP/s'],
+    [peak.fp16, 'tensor core peak', 'GFLOP/s'],
+    [peak.memory, 'memory', 'GB/s'],
+    [peak.cache, 'shared cache', 'GB/s'],
   ] as const
   const measured = peaks
     .filter(([rate]) => rate > 0)

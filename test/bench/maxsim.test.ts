@@ -41,7 +41,7 @@ t.test('a report', async (t) => {
     onResult: ({ name }) => names.push(name),
   })
   t.same(names, ['tiny', 'distil-16x32'])
-  t.ok(report.ceilings.floats > 1e8 && report.threads! >= 1 && report.isa)
+  t.ok(report.peak.fp32 > 1e8 && report.threads! >= 1 && report.isa)
   t.equal(report.results[0]!.onDevice, null, 'the CPU has no clock of its own')
   for (const r of report.results) {
     t.ok(r.error < 1e-5, `${r.name}: error ${r.error}`)
@@ -56,7 +56,7 @@ t.test('the CUDA kernels run on the host: a clock of their own, no peak, 16 bits
   const before = device.memory()
   for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
     const report = await benchMaxSim({ shapes: ['tiny'], dim: 8, seconds: 0, device: 'cuda-host', dtype })
-    t.match(report, { what: 'maxsim', device: 'cuda-host', isa: null, ceilings: { floats: 0, halves: 0 } })
+    t.match(report, { what: 'maxsim', device: 'cuda-host', isa: null, peak: { fp32: 0, fp16: 0 } })
     const [result] = report.results as [MaxSimResult]
     t.match(result, { dtype, kernels: dtype === 'float32' ? 'simt' : 'mma', peakShare: null, roofline: null })
     t.equal(result.bytes, (4 * 8 + 16 * 20) * 8 * (dtype === 'float32' ? 4 : 2) + 4 * 16 * 4)
@@ -68,13 +68,13 @@ t.test('the CUDA kernels run on the host: a clock of their own, no peak, 16 bits
   t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
 })
 
-t.test('the least time that ceilings allow', async (t) => {
-  const ceilings = { floats: 1e12, halves: 8e12, memory: 1e11, cache: 4e11 }
+t.test('the least time that a peak allows', async (t) => {
+  const peak = { fp32: 1e12, fp16: 8e12, memory: 1e11, cache: 4e11 }
   const work = { operations: 4e9, bytes: 1e8 }
-  t.match(rooflineOf(work, ceilings, false, 'memory'), { milliseconds: 4, bound: 'operations' })
-  t.match(rooflineOf(work, ceilings, true, 'memory'), { milliseconds: 1, bound: 'bytes' })
-  t.match(rooflineOf(work, ceilings, true, 'cache'), { milliseconds: 0.5, bound: 'operations' })
-  t.equal(rooflineOf(work, { ...ceilings, memory: 0 }, true, 'memory'), null)
+  t.match(rooflineOf(work, peak, 'fp32', 'memory'), { milliseconds: 4, bound: 'operations' })
+  t.match(rooflineOf(work, peak, 'fp16', 'memory'), { milliseconds: 1, bound: 'bytes' })
+  t.match(rooflineOf(work, peak, 'fp16', 'cache'), { milliseconds: 0.5, bound: 'operations' })
+  t.equal(rooflineOf(work, { ...peak, memory: 0 }, 'fp16', 'memory'), null)
 })
 
 t.test('InfoNCE: right, and in the memory that it is said to take', async (t) => {

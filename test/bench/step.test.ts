@@ -37,7 +37,7 @@ t.test('a report of every mode', async (t) => {
     t.match(report, { device: 'cpu', shape: 'tiny', mode, precision: 'float32', batch: 3 })
     t.equal(report.stepSeconds.length, 2)
     t.ok(report.tokensPerSecond > 0 && report.tflops > 0 && report.peakTensorBytes > 0)
-    t.ok(report.utilization! > 0 && report.utilization! < 1 && report.ceilings.floats > 0)
+    t.ok(report.utilization! > 0 && report.utilization! < 1 && report.peak.fp32 > 0)
     t.ok(report.range[0] <= report.tokensPerSecond && report.tokensPerSecond <= report.range[1])
   }
   const given = await benchStep({
