@@ -96,30 +96,30 @@ Stream::~Stream() {
   if (handle_) cudaStreamDestroy(handle_);
 }
 
-void Stream::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}); }
+void Stream::run(const OpCall& call) { push({.kind = Kind::run, .call = call}); }
 
 int32_t Stream::upload(void* target, const void* source, size_t bytes) {
   std::unique_ptr<char[]> copy(new (std::nothrow) char[bytes]);
   if (!copy) return 1;
   std::memcpy(copy.get(), source, bytes);
-  push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr});
+  push({.kind = Kind::upload, .target = target, .copy = std::move(copy), .bytes = bytes});
   return 0;
 }
 
 void Stream::download(void* target, const void* source, size_t bytes, Done done, void* context) {
-  push({Kind::download, {}, target, source, nullptr, bytes, done, context});
+  push({.kind = Kind::download, .target = target, .source = source, .bytes = bytes, .done = done, .context = context});
 }
 
 void Stream::synchronize(Done done, void* context) {
-  push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context});
+  push({.kind = Kind::synchronize, .done = done, .context = context});
 }
 
 void Stream::hostCall(HostCall call, void* context) {
-  push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call});
+  push({.kind = Kind::host, .context = context, .host = call});
 }
 
 void Stream::elapsed(double* milliseconds, Done done, void* context) {
-  push({Kind::elapsed, {}, milliseconds, nullptr, nullptr, 0, done, context});
+  push({.kind = Kind::elapsed, .target = milliseconds, .done = done, .context = context});
 }
 
 void Stream::push(Job job) {

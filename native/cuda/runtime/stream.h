@@ -16,6 +16,7 @@
 
 #include "../../runtime/backend.h"
 #include "../../runtime/guard.h"
+#include "../../runtime/job.h"
 #include "../op.h"
 
 namespace lateforge {
@@ -37,18 +38,8 @@ struct Stream {
   int64_t pending() const { return pending_.load(); }
 
  private:
-  enum class Kind { run, upload, download, synchronize, host, elapsed };
-  struct Job {
-    Kind kind;
-    OpCall call;
-    void* target;
-    const void* source;
-    std::unique_ptr<char[]> copy;
-    size_t bytes;
-    Done done;
-    void* context;
-    HostCall host = nullptr;
-  };
+  using Kind = Job::Kind;
+
   // Something to do once an event has passed.
   struct Finish {
     cudaEvent_t event;  // null: the device is lost
