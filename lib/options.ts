@@ -67,9 +67,9 @@ export const signal = kind(
   'an AbortSignal',
   (v) => typeof v === 'object' && v !== null && typeof (v as AbortSignal).aborted === 'boolean',
 )
-/** Of tensor/group.ts: `self` and RankGroup are some. */
-export const group = kind(
-  'a group of ranks',
+/** Of distributed/group.ts: `singleProcess` and RankGroup are some. */
+export const processGroup = kind(
+  'a process group',
   (v) =>
     object.is(v) && Number.isInteger((v as { rank: unknown }).rank) && Number.isInteger((v as { size: unknown }).size),
 )

@@ -9,7 +9,7 @@ import { native } from '../lib/native.js'
  * Which folders a folder may use beside itself, all of them above it in this table: so no circle can be. The single files
  * of lib, the ground of the house, may be used by all of lib, and each by those below it. An index.ts only re-exports.
  */
-const ground = ['errors', 'environment', 'packages', 'addon', 'native', 'backends', 'options', 'turns'].map(
+const ground = ['errors', 'environment', 'packages', 'addon', 'native', 'backends', 'options', 'turns', 'ragged'].map(
   (name) => `lib/${name}.ts`,
 )
 const allowed: Record<string, string[]> = {
@@ -114,7 +114,7 @@ t.test('lib/tensor/ops.gen.ts is what the op list says', async (t) => {
   t.equal(readFileSync('lib/tensor/ops.gen.ts', 'utf8'), generate(native().opList()))
 })
 
-/** What CUDA code may not use, and the one file that may: everything else goes through it, so the twin sees it. */
+/** What CUDA code may not use, and the one file that may: everything else goes through it, so the host emulation sees it. */
 const bannedOnCuda: [RegExp, string | null][] = [
   [/<<</, 'native/cuda/launch.h'],
   [/__global__/, 'native/cuda/launch.h'],

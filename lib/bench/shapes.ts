@@ -30,7 +30,7 @@ export const maxsimShapes: readonly MaxSimShape[] = [
   {
     name: 'distil-16x32',
     use: 'distillation: 32 documents for each query',
-    layout: 'groups',
+    layout: 'grouped',
     queries: 16,
     queryTokens: 32,
     documents: 512,

@@ -7,10 +7,8 @@ export type RealType = (typeof realTypes)[number]
 
 export const bytesOf = (dtype: RealType): number => (dtype === 'float32' ? 4 : 2)
 
-/** Token vectors on a device, and the very same numbers on the host. */
-export interface Vectors {
-  tokens: Tensor
-  segments: Segments
+/** Token embeddings on a device, and the very same numbers on the host. */
+export interface BenchEmbeddings extends ops.TokenEmbeddings {
   data: Float32Array
 }
 
@@ -43,7 +41,7 @@ export async function vectorsOf(
   dim: number,
   dtype: RealType,
   seed: number,
-): Promise<Vectors> {
+): Promise<BenchEmbeddings> {
   const data = unitVectors(count * length, dim, seed)
   const segments = Segments.fromLengths(device, Array(count).fill(length))
   const shape = [count * length, dim]

@@ -44,7 +44,7 @@ const keys: readonly (keyof CreateConfig)[] = [
 ]
 
 /** Everything a model is but its numbers. */
-export interface Blueprint {
+export interface ModelSpec {
   architecture: Architecture
   config: EncoderConfig
   json: Json
@@ -54,7 +54,7 @@ export interface Blueprint {
 }
 
 /** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
-export async function blueprintOf(given: CreateConfig): Promise<Blueprint> {
+export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
   if (typeof given !== 'object' || given === null)
     throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))

@@ -1,3 +1,12 @@
-export { constant, hashName, type Initializer, normal, philox, sequenceSeed, uniform } from './initializers.js'
-export { advance, layerNorm, linear, type Packed, type Training } from './layers.js'
+export {
+  constant,
+  hashName,
+  type Initializer,
+  normal,
+  philox,
+  type StepKey,
+  sequenceSeed,
+  uniform,
+} from './initializers.js'
+export { layerNorm, linear, type Packed, runLayer, type Training } from './layers.js'
 export { type ParameterEntry, type ParameterShape, Parameters } from './parameters.js'

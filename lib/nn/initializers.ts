@@ -54,9 +54,15 @@ function seedWords(seed: number): [number, number] {
   return [(seed % 2 ** 32) >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
 }
 
+/** Names the draws of one training step: dropout depends on it, on the row and on the position, never on micro-batches. */
+export interface StepKey {
+  seed: number
+  step: number
+}
+
 /**
  * The dropout key of one sequence: two words from (seed, step, global row, column) alone, so that draws depend neither
- * on chunks nor on ranks nor on restarts.
+ * on micro-batches nor on ranks nor on restarts.
  */
 export function sequenceSeed(seed: number, step: number, row: number, column: number): [number, number] {
   const [low, high] = seedWords(row)

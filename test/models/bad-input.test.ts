@@ -14,7 +14,7 @@ const queries = await model.encodeQueries(['w1 w2'])
 const documents = await model.encodeDocuments(['w1', 'w2', ''])
 
 t.test('options are objects with known keys', async (t) => {
-  for (const options of [null, 5, 'x', [], { chunkTokns: 3 }]) {
+  for (const options of [null, 5, 'x', [], { microBatchTokns: 3 }]) {
     await t.rejects(model.encodeQueries(['a'], any(options)), { code: 'ERR_ARGUMENT' })
     await t.rejects(model.encodeDocuments(['a'], any(options)), { code: 'ERR_ARGUMENT' })
     await t.rejects(model.rank('a', ['b'], any(options)), { code: 'ERR_ARGUMENT' })
@@ -22,8 +22,10 @@ t.test('options are objects with known keys', async (t) => {
     await t.rejects(model.search(queries, documents, any(options)), { code: 'ERR_ARGUMENT' })
     t.throws(() => model.streamDocuments(['a'], any(options)), { code: 'ERR_ARGUMENT' })
   }
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokns: 3 })), { message: /did you mean "chunkTokens"/ })
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokens: '8' })), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeQueries(['a'], any({ microBatchTokns: 3 })), {
+    message: /did you mean "microBatchTokens"/,
+  })
+  await t.rejects(model.encodeQueries(['a'], any({ microBatchTokens: '8' })), { code: 'ERR_ARGUMENT' })
   await t.rejects(model.encodeQueries([], { signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
 })
 

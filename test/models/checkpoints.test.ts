@@ -34,7 +34,7 @@ for (const [layout, reader] of [
       const column = columnFromTexts(model.featurizer, texts, role)
       t.same([...column.ids], [...(await expected.numbers(`${role}.ids`))], `${role} ids`)
       t.same([...column.offsets], [...(await expected.numbers(`${role}.offsets`))], `${role} offsets`)
-      t.same([...column.keyCounts], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
+      t.same([...column.keyLengths], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
       const encode = (m: Colbert) => (role === 'query' ? m.encodeQueries(texts) : m.encodeDocuments(texts))
       const { data, offsets } = await encode(model)
       t.same([...offsets], [...(await expected.numbers(`${role}.embeddingOffsets`))], `${role} rows`)

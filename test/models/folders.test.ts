@@ -55,8 +55,8 @@ t.test('a sentence-transformers folder without a mask is not taken for one of Py
     j.document_length = 30
   })
   const model = await Colbert.load(dir)
-  const { queryPrefix, documentPrefix, queryLength, documentLength, queryExpansion, skiplist } = model.recipe
-  t.same([queryPrefix, documentPrefix, queryExpansion, skiplist], ['', '', false, []])
+  const { queryPrefix, documentPrefix, queryLength, documentLength, queryExpansion, skiplistWords } = model.recipe
+  t.same([queryPrefix, documentPrefix, queryExpansion, skiplistWords], ['', '', false, []])
   t.same([queryLength, documentLength], [20, 30])
   model.dispose()
 })
@@ -201,7 +201,10 @@ t.test('older spellings mean the same', async (t) => {
   edit(dir, '2_Dense/config.json', (j) => delete j.use_residual)
   const old = await Colbert.load(dir)
   t.same((await old.encodeDocuments(texts)).data, data)
-  t.same([old.recipe.queryExpansion, old.recipe.attendToExpansion, old.recipe.skiplist.length], [true, false, 32])
+  t.same(
+    [old.recipe.queryExpansion, old.recipe.attendToExpansionTokens, old.recipe.skiplistWords.length],
+    [true, false, 32],
+  )
   old.dispose()
 })
 

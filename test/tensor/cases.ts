@@ -82,7 +82,7 @@ const maxsimInputs = {
   q: { shape: [8, 16], unit: true },
   d: { shape: [18, 16], unit: true },
 }
-const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, floorZero = false): Case => ({
+const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, clampNegatives = false): Case => ({
   name: `maxsim ${name}`,
   inputs: maxsimInputs,
   covers: ['maxsim', 'maxsimBackward'],
@@ -94,7 +94,7 @@ const maxsimCase = (name: string, layout: ops.Layout, pairs: number[] | null, fl
       Segments.fromLengths(device, documentLengths),
       layout,
       pairs && Segments.of(device, pairs),
-      floorZero,
+      clampNegatives,
     ),
   step: 1e-6,
 })
@@ -230,7 +230,7 @@ export const cases: Case[] = [
   attentionCase('fewer keys, window 1', 1, 16, 1, 0, true),
   attentionCase('dropout', 2, 8, null, 0.25, false),
   maxsimCase('all pairs', 'all', null),
-  maxsimCase('groups', 'groups', [0, 2, 3, 6]),
+  maxsimCase('grouped', 'grouped', [0, 2, 3, 6]),
   maxsimCase('pairs', 'pairs', [0, 1, 2, 3, 0, 1, 1, 5, 2, 4]),
   maxsimCase('all pairs, floor 0', 'all', null, true),
 ]

@@ -141,14 +141,14 @@ phases:
 
 t.test('memory: what is said before and what is there', async (t) => {
   const dir = folder(t)
-  for (const [keepBytes, chunkTokens] of [
+  for (const [activationMemory, microBatchTokens] of [
     [0, 64],
     [300_000, 64],
     [1e9, 512],
   ] as const) {
     const model = await tinyModel()
     const [, two] = threePhases(dir, 4, { batch: 48 })
-    const config = { ...tinyRun(dir, model, `out-${keepBytes}`, [two!]), keepBytes, chunkTokens }
+    const config = { ...tinyRun(dir, model, `out-${activationMemory}`, [two!]), activationMemory, microBatchTokens }
     const { usual, worst } = (await checkRun(config)).phases[0]!.memory!
     const device = Device.open()
     await device.synchronize()

@@ -1,9 +1,10 @@
 /** A model small enough to check by hand, with dropout, for tests of the training pieces. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
+import type { StepKey } from '../../lib/nn/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
-import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'
+import type { EmbeddingModel } from '../../lib/train/gradcache.js'
 import { Random } from '../tensor/cases.js'
 
 export const vocabulary = 50
@@ -53,7 +54,7 @@ export class ToyModel implements EmbeddingModel {
 }
 
 /** @param empty documents without tokens */
-export function toyBatch(seed: number, queries: number, perQuery: number, empty: number[] = []): TrainBatch {
+export function toyBatch(seed: number, queries: number, documentsPerQuery: number, empty: number[] = []): TrainBatch {
   const random = new Random(seed)
   const column = (count: number, longest: number, number: number): TokenColumn => {
     const offsets = new Float64Array(count + 1)
@@ -64,24 +65,24 @@ export function toyBatch(seed: number, queries: number, perQuery: number, empty:
     return {
       ids: Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary)),
       offsets,
-      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
+      keyLengths: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
       keep: null,
       keptOffsets: offsets,
       rows: Float64Array.from({ length: count }, (_, i) => i),
       column: number,
     }
   }
-  const columns = { queries: column(queries, 6, 0), documents: column(queries * perQuery, 20, 1) }
+  const columns = { queries: column(queries, 6, 0), documents: column(queries * documentsPerQuery, 20, 1) }
   return {
     step: 0,
     source: 'toy',
     ...columns,
-    perQuery,
+    documentsPerQuery,
     counts: [queries],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
-    documentGroups: Int32Array.from({ length: queries * perQuery }, (_, i) => i),
+    queryDuplicateIds: Int32Array.from({ length: queries }, (_, i) => i),
+    documentDuplicateIds: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
     scores: null,
   }
 }

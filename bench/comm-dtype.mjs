@@ -1,7 +1,7 @@
-// What float16 on the wire does to the gradient: unit vectors of queries rounded as `wire: float16` rounds them, everything
+// What float16 on the wire does to the gradient: unit vectors of queries rounded as `commDtype: float16` rounds them, everything
 // else in float64, against no rounding. No ranks are needed for that.
 //
-// usage: node bench/wire.mjs      48 × 48 pairs, 32 and 180 random tokens, dimension 128, three seeds
+// usage: node bench/comm-dtype.mjs      48 × 48 pairs, 32 and 180 random tokens, dimension 128, three seeds
 import { contrastive } from 'lateforge/losses'
 import { Device, raw, Segments, Tape, Tensor } from 'lateforge/tensor'
 
