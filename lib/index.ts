@@ -21,7 +21,7 @@ export {
   UnsupportedError,
 } from './errors.js'
 export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, type LoadOptions } from './models/index.js'
-export type { Embeddings } from './retrieval/embeddings.js'
+export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
 export { Tokenizer } from './text/tokenizer/tokenizer.js'

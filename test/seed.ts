@@ -1,7 +1,7 @@
 /**
  * The seed of a test file that draws random numbers: `LATEFORGE_TEST_SEED` when it is set, 1 in CI, else a fresh one. It
- * is printed, so that any failure can be repeated. The host emulation (`cuda-host`) schedules by it too. test/native/seed.h follows
- * the same rule.
+ * is printed, so that any failure can be repeated. The host emulation (`cuda-host`) schedules by it too.
+ * test/native/seed.h follows the same rule.
  */
 import t from 'tap'
 

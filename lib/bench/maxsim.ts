@@ -28,8 +28,8 @@ export interface MaxSimResult extends MaxSimShape {
   /** Which kernels ran: of the CPU; on CUDA `mma` (tensor cores), `simt` (ordinary cores), `naive`. */
   kernels: 'cpu' | 'mma' | 'simt' | 'naive'
   /**
-   * By the host's clock, from the call to the end of its work: scores only; then with the argmax that a gradient needs; then
-   * both gradients from that argmax.
+   * By the host's clock, from the call to the end of its work: scores only; then with the argmax that a gradient needs;
+   * then both gradients from that argmax.
    */
   forward: Timing
   withArgmax: Timing

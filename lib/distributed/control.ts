@@ -27,7 +27,8 @@ export async function requireSame(group: ProcessGroup, plan: Readonly<Record<str
 }
 
 /**
- * The ranks' devices meet at a barrier before anything long begins, so that what keeps them apart (no NCCL, one GPU for two) is said now.
+ * A barrier of the ranks' devices, before anything long begins: what keeps them apart (no NCCL, one GPU for two) is said
+ * now.
  * @throws GroupError ERR_GROUP
  */
 export async function barrier(group: ProcessGroup, device: Device): Promise<void> {

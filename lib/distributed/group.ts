@@ -154,9 +154,9 @@ export class RankGroup implements ProcessGroup {
     return native().groupExchange(bytes)
   }
 
-  mark(place: string): void {
-    this.marked = place
-    native().groupMark(place)
+  mark(progress: string): void {
+    this.marked = progress
+    native().groupMark(progress)
   }
 
   /** What `mark` was told last. */

@@ -167,7 +167,7 @@ class Pulse implements Heartbeat {
     if (failure) this.tell(failure.reason, failure.missing)
     if (now - this.beaten >= this.interval) {
       this.beaten = now
-      this.say({ type: 'beat', place: this.group.progress })
+      this.say({ type: 'beat', progress: this.group.progress })
     }
     for (const [rank, peer] of this.peers)
       if (!this.told && now - peer.heard > silence)
@@ -176,7 +176,7 @@ class Pulse implements Heartbeat {
 
   private receive(rank: number, peer: Peer, message: Message): void {
     peer.heard = performance.now()
-    if (message.type === 'beat') peer.progress = text(message.place, 200)
+    if (message.type === 'beat') peer.progress = text(message.progress, 200)
     else if (message.type === 'goodbye') this.peers.delete(rank)
     else if (message.type === 'ended') {
       peer.ended = true

@@ -40,8 +40,8 @@ const distillationOptions: Kinds<DistillationOptions> = {
 
 /**
  * KL(softmax(teacher) ‖ softmax(student)) over each query's own documents, mean over queries; the student's scores are
- * MaxSim. As PyLate's `Distillation` (normalizeScores, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
- * (normalizeScores off).
+ * MaxSim. As PyLate's `Distillation` (normalizeScores, temperature 1) and sentence-transformers'
+ * `MultiVectorDistillKLDivLoss` (normalizeScores off).
  * @returns the loss, [1]
  * @throws as `contrastive`
  */

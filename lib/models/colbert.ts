@@ -116,8 +116,8 @@ export class Colbert {
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
-    const { modelSpecOf: blueprintOf } = await import('./create.js')
-    const model = new Colbert(await blueprintOf(config), options)
+    const { modelSpecOf } = await import('./create.js')
+    const model = new Colbert(await modelSpecOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
 

@@ -64,7 +64,7 @@ export interface GradCacheOptions extends StepKey {
   /** The ranks that share the batch, each with its own rows. Default: this process alone. */
   group?: ProcessGroup
   /**
-   * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go home; the other
+   * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go back to it; the other
    * side stays where it is. Queries are shorter. `none` is for losses of each query and its own documents.
    * Default `queries`.
    */
@@ -106,8 +106,9 @@ interface MicroBatch extends Range {
  * in every case.
  *
  * On several ranks the embeddings of one side are gathered as soon as they are there, while the other side is encoded;
- * its gradients go home while the other side goes backward, so that side comes last; parameter gradients are summed over
- * ranks in pieces while the last micro-batch goes backward. The number of collectives does not depend on micro-batches.
+ * its gradients are summed at their owners while the other side goes backward, so that side comes last; parameter gradients
+ * are summed over ranks in pieces while the last micro-batch goes backward. The number of collectives does not depend on
+ * micro-batches.
  *
  * Gradients accumulate into the model's parameters, which hold nothing before on several ranks (it would be summed too).
  * Those of a learned temperature are the caller's to sum. Everything is issued, nothing awaited.

@@ -1,4 +1,4 @@
-/** Fifty training steps that CPU, host emulation and GPU must agree on. Used by trajectory.test.ts and by the check on a GPU. */
+/** Fifty training steps that CPU, host emulation and GPU must agree on: trajectory.test.ts and the check on a GPU. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'

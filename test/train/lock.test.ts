@@ -50,7 +50,7 @@ t.test('what dead owners leave', async (t) => {
   await foreign(dir, { pid: 2 ** 22 + 1 })
   await (await lockFolder(dir)).release()
   t.pass('a process that is gone')
-  const file = await foreign(dir, { place: 'elsewhere', host: 'other', pid: 7 })
+  const file = await foreign(dir, { namespace: 'elsewhere', host: 'other', pid: 7 })
   const refused = await lockFolder(dir).catch((error) => error)
   t.match(refused, {
     code: 'ERR_LOCKED',

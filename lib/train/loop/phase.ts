@@ -275,18 +275,18 @@ class PhaseRunner {
 
   /** Waits for the step that was issued last and tells what came of it. */
   private async awaitStep(): Promise<void> {
-    const { pending: issued, phase, progress, host } = this
-    if (!issued) return
+    const { pending, phase, progress, host } = this
+    if (!pending) return
     this.pending = null
-    const { loss, norm, tokens, stopping, temperature } = await issued.numbers
+    const { loss, norm, tokens, stopping, temperature } = await pending.numbers
     this.stopping ||= stopping > 0
-    const globalStep = progress.globalStep - progress.step + issued.step
+    const globalStep = progress.globalStep - progress.step + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
       throw new DivergedError(
         'ERR_DIVERGED',
-        `phase "${phase.name}", step ${issued.step}: the loss is ${loss}, the gradient norm ${norm}. The weights were ` +
+        `phase "${phase.name}", step ${pending.step}: the loss is ${loss}, the gradient norm ${norm}. The weights were ` +
           'not touched by that step. Try a lower learningRate, a warmup, or a higher temperature',
-        { phase: phase.name, step: issued.step, globalStep, loss, norm },
+        { phase: phase.name, step: pending.step, globalStep, loss, norm },
       )
     progress.loss = loss
     const now = performance.now()
@@ -296,19 +296,19 @@ class PhaseRunner {
     host.emit({
       type: 'step',
       phase: phase.name,
-      step: issued.step,
+      step: pending.step,
       globalStep,
       steps: progress.steps,
       loss,
-      learningRate: issued.learningRate,
+      learningRate: pending.learningRate,
       gradientNorm: norm,
       ...(temperature !== undefined && { temperature }),
       tokens,
       tokensPerSecond: tokens / seconds,
-      dataWaitMs: issued.waitMs,
+      dataWaitMs: pending.waitMs,
       memory: host.model.device.memory().peak,
-      etaSeconds: this.secondsPerStep * (progress.steps - issued.step),
-      source: issued.batch.source,
+      etaSeconds: this.secondsPerStep * (progress.steps - pending.step),
+      source: pending.batch.source,
     })
   }
 
