@@ -20,9 +20,16 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, type LoadOptions } from './models/index.js'
+export {
+  Colbert,
+  type CreateConfig,
+  type CreateOptions,
+  type EncodeOptions,
+  type LoadOptions,
+  type ParameterGroupOptions,
+} from './models/index.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
-export type { Hit, SearchOptions } from './retrieval/search.js'
+export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
 export { Tokenizer } from './text/tokenizer/tokenizer.js'
 export { trainWordPiece, type WordPieceOptions } from './text/tokenizer/train-wordpiece.js'
@@ -32,6 +39,8 @@ export type {
   Evaluate,
   PhaseConfig,
   PhaseResult,
+  ResolvedPhase,
+  ResolvedRun,
   RunConfig,
   RunResult,
 } from './train/config/types.js'

@@ -56,7 +56,9 @@ function seedWords(seed: number): [number, number] {
 
 /** Names the draws of one training step: dropout depends on it, on the row and on the position, never on micro-batches. */
 export interface StepKey {
+  /** The run's seed. */
   seed: number
+  /** The step, from 0. */
   step: number
 }
 
@@ -86,6 +88,7 @@ export type Initializer = (into: Float32Array, seed: number, name: string) => Ge
 /** Values between two yields. */
 const STEP = 1 << 12
 
+/** Fills every value with `value`. */
 export const constant = (value: number): Initializer =>
   function* (into) {
     into.fill(value)

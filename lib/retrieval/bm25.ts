@@ -4,6 +4,7 @@ import { atOnce, inTurns } from '../turns.js'
 import { porterStem } from './porter.js'
 import { Best, type Scored } from './top-k.js'
 
+/** Parameters of BM25. */
 export interface Bm25Options {
   /** How fast repeated terms saturate. Default 1.2. */
   readonly k1?: number
