@@ -30,7 +30,7 @@ function gradients(q, d, temperature, rounded) {
 const difference = (a, b) => Math.sqrt(a.reduce((s, x, i) => s + (x - b[i]) ** 2, 0) / b.reduce((s, x) => s + x * x, 0))
 
 for (const seed of [1, 2, 3]) {
-  let state = seed
+  let state = seed // not io/random.ts: the figures in docs/ are of these vectors
   const draw = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32
   const normal = () => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw())
   const unit = (rows) => {

@@ -20,14 +20,9 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export {
-  Colbert,
-  type CreateConfig,
-  type CreateOptions,
-  type EncodeOptions,
-  type LoadOptions,
-  type ParameterGroupOptions,
-} from './models/index.js'
+export { Colbert, type CreateOptions, type LoadOptions, type ParameterGroupOptions } from './models/colbert.js'
+export type { CreateConfig } from './models/create.js'
+export type { EncodeOptions } from './models/encode.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'

@@ -1,4 +1,7 @@
-/** The shape of the project: which folder may use which, file sizes, and the generated ops file. */
+/**
+ * The shape of the project: which folder may use which, file sizes, and the generated ops file. Ours and no package:
+ * dependency-cruiser reads imports only, and one table holds the includes of C++ too.
+ */
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -15,7 +18,7 @@ const ground = ['errors', 'environment', 'packages', 'addon', 'native', 'backend
 const allowed: Record<string, string[]> = {
   'lib/io': [],
   'lib/tensor': [],
-  'lib/nn': ['tensor'],
+  'lib/nn': ['io', 'tensor'],
   'lib/distributed': ['tensor', 'nn'],
   'lib/text': ['io'],
   'lib/data': ['io', 'text', 'distributed'],
@@ -40,7 +43,7 @@ const allowed: Record<string, string[]> = {
     'train/checkpoint',
   ],
   'lib/train/loop': ['io', 'tensor', 'nn', 'text', 'data', 'models', 'distributed', 'train', 'train/*'],
-  'lib/bench': ['tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
+  'lib/bench': ['io', 'tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
   'lib/cli': ['*'],
   'native/platform': [],
   'native/runtime': ['platform'],

@@ -77,7 +77,7 @@ function testFiles(folder) {
 }
 
 /**
- * The addon, core, the CPU and the twin with sanitizers, in a build of their own: native tests, the op suite, hostile
+ * The addon, core, the CPU and the host emulation with sanitizers, in a build of their own: native tests, the op suite, hostile
  * input, damaged shards and training steps. A tree of its own (build/sanitized/root) is what the tests load them from.
  */
 function sanitizedTests() {

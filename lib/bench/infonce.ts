@@ -87,15 +87,9 @@ async function measure(
 ): Promise<InfoNceResult> {
   const { dim, dtype, blockQueries } = how
   using owned = new Scope()
-  const keep = async (count: number, length: number, seed: number) => {
-    const vectors = await vectorsOf(device, count, length, dim, dtype, seed)
-    owned.adopt(vectors.tokens)
-    owned.adopt(vectors.segments)
-    vectors.tokens.requiresGradient = true
-    return vectors
-  }
-  const q = await keep(shape.queries, shape.queryTokens, 1)
-  const d = await keep(shape.documents, shape.documentTokens, 2)
+  const q = await vectorsOf(owned, device, shape.queries, shape.queryTokens, dim, dtype, 1)
+  const d = await vectorsOf(owned, device, shape.documents, shape.documentTokens, dim, dtype, 2)
+  for (const { tokens } of [q, d]) tokens.requiresGradient = true
   /** Loss, and the gradients of queries and documents. */
   const step = (weights?: ArrayLike<number>): [Tensor, Tensor, Tensor] => {
     const tape = new Tape()
@@ -184,10 +178,15 @@ async function errorOf(
         wantD[token * dim + f]! += share * q.data[(first + row) * dim + f]!
       }
   }
-  return { loss: Math.abs(loss[0]! - want) / Math.abs(want), queries: off(dq, wantQ), documents: off(dd, wantD) }
+  return {
+    loss: Math.abs(loss[0]! - want) / Math.abs(want),
+    queries: distance(dq, wantQ),
+    documents: distance(dd, wantD),
+  }
 }
 
-function off(got: Float32Array, want: Float64Array): number {
+/** Norm of the difference, as a share of the norm. */
+export function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
   let [difference, norm] = [0, 0]
   for (let i = 0; i < want.length; i++) {
     difference += (got[i]! - want[i]!) ** 2

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { TrainBatch } from '../data/collate.js'
-import { AbortedError, ArgumentError, nearest } from '../errors.js'
+import { AbortedError, ArgumentError, didYouMean } from '../errors.js'
 import { contrastive } from '../losses/index.js'
 import { above, signal as aSignal, checkOptions, kind, number, oneOf, text, whole } from '../options.js'
 import { Device, type Precision, precisions, Scope } from '../tensor/index.js'
@@ -181,12 +181,7 @@ function checked(options: StepBenchOptions) {
   const fail = (text: string): never => {
     throw new ArgumentError('ERR_ARGUMENT', text)
   }
-  if (!Object.hasOwn(stepShapes, shape)) {
-    const hint = nearest(shape, Object.keys(stepShapes))
-    fail(
-      `no shape "${shape}"${hint ? `; did you mean "${hint}"?` : ''} There are: ${Object.keys(stepShapes).join(', ')}`,
-    )
-  }
+  if (!Object.hasOwn(stepShapes, shape)) fail(`no shape "${shape}"; ${didYouMean(shape, Object.keys(stepShapes))}`)
   if (!stepModes.includes(mode)) fail(`mode is "${mode}", expected ${stepModes.join(', ')}`)
   for (const [name, value, least] of [
     ['steps', steps, 1],

@@ -1,3 +1,4 @@
+/** Ours and no package: none times by a device's own clock, or with caches that were overwritten before each call. */
 import { AbortedError } from '../errors.js'
 import { type Device, Scope } from '../tensor/index.js'
 

@@ -19,7 +19,7 @@ export function unitVectors(rows: number, dim: number, seed: number): Float32Arr
   for (let row = 0; row < data.length; row += dim) {
     let norm = 0
     for (let k = row; k < row + dim; k++) {
-      // Xorshift32 (Marsaglia 2003).
+      // Xorshift32 (Marsaglia 2003), not io/random.ts: it is as short in Python.
       state ^= state << 13
       state ^= state >>> 17
       state ^= state << 5
@@ -33,8 +33,9 @@ export function unitVectors(rows: number, dim: number, seed: number): Float32Arr
   return data
 }
 
-/** `count` texts of `length` random tokens each. */
+/** `count` texts of `length` random tokens each, owned by `owner`. */
 export async function vectorsOf(
+  owner: Scope,
   device: Device,
   count: number,
   length: number,
@@ -43,12 +44,12 @@ export async function vectorsOf(
   seed: number,
 ): Promise<BenchEmbeddings> {
   const data = unitVectors(count * length, dim, seed)
-  const segments = Segments.fromLengths(device, Array(count).fill(length))
+  const segments = owner.run(() => Segments.fromLengths(device, Array(count).fill(length)))
   const shape = [count * length, dim]
-  if (dtype === device.real) return { tokens: Tensor.from(device, data, shape), segments, data }
+  if (dtype === device.real) return { tokens: owner.run(() => Tensor.from(device, data, shape)), segments, data }
   using scope = new Scope()
   const wide = scope.run(() => Tensor.from(device, data, shape))
-  const tokens = ops.cast(wide, dtype)
+  const tokens = owner.run(() => ops.cast(wide, dtype))
   const rounded = scope.run(() => ops.cast(tokens, device.real))
   return { tokens, segments, data: Float32Array.from(await rounded.values()) }
 }
@@ -67,6 +68,6 @@ export function checkVectors(device: Device, dtype: string, dim: number): assert
     const token = Tensor.empty(device, [1, dim], dtype as RealType)
     raw.zero(token)
     const segments = Segments.of(device, [0, 1])
-    raw.maxsim(token, segments, token, segments, null, { layout: 0, wantArgmax: 0, floorZero: 0 })
+    raw.maxsim(token, segments, token, segments, null, { layout: 0, wantArgmax: 0, clampNegatives: 0 })
   })
 }

@@ -1,7 +1,8 @@
 import { types } from 'node:util'
 import type { TokenColumn } from '../data/column.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
-import { type ParameterEntry, type ParameterShape, Parameters, type StepKey, sequenceSeed } from '../nn/index.js'
+import { type StepKey, sequenceSeed } from '../io/random.js'
+import { type ParameterEntry, type ParameterShape, Parameters } from '../nn/index.js'
 import {
   above,
   checkOptions,

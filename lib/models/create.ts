@@ -1,4 +1,4 @@
-import { ArgumentError, ConfigError, nearest } from '../errors.js'
+import { ArgumentError, ConfigError, didYouMean } from '../errors.js'
 import type { Json } from '../io/json-reader.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
@@ -63,8 +63,7 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))
     if (!(keys as readonly string[]).includes(key)) {
-      const hint = nearest(key, keys)
-      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"${hint ? `; did you mean "${hint}"?` : ''}`, { key })
+      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"; ${didYouMean(key, keys)}`, { key })
     }
   const { architecture: name, dim = 128, tokenizer: source, dropout } = given
   if (name !== 'modernbert' && name !== 'bert')

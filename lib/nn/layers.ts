@@ -31,16 +31,16 @@ export function layerNorm(
   x: Tensor,
   eps: number,
   residual: Tensor | null = null,
-  widen = false,
+  wantNextResidual = false,
 ): {
   /** [T, d], normalised. */
   y: Tensor
   /** [T, d], x + residual. */
   sum: Tensor
   /** [T, d], y for the next residual. */
-  wide: Tensor
+  nextResidual: Tensor
 } {
-  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, widen)
+  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, wantNextResidual)
 }
 
 function optional(params: Parameters, name: string): Tensor | null {

@@ -118,9 +118,9 @@ export function l2NormalizeBackward(y: Tensor, norm: Tensor, dy: Tensor, p: { ep
   return run(22, [y, norm, dy], [p.eps], 1)[0] as Tensor
 }
 
-/** x, residual, y, sum, wide [T, d]; gamma, beta [d]; stats [T, 2]: mean, 1 / deviation */
-export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantWide: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null] {
-  return run(23, [x, residual, gamma, beta], [p.eps, p.wantWide], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null]
+/** x, residual, y, sum, nextResidual [T, d]; gamma, beta [d]; stats [T, 2]: mean, 1 / deviation */
+export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantNextResidual: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null] {
+  return run(23, [x, residual, gamma, beta], [p.eps, p.wantNextResidual], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null]
 }
 
 /** sum, dy, dsum, dx [T, d]; gamma, dgamma, dbeta [d]; stats [T, 2] */
@@ -133,19 +133,19 @@ export function rope(x: Tensor, segments: Tensor, table: Tensor, p: { heads: num
   run(25, [x, segments, table], [p.heads, p.inverse], 0)
 }
 
-/** qkv [T, 3 · heads · h], o [T, heads · h], lse [T, heads], keyCounts int32 [n]; window: half width, −1 global */
-export function attention(qkv: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
-  return run(26, [qkv, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
+/** qkv [T, 3 · heads · h], o [T, heads · h], lse [T, heads], keyLengths int32 [n]; window: half width, −1 global */
+export function attention(qkv: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
+  return run(26, [qkv, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
 }
 
 /** dqkv as qkv, do as o */
-export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
-  return run(27, [qkv, o, lse, dout, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
+export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
+  return run(27, [qkv, o, lse, dout, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
 }
 
 /** q [Tq, d], d [Td, d], pairs int32 [2 · P]; scores [queries, documents], or one a pair; layout: Layout */
-export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; floorZero: number }): [scores: Tensor, argmax: Tensor | null] {
-  return run(28, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.floorZero], 2) as [scores: Tensor, argmax: Tensor | null]
+export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; clampNegatives: number }): [scores: Tensor, argmax: Tensor | null] {
+  return run(28, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
 }
 
 /** dscores as scores, dq as q, dd as d */
@@ -154,8 +154,8 @@ export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegment
 }
 
 /** scores [rows, columns], logScale [1], stats [rows, 3] */
-export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number }): Tensor {
-  return run(30, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery, p.learned], 1)[0] as Tensor
+export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number }): Tensor {
+  return run(30, [scores, logScale, dSegments, qDuplicates, dDuplicates], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 /** parts [ranks · rows, 3], rank by rank; stats [rows, 3] */
@@ -169,18 +169,18 @@ export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p
 }
 
 /** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1] */
-export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(33, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.learned, p.normalizer], 0)
+export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
+  run(33, [scores, lse, logScale, dSegments, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
-/** scores, teacher, dscores [P]; groups: segments of P by query; logScale, loss, dLogScale [1] */
-export function distillLoss(scores: Tensor, teacher: Tensor, groups: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
-  return run(34, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
+/** scores, teacher, dscores [P]; querySegments: of P, by query; logScale, loss, dLogScale [1] */
+export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
+  return run(34, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
 /** the same without a temperature */
-export function marginMse(scores: Tensor, teacher: Tensor, groups: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(35, [scores, teacher, groups, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+export function marginMse(scores: Tensor, teacher: Tensor, querySegments: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
+  return run(35, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** x [n], y [1] */
@@ -188,7 +188,7 @@ export function sumSquares(x: Tensor): Tensor {
   return run(36, [x], [], 1)[0] as Tensor
 }
 
-/** param, grad, m, v [n]; squaredNorm [1]; groups [n segments, 2]: lr, decay; lr · scale; clip 0: none */
-export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, groups: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(37, [param, grad, m, v, squaredNorm, segments, groups], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+/** param, grad, m, v [n]; squaredNorm [1]; rates [n segments, 2]: learning rate, decay; lr · scale; clip 0: none */
+export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, rates: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
+  run(37, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }

@@ -2,14 +2,14 @@
 // the same on every rank, and take effect in the order of a device's stream.
 //
 // Group is what core calls. HostGroup (host_group.h) implements it over any Transport; on devices whose memory the host
-// cannot address, the backend's own links (link.h) carry the data. A single process needs none.
+// cannot address, the backend's own transport (device_transport.h) carries the data. A single process needs none.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "../runtime/backend.h"
-#include "link.h"
+#include "device_transport.h"
 
 namespace lateforge {
 
@@ -64,7 +64,7 @@ struct Transport {
   // Sends send[r] to rank r and fills receive[r] from it, for every r but the own rank. Returns once all of it is done;
   // `stopped` is asked now and then, and once it says yes the exchange is given up. Parts of any size.
   // 0, 1 with a message in `error`, or 2 when stopped, with waiting[r] set to 1 for each rank it still waited for.
-  int32_t (*exchange)(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
+  int32_t (*exchange)(const Slice* send, const Slice* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
                       char* error);
   // Leaves in good order; every rank calls it.
   void (*close)();

@@ -15,7 +15,7 @@ namespace lateforge {
 namespace {
 
 constexpr size_t kRemembered = 64;
-// Leaving links and transport, once every rank has said that it is there.
+// Leaving the devices' channels and the transport, once every rank has said that it is there.
 constexpr double kFinalizeSeconds = 20;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -111,7 +111,7 @@ void HostGroup::failNow(const char* reason, int32_t missing) {
   tell(failure_.reason, reason);
   failure_.missing = missing;
   failedAt_ = now();
-  suspect_ = current_ ? current_ : jobs_.empty() ? nullptr : jobs_.front();
+  failedJob_ = current_ ? current_ : jobs_.empty() ? nullptr : jobs_.front();
   failed_ = true;
   changed_.notify_all();
 }
@@ -143,7 +143,7 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
       job->workspace = static_cast<char*>(
           backend->hostAddress(call.workspace, static_cast<size_t>(call.workspaceBytes)));
   } else {
-    job->links = backend->links;
+    job->deviceTransport = backend->deviceTransport;
     job->stream = stream;
   }
   job->count = call.count;
@@ -353,13 +353,13 @@ std::string HostGroup::record() const {
   text += ",\n  \"time\": " + quoted(timeNow()) + ",\n  \"reason\": " + quoted(failure_.reason);
   text += ",\n  \"missing\": " + (failure_.missing < 0 ? "null" : std::to_string(failure_.missing));
   text += ",\n  \"place\": " + quoted(place_) + ",\n  \"collective\": ";
-  if (suspect_) {
-    const bool begun = suspect_->began > 0;
+  if (failedJob_) {
+    const bool begun = failedJob_->began > 0;
     text += format("{ \"sequence\": %llu, \"kind\": \"%s\", \"begun\": %s, \"seconds\": %.3f, \"waitingFor\": [",
-                   static_cast<unsigned long long>(suspect_->sequence), nameOf(suspect_->kind),
-                   begun ? "true" : "false", begun ? std::max(0.0, failedAt_ - suspect_->began) : 0.0);
-    for (size_t i = 0; i < suspect_->waitingFor.size(); ++i)
-      text += (i ? ", " : "") + std::to_string(suspect_->waitingFor[i]);
+                   static_cast<unsigned long long>(failedJob_->sequence), nameOf(failedJob_->kind),
+                   begun ? "true" : "false", begun ? std::max(0.0, failedAt_ - failedJob_->began) : 0.0);
+    for (size_t i = 0; i < failedJob_->waitingFor.size(); ++i)
+      text += (i ? ", " : "") + std::to_string(failedJob_->waitingFor[i]);
     text += "] }";
   } else {
     text += "null";

@@ -1,13 +1,13 @@
 // The group of ranks: a thread of its own carries out collectives in the order they were issued, each as soon as the
 // device's stream has produced its input, so that communication runs beside computation. Data go through the transport
-// where the host can address the device's memory, over the backend's links (link.h) where it cannot; all else, through
+// where the host can address the device's memory, over the backend's own (device_transport.h) where it cannot; all else, through
 // the transport.
 //
 // Sums and maxima are taken in rank order whatever carries the data, so the same input gives the same bits on every
 // rank and in every run. Every message is announced first, through the transport: ranks that disagree about what comes
 // next are told apart instead of waiting for each other.
 //
-// Faults: a collective that takes longer than the deadline, ranks that disagree, an error of transport or link, a
+// Faults: a collective that takes longer than the deadline, ranks that disagree, an error of transport or channel, a
 // stream that failed before its collective, or `fail` from outside make the group fail for good. A watchdog, a thread
 // that waits for nothing else, then writes the record and, some seconds later (so that every living rank can write its
 // own), ends the processes of the job.
@@ -57,7 +57,7 @@ class HostGroup final : public Group {
 
   int32_t rank() const override { return rank_; }
   int32_t size() const override { return size_; }
-  bool reaches(const Backend* backend) const override { return backend->hostAddress || backend->links; }
+  bool reaches(const Backend* backend) const override { return backend->hostAddress || backend->deviceTransport; }
   int64_t workspace(const Backend* backend, const CollectiveCall& call) const override;
   uint64_t start(const Backend* backend, Stream* stream, const CollectiveCall& call) override;
   void wait(const Backend* backend, Stream* stream, uint64_t ticket) override;
@@ -83,12 +83,12 @@ class HostGroup final : public Group {
   struct Job;
   struct Announcement;
   struct Waiting;
-  // How the bytes of a collective go: through the transport; over links; the cards by which links are opened.
-  enum class Way : int32_t { host, link, meeting };
-  struct OpenLink {
-    const Links* links;
+  // How the bytes of a collective go: through the transport; over the device's; the cards by which its channels are opened.
+  enum class Route : int32_t { host, device, handshake };
+  struct OpenChannel {
+    const DeviceTransport* deviceTransport;
     Stream* stream;
-    Link* link;
+    DeviceChannel* channel;
   };
   struct Done {
     uint64_t sequence;
@@ -108,17 +108,17 @@ class HostGroup final : public Group {
   std::string record() const;
   // These do not. They return false with a message, or with none when they were given up.
   bool perform(Job& job, std::string& error);
-  bool findLink(Job& job, std::string& error);
+  bool findChannel(Job& job, std::string& error);
   void closeLinks();
   bool reduce(Job& job, std::string& error);
   bool reducePiece(Job& job, char* data, int64_t count, std::string& error);
   bool combine(Job& job, char* out, const char* parts, int64_t count, std::string& error);
-  bool transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error);
-  bool agree(Job& job, Way way, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
-  bool announce(Job& job, Way way, const std::vector<Part>& send, std::vector<int64_t>& coming, std::string& error);
-  bool move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error);
-  static bool carried(int32_t status, const char* text, std::string& error);
-  static const char* wordsOf(Way way);
+  bool transfer(Job& job, std::vector<Slice>& send, std::vector<Slice>& receive, std::string& error);
+  bool requireSame(Job& job, Route route, const std::vector<Slice>& send, const std::vector<Slice>& receive, std::string& error);
+  bool announce(Job& job, Route route, const std::vector<Slice>& send, std::vector<int64_t>& coming, std::string& error);
+  bool move(Job& job, const std::vector<Slice>& send, const std::vector<Slice>& receive, std::string& error);
+  static bool succeeded(int32_t status, const char* text, std::string& error);
+  static const char* wordsOf(Route route);
   Stopped stopping() {
     return {[](void* self) { return static_cast<HostGroup*>(self)->giveUp(); }, this};
   }
@@ -131,7 +131,7 @@ class HostGroup final : public Group {
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Job>> jobs_;
   std::unordered_map<uint64_t, std::shared_ptr<Job>> waitable_;
-  std::shared_ptr<Job> current_, suspect_;  // under way; the first that the group failed at
+  std::shared_ptr<Job> current_, failedJob_;  // under way; the first that the group failed at
   std::deque<Done> history_;
   GroupSettings settings_;
   GroupStats stats_;
@@ -143,7 +143,7 @@ class HostGroup final : public Group {
   std::atomic<bool> stopped_{false}, failed_{false}, late_{false};  // set while the mutex is held
 
   // Of the group's thread. They outlive a transfer that was given up.
-  std::vector<OpenLink> links_;
+  std::vector<OpenChannel> channels_;
   std::vector<Announcement> announced_, heard_;
   std::vector<uint8_t> waiting_;
   std::thread worker_, watchdog_;

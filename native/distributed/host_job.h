@@ -31,7 +31,7 @@ inline void tell(std::string& target, const char* words) noexcept {
 struct HostGroup::Announcement {
   uint64_t sequence;
   int32_t kind;
-  Way way;
+  Route route;
   int64_t bytes;
 };
 
@@ -39,11 +39,11 @@ struct HostGroup::Job {
   uint64_t sequence;
   Collective kind;
   DType dtype = DType::u8;
-  char* in = nullptr;  // where the host finds it, or on a device with links
+  char* in = nullptr;  // where the host finds it, or on a device with a transport
   char* out = nullptr;
-  const Links* links = nullptr;
+  const DeviceTransport* deviceTransport = nullptr;
   Stream* stream = nullptr;
-  Link* link = nullptr;
+  DeviceChannel* channel = nullptr;
   char* workspace = nullptr;
   int64_t count = 0;
   std::vector<int64_t> send, receive;

@@ -1,4 +1,4 @@
-// Who sends what to whom: collectives as exchanges between all ranks, over the transport or over a device's links.
+// Who sends what to whom: collectives as exchanges between all ranks, over the transport or over a device's own.
 #include <algorithm>
 #include <cstring>
 
@@ -21,16 +21,16 @@ bool small(int64_t count, int64_t scratchBytes, int64_t width, int32_t size) {
 
 }  // namespace
 
-const char* HostGroup::wordsOf(Way way) {
-  return way == Way::host      ? "works in host memory"
-         : way == Way::meeting ? "meets the others on a device"
+const char* HostGroup::wordsOf(Route route) {
+  return route == Route::host      ? "works in host memory"
+         : route == Route::handshake ? "meets the others on a device"
                                : "works on a device";
 }
 
 bool HostGroup::perform(Job& job, std::string& error) {
-  if (job.links && !findLink(job, error)) return false;
+  if (job.deviceTransport && !findChannel(job, error)) return false;
   const int64_t width = sizeOf(job.dtype);
-  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
+  std::vector<Slice> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
   switch (job.kind) {
     case Collective::allReduceSum:
     case Collective::allReduceMax:
@@ -56,8 +56,8 @@ bool HostGroup::perform(Job& job, std::string& error) {
     }
     case Collective::exchange: {
       std::vector<int64_t> coming;
-      for (Part& part : send) part = {job.message.data(), static_cast<int64_t>(job.message.size())};
-      if (!announce(job, Way::host, send, coming, error)) return false;
+      for (Slice& part : send) part = {job.message.data(), static_cast<int64_t>(job.message.size())};
+      if (!announce(job, Route::host, send, coming, error)) return false;
       job.messages.resize(static_cast<size_t>(size_));
       for (int32_t r = 0; r < size_; ++r) {
         job.messages[r].resize(static_cast<size_t>(coming[r]));
@@ -74,7 +74,7 @@ bool HostGroup::perform(Job& job, std::string& error) {
 // Element by element in rank order, so neither slices nor pieces change a bit.
 bool HostGroup::reduce(Job& job, std::string& error) {
   const int64_t width = sizeOf(job.dtype);
-  const int64_t most = pieceOf(job.link ? kLinkScratchBytes : kPieceBytes, width, size_);
+  const int64_t most = pieceOf(job.channel ? kChannelScratchBytes : kPieceBytes, width, size_);
   int64_t first = 0;
   do {
     const int64_t count = std::min(most, job.count - first);
@@ -86,7 +86,7 @@ bool HostGroup::reduce(Job& job, std::string& error) {
 
 int64_t HostGroup::workspace(const Backend* backend, const CollectiveCall& call) const {
   const bool reduces = call.kind == Collective::allReduceSum || call.kind == Collective::allReduceMax;
-  if (!reduces || !backend->hostAddress) return 0;  // links lend their own
+  if (!reduces || !backend->hostAddress) return 0;  // a device's transport lends its own
   const int64_t width = sizeOf(call.dtype);
   if (call.count > pieceOf(kPieceBytes, width, size_)) return kPieceBytes;
   const int64_t own = small(call.count, kPieceBytes, width, size_) ? call.count : (call.count + size_ - 1) / size_;
@@ -95,12 +95,12 @@ int64_t HostGroup::workspace(const Backend* backend, const CollectiveCall& call)
 
 bool HostGroup::reducePiece(Job& job, char* data, int64_t count, std::string& error) {
   const int64_t width = sizeOf(job.dtype);
-  const bool whole = small(count, job.link ? kLinkScratchBytes : kPieceBytes, width, size_);
+  const bool whole = small(count, job.channel ? kChannelScratchBytes : kPieceBytes, width, size_);
   // Slice r is combined by rank r; a small tensor is one slice that everybody combines.
   const auto bound = [&](int64_t r) { return whole ? (r > rank_ ? count : 0) : count * r / size_; };
   const int64_t first = bound(rank_), own = bound(rank_ + 1) - first;
-  char* scratch = job.link ? static_cast<char*>(job.links->scratch(job.link)) : job.workspace;
-  std::vector<Part> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
+  char* scratch = job.channel ? static_cast<char*>(job.deviceTransport->scratch(job.channel)) : job.workspace;
+  std::vector<Slice> send(static_cast<size_t>(size_)), receive(static_cast<size_t>(size_));
   for (int32_t r = 0; r < size_; ++r) {
     const int64_t from = whole ? 0 : bound(r), to = whole ? count : bound(r + 1);
     send[r] = {data + from * width, (to - from) * width};
@@ -116,20 +116,20 @@ bool HostGroup::reducePiece(Job& job, char* data, int64_t count, std::string& er
 }
 
 bool HostGroup::combine(Job& job, char* out, const char* parts, int64_t count, std::string& error) {
-  if (job.link) {
+  if (job.channel) {
     char text[kErrorBytes] = "";
     const bool largest = job.kind == Collective::allReduceMax;
-    return carried(job.links->combine(job.link, largest, job.dtype, out, parts, count, stopping(), text), text, error);
+    return succeeded(job.deviceTransport->combine(job.channel, largest, job.dtype, out, parts, count, stopping(), text), text, error);
   }
   (job.dtype == DType::f64 ? reduceRanks<double> : reduceRanks<float>)(job.kind, out, parts, count, size_);
   return true;
 }
 
-bool HostGroup::transfer(Job& job, std::vector<Part>& send, std::vector<Part>& receive, std::string& error) {
-  if (!agree(job, job.link ? Way::link : Way::host, send, receive, error)) return false;
-  if (job.link) {
+bool HostGroup::transfer(Job& job, std::vector<Slice>& send, std::vector<Slice>& receive, std::string& error) {
+  if (!requireSame(job, job.channel ? Route::device : Route::host, send, receive, error)) return false;
+  if (job.channel) {
     char text[kErrorBytes] = "";
-    return carried(job.links->exchange(job.link, send.data(), receive.data(), stopping(), text), text, error);
+    return succeeded(job.deviceTransport->exchange(job.channel, send.data(), receive.data(), stopping(), text), text, error);
   }
   // The own part is copied here, the others go through the transport.
   if (send[rank_].data != receive[rank_].data && send[rank_].bytes)
@@ -137,56 +137,56 @@ bool HostGroup::transfer(Job& job, std::vector<Part>& send, std::vector<Part>& r
   return move(job, send, receive, error);
 }
 
-bool HostGroup::carried(int32_t status, const char* text, std::string& error) {
+bool HostGroup::succeeded(int32_t status, const char* text, std::string& error) {
   if (status == 1) error = text;
   return status == 0;
 }
 
-// The link of the job's device. The ranks open theirs together, at the first collective that needs them.
-bool HostGroup::findLink(Job& job, std::string& error) {
-  for (const OpenLink& open : links_)
-    if (open.stream == job.stream) job.link = open.link;
-  if (job.link) return true;
+// The channel of the job's device. The ranks open theirs together, at the first collective that needs them.
+bool HostGroup::findChannel(Job& job, std::string& error) {
+  for (const OpenChannel& open : channels_)
+    if (open.stream == job.stream) job.channel = open.channel;
+  if (job.channel) return true;
   struct Card {
-    char device[kLinkNameBytes];
-    uint8_t id[kLinkIdBytes];
+    char device[kChannelNameBytes];
+    uint8_t id[kChannelIdBytes];
   };
   Card own{};
   char text[kErrorBytes] = "";
-  if (!carried(job.links->identify(job.stream, own.device, text), text, error)) return false;
-  if (rank_ == 0 && !carried(job.links->makeId(own.id, text), text, error)) return false;
+  if (!succeeded(job.deviceTransport->identify(job.stream, own.device, text), text, error)) return false;
+  if (rank_ == 0 && !succeeded(job.deviceTransport->makeId(own.id, text), text, error)) return false;
   std::vector<Card> cards(static_cast<size_t>(size_));
-  std::vector<Part> send(static_cast<size_t>(size_), {&own, sizeof own}), receive(static_cast<size_t>(size_));
+  std::vector<Slice> send(static_cast<size_t>(size_), {&own, sizeof own}), receive(static_cast<size_t>(size_));
   for (int32_t r = 0; r < size_; ++r) receive[r] = {&cards[r], sizeof(Card)};
-  if (!agree(job, Way::meeting, send, receive, error) || !move(job, send, receive, error)) return false;
+  if (!requireSame(job, Route::handshake, send, receive, error) || !move(job, send, receive, error)) return false;
   cards[rank_] = own;
   for (int32_t r = 1; r < size_; ++r)
     for (int32_t earlier = 0; earlier < r; ++earlier)
-      if (std::strncmp(cards[r].device, cards[earlier].device, kLinkNameBytes) == 0) {
+      if (std::strncmp(cards[r].device, cards[earlier].device, kChannelNameBytes) == 0) {
         error = format(
             "ranks %d and %d are on the same device, %.64s; every rank needs one of its own: start no more "
             "ranks on a machine than it has devices",
             earlier, r, cards[r].device);
         return false;
       }
-  Link* link = nullptr;
-  if (!carried(job.links->open(job.stream, cards[0].id, rank_, size_, stopping(), &link, text), text, error))
+  DeviceChannel* channel = nullptr;
+  if (!succeeded(job.deviceTransport->open(job.stream, cards[0].id, rank_, size_, stopping(), &channel, text), text, error))
     return false;
-  links_.push_back({job.links, job.stream, link});
-  job.link = link;
+  channels_.push_back({job.deviceTransport, job.stream, channel});
+  job.channel = channel;
   return true;
 }
 
 void HostGroup::closeLinks() {
-  for (const OpenLink& open : links_) open.links->close(open.link, stopping());
-  links_.clear();
+  for (const OpenChannel& open : channels_) open.deviceTransport->close(open.channel, stopping());
+  channels_.clear();
 }
 
 // Whether every rank is about to send what this one expects.
-bool HostGroup::agree(Job& job, Way way, const std::vector<Part>& send, const std::vector<Part>& receive,
+bool HostGroup::requireSame(Job& job, Route route, const std::vector<Slice>& send, const std::vector<Slice>& receive,
                       std::string& error) {
   std::vector<int64_t> coming;
-  if (!announce(job, way, send, coming, error)) return false;
+  if (!announce(job, route, send, coming, error)) return false;
   for (int32_t r = 0; r < size_; ++r) {
     if (r == rank_) continue;
     if (coming[r] != receive[r].bytes) {
@@ -197,18 +197,18 @@ bool HostGroup::agree(Job& job, Way way, const std::vector<Part>& send, const st
           static_cast<long long>(receive[r].bytes));
       return false;
     }
-    if (way != Way::meeting) job.sent += send[r].bytes;
+    if (route != Route::handshake) job.sent += send[r].bytes;
   }
   return true;
 }
 
-bool HostGroup::announce(Job& job, Way way, const std::vector<Part>& send, std::vector<int64_t>& coming,
+bool HostGroup::announce(Job& job, Route route, const std::vector<Slice>& send, std::vector<int64_t>& coming,
                          std::string& error) {
   announced_.resize(static_cast<size_t>(size_));
   heard_.resize(static_cast<size_t>(size_));
-  std::vector<Part> out(static_cast<size_t>(size_)), in(static_cast<size_t>(size_));
+  std::vector<Slice> out(static_cast<size_t>(size_)), in(static_cast<size_t>(size_));
   for (int32_t r = 0; r < size_; ++r) {
-    announced_[r] = {job.sequence, static_cast<int32_t>(job.kind), way, send[r].bytes};
+    announced_[r] = {job.sequence, static_cast<int32_t>(job.kind), route, send[r].bytes};
     out[r] = {&announced_[r], sizeof(Announcement)};
     in[r] = {&heard_[r], sizeof(Announcement)};
   }
@@ -225,9 +225,9 @@ bool HostGroup::announce(Job& job, Way way, const std::vector<Part>& send, std::
                      known ? nameOf(static_cast<Collective>(a.kind)) : "unknown");
       return false;
     }
-    if (a.way != way) {
+    if (a.route != route) {
       error = format("collective %llu (%s): rank %d %s, this rank %s", static_cast<unsigned long long>(job.sequence),
-                     nameOf(job.kind), r, wordsOf(a.way), wordsOf(way));
+                     nameOf(job.kind), r, wordsOf(a.route), wordsOf(route));
       return false;
     }
     coming[r] = a.bytes;
@@ -235,7 +235,7 @@ bool HostGroup::announce(Job& job, Way way, const std::vector<Part>& send, std::
   return true;
 }
 
-bool HostGroup::move(Job& job, const std::vector<Part>& send, const std::vector<Part>& receive, std::string& error) {
+bool HostGroup::move(Job& job, const std::vector<Slice>& send, const std::vector<Slice>& receive, std::string& error) {
   char text[kTransportErrorBytes] = "";
   waiting_.assign(static_cast<size_t>(size_), 0);
   const int32_t status = transport_->exchange(send.data(), receive.data(), stopping().ask, this, waiting_.data(), text);

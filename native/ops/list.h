@@ -15,12 +15,12 @@
 // Shapes: T token rows, n sequences, d features, h features of a head. `segments` are int64 offsets [n+1] known to the host.
 // `seeds` are uint32 pairs [n,2] (as int32): the Philox key of each sequence.
 //
-// Residual streams: where x is of 16 bits, layerNorm's residual may be float32, and `sum` and `wide` (y, for the next
-// residual) are: what runs through all layers is rounded once, not once a layer.
+// Residual streams: where x is of 16 bits, layerNorm's residual may be float32, and `sum` and `nextResidual`
+// (y, for the next layer) are: what runs through all layers is rounded once, not once a layer.
 //
-// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · perQuery documents. Row r is query
-// firstRow + r, column j is document firstQuery · perQuery + j, and query i's positive is document i · perQuery.
-// qGroups [B] and dGroups [B · perQuery] are those of the whole batch; dSegments are the columns' own.
+// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · documentsPerQuery documents. Row r is query
+// firstRow + r, column j is document firstQuery · documentsPerQuery + j, and query i's positive is document i · documentsPerQuery.
+// qDuplicates [B] and dDuplicates [B · documentsPerQuery] are those of the whole batch; dSegments are the columns' own.
 // stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a row has no columns
 // here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
 // lse +∞, where softmaxGrad writes exact zeros.
@@ -86,47 +86,47 @@
   OP(l2Normalize, none, "x", "y norm", "l2NormalizeBackward", REAL(eps)) \
   /* y, dy, dx [T, d], norm [T] */ \
   OP(l2NormalizeBackward, none, "y norm dy", "dx", "self", REAL(eps)) \
-  /* x, residual, y, sum, wide [T, d]; gamma, beta [d]; stats [T, 2]: mean, 1 / deviation */ \
-  OP(layerNorm, none, "x residual? gamma beta?", "y sum? stats wide?", "layerNormBackward", REAL(eps) INT(wantWide)) \
+  /* x, residual, y, sum, nextResidual [T, d]; gamma, beta [d]; stats [T, 2]: mean, 1 / deviation */ \
+  OP(layerNorm, none, "x residual? gamma beta?", "y sum? stats nextResidual?", "layerNormBackward", REAL(eps) INT(wantNextResidual)) \
   /* sum, dy, dsum, dx [T, d]; gamma, dgamma, dbeta [d]; stats [T, 2] */ \
   OP(layerNormBackward, workspace, "sum gamma stats dy dsum? dgamma+? dbeta+?", "dx", "self") \
   /* rope/ */ \
   /* x [T, 3 · heads · h], q and k of it rotated; table [positions, h]: cosines, sines */ \
   OP(rope, none, "x! segments table", "", "tape", INT(heads) INT(inverse)) \
   /* attention/ */ \
-  /* qkv [T, 3 · heads · h], o [T, heads · h], lse [T, heads], keyCounts int32 [n]; window: half width, −1 global */ \
-  OP(attention, workspace, "qkv segments keyCounts? seeds?", "o lse", "attentionBackward", INT(heads) INT(window) REAL(dropout) INT(site)) \
+  /* qkv [T, 3 · heads · h], o [T, heads · h], lse [T, heads], keyLengths int32 [n]; window: half width, −1 global */ \
+  OP(attention, workspace, "qkv segments keyLengths? seeds?", "o lse", "attentionBackward", INT(heads) INT(window) REAL(dropout) INT(site)) \
   /* dqkv as qkv, do as o */ \
-  OP(attentionBackward, workspace, "qkv o lse do segments keyCounts? seeds?", "dqkv", "self", INT(heads) INT(window) REAL(dropout) INT(site)) \
+  OP(attentionBackward, workspace, "qkv o lse do segments keyLengths? seeds?", "dqkv", "self", INT(heads) INT(window) REAL(dropout) INT(site)) \
   /* maxsim/ */ \
   /* q [Tq, d], d [Td, d], pairs int32 [2 · P]; scores [queries, documents], or one a pair; layout: Layout */ \
-  OP(maxsim, workspace, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward", INT(layout) INT(wantArgmax) INT(floorZero)) \
+  OP(maxsim, workspace, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward", INT(layout) INT(wantArgmax) INT(clampNegatives)) \
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
   /* loss/ */ \
   /* scores [rows, columns], logScale [1], stats [rows, 3] */ \
-  OP(rowStats, none, "scores logScale dSegments qGroups? dGroups?", "stats", "self", INT(firstRow) INT(perQuery) INT(firstQuery) INT(learned)) \
+  OP(rowStats, none, "scores logScale dSegments qDuplicates? dDuplicates?", "stats", "self", INT(firstRow) INT(documentsPerQuery) INT(firstQuery) INT(learned)) \
   /* parts [ranks · rows, 3], rank by rank; stats [rows, 3] */ \
   OP(combineStats, none, "parts", "stats", "self", INT(ranks)) \
   /* stats [rows, 3], weights, lse [rows], loss [1]; normalizer: 1 / sum of all weights */ \
   OP(contrastiveLoss, none, "stats weights? loss+", "lse", "self", REAL(normalizer)) \
   /* scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1] */ \
-  OP(softmaxGrad, workspace, "scores! lse logScale dSegments qGroups? dGroups? weights? dLogScale+?", "", "self", INT(firstRow) INT(perQuery) INT(firstQuery) INT(learned) REAL(normalizer)) \
-  /* scores, teacher, dscores [P]; groups: segments of P by query; logScale, loss, dLogScale [1] */ \
-  OP(distillLoss, workspace, "scores teacher groups logScale dSegments loss+ dLogScale+?", "dscores", "self", INT(minMax) INT(learned) REAL(normalizer)) \
+  OP(softmaxGrad, workspace, "scores! lse logScale dSegments qDuplicates? dDuplicates? weights? dLogScale+?", "", "self", INT(firstRow) INT(documentsPerQuery) INT(firstQuery) INT(learned) REAL(normalizer)) \
+  /* scores, teacher, dscores [P]; querySegments: of P, by query; logScale, loss, dLogScale [1] */ \
+  OP(distillLoss, workspace, "scores teacher querySegments logScale dSegments loss+ dLogScale+?", "dscores", "self", INT(minMax) INT(learned) REAL(normalizer)) \
   /* the same without a temperature */ \
-  OP(marginMse, workspace, "scores teacher groups dSegments loss+", "dscores", "self", REAL(normalizer)) \
+  OP(marginMse, workspace, "scores teacher querySegments dSegments loss+", "dscores", "self", REAL(normalizer)) \
   /* optim/ */ \
   /* x [n], y [1] */ \
   OP(sumSquares, workspace, "x", "y", "self") \
-  /* param, grad, m, v [n]; squaredNorm [1]; groups [n segments, 2]: lr, decay; lr · scale; clip 0: none */ \
-  OP(adamw, none, "param! grad m! v! squaredNorm? segments groups", "", "self", REAL(scale) REAL(beta1) REAL(beta2) REAL(eps) INT(step) REAL(clip))
+  /* param, grad, m, v [n]; squaredNorm [1]; rates [n segments, 2]: learning rate, decay; lr · scale; clip 0: none */ \
+  OP(adamw, none, "param! grad m! v! squaredNorm? segments rates", "", "self", REAL(scale) REAL(beta1) REAL(beta2) REAL(eps) INT(step) REAL(clip))
 // clang-format on
 
 namespace lateforge {
 
 enum class Activation : int64_t { gelu = 0, geluTanh = 1, relu = 2, tanh = 3, sigmoid = 4, silu = 5 };
-enum class Layout : int64_t { all = 0, groups = 1, pairs = 2 };
+enum class Layout : int64_t { all = 0, grouped = 1, pairs = 2 };
 
 enum class Op : int32_t {
 #define OP(name, ...) name,

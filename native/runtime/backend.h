@@ -50,7 +50,7 @@ using Done = void (*)(void* context, const char* error);
 using HostCall = int32_t (*)(void* context, const char* streamError, char* error);
 
 struct Stream;  // the backend's own
-struct Links;   // link.h
+struct DeviceTransport;   // device_transport.h
 
 // What a device can do at most, measured; 0: not measured. A multiply-add is two operations.
 struct Ceilings {
@@ -94,10 +94,11 @@ struct Backend {
   // Runs `call`, also after an error. What is issued afterwards runs once it has returned; what was issued before may
   // still be running.
   void (*hostCall)(Stream*, HostCall call, void* context);
-  // Where the host finds `bytes` of the device's memory; null when it cannot address them. Ranks then need `links`.
+  // Where the host finds `bytes` of the device's memory; null when it cannot address them. Ranks then need
+  // `deviceTransport`.
   void* (*hostAddress)(void* data, size_t bytes);
   // How such a device reaches those of other ranks by itself; null: not at all.
-  const Links* links;
+  const DeviceTransport* deviceTransport;
   // Milliseconds of the device's own clock since the lap before, both in stream order; 0 for the first. Null: the device
   // has none, and nothing but the caller's clock tells.
   void (*lap)(Stream*, double* milliseconds, Done done, void* context);

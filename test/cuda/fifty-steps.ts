@@ -7,7 +7,7 @@ import { gradCacheAsync } from '../../lib/train/gradcache.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear } from '../../lib/train/optim/schedule.js'
 import { texts, tokenizer } from '../models/words.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 import { batchOfTexts } from './batch.js'
 
 const words = [...new Set(texts[3]!.split(/[ ,]+/))]

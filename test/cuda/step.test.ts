@@ -4,6 +4,7 @@
  * keys, and the window is shorter than the documents.
  */
 import t from 'tap'
+import { distance } from '../../lib/bench/infonce.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device, type Precision } from '../../lib/tensor/device.js'
@@ -49,16 +50,6 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
     values,
     left: [device.memory().tensors - start.tensors, device.memory().bytes - start.bytes],
   }
-}
-
-/** Norm of the difference, as a share of the norm. */
-function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0]
-  for (let i = 0; i < want.length; i++) {
-    difference += (got[i]! - want[i]!) ** 2
-    norm += want[i]! ** 2
-  }
-  return Math.sqrt(difference / norm)
 }
 
 for (const architecture of ['modernbert', 'bert'] as const)

@@ -2,27 +2,13 @@ import t from 'tap'
 import { openBatches } from '../../lib/data/collate.js'
 import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
-import { Featurizer } from '../../lib/text/featurizer.js'
-import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import type { Recipe } from '../../lib/text/recipe.js'
 import { seed } from '../seed.js'
+import { featurizerOf } from './features.js'
 
-function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
-  const tokenizer = Tokenizer.fromVocabulary([
-    '[PAD]',
-    '[UNK]',
-    '[CLS]',
-    '[SEP]',
-    '[MASK]',
-    ...'0123456789',
-    ...[...'0123456789'].map((c) => `##${c}`),
-    '.',
-    'q',
-    'd',
-  ])
-  tokenizer.addTokens(['[Q] ', '[D] '])
-  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 10, documentLength: 16, ...overrides }))
-}
+const words = [...'0123456789', ...[...'0123456789'].map((c) => `##${c}`), '.', 'q', 'd']
+const featurizer = (recipe: Partial<Recipe> = {}) =>
+  featurizerOf(words, { queryLength: 10, documentLength: 16, ...recipe })
 const source = (name: string, count: number, documents: number, scored = false) =>
   memorySource(
     name,

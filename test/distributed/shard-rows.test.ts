@@ -4,20 +4,17 @@ import { openBatches, type TrainBatch, type TrainData } from '../../lib/data/col
 import type { TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { shardRows } from '../../lib/distributed/shard-rows.js'
-import { Featurizer } from '../../lib/text/featurizer.js'
-import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import type { Recipe } from '../../lib/text/recipe.js'
+import { featurizerOf } from '../data/features.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
-let state = seed
-const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const draws = new Random(seed)
+const random = (n: number) => draws.integer(n)
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
-function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
-  const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...letters, '.'])
-  tokenizer.addTokens(['[Q] ', '[D] '])
-  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 60, ...overrides }))
-}
+const featurizer = (recipe: Partial<Recipe> = {}) =>
+  featurizerOf([...letters, '.'], { queryLength: 12, documentLength: 60, ...recipe })
 /** Lengths with a long tail; fewer texts than rows of a batch, so that some content is on several ranks. */
 const texts = (count: number, longest: number) =>
   Array.from({ length: count }, () =>

@@ -1,9 +1,9 @@
 /** Mistakes in calls of a model, and embeddings that were changed on their way to a search. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { Colbert, type CreateConfig } from '../../lib/models/index.js'
+import { Colbert } from '../../lib/models/colbert.js'
+import type { CreateConfig } from '../../lib/models/create.js'
 import type { Embeddings } from '../../lib/retrieval/embeddings.js'
 import { tinyModel } from '../train/tiny.js'
 
@@ -66,8 +66,7 @@ t.test('embeddings that do not fit together are refused, not ranked', async (t) 
 })
 
 t.test('files: names that are none, and refusals of the system', async (t) => {
-  const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-bad-'))
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const dir = t.testdir()
   for (const name of [undefined, null, 5, '', 'a\0b']) {
     await t.rejects(model.save(any(name)), { code: 'ERR_ARGUMENT' })
     await t.rejects(Colbert.load(any(name)), { code: 'ERR_ARGUMENT' })

@@ -1,5 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
@@ -8,8 +7,7 @@ import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
 import { fixtures, json } from './fixture.js'
 
-const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-t.teardown(() => rmSync(temporary, { recursive: true }))
+const temporary = t.testdir()
 
 for (const [layout, reader] of [
   ['pylate', 'pylate'],

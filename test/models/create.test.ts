@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
@@ -13,11 +11,9 @@ for (const architecture of ['modernbert', 'bert'] as const)
     const device = Device.open()
     await device.synchronize()
     const before = device.memory()
-    const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-    t.teardown(() => rmSync(dir, { recursive: true }))
     const shape = { architecture, layers: 4, width: 64, heads: 2, dim: 16, positions: 256, tokenizer }
     const model = await Colbert.create(shape, { seed: 3 })
-    const folder = path.join(dir, 'model')
+    const folder = path.join(t.testdir(), 'model')
     await model.save(folder)
     await model.save(folder) // replaces what was there
     const again = await Colbert.load(folder)

@@ -1,15 +1,4 @@
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
@@ -17,8 +6,7 @@ import { Device } from '../../lib/tensor/device.js'
 import { fixtures } from './fixture.js'
 import { tokenizer } from './words.js'
 
-const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-t.teardown(() => rmSync(temporary, { recursive: true }))
+const temporary = t.testdir()
 let made = 0
 
 /** A copy of a fixture folder to break. */

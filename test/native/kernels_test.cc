@@ -366,7 +366,7 @@ void casts(const cpu::Kernels* table) {
   }
   Tensor x = noise<T>({5, 7});
   CHECK(cast(x, dtypeOf<T>()).bytes == x.bytes, "cast to the same type");
-#ifndef LF_TWIN  // which has no float64
+#ifndef LF_EMULATION  // which has no float64
   close<double>("cast to double", cast(x, DType::f64), wide<T>(x));
 #endif
 }

@@ -1,19 +1,15 @@
 import t from 'tap'
-import { philox } from '../../lib/nn/index.js'
 import type { Embeddings, Role } from '../../lib/retrieval/embeddings.js'
 import { DeviceEmbeddings, maxsim, maxsimSync, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { search } from '../../lib/retrieval/search.js'
 import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
 const dim = 16
-let draws = 0
-
-/** In [0, 1). */
-function random(): number {
-  return philox([draws++, 0, 0, 0], [seed, 0])[0] / 2 ** 32
-}
+const draws = new Random(seed)
+const random = () => draws.next()
 
 /** Random token vectors of texts of these lengths. */
 function vectors(lengths: number[]) {

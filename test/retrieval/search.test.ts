@@ -6,13 +6,11 @@ import { search } from '../../lib/retrieval/search.js'
 import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
 import { atOnce, inTurns } from '../../lib/turns.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
-let state = seed
-const random = (): number => {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-  return state / 2 ** 32
-}
+const draws = new Random(seed)
+const random = () => draws.next()
 const dim = 8
 
 function embeddings<R extends Role>(role: R, lengths: number[], more: object = {}): Embeddings<R> {

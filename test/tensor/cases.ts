@@ -4,27 +4,7 @@
  * that is neither a case here nor named as covered by one fails it.
  */
 import { type Device, ops, raw, Segments, Tensor as T, type Tensor } from '../../lib/tensor/index.js'
-
-/** Splitmix32: small, seeded, the same everywhere. */
-export class Random {
-  constructor(private state: number) {}
-  next(): number {
-    this.state = (this.state + 0x9e3779b9) | 0
-    let z = this.state
-    z = Math.imul(z ^ (z >>> 16), 0x85ebca6b)
-    z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35)
-    return ((z ^ (z >>> 16)) >>> 0) / 4294967296
-  }
-  normal(): number {
-    return Math.sqrt(-2 * Math.log(1 - this.next())) * Math.cos(2 * Math.PI * this.next())
-  }
-  integer(below: number): number {
-    return Math.floor(this.next() * below)
-  }
-  normals(n: number, scale = 1): Float64Array {
-    return Float64Array.from({ length: n }, () => this.normal() * scale)
-  }
-}
+import type { Random } from '../random.js'
 
 export interface Case {
   name: string
@@ -202,8 +182,8 @@ export const cases: Case[] = [
     inputs: { x: { shape: [7, 24] }, r: { shape: [7, 24] }, g: { shape: [24] }, b: { shape: [24] } },
     covers: ['layerNorm', 'layerNormBackward'],
     build: ({ x, r, g, b }) => {
-      const { y, wide } = ops.layerNorm(x!, g!, b!, 1e-5, r, true)
-      return ops.layerNorm(ops.scale(y, 0.5), g!, null, 1e-5, wide).y
+      const { y, nextResidual } = ops.layerNorm(x!, g!, b!, 1e-5, r, true)
+      return ops.layerNorm(ops.scale(y, 0.5), g!, null, 1e-5, nextResidual).y
     },
   },
   {

@@ -4,8 +4,8 @@ import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear, schedule } from '../../lib/train/optim/schedule.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 const shapes = [
   { name: 'matrix', shape: [37, 11] },

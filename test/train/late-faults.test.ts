@@ -6,7 +6,7 @@ import { Device } from '../../lib/tensor/device.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { type TrainOptions, train } from '../../lib/train/loop/run.js'
-import { folder, tinyModel, tinyRun, writeData } from './tiny.js'
+import { folder, saveTinyModel, tinyModel, tinyRun, writeData } from './tiny.js'
 
 interface Outcome {
   code?: string
@@ -199,9 +199,7 @@ t.test('settings that do nothing on one rank, or with one source, are said', asy
 t.test('resuming checks what is still to be trained', async (t) => {
   const dir = folder(t)
   const { pairs, triplets } = writeData(dir)
-  const base = await tinyModel()
-  await base.save(path.join(dir, 'base'))
-  base.dispose()
+  await saveTinyModel(path.join(dir, 'base'))
   const stopper = new AbortController()
   const phases = [good(pairs), { ...good(triplets, 'two'), steps: 4, documentLength: 12 }]
   const config = tinyRun(dir, path.join(dir, 'base'), 'out', phases)

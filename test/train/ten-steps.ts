@@ -13,6 +13,7 @@ import { type EmbeddingModel, gradCacheAsync } from '../../lib/train/gradcache.j
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear } from '../../lib/train/optim/schedule.js'
 import { fixtures, json, loadEncoder } from '../models/fixture.js'
+import { plainColumn } from './toy.js'
 
 export const about = json('trajectory', 'about.json')
 
@@ -20,16 +21,7 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
   const column = async (side: 'query' | 'document', number: number): Promise<TokenColumn> => {
     const ids = Int32Array.from(await file.numbers(`step${step}.${side}Ids`))
     const offsets = Float64Array.from(await file.numbers(`step${step}.${side}Offsets`))
-    const count = offsets.length - 1
-    return {
-      ids,
-      offsets,
-      keyLengths: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
-      keep: null,
-      keptOffsets: offsets,
-      rows: Float64Array.from({ length: count }, (_, i) => i),
-      column: number,
-    }
+    return plainColumn(ids, offsets, number)
   }
   const queries = await column('query', 0)
   const documents = await column('document', 1)

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { isObject, show } from '../../distributed/differences.js'
 import { homed, pathProblem } from '../../environment.js'
-import { ConfigError, nearest } from '../../errors.js'
+import { ConfigError, didYouMean, nearest } from '../../errors.js'
 import { defaultPrecision, precisions } from '../../tensor/device.js'
 import { schedules } from '../optim/schedule.js'
 import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
@@ -237,8 +237,7 @@ function withPreset(config: unknown, locate: Locate): unknown {
   const base = presets.get(name)
   if (!base) {
     const hint = nearest(name, presets.keys())
-    const expected = hint ? `did you mean "${hint}"?` : `expected one of ${[...presets.keys()].join(', ')}`
-    const message = `unknown preset "${name}", ${expected}`
+    const message = `unknown preset "${name}", ${didYouMean(name, presets.keys())}`
     throw configError([{ path: 'preset', message, where: locate(['preset']), ...(hint && { suggestion: hint }) }])
   }
   const own: unknown[] = Array.isArray(config.phases) ? config.phases : []
@@ -274,7 +273,7 @@ function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): Con
       const suggestion = nearest(key, keysAt(path))
       return {
         path: dotted(path),
-        message: `unknown key "${key}"${suggestion ? `, did you mean "${suggestion}"?` : `, expected one of ${keysAt(path).join(', ')}`}`,
+        message: `unknown key "${key}", ${didYouMean(key, keysAt(path))}`,
         where: locate([...path, key], key),
         ...(suggestion && { suggestion }),
       }

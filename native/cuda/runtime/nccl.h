@@ -1,15 +1,15 @@
-// GPUs reach those of other ranks by NCCL, which is opened at run time: native/distributed/nccl/link.cc.
+// GPUs reach those of other ranks by NCCL, which is opened at run time: native/distributed/nccl/channel.cc.
 #pragma once
 
 #include <string>
 
 namespace lateforge {
 
-struct Links;
+struct DeviceTransport;
 
 namespace cuda {
 
-extern const Links kNcclLinks;
+extern const DeviceTransport kNcclTransport;
 
 // "path, version", or why there is none; opens the library.
 std::string describeNccl();

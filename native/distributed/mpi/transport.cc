@@ -70,9 +70,9 @@ int32_t open(int32_t* ownRank, int32_t* ranks, char* error) {
 
 // MPI moves data only while it is asked, so it is asked all the time for about as long as the transfer takes; a longer
 // wait is for another rank, and leaves the processor to the kernels.
-class Patience {
+class Deadlines {
  public:
-  explicit Patience(int64_t bytes) : until_(Clock::now() + std::chrono::nanoseconds(50'000 + 2 * bytes)) {}
+  explicit Deadlines(int64_t bytes) : until_(Clock::now() + std::chrono::nanoseconds(50'000 + 2 * bytes)) {}
   void pause() {
     if (Clock::now() < until_)
       sched_yield();
@@ -86,12 +86,12 @@ class Patience {
   int naps_ = 0;
 };
 
-int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
+int32_t exchange(const Slice* send, const Slice* receive, bool (*stopped)(void*), void* context, uint8_t* waiting,
                  char* error) try {
   const int64_t most = messageBytes;
   std::vector<MPI_Request> requests;
   std::vector<int> peers;  // of the request with the same index; sends come after all receives
-  const auto each = [&](const Part& part, int peer, const auto& post) {
+  const auto each = [&](const Slice& part, int peer, const auto& post) {
     for (int64_t at = 0; at < part.bytes; at += most) {
       MPI_Request request;
       const int count = static_cast<int>(std::min(most, part.bytes - at));
@@ -119,12 +119,12 @@ int32_t exchange(const Part* send, const Part* receive, bool (*stopped)(void*), 
   int64_t bytes = 0;
   for (int peer = 0; peer < size; ++peer)
     if (peer != rank) bytes += send[peer].bytes + receive[peer].bytes;
-  Patience patience(bytes);
+  Deadlines deadlines(bytes);
   for (int done = 0;;) {
     LF_MPI(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
     if (done) return 0;
     if (stopped(context)) break;
-    patience.pause();
+    deadlines.pause();
   }
   // What did not arrive yet is not wanted any more; sends are left to themselves, the process is about to end.
   for (size_t i = 0; i < requests.size(); ++i) {

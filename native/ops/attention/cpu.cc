@@ -24,12 +24,12 @@ struct Problem {
   T scale, keep;  // keep: what dropout multiplies with
   uint32_t threshold, site;
   const int64_t* segments;
-  const int32_t* keyCounts;
+  const int32_t* keyLengths;
   const uint32_t* seeds;  // null without dropout
 };
 
 template <class T, class P>
-static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, const View& keyCounts,
+static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, const View& keyLengths,
                             const View& seeds) {
   const int64_t headDim = qkv.columns() / (3 * p.heads);
   return {p.heads,
@@ -40,7 +40,7 @@ static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, c
           dropThreshold(p.dropout),
           static_cast<uint32_t>(p.site),
           segments.as<int64_t>(),
-          keyCounts.present() ? keyCounts.as<int32_t>() : nullptr,
+          keyLengths.present() ? keyLengths.as<int32_t>() : nullptr,
           p.dropout > 0 ? seeds.as<uint32_t>() : nullptr};
 }
 
@@ -52,7 +52,7 @@ struct Head {
 
   Head(const Problem<T>& problem, int64_t s, int64_t h)
       : p(problem), sequence(s), head(h), rows(problem.segments[s + 1] - problem.segments[s]), keys(rows) {
-    if (p.keyCounts && p.keyCounts[s] < keys) keys = p.keyCounts[s];
+    if (p.keyLengths && p.keyLengths[s] < keys) keys = p.keyLengths[s];
   }
   // The keys that queries [first, last) see between them.
   int64_t keyBegin(int64_t first) const { return p.window >= 0 && first > p.window ? first - p.window : 0; }

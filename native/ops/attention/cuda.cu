@@ -15,11 +15,11 @@ namespace lateforge::cuda {
 namespace {
 
 template <class P>
-AttentionShape shapeOf(const P& p, const View& qkv, const View& segments, const View& keyCounts, const View& seeds) {
+AttentionShape shapeOf(const P& p, const View& qkv, const View& segments, const View& keyLengths, const View& seeds) {
   const int64_t rows = qkv.rows(), headDim = qkv.columns() / (3 * p.heads);
   AttentionShape shape;
   shape.segments = dev<const int64_t>(segments);
-  shape.keyCounts = dev<const int32_t>(keyCounts);
+  shape.keyLengths = dev<const int32_t>(keyLengths);
   shape.seeds = p.dropout > 0 ? dev<const uint32_t>(seeds) : nullptr;
   shape.sequences = segments.count() - 1;
   shape.rows = static_cast<int32_t>(rows);
@@ -46,7 +46,7 @@ int32_t withLoads(const AttentionShape& shape, const F& f, const Views&... views
 template <class T, class F, class Otherwise, class... Views>
 int32_t withTensorCores(const AttentionShape& shape, const F& f, const Otherwise& otherwise, const Views&... views) {
   if constexpr (sizeof(T) == 2)
-    if ((shape.headDim == 32 || shape.headDim == 64) && aligned(views...) && !naive("attention")) {
+    if ((shape.headDim == 32 || shape.headDim == 64) && aligned(views...) && !useReference("attention")) {
       auto forDim = [&](auto d) { return shape.seeds ? f(d, std::true_type()) : f(d, std::false_type()); };
       if (shape.headDim == 32) return forDim(std::integral_constant<int, 32>());
       return forDim(std::integral_constant<int, 64>());
@@ -56,8 +56,8 @@ int32_t withTensorCores(const AttentionShape& shape, const F& f, const Otherwise
 
 Grid tileGrid(const AttentionShape& shape) { return {divideUp(shape.rows, flash::kRows) * shape.heads}; }
 
-Grid naiveGrid(const AttentionShape& shape) {
-  return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, naive_attention::kColumns), 128)};
+Grid referenceGrid(const AttentionShape& shape) {
+  return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, reference_attention::kColumns), 128)};
 }
 
 }  // namespace
@@ -76,8 +76,8 @@ int32_t attention(const OpCall& call, Context& context) {
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        return launch(context, naiveGrid(shape), 0,
-                      naive_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+        return launch(context, referenceGrid(shape), 0,
+                      reference_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
       };
       return withLoads(shape, run, qkv);
     };
@@ -102,13 +102,13 @@ int32_t attentionBackward(const OpCall& call, Context& context) {
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        const naive_attention::BackwardQueries<T, n()> queries{
+        const reference_attention::BackwardQueries<T, n()> queries{
             shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
             dev<T>(dqkv), statistics};
-        const naive_attention::BackwardKeys<T, n()> keys{
+        const reference_attention::BackwardKeys<T, n()> keys{
             shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), statistics, dev<T>(dqkv)};
-        if (launch(context, naiveGrid(shape), 0, queries)) return 1;
-        return launch(context, naiveGrid(shape), 0, keys);
+        if (launch(context, referenceGrid(shape), 0, queries)) return 1;
+        return launch(context, referenceGrid(shape), 0, keys);
       };
       return withLoads(shape, run, qkv, o, dO);
     };

@@ -12,7 +12,7 @@ namespace lateforge::cuda {
 
 struct AttentionShape {
   Dev<const int64_t> segments;
-  Dev<const int32_t> keyCounts;  // null: all are keys
+  Dev<const int32_t> keyLengths;  // null: all are keys
   Dev<const uint32_t> seeds;     // null without dropout
   int64_t sequences;
   int32_t rows, heads, headDim, window;  // window −1: global
@@ -36,7 +36,7 @@ LF_DEVICE Sight sequenceSight(const AttentionShape& shape, int32_t row) {
 
 // The first row after the keys of a sequence.
 LF_DEVICE int32_t keyEnd(const AttentionShape& shape, const Sight& all) {
-  const int32_t count = shape.keyCounts ? static_cast<int32_t>(shape.keyCounts[all.sequence]) : all.high - all.begin;
+  const int32_t count = shape.keyLengths ? static_cast<int32_t>(shape.keyLengths[all.sequence]) : all.high - all.begin;
   return count < all.high - all.begin ? all.begin + count : all.high;
 }
 

@@ -1,4 +1,4 @@
-// The naive twins of the attention kernels, for every head dim and type: a lane makes kColumns outputs of one row and
+// The reference kernels of attention, for every head dim and type: a lane makes kColumns outputs of one row and
 // head, and looks at its keys (or queries) one by one. Numbers are loaded n at a time.
 #pragma once
 
@@ -6,7 +6,7 @@
 #include "../../cuda/device/math.cuh"
 #include "../../cuda/device/thread.cuh"
 
-namespace lateforge::cuda::naive_attention {
+namespace lateforge::cuda::reference_attention {
 
 constexpr int kColumns = 16;
 
@@ -167,4 +167,4 @@ struct BackwardKeys {
   }
 };
 
-}  // namespace lateforge::cuda::naive_attention
+}  // namespace lateforge::cuda::reference_attention

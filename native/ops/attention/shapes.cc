@@ -4,23 +4,23 @@
 namespace lateforge {
 
 static Status checkAttention(const char* op, const params::attention& p, const Meta& qkv, const Meta& segments,
-                             const Meta& keyCounts, const Meta& seeds) {
+                             const Meta& keyLengths, const Meta& seeds) {
   LF_TRY(checkReal(op, qkv, 2));
   LF_TRY(checkSegments(op, segments, qkv.dims[0]));
   LF_REQUIRE(p.heads > 0 && p.heads <= qkv.dims[1] && qkv.dims[1] % (3 * p.heads) == 0, "ERR_SHAPE",
              "%s: qkv %s is no [T, 3 · %lld heads · head dim]", op, qkv.text().c_str(),
              static_cast<long long>(p.heads));
   const int64_t n = segments.dims[0] - 1;
-  if (keyCounts.present()) {
-    LF_REQUIRE(keyCounts.dims[0] == n, "ERR_SHAPE", "%s: %lld key counts for %lld sequences", op,
-               static_cast<long long>(keyCounts.dims[0]), static_cast<long long>(n));
-    LF_TRY(checkIndices(op, keyCounts, longest(segments) + 1));
+  if (keyLengths.present()) {
+    LF_REQUIRE(keyLengths.dims[0] == n, "ERR_SHAPE", "%s: %lld key lengths for %lld sequences", op,
+               static_cast<long long>(keyLengths.dims[0]), static_cast<long long>(n));
+    LF_TRY(checkIndices(op, keyLengths, longest(segments) + 1));
     const auto& starts = *segments.facts->values;
-    LF_REQUIRE(keyCounts.facts->counts, "ERR_ARGUMENT", "%s: key counts must be int32 [n] from the host", op);
+    LF_REQUIRE(keyLengths.facts->counts, "ERR_ARGUMENT", "%s: key lengths must be int32 [n] from the host", op);
     for (int64_t i = 0; i < n; ++i)
-      LF_REQUIRE((*keyCounts.facts->counts)[i] <= starts[i + 1] - starts[i], "ERR_ARGUMENT",
+      LF_REQUIRE((*keyLengths.facts->counts)[i] <= starts[i + 1] - starts[i], "ERR_ARGUMENT",
                  "%s: sequence %lld has %d keys, but %lld tokens", op, static_cast<long long>(i),
-                 (*keyCounts.facts->counts)[i], static_cast<long long>(starts[i + 1] - starts[i]));
+                 (*keyLengths.facts->counts)[i], static_cast<long long>(starts[i + 1] - starts[i]));
   }
   LF_REQUIRE(p.dropout >= 0 && p.dropout < 1, "ERR_ARGUMENT", "%s: dropout is %g, expected [0, 1)", op, p.dropout);
   LF_REQUIRE(p.dropout == 0 || seeds.present(), "ERR_ARGUMENT", "%s: dropout needs seeds", op);

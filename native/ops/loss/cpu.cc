@@ -44,27 +44,27 @@ bool clamped(const View& logScale, bool learned) {
 // positive of another query of the same query group.
 struct Contrast {
   const int64_t* dSegments;
-  const int32_t* qGroups;
-  const int32_t* dGroups;
-  int64_t columns, perQuery, firstQuery;
+  const int32_t* qDuplicates;
+  const int32_t* dDuplicates;
+  int64_t columns, documentsPerQuery, firstQuery;
 
   bool empty(int64_t column) const { return dSegments[column] == dSegments[column + 1]; }
   // The column of a query's positive, or −1 when it is not among these or empty.
   int64_t positive(int64_t query) const {
-    const int64_t column = (query - firstQuery) * perQuery;
+    const int64_t column = (query - firstQuery) * documentsPerQuery;
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
 
   // Calls visit(column) for every column that takes part, in order.
   template <class Visit>
   void each(int64_t query, const Visit& visit) const {
-    const int64_t offset = firstQuery * perQuery, positive = query * perQuery;
+    const int64_t offset = firstQuery * documentsPerQuery, positive = query * documentsPerQuery;
     for (int64_t other = firstQuery, column = 0; column < columns; ++other) {
-      const bool sameQuery = qGroups && other != query && qGroups[other] == qGroups[query];
-      for (int64_t k = 0; k < perQuery; ++k, ++column) {
+      const bool sameQuery = qDuplicates && other != query && qDuplicates[other] == qDuplicates[query];
+      for (int64_t k = 0; k < documentsPerQuery; ++k, ++column) {
         if (empty(column) || (k == 0 && sameQuery)) continue;
         const int64_t document = offset + column;
-        if (dGroups && document != positive && dGroups[document] == dGroups[positive]) continue;
+        if (dDuplicates && document != positive && dDuplicates[document] == dDuplicates[positive]) continue;
         visit(column);
       }
     }
@@ -72,14 +72,14 @@ struct Contrast {
 };
 
 // `first` is the input that holds dSegments; the groups follow it.
-Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t perQuery, int64_t firstQuery) {
+Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t documentsPerQuery, int64_t firstQuery) {
   const View& q = call.in[first + 1];
   const View& d = call.in[first + 2];
   return {call.in[first].as<int64_t>(),
           q.present() ? q.as<int32_t>() : nullptr,
           d.present() ? d.as<int32_t>() : nullptr,
           columns,
-          perQuery,
+          documentsPerQuery,
           firstQuery};
 }
 
@@ -156,7 +156,7 @@ template <class T>
 int32_t rowStats(const OpCall& call, char*) {
   const auto& p = call.as<params::rowStats>();
   const int64_t columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 2, columns, p.perQuery, p.firstQuery);
+  const Contrast contrast = contrastOf(call, 2, columns, p.documentsPerQuery, p.firstQuery);
   const T scale = scaleOf<T>(call.in[1], p.learned);
   forTasks(call.in[0].dims[0], [&](int64_t r) {
     const T* scores = call.in[0].as<T>() + r * columns;
@@ -221,7 +221,7 @@ template <class T>
 int32_t softmaxGrad(const OpCall& call, char*) {
   const auto& p = call.as<params::softmaxGrad>();
   const int64_t rows = call.in[0].dims[0], columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 3, columns, p.perQuery, p.firstQuery);
+  const Contrast contrast = contrastOf(call, 3, columns, p.documentsPerQuery, p.firstQuery);
   const T scale = scaleOf<T>(call.in[2], p.learned);
   double* parts = static_cast<double*>(call.workspace);
   forTasks(rows, [&](int64_t r) {
@@ -259,25 +259,25 @@ int32_t distillLoss(const OpCall& call, char*) {
   T* gradient = call.out[0].as<T>();
   const double scale = scaleOf<T>(call.in[3], p.learned);
   double* losses = static_cast<double*>(call.workspace);
-  double* tempers = losses + rows;
+  double* dLogScales = losses + rows;
   forTasks(rows, [&](int64_t i) {
     const List list{call.in[4].as<int64_t>(), groups[i], groups[i + 1]};
     const Normalised<T> student(list, scores, p.minMax != 0);
     const double studentLse = logSumExp(list, [&](int64_t j) { return product(scale, student(j)); });
     const double teacherLse = logSumExp(list, [&](int64_t j) { return teacher[j]; });
-    losses[i] = tempers[i] = 0;
+    losses[i] = dLogScales[i] = 0;
     std::fill(gradient + list.first, gradient + list.last, T(0));
     list.each([&](int64_t j) {
       const double logit = product(scale, student(j)), logP = teacher[j] - teacherLse, logQ = logit - studentLse;
       const double target = std::exp(logP), dlogit = p.normalizer * (std::exp(logQ) - target);
       if (target != 0) losses[i] += target * (logP - logQ);
-      tempers[i] += dlogit * logit;
+      dLogScales[i] += dlogit * logit;
       gradient[j] = static_cast<T>(dlogit * scale);
     });
     student.backward(list, gradient);
   });
   addInOrder(losses, rows, p.normalizer, call.in[5].as<T>());
-  if (call.in[6].present() && !clamped<T>(call.in[3], p.learned)) addInOrder(tempers, rows, 1, call.in[6].as<T>());
+  if (call.in[6].present() && !clamped<T>(call.in[3], p.learned)) addInOrder(dLogScales, rows, 1, call.in[6].as<T>());
   return 0;
 }
 

@@ -20,32 +20,32 @@ LF_DEVICE float nothing() { return -infinity(); }
 // Which columns take part in the softmax of a row.
 struct Contrast {
   Dev<const int64_t> dSegments;
-  Dev<const int32_t> qGroups, dGroups;  // null: no groups
-  int64_t columns, perQuery, firstQuery;
+  Dev<const int32_t> qDuplicates, dDuplicates;  // null: no groups
+  int64_t columns, documentsPerQuery, firstQuery;
 
   LF_DEVICE bool empty(int64_t column) const { return dSegments[column] == dSegments[column + 1]; }
   // The column of a query's positive, or −1 when it is not among these or empty.
   LF_DEVICE int64_t positive(int64_t query) const {
-    const int64_t column = (query - firstQuery) * perQuery;
+    const int64_t column = (query - firstQuery) * documentsPerQuery;
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
   LF_DEVICE bool takesPart(int64_t query, int64_t column) const {
     if (empty(column)) return false;
-    if (!qGroups) return true;
-    const int64_t other = firstQuery + column / perQuery;
-    if (column % perQuery == 0 && other != query && qGroups[other] == qGroups[query]) return false;
-    const int64_t document = firstQuery * perQuery + column, positive = query * perQuery;
-    return document == positive || dGroups[document] != dGroups[positive];
+    if (!qDuplicates) return true;
+    const int64_t other = firstQuery + column / documentsPerQuery;
+    if (column % documentsPerQuery == 0 && other != query && qDuplicates[other] == qDuplicates[query]) return false;
+    const int64_t document = firstQuery * documentsPerQuery + column, positive = query * documentsPerQuery;
+    return document == positive || dDuplicates[document] != dDuplicates[positive];
   }
 };
 
 // `first` is the input that holds dSegments; the groups follow it.
-Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t perQuery, int64_t firstQuery) {
+Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t documentsPerQuery, int64_t firstQuery) {
   return {dev<const int64_t>(call.in[first]),
           dev<const int32_t>(call.in[first + 1]),
           dev<const int32_t>(call.in[first + 2]),
           columns,
-          perQuery,
+          documentsPerQuery,
           firstQuery};
 }
 
@@ -248,7 +248,7 @@ struct DistillLoss {
   Dev<const float> scores, teacher, logScale;
   Dev<const int64_t> groups, dSegments;
   Dev<float> gradient;
-  Dev<double> losses, tempers;
+  Dev<double> losses, dLogScales;
   int64_t rows;
   bool minMax, learned;
   double normalizer;
@@ -264,26 +264,26 @@ struct DistillLoss {
     auto student = [&](int64_t j) { return (scores[j] - min) / range; };
     const double studentLse = logSumExp(list, [&](int64_t j) { return product(scale, student(j)); });
     const double teacherLse = logSumExp(list, [&](int64_t j) { return static_cast<double>(teacher[j]); });
-    double loss = 0, temper = 0, direct = 0, stretched = 0;  // the last two: Σ dy and Σ dy · y
+    double loss = 0, dLogScale_ = 0, direct = 0, stretched = 0;  // the last two: Σ dy and Σ dy · y
     for (int64_t j = list.first + lane(); j < list.last; j += kWarp) gradient[j] = 0;
     list.each([&](int64_t j) {
       const double logit = product(scale, student(j)), logP = teacher[j] - teacherLse, logQ = logit - studentLse;
       const double target = exponential(logP), dlogit = normalizer * (exponential(logQ) - target);
       if (target != 0) loss += target * (logP - logQ);
-      temper += dlogit * logit;
+      dLogScale_ += dlogit * logit;
       const float dy = static_cast<float>(dlogit * scale);
       direct += dy;
       stretched += dy * student(j);
       gradient[j] = least >= 0 ? static_cast<float>(dy / range) : dy;
     });
     loss = warpSum(loss);
-    temper = warpSum(temper);
+    dLogScale_ = warpSum(dLogScale_);
     direct = warpSum(direct);
     stretched = warpSum(stretched);
     syncWarp();
     if (lane() != 0) return;
     losses[row] = loss;
-    tempers[row] = temper;
+    dLogScales[row] = dLogScale_;
     if (least < 0) return;
     gradient[least] += static_cast<float>((stretched - direct) / range);
     gradient[greatest] -= static_cast<float>(stretched / range);
@@ -346,7 +346,7 @@ int32_t rowStats(const OpCall& call, Context& context) {
   const View& scores = call.in[0];
   return launch(context, {scores.rows()}, kRowScratch,
                 RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]),
-                         contrastOf(call, 2, scores.columns(), p.perQuery, p.firstQuery), p.firstRow, p.learned != 0});
+                         contrastOf(call, 2, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0});
 }
 
 int32_t combineStats(const OpCall& call, Context& context) {
@@ -370,7 +370,7 @@ int32_t softmaxGrad(const OpCall& call, Context& context) {
   if (launch(context, {scores.rows()}, kRowScratch,
              SoftmaxGrad{dev<float>(scores), dev<const float>(call.in[1]), dev<const float>(call.in[2]),
                          dev<const float>(call.in[6]), parts,
-                         contrastOf(call, 3, scores.columns(), p.perQuery, p.firstQuery), p.firstRow, p.learned != 0,
+                         contrastOf(call, 3, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0,
                          p.normalizer}))
     return 1;
   return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[7]) : 0;
@@ -379,14 +379,14 @@ int32_t softmaxGrad(const OpCall& call, Context& context) {
 int32_t distillLoss(const OpCall& call, Context& context) {
   const auto p = call.as<params::distillLoss>();
   const int64_t rows = call.in[2].rows() - 1;
-  const Dev<double> losses = workspace<double>(call, 0, rows), tempers = workspace<double>(call, 8 * rows, rows);
+  const Dev<double> losses = workspace<double>(call, 0, rows), dLogScales = workspace<double>(call, 8 * rows, rows);
   if (launch(context, listGrid(rows), 0,
              DistillLoss{dev<const float>(call.in[0]), dev<const float>(call.in[1]), dev<const float>(call.in[3]),
                          dev<const int64_t>(call.in[2]), dev<const int64_t>(call.in[4]), dev<float>(call.out[0]),
-                         losses, tempers, rows, p.minMax != 0, p.learned != 0, p.normalizer}) ||
+                         losses, dLogScales, rows, p.minMax != 0, p.learned != 0, p.normalizer}) ||
       addTotal(context, losses, rows, p.normalizer, View{}, call.in[5]))
     return 1;
-  return call.in[6].present() ? addTotal(context, tempers, rows, 1, p.learned ? call.in[3] : View{}, call.in[6]) : 0;
+  return call.in[6].present() ? addTotal(context, dLogScales, rows, 1, p.learned ? call.in[3] : View{}, call.in[6]) : 0;
 }
 
 int32_t marginMse(const OpCall& call, Context& context) {

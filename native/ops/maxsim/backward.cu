@@ -25,7 +25,7 @@ struct Gradient {
   MaxsimTokens<T> q, d;
   PairList pairs;
   Dev<const int64_t> starts;
-  ConstWinners winners;
+  ArgmaxReader argmax;
   Dev<const float> dscores;
   Dev<float> sum;  // dq or dd
 };
@@ -43,7 +43,7 @@ struct GatherToQueries {
     if (g == 0) return -1;
     const int64_t j = x.pairs.layout == Layout::all ? k - i * x.d.sequences : x.pairs.document(k);
     const int64_t at = x.starts ? x.starts[k] + row - x.q.begin(i) : j * x.q.rows + row;
-    const int32_t token = x.winners.at(at, x.d.length(j));
+    const int32_t token = x.argmax.at(at, x.d.length(j));
     return token < 0 ? -1 : x.d.begin(j) + token;
   }
 
@@ -56,7 +56,7 @@ struct GatherToQueries {
     if (x.pairs.layout == Layout::all) {
       first = i * x.d.sequences;
       last = first + x.d.sequences;
-    } else if (x.pairs.layout == Layout::groups) {
+    } else if (x.pairs.layout == Layout::grouped) {
       first = x.pairs.values[i];
       last = x.pairs.values[i + 1];
     }
@@ -65,8 +65,8 @@ struct GatherToQueries {
     for (int64_t k = first; k < last; k += kWarp) {
       float g = 0;
       const int64_t from = k + lane() < last ? source(k + lane(), i, row, g) : -1;
-      const uint32_t winners = ballot(from >= 0);
-      if (winners == 0xffffffffu) {  // the usual case, in which the loads of several winners overlap
+      const uint32_t found = ballot(from >= 0);
+      if (found == 0xffffffffu) {  // the usual case, in which the loads of several winners overlap
 #pragma unroll 8
         for (int l = 0; l < kWarp; ++l) {
           const int64_t winner = shuffle(from, l);
@@ -75,7 +75,7 @@ struct GatherToQueries {
         }
         continue;
       }
-      for (uint32_t left = winners; left; left &= left - 1) {
+      for (uint32_t left = found; left; left &= left - 1) {
         const int64_t winner = shuffle(from, lowestBit(left));
         const float share = shuffle(g, lowestBit(left));
         if (active) addScaled(sum, share, loadFloats<4>(x.d.data + (winner * x.q.dim + feature)));
@@ -142,7 +142,7 @@ struct ScatterToDocuments {
 #pragma unroll
     for (int h = 0; h < kGroups; ++h) {
       const bool valid = query[h] >= 0;
-      e.token[h] = valid ? x.winners.at(j * x.q.rows + tile * kRows + h * kWarp + lane(), tokens) : -1;
+      e.token[h] = valid ? x.argmax.at(j * x.q.rows + tile * kRows + h * kWarp + lane(), tokens) : -1;
       e.g[h] = valid ? x.dscores[query[h] * x.d.sequences + j] : 0;
     }
     return e;
@@ -233,7 +233,7 @@ struct ScatterPairs {
     const int64_t tokens = x.d.length(j);
     const int64_t feature = blockY() * kSlab + 4 * lane();
     for (int64_t first = 0; first < rows; first += kWarp) {
-      const int32_t token = first + lane() < rows ? x.winners.at(x.starts[k] + first + lane(), tokens) : -1;
+      const int32_t token = first + lane() < rows ? x.argmax.at(x.starts[k] + first + lane(), tokens) : -1;
       for (uint32_t left = ballot(token >= 0 && token % kWarps == warp()); left; left &= left - 1) {
         const int64_t row = from + first + lowestBit(left), target = begin + shuffle(token, lowestBit(left));
         if (feature >= x.q.dim) continue;
@@ -246,7 +246,7 @@ struct ScatterPairs {
 
   LF_DEVICE void operator()() const {
     const int64_t j = blockX();
-    if (x.pairs.layout == Layout::groups) return add(j, j);
+    if (x.pairs.layout == Layout::grouped) return add(j, j);
     for (int64_t k = 0; k < x.pairs.count; k += kWarp) {
       const bool mine = k + lane() < x.pairs.count && x.pairs.document(k + lane()) == j;
       for (uint32_t left = ballot(mine); left; left &= left - 1) add(k + lowestBit(left), j);
@@ -268,7 +268,7 @@ template <class T>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   const View &dq = call.in[7], &dd = call.in[8];
   Gradient<T> x{queriesOf<T>(call, m),   documentsOf<T>(call, m),      m.pairs, m.starts,
-                winnersFrom(call.in[5]), dev<const float>(call.in[6]), nullptr};
+                argmaxFrom(call.in[5]), dev<const float>(call.in[6]), nullptr};
   const int64_t slabs = divideUp(m.dim, kSlab);
   if (dq.present()) {
     x.sum = dev<float>(dq);

@@ -154,11 +154,11 @@ void pack(const Tokens<T>& q, const Block<T>& block) {
 }
 
 // Scores of a block's queries (stride apart) against one document, and the winners of its rows.
-template <class T, class Winner>
-void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, int64_t document, bool floorZero,
-                T* scores, int64_t stride, Winner* winners) {
+template <class T, class Index>
+void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, int64_t document, bool clampNegatives,
+                T* scores, int64_t stride, Index* argmax) {
   constexpr int64_t kLanes = Lanes<T>::kCount, kPanel = kVectors * kLanes;
-  constexpr bool kArgmax = !std::is_void_v<Winner>;
+  constexpr bool kArgmax = !std::is_void_v<Index>;
   const int64_t tokens = d.segments[document + 1] - d.segments[document];
   const T* start = d.row(d.segments[document]);
   const int64_t padded = roundUp(block.lastRow - block.firstRow, kLanes);
@@ -183,14 +183,14 @@ void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, i
         value = values[lane];
         token = winning[lane];
         if (!std::isfinite(sums[lane])) value = scanRow(q.row(block.firstRow + row), start, q.dim, tokens, token);
-        if (floorZero && value < 0) {
+        if (clampNegatives && value < 0) {
           value = 0;
           token = -1;
         }
       }
       score += value;
       // −1 becomes the largest value: no winner.
-      if constexpr (kArgmax) winners[row] = token < 0 ? std::numeric_limits<Winner>::max() : static_cast<Winner>(token);
+      if constexpr (kArgmax) argmax[row] = token < 0 ? std::numeric_limits<Index>::max() : static_cast<Index>(token);
     }
     scores[(i - block.firstQuery) * stride] = score;
   }
@@ -212,7 +212,7 @@ struct PairList {
 PairList pairsOf(const OpCall& call, Layout layout) {
   const int64_t nq = call.in[1].dims[0] - 1, nd = call.in[3].dims[0] - 1;
   if (layout == Layout::all) return {layout, nullptr, nq, 0};
-  return {layout, call.in[4].as<int64_t>(), nq, layout == Layout::groups ? nd : call.in[4].dims[0] / 2};
+  return {layout, call.in[4].as<int64_t>(), nq, layout == Layout::grouped ? nd : call.in[4].dims[0] / 2};
 }
 
 // Where each pair's winners start.
@@ -254,8 +254,8 @@ struct Room {
   }
 };
 
-template <class T, class Winner>
-void maxsimAs(const OpCall& call, Winner* argmax) {
+template <class T, class Index>
+void maxsimAs(const OpCall& call, Index* argmax) {
   const auto& p = call.as<params::maxsim>();
   const Layout layout = static_cast<Layout>(p.layout);
   const int64_t nq = call.in[1].dims[0] - 1, nd = call.in[3].dims[0] - 1;
@@ -267,16 +267,16 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
   char* memory = static_cast<char*>(call.workspace);
   int64_t* starts = reinterpret_cast<int64_t*>(memory);
   Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
-  const bool all = layout == Layout::all, floorZero = p.floorZero != 0;
+  const bool all = layout == Layout::all, clampNegatives = p.clampNegatives != 0;
   if (!all) startsOf(pairs, q.segments, starts);
   const int64_t nblocks =
       blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
   forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
     forTasks(pairs.count, [&](int64_t k) {
-      Winner* winners = nullptr;
-      if constexpr (!std::is_void_v<Winner>) winners = argmax + starts[k];
-      scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), floorZero, scores + k, 1, winners);
+      Index* pair = nullptr;
+      if constexpr (!std::is_void_v<Index>) pair = argmax + starts[k];
+      scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), clampNegatives, scores + k, 1, pair);
     });
     return;
   }
@@ -292,9 +292,9 @@ void maxsimAs(const OpCall& call, Winner* argmax) {
     const Block<T>& block = blocks[task % nblocks];
     const int64_t chunk = task / nblocks;
     for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
-      Winner* winners = nullptr;
-      if constexpr (!std::is_void_v<Winner>) winners = argmax + j * rows + block.firstRow;
-      scoreBlock(q, d, block, j, floorZero, scores + block.firstQuery * nd + j, nd, winners);
+      Index* pair = nullptr;
+      if constexpr (!std::is_void_v<Index>) pair = argmax + j * rows + block.firstRow;
+      scoreBlock(q, d, block, j, clampNegatives, scores + block.firstQuery * nd + j, nd, pair);
     }
   });
 }
@@ -313,30 +313,30 @@ void axpy(T g, const T* __restrict__ x, T* __restrict__ y, int64_t dim) {
 }
 
 // Whether a document of so many tokens has this winner: what lies beyond it stands for none, and is never followed.
-template <class Winner>
-bool won(Winner winner, int64_t tokens) {
-  return static_cast<std::make_unsigned_t<Winner>>(winner) < static_cast<uint64_t>(tokens);
+template <class Index>
+bool won(Index winner, int64_t tokens) {
+  return static_cast<std::make_unsigned_t<Index>>(winner) < static_cast<uint64_t>(tokens);
 }
 
-// dq of rows [from, to): what their winners in document j give. winners[row] belongs to row.
-template <class T, class Winner>
-void gatherWinners(T g, const Winner* winners, const Tokens<T>& d, int64_t j, T* dq, int64_t from, int64_t to) {
+// dq of rows [from, to): what their winners in document j give. argmax[row] belongs to row.
+template <class T, class Index>
+void gatherByArgmax(T g, const Index* argmax, const Tokens<T>& d, int64_t j, T* dq, int64_t from, int64_t to) {
   if (g == 0) return;
   const T* document = d.row(d.segments[j]);
   const int64_t tokens = d.segments[j + 1] - d.segments[j];
   for (int64_t row = from; row < to; ++row)
-    if (won(winners[row], tokens)) axpy(g, document + winners[row] * d.dim, dq + row * d.dim, d.dim);
+    if (won(argmax[row], tokens)) axpy(g, document + argmax[row] * d.dim, dq + row * d.dim, d.dim);
 }
 
 // dd of document j: what rows [from, to) of q give to their winners in it.
-template <class T, class Winner>
-void scatterToWinners(T g, const Winner* winners, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
+template <class T, class Index>
+void scatterByArgmax(T g, const Index* argmax, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
                       int64_t to) {
   if (g == 0) return;
   T* document = dd + d.segments[j] * d.dim;
   const int64_t tokens = d.segments[j + 1] - d.segments[j];
   for (int64_t row = from; row < to; ++row)
-    if (won(winners[row], tokens)) axpy(g, q + row * d.dim, document + winners[row] * d.dim, d.dim);
+    if (won(argmax[row], tokens)) axpy(g, q + row * d.dim, document + argmax[row] * d.dim, d.dim);
 }
 
 // Pairs ordered by owner (query or document), each owner's in the order of the list.
@@ -355,9 +355,9 @@ struct Owned {
   }
 };
 
-template <class T, class Winner>
+template <class T, class Index>
 void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d, const PairList& pairs,
-                     const Winner* argmax, const T* dscores, T* dq, T* dd) {
+                     const Index* argmax, const T* dscores, T* dq, T* dd) {
   const int64_t nq = pairs.queries, nd = call.in[3].dims[0] - 1;
   int64_t* starts = static_cast<int64_t*>(call.workspace);
   startsOf(pairs, q.segments, starts);
@@ -367,7 +367,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
     forTasks(nq, [&](int64_t i) {
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
-        gatherWinners(dscores[k], argmax + starts[k], d, pairs.document(k), dq + q.segments[i] * q.dim, 0,
+        gatherByArgmax(dscores[k], argmax + starts[k], d, pairs.document(k), dq + q.segments[i] * q.dim, 0,
                       q.segments[i + 1] - q.segments[i]);
       }
     });
@@ -377,15 +377,15 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
     forTasks(nd, [&](int64_t j) {
       for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
         const int64_t k = byDocument.order[n], i = pairs.query(k);
-        scatterToWinners(dscores[k], argmax + starts[k], q.row(q.segments[i]), d, j, dd, 0,
+        scatterByArgmax(dscores[k], argmax + starts[k], q.row(q.segments[i]), d, j, dd, 0,
                          q.segments[i + 1] - q.segments[i]);
       }
     });
   }
 }
 
-template <class T, class Winner>
-void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t nd, const Winner* argmax,
+template <class T, class Index>
+void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t nd, const Index* argmax,
                    const T* dscores, T* dq, T* dd) {
   const int64_t rows = q.segments[nq];
   // Owners of dq are blocks of rows, owners of dd are runs of documents: wide enough to use what they stream past well
@@ -398,7 +398,7 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
       const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
-          gatherWinners(dscores[i * nd + j], argmax + j * rows, d, j, dq, std::max(first, q.segments[i]),
+          gatherByArgmax(dscores[i * nd + j], argmax + j * rows, d, j, dq, std::max(first, q.segments[i]),
                         std::min(last, q.segments[i + 1]));
     });
   if (dd)
@@ -406,12 +406,12 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
       const int64_t first = task * run, last = std::min(nd, first + run);
       for (int64_t i = 0; i < nq; ++i)
         for (int64_t j = first; j < last; ++j)
-          scatterToWinners(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
+          scatterByArgmax(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
     });
 }
 
-template <class T, class Winner>
-void backwardAs(const OpCall& call, const Winner* argmax) {
+template <class T, class Index>
+void backwardAs(const OpCall& call, const Index* argmax) {
   const Tokens<T> q{call.in[0].as<T>(), call.in[1].as<int64_t>(), call.in[0].dims[1]};
   const Tokens<T> d{call.in[2].as<T>(), call.in[3].as<int64_t>(), call.in[2].dims[1]};
   const PairList pairs = pairsOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout));

@@ -54,8 +54,8 @@ struct PlainMaxsim {
   PairList pairs;
   Dev<const int64_t> starts;
   Dev<float> scores;
-  Winners winners;
-  bool floorZero;
+  ArgmaxWriter argmax;
+  bool clampNegatives;
 
   static constexpr int64_t sharedBytes() { return sharedSize<float>(kThreads); }
 
@@ -70,11 +70,11 @@ struct PlainMaxsim {
       token = u;
       if (sim != sim) break;  // the first NaN wins
     }
-    if (!tokens || (floorZero && most < 0)) {
+    if (!tokens || (clampNegatives && most < 0)) {
       most = 0;
       token = -1;
     }
-    winners.put(winner, token);
+    argmax.put(winner, token);
     return most;
   }
 
@@ -107,7 +107,7 @@ struct PlainQueryGradient {
   MaxsimTokens<T> q, d;
   PairList pairs;
   Dev<const int64_t> starts;
-  ConstWinners winners;
+  ArgmaxReader argmax;
   Dev<const float> dscores;
   Dev<float> dq;
 
@@ -116,15 +116,15 @@ struct PlainQueryGradient {
     if (row >= q.rows) return;
     const int64_t i = sequenceOf(q.segments, q.sequences, row);
     const bool all = pairs.layout == Layout::all;
-    const int64_t first = all ? i * d.sequences : pairs.layout == Layout::groups ? pairs.values[i] : 0;
-    const int64_t last = all ? first + d.sequences : pairs.layout == Layout::groups ? pairs.values[i + 1] : pairs.count;
+    const int64_t first = all ? i * d.sequences : pairs.layout == Layout::grouped ? pairs.values[i] : 0;
+    const int64_t last = all ? first + d.sequences : pairs.layout == Layout::grouped ? pairs.values[i + 1] : pairs.count;
     float sum = dq[at];
     for (int64_t k = first; k < last; ++k) {
       if (pairs.layout == Layout::pairs && pairs.query(k) != i) continue;
       const float g = dscores[k];
       if (g == 0) continue;
       const int64_t j = pairs.document(k);
-      const int64_t token = winners.at(all ? j * q.rows + row : starts[k] + row - q.begin(i), d.length(j));
+      const int64_t token = argmax.at(all ? j * q.rows + row : starts[k] + row - q.begin(i), d.length(j));
       if (token >= 0) sum = fusedMultiplyAdd(g, widen(d.data[(d.begin(j) + token) * d.dim + at % q.dim]), sum);
     }
     dq[at] = sum;
@@ -138,7 +138,7 @@ struct PlainDocumentGradient {
   MaxsimTokens<T> q, d;
   PairList pairs;
   Dev<const int64_t> starts;
-  ConstWinners winners;
+  ArgmaxReader argmax;
   Dev<const float> dscores;
   Dev<float> dd;
 
@@ -147,8 +147,8 @@ struct PlainDocumentGradient {
     if (row >= d.rows) return;
     const int64_t j = sequenceOf(d.segments, d.sequences, row), token = row - d.begin(j);
     const bool all = pairs.layout == Layout::all;
-    const int64_t first = pairs.layout == Layout::groups ? j : 0;
-    const int64_t last = all ? q.sequences : pairs.layout == Layout::groups ? j + 1 : pairs.count;
+    const int64_t first = pairs.layout == Layout::grouped ? j : 0;
+    const int64_t last = all ? q.sequences : pairs.layout == Layout::grouped ? j + 1 : pairs.count;
     float sum = dd[at];
     for (int64_t n = first; n < last; ++n) {
       const int64_t k = all ? n * d.sequences + j : n;
@@ -158,7 +158,7 @@ struct PlainDocumentGradient {
       const int64_t i = pairs.query(k), begin = q.begin(i), end = begin + q.length(i);
       const int64_t from = all ? j * q.rows : starts[k] - begin;
       for (int64_t r = begin; r < end; ++r)
-        if (winners.at(from + r, d.length(j)) == token)
+        if (argmax.at(from + r, d.length(j)) == token)
           sum = fusedMultiplyAdd(g, widen(q.data[r * q.dim + at % d.dim]), sum);
     }
     dd[at] = sum;
@@ -197,15 +197,15 @@ int32_t maxsim(const OpCall& call, Context& context) {
   const auto p = call.as<params::maxsim>();
   const View &scores = call.out[0], &argmax = call.out[1];
   MaxsimCall m = callOf(call, static_cast<Layout>(p.layout), scores.count());
-  m.floorZero = p.floorZero != 0;
+  m.clampNegatives = p.clampNegatives != 0;
   if (findStarts(call, context, m)) return 1;
-  if (!naive("maxsim") && fitsTensorCores(call, m)) return maxsimOnTensorCores(call, context, m);
-  if (!naive("maxsim") && fitsCores(call, m)) return maxsimOnCores(call, context, m);
+  if (!useReference("maxsim") && fitsTensorCores(call, m)) return maxsimOnTensorCores(call, context, m);
+  if (!useReference("maxsim") && fitsCores(call, m)) return maxsimOnCores(call, context, m);
   return withTokens(call.in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     return launch(context, {m.pairs.count}, PlainMaxsim<T>::sharedBytes(),
                   PlainMaxsim<T>{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, dev<float>(scores),
-                                 winnersTo(argmax), m.floorZero});
+                                 argmaxTo(argmax), m.clampNegatives});
   });
 }
 
@@ -213,19 +213,19 @@ int32_t maxsimBackward(const OpCall& call, Context& context) {
   const View &argmax = call.in[5], &dscores = call.in[6], &dq = call.in[7], &dd = call.in[8];
   MaxsimCall m = callOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout), dscores.count());
   if (findStarts(call, context, m)) return 1;
-  if (!naive("maxsim") && fitsOwners(call, m)) return maxsimBackwardByOwner(call, context, m);
+  if (!useReference("maxsim") && fitsOwners(call, m)) return maxsimBackwardByOwner(call, context, m);
   return withTokens(call.in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     const auto q = queriesOf<T>(call, m), d = documentsOf<T>(call, m);
-    const ConstWinners winners = winnersFrom(argmax);
+    const ArgmaxReader reader = argmaxFrom(argmax);
     if (dq.present() &&
         launch(context, {divideUp(dq.count(), 256)}, 0,
-               PlainQueryGradient<T>{q, d, m.pairs, m.starts, winners, dev<const float>(dscores), dev<float>(dq)}))
+               PlainQueryGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dq)}))
       return 1;
     if (!dd.present()) return 0;
     return launch(
         context, {divideUp(dd.count(), 256)}, 0,
-        PlainDocumentGradient<T>{q, d, m.pairs, m.starts, winners, dev<const float>(dscores), dev<float>(dd)});
+        PlainDocumentGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dd)});
   });
 }
 

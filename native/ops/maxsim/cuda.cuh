@@ -39,7 +39,7 @@ struct PairList {
 };
 
 // The token that won each query row: one of these types (core chooses). The largest value is written for none, −1.
-struct Winners {
+struct ArgmaxWriter {
   Dev<uint8_t> bytes;
   Dev<uint16_t> narrow;
   Dev<int32_t> wide;
@@ -53,7 +53,7 @@ struct Winners {
       wide[at] = static_cast<int32_t>(token < 0 ? 0x7fffffff : token);
   }
 };
-struct ConstWinners {
+struct ArgmaxReader {
   Dev<const uint8_t> bytes;
   Dev<const uint16_t> narrow;
   Dev<const int32_t> wide;

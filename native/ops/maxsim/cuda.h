@@ -9,7 +9,7 @@ namespace lateforge::cuda {
 // One call of maxsim or maxsimBackward, whatever the type of its tokens.
 struct MaxsimCall {
   Layout layout;
-  bool floorZero;
+  bool clampNegatives;
   int64_t queries, documents, queryTokens, documentTokens, dim, longestQuery;
   Dev<const int64_t> qSegments, dSegments;
   PairList pairs;
@@ -50,10 +50,10 @@ template <class T>
 Dev<T> devOf(const View& view, DType dtype) {
   return view.dtype == dtype ? dev<T>(view) : Dev<T>(nullptr);
 }
-inline Winners winnersTo(const View& argmax) {
+inline ArgmaxWriter argmaxTo(const View& argmax) {
   return {devOf<uint8_t>(argmax, DType::u8), devOf<uint16_t>(argmax, DType::u16), devOf<int32_t>(argmax, DType::i32)};
 }
-inline ConstWinners winnersFrom(const View& argmax) {
+inline ArgmaxReader argmaxFrom(const View& argmax) {
   return {devOf<const uint8_t>(argmax, DType::u8), devOf<const uint16_t>(argmax, DType::u16),
           devOf<const int32_t>(argmax, DType::i32)};
 }

@@ -5,7 +5,7 @@ namespace lateforge {
 
 // The (query, document) pairs of a layout and the argmax entries they have.
 struct PairCounts {
-  int64_t pairs = 0, winners = 0;
+  int64_t pairs = 0, argmax = 0;
 };
 
 static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, const Meta& dSegments,
@@ -17,13 +17,13 @@ static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, 
       LF_REQUIRE(!pairs.present(), "ERR_ARGUMENT", "%s: the all-pairs layout takes no pairs", op);
       counts = {nq * nd, nd * q.back()};
       return Status::fine();
-    case Layout::groups: {
+    case Layout::grouped: {
       LF_TRY(checkSegments(op, pairs, nd));
       LF_REQUIRE(pairs.dims[0] == nq + 1, "ERR_SHAPE", "%s: %lld groups for %lld queries", op,
                  static_cast<long long>(pairs.dims[0] - 1), static_cast<long long>(nq));
       const auto& g = *pairs.facts->values;
       counts.pairs = nd;
-      for (int64_t i = 0; i < nq; ++i) counts.winners += (g[i + 1] - g[i]) * (q[i + 1] - q[i]);
+      for (int64_t i = 0; i < nq; ++i) counts.argmax += (g[i + 1] - g[i]) * (q[i + 1] - q[i]);
       return Status::fine();
     }
     case Layout::pairs: {
@@ -38,7 +38,7 @@ static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, 
                    "%s: pair %lld is (%lld, %lld), expected query < %lld and document < %lld", op,
                    static_cast<long long>(k), static_cast<long long>(v[2 * k]), static_cast<long long>(v[2 * k + 1]),
                    static_cast<long long>(nq), static_cast<long long>(nd));
-        counts.winners += q[v[2 * k] + 1] - q[v[2 * k]];
+        counts.argmax += q[v[2 * k] + 1] - q[v[2 * k]];
       }
       return Status::fine();
     }
@@ -63,8 +63,8 @@ static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCo
 
 // The smallest type that holds every token of the longest document and, where PyLate's floor of 0 may win, one value
 // more: a winner that is no token of its document stands for none. (An empty document has no token anyway.)
-static DType argmaxType(const Meta& dSegments, bool floorZero) {
-  const int64_t values = longest(dSegments) + floorZero;
+static DType argmaxType(const Meta& dSegments, bool clampNegatives) {
+  const int64_t values = longest(dSegments) + clampNegatives;
   return values <= 256 ? DType::u8 : values <= 65536 ? DType::u16 : DType::i32;
 }
 static Meta scoresOf(const Meta* in, int64_t layout, const PairCounts& counts) {
@@ -76,7 +76,7 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   PairCounts counts;
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
-  if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3], p.floorZero != 0), {counts.winners});
+  if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3], p.clampNegatives != 0), {counts.argmax});
   return Status::fine();
 }
 
@@ -87,7 +87,7 @@ Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inf
   // memory that is not its document's.
   const DType withFloor = argmaxType(in[3], true);
   LF_TRY(checkSame("maxsimBackward: argmax", in[5],
-                   Meta::of(in[5].dtype == withFloor ? withFloor : argmaxType(in[3], false), {counts.winners})));
+                   Meta::of(in[5].dtype == withFloor ? withFloor : argmaxType(in[3], false), {counts.argmax})));
   LF_TRY(checkSame("maxsimBackward: dscores", in[6], scoresOf(in, p.layout, counts)));
   for (int side = 0; side < 2; ++side) {
     const Meta& gradient = in[7 + side];

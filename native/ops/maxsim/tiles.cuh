@@ -130,10 +130,10 @@ struct Tiles {
   PairList pairs;
   Dev<const int64_t> starts;
   Dev<float> scores, partial;
-  Winners winners;
+  ArgmaxWriter argmax;
   Cut cut;
   int64_t parts;
-  bool floorZero;
+  bool clampNegatives;
 
   LF_DEVICE Task task() const {
     Task t;
@@ -171,11 +171,11 @@ struct Tiles {
   // The value that counts for a row; its winner is written.
   LF_DEVICE float finish(const Task& t, int row, float value, [[maybe_unused]] int token, int64_t j) const {
     const int64_t tokens = d.length(j);
-    const bool none = !tokens || (floorZero && value < 0);
+    const bool none = !tokens || (clampNegatives && value < 0);
     if constexpr (kArgmax) {
       const int64_t before = starts ? starts[t.pair] + t.block * kRows : j * q.rows + t.firstRow;
       if (row < t.rows)
-        winners.put(before + row, none ? -1 : value == value ? token : firstNaN(t.firstRow + row, j, tokens));
+        argmax.put(before + row, none ? -1 : value == value ? token : firstNaN(t.firstRow + row, j, tokens));
     }
     return none ? 0 : value;
   }
@@ -297,7 +297,7 @@ int32_t runTiles(const OpCall& call, Context& context, const MaxsimCall& m, cons
   const Dev<float> partial = cut.blocks && parts > 1 ? workspace<float>(call, front, pairs * parts) : nullptr;
   if (launch(context, {cut.tiles * cut.chunks}, Kernel::sharedBytes(),
              Kernel{{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, scores, partial,
-                     winnersTo(call.out[1]), cut, parts, m.floorZero}}))
+                     argmaxTo(call.out[1]), cut, parts, m.clampNegatives}}))
     return 1;
   if (!partial) return 0;
   return launch(context, {divideUp(pairs, AddParts::kThreads)}, 0,

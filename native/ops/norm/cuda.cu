@@ -55,7 +55,7 @@ struct LayerNorm {
   Dev<const T> x, gamma, beta;
   Dev<const R> residual;
   Dev<T> y;
-  Dev<float> sum, stats, wide;  // residual (and sum with it), beta and wide may be null
+  Dev<float> sum, stats, nextResidual;  // residual (and sum with it), beta and nextResidual may be null
   int64_t rows, d;
   float eps;
 
@@ -99,7 +99,7 @@ struct LayerNorm {
         for (int k = 0; k < width; ++k) v[k] += b[k];
       }
       storeFloats(y + (first + i), v);
-      if (wide) storeFloats(wide + (first + i), v);
+      if (nextResidual) storeFloats(nextResidual + (first + i), v);
     });
   }
 };
@@ -251,7 +251,7 @@ namespace ops {
 
 int32_t layerNorm(const OpCall& call, Context& context) {
   const View &x = call.in[0], &residual = call.in[1], &gamma = call.in[2], &beta = call.in[3];
-  const View &y = call.out[0], &sum = call.out[1], &wide = call.out[3];
+  const View &y = call.out[0], &sum = call.out[1], &nextResidual = call.out[3];
   return withStream(context, x.dtype, residual.present() ? residual.dtype : x.dtype, [&](auto t, auto r) {
     using T = decltype(t);
     using R = decltype(r);
@@ -261,10 +261,10 @@ int32_t layerNorm(const OpCall& call, Context& context) {
           return launch(
               context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
               LayerNorm<T, R, width()>{dev<const T>(x), dev<const T>(gamma), dev<const T>(beta), dev<const R>(residual),
-                                       dev<T>(y), dev<float>(sum), dev<float>(call.out[2]), dev<float>(wide), x.rows(),
+                                       dev<T>(y), dev<float>(sum), dev<float>(call.out[2]), dev<float>(nextResidual), x.rows(),
                                        x.columns(), static_cast<float>(call.as<params::layerNorm>().eps)});
         },
-        x, residual, gamma, beta, y, sum, wide);
+        x, residual, gamma, beta, y, sum, nextResidual);
   });
 }
 

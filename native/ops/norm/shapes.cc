@@ -42,9 +42,9 @@ Status infer_layerNorm(const params::layerNorm& p, const Meta* in, Inferred& r) 
   r.out[0] = like(in[0]);
   if (in[1].present()) r.out[1] = gradientOf(in[0]);
   r.out[2] = Meta::of(accumulatorOf(in[0].dtype), {in[0].dims[0], 2});
-  LF_REQUIRE(!p.wantWide || in[0].dtype != accumulatorOf(in[0].dtype), "ERR_ARGUMENT",
+  LF_REQUIRE(!p.wantNextResidual || in[0].dtype != accumulatorOf(in[0].dtype), "ERR_ARGUMENT",
              "layerNorm: of %s, y is as wide as sums are", nameOf(in[0].dtype));
-  if (p.wantWide) r.out[3] = gradientOf(in[0]);
+  if (p.wantNextResidual) r.out[3] = gradientOf(in[0]);
   return Status::fine();
 }
 

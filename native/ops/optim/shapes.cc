@@ -17,7 +17,7 @@ Status infer_adamw(const params::adamw& p, const Meta* in, Inferred&) {
   LF_TRY(checkSame("adamw: v", in[3], state));
   if (in[4].present()) LF_TRY(checkSame("adamw: squaredNorm", in[4], Meta::of(state.dtype, {1})));
   LF_TRY(checkSegments("adamw: segments", in[5], in[0].dims[0]));
-  LF_TRY(checkSame("adamw: groups", in[6], Meta::of(state.dtype, {in[5].dims[0] - 1, 2})));
+  LF_TRY(checkSame("adamw: rates", in[6], Meta::of(state.dtype, {in[5].dims[0] - 1, 2})));
   LF_REQUIRE(p.step >= 1, "ERR_ARGUMENT", "adamw: step counts from 1, got %lld", static_cast<long long>(p.step));
   LF_REQUIRE(p.clip <= 0 || in[4].present(), "ERR_ARGUMENT", "adamw: clipping needs the squared norm");
   return Status::fine();

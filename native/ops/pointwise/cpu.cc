@@ -80,7 +80,7 @@ static void withReal(const View& x, F f) {
   if (x.dtype == DType::f32) f(x.as<float>());
   if (x.dtype == DType::f64) f(x.as<double>());
   if (x.dtype == DType::f16) f(x.as<Half>());
-  if (x.dtype == DType::bf16) f(x.as<Brain>());
+  if (x.dtype == DType::bf16) f(x.as<BFloat16>());
 }
 
 template <class T>

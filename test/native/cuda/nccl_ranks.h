@@ -51,7 +51,7 @@ inline Backend makeBackend() {
     stream->download(target, source, bytes, done, context);
   };
   backend.hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); };
-  backend.links = &cuda::kNcclLinks;
+  backend.deviceTransport = &cuda::kNcclTransport;
   return backend;
 }
 inline const Backend backend = makeBackend();

@@ -4,7 +4,7 @@
 //
 // Data move by grouped ncclSend and ncclRecv alone, of bytes: any counts, and no sum that NCCL orders by itself. The
 // communicator does not block, so whatever waits can be given up: by ncclCommAbort, which also ends kernels that wait.
-#include "../link.h"
+#include "../device_transport.h"
 
 #include <cuda_runtime_api.h>
 
@@ -25,7 +25,7 @@ namespace {
 
 using cuda::nccl::Status;
 
-static_assert(sizeof(cuda::nccl::Id) == kLinkIdBytes);
+static_assert(sizeof(cuda::nccl::Id) == kChannelIdBytes);
 
 struct Nccl {
   cuda::nccl::Api api;
@@ -63,7 +63,7 @@ int32_t failed(char* error, const char* what, cudaError_t status) {
 }
 
 // Between two looks: a transfer often takes microseconds, a rank that is late much longer.
-class Patience {
+class Deadlines {
  public:
   void pause() {
     if (++looks_ < 2000)
@@ -78,12 +78,12 @@ class Patience {
 
 }  // namespace
 
-struct Link {
-  Link(int32_t device, int32_t rank, int32_t size) : device(device), rank(rank), size(size) {}
-  ~Link();
+struct DeviceChannel {
+  DeviceChannel(int32_t device, int32_t rank, int32_t size) : device(device), rank(rank), size(size) {}
+  ~DeviceChannel();
 
   int32_t open(const cuda::nccl::Id& id, Stopped stopped, char* error);
-  int32_t exchange(const Part* send, const Part* receive, Stopped stopped, char* error);
+  int32_t exchange(const Slice* send, const Slice* receive, Stopped stopped, char* error);
   int32_t combine(bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped, char* error);
   void close(Stopped stopped);
 
@@ -101,7 +101,7 @@ struct Link {
   cudaEvent_t event_ = nullptr;
 };
 
-Link::~Link() {
+DeviceChannel::~DeviceChannel() {
   abort();
   if (stream_) cudaStreamDestroy(stream_);
   if (event_) cudaEventDestroy(event_);
@@ -109,17 +109,17 @@ Link::~Link() {
   cudaGetLastError();  // of a lost device nothing can be given back
 }
 
-int32_t Link::open(const cuda::nccl::Id& id, Stopped stopped, char* error) {
+int32_t DeviceChannel::open(const cuda::nccl::Id& id, Stopped stopped, char* error) {
   cudaError_t code = cudaSetDevice(device);
   if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
   if (code == cudaSuccess) code = cudaEventCreateWithFlags(&event_, cudaEventDisableTiming);
-  if (code == cudaSuccess) code = cudaMalloc(&scratch, static_cast<size_t>(kLinkScratchBytes));
+  if (code == cudaSuccess) code = cudaMalloc(&scratch, static_cast<size_t>(kChannelScratchBytes));
   if (code != cudaSuccess) return failed(error, "opening", code);
   cuda::nccl::Config config;
   return settle(api_.CommInitRankConfig(&comm_, size, id, rank, &config), "opening", stopped, error);
 }
 
-int32_t Link::exchange(const Part* send, const Part* receive, Stopped stopped, char* error) {
+int32_t DeviceChannel::exchange(const Slice* send, const Slice* receive, Stopped stopped, char* error) {
   cudaSetDevice(device);
   Status status = api_.GroupStart();
   if (status != cuda::nccl::kSuccess) return settle(status, "a group", stopped, error);
@@ -136,7 +136,7 @@ int32_t Link::exchange(const Part* send, const Part* receive, Stopped stopped, c
   return finish("an exchange", stopped, error);
 }
 
-int32_t Link::combine(bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
+int32_t DeviceChannel::combine(bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
                       char* error) {
   cudaSetDevice(device);
   cuda::Context context{stream_, 0, nullptr, error};
@@ -144,7 +144,7 @@ int32_t Link::combine(bool largest, DType dtype, void* out, const void* parts, i
   return finish("a sum", stopped, error);
 }
 
-void Link::close(Stopped stopped) {
+void DeviceChannel::close(Stopped stopped) {
   char ignored[kErrorBytes];
   cudaSetDevice(device);
   if (!comm_ || stopped() || settle(api_.CommFinalize(comm_), "the end", stopped, ignored)) return;
@@ -153,8 +153,8 @@ void Link::close(Stopped stopped) {
 }
 
 // Until NCCL has done what it was told in the background; nothing may be enqueued behind it before.
-int32_t Link::settle(Status status, const char* what, Stopped stopped, char* error) {
-  for (Patience patience; status == cuda::nccl::kInProgress; patience.pause()) {
+int32_t DeviceChannel::settle(Status status, const char* what, Stopped stopped, char* error) {
+  for (Deadlines deadlines; status == cuda::nccl::kInProgress; deadlines.pause()) {
     if (stopped()) {
       abort();
       return 2;
@@ -168,9 +168,9 @@ int32_t Link::settle(Status status, const char* what, Stopped stopped, char* err
 }
 
 // Until the device has done it.
-int32_t Link::finish(const char* what, Stopped stopped, char* error) {
+int32_t DeviceChannel::finish(const char* what, Stopped stopped, char* error) {
   if (const cudaError_t code = cudaEventRecord(event_, stream_); code != cudaSuccess) return failed(error, what, code);
-  for (Patience patience;; patience.pause()) {
+  for (Deadlines deadlines;; deadlines.pause()) {
     const cudaError_t code = cudaEventQuery(event_);
     if (code == cudaSuccess) return 0;
     if (code != cudaErrorNotReady) return failed(error, what, code);
@@ -189,7 +189,7 @@ int32_t Link::finish(const char* what, Stopped stopped, char* error) {
   }
 }
 
-void Link::abort() {
+void DeviceChannel::abort() {
   if (comm_) api_.CommAbort(comm_);
   comm_ = nullptr;
 }
@@ -220,7 +220,7 @@ int32_t makeId(uint8_t* id, char* error) {
   return 0;
 }
 
-int32_t openLink(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, Link** link,
+int32_t openChannel(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel,
                  char* error) {
   const Nccl& nccl = library();
   if (!nccl.complete) {
@@ -229,7 +229,7 @@ int32_t openLink(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, 
   }
   cuda::nccl::Id given;
   std::memcpy(given.bytes, id, sizeof given);
-  auto* made = new (std::nothrow) Link(stream->device(), rank, size);
+  auto* made = new (std::nothrow) DeviceChannel(stream->device(), rank, size);
   if (!made) {
     std::snprintf(error, kErrorBytes, "the host has no memory left");
     return 1;
@@ -238,7 +238,7 @@ int32_t openLink(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, 
   if (failure)
     delete made;
   else
-    *link = made;
+    *channel = made;
   return failure;
 }
 
@@ -246,23 +246,23 @@ int32_t openLink(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, 
 
 namespace cuda {
 
-const Links kNcclLinks = {
+const DeviceTransport kNcclTransport = {
     .identify = identify,
     // Only the first look for the library allocates.
     .makeId = [](uint8_t* id, char* error) { return guarded(error, [&] { return makeId(id, error); }); },
     .open =
-        [](Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, Link** link, char* error) {
-          return guarded(error, [&] { return openLink(stream, id, rank, size, stopped, link, error); });
+        [](Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel, char* error) {
+          return guarded(error, [&] { return openChannel(stream, id, rank, size, stopped, channel, error); });
         },
-    .scratch = [](Link* link) { return link->scratch; },
-    .exchange = [](Link* link, const Part* send, const Part* receive, Stopped stopped,
-                   char* error) { return link->exchange(send, receive, stopped, error); },
-    .combine = [](Link* link, bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
-                  char* error) { return link->combine(largest, dtype, out, parts, count, stopped, error); },
+    .scratch = [](DeviceChannel* channel) { return channel->scratch; },
+    .exchange = [](DeviceChannel* channel, const Slice* send, const Slice* receive, Stopped stopped,
+                   char* error) { return channel->exchange(send, receive, stopped, error); },
+    .combine = [](DeviceChannel* channel, bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
+                  char* error) { return channel->combine(largest, dtype, out, parts, count, stopped, error); },
     .close =
-        [](Link* link, Stopped stopped) {
-          link->close(stopped);
-          delete link;
+        [](DeviceChannel* channel, Stopped stopped) {
+          channel->close(stopped);
+          delete channel;
         },
 };
 
