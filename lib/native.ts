@@ -41,10 +41,10 @@ export interface DeviceMemory {
 }
 
 /** What a device can do in a second, measured; 0 where nothing was. A multiply-add is two operations. */
-export interface Ceilings {
+export interface Peak {
   /** Float32 operations; operations on 16-bit numbers with float32 sums on tensor cores. */
-  floats: number
-  halves: number
+  fp32: number
+  fp16: number
   /** Bytes read from memory, and from the cache that all cores share. */
   memory: number
   cache: number
@@ -100,8 +100,8 @@ export interface Addon {
   dispose(handle: number): boolean
   read(handle: number): Promise<NativeArray>
   event(device: number): Promise<void>
-  /** Milliseconds of the device's own clock since the lap before, in stream order; null where it has none. */
-  lap(device: number): Promise<Float64Array> | null
+  /** Milliseconds of the device's own clock since the call before, in stream order; null where it has none. */
+  elapsed(device: number): Promise<Float64Array> | null
   synchronize(device: number): Promise<void>
   memory(device: number): DeviceMemory
   resetPeak(device: number): void
@@ -109,7 +109,7 @@ export interface Addon {
   trim(device: number): number
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
-  ceilings(device: number, seconds: number): Promise<Ceilings>
+  peak(device: number, seconds: number): Promise<Peak>
   setThreads(threads: number): void
   /**
    * Loads the first of these libraries that there is, with its symbols for all that is loaded later. One a process.

@@ -136,7 +136,7 @@ export class Device {
   elapsed(): Promise<number> | null {
     return (
       native()
-        .lap(this.id)
+        .elapsed(this.id)
         ?.then(([time]) => time!) ?? null
     )
   }

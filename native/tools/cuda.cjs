@@ -50,7 +50,7 @@ run('cmake', [
   ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   ...[`-DLF_OUTPUT=${output}`, ...(target ? toolchain() : [])],
 ])
-const tests = ['attention', 'ceilings', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
+const tests = ['attention', 'peak', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
 const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
 const wanted = target ? ['lateforge_cuda'] : ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
 run('cmake', ['--build', build, '--target', ...wanted, '-j', String(os.availableParallelism())])

@@ -90,7 +90,7 @@ Stream::~Stream() {
   if (handle_) cuda::closeGemm(handle_);
   for (char* slot : slots_) cudaFreeHost(slot);
   for (cudaEvent_t event : events_) cudaEventDestroy(event);
-  if (lap_) cudaEventDestroy(lap_);
+  if (mark_) cudaEventDestroy(mark_);
   cudaFree(fault_);
   cudaFreeHost(faultRead_);
   if (handle_) cudaStreamDestroy(handle_);
@@ -118,8 +118,8 @@ void Stream::hostCall(HostCall call, void* context) {
   push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call});
 }
 
-void Stream::lap(double* milliseconds, Done done, void* context) {
-  push({Kind::lap, {}, milliseconds, nullptr, nullptr, 0, done, context});
+void Stream::elapsed(double* milliseconds, Done done, void* context) {
+  push({Kind::elapsed, {}, milliseconds, nullptr, nullptr, 0, done, context});
 }
 
 void Stream::push(Job job) {
@@ -173,7 +173,7 @@ void Stream::perform(Job& job) {
     case Kind::download:
       ++launched_;
       return executeDownload(job);
-    case Kind::lap:
+    case Kind::elapsed:
       ++launched_;
       return executeLap(job);
     case Kind::synchronize: {
@@ -256,7 +256,7 @@ void Stream::executeLap(Job& job) {
   cudaEvent_t now = nullptr;
   if (!failed() && check(cudaEventCreateWithFlags(&now, cudaEventDefault), "no event"))
     check(cudaEventRecord(now, handle_), "no event");
-  const cudaEvent_t before = std::exchange(lap_, now);
+  const cudaEvent_t before = std::exchange(mark_, now);
   Finish f{nullptr, nullptr, nullptr, 0, job.done, job.context, 0, false};
   f.elapsed = static_cast<double*>(job.target);
   f.from = before;
