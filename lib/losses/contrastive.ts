@@ -74,7 +74,7 @@ interface Scored {
 /**
  * InfoNCE over in-batch documents: Σ aᵢ ℓᵢ / Σ aᵢ with ℓᵢ = log Σⱼ exp(Sᵢⱼ/τ) − S_{i,p(i)}/τ and S = MaxSim; every query
  * sees every document but duplicates of its positive, positives of equal queries, and empty documents. A query whose
- * positive is empty says nothing. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
+ * positive is empty contributes no loss. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
  * the scores never exist as a whole.
  *
  * On several ranks either side may be gathered. Where it is the queries, a rank has all rows but only its documents'

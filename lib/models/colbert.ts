@@ -344,8 +344,8 @@ export class Colbert {
 
   /**
    * The best documents of each query, best first: exhaustive MaxSim. Documents that are searched often are faster once
-   * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`). Errors as
-   * `search` of lib/retrieval.
+   * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`).
+   * @throws ArgumentError ERR_ARGUMENT (swapped sides, topK); RecipeError ERR_RECIPE; DataError ERR_DATA (NaN); AbortedError
    */
   async search(
     queries: Embeddings<'query', EmbeddingData>,
