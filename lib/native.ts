@@ -21,15 +21,20 @@ export interface OpSpec {
   params: { name: string; integer: boolean }[]
 }
 
+/** Contents of a tensor: a typed array of its element type; 16-bit floats as their bits. */
 export type NativeArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array
 
+/** Memory of a device, in bytes. */
 export interface DeviceMemory {
   /** Live tensors, views included. */
   tensors: number
   /** Bytes of live tensors, their peak, bytes held from the system, and the limit. */
   bytes: number
+  /** Largest `bytes` since the start or `resetPeak`. */
   peak: number
+  /** Bytes held from the system, those of no tensor included. */
   reserved: number
+  /** Most bytes that may be held. */
   limit: number
   /** Ops, copies and reads issued and not finished. */
   pending: number
@@ -56,6 +61,7 @@ export interface ShardInfo {
   scores: boolean
 }
 
+/** Traffic of a group since the start. */
 export interface GroupStats {
   /** By collective: allGather, allToAll, allReduceSum, allReduceMax, broadcast, exchange. */
   calls: Record<string, number>
