@@ -275,7 +275,7 @@ async function resumeEntry(
     if (found.length === 0) return null
     throw new ConfigError(
       'ERR_CONFIG',
-      `${root} holds checkpoints of an earlier run. Go on from them with resume: 'auto', or choose another out`,
+      `${root} holds checkpoints of an earlier run. Go on from them with resume: 'auto' (on the command line: --resume), or choose another out`,
       { root },
     )
   }

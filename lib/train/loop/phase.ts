@@ -110,6 +110,8 @@ interface StepNumbers {
   norm: number
   /** Attended tokens of the whole batch. */
   tokens: number
+  /** When the device was through, on the clock of `performance.now()`: the loop may ask later. */
+  finished: number
   /** Ranks that were asked to stop when the step was issued. */
   stopping: number
   temperature?: number
@@ -278,7 +280,7 @@ class PhaseRunner {
     const { pending, phase, progress, host } = this
     if (!pending) return
     this.pending = null
-    const { loss, norm, tokens, stopping, temperature } = await pending.numbers
+    const { loss, norm, tokens, stopping, finished, temperature } = await pending.numbers
     this.stopping ||= stopping > 0
     const globalStep = progress.globalStep - progress.step + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
@@ -289,9 +291,8 @@ class PhaseRunner {
         { phase: phase.name, step: pending.step, globalStep, loss, norm },
       )
     progress.loss = loss
-    const now = performance.now()
-    const seconds = (now - this.clock) / 1000
-    this.clock = now
+    const seconds = (finished - this.clock) / 1000
+    this.clock = finished
     this.secondsPerStep = this.secondsPerStep ? 0.9 * this.secondsPerStep + 0.1 * seconds : seconds
     host.emit({
       type: 'step',
@@ -407,7 +408,10 @@ async function read(
     const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
     const [tokens, stopping] = [sums[0]!, sums[1]!]
     const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
-    return { loss: value, norm: Math.sqrt(square), tokens, stopping, ...(temperature !== undefined && { temperature }) }
+    return {
+      ...{ loss: value, norm: Math.sqrt(square), tokens, stopping, finished: performance.now() },
+      ...(temperature !== undefined && { temperature }),
+    }
   } finally {
     for (const tensor of [loss, squared, counts]) tensor.dispose()
   }
