@@ -84,7 +84,7 @@ t.test('package.json names the packages of CUDA as optional peers of its version
 })
 
 const join = (root: string, env: NodeJS.ProcessEnv): Told =>
-  told(root, `return (await lib('tensor/group')).RankGroup.join().size`, [], env)
+  told(root, `return (await lib('distributed/group')).RankGroup.join().size`, [], env)
 const byMpich = { PMI_RANK: '0', PMI_SIZE: '2' }
 
 t.test('a transport that is not there', { skip: process.platform !== 'linux' && 'MPI is for Linux' }, async (t) => {

@@ -1,8 +1,9 @@
 // Makes a clean clone ready: compiler and CMake (Debian packages), npm packages, the native addon, the compiled
 // TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
 // the one line to run.
-// With --tests also what only tests need: native programs and backends; Open MPI, MPICH and iproute2, without which tests
-// of several ranks are skipped, no more.
+// With --tests also what only tests need: native programs and backends, the compiled tests; Open MPI, MPICH and iproute2,
+// without which tests of several ranks are skipped, no more.
+// With --compile it installs nothing.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -60,16 +61,17 @@ function newest(...paths) {
   return time
 }
 
-systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
 const tests = process.argv.includes('--tests')
-if (tests) {
+const install = !process.argv.includes('--compile')
+if (install) systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
+if (install && tests) {
   const openMpi = { 'mpirun.openmpi': 'openmpi-bin', 'mpicxx.openmpi': 'libopenmpi-dev' }
   const mpich = { 'mpirun.mpich': 'mpich', 'mpicxx.mpich': 'libmpich-dev' }
   systemPackages({ ...openMpi, ...mpich, ip: 'iproute2' }, (text) =>
     log(`${text} (until then, tests of several ranks are skipped)`),
   )
 }
-npmPackages()
+if (install) npmPackages()
 // An MPI that was installed after the last build is found by the next one.
 const transport = (mpi) => fs.existsSync(path.join(root, `build/Release/lateforge_mpi_${mpi}.so`))
 const mpis = ['openmpi', 'mpich']
@@ -79,8 +81,13 @@ if (withoutMpi || newest(built) < newest('native', 'CMakeLists.txt', ...(tests ?
   run(process.execPath, ['native/tools/cmake.cjs', ...(tests ? [] : ['--product'])])
   if (tests) fs.writeFileSync(path.join(root, built), '')
 }
+const tsc = (...options) => run(process.execPath, ['node_modules/typescript/bin/tsc', ...options])
+if (tests && newest('build/js/.checked') < newest('lib', 'test', 'examples', 'bench', 'tsconfig.json')) {
+  tsc('-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js', '--incremental', '--tsBuildInfoFile', 'build/js/.tsbuildinfo')
+  fs.writeFileSync(path.join(root, 'build/js/.checked'), '')
+}
 if (newest('dist/index.js') === 0 || newest('build/.dist') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
   fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
-  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
+  tsc('-p', 'tsconfig.build.json', ...(tests ? ['--noCheck'] : [])) // types were checked with those of the tests
   fs.writeFileSync(path.join(root, 'build/.dist'), '')
 }

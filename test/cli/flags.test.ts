@@ -16,7 +16,7 @@ import { prepareShards } from '${lib('data/shards')}'
 import { memorySource } from '${lib('data/sources')}'
 import { Featurizer } from '${lib('text/featurizer')}'
 import { defaultRecipe } from '${lib('text/recipe')}'
-import { Tokenizer } from '${lib('text/tokenizer')}'
+import { Tokenizer } from '${lib('text/tokenizer/tokenizer')}'
 const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a', 'b'])
 tokenizer.addTokens(['[Q] ', '[D] '])
 const rows = Array.from({ length: 2400 }, () => ({ query: 'a b', documents: ['b a'] }))
