@@ -183,7 +183,7 @@ t.test('a killed writer leaves no shard, and its remains are removed a day later
     import { prepareShards } from ${lib('data/shards.js')}
     import { Featurizer } from ${lib('text/featurizer.js')}
     import { defaultRecipe } from ${lib('text/recipe.js')}
-    import { Tokenizer } from ${lib('text/tokenizer.js')}
+    import { Tokenizer } from ${lib('text/tokenizer/tokenizer.js')}
     const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a'])
     tokenizer.addTokens(['[Q] ', '[D] '])
     const source = { name: 's', fingerprint: async () => 'f', async *[Symbol.asyncIterator]() { for (;;) yield { query: 'a', documents: ['a a'] } } }

@@ -8,9 +8,9 @@ function dropped(body: string): { warnings: string[]; left: number } {
   const script = `
     import { Device, scope, Scope, Tape, Tensor, ops } from ${lib('tensor/index')}
     import { Colbert } from ${lib('models/colbert')}
-    import { AdamW } from ${lib('train/adamw')}
+    import { AdamW } from ${lib('train/optim/adamw')}
     import { ResidentDocuments } from ${lib('retrieval/embeddings')}
-    import { Tokenizer } from ${lib('text/tokenizer')}
+    import { Tokenizer } from ${lib('text/tokenizer/tokenizer')}
     const device = Device.open('cpu')
     const warnings = []
     process.on('warning', (w) => warnings.push(w.name + ' ' + w.message))
