@@ -5,15 +5,24 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 
 const file = path.relative(process.cwd(), process.argv[1] ?? '')
 if (file.endsWith('.test.ts')) {
-  const compiled = path.join('build/js', file.replace(/\.ts$/, '.js'))
+  const sanitized = process.env.LATEFORGE_TEST_SANITIZED === '1' // the part `sanitized` of run.mjs
+  const tree = sanitized ? 'build/sanitized/root' : ''
+  const compiled = path.join(tree, 'build/js', file.replace(/\.ts$/, '.js'))
   const options = (process.env.NODE_OPTIONS ?? '').replace(/"--import=[^"]*@tapjs[^"]*"|--import=\S*@tapjs\S*/g, '')
   // By `env`, because tap's hooks write themselves into the NODE_OPTIONS of whatever is started here.
-  const command = [`NODE_OPTIONS=${options.trim()}`, process.execPath, '--enable-source-maps', compiled]
-  const child = spawn('env', command, { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+  const variables = [`NODE_OPTIONS=${options.trim()}`]
+  if (sanitized) {
+    variables.push(`LD_PRELOAD=${readFileSync(path.join(tree, 'runtime'), 'utf8')}`)
+    variables.push('ASAN_OPTIONS=detect_leaks=0', 'UBSAN_OPTIONS=print_stacktrace=1') // the leaks are Node's own
+  }
+  const child = spawn('env', [...variables, process.execPath, '--enable-source-maps', compiled], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  })
   child.on('message', (message) => process.send?.(message))
   process.on('message', (message) => child.connected && child.send(message))
   for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM']) process.on(signal, () => child.kill(signal))
@@ -22,6 +31,6 @@ if (file.endsWith('.test.ts')) {
     setTimeout(() => child.kill('SIGKILL'), 400)
   })
   const [code, signal] = await once(child, 'exit')
-  if (signal) process.stdout.write(`Bail out! ${file} was ended by ${signal}\n`)
+  if (signal) process.stderr.write(`${file} was ended by ${signal}\n`)
   process.exit(code ?? 1)
 }

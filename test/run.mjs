@@ -1,0 +1,105 @@
+/**
+ * Runs parts of the suite, each by its own runner, and ends with one line of sums. Docs: docs/testing.md.
+ * Usage: node test/run.mjs [tests] [lint] [cuda] [sanitized]      default: tests
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import { once } from 'node:events'
+import { Parser } from 'tap-parser'
+
+const jobs = `${os.availableParallelism()}`
+const total = { passed: 0, failed: 0, skipped: 0 }
+const times = []
+
+/** Runs a command whose success is one test, and 3 its being skipped. @returns whether what follows from it can run */
+function must(command, ...args) {
+  const { status, error } = spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  if (error) console.log(`${command}: ${error.message}`)
+  total[status === 0 ? 'passed' : status === 3 ? 'skipped' : 'failed']++
+  return status === 0
+}
+
+/** Native tests of a preset, a program each. */
+function ctest(preset) {
+  const report = `build/results/${preset}.xml`
+  mkdirSync('build/results', { recursive: true })
+  rmSync(report, { force: true })
+  spawnSync('ctest', ['--preset', preset, '-j', jobs, '--output-junit', `${process.cwd()}/${report}`], { stdio: 'inherit' })
+  const [suite] = /<testsuite\b[^>]*>/.exec(readFileSync(report, 'utf8'))
+  const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)[1])
+  total.failed += count('failures')
+  total.skipped += count('skipped') + count('disabled')
+  total.passed += count('tests') - count('failures') - count('skipped') - count('disabled')
+}
+
+/** Test files, all by default, several at a time: the top-level tests of each are counted. */
+async function tap(files = [], env = {}) {
+  // A thread for each file beside another: together they use every core.
+  const threads = { LATEFORGE_THREADS: process.env.LATEFORGE_THREADS ?? '1' }
+  const child = spawn('node_modules/.bin/tap', ['--reporter=tap', `--jobs=${jobs}`, ...files], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...threads, ...env },
+  })
+  const parser = new Parser()
+  parser.on('child', (file) => {
+    const found = { passed: 0, failed: 0, skipped: 0 }
+    const skips = []
+    file.on('assert', ({ ok, name, skip, todo }) => {
+      found[!ok && !todo ? 'failed' : skip || todo ? 'skipped' : 'passed']++
+      if (skip) skips.push(`     skipped: ${name}: ${skip}`)
+    })
+    file.on('complete', ({ ok, bailout, time }) => {
+      if (!ok && found.failed === 0) found.failed++ // it ended before its tests did
+      for (const key of Object.keys(total)) total[key] += found[key]
+      const { passed, failed, skipped } = found
+      const counts = `${passed} passed, ${failed} failed, ${skipped} skipped`
+      console.log([`${ok ? 'ok  ' : 'FAIL'} ${file.name}: ${counts} (${(time / 1000).toFixed(1)} s)`, ...skips].join('\n'))
+      if (!ok) console.log(bailout || '', readFileSync(`.tap/test-results/${file.name}.tap`, 'utf8'))
+    })
+  })
+  child.stdout.pipe(parser)
+  const [code] = await once(child, 'close')
+  if (code !== 0 && total.failed === 0) total.failed++ // tap itself
+}
+
+const parts = {
+  async tests() {
+    ctest('default')
+    await tap()
+  },
+  lint() {
+    for (const tool of ['biome', 'format', 'tidy']) must('npm', 'run', '--silent', `lint:${tool}`)
+  },
+  /** nvcc compiles every kernel; what needs no GPU runs. */
+  cuda() {
+    if (must(process.execPath, 'native/tools/cuda.cjs', '--optional')) ctest('cuda')
+  },
+  /**
+   * Runtime, CPU kernels and the CUDA kernels on the host with AddressSanitizer and UndefinedBehaviorSanitizer. The addon
+   * lies in a tree of its own, from which test/plain.mjs runs the test files.
+   */
+  async sanitized() {
+    if (!must(process.execPath, 'native/tools/cmake.cjs', '--sanitize')) return
+    ctest('sanitized')
+    const tree = 'build/sanitized/root'
+    for (const name of ['build/js', 'package.json']) cpSync(name, `${tree}/${name}`, { recursive: true })
+    const names = ['tensor/ops', 'tensor/hostile', 'tensor/endings', 'tensor/dropout', 'data/shards', 'cuda/step']
+    await tap(
+      names.map((name) => `test/${name}.test.ts`),
+      { LATEFORGE_TEST_SANITIZED: '1' },
+    )
+  },
+}
+
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['tests']
+for (const name of wanted) {
+  if (!parts[name]) throw new Error(`unknown part "${name}", expected ${Object.keys(parts).join(', ')}`)
+  const started = Date.now()
+  await parts[name]()
+  times.push(`${name} ${((Date.now() - started) / 1000).toFixed(0)} s`)
+}
+console.log(times.join(', '))
+const { passed, failed, skipped } = total
+console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`)
+process.exit(failed ? 1 : 0)
