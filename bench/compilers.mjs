@@ -23,23 +23,23 @@ async function kit(addon, name) {
   symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
   const lib = (file) => import(pathToFileURL(path.join(folder, 'dist', file)))
   const { maxsimSync } = await lib('retrieval/maxsim.js')
-  const { Device, Scope } = await lib('tensor/index.js')
+  const { Scope } = await lib('tensor/index.js')
   const { AdamW, gradCacheAsync } = await lib('train/index.js')
   const { contrastive } = await lib('losses/index.js')
   const { batchOf, createModel, drawLengths } = await lib('bench/synthetic.js')
   const { native } = await lib('native.js')
   const vocabulary = 50_368
   const nano = { layers: 4, width: 128, intermediate: 192, heads: 2 }
-  const model = await createModel(nano, vocabulary, { device: Device.open('cpu') })
+  const model = await createModel(nano, vocabulary, { device: 'cpu' })
   const batch = batchOf(drawLengths(64, 0), 0, vocabulary)
-  const optimizer = new AdamW(model.groups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+  const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
   const loss = ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05 })
   let step = 0
   return {
     isa: native().cpuInfo().isa,
-    maxsim: (queries, documents) => maxsimSync(queries, documents, { dim: 128 }),
+    maxsim: maxsimSync,
     step: async () => {
-      const settings = { chunkTokens: 4096, keepBytes: 1.2e9, seed: 1, step: step++ }
+      const settings = { microBatchTokens: 4096, activationMemory: 1.2e9, seed: 1, step: step++ }
       const value = await gradCacheAsync(model, batch, loss, settings)
       const scope = new Scope()
       scope.run(() => optimizer.step())
@@ -54,6 +54,7 @@ async function kit(addon, name) {
 const texts = (count, tokens) => ({
   data: Float32Array.from({ length: count * tokens * 128 }, () => Math.random() - 0.5),
   offsets: Float64Array.from({ length: count + 1 }, (_, i) => i * tokens),
+  dim: 128,
 })
 
 async function processorTime(run) {

@@ -26,7 +26,7 @@ if (mode === '') {
   const tokenizer = Tokenizer.fromVocabulary([...special, ...words], folder)
   rmSync(folder, { recursive: true })
   const shape = { architecture: 'modernbert', layers: 1, width: 64, heads: 1, dim: 128, positions: 256 }
-  const model = await Colbert.create({ ...shape, tokenizer, recipe: { documentLength: 180, skiplist: [] } })
+  const model = await Colbert.create({ ...shape, tokenizer, recipe: { documentLength: 180, skiplistWords: [] } })
   const text = (d) => Array.from({ length: 117 }, (_, i) => words[(d * 7 + i * 13) % words.length]).join(' ')
   const texts = Array.from({ length: Number(count) }, (_, d) => text(d))
   const queries = await model.encodeQueries(Array.from({ length: 50 }, (_, q) => text(q).slice(0, 60)))

@@ -87,11 +87,10 @@ const unit = (rows, dim) => {
   for (let i = 0, s = 1; i < data.length; i++) data[i] = (s = (s * 48271) % 2147483647) / 2147483647 - 0.5
   return data
 }
-const embeddings = (side, count, tokens, dim, recipeHash) => ({
-  kind: side,
+const embeddings = (role, count, tokens, dim, recipeHash) => ({
+  role,
   recipeHash,
   dim,
-  dtype: 'float32',
   data: unit(count * tokens, dim),
   offsets: Float64Array.from({ length: count + 1 }, (_, i) => i * tokens),
 })
@@ -110,8 +109,8 @@ for (let round = 0; round < rounds; round++) {
   await measured('bm25.search, one query of 20 words', () => bm25.search(documents[0], 1000))
   const { recipeHash } = await again.encodeQueries(['x'])
   const [queries, stored] = [
-    embeddings('queries', 1000, 2, 8, recipeHash),
-    embeddings('documents', 100_000, 2, 8, recipeHash),
+    embeddings('query', 1000, 2, 8, recipeHash),
+    embeddings('document', 100_000, 2, 8, recipeHash),
   ]
   const found = await measured('search, 1,000 queries x 100,000 documents, top 1,000', () =>
     again.search(queries, stored, { topK: 1000 }),

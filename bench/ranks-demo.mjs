@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train } from 'lateforge'
 import { bm25Run, compareRuns, formatText, loadBeir, modelRun } from 'lateforge/eval'
-import { RankGroup, self, showProgress, startedByLauncher } from 'lateforge/train'
+import { RankGroup, showProgress, singleProcess, startedByLauncher } from 'lateforge/train'
 import * as settings from '../examples/wordnet/settings.js'
 
 const { values: options } = parseArgs({
@@ -28,7 +28,7 @@ const files = {
 for (const file of Object.values(files))
   if (!existsSync(file)) throw new Error(`${file} is not there: run the demo first`)
 
-const group = startedByLauncher() ? RankGroup.join() : self
+const group = startedByLauncher() ? RankGroup.join() : singleProcess
 const tokenizers = join(options.demo, 'tokenizer')
 const tokenizer = await Tokenizer.load(join(tokenizers, readdirSync(tokenizers)[0]))
 const model = await Colbert.create({ ...settings.architecture, tokenizer }, { seed })
@@ -51,14 +51,14 @@ const run = train(
   },
   { group },
 )
-const chief = group.rank === 0
-const [done] = await Promise.allSettled([run.result, chief ? showProgress(run) : undefined])
+const isRank0 = group.rank === 0
+const [done] = await Promise.allSettled([run.result, isRank0 ? showProgress(run) : undefined])
 if (done.status === 'rejected') throw done.reason
 const seconds = (performance.now() - started) / 1000
 
 const test = await loadBeir(join(options.demo, 'test'))
 const found = await modelRun(model, test, { topK: 100, group })
-if (chief) {
+if (isRank0) {
   const runs = [
     { name: 'BM25', ...(await bm25Run(test, { topK: 100 })) },
     { name: `${group.size} rank(s)`, ...found },

@@ -18,10 +18,10 @@ const { values: options } = parseArgs({
 })
 process.env.LATEFORGE_THREADS = options.threads
 const { contrastive } = await import('lateforge/losses')
-const { AdamW, gradCacheAsync, RankGroup, self, startedByLauncher } = await import('lateforge/train')
+const { AdamW, gradCacheAsync, RankGroup, singleProcess, startedByLauncher } = await import('lateforge/train')
 const { batchOf, createModel } = await import('../dist/bench/synthetic.js')
 
-const group = startedByLauncher() ? RankGroup.join() : self
+const group = startedByLauncher() ? RankGroup.join() : singleProcess
 const { rank, size } = group
 const timing = options.mode === 'time'
 const vocabulary = timing ? 50368 : 200
@@ -31,13 +31,13 @@ const { steps: lengths } = JSON.parse(readFileSync(new URL('peers/lengths.json',
 const batches = timing ? lengths : [{ queries: Array(48).fill(32), documents: Array(48).fill(300) }]
 
 const tokensOf = ({ queries, documents }) => [...queries, ...documents].reduce((a, b) => a + b, 0)
-const optimizer = new AdamW(model.groups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+const optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
 const loss = ({ queries, documents, ranks }) => contrastive(queries, documents, { temperature: 0.05, ranks })
 
 async function trainStep(step, gather) {
   const lengths = batches[step % batches.length]
   const batch = batchOf(lengths, step, vocabulary, group)
-  const settings = { chunkTokens: 4096, keepBytes: 1.2e9, seed: 1, step, group, gather }
+  const settings = { microBatchTokens: 4096, activationMemory: 1.2e9, seed: 1, step, group, gather }
   const value = await gradCacheAsync(model, batch, loss, settings)
   const norm = optimizer.step()
   await Promise.all([value.value(), norm.value()])

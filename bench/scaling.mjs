@@ -21,23 +21,23 @@ export const assumptions = {
   nic: 47e9, // of one 400 Gb/s adapter per GPU, 46-48 (NVIDIA/nccl-tests#290)
   hop: 5e-6, // latency per step of a ring between nodes, and per message of an all-to-all: a guess
   bucket: 25e6,
-  chunkTokens: 65_536,
+  microBatchTokens: 65_536,
 }
 
-/** Bytes that one rank sends in a step, by collective: what native/core/host_group.cc counts. */
-export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, wire = 4 }) {
+/** Bytes that one rank sends in a step, by collective: what native/distributed/host_group.cc counts. */
+export function bytesPerStep({ ranks, batch, queryTokens, dim, parameters, bytesPerNumber = 4 }) {
   const others = (ranks - 1) / ranks
   return {
-    queries: (ranks - 1) * (batch / ranks) * queryTokens * dim * wire, // all-gather
+    queries: (ranks - 1) * (batch / ranks) * queryTokens * dim * bytesPerNumber, // all-gather
     queryGradients: others * batch * queryTokens * dim * 4, // all-to-all of slices
     statistics: others * batch * 3 * 4 + (ranks - 1) * (batch / ranks + 1) * 4, // all-to-all; the sums back; the loss
     parameters: 2 * others * parameters * 4, // slices there, sums back
   }
 }
 
-function predict(ranks, wire) {
+function predict(ranks, bytesPerNumber) {
   const a = assumptions
-  const bytes = bytesPerStep({ ...a, ranks, wire })
+  const bytes = bytesPerStep({ ...a, ranks, bytesPerNumber })
   const nodes = Math.ceil(ranks / a.gpusPerNode)
   const tokens = (a.batch * a.realTokens) / ranks
   const kept = Math.min(1, a.keptBudget / (tokens * a.keptBytesPerToken))
@@ -53,9 +53,9 @@ function predict(ranks, wire) {
   const buckets = Math.ceil((a.parameters * 4) / a.bucket)
   const reduction = toAll(bytes.parameters) + a.hop * nodes * (buckets - 1)
   const reductionRing = ring(bytes.parameters) + a.hop * nodes * (buckets - 1)
-  // What runs beside them: documents forward; documents again and backward; the backward of the last chunk.
+  // What runs beside them: documents forward; documents again and backward; the backward of the last micro-batch.
   const [documents, queries] = [119 / 131, 12 / 131].map((share) => share * encoder)
-  const last = Math.min(queries, a.chunkTokens / a.recomputedRate)
+  const last = Math.min(queries, a.microBatchTokens / a.recomputedRate)
   const exposed = (reduction) =>
     Math.max(0, gather - documents / 3) +
     Math.max(0, home - (documents * 2) / 3) +
@@ -112,7 +112,7 @@ function counted() {
     'embeddings and statistics alone',
   )
   for (const c of cases) {
-    const formula = Object.values(bytesPerStep({ ...c, wire: 4 })).reduce((a, b) => a + b, 0)
+    const formula = Object.values(bytesPerStep({ ...c, bytesPerNumber: 4 })).reduce((a, b) => a + b, 0)
     const ratio = (c.embeddingsDocuments / c.embeddings).toFixed(2)
     lines.push(row([c.ranks, c.sent, Math.round(formula), c.sentDocuments, `${ratio} times as many`]))
   }

@@ -3,12 +3,12 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { ArgumentError, ConfigError, nearest } from './errors.js'
 
-/** Variables that a user may set. Those without a reader below are native code's (native/core/setting.h). */
+/** Variables that a user may set. Those without a reader below are native code's (native/runtime/setting.h). */
 export const variables = [
   'LATEFORGE_CACHE',
   'LATEFORGE_COLLECTIVE_DEADLINE',
   'LATEFORGE_CUDA_LIB_PATH',
-  'LATEFORGE_CUDA_NAIVE',
+  'LATEFORGE_CUDA_REFERENCE',
   'LATEFORGE_CUDA_SYNC',
   'LATEFORGE_DEBUG',
   'LATEFORGE_ISA',
@@ -21,7 +21,7 @@ export const variables = [
 
 /** Of builds and tests. */
 const internal =
-  /^LATEFORGE_(TEST_\w+|TWIN_(PROFILE|SEED)|VERIFY_\w+|CMAKE|CRANFIELD|CUDA|CUDA_ARCH|CUDA_TOOLKIT|MPI_MESSAGE)$/
+  /^LATEFORGE_(TEST_\w+|EMULATION_(PROFILE|SEED)|VERIFY_\w+|CMAKE|CRANFIELD|CUDA|CUDA_ARCH|CUDA_TOOLKIT|MPI_MESSAGE)$/
 
 /** What is wrong with the names of lateforge's variables: one line for each that nobody reads. */
 export function unknownVariables(env: NodeJS.ProcessEnv = process.env): string[] {

@@ -82,6 +82,16 @@ export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_FILE: FileError,
 }
 
+/**
+ * How a complaint about a word that is not `known` ends: what was probably meant, else all there is. Edit distance is
+ * ours and no package, since this file is loaded with lateforge, which loads none.
+ */
+export function didYouMean(word: string, known: Iterable<string>): string {
+  const names = [...known]
+  const near = nearest(word, names)
+  return near === undefined ? `expected one of ${names.join(', ')}` : `did you mean "${near}"?`
+}
+
 /** The nearest of `known` to a misspelled word, or undefined if none is near (edit distance ≤ a third of its length). */
 export function nearest(word: string, known: Iterable<string>): string | undefined {
   let best: string | undefined

@@ -20,8 +20,10 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateConfig, type CreateOptions, type EncodeOptions, type LoadOptions } from './models/index.js'
-export type { Embeddings } from './retrieval/embeddings.js'
+export { Colbert, type CreateOptions, type LoadOptions } from './models/colbert.js'
+export type { CreateConfig } from './models/create.js'
+export type { EncodeOptions } from './models/encode.js'
+export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
 export { Tokenizer } from './text/tokenizer/tokenizer.js'

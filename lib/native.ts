@@ -4,7 +4,7 @@ import { loadAddon } from './addon.js'
 import { unknownVariables } from './environment.js'
 import { errorClasses, LateforgeError } from './errors.js'
 
-/** One operand of an op, as the native op list declares it (native/core/oplist.h). */
+/** One operand of an op, as the native op list declares it (native/ops/list.h). */
 export interface OperandSpec {
   name: string
   optional: boolean
@@ -78,7 +78,7 @@ export interface Addon {
   backendInfo(path: string): { name: string; devices: number; facts: [name: string, value: string][] }
   create(device: number, dtype: number, dims: readonly number[], data?: NativeArray): number
   createSegments(device: number, offsets: Float64Array): number
-  /** Scores; `layout` as in oplist.h. */
+  /** Scores; `layout` as in native/ops/list.h. */
   maxsimSync(
     queries: Float32Array,
     queryOffsets: Float64Array,

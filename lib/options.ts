@@ -1,4 +1,8 @@
-import { ArgumentError, nearest } from './errors.js'
+/**
+ * Checks of arguments, ours and not zod's: they are loaded with lateforge, and loading zod, which checks configurations,
+ * takes about as long as all of it.
+ */
+import { ArgumentError, didYouMean } from './errors.js'
 
 /** What an option may be, and how a message calls that. `undefined` always passes: the option is then as if left out. */
 export interface Kind {
@@ -67,9 +71,9 @@ export const signal = kind(
   'an AbortSignal',
   (v) => typeof v === 'object' && v !== null && typeof (v as AbortSignal).aborted === 'boolean',
 )
-/** Of tensor/group.ts: `self` and RankGroup are some. */
-export const group = kind(
-  'a group of ranks',
+/** Of distributed/group.ts: `singleProcess` and RankGroup are some. */
+export const processGroup = kind(
+  'a process group',
   (v) =>
     object.is(v) && Number.isInteger((v as { rank: unknown }).rank) && Number.isInteger((v as { size: unknown }).size),
 )
@@ -88,11 +92,9 @@ export function checkOptions<T extends object>(what: string, given: T | undefine
     throw new ArgumentError('ERR_ARGUMENT', `${what}: expected an object of options, got ${shown(given)}`)
   for (const [key, value] of Object.entries(given)) {
     if (!Object.hasOwn(known, key)) {
-      const names = Object.keys(known)
-      const hint = nearest(key, names)
       throw new ArgumentError(
         'ERR_ARGUMENT',
-        `${what} has no option "${key}"${hint ? `; did you mean "${hint}"?` : `, only ${names.join(', ')}`}`,
+        `${what} has no option "${key}"; ${didYouMean(key, Object.keys(known))}`,
         { option: key },
       )
     }

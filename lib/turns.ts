@@ -18,6 +18,11 @@ export class Turns {
   }
 }
 
+/** @throws AbortedError ERR_ABORTED once the signal has fired */
+export function abortIf(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortedError('ERR_ABORTED', 'aborted by the caller', {}, { cause: signal.reason })
+}
+
 /** Runs work that yields between its steps without holding the event loop. @throws AbortedError ERR_ABORTED */
 export async function inTurns<T>(work: Generator<void, T>, signal?: AbortSignal): Promise<T> {
   const turns = new Turns()
@@ -25,7 +30,7 @@ export async function inTurns<T>(work: Generator<void, T>, signal?: AbortSignal)
     const { done, value } = work.next()
     if (done) return value
     if (!turns.due) continue
-    if (signal?.aborted) throw new AbortedError('ERR_ABORTED', 'aborted by the caller', {}, { cause: signal.reason })
+    abortIf(signal)
     await turns.take()
   }
 }

@@ -29,7 +29,7 @@ foreach(tool ar ranlib dlltool)
        FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
   set(${variable} ${CMAKE_BINARY_DIR}/CMakeFiles/zig/${tool} CACHE FILEPATH "" FORCE)
 endforeach()
-# zig links its C++ library, with what that has for a debugger: ten times the code.
+# zig deviceTransport its C++ library, with what that has for a debugger: ten times the code.
 set(CMAKE_EXE_LINKER_FLAGS_INIT -s)
 set(CMAKE_MODULE_LINKER_FLAGS_INIT -s)
 if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")

@@ -47,7 +47,7 @@ t.test('CUDA in a package of its own', async (t) => {
   t.match(check(without, 'cuda'), { ok: true, found: `npm install ${cuda}@${version}` })
   t.equal(without.status, 0, without.stderr)
 
-  // The twin of CUDA, which has a device anywhere, in the place of the library.
+  // The host emulation of CUDA, which has a device anywhere, in the place of the library.
   const folder = path.join(path.dirname(root), cuda)
   const library = path.join(folder, 'lateforge_cuda.so')
   mkdirSync(folder)

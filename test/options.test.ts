@@ -19,9 +19,9 @@ import {
 import { Colbert, train, trainWordPiece } from '../lib/index.js'
 import { contrastive, distillation, marginMse } from '../lib/losses/index.js'
 import { Parameters } from '../lib/nn/index.js'
-import { maxsim, maxsimSync, ResidentVectors } from '../lib/retrieval/maxsim.js'
+import { DeviceEmbeddings, maxsim, maxsimSync } from '../lib/retrieval/maxsim.js'
 import { Device, Segments, Tensor } from '../lib/tensor/index.js'
-import { AdamW, gradCache, loadState, openData, saveState, self, showProgress } from '../lib/train/index.js'
+import { AdamW, gradCache, loadState, openData, saveState, showProgress, singleProcess } from '../lib/train/index.js'
 import { tinyModel } from './train/tiny.js'
 
 const device = Device.open('cpu')
@@ -34,7 +34,7 @@ const side = { tokens, segments }
 t.teardown(() => {
   for (const made of [model, opt, parameters, tokens, segments]) made.dispose()
 })
-const vectors = { data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), offsets: [0, 1] }
+const vectors = { data: Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0), offsets: [0, 1], dim: 8 }
 const collection = {
   documents: { ids: ['d'], texts: ['w1'] },
   queries: { ids: ['q'], texts: ['w1'] },
@@ -64,57 +64,63 @@ const table: Row[] = [
     ['temprature', 'temperature'],
     {
       temperature: real,
-      perQuery: counted,
+      documentsPerQuery: counted,
       blockQueries: counted,
       keepScores: wrong,
-      mask: ['none', 1],
+      clampNegatives: ['none', 1],
       logScale: [1],
       ranks: [1],
       weights: [1, [Number.NaN], [-1]],
-      queryGroups: [[1]],
+      queryDuplicateIds: [[1]],
     },
   ],
   [
     'distillation',
     (o) => distillation(side, side, o),
-    { teacher: [1], perQuery: 1 },
-    ['minmax', 'minMax'],
-    { temperature: real, perQuery: counted, minMax: [1], teacher: [1, 'a'], mask: ['none'] },
+    { teacher: [1], documentsPerQuery: 1 },
+    ['normalisescores', 'normalizeScores'],
+    {
+      temperature: real,
+      documentsPerQuery: counted,
+      normalizeScores: [1],
+      teacher: [1, 'a'],
+      clampNegatives: ['none'],
+    },
   ],
   [
     'marginMse',
     (o) => marginMse(side, side, o),
-    { teacher: [1], perQuery: 1 },
-    ['perQueries', 'perQuery'],
-    { perQuery: counted, mask: ['none'], teacher: [1] },
+    { teacher: [1], documentsPerQuery: 1 },
+    ['documentsPerQuerry', 'documentsPerQuery'],
+    { documentsPerQuery: counted, clampNegatives: ['none'], teacher: [1] },
   ],
   [
     'maxsim',
     (o) => maxsim(vectors, vectors, o),
-    { dim: 8 },
-    ['floorzero', 'floorZero'],
-    { dim: counted, layout: ['al', 1], floorZero: [1], dtype: ['int8'], device: ['cpu'], signal: [1], pairs: [1] },
+    {},
+    ['clampnegatives', 'clampNegatives'],
+    { layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: [1, ''], signal: [1], pairs: [1] },
   ],
   [
     'maxsimSync',
     (o) => maxsimSync(vectors, vectors, o),
-    { dim: 8 },
+    {},
     ['layouts', 'layout'],
-    { dim: counted, layout: ['al'], floorZero: [1] },
+    { layout: ['al'], clampNegatives: [1] },
   ],
   [
-    'ResidentVectors.upload',
-    (o) => ResidentVectors.upload(vectors, o),
-    { dim: 8, device },
-    ['dims', 'dim'],
-    { dim: counted, device: ['cpu'], dtype: ['int8'] },
+    'DeviceEmbeddings.upload',
+    (o) => DeviceEmbeddings.upload(vectors, o),
+    { device },
+    ['dvice', 'device'],
+    { device: [1, ''], dtype: ['int8'] },
   ],
   [
     'Colbert.create',
     (o) => Colbert.create({} as never, o),
     {},
     ['sed', 'seed'],
-    { seed: [...wrong, 1.5], device: ['cpu'], precision: ['int8'] },
+    { seed: [...wrong, 1.5], device: [1, ''], precision: ['int8'] },
   ],
   [
     'Colbert.load',
@@ -127,20 +133,26 @@ const table: Row[] = [
     'encodeQueries',
     (o) => model.encodeQueries(['w1'], o),
     {},
-    ['chunktokens', 'chunkTokens'],
-    { chunkTokens: real, signal: [1] },
+    ['microbatchtokens', 'microBatchTokens'],
+    { microBatchTokens: real, signal: [1] },
   ],
-  ['encodeDocuments', (o) => model.encodeDocuments(['w1'], o), {}, ['id', 'ids'], { chunkTokens: real, ids: [1, [1]] }],
-  ['streamDocuments', (o) => model.streamDocuments(['w1'], o), {}, ['signals', 'signal'], { chunkTokens: real }],
-  ['search', (o) => model.search(queries, documents, o), {}, ['topk', 'topK'], { topK: counted, floorZero: [1] }],
-  ['upload', (o) => model.upload(documents, o), {}, ['signl', 'signal'], { signal: [1] }],
-  ['rank', (o) => model.rank('w1', ['w1'], o), {}, ['topk', 'topK'], { topK: counted, chunkTokens: real }],
   [
-    'groups',
-    (o) => model.groups([o]),
+    'encodeDocuments',
+    (o) => model.encodeDocuments(['w1'], o),
+    {},
+    ['id', 'ids'],
+    { microBatchTokens: real, ids: [1, [1]] },
+  ],
+  ['streamDocuments', (o) => model.streamDocuments(['w1'], o), {}, ['signals', 'signal'], { microBatchTokens: real }],
+  ['search', (o) => model.search(queries, documents, o), {}, ['topk', 'topK'], { topK: counted, clampNegatives: [1] }],
+  ['upload', (o) => model.upload(documents, o), {}, ['signl', 'signal'], { signal: [1] }],
+  ['rank', (o) => model.rank('w1', ['w1'], o), {}, ['topk', 'topK'], { topK: counted, microBatchTokens: real }],
+  [
+    'parameterGroups',
+    (o) => model.parameterGroups([o]),
     { learningRate: 1 },
     ['learningrate', 'learningRate'],
-    { learningRate: wrong, decay: wrong, frozen: [1], match: ['a', /nothing/] },
+    { learningRate: wrong, weightDecay: wrong, frozen: [1], match: ['a', /nothing/] },
   ],
   ['train', (o) => train({} as never, o).result, {}, ['sinal', 'signal'], { evaluate: [1], group: [1], resume: [1] }],
   [
@@ -155,28 +167,28 @@ const table: Row[] = [
     (o) => new AdamW([{ parameters, learningRate: 1 }], o),
     {},
     ['beta', 'betas'],
-    { eps: [-1, Number.NaN], clip: wrong, betas: [1, [1, 1], [0.9]] },
+    { eps: [-1, Number.NaN], maxGradNorm: wrong, betas: [1, [1, 1], [0.9]] },
   ],
   [
     'AdamW group',
     (o) => new AdamW([o]),
     { parameters, learningRate: 1 },
     ['learningrate', 'learningRate'],
-    { learningRate: wrong, decay: wrong, match: [1] },
+    { learningRate: wrong, weightDecay: wrong, match: [1] },
   ],
   ['AdamW.step', (o) => opt.step(o), {}, ['scal', 'scale'], { scale: wrong }],
   [
     'gradCache',
     (o) => gradCache(model, {} as never, () => tokens, o),
-    { seed: 1, step: 0, chunkTokens: 1 },
-    ['chunktokens', 'chunkTokens'],
+    { seed: 1, step: 0, microBatchTokens: 1 },
+    ['microbatchtokens', 'microBatchTokens'],
     {
       seed: [...wrong, 1.5],
       step: [...wrong, 1.5],
-      chunkTokens: real,
-      keepBytes: wrong,
+      microBatchTokens: real,
+      activationMemory: wrong,
       gradientScale: ['1', Number.NaN],
-      wire: ['int8', 'float16'],
+      commDtype: ['int8', 'float16'],
       gather: ['all', 'none'],
       bucketBytes: [...real, 1],
       group: [1],
@@ -242,14 +254,14 @@ const table: Row[] = [
     (o) => modelRun(model, collection as never, o),
     {},
     ['topk', 'topK'],
-    { topK: counted, chunkTokens: real, group: [1] },
+    { topK: counted, microBatchTokens: real, group: [1] },
   ],
   [
     'beirEvaluator',
     (o) => beirEvaluator(collection as never, o),
     {},
     ['metric', 'metrics'],
-    { topK: counted, chunkTokens: real, split: ['dev', 1] },
+    { topK: counted, microBatchTokens: real, split: ['dev', 1] },
   ],
   ['loadBeir', (o) => loadBeir('nowhere', o), {}, ['splits', 'split'], { split: [1, ''] }],
   [
@@ -290,5 +302,5 @@ for (const [name, call, needed, [typo, meant], bad] of table)
   })
 
 t.test('one process is a group that options take', async (t) => {
-  await t.rejects(train({} as never, { group: self }).result, { code: 'ERR_CONFIG' })
+  await t.rejects(train({} as never, { group: singleProcess }).result, { code: 'ERR_CONFIG' })
 })

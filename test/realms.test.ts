@@ -59,12 +59,20 @@ t.test('nothing but these types is written, and nothing whose bytes are not its 
 })
 
 t.test('maxsim, tensors and scopes', async (t) => {
-  const queries = { data: foreign('Float32Array.from({ length: 16 }, (_, i) => i)'), offsets: foreign('[0, 2]') }
-  const documents = { data: foreign('Float32Array.from({ length: 8 }, (_, i) => -i)'), offsets: foreign('[0, 1]') }
-  const here = (v: typeof queries) => ({ data: Float32Array.from(v.data), offsets: [...v.offsets] })
-  const want = maxsimSync(here(queries), here(documents), { dim: 8 })
-  t.same(maxsimSync(queries, documents, { dim: 8 }), want)
-  t.same(await maxsim(queries, documents, { dim: 8 }), want)
+  const queries = {
+    data: foreign('Float32Array.from({ length: 16 }, (_, i) => i)'),
+    offsets: foreign('[0, 2]'),
+    dim: 8,
+  }
+  const documents = {
+    data: foreign('Float32Array.from({ length: 8 }, (_, i) => -i)'),
+    offsets: foreign('[0, 1]'),
+    dim: 8,
+  }
+  const here = (v: typeof queries) => ({ ...v, data: Float32Array.from(v.data), offsets: [...v.offsets] })
+  const want = maxsimSync(here(queries), here(documents))
+  t.same(maxsimSync(queries, documents), want)
+  t.same(await maxsim(queries, documents), want)
   const device = Device.open()
   const kept = scope(() => Object.assign(foreign('({})'), { x: Tensor.from(device, foreign('Float32Array.of(7)')) }))
   t.equal(await kept.x.value(), 7, 'a plain object of any realm carries tensors out of a scope')

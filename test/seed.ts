@@ -1,7 +1,7 @@
 /**
  * The seed of a test file that draws random numbers: `LATEFORGE_TEST_SEED` when it is set, 1 in CI, else a fresh one. It
- * is printed, so that any failure can be repeated. The twin (`cuda-host`) schedules by it too. test/native/seed.h follows
- * the same rule.
+ * is printed, so that any failure can be repeated. The host emulation (`cuda-host`) schedules by it too.
+ * test/native/seed.h follows the same rule.
  */
 import t from 'tap'
 
@@ -11,4 +11,4 @@ export const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : 
 if (!Number.isSafeInteger(seed) || seed < 0)
   throw new Error(`LATEFORGE_TEST_SEED is "${given}", expected a whole number`)
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
-process.env.LATEFORGE_TWIN_SEED ??= `${seed}` // read when the library of the twin is first used
+process.env.LATEFORGE_TWIN_SEED ??= `${seed}` // read when the library of the emulation is first used

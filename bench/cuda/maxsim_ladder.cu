@@ -3,7 +3,7 @@
 // in the same run. A JSON line per shape and rung; every rung must give the bits of the kernels in use.
 // bench/cuda/table.mjs makes the table of docs/cuda.md of it. It has been compiled, never run: there was no GPU at
 // hand. Usage: maxsim_ladder [calls per measurement]
-#include "../../native/cuda/maxsim_mma.cuh"
+#include "../../native/ops/maxsim/mma.cuh"
 #include "../../test/native/cuda/maxsim_problem.h"
 #include "clock.h"
 

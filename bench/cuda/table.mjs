@@ -47,12 +47,12 @@ export function scoring({ ours, peers }) {
       ms(flushed.median),
       ms(r.toScores.median),
       (r.gflops / 1000).toFixed(1),
-      r.roof ? percent(r.roof.flushed) : '',
+      r.roofline ? percent(r.roofline.flushed) : '',
       r.error.toExponential(1),
       ...ratios,
     ]
   })
-  const head = ['shape', 'ms warm', 'ms flushed', 'call to scores ms', 'TFLOP/s', 'of the roof', 'error', ...names]
+  const head = ['shape', 'ms warm', 'ms flushed', 'call to scores ms', 'TFLOP/s', 'of the roofline', 'error', ...names]
   return [...table(head, rows), ...(peers.skipped ? ['', `No peers: ${peers.skipped}`] : [])]
 }
 

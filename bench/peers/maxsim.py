@@ -11,7 +11,7 @@ has the same length, so nobody pads. Peers, each left out with the reason where 
   flash-maxsim, late-interaction-kernels   on CUDA
   maxsim-cpu, fast-maxsim      on the CPU, one query after the other; they have no gradient
 A peer whose scores are off by more than 1e-3 (1e-1 in 16 bits, where torch rounds similarities) is not timed.
-forward: scores alone. step: scores and both gradients of their sum, compared with our winners + backward.
+forward: scores alone. step: scores and both gradients of their sum, compared with our argmax + backward.
 On the CPU by the host's clock; on CUDA by events, warm and after 256 MB were overwritten, as ours.
 Prints a table; --out writes JSON with a result for every shape and peer, as `lateforge bench maxsim --compare` takes it.
 """
@@ -225,11 +225,11 @@ def measure(peer, shape, q, d):
 
 
 def mine(result):
-    """Our forward, and winners with backward, by the same clock."""
+    """Our forward, and argmax with backward, by the same clock."""
     times = result["onDevice"]
     if not times:
-        return result["forward"]["median"], result["withWinners"]["median"] + result["backward"]["median"]
-    return times["forward"]["warm"]["median"], sum(times[k]["warm"]["median"] for k in ("withWinners", "backward"))
+        return result["forward"]["median"], result["withArgmax"]["median"] + result["backward"]["median"]
+    return times["forward"]["warm"]["median"], sum(times[k]["warm"]["median"] for k in ("withArgmax", "backward"))
 
 
 def main():
@@ -254,7 +254,7 @@ def main():
         )
         q = place(shape["queries"], shape["queryTokens"], 1)
         d = place(shape["documents"], shape["documentTokens"], 2)
-        if shape["layout"] == "groups":
+        if shape["layout"] == "grouped":
             d = d.view(shape["queries"], -1, *d.shape[1:])
         forward, step = mine(shape)
         for peer in options.only.split(",") if options.only else PEERS:

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Colbert, Tokenizer, train, trainWordPiece } from 'lateforge'
 import { bm25Run, compareRuns, formatText, loadBeir, modelRun } from 'lateforge/eval'
-import { Device } from 'lateforge/tensor'
 import { showProgress } from 'lateforge/train'
 import { mineCandidates } from './candidates.js'
 import { buildDataset } from './dataset.js'
@@ -47,8 +46,7 @@ async function main(signal) {
   if (options.help) return process.stdout.write(usage)
   const seed = Number(options.seed)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new Error(`--seed is ${options.seed}, expected a whole number`)
-  const { out } = options
-  const device = Device.open(options.device)
+  const { out, device } = options
   const own = join(out, `seed-${seed}`)
 
   say('WordNet: reading, splitting')
@@ -84,7 +82,7 @@ async function main(signal) {
         ...settings.training,
         cacheDir: join(out, 'cache'),
         model,
-        device: device.name,
+        device,
         out: folder,
         seed,
         phases: [{ name, data: file, ...phase }],

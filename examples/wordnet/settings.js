@@ -15,7 +15,7 @@ export const architecture = {
 export const vocabulary = 8000
 
 /** Shared by all phases; `seed` and `out` are options. */
-export const training = { chunkTokens: 2048 }
+export const training = { microBatchTokens: 2048 }
 
 const optimizer = { warmup: 0.1, weightDecay: 0.5 }
 

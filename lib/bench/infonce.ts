@@ -5,7 +5,7 @@ import { type Machine, machineOf } from './machine.js'
 import { checkSeconds } from './maxsim.js'
 import { infoNceShapesByName, type MaxSimShape, maxsimFlops } from './shapes.js'
 import { type Timing, time } from './timing.js'
-import { bytesOf, checkVectors, type RealType, type Vectors, vectorsOf } from './vectors.js'
+import { type BenchEmbeddings, bytesOf, checkVectors, type RealType, vectorsOf } from './vectors.js'
 
 export interface InfoNceBenchOptions {
   /** Names of shapes (shapes.ts); default the usual ones. */
@@ -81,21 +81,15 @@ async function measure(
   shape: MaxSimShape,
   how: { dim: number; dtype: RealType; blockQueries: number },
   device: Device,
-  { ceilings }: Machine,
+  { peak: peaks }: Machine,
   seconds: number,
   signal?: AbortSignal,
 ): Promise<InfoNceResult> {
   const { dim, dtype, blockQueries } = how
   using owned = new Scope()
-  const keep = async (count: number, length: number, seed: number) => {
-    const vectors = await vectorsOf(device, count, length, dim, dtype, seed)
-    owned.adopt(vectors.tokens)
-    owned.adopt(vectors.segments)
-    vectors.tokens.requiresGradient = true
-    return vectors
-  }
-  const q = await keep(shape.queries, shape.queryTokens, 1)
-  const d = await keep(shape.documents, shape.documentTokens, 2)
+  const q = await vectorsOf(owned, device, shape.queries, shape.queryTokens, dim, dtype, 1)
+  const d = await vectorsOf(owned, device, shape.documents, shape.documentTokens, dim, dtype, 2)
+  for (const { tokens } of [q, d]) tokens.requiresGradient = true
   /** Loss, and the gradients of queries and documents. */
   const step = (weights?: ArrayLike<number>): [Tensor, Tensor, Tensor] => {
     const tape = new Tape()
@@ -116,7 +110,7 @@ async function measure(
   const extraBytes = device.memory().peak - before - gradients
   const forward = await time(once, seconds, signal)
   const rate = maxsimFlops(shape, dim) / (forward.median / 1000)
-  const peak = dtype === 'float32' ? ceilings.floats : ceilings.halves
+  const peak = dtype === 'float32' ? peaks.fp32 : peaks.fp16
   return {
     ...shape,
     ...how,
@@ -145,8 +139,8 @@ export function infoNceBytes(shape: MaxSimShape, dim: number, width: number, blo
 async function errorOf(
   { queries, queryTokens, documents, documentTokens }: MaxSimShape,
   dim: number,
-  q: Vectors,
-  d: Vectors,
+  q: BenchEmbeddings,
+  d: BenchEmbeddings,
   step: (weights: ArrayLike<number>) => [Tensor, Tensor, Tensor],
 ): Promise<InfoNceResult['error']> {
   const chosen = queries >> 1
@@ -158,7 +152,7 @@ async function errorOf(
     Float32Array,
   ]
   const scores = new Float64Array(documents)
-  const winners = new Int32Array(documents * queryTokens)
+  const argmax = new Int32Array(documents * queryTokens)
   const first = chosen * queryTokens
   for (let j = 0; j < documents; j++)
     for (let row = 0; row < queryTokens; row++) {
@@ -169,7 +163,7 @@ async function errorOf(
         if (sum > best) [best, winner] = [sum, token]
       }
       scores[j]! += best
-      winners[j * queryTokens + row] = winner
+      argmax[j * queryTokens + row] = winner
     }
   const most = scores.reduce((a, b) => Math.max(a, b))
   const total = scores.reduce((sum, s) => sum + Math.exp(s - most), 0)
@@ -179,15 +173,20 @@ async function errorOf(
   for (let j = 0; j < documents; j++) {
     const share = Math.exp(scores[j]! - most) / total - (j === chosen ? 1 : 0)
     for (let row = 0; row < queryTokens; row++)
-      for (let f = 0, token = winners[j * queryTokens + row]!; f < dim; f++) {
+      for (let f = 0, token = argmax[j * queryTokens + row]!; f < dim; f++) {
         wantQ[(first + row) * dim + f]! += share * d.data[token * dim + f]!
         wantD[token * dim + f]! += share * q.data[(first + row) * dim + f]!
       }
   }
-  return { loss: Math.abs(loss[0]! - want) / Math.abs(want), queries: off(dq, wantQ), documents: off(dd, wantD) }
+  return {
+    loss: Math.abs(loss[0]! - want) / Math.abs(want),
+    queries: distance(dq, wantQ),
+    documents: distance(dd, wantD),
+  }
 }
 
-function off(got: Float32Array, want: Float64Array): number {
+/** Norm of the difference, as a share of the norm. */
+export function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
   let [difference, norm] = [0, 0]
   for (let i = 0; i < want.length; i++) {
     difference += (got[i]! - want[i]!) ** 2

@@ -1,8 +1,19 @@
 import os from 'node:os'
 import { cudaLibrary } from '../backends.js'
-import { type Ceilings, native } from '../native.js'
+import { native } from '../native.js'
 import { packageVersion } from '../packages.js'
 import { type Device, raw, Tensor } from '../tensor/index.js'
+
+/** What kernels that do nothing else reach: operations and bytes a second; 0 where nothing was measured. */
+export interface Peak {
+  /** Multiply-adds, each of which counts as two operations. */
+  fp32: number
+  /** The same of the tensor cores, with 16-bit operands. */
+  fp16: number
+  memory: number
+  /** The cache that all cores share. */
+  cache: number
+}
 
 /** Where a report was made, and what the machine can do at most. */
 export interface Machine {
@@ -14,16 +25,17 @@ export interface Machine {
   facts: Record<string, string>
   isa: string | null
   threads: number | null
-  /** Measured just before: operations and bytes a second; 0 where nothing was. */
-  ceilings: Ceilings
+  /** Measured just before. */
+  peak: Peak
 }
 
-/** What `device` is, with its ceilings measured for about `seconds`. */
+/** What `device` is, with its peak measured for about `seconds`. */
 export async function machineOf(device: Device, name: string, seconds: number): Promise<Machine> {
   const onCpu = device.name.startsWith('cpu')
   const cpu = onCpu ? native().cpuInfo() : null
   const { facts } =
     name.startsWith('cuda:') || name === 'cuda' ? native().backendInfo(cudaLibrary().path) : { facts: [] }
+  const { floats: fp32, halves: fp16, memory, cache } = await native().ceilings(device.id, seconds)
   return {
     lateforge: packageVersion(),
     node: process.version,
@@ -32,7 +44,7 @@ export async function machineOf(device: Device, name: string, seconds: number): 
     facts: Object.fromEntries(facts),
     isa: cpu?.isa ?? null,
     threads: cpu?.threads ?? null,
-    ceilings: await native().ceilings(device.id, seconds),
+    peak: { fp32, fp16, memory, cache },
   }
 }
 
@@ -43,17 +55,16 @@ export function flusher(device: Device): () => void {
 }
 
 /**
- * The least time that work of so many operations and bytes can take, by the ceilings, in milliseconds; null where they
- * are not known. `where` the bytes come from: `memory`, or the `cache`.
+ * The least time that work of so many operations and bytes can take, at this peak, in milliseconds; null where that is
+ * not known. `where` the bytes come from: `memory`, or the `cache`.
  */
-export function roofOf(
+export function rooflineOf(
   work: { operations: number; bytes: number },
-  ceilings: Ceilings,
-  halves: boolean,
+  peak: Peak,
+  type: 'fp32' | 'fp16',
   where: 'memory' | 'cache',
 ): { milliseconds: number; bound: 'operations' | 'bytes' } | null {
-  const rate = halves ? ceilings.halves : ceilings.floats
-  if (!(rate > 0 && ceilings[where] > 0)) return null
-  const [operations, bytes] = [work.operations / rate, work.bytes / ceilings[where]]
+  if (!(peak[type] > 0 && peak[where] > 0)) return null
+  const [operations, bytes] = [work.operations / peak[type], work.bytes / peak[where]]
   return { milliseconds: 1000 * Math.max(operations, bytes), bound: operations > bytes ? 'operations' : 'bytes' }
 }

@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.js'
 import { signal as aSignal, checkOptions, func, number, strings, text, whole } from '../options.js'
 import { Device, ops, raw, Scope, Segments, Tensor } from '../tensor/index.js'
-import { flusher, type Machine, machineOf, roofOf } from './machine.js'
+import { flusher, type Machine, machineOf, rooflineOf } from './machine.js'
 import { type MaxSimShape, maxsimFlops, maxsimShapesByName } from './shapes.js'
 import { type DeviceTiming, type Timing, time, timeOnDevice } from './timing.js'
 import { bytesOf, checkVectors, type RealType, vectorsOf } from './vectors.js'
@@ -28,16 +28,16 @@ export interface MaxSimResult extends MaxSimShape {
   /** Which kernels ran: of the CPU; on CUDA `mma` (tensor cores), `simt` (ordinary cores), `naive`. */
   kernels: 'cpu' | 'mma' | 'simt' | 'naive'
   /**
-   * By the host's clock, from the call to the end of its work: scores only; then with the winners a gradient needs; then
-   * both gradients from those winners.
+   * By the host's clock, from the call to the end of its work: scores only; then with the argmax that a gradient needs;
+   * then both gradients from that argmax.
    */
   forward: Timing
-  withWinners: Timing
+  withArgmax: Timing
   backward: Timing
   /** From the call until the scores are in JavaScript. */
   toScores: Timing
   /** The same three by the device's own clock, where it has one. */
-  onDevice: { forward: DeviceTiming; withWinners: DeviceTiming; backward: DeviceTiming } | null
+  onDevice: { forward: DeviceTiming; withArgmax: DeviceTiming; backward: DeviceTiming } | null
   /** 10^9 operations a second of the forward's median (warm, by the device's clock if there is one). */
   gflops: number
   /** Their share of what multiply-adds alone reach (on the tensor cores for 16-bit vectors); null where that is unknown. */
@@ -47,10 +47,10 @@ export interface MaxSimResult extends MaxSimShape {
   /** Operations for each of them. */
   intensity: number
   /**
-   * Share of the roofline: the least time that the ceilings allow over the forward's median. `flushed`: bytes come from
-   * memory; `warm`: from the shared cache. Null where the ceilings are unknown.
+   * Share of the roofline: the least time at the machine's peak over the forward's median. `flushed`: bytes come from
+   * memory; `warm`: from the shared cache. Null where the peak is unknown.
    */
-  roof: { bound: 'operations' | 'bytes'; flushed: number; warm: number } | null
+  roofline: { bound: 'operations' | 'bytes'; flushed: number; warm: number } | null
   /** Largest difference between a score and its definition in float64, over a sample of pairs. */
   error: number
 }
@@ -98,21 +98,15 @@ async function measure(
   dim: number,
   dtype: RealType,
   device: Device,
-  { ceilings }: Machine,
+  { peak }: Machine,
   seconds: number,
   signal?: AbortSignal,
 ): Promise<MaxSimResult> {
   using owned = new Scope()
-  const keep = async (count: number, length: number, seed: number) => {
-    const vectors = await vectorsOf(device, count, length, dim, dtype, seed)
-    owned.adopt(vectors.tokens)
-    owned.adopt(vectors.segments)
-    return vectors
-  }
-  const q = await keep(shape.queries, shape.queryTokens, 1)
-  const d = await keep(shape.documents, shape.documentTokens, 2)
+  const q = await vectorsOf(owned, device, shape.queries, shape.queryTokens, dim, dtype, 1)
+  const d = await vectorsOf(owned, device, shape.documents, shape.documentTokens, dim, dtype, 2)
   const pairs = owned.run(() =>
-    shape.layout === 'groups'
+    shape.layout === 'grouped'
       ? Segments.fromLengths(device, Array(shape.queries).fill(shape.documents / shape.queries))
       : null,
   )
@@ -120,14 +114,14 @@ async function measure(
   const layout = ops.layouts.indexOf(shape.layout)
   const score = (wantArgmax: number) =>
     raw.maxsim(q.tokens, q.segments, d.tokens, d.segments, pairs, { layout, wantArgmax, floorZero: 0 })
-  const [scores, winners] = owned.run(() => score(1))
+  const [scores, argmax] = owned.run(() => score(1))
   const [dq, dd] = owned.run(() => [q, d].map(({ tokens }) => Tensor.empty(device, tokens.shape))) as [Tensor, Tensor]
   for (const gradient of [dq, dd]) raw.zero(gradient)
   const calls = {
     forward: () => void score(0),
-    withWinners: () => void score(1),
+    withArgmax: () => void score(1),
     backward: () =>
-      raw.maxsimBackward(q.tokens, q.segments, d.tokens, d.segments, pairs, winners!, scores, dq, dd, { layout }),
+      raw.maxsimBackward(q.tokens, q.segments, d.tokens, d.segments, pairs, argmax!, scores, dq, dd, { layout }),
   }
   const onHost = (call: () => void) =>
     time(
@@ -140,7 +134,7 @@ async function measure(
       signal,
     )
   const forward = await onHost(calls.forward)
-  const withWinners = await onHost(calls.withWinners)
+  const withArgmax = await onHost(calls.withArgmax)
   const backward = await onHost(calls.backward)
   const toScores = await time(
     async () => {
@@ -154,32 +148,31 @@ async function measure(
   const first = await onDevice(calls.forward)
   const deviceTimes = first && {
     forward: first,
-    withWinners: (await onDevice(calls.withWinners))!,
+    withArgmax: (await onDevice(calls.withArgmax))!,
     backward: (await onDevice(calls.backward))!,
   }
   const operations = maxsimFlops(shape, dim)
   const bytes = (q.data.length + d.data.length) * bytesOf(dtype) + scores.bytes
   const warm = (first?.warm ?? forward).median
   const rate = operations / (warm / 1000)
-  const halves = dtype !== 'float32'
-  const peak = halves ? ceilings.halves : ceilings.floats
-  const memory = roofOf({ operations, bytes }, ceilings, halves, 'memory')
-  const cache = roofOf({ operations, bytes }, ceilings, halves, 'cache')
+  const type = dtype === 'float32' ? 'fp32' : 'fp16'
+  const memory = rooflineOf({ operations, bytes }, peak, type, 'memory')
+  const cache = rooflineOf({ operations, bytes }, peak, type, 'cache')
   return {
     ...shape,
     dim,
     dtype,
     kernels: kernelsOf(device, dtype, dim),
     forward,
-    withWinners,
+    withArgmax,
     backward,
     toScores,
     onDevice: deviceTimes,
     gflops: rate / 1e9,
-    peakShare: peak > 0 ? rate / peak : null,
+    peakShare: peak[type] > 0 ? rate / peak[type] : null,
     bytes,
     intensity: operations / bytes,
-    roof: first &&
+    roofline: first &&
       memory &&
       cache && {
         bound: memory.bound,
@@ -190,7 +183,7 @@ async function measure(
   }
 }
 
-/** What native/cuda/maxsim.cu chooses. */
+/** What native/ops/maxsim/cuda.cu chooses. */
 function kernelsOf(device: Device, dtype: RealType, dim: number): MaxSimResult['kernels'] {
   if (!device.name.startsWith('cuda')) return 'cpu'
   if (process.env.LATEFORGE_CUDA_NAIVE?.split(',').includes('maxsim')) return 'naive'

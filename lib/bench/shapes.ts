@@ -1,4 +1,4 @@
-import { ArgumentError, nearest } from '../errors.js'
+import { ArgumentError, didYouMean } from '../errors.js'
 import type { Layout } from '../tensor/ops.js'
 
 /** A MaxSim workload: so many texts of so many tokens each. */
@@ -30,7 +30,7 @@ export const maxsimShapes: readonly MaxSimShape[] = [
   {
     name: 'distil-16x32',
     use: 'distillation: 32 documents for each query',
-    layout: 'groups',
+    layout: 'grouped',
     queries: 16,
     queryTokens: 32,
     documents: 512,
@@ -69,12 +69,10 @@ function byName(shapes: readonly MaxSimShape[], usual: number, names: readonly s
   return names.map((name) => {
     const shape = shapes.find((s) => s.name === name)
     if (shape) return shape
-    const known = shapes.map((s) => s.name)
-    const hint = nearest(name, known)
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      `no shape "${name}"${hint ? `; did you mean "${hint}"?` : ''} There are: ${known.join(', ')}`,
-      { name },
+    const known = didYouMean(
+      name,
+      shapes.map((s) => s.name),
     )
+    throw new ArgumentError('ERR_ARGUMENT', `no shape "${name}"; ${known}`, { name })
   })
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { TrainBatch } from '../data/collate.js'
-import { AbortedError, ArgumentError, nearest } from '../errors.js'
+import { AbortedError, ArgumentError, didYouMean } from '../errors.js'
 import { contrastive } from '../losses/index.js'
 import { above, signal as aSignal, checkOptions, kind, number, oneOf, text, whole } from '../options.js'
 import { Device, type Precision, precisions, Scope } from '../tensor/index.js'
@@ -30,7 +30,7 @@ export type StepMode = (typeof stepModes)[number]
 export interface StepBenchOptions {
   /** Of `stepShapes`; default `ettin-17m`. */
   shape?: string
-  /** A training step with graphs kept, or with every chunk encoded twice; or documents encoded. Default `kept`. */
+  /** A training step with graphs kept, or with every micro-batch encoded twice; or documents encoded. Default `kept`. */
   mode?: StepMode
   /** Default `cpu`. */
   device?: string
@@ -39,10 +39,10 @@ export interface StepBenchOptions {
   batch?: number
   /** Lengths to use instead of drawn ones. */
   lengths?: readonly Lengths[]
-  /** Tokens of a training step's chunks; default 4096. Mode `encode` takes a batch as a whole. */
-  chunkTokens?: number
+  /** Tokens of a training step's micro-batches; default 4096. Mode `encode` takes a batch as a whole. */
+  microBatchTokens?: number
   /** Bytes of graphs in mode `kept`; default 1.2e9 on the CPU, everything on a GPU. */
-  keepBytes?: number
+  activationMemory?: number
   steps?: number
   warmup?: number
   signal?: AbortSignal
@@ -54,7 +54,7 @@ export interface StepReport extends Machine {
   precision: Precision
   batch: number
   /** Null in mode `encode`. */
-  chunkTokens: number | null
+  microBatchTokens: number | null
   /** Real tokens a second: the median over steps, the least and the most. */
   tokensPerSecond: number
   range: [number, number]
@@ -75,20 +75,26 @@ export interface StepReport extends Machine {
  * @throws ArgumentError ERR_ARGUMENT; DeviceError ERR_DEVICE; AbortedError ERR_ABORTED
  */
 export async function benchStep(options: StepBenchOptions = {}): Promise<StepReport> {
-  const { shape, mode, steps, warmup, batch, chunkTokens, signal, ...settings } = checked(options)
+  const { shape, mode, steps, warmup, batch, microBatchTokens, signal, ...settings } = checked(options)
   const { vocabulary, use: _, ...encoder } = stepShapes[shape]!
   const device = Device.open(settings.device)
   const machine = await machineOf(device, settings.device ?? 'cpu', 0.5)
-  const keepBytes = mode === 'kept' ? (settings.keepBytes ?? (device.name === 'cpu' ? 1.2e9 : 1e15)) : 0
+  const activationMemory = mode === 'kept' ? (settings.activationMemory ?? (device.name === 'cpu' ? 1.2e9 : 1e15)) : 0
   const lengths = settings.lengths ?? Array.from({ length: 8 }, (_, i) => drawLengths(batch, i))
   const batches = lengths.map((tokens, step) => batchOf(tokens, step, vocabulary))
   using owned = new Scope()
   const model = await createModel(encoder, vocabulary, { device, precision: settings.precision })
-  using optimizer = new AdamW(model.groups([{ learningRate: 3e-5, decay: 0.01 }]), { clip: 1 })
+  using optimizer = new AdamW(model.parameterGroups([{ learningRate: 3e-5, weightDecay: 0.01 }]), { maxGradNorm: 1 })
   const loss: BatchLoss = ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05 })
 
   const train = async (batch: TrainBatch, step: number) => {
-    const value = await gradCacheAsync(model, batch, loss, { chunkTokens, keepBytes, seed: 1, step, signal })
+    const value = await gradCacheAsync(model, batch, loss, {
+      microBatchTokens,
+      activationMemory,
+      seed: 1,
+      step,
+      signal,
+    })
     owned.run(() => optimizer.step())
     await value.value()
     value.dispose()
@@ -125,14 +131,14 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   }
   rates.sort((a, b) => a - b)
   const rate = flops / seconds.reduce((sum, s) => sum + s, 0)
-  const peak = machine.ceilings[model.precision === 'bfloat16' ? 'halves' : 'floats']
+  const peak = machine.peak[model.precision === 'bfloat16' ? 'fp16' : 'fp32']
   return {
     ...machine,
     shape,
     mode,
     precision: model.precision,
     batch: lengths[0]!.queries.length,
-    chunkTokens: mode === 'encode' ? null : chunkTokens,
+    microBatchTokens: mode === 'encode' ? null : microBatchTokens,
     tokensPerSecond: Math.round(rates[rates.length >> 1]!),
     range: [Math.round(rates[0]!), Math.round(rates.at(-1)!)],
     stepSeconds: seconds.map((s) => Number(s.toFixed(4))),
@@ -169,18 +175,13 @@ function checked(options: StepBenchOptions) {
   const list = kind('a list', (v) => Array.isArray(v) && v.length > 0)
   checkOptions('benchStep', options, {
     ...{ shape: text, mode: text, device: text, precision: oneOf(...precisions), batch: whole(1), lengths: list },
-    ...{ chunkTokens: above(0), keepBytes: number(0), steps: whole(1), warmup: whole(0), signal: aSignal },
+    ...{ microBatchTokens: above(0), activationMemory: number(0), steps: whole(1), warmup: whole(0), signal: aSignal },
   })
-  const { shape = 'ettin-17m', mode = 'kept', steps = 5, warmup = 2, batch = 64, chunkTokens = 4096 } = options
+  const { shape = 'ettin-17m', mode = 'kept', steps = 5, warmup = 2, batch = 64, microBatchTokens = 4096 } = options
   const fail = (text: string): never => {
     throw new ArgumentError('ERR_ARGUMENT', text)
   }
-  if (!Object.hasOwn(stepShapes, shape)) {
-    const hint = nearest(shape, Object.keys(stepShapes))
-    fail(
-      `no shape "${shape}"${hint ? `; did you mean "${hint}"?` : ''} There are: ${Object.keys(stepShapes).join(', ')}`,
-    )
-  }
+  if (!Object.hasOwn(stepShapes, shape)) fail(`no shape "${shape}"; ${didYouMean(shape, Object.keys(stepShapes))}`)
   if (!stepModes.includes(mode)) fail(`mode is "${mode}", expected ${stepModes.join(', ')}`)
   for (const [name, value, least] of [
     ['steps', steps, 1],
@@ -191,10 +192,10 @@ function checked(options: StepBenchOptions) {
   const idle = (key: keyof StepBenchOptions, because: string): void => {
     if (options[key] !== undefined) fail(`${key} has no effect ${because}; leave it out`)
   }
-  if (mode === 'encode') idle('chunkTokens', 'in mode encode, which takes a batch as a whole')
-  if (mode !== 'kept') idle('keepBytes', `in mode ${mode}, which keeps no graphs`)
+  if (mode === 'encode') idle('microBatchTokens', 'in mode encode, which takes a batch as a whole')
+  if (mode !== 'kept') idle('activationMemory', `in mode ${mode}, which keeps no graphs`)
   if (options.lengths) idle('batch', 'beside lengths, which say what a batch holds')
-  return { ...options, shape, mode, steps, warmup, batch, chunkTokens }
+  return { ...options, shape, mode, steps, warmup, batch, microBatchTokens }
 }
 
 /** How late a timer of 5 ms fires. */

@@ -1,9 +1,11 @@
 /** Models with random weights and batches of random token ids in given lengths, for benches of training steps. */
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
-import { deal } from '../distributed/shard-rows.js'
+import { shardRows } from '../distributed/shard-rows.js'
+import { Random } from '../io/random.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'
+import { BERT_SPECIAL_TOKENS } from '../text/tokenizer/bert.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { atOnce } from '../turns.js'
 
@@ -20,14 +22,11 @@ export interface EncoderShape {
   heads: number
 }
 
-const special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
-let state = 1
-
 /** A ColBERT of ModernBERT's architecture, dimension 128. */
 export function createModel(shape: EncoderShape, vocabulary: number, options: CreateOptions = {}): Promise<Colbert> {
   const words = Array.from({ length: vocabulary - 7 }, (_, i) => `w${i}`)
-  const tokenizer = Tokenizer.fromVocabulary([...special, ...words])
-  const recipe = { queryExpansion: false, skiplist: [] }
+  const tokenizer = Tokenizer.fromVocabulary([...BERT_SPECIAL_TOKENS, ...words])
+  const recipe = { queryExpansion: false, skiplistWords: [] }
   const config = { architecture: 'modernbert', ...shape, dim: 128, tokenizer, recipe } as const
   return Colbert.create(config, { seed: 1, ...options })
 }
@@ -51,15 +50,18 @@ function offsetsOf(lengths: readonly number[]): Float64Array<ArrayBuffer> {
   return offsets
 }
 
-function columnOf(rows: Int32Array, lengths: readonly number[], vocabulary: number, column: number): TokenColumn {
-  const keyCounts = Int32Array.from(rows, (i) => lengths[i]!)
-  const offsets = offsetsOf([...keyCounts])
-  const id = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return 10 + (state % (vocabulary - 20))
-  }
-  const ids = Int32Array.from({ length: offsets.at(-1)! }, id)
-  return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
+function columnOf(
+  rows: Int32Array,
+  lengths: readonly number[],
+  vocabulary: number,
+  step: number,
+  column: number,
+): TokenColumn {
+  const keyLengths = Int32Array.from(rows, (i) => lengths[i]!)
+  const offsets = offsetsOf([...keyLengths])
+  const random = new Random(step, `column ${column}`)
+  const ids = Int32Array.from({ length: offsets.at(-1)! }, () => 10 + random.integer(vocabulary - 20))
+  return { ids, offsets, keyLengths, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
 }
 
 /** One rank's part of a batch of pairs. */
@@ -69,7 +71,7 @@ export function batchOf(
   vocabulary: number,
   { rank, size } = { rank: 0, size: 1 },
 ): TrainBatch {
-  const { order, counts } = deal(
+  const { order, counts } = shardRows(
     queries.map((q, i) => q + documents[i]!),
     size,
   )
@@ -78,14 +80,14 @@ export function batchOf(
   return {
     step,
     source: 'synthetic',
-    queries: columnOf(own, queries, vocabulary, 0),
-    documents: columnOf(own, documents, vocabulary, 1),
-    perQuery: 1,
+    queries: columnOf(own, queries, vocabulary, step, 0),
+    documents: columnOf(own, documents, vocabulary, step, 1),
+    documentsPerQuery: 1,
     counts,
     queryOffsets: offsetsOf(Array.from(order, (i) => queries[i]!)),
     documentOffsets: offsetsOf(Array.from(order, (i) => documents[i]!)),
-    queryGroups: order,
-    documentGroups: order,
+    queryDuplicateIds: order,
+    documentDuplicateIds: order,
     scores: null,
   }
 }

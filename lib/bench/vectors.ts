@@ -7,10 +7,8 @@ export type RealType = (typeof realTypes)[number]
 
 export const bytesOf = (dtype: RealType): number => (dtype === 'float32' ? 4 : 2)
 
-/** Token vectors on a device, and the very same numbers on the host. */
-export interface Vectors {
-  tokens: Tensor
-  segments: Segments
+/** Token embeddings on a device, and the very same numbers on the host. */
+export interface BenchEmbeddings extends ops.TokenEmbeddings {
   data: Float32Array
 }
 
@@ -21,7 +19,7 @@ export function unitVectors(rows: number, dim: number, seed: number): Float32Arr
   for (let row = 0; row < data.length; row += dim) {
     let norm = 0
     for (let k = row; k < row + dim; k++) {
-      // Xorshift32 (Marsaglia 2003).
+      // Xorshift32 (Marsaglia 2003), not io/random.ts: it is as short in Python.
       state ^= state << 13
       state ^= state >>> 17
       state ^= state << 5
@@ -35,22 +33,23 @@ export function unitVectors(rows: number, dim: number, seed: number): Float32Arr
   return data
 }
 
-/** `count` texts of `length` random tokens each. */
+/** `count` texts of `length` random tokens each, owned by `owner`. */
 export async function vectorsOf(
+  owner: Scope,
   device: Device,
   count: number,
   length: number,
   dim: number,
   dtype: RealType,
   seed: number,
-): Promise<Vectors> {
+): Promise<BenchEmbeddings> {
   const data = unitVectors(count * length, dim, seed)
-  const segments = Segments.fromLengths(device, Array(count).fill(length))
+  const segments = owner.run(() => Segments.fromLengths(device, Array(count).fill(length)))
   const shape = [count * length, dim]
-  if (dtype === device.real) return { tokens: Tensor.from(device, data, shape), segments, data }
+  if (dtype === device.real) return { tokens: owner.run(() => Tensor.from(device, data, shape)), segments, data }
   using scope = new Scope()
   const wide = scope.run(() => Tensor.from(device, data, shape))
-  const tokens = ops.cast(wide, dtype)
+  const tokens = owner.run(() => ops.cast(wide, dtype))
   const rounded = scope.run(() => ops.cast(tokens, device.real))
   return { tokens, segments, data: Float32Array.from(await rounded.values()) }
 }

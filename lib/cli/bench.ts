@@ -28,7 +28,7 @@ interface StepOptions {
   device: string
   precision?: Precision
   batch?: number
-  chunkTokens?: number
+  microBatchTokens?: number
   steps: number
   warmup: number
   lengths?: string
@@ -88,14 +88,14 @@ export async function maxsim(shapes: string[], options: Options): Promise<void> 
   if (options.list) return list(maxsimShapes, options)
   const columns: Column<MaxSimResult>[] = [
     ...shared<MaxSimResult>('forward ms'),
-    ['winners', 8, (r) => percent(timesOf(r).withWinners.median / timesOf(r).forward.median - 1)],
+    ['argmax', 8, (r) => percent(timesOf(r).withArgmax.median / timesOf(r).forward.median - 1)],
     ['backward ms', 12, (r) => timesOf(r).backward.median.toFixed(3)],
     ['error', 9, (r) => r.error.toExponential(1)],
   ]
   if (options.device.startsWith('cuda'))
     columns.push(
       ['flushed ms', 11, (r) => r.onDevice?.forward.flushed.median.toFixed(4) ?? '-'],
-      ['of roof', 8, (r) => (r.roof ? share(r.roof.flushed) : '-')],
+      ['of roofline', 11, (r) => (r.roofline ? share(r.roofline.flushed) : '-')],
       ['call ms', 9, (r) => r.toScores.median.toFixed(3)],
     )
   await bench(options, columns, (common) => benchMaxSim({ shapes, ...common }), [
@@ -177,22 +177,22 @@ const shared = <R extends Result>(head: string): Column<R>[] => [
 ]
 
 /** By the device's clock where it has one, else by the host's. */
-function timesOf(r: Result): { forward: Timing; withWinners: Timing; backward: Timing } {
+function timesOf(r: Result): { forward: Timing; withArgmax: Timing; backward: Timing } {
   const { forward, onDevice } = r as MaxSimResult
-  if (!onDevice) return { withWinners: forward, backward: forward, ...r }
+  if (!onDevice) return { withArgmax: forward, backward: forward, ...r }
   return {
     forward: onDevice.forward.warm,
-    withWinners: onDevice.withWinners.warm,
+    withArgmax: onDevice.withArgmax.warm,
     backward: onDevice.backward.warm,
   }
 }
 
-function machineLine({ device, isa, threads, processor, ceilings: c, facts }: Machine): string {
+function machineLine({ device, isa, threads, processor, peak, facts }: Machine): string {
   const peaks = [
-    [c.floats, 'multiply-add peak', 'GFLOP/s'],
-    [c.halves, 'tensor core peak', 'GFLOP/s'],
-    [c.memory, 'memory', 'GB/s'],
-    [c.cache, 'shared cache', 'GB/s'],
+    [peak.fp32, 'multiply-add peak', 'GFLOP/s'],
+    [peak.fp16, 'tensor core peak', 'GFLOP/s'],
+    [peak.memory, 'memory', 'GB/s'],
+    [peak.cache, 'shared cache', 'GB/s'],
   ] as const
   const measured = peaks
     .filter(([rate]) => rate > 0)

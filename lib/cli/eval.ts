@@ -17,7 +17,6 @@ import {
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
-import { Device } from '../tensor/device.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 
 interface Options {
@@ -40,15 +39,15 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const signal = interruptible()
   const group = joinRanks()
   if (options.run || group) outliveReaders() // other ranks wait for this one
-  const chief = !group || group.rank === 0 // who speaks for all
+  const isRank0 = !group || group.rank === 0 // who speaks for all
   const folders = (await Promise.all(paths.map(beirFolders))).flat()
   const names = namesOf(folders)
   // All are read before the first is scored: a fault in the last one would cost the work on the others.
   let collection: Collection | undefined
   for (const folder of folders) collection = await open(folder, options)
-  if (options.run && chief) await mkdir(options.run, { recursive: true })
+  if (options.run && isRank0) await mkdir(options.run, { recursive: true })
   const model = await Colbert.load(modelPath, {
-    device: Device.open(options.device),
+    device: options.device,
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
   })
   const reports: Comparison[] = []
@@ -58,12 +57,12 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
       if (folders.length > 1) collection = await open(folder, options)
       const { counts, qrels } = collection!
       const size = `${counts.documents} documents, ${qrels.size} queries`
-      if (chief) process.stderr.write(`${colour('dim', `${name}: ${size}`)}\n`)
+      if (isRank0) process.stderr.write(`${colour('dim', `${name}: ${size}`)}\n`)
       const runs: ({ name: string } & SystemRun)[] = []
-      if (options.bm25 && chief) runs.push({ name: 'BM25', ...(await bm25Run(collection!, { topK, signal })) })
+      if (options.bm25 && isRank0) runs.push({ name: 'BM25', ...(await bm25Run(collection!, { topK, signal })) })
       const found = await modelRun(model, collection!, { topK, signal, ...(group && { group }) })
       runs.push({ name: 'model', ...found })
-      if (!chief) continue
+      if (!isRank0) continue
       const baseline = options.bm25 ? { baseline: 'BM25', primary: 'model' } : {}
       const report = compareRuns(runs, qrels, { metrics, collection: { name, counts }, ...baseline })
       reports.push(report)
@@ -74,9 +73,10 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
     }
   } finally {
     model.dispose()
-    if (chief && options.json && reports.length > 0) printJson({ model: modelPath, split, topK, collections: reports })
+    if (isRank0 && options.json && reports.length > 0)
+      printJson({ model: modelPath, split, topK, collections: reports })
   }
-  if (chief && !options.json && reports.length > 1) print(averages(reports, metrics))
+  if (isRank0 && !options.json && reports.length > 1) print(averages(reports, metrics))
 }
 
 /** A collection whose documents stay in their file. */

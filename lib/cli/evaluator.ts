@@ -29,7 +29,10 @@ export async function evaluatorOf(
     if (!collection) continue
     for (const note of aloud ? collectionNotes(collection.counts) : [])
       process.stderr.write(`${colour('dim', `${data}: ${note}`)}\n`)
-    evaluators.set(keyOf(evaluate), await beirEvaluator(collection, { metrics, chunkTokens: config.chunkTokens }))
+    evaluators.set(
+      keyOf(evaluate),
+      await beirEvaluator(collection, { metrics, microBatchTokens: config.microBatchTokens }),
+    )
   }
   return {
     evaluate: (model, context) => evaluators.get(keyOf(context.settings))!(model, context),

@@ -97,11 +97,14 @@ bench
   .command('step')
   .description('time training steps, or encoding, on random tokens in lengths with a real spread')
   .argument('[shape]', 'of the encoder: nano, ettin-17m or modernbert-base', 'ettin-17m')
-  .option('--mode <name>', 'kept: graphs are kept; recompute: every chunk is encoded twice; encode: documents only')
+  .option(
+    '--mode <name>',
+    'kept: graphs are kept; recompute: every micro-batch is encoded twice; encode: documents only',
+  )
   .option('--device <name>', 'where it runs', 'cpu')
   .option('--precision <name>', 'float32 or bfloat16; default bfloat16 on a GPU', choice(['float32', 'bfloat16']))
   .option('--batch <pairs>', 'of a step; default 64', whole)
-  .option('--chunk-tokens <tokens>', 'of a training step encoded at a time; default 4096', whole)
+  .option('--micro-batch-tokens <tokens>', 'of a training step encoded at a time; default 4096', whole)
   .option('--steps <n>', 'that are timed', whole, 5)
   .option('--warmup <n>', 'steps before them', whole, 2)
   .addOption(

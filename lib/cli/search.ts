@@ -5,7 +5,6 @@ import { type Corpus, collectionNotes, listed, openDocuments, textsOfFile } from
 import { eachLine } from '../io/lines.js'
 import { Colbert } from '../models/colbert.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
-import { Device } from '../tensor/device.js'
 import { colour, interruptible, print, printJson } from './common.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
@@ -18,11 +17,11 @@ export async function search(
   const signal = interruptible()
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await Colbert.load(modelPath, { device: Device.open(options.device) })
+  const model = await Colbert.load(modelPath, { device: options.device })
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
   let truncatedDocuments = 0
-  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+  async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(documents.texts, { signal })) {
       truncatedDocuments += part.truncated!
       yield part

@@ -36,17 +36,17 @@ export async function train(args: readonly string[], options: Options): Promise<
 export async function follow(config: ResolvedRun, resume: TrainOptions['resume'], options: Options): Promise<void> {
   outliveReaders()
   const group = joinRanks()
-  const chief = !group || group.rank === 0 // who speaks for all
-  const { evaluate, faults } = await evaluatorOf(config, chief && !options.quiet)
+  const isRank0 = !group || group.rank === 0 // who speaks for all
+  const { evaluate, faults } = await evaluatorOf(config, isRank0 && !options.quiet)
   if (faults.length > 0) throw faultsError([...(await checkRun(config)).faults, ...faults])
   const run = startRun(config, { resume, signal: interruptible(), evaluate, ...(group && { group }) })
-  const shown = options.quiet || !chief ? undefined : showProgress(run)
-  const printed = options.json && chief ? printEvents(run) : undefined
+  const shown = options.quiet || !isRank0 ? undefined : showProgress(run)
+  const printed = options.json && isRank0 ? printEvents(run) : undefined
   const settled = await Promise.allSettled([run.result, shown, printed])
   if (settled[0].status === 'rejected') throw settled[0].reason
   const { phases, best, out, model } = settled[0].value
   model.dispose()
-  if (options.json || !chief) return
+  if (options.json || !isRank0) return
   for (const phase of phases)
     print(
       `${phase.name}  ${phase.steps} steps  loss ${phase.loss.toPrecision(4)}` +

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { deal } from '../distributed/shard-rows.js'
+import { shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError, DataError } from '../errors.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
@@ -18,23 +18,23 @@ export interface TrainBatch {
   source: string
   /** This rank's b queries. */
   queries: TokenColumn
-  /** Of this rank, query-major: document j of query i is sequence i·perQuery + j, j = 0 the positive. */
+  /** Of this rank, query-major: document j of query i is sequence i·documentsPerQuery + j, j = 0 the positive. */
   documents: TokenColumn
-  perQuery: number
+  documentsPerQuery: number
   /** Queries of each rank; they sum to B. */
   counts: number[]
   /** [B + 1] token bounds of all ranks' queries, in rank order. */
   queryOffsets: Float64Array<ArrayBuffer>
-  /** [B·perQuery + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
+  /** [B·documentsPerQuery + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
   documentOffsets: Float64Array<ArrayBuffer> | null
-  /** [B] and [B·perQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
-  queryGroups: Int32Array<ArrayBuffer>
-  documentGroups: Int32Array<ArrayBuffer>
+  /** [B] and [B·documentsPerQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
+  queryDuplicateIds: Int32Array<ArrayBuffer>
+  documentDuplicateIds: Int32Array<ArrayBuffer>
   /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
 }
 
-/** Which rank's rows of a batch: `deal` tells them. */
+/** Which rank's rows of a batch: `shardRows` tells them. */
 export interface BatchPart {
   rank: number
   ranks: number
@@ -75,7 +75,7 @@ export interface TrainData {
  * Training data by step: prepares the shards of the sources and plans the steps.
  * @throws DataError `ERR_DATA` when there is no data, a source is smaller than a batch, or a row lacks negatives.
  */
-export async function openData(options: DataOptions): Promise<TrainData> {
+export async function openBatches(options: DataOptions): Promise<TrainData> {
   const { data = [], sources = [], featurizer, batch, negatives, seed, sampling } = options
   if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
     throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
@@ -96,8 +96,8 @@ export async function openData(options: DataOptions): Promise<TrainData> {
       async at(step, part) {
         const { source, rows } = plan.at(step)
         const from = set.sources[source]!
-        const perQuery = negatives === undefined ? from.minDocuments : 1 + negatives
-        return collateBatch(featurizer, from, rows, perQuery, step, part)
+        const documentsPerQuery = negatives === undefined ? from.minDocuments : 1 + negatives
+        return collateBatch(featurizer, from, rows, documentsPerQuery, step, part)
       },
       fingerprint: createHash('sha256')
         .update(JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional']))
@@ -113,12 +113,12 @@ export async function openData(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** One rank's part of the batch of given rows of one source, with `perQuery` documents each. */
+/** One rank's part of the batch of given rows of one source, with `documentsPerQuery` documents each. */
 async function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
-  perQuery: number,
+  documentsPerQuery: number,
   step: number,
   { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
@@ -126,51 +126,51 @@ async function collateBatch(
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const dealt = ranks === 1 ? null : await dealRows(featurizer, shard, rows, perQuery, ranks)
-  const all = dealt?.rows ?? rows
-  const counts = dealt?.counts ?? [rows.length]
+  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, documentsPerQuery, ranks)
+  const all = sharded?.rows ?? rows
+  const counts = sharded?.counts ?? [rows.length]
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const own = all.slice(begin, begin + counts[rank]!)
   const addon = native()
-  const [queries, documents, queryGroups, documentGroups, scores, kept] = await Promise.all([
+  const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
     collateColumn(featurizer, shard, own, 'query', 1),
-    collateColumn(featurizer, shard, own, 'document', perQuery),
+    collateColumn(featurizer, shard, own, 'document', documentsPerQuery),
     addon.shardGroups(shard, all, 0, 0, 1),
-    addon.shardGroups(shard, all, 1, 0, perQuery),
-    source.scores ? addon.shardScores(shard, own, 1, 0, perQuery) : null,
-    dealt && wanted ? addon.shardLengths(shard, all, 1, 0, perQuery, featurizer.skip) : null,
+    addon.shardGroups(shard, all, 1, 0, documentsPerQuery),
+    source.scores ? addon.shardScores(shard, own, 1, 0, documentsPerQuery) : null,
+    sharded && wanted ? addon.shardLengths(shard, all, 1, 0, documentsPerQuery, featurizer.skip) : null,
   ])
   return {
     step,
     source: source.name,
     queries,
     documents,
-    perQuery,
+    documentsPerQuery,
     counts,
-    queryOffsets: dealt ? boundsOf(dealt.queryTokens) : queries.keptOffsets,
-    documentOffsets: dealt ? kept && boundsOf(kept) : documents.keptOffsets,
-    queryGroups,
-    documentGroups,
+    queryOffsets: sharded ? boundsOf(sharded.queryTokens) : queries.keptOffsets,
+    documentOffsets: sharded ? kept && boundsOf(kept) : documents.keptOffsets,
+    queryDuplicateIds,
+    documentDuplicateIds,
     scores,
   }
 }
 
 /** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
-async function dealRows(
+async function shardBatch(
   { expandTo }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
-  perQuery: number,
+  documentsPerQuery: number,
   ranks: number,
 ): Promise<{ rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] }> {
   const [queries, documents] = await Promise.all([
     native().shardLengths(shard, rows, 0, 0, 1),
-    native().shardLengths(shard, rows, 1, 0, perQuery),
+    native().shardLengths(shard, rows, 1, 0, documentsPerQuery),
   ])
   const queryTokens = queries.map((length) => Math.max(length, expandTo))
   const tokens = Float64Array.from(queryTokens)
-  for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / perQuery)]! += documents[i]!
-  const { order, counts } = deal(tokens, ranks)
+  for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / documentsPerQuery)]! += documents[i]!
+  const { order, counts } = shardRows(tokens, ranks)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
     queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),
@@ -193,10 +193,14 @@ async function collateColumn(
   count: number,
 ): Promise<TokenColumn> {
   const { expandTo, maskId, recipe, skip } = featurizer
-  const { kept, ...packed } =
-    role === 'query'
-      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansion)
-      : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
+  const {
+    kept,
+    keyCounts: keyLengths,
+    ...rest
+  } = role === 'query'
+    ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
+    : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
+  const packed = { ...rest, keyLengths }
   return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)
 }
 

@@ -8,7 +8,7 @@ export interface TokenColumn {
   /** [n + 1] bounds of the sequences in `ids`. */
   offsets: Float64Array<ArrayBuffer>
   /** [n] tokens of each sequence, from its start, that may be attended to (expansion tokens may not, by default). */
-  keyCounts: Int32Array<ArrayBuffer>
+  keyLengths: Int32Array<ArrayBuffer>
   /** Rows of `ids` that take part in scoring, without the skiplist's; null: all of them. */
   keep: Int32Array<ArrayBuffer> | null
   /** [n + 1] bounds of the sequences among the kept rows. */
@@ -50,20 +50,20 @@ export function* columnInSteps(
   }
   const least = isQuery ? expandTo : 0
   const offsets = new Float64Array(texts.length + 1)
-  const keyCounts = new Int32Array(texts.length)
+  const keyLengths = new Int32Array(texts.length)
   for (const [i, { length }] of sequences.entries()) {
     const filled = Math.max(length, least)
     offsets[i + 1] = offsets[i]! + filled
-    keyCounts[i] = recipe.attendToExpansion ? filled : length
+    keyLengths[i] = recipe.attendToExpansionTokens ? filled : length
   }
   const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
   for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
   const keys = Float64Array.from(texts.keys())
   const kept = isQuery ? null : keepTokens(ids, offsets, skip)
-  return { ...finish({ ids, offsets, keyCounts }, kept, keys, isQuery ? 0 : 1), truncated }
+  return { ...finish({ ids, offsets, keyLengths }, kept, keys, isQuery ? 0 : 1), truncated }
 }
 
-type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyCounts'>
+type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyLengths'>
 type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
 
 /** A column of what is packed; with what of it is kept, where not all is. */

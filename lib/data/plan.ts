@@ -40,7 +40,8 @@ const WEIGHT_PARTS = 1000
  *   which a batch is a slice. Rows of a last partial batch are left out; the next epoch leaves out others. A small
  *   source just reaches its next epoch sooner.
  *
- * Permutations are Feistel networks with cycle walking: O(1) per row, exact bijections.
+ * Permutations are Feistel networks with cycle walking: O(1) per row, exact bijections. Their mixer is not the Philox of
+ * io/random.ts: the order of every run's rows rests on its bits.
  * @throws DataError `ERR_DATA` for a source with fewer rows than a batch; ArgumentError `ERR_ARGUMENT` for bad options.
  */
 export function createPlan(options: PlanOptions): Plan {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { createGunzip } from 'node:zlib'
 import { DataError } from '../errors.js'
+import { lineBatches, readError } from '../io/lines.js'
 import { expandPattern } from './glob.js'
 
 /** A training row: a query and its documents, the positive first; `scores` are a teacher's, one per document. */
@@ -21,9 +21,6 @@ export interface Source extends AsyncIterable<TextRow> {
   /** Changes when the rows change. Without it the rows are read once more, to hash them. */
   fingerprint?(): Promise<string>
 }
-
-/** Longest line read; a larger one is not JSON lines. */
-const MAX_LINE_BYTES = 64 << 20
 
 /**
  * One source per file of .jsonl or .jsonl.gz, named by its file name (with its folder where two names are equal).
@@ -53,14 +50,19 @@ export function fileSource(file: string, name = sourceName(file)): Source {
   return {
     name,
     async *[Symbol.asyncIterator]() {
-      for await (const { text, line } of readLines(file)) yield parseLine(text, file, line)
+      let number = 0
+      for await (const lines of lineBatches(file))
+        for (const line of lines) {
+          number++
+          if (line.trim() !== '') yield parseLine(line, file, number)
+        }
     },
     async fingerprint() {
       const hash = createHash('sha256')
       try {
         for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
       } catch (cause) {
-        throw unreadable(file, 0, cause)
+        throw readError(file, 1, cause)
       }
       return hash.digest('hex')
     },
@@ -147,67 +149,6 @@ function parseLine(text: string, file: string, line: number): TextRow {
     )
   }
   return parseRow(value, `${file}:${line}`)
-}
-
-/** Non-blank lines of a file (gunzipped by its ending), numbered from 1, without byte-order mark and line ends. */
-async function* readLines(file: string): AsyncGenerator<{ text: string; line: number }> {
-  const raw = createReadStream(file, { highWaterMark: 1 << 18 })
-  const stream = file.endsWith('.gz') ? raw.pipe(createGunzip({ chunkSize: 1 << 18 })) : raw
-  raw.on('error', (error) => stream.destroy(error))
-  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  // The line that is not complete, in the parts that it was read in: joined once, however long it is.
-  let rest: Buffer[] = []
-  let length = 0
-  let line = 0
-  const decode = (bytes: Buffer): string => {
-    try {
-      const text = decoder.decode(bytes)
-      return line === 0 && text.startsWith('\ufeff') ? text.slice(1) : text
-    } catch (cause) {
-      throw new DataError('ERR_DATA', `${file}: invalid UTF-8 after line ${line}.`, { file, line }, { cause })
-    }
-  }
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      const end = chunk.lastIndexOf(10)
-      if (end === -1) {
-        rest.push(chunk)
-        length += chunk.length
-        if (length > MAX_LINE_BYTES) {
-          throw new DataError('ERR_DATA', `${file}:${line + 1}: a line above ${MAX_LINE_BYTES} bytes.`, {
-            file,
-            line: line + 1,
-          })
-        }
-        continue
-      }
-      const whole = decode(Buffer.concat([...rest, chunk.subarray(0, end)]))
-      rest = [chunk.subarray(end + 1)]
-      length = rest[0]!.length
-      for (const text of whole.split('\n')) {
-        line++
-        if (text.trim() !== '') yield { text, line }
-      }
-    }
-  } catch (cause) {
-    if (cause instanceof DataError) throw cause
-    throw unreadable(file, line, cause)
-  } finally {
-    raw.destroy()
-    stream.destroy()
-  }
-  const last = decode(Buffer.concat(rest))
-  if (last.trim() !== '') yield { text: last, line: line + 1 }
-}
-
-function unreadable(file: string, line: number, cause: unknown): DataError {
-  const reason = (cause as Error).message
-  return new DataError(
-    'ERR_DATA',
-    `${file} cannot be read${line > 0 ? ` after line ${line}` : ''}: ${reason}`,
-    { file, line },
-    { cause },
-  )
 }
 
 function sourceName(file: string): string {

@@ -1,10 +1,10 @@
 import { ArgumentError } from '../errors.js'
-import { group as aGroup, checkOptions, type Kinds, list, oneOf, required, whole } from '../options.js'
-import { type Group, self } from './group.js'
+import { checkOptions, type Kinds, list, oneOf, processGroup, required, whole } from '../options.js'
+import { type ProcessGroup, singleProcess } from './group.js'
 
-/** How a batch of B queries and B · perQuery documents is spread over ranks. */
+/** How a batch of B queries and B · documentsPerQuery documents is spread over ranks. */
 export interface Ranks {
-  group: Group
+  group: ProcessGroup
   /** Queries of each rank, in rank order; they sum to B. */
   counts: readonly number[]
   /** The side that every rank has from all ranks, in rank order. Of the other, and of both with `none`, it has its own. */
@@ -12,31 +12,31 @@ export interface Ranks {
 }
 
 const kinds: Kinds<Ranks> = {
-  group: aGroup,
+  group: processGroup,
   counts: list(whole(0)),
   gathered: oneOf('queries', 'documents', 'none'),
 }
 
 /** Queries [first, first + count) of the batch. */
-interface Range {
+interface Span {
   first: number
   count: number
 }
 
 /** Which part of the batch is here: whose queries are rows, and whose documents are columns. */
-export interface Place extends Ranks {
+export interface BatchSlice extends Ranks {
   /** B. */
   total: number
-  own: Range
-  rows: Range
-  columns: Range
+  own: Span
+  rows: Span
+  columns: Span
 }
 
 /** @throws ArgumentError ERR_ARGUMENT when the counts are not those of the group, or `queries` are not the rows */
-export function placeOf(ranks: Ranks | undefined, queries: number): Place {
+export function batchSliceOf(ranks: Ranks | undefined, queries: number): BatchSlice {
   checkOptions('ranks', ranks, kinds)
   if (ranks) for (const key of ['group', 'counts', 'gathered'] as const) required('ranks', key, ranks[key], kinds[key])
-  const { group, counts, gathered } = ranks ?? { group: self, counts: [queries], gathered: 'none' as const }
+  const { group, counts, gathered } = ranks ?? { group: singleProcess, counts: [queries], gathered: 'none' as const }
   const { rank, size } = group
   if (counts.length !== size) throw new ArgumentError('ERR_ARGUMENT', `${counts.length} counts for ${size} ranks`)
   const before = (r: number): number => counts.slice(0, r).reduce((sum, n) => sum + n, 0)

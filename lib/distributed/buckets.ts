@@ -1,6 +1,6 @@
 import type { Parameters } from '../nn/parameters.js'
 import type { Tensor } from '../tensor/tensor.js'
-import type { Group, Pending } from './group.js'
+import type { Pending, ProcessGroup } from './group.js'
 
 interface Bucket {
   /** Elements of the flat gradient buffer. */
@@ -17,13 +17,13 @@ interface Bucket {
  * backward does, also on a rank that has none. Frozen parameters have no gradient and stay out.
  */
 export class Buckets {
-  private readonly group: Group
+  private readonly group: ProcessGroup
   private readonly gradients: Tensor
   private readonly buckets: Bucket[] = []
   private readonly started: Pending[] = []
 
   /** @param bytes a piece is closed once it has so many; a parameter is never split */
-  constructor(group: Group, parameters: Parameters, bytes: number) {
+  constructor(group: ProcessGroup, parameters: Parameters, bytes: number) {
     this.group = group
     this.gradients = parameters.gradients
     const most = (bytes / parameters.gradients.bytes) * parameters.gradients.size

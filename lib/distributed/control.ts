@@ -1,9 +1,9 @@
-/** What the ranks of a run tell each other in words: JSON by `Group.exchange`. On one rank nothing is said. */
+/** What the ranks of a run tell each other in words: JSON by `ProcessGroup.exchange`. On one rank nothing is said. */
 import { errorClasses, GroupError, LateforgeError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
 import { differences } from './differences.js'
-import type { Group } from './group.js'
+import type { ProcessGroup } from './group.js'
 
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value ?? null))
 const decode = (bytes: Uint8Array): unknown => JSON.parse(new TextDecoder().decode(bytes))
@@ -12,7 +12,7 @@ const decode = (bytes: Uint8Array): unknown => JSON.parse(new TextDecoder().deco
  * Checks that a plan is the same on every rank.
  * @throws GroupError ERR_GROUP on every rank, naming what differs, where, and how
  */
-export async function agree(group: Group, plan: Readonly<Record<string, unknown>>): Promise<void> {
+export async function requireSame(group: ProcessGroup, plan: Readonly<Record<string, unknown>>): Promise<void> {
   if (group.size === 1) return
   const plans = (await group.exchange(encode(plan))).map(decode)
   const lines = plans.flatMap((other, rank) =>
@@ -27,10 +27,11 @@ export async function agree(group: Group, plan: Readonly<Record<string, unknown>
 }
 
 /**
- * The ranks' devices meet before anything long begins, so that what keeps them apart (no NCCL, one GPU for two) is said now.
+ * A barrier of the ranks' devices, before anything long begins: what keeps them apart (no NCCL, one GPU for two) is said
+ * now.
  * @throws GroupError ERR_GROUP
  */
-export async function meet(group: Group, device: Device): Promise<void> {
+export async function barrier(group: ProcessGroup, device: Device): Promise<void> {
   if (group.size === 1) return
   using one = Tensor.from(device, [1])
   group.allReduceSum(one).wait()
@@ -39,9 +40,9 @@ export async function meet(group: Group, device: Device): Promise<void> {
 }
 
 /** Rank 0 makes something that JSON can hold, and every rank gets it. A failure is every rank's. */
-export async function fromChief<T>(group: Group, make: () => Promise<T>): Promise<T> {
+export async function onRank0<T>(group: ProcessGroup, make: () => Promise<T>): Promise<T> {
   if (group.size === 1) return make()
-  if (group.rank !== 0) return heard<T>(group)
+  if (group.rank !== 0) return received<T>(group)
   let made: T
   try {
     made = await make()
@@ -54,15 +55,15 @@ export async function fromChief<T>(group: Group, make: () => Promise<T>): Promis
 }
 
 /** Every rank makes it: rank 0 first, so that the others find what it wrote to a cache. Its failure is every rank's. */
-export async function chiefFirst<T>(group: Group, make: () => Promise<T>): Promise<T> {
+export async function rank0First<T>(group: ProcessGroup, make: () => Promise<T>): Promise<T> {
   let made: T | undefined
-  await fromChief(group, async () => {
+  await onRank0(group, async () => {
     made = await make()
   })
   return group.rank === 0 ? made! : make()
 }
 
-async function heard<T>(group: Group): Promise<T> {
+async function received<T>(group: ProcessGroup): Promise<T> {
   const { made, failure } = decode((await group.exchange(encode(null)))[0]!) as {
     made: T
     failure?: ReturnType<typeof plain>

@@ -19,7 +19,7 @@ export interface Pending {
  * every rank, and run beside the device's stream. Sums and maxima are taken in rank order: the same bits on every rank
  * and in every run. "Rows" are indices of dimension 0.
  */
-export interface Group {
+export interface ProcessGroup {
   readonly rank: number
   readonly size: number
   /** All ranks' rows, in rank order; rank r contributes rows[r]. A new tensor. */
@@ -30,16 +30,16 @@ export interface Group {
   allReduceSum(tensor: Tensor): Pending
   allReduceMax(tensor: Tensor): Pending
   broadcast(tensor: Tensor, root: number): Pending
-  /** Every rank's bytes, in rank order. Also what ranks meet at: it settles once all have called it. */
+  /** Every rank's bytes, in rank order. Also a barrier: it settles once all have called it. */
   exchange(bytes: Uint8Array): Promise<Uint8Array[]>
   /** Says where the program is, for the record of a failure. */
-  mark(place: string): void
+  mark(progress: string): void
 }
 
 const already = (tensor: Tensor): Pending => ({ wait: () => tensor })
 
 /** One process on its own: everything is already done. */
-export const self: Group = {
+export const singleProcess: ProcessGroup = {
   rank: 0,
   size: 1,
   allGather: (tensor) => already(tensor.view(0, tensor.shape)),
@@ -51,7 +51,7 @@ export const self: Group = {
   mark() {},
 }
 
-/** Numbers of native/core/group.h. */
+/** Numbers of native/distributed/group.h. */
 const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, broadcast: 4 } as const
 
 export interface GroupSettings {
@@ -76,7 +76,7 @@ export const groupExitCode = 9
  * and exchanges reject with ERR_GROUP, the record is written, and after the grace period every process of the job ends
  * with `groupExitCode`.
  */
-export class RankGroup implements Group {
+export class RankGroup implements ProcessGroup {
   readonly rank: number
   readonly size: number
   private static joined: RankGroup | undefined
@@ -154,13 +154,13 @@ export class RankGroup implements Group {
     return native().groupExchange(bytes)
   }
 
-  mark(place: string): void {
-    this.marked = place
-    native().groupMark(place)
+  mark(progress: string): void {
+    this.marked = progress
+    native().groupMark(progress)
   }
 
   /** What `mark` was told last. */
-  get place(): string {
+  get progress(): string {
     return this.marked
   }
 

@@ -6,7 +6,7 @@
 import { join } from 'node:path'
 import { durationFrom } from '../environment.js'
 import { ArgumentError, GroupError, LateforgeError } from '../errors.js'
-import { type Group, type GroupSettings, RankGroup } from './group.js'
+import { type GroupSettings, type ProcessGroup, RankGroup } from './group.js'
 import { type Line, listen, type Message, reach, type Whereabouts } from './rendezvous.js'
 
 export interface HeartbeatOptions {
@@ -37,7 +37,7 @@ const togetherMs = 400
  * @throws GroupError ERR_GROUP, on every rank, when one does not reach rank 0; ConfigError ERR_CONFIG for a variable that
  * is no time
  */
-export async function startHeartbeat(group: Group, options: HeartbeatOptions = {}): Promise<Heartbeat> {
+export async function startHeartbeat(group: ProcessGroup, options: HeartbeatOptions = {}): Promise<Heartbeat> {
   if (!(group instanceof RankGroup)) return { close() {} }
   const silence = options.silence ?? durationFrom('LATEFORGE_RANK_SILENCE', 8)
   const deadline = options.deadline ?? durationFrom('LATEFORGE_COLLECTIVE_DEADLINE', 600)
@@ -75,7 +75,7 @@ export async function startHeartbeat(group: Group, options: HeartbeatOptions = {
 interface Peer {
   line: Line
   heard: number
-  place: string
+  progress: string
   /** It has said why it ends. */
   ended: boolean
 }
@@ -105,7 +105,7 @@ class Pulse implements Heartbeat {
     this.interval = interval
     this.silence = silence
     for (const [rank, line] of lines) {
-      const peer: Peer = { line, heard: performance.now(), place: '', ended: false }
+      const peer: Peer = { line, heard: performance.now(), progress: '', ended: false }
       this.peers.set(rank, peer)
       line.socket.unref()
       line.onMessage = (message) => this.receive(rank, peer, message)
@@ -167,7 +167,7 @@ class Pulse implements Heartbeat {
     if (failure) this.tell(failure.reason, failure.missing)
     if (now - this.beaten >= this.interval) {
       this.beaten = now
-      this.say({ type: 'beat', place: this.group.place })
+      this.say({ type: 'beat', progress: this.group.progress })
     }
     for (const [rank, peer] of this.peers)
       if (!this.told && now - peer.heard > silence)
@@ -176,7 +176,7 @@ class Pulse implements Heartbeat {
 
   private receive(rank: number, peer: Peer, message: Message): void {
     peer.heard = performance.now()
-    if (message.type === 'beat') peer.place = text(message.place, 200)
+    if (message.type === 'beat') peer.progress = text(message.progress, 200)
     else if (message.type === 'goodbye') this.peers.delete(rank)
     else if (message.type === 'ended') {
       peer.ended = true
@@ -208,4 +208,4 @@ class Pulse implements Heartbeat {
 
 const text = (value: unknown, most: number): string => String(value).slice(0, most)
 
-const at = ({ place }: Peer): string => (place ? `, at ${place}` : '')
+const at = ({ progress }: Peer): string => (progress ? `, at ${progress}` : '')

@@ -1,5 +1,5 @@
-/** Rows of a batch, dealt to ranks. */
-export interface Dealt {
+/** Rows of a batch, sharded over ranks. */
+export interface RowShards {
   /** [B] positions in the batch: all rows of rank 0, then all of rank 1, and so on; a rank's are in rising order. */
   order: Int32Array<ArrayBuffer>
   /** Rows of each rank, possibly none. */
@@ -7,13 +7,13 @@ export interface Dealt {
 }
 
 /**
- * Deals rows so that ranks have equal work: the longest row first, each to the rank with the fewest tokens so far (ties:
+ * Shards rows so that ranks have equal work: the longest row first, each to the rank with the fewest tokens so far (ties:
  * the earlier row, the lower rank). The longest-processing-time rule of Graham 1969, "Bounds on multiprocessing timing
  * anomalies": no two ranks differ by more than the longest row. A pure function: every rank comes to the same result
  * without talking. On one rank the order stays.
  * @param tokens [B] tokens of each row: what it costs to encode
  */
-export function deal(tokens: ArrayLike<number>, ranks: number): Dealt {
+export function shardRows(tokens: ArrayLike<number>, ranks: number): RowShards {
   const longestFirst = Int32Array.from(tokens, (_, i) => i).sort((a, b) => tokens[b]! - tokens[a]! || a - b)
   const rankOf = new Int32Array(tokens.length)
   const loads = new Float64Array(ranks)

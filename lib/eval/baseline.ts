@@ -1,7 +1,6 @@
 import { signal as aSignal, checkOptions, whole } from '../options.js'
 import { analyze, Bm25, type Bm25Options, bm25Options } from '../retrieval/bm25.js'
-import { abortIf } from '../retrieval/vectors.js'
-import { Turns } from '../turns.js'
+import { abortIf, Turns } from '../turns.js'
 import type { Collection } from './collections.js'
 import type { ScoredId, SystemRun } from './metrics.js'
 import { beside } from './self.js'

@@ -21,11 +21,11 @@ export {
   parseMetric,
   type Qrels,
   type RankOptions,
-  type Run,
   type RunCounts,
   rankHits,
   type ScoredId,
   type SystemRun,
+  type TrecRun,
 } from './metrics.js'
 export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
 export { readQrels } from './qrels.js'

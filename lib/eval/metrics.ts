@@ -8,12 +8,12 @@ export interface ScoredId {
   readonly score: number
 }
 /** What a system retrieved: query id → documents, in any order (the scores order them). */
-export type Run = ReadonlyMap<string, readonly ScoredId[]>
+export type TrecRun = ReadonlyMap<string, readonly ScoredId[]>
 /** Documents a query for which a run has room; `all`: any document may be in it. */
 export type Depth = number | 'all'
 /** A run and what is to be known of how it came about: a row of `compareRuns` takes all of it. */
 export interface SystemRun {
-  readonly run: Run
+  readonly run: TrecRun
   readonly depth: Depth
   readonly counts: RunCounts
 }
@@ -94,13 +94,18 @@ export interface EvaluationCounts {
  * Throws `DataError` (`ERR_DATA`) for a document listed twice for one query, a score that is no number, a grade that is
  * no integer and empty judgments; `ArgumentError` (`ERR_ARGUMENT`) for an unknown metric.
  */
-export function evaluate(run: Run, qrels: Qrels, metrics: readonly Metric[], options: RankOptions = {}): Evaluation {
+export function evaluate(
+  run: TrecRun,
+  qrels: Qrels,
+  metrics: readonly Metric[],
+  options: RankOptions = {},
+): Evaluation {
   return atOnce(evaluation(run, qrels, metrics, options))
 }
 
 /** The same, with a yield after each query. */
 export function* evaluation(
-  run: Run,
+  run: TrecRun,
   qrels: Qrels,
   metrics: readonly Metric[],
   options: RankOptions = {},

@@ -1,16 +1,7 @@
-import { type Group, self } from '../distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import {
-  above,
-  group as aGroup,
-  signal as aSignal,
-  checkOptions,
-  type Kinds,
-  strings,
-  text,
-  whole,
-} from '../options.js'
+import { above, signal as aSignal, checkOptions, type Kinds, processGroup, strings, text, whole } from '../options.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
 import { Best } from '../retrieval/top-k.js'
@@ -23,13 +14,18 @@ export interface ModelRunOptions {
   /** Documents kept per query, beside the query itself. Default 100. */
   topK?: number
   /** Tokens encoded at a time. */
-  chunkTokens?: number
+  microBatchTokens?: number
   signal?: AbortSignal
   /** Ranks that hold the same model and call this together: each searches its share of the documents. */
-  group?: Group
+  group?: ProcessGroup
 }
 
-const runOptions: Kinds<ModelRunOptions> = { topK: whole(1), chunkTokens: above(0), signal: aSignal, group: aGroup }
+const runOptions: Kinds<ModelRunOptions> = {
+  topK: whole(1),
+  microBatchTokens: above(0),
+  signal: aSignal,
+  group: processGroup,
+}
 
 /**
  * A model's run on a collection: every document is scored for every query (exhaustive MaxSim). Documents are encoded,
@@ -42,13 +38,13 @@ export async function modelRun(
   options: ModelRunOptions = {},
 ): Promise<SystemRun> {
   checkOptions('modelRun', options, runOptions)
-  const { topK = 100, group = self, ...encoding } = options
+  const { topK = 100, group = singleProcess, ...encoding } = options
   const { documents, queries } = collection
   const { depth, retrieved, kept } = beside(collection, topK)
   const [first, last] = await shareOf(documents, group)
   const encodedQueries = await model.encodeQueries(queries.texts, encoding)
   let cut = 0
-  async function* encoded(): AsyncGenerator<Embeddings<'documents'>> {
+  async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(between(documents.texts, first, last), encoding)) {
       cut += part.truncated!
       yield part
@@ -74,7 +70,7 @@ export async function modelRun(
 }
 
 /** The documents of one rank: a range, by length of text, so that ranks finish together. */
-async function shareOf({ ids, texts }: Corpus, { rank, size }: Group): Promise<[first: number, last: number]> {
+async function shareOf({ ids, texts }: Corpus, { rank, size }: ProcessGroup): Promise<[first: number, last: number]> {
   if (size === 1) return [0, ids.length]
   const ends = new Float64Array(ids.length)
   let [total, d] = [0, 0]
@@ -124,7 +120,7 @@ function pack(hits: readonly (readonly Hit[])[], first: number, cut: number): Ui
 /** What `train` calls between steps, as `train(config, { evaluate: await beirEvaluator('beir/dev', { split: 'dev' }) })`. */
 export type CollectionEvaluator = (
   model: Colbert,
-  context?: { signal?: AbortSignal; group?: Group },
+  context?: { signal?: AbortSignal; group?: ProcessGroup },
 ) => Promise<Record<string, number>>
 
 /**

@@ -9,10 +9,10 @@ import {
   parseMetric,
   type Qrels,
   type RankOptions,
-  type Run,
   type RunCounts,
   rankOptions,
   type SystemRun,
+  type TrecRun,
 } from './metrics.js'
 import {
   bootstrapInterval,
@@ -84,7 +84,7 @@ export interface ComparisonRow {
  * baseline or primary row that does not exist, and what `evaluate` throws.
  */
 export function compareRuns(
-  runs: readonly ({ readonly name: string; readonly run: Run } & Partial<SystemRun>)[],
+  runs: readonly ({ readonly name: string; readonly run: TrecRun } & Partial<SystemRun>)[],
   qrels: Qrels,
   options: CompareOptions = {},
 ): Comparison {

@@ -9,14 +9,14 @@ import {
   type Metric,
   type Qrels,
   type RankOptions,
-  type Run,
   rankHits,
   rankOptions,
+  type TrecRun,
 } from './metrics.js'
 
 /** What a TREC run file holds. */
 export interface RunFile {
-  readonly run: Run
+  readonly run: TrecRun
   /** All tags there are, in the order of the file: more than one means that files were put together. */
   readonly tags: readonly string[]
   /** Queries whose ranks are in another order than their scores. */
@@ -69,7 +69,11 @@ export async function readRun(file: string): Promise<RunFile> {
  * Writes a TREC run, all or nothing, in trec_eval's order with ranks from 1; scores keep every digit.
  * Throws `DataError` (`ERR_DATA`) for ids with blanks, which the format cannot hold, and as `rankHits` does.
  */
-export async function writeRun(file: string, run: Run, options: RankOptions & { tag?: string } = {}): Promise<void> {
+export async function writeRun(
+  file: string,
+  run: TrecRun,
+  options: RankOptions & { tag?: string } = {},
+): Promise<void> {
   checkOptions('writeRun', options, { ...rankOptions, tag: kind('a word', (v) => typeof v === 'string') })
   const { tag = 'lateforge', scorePrecision, ignoreIdenticalIds = false } = options
   if (!/^\S+$/.test(tag))
@@ -77,7 +81,7 @@ export async function writeRun(file: string, run: Run, options: RankOptions & { 
   await writeAtomic(file, runLines(run, tag, { scorePrecision, ignoreIdenticalIds }))
 }
 
-function* runLines(run: Run, tag: string, options: RankOptions): Generator<string> {
+function* runLines(run: TrecRun, tag: string, options: RankOptions): Generator<string> {
   for (const [query, hits] of run) {
     checkRunIds('query', [query])
     let position = 0
@@ -138,7 +142,7 @@ export interface MtebResult {
  * judged queries, also those without results, which MTEB leaves out. The `nauc_*` fields are not computed.
  * Throws `DataError` (`ERR_DATA`) for a run that is shallower than MTEB's cuts, unless `depth` says that it has all.
  */
-export function mtebResult(run: Run, qrels: Qrels, options: MtebOptions): MtebResult {
+export function mtebResult(run: TrecRun, qrels: Qrels, options: MtebOptions): MtebResult {
   checkOptions('mtebResult', options, {
     ...rankOptions,
     ...{

@@ -1,3 +1,4 @@
+/** Ours and no package: simple-statistics has neither a paired randomization test nor Holm's correction. */
 import { ArgumentError } from '../errors.js'
 import { above, checkOptions, type Kinds, seed, whole } from '../options.js'
 import { mean } from './metrics.js'
@@ -119,7 +120,8 @@ function quantile(sorted: Float64Array, q: number): number {
 
 /*
  * Counter-based random numbers: a draw is a pure function of (seed, resample, position). `mix` is a bijective 32-bit
- * finaliser; each resample has two keys, one before and one between two rounds, so that streams do not overlap.
+ * finaliser; each resample has two keys, one before and one between two rounds, so that streams do not overlap. Not the
+ * Philox of io/random.ts: published intervals and p-values rest on these bits.
  */
 function mix(x: number): number {
   x = Math.imul(x ^ (x >>> 16), 0x21f0aaad)

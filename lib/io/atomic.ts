@@ -1,6 +1,7 @@
 /**
  * How everything lateforge keeps gets onto the disk: whole or not at all, whenever the process or the machine dies. It is
  * written under a temporary name beside its place, flushed, and takes its name by one rename; then the folder is flushed.
+ * Ours and no package: those write a string or a buffer; here are streams, folders, and one folder in another's place.
  */
 import { randomUUID } from 'node:crypto'
 import { fsync } from 'node:fs'

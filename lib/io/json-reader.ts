@@ -1,3 +1,4 @@
+/** Ours and not zod: it is loaded with lateforge (see options.ts), and every complaint names the file. */
 import { FormatError } from '../errors.js'
 
 export type Json = Record<string, unknown>

@@ -1,13 +1,20 @@
+/**
+ * The one reader of lines. Ours and no package: those split strings at line ends, which is one line here, and leave to
+ * their callers what makes up the rest, faults with file and line.
+ */
 import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { DataError, LateforgeError } from '../errors.js'
 
+/** Characters of the longest line: a longer one, and the file is none of lines. */
+const LONGEST = 64 << 20
+
 /**
  * Calls `visit(line, number)` for each line of a UTF-8 text file, numbered from 1, without line ends (`\n`, `\r\n`) or
  * byte order mark. Files named `.gz` are unpacked on the way. Several times faster than node:readline.
- * Throws `DataError` (`ERR_DATA`) for a missing or unreadable file, damaged gzip and invalid UTF-8; what `visit` throws
- * passes through.
+ * Throws `DataError` (`ERR_DATA`) for a missing or unreadable file, damaged gzip, invalid UTF-8 and a line of more than
+ * 64 Mi characters; what `visit` throws passes through.
  */
 export async function eachLine(path: string, visit: (line: string, number: number) => void): Promise<void> {
   let count = 0
@@ -24,6 +31,12 @@ export async function* lineBatches(path: string): AsyncGenerator<string[]> {
     lines[0] = tail + lines[0]
     tail = lines.pop()!
     count += lines.length
+    if (tail.length > LONGEST)
+      throw new DataError(
+        'ERR_DATA',
+        `${path}:${count + 1}: the line is longer than 64 Mi characters. Is it a file of lines?`,
+        { file: path, line: count + 1 },
+      )
     return lines.map(plain)
   }
   const decoder = new TextDecoder('utf-8', { fatal: true })
@@ -41,7 +54,8 @@ export async function* lineBatches(path: string): AsyncGenerator<string[]> {
   }
 }
 
-function readError(path: string, line: number, error: unknown): unknown {
+/** What a caller is told when `path` could not be read as far as `line`. */
+export function readError(path: string, line: number, error: unknown): unknown {
   if (error instanceof LateforgeError) return error
   const code = String((error as NodeJS.ErrnoException).code ?? '')
   const found =
@@ -51,10 +65,8 @@ function readError(path: string, line: number, error: unknown): unknown {
         ? `${path} is not an intact gzip file (near line ${line}). Fetch or compress it again.`
         : code === 'ERR_ENCODING_INVALID_ENCODED_DATA'
           ? `${path} is not valid UTF-8 (at or after line ${line}). Convert it to UTF-8.`
-          : error instanceof RangeError
-            ? `${path}:${line}: the line is longer than a string can be. Is it a file of lines?`
-            : code.startsWith('E')
-              ? `${path} cannot be read: ${(error as Error).message}.`
-              : undefined
+          : code.startsWith('E')
+            ? `${path} cannot be read: ${(error as Error).message}.`
+            : undefined
   return found ? new DataError('ERR_DATA', found, { file: path, line, cause: code }, { cause: error }) : error
 }

@@ -1,36 +1,25 @@
-import { placeOf, type Ranks } from '../distributed/batch-slice.js'
+import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
-import { checkOptions, instance, type Kinds, number, numbers, object, oneOf, whole } from '../options.js'
+import { checkOptions, flag, instance, type Kinds, number, numbers, object, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
-import { zeros } from '../tensor/ops.js'
+import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
-
-/** Packed unit-norm token embeddings [T, dim] and where each sequence starts. */
-export interface TokenEmbeddings {
-  tokens: Tensor
-  segments: Segments
-  /** How the model that made them scores, by its recipe; the losses go by it. */
-  mask?: Mask
-}
-
-/** `exclude`: skiplisted and padded tokens do not exist. `zero`: PyLate's floor of 0 under each query token's maximum. */
-export type Mask = 'exclude' | 'zero'
 
 export interface ContrastiveOptions {
   /** Scores are divided by it before the softmax, 1e-30 to 1e30. Default 1, as PyLate; the paper's phase 1 uses 0.02. */
   temperature?: number
   /** Instead: log(1/temperature) as a parameter [1], clamped at ln 100 (open_clip). */
   logScale?: Tensor
-  /** Documents per query, the positive first: document i · perQuery is query i's positive. Default 1. */
-  perQuery?: number
+  /** Documents per query, the positive first: document i · documentsPerQuery is query i's positive. Default 1. */
+  documentsPerQuery?: number
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
-  queryGroups?: Int32Array
-  documentGroups?: Int32Array
-  /** Default: that of the embeddings, else `exclude`. */
-  mask?: Mask
+  queryDuplicateIds?: Int32Array
+  documentDuplicateIds?: Int32Array
+  /** Negative similarities count as 0, as in PyLate. Default: as the embeddings' model scores, else false. */
+  clampNegatives?: boolean
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
@@ -52,15 +41,15 @@ export const temperatures = number(1e-30, 1e30)
 export const scoring = {
   temperature: temperatures,
   logScale: instance('a tensor [1]', () => Tensor),
-  mask: oneOf('exclude', 'zero'),
+  clampNegatives: flag,
   ranks: object,
 }
-const groups = instance('an Int32Array', () => Int32Array)
+const duplicateIds = instance('an Int32Array', () => Int32Array)
 const contrastiveOptions: Kinds<ContrastiveOptions> = {
   ...scoring,
-  perQuery: whole(1),
-  queryGroups: groups,
-  documentGroups: groups,
+  documentsPerQuery: whole(1),
+  queryDuplicateIds: duplicateIds,
+  documentDuplicateIds: duplicateIds,
   weights: numbers,
   blockQueries: whole(1),
   keepScores: number(0),
@@ -93,7 +82,7 @@ interface Scored {
  * the gradients sum to those of one rank.
  * @returns the loss, [1]
  * @throws ShapeError ERR_SHAPE; ArgumentError ERR_ARGUMENT for an unknown option or a bad value; RecipeError ERR_RECIPE
- *   for another `mask` than that of the embeddings
+ *   for another `clampNegatives` than that of the embeddings
  */
 export function contrastive(
   queries: TokenEmbeddings,
@@ -101,18 +90,18 @@ export function contrastive(
   options: ContrastiveOptions = {},
 ): Tensor {
   checkOptions('contrastive', options, contrastiveOptions)
-  const { perQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
+  const { documentsPerQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
   if (options.keepScores !== undefined && !options.ranks)
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
       option: 'keepScores',
     })
-  const floorZero = floorOf('contrastive', queries, documents, options.mask)
+  const floorZero = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
-  const { group, counts, gathered, total, own, rows, columns } = placeOf(options.ranks, queries.segments.count)
-  if (documents.segments.count !== columns.count * perQuery)
+  const { group, counts, gathered, total, own, rows, columns } = batchSliceOf(options.ranks, queries.segments.count)
+  if (documents.segments.count !== columns.count * documentsPerQuery)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `${columns.count} queries with ${perQuery} documents each need ${columns.count * perQuery} documents, ` +
+      `${columns.count} queries with ${documentsPerQuery} documents each need ${columns.count * documentsPerQuery} documents, ` +
         `got ${documents.segments.count}`,
     )
   const { logScale, learned } = scaleOf('contrastive', options, device)
@@ -136,12 +125,17 @@ export function contrastive(
     const dq = needed.q ? zeros(device, q.shape) : null
     const dd = needed.d ? zeros(device, d.shape) : null
     const ds = needed.s ? zeros(device, [1]) : null
-    const qGroups = options.queryGroups ? Tensor.fromInt32(device, options.queryGroups) : null
-    const dGroups = options.documentGroups ? Tensor.fromInt32(device, options.documentGroups) : null
+    const qDuplicates = options.queryDuplicateIds ? Tensor.fromInt32(device, options.queryDuplicateIds) : null
+    const dDuplicates = options.documentDuplicateIds ? Tensor.fromInt32(device, options.documentDuplicateIds) : null
     /** Of queries of the whole batch. */
     const weightsOf = (first: number, count: number) =>
       weights && Tensor.from(device, weights.subarray(first, first + count))
-    const at = ({ first }: Block) => ({ firstRow: rows.first + first, perQuery, firstQuery: columns.first, learned })
+    const at = ({ first }: Block) => ({
+      firstRow: rows.first + first,
+      perQuery: documentsPerQuery,
+      firstQuery: columns.first,
+      learned,
+    })
     const tokensOf = ({ first, last }: Block): [number, number] => [
       queries.segments.offsets[first]!,
       queries.segments.offsets[last]!,
@@ -157,13 +151,13 @@ export function contrastive(
       return { segments, tokens, scores, argmax }
     }
     const statsOf = (block: Block, { scores }: Scored) =>
-      raw.rowStats(scores, logScale, documents.segments, qGroups, dGroups, at(block))
+      raw.rowStats(scores, logScale, documents.segments, qDuplicates, dDuplicates, at(block))
     const lossOf = (stats: Tensor, first: number, count: number) =>
       raw.contrastiveLoss(stats, weightsOf(first, count), loss, { normalizer })
     const differentiate = (block: Block, { segments, tokens, scores, argmax }: Scored, lse: Tensor) => {
       const w = weightsOf(rows.first + block.first, block.last - block.first)
       const params = { ...at(block), normalizer }
-      raw.softmaxGrad(scores, lse, logScale, documents.segments, qGroups, dGroups, w, ds, params)
+      raw.softmaxGrad(scores, lse, logScale, documents.segments, qDuplicates, dDuplicates, w, ds, params)
       const dTokens = dq?.rows(...tokensOf(block))
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }
@@ -230,20 +224,26 @@ export function scaleOf(
 }
 
 /**
- * Whether the maxima have a floor of 0: by the rule of the model that made the embeddings, which an option may repeat but
- * not change.
+ * Whether negative similarities count as 0: by the rule of the model that made the embeddings, which an option may repeat
+ * but not change.
  * @throws RecipeError ERR_RECIPE
  */
-export function floorOf(what: string, queries: TokenEmbeddings, documents: TokenEmbeddings, mask?: Mask): number {
-  const rules = new Set([queries.mask, documents.mask, mask].filter((rule) => rule !== undefined))
+export function clampOf(
+  what: string,
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  clampNegatives?: boolean,
+): boolean {
+  const given = { queries: queries.clampNegatives, documents: documents.clampNegatives }
+  const rules = new Set([given.queries, given.documents, clampNegatives].filter((rule) => rule !== undefined))
   if (rules.size > 1)
     throw new RecipeError(
       'ERR_RECIPE',
-      `${what}: mask is ${mask ? `"${mask}"` : 'not given'}, but the queries' model scores with "${queries.mask}" and the ` +
-        `documents' with "${documents.mask}". Leave the option out, or change the recipe: setRecipe({ mask })`,
-      { option: 'mask', queries: queries.mask, documents: documents.mask },
+      `${what}: clampNegatives is ${clampNegatives ?? 'not given'}, but ${given.queries} for the queries' model and ` +
+        `${given.documents} for the documents'. Leave the option out, or change the recipe: setRecipe({ clampNegatives })`,
+      { option: 'clampNegatives', ...given },
     )
-  return rules.has('zero') ? 1 : 0
+  return rules.has(true)
 }
 
 /**

@@ -1,47 +1,47 @@
-import { placeOf, type Ranks } from '../distributed/batch-slice.js'
+import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
-import { zeros } from '../tensor/ops.js'
+import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
-import { floorOf, type Mask, scaledBy, scaleOf, scoring, type TokenEmbeddings } from './contrastive.js'
+import { clampOf, scaledBy, scaleOf, scoring } from './contrastive.js'
 
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
   teacher: ArrayLike<number>
   /** Documents per query: a number, or offsets [queries + 1] when they differ. */
-  perQuery: number | ArrayLike<number>
+  documentsPerQuery: number | ArrayLike<number>
   /** Student scores are divided by it after the normalisation, 1e-30 to 1e30. Default 1. */
   temperature?: number
   logScale?: Tensor
   /** As in `contrastive`. */
-  mask?: Mask
+  clampNegatives?: boolean
   /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
   ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
-  minMax?: boolean
+  normalizeScores?: boolean
 }
 
-type MarginOptions = Pick<DistillationOptions, 'teacher' | 'perQuery' | 'mask' | 'ranks'>
+type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,
-  perQuery: either(whole(1), numbers),
-  mask: scoring.mask,
+  documentsPerQuery: either(whole(1), numbers),
+  clampNegatives: scoring.clampNegatives,
   ranks: scoring.ranks,
 }
 const distillationOptions: Kinds<DistillationOptions> = {
   ...marginOptions,
   temperature: scoring.temperature,
   logScale: scoring.logScale,
-  minMax: flag,
+  normalizeScores: flag,
 }
 
 /**
  * KL(softmax(teacher) ‖ softmax(student)) over each query's own documents, mean over queries; the student's scores are
- * MaxSim. As PyLate's `Distillation` (minMax, temperature 1) and sentence-transformers' `MultiVectorDistillKLDivLoss`
- * (minMax off).
+ * MaxSim. As PyLate's `Distillation` (normalizeScores, temperature 1) and sentence-transformers'
+ * `MultiVectorDistillKLDivLoss` (normalizeScores off).
  * @returns the loss, [1]
  * @throws as `contrastive`
  */
@@ -60,7 +60,7 @@ export function distillation(
     logScale,
     (scores, teacher, groups, loss, ds, normalizer) =>
       raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
-        minMax: (options.minMax ?? true) ? 1 : 0,
+        minMax: (options.normalizeScores ?? true) ? 1 : 0,
         learned,
         normalizer,
       }),
@@ -91,7 +91,7 @@ type RowLoss = (
   normalizer: number,
 ) => Tensor
 
-/** What both have in common: MaxSim in the groups layout, a loss per row with its gradient, and MaxSim's backward. */
+/** What both have in common: MaxSim in layout `grouped`, a loss per row with its gradient, and MaxSim's backward. */
 function grouped(
   what: string,
   queries: TokenEmbeddings,
@@ -101,17 +101,17 @@ function grouped(
   rowLoss: RowLoss,
 ): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
-  required(what, 'perQuery', options.perQuery, marginOptions.perQuery)
-  const floorZero = floorOf(what, queries, documents, options.mask)
+  required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
+  const floorZero = clampOf(what, queries, documents, options.clampNegatives) ? 1 : 0
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count
-  const place = placeOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
-  const normalizer = place.total > 0 ? 1 / place.total : 0
+  const slice = batchSliceOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
+  const normalizer = slice.total > 0 ? 1 / slice.total : 0
   const offsets =
-    typeof options.perQuery === 'number'
-      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.perQuery as number))
-      : Float64Array.from(options.perQuery)
+    typeof options.documentsPerQuery === 'number'
+      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.documentsPerQuery as number))
+      : Float64Array.from(options.documentsPerQuery)
   const total = documents.segments.count
   if (offsets.length !== count + 1 || offsets[count] !== total || options.teacher.length !== total)
     throw new ArgumentError(
@@ -135,7 +135,7 @@ function grouped(
       const dScores = rowLoss(scores, teacher, groups, loss, ds, normalizer)
       if (wantArgmax)
         raw.maxsimBackward(q, queries.segments, d, documents.segments, groups, argmax!, dScores, dq, dd, { layout: 1 })
-      place.group.allReduceSum(loss).wait()
+      slice.group.allReduceSum(loss).wait()
       for (const t of [groups, teacher, scores, argmax, dScores]) t?.dispose()
       return [loss, dq, dd, ds]
     },

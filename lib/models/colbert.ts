@@ -1,13 +1,13 @@
 import { types } from 'node:util'
 import type { TokenColumn } from '../data/column.js'
 import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
-import { type ParameterEntry, type ParameterShape, Parameters, sequenceSeed } from '../nn/index.js'
+import { type StepKey, sequenceSeed } from '../io/random.js'
+import { type ParameterEntry, type ParameterShape, Parameters } from '../nn/index.js'
 import {
   above,
   checkOptions,
   checkPath,
   flag,
-  instance,
   type Kinds,
   kind,
   number,
@@ -18,18 +18,17 @@ import {
   strings,
   whole,
 } from '../options.js'
-import type { Embeddings, ResidentDocuments } from '../retrieval/embeddings.js'
+import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
-import type { VectorType } from '../retrieval/vectors.js'
-import { Device, type Precision, precisions } from '../tensor/device.js'
-import { gatherRows, l2Normalize } from '../tensor/ops.js'
+import { Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
+import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
-import type { Blueprint, CreateConfig } from './create.js'
+import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
@@ -37,8 +36,8 @@ import type { Encoder } from './networks/encoder.js'
 export interface CreateOptions {
   /** Decides every initial value, with the parameter's name. Default 0. */
   seed?: number
-  /** Default the CPU. */
-  device?: Device
+  /** `cpu`, `cuda`, or one of several GPUs, as `cuda:1`; or a device that is open. Default `cpu`. */
+  device?: string | Device
   /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
   precision?: Precision
 }
@@ -52,10 +51,10 @@ export interface LoadOptions extends CreateOptions {
   recipe?: Partial<Recipe>
 }
 
-export interface GroupOptions {
+export interface ParameterGroupOptions {
   learningRate: number
   /** Weight decay of matrices; norms and biases never decay. Default 0. */
-  decay?: number
+  weightDecay?: number
   /** Parameters of this group, by name. Default: all that no earlier group took. */
   match?: RegExp | ((name: string) => boolean)
   /** They neither change nor get gradients. Default false. */
@@ -63,31 +62,25 @@ export interface GroupOptions {
 }
 
 /** An optimiser group, as AdamW takes it. */
-export interface ModelGroup {
+export interface ModelParameterGroup {
   parameters: Parameters
   match: (entry: ParameterEntry) => boolean
   learningRate: number
-  decay: (entry: ParameterEntry) => number
+  weightDecay: (entry: ParameterEntry) => number
 }
 
 const createOptions: Kinds<CreateOptions> = {
   seed: whole(0),
-  device: instance('a Device', () => Device),
+  device: deviceOption,
   precision: oneOf(...precisions),
 }
 const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
-export const encodeOptions: Kinds<EncodeOptions> = { chunkTokens: above(0), signal }
-const groupOptions: Kinds<GroupOptions> = {
+export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
+const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
   learningRate: number(0),
-  decay: number(0),
+  weightDecay: number(0),
   match: kind('a regular expression or a function of the name', (v) => v instanceof RegExp || typeof v === 'function'),
   frozen: flag,
-}
-
-/** Names the draws of one training step. */
-export interface StepKey {
-  seed: number
-  step: number
 }
 
 /**
@@ -101,17 +94,18 @@ export class Colbert {
   /** Dimension of a token embedding. */
   readonly dim: number
   private text: Featurizer
-  private blueprint: Blueprint
+  private spec: ModelSpec
   private readonly encoder: Encoder
 
-  private constructor(blueprint: Blueprint, { device = Device.open(), precision }: CreateOptions) {
-    const { architecture, config, head, tokenizer, recipe } = blueprint
+  private constructor(spec: ModelSpec, { device: given, precision }: CreateOptions) {
+    const device = Device.of(given)
+    const { architecture, config, head, tokenizer, recipe } = spec
     this.text = featurizerOf(tokenizer, recipe, config.positions)
-    this.blueprint = { ...blueprint, recipe: this.text.recipe }
+    this.spec = { ...spec, recipe: this.text.recipe }
     this.device = device
     this.dim = head.at(-1)!.out
     checkChain(head, config.width, 'the head')
-    this.parameters = new Parameters(device, shapesOf(blueprint), device.typeOf(precision))
+    this.parameters = new Parameters(device, shapesOf(spec), device.typeOf(precision))
     this.parameters.owner.name = `a Colbert model (${architecture.name}, ${config.layers} layers of width ${config.width})`
     this.encoder = architecture.encoder(config, this.parameters)
   }
@@ -119,12 +113,12 @@ export class Colbert {
   /**
    * A model with random values, from (seed, parameter name) alone.
    * @throws ConfigError ERR_CONFIG for an unknown key or a bad value; RecipeError ERR_RECIPE; FormatError ERR_FORMAT for
-   *   a damaged tokenizer
+   *   a damaged tokenizer; DeviceError ERR_DEVICE when the device is not there
    */
   static async create(config: CreateConfig, options: CreateOptions = {}): Promise<Colbert> {
     checkOptions('Colbert.create', options, createOptions)
-    const { blueprintOf } = await import('./create.js')
-    const model = new Colbert(await blueprintOf(config), options)
+    const { modelSpecOf } = await import('./create.js')
+    const model = new Colbert(await modelSpecOf(config), options)
     return model.filled(() => model.initialize(model.parameters.entries, options.seed ?? 0))
   }
 
@@ -132,7 +126,7 @@ export class Colbert {
    * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
    * projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
-   *   FileError ERR_FILE when it cannot be read
+   *   FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)
@@ -184,8 +178,8 @@ export class Colbert {
       const head = fresh
         ? [freshProjection(config.width, options.dim ?? 128)]
         : layout.head.map((layer) => layer.config)
-      const blueprint = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
-      const model = new Colbert(blueprint, options)
+      const spec = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
+      const model = new Colbert(spec, options)
       return await model.filled(async () => {
         await weights.read(model.parameters)
         const projection = model.parameters.entries.filter((e) => /^\d+_Dense\./.test(e.name))
@@ -203,7 +197,7 @@ export class Colbert {
   async save(dir: string): Promise<void> {
     checkPath('save', dir)
     const { saveModel } = await import('./formats/save.js')
-    await saveModel(dir, { ...this.blueprint, parameters: this.parameters }).catch((error) => {
+    await saveModel(dir, { ...this.spec, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })
   }
@@ -227,8 +221,8 @@ export class Colbert {
   }
 
   /** How it scores: training, evaluation and search go by the recipe's rule. */
-  get mask(): Recipe['mask'] {
-    return this.recipe.mask
+  get clampNegatives(): boolean {
+    return this.recipe.clampNegatives
   }
 
   /** Of the recipe, tokenizer included: what embeddings of this model carry. */
@@ -244,18 +238,18 @@ export class Colbert {
   setRecipe(changes: Partial<Recipe>): void {
     required('setRecipe', 'changes', changes, object)
     this.text = this.featurizerWith({ ...this.recipe, ...changes })
-    this.blueprint = { ...this.blueprint, recipe: this.recipe }
+    this.spec = { ...this.spec, recipe: this.recipe }
   }
 
   /** Text to tokens by another recipe, which the model does not take on. Errors as `setRecipe`. */
   featurizerWith(recipe: Recipe): Featurizer {
-    const { tokenizer, config } = this.blueprint
+    const { tokenizer, config } = this.spec
     return featurizerOf(tokenizer, defaultRecipe(recipe), config.positions)
   }
 
   /** Longest sequence, in tokens. */
   get positions(): number {
-    return this.blueprint.config.positions
+    return this.spec.config.positions
   }
 
   get tokenizer(): Tokenizer {
@@ -264,14 +258,9 @@ export class Colbert {
 
   /**
    * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
-   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): chunks do not matter.
+   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
    */
-  embed(
-    column: TokenColumn,
-    first: number,
-    last: number,
-    key: StepKey | null,
-  ): { tokens: Tensor; segments: Segments; mask: Recipe['mask'] } {
+  embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings {
     if (!(first >= 0 && first <= last && last < column.offsets.length))
       throw new ArgumentError('ERR_ARGUMENT', `sequences ${first} to ${last} of ${column.offsets.length - 1}`)
     return scope(() => {
@@ -282,13 +271,13 @@ export class Colbert {
         device,
         column.offsets.subarray(first, last + 1).map((o) => o - start),
       )
-      const counts = column.keyCounts.subarray(first, last)
+      const counts = column.keyLengths.subarray(first, last)
       const partial = counts.some((count, i) => count < segments.offsets[i + 1]! - segments.offsets[i]!)
-      const keyCounts = partial ? Tensor.fromInt32(device, counts) : null
+      const keyLengths = partial ? Tensor.fromInt32(device, counts) : null
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
-      const hidden = this.encoder.forward({ ids, segments, keyCounts }, training)
-      const { mask } = this
-      if (!column.keep) return { tokens: this.project(hidden), segments, mask }
+      const hidden = this.encoder.forward({ ids, segments, keyLengths }, training)
+      const { clampNegatives } = this
+      if (!column.keep) return { tokens: this.project(hidden), segments, clampNegatives }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]
       const keep = Tensor.fromInt32(
         device,
@@ -300,7 +289,7 @@ export class Colbert {
           device,
           column.keptOffsets.subarray(first, last + 1).map((o) => o - keptStart),
         ),
-        mask,
+        clampNegatives,
       }
     })
   }
@@ -309,11 +298,11 @@ export class Colbert {
    * Token embeddings of queries, on the host.
    * @throws AbortedError ERR_ABORTED
    */
-  async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'queries'>> {
+  async encodeQueries(texts: readonly string[], options: EncodeOptions = {}): Promise<Embeddings<'query'>> {
     checkOptions('encodeQueries', options, encodeOptions)
     checkTexts(texts)
     const { encodeAll } = await import('./encode.js')
-    return encodeAll(this, 'queries', texts, options)
+    return encodeAll(this, 'query', texts, options)
   }
 
   /**
@@ -324,14 +313,14 @@ export class Colbert {
   async encodeDocuments(
     texts: readonly string[],
     options: EncodeOptions & { ids?: readonly string[] } = {},
-  ): Promise<Embeddings<'documents'>> {
+  ): Promise<Embeddings<'document'>> {
     checkOptions('encodeDocuments', options, { ...encodeOptions, ids: strings })
     const { ids, ...encoding } = options
     checkTexts(texts)
     if (ids && checkTexts(ids).length !== texts.length)
       throw new ArgumentError('ERR_ARGUMENT', `${ids.length} ids for ${texts.length} texts`)
     const { encodeAll } = await import('./encode.js')
-    const embeddings = await encodeAll(this, 'documents', texts, encoding)
+    const embeddings = await encodeAll(this, 'document', texts, encoding)
     return ids ? { ...embeddings, ids } : embeddings
   }
 
@@ -339,7 +328,7 @@ export class Colbert {
   streamDocuments(
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeOptions = {},
-  ): AsyncGenerator<Embeddings<'documents'>> {
+  ): AsyncGenerator<Embeddings<'document'>> {
     checkOptions('streamDocuments', options, encodeOptions)
     return this.streamed(texts, options)
   }
@@ -350,7 +339,7 @@ export class Colbert {
    * `search` of lib/retrieval.
    */
   async search(
-    queries: Embeddings<'queries'>,
+    queries: Embeddings<'query', EmbeddingData>,
     documents: SearchedDocuments,
     options: Omit<SearchOptions, 'dtype'> = {},
   ): Promise<Hit[][]> {
@@ -362,20 +351,23 @@ export class Colbert {
           'Encode them again, or give the model the recipe they were made with',
         { expected: this.recipeHash, found: queries.recipeHash },
       )
-    checkOptions('search', options, { topK: whole(1), floorZero: flag, signal })
+    checkOptions('search', options, { topK: whole(1), clampNegatives: flag, signal })
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
-      floorZero: this.mask === 'zero',
-      dtype: this.vectorType,
+      clampNegatives: this.clampNegatives,
+      dtype: this.embeddingType,
       ...options,
     })
   }
 
   /** Copies embeddings of documents to the model's device, where they stay until `dispose()`, for `search`. */
-  async upload(documents: Embeddings<'documents'>, options: { signal?: AbortSignal } = {}): Promise<ResidentDocuments> {
+  async upload(
+    documents: Embeddings<'document', EmbeddingData>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<DeviceEmbeddings<'document'>> {
     checkOptions('upload', options, { signal })
-    const { ResidentDocuments } = await import('../retrieval/embeddings.js')
-    return ResidentDocuments.upload(documents, { device: this.device, dtype: this.vectorType, ...options })
+    const { DeviceEmbeddings } = await import('../retrieval/embeddings.js')
+    return DeviceEmbeddings.upload(documents, { device: this.device, dtype: this.embeddingType, ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
@@ -394,9 +386,9 @@ export class Colbert {
    * group matches, stay as they are and get no gradient.
    * @throws ArgumentError ERR_ARGUMENT for a bad option, and for a group that no parameter is left for
    */
-  groups(options: readonly GroupOptions[]): ModelGroup[] {
-    for (const group of options) checkOptions('groups', group, groupOptions)
-    const owner = new Map<string, GroupOptions>()
+  parameterGroups(options: readonly ParameterGroupOptions[]): ModelParameterGroup[] {
+    for (const group of options) checkOptions('parameterGroups', group, parameterGroupOptions)
+    const owner = new Map<string, ParameterGroupOptions>()
     for (const { name } of this.parameters.entries) {
       const group = options.find(({ match }) => (types.isRegExp(match) ? match.test(name) : (match?.(name) ?? true)))
       if (group) owner.set(name, group)
@@ -405,7 +397,7 @@ export class Colbert {
       if (![...owner.values()].includes(group))
         throw new ArgumentError(
           'ERR_ARGUMENT',
-          `groups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
+          `parameterGroups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
             `${this.parameters.entries
               .map(({ name }) => name)
               .slice(0, 3)
@@ -421,7 +413,7 @@ export class Colbert {
         parameters: this.parameters,
         match: (entry) => owner.get(entry.name) === group,
         learningRate: group.learningRate,
-        decay: (entry) => (entry.shape.length >= 2 ? (group.decay ?? 0) : 0),
+        weightDecay: (entry) => (entry.shape.length >= 2 ? (group.weightDecay ?? 0) : 0),
       }))
   }
 
@@ -438,18 +430,18 @@ export class Colbert {
   private async *streamed(
     texts: Iterable<string> | AsyncIterable<string>,
     options: EncodeOptions,
-  ): AsyncGenerator<Embeddings<'documents'>> {
+  ): AsyncGenerator<Embeddings<'document'>> {
     const { encodeStream } = await import('./encode.js')
-    yield* encodeStream(this, 'documents', texts, options)
+    yield* encodeStream(this, 'document', texts, options)
   }
 
   /** Its embeddings lose nothing as this. */
-  private get vectorType(): VectorType {
+  private get embeddingType(): EmbeddingType {
     return this.tokenType === 'float16' ? 'float16' : 'float32'
   }
 
   private project(hidden: Tensor): Tensor {
-    return l2Normalize(dense(this.parameters, this.blueprint.head, hidden))
+    return l2Normalize(dense(this.parameters, this.spec.head, hidden))
   }
 
   private seedsOf(column: TokenColumn, first: number, last: number, key: StepKey): Tensor {
@@ -467,7 +459,7 @@ export class Colbert {
   }
 
   private *initializeInSteps(entries: readonly ParameterEntry[], seed: number): Generator<void, void> {
-    const { architecture, config, head } = this.blueprint
+    const { architecture, config, head } = this.spec
     for (const { name, size } of entries) {
       const layer = /^(\d+)_Dense\./.exec(name)
       const values = new Float32Array(size)
@@ -503,7 +495,7 @@ function featurizerOf(tokenizer: Tokenizer, recipe: Recipe, positions: number): 
   return new Featurizer(tokenizer, recipe)
 }
 
-function shapesOf({ architecture, config, head }: Blueprint): ParameterShape[] {
+function shapesOf({ architecture, config, head }: ModelSpec): ParameterShape[] {
   return [...architecture.parameters(config), ...head.flatMap((layer, i) => denseParameters(layer, i))]
 }
 

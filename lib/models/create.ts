@@ -1,4 +1,4 @@
-import { ArgumentError, ConfigError, nearest } from '../errors.js'
+import { ArgumentError, ConfigError, didYouMean } from '../errors.js'
 import type { Json } from '../io/json-reader.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
@@ -44,7 +44,7 @@ const keys: readonly (keyof CreateConfig)[] = [
 ]
 
 /** Everything a model is but its numbers. */
-export interface Blueprint {
+export interface ModelSpec {
   architecture: Architecture
   config: EncoderConfig
   json: Json
@@ -54,13 +54,12 @@ export interface Blueprint {
 }
 
 /** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
-export async function blueprintOf(given: CreateConfig): Promise<Blueprint> {
+export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
   if (typeof given !== 'object' || given === null)
     throw new ConfigError('ERR_CONFIG', `a model is described by an object, got ${String(given)}`)
   for (const key of Object.keys(given))
     if (!(keys as readonly string[]).includes(key)) {
-      const hint = nearest(key, keys)
-      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"${hint ? `; did you mean "${hint}"?` : ''}`, { key })
+      throw new ConfigError('ERR_CONFIG', `a model has no "${key}"; ${didYouMean(key, keys)}`, { key })
     }
   const { architecture: name, dim = 128, tokenizer: source, dropout } = given
   if (name !== 'modernbert' && name !== 'bert')

@@ -1,37 +1,35 @@
 import { types } from 'node:util'
 import { columnInSteps, type TextColumn } from '../data/column.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
-import { abortIf } from '../retrieval/vectors.js'
+import { rangesOf } from '../ragged.js'
+import type { Embeddings, Role } from '../retrieval/embeddings.js'
 import { cast } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
-import { inTurns, Turns } from '../turns.js'
+import { abortIf, inTurns, Turns } from '../turns.js'
 import type { Colbert } from './colbert.js'
 
 export interface EncodeOptions {
   /** Tokens encoded at a time. Default 8192. */
-  chunkTokens?: number
+  microBatchTokens?: number
   signal?: AbortSignal
 }
 
-type Kind = Embeddings['kind']
-
 /**
  * Embeddings of all texts in one piece. All texts become tokens first: those say how many rows there will be, so that the
- * embeddings are allocated once and every chunk is written to its place.
+ * embeddings are allocated once and every micro-batch is written to its place.
  * @throws OutOfMemoryError ERR_OUT_OF_MEMORY when they do not fit into one array
  */
-export async function encodeAll<K extends Kind>(
+export async function encodeAll<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   texts: readonly string[],
   options: EncodeOptions,
-): Promise<Embeddings<K>> {
-  const { chunkTokens, signal } = checked(options)
+): Promise<Embeddings<R>> {
+  const { microBatchTokens, signal } = checked(options)
   const waiting: TextColumn[] = []
   let rows = 0
-  for await (const column of columns(model, kind, texts, chunkTokens)) {
+  for await (const column of columns(model, role, texts, microBatchTokens)) {
     abortIf(signal)
     waiting.push(column)
     rows += column.keptOffsets.at(-1)!
@@ -40,28 +38,28 @@ export async function encodeAll<K extends Kind>(
   function* taken(): Generator<TextColumn> {
     for (let column = waiting.pop(); column; column = waiting.pop()) yield column // and forgotten
   }
-  const data = allocate(kind, texts.length, rows, model.dim)
+  const data = allocate(role, texts.length, rows, model.dim)
   const offsets = new Float64Array(texts.length + 1)
   let [values, text, row, truncated] = [0, 0, 0, 0]
-  for await (const part of encodeColumns(model, kind, taken(), chunkTokens, signal)) {
+  for await (const part of encodeColumns(model, role, taken(), microBatchTokens, signal)) {
     data.set(part.data, values)
     values += part.data.length
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
     row = offsets[text]!
     truncated += part.truncated!
   }
-  return embeddings(model, kind, { data, offsets, truncated })
+  return embeddings(model, role, { data, offsets, truncated })
 }
 
-function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32Array {
+function allocate(role: Role, texts: number, rows: number, dim: number): Float32Array {
   try {
     return new Float32Array(rows * dim)
   } catch (cause) {
     const gigabytes = ((rows * dim * 4) / 2 ** 30).toFixed(1)
     throw new OutOfMemoryError(
       'ERR_OUT_OF_MEMORY',
-      `${texts} ${kind} have ${rows} token embeddings of ${dim} numbers: ${gigabytes} GiB do not fit into one array. ` +
-        (kind === 'documents'
+      `${texts} ${role === 'query' ? 'queries' : 'documents'} have ${rows} token embeddings of ${dim} numbers: ${gigabytes} GiB do not fit into one array. ` +
+        (role === 'document'
           ? 'Give search a stream of them (streamDocuments), or encode fewer at a time'
           : 'Encode fewer at a time'),
       { texts, rows, dim, bytes: rows * dim * 4 },
@@ -71,34 +69,34 @@ function allocate(kind: Kind, texts: number, rows: number, dim: number): Float32
 }
 
 /**
- * Embeddings chunk by chunk, in order. While the device works on one chunk the next is tokenized and queued, and no
+ * Embeddings micro-batch by micro-batch, in order. While the device works on one the next is tokenized and queued, and no
  * more than that, so that memory stays bounded and the event loop free.
  */
-export async function* encodeStream<K extends Kind>(
+export async function* encodeStream<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   texts: Iterable<string> | AsyncIterable<string>,
   options: EncodeOptions,
-): AsyncGenerator<Embeddings<K>> {
-  const { chunkTokens, signal } = checked(options)
-  yield* encodeColumns(model, kind, columns(model, kind, texts, chunkTokens), chunkTokens, signal)
+): AsyncGenerator<Embeddings<R>> {
+  const { microBatchTokens, signal } = checked(options)
+  yield* encodeColumns(model, role, columns(model, role, texts, microBatchTokens), microBatchTokens, signal)
 }
 
-async function* encodeColumns<K extends Kind>(
+async function* encodeColumns<R extends Role>(
   model: Colbert,
-  kind: K,
+  role: R,
   source: Iterable<TextColumn> | AsyncIterable<TextColumn>,
-  chunkTokens: number,
+  microBatchTokens: number,
   signal: AbortSignal | undefined,
-): AsyncGenerator<Embeddings<K>> {
-  let ahead: Issued | null = null
-  const finish = async ({ values, offsets, truncated }: Issued) => {
+): AsyncGenerator<Embeddings<R>> {
+  let ahead: PendingBatch | null = null
+  const finish = async ({ values, offsets, truncated }: PendingBatch) => {
     const found = await values
     const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
-    return embeddings(model, kind, { data, offsets, truncated })
+    return embeddings(model, role, { data, offsets, truncated })
   }
   for await (const column of source) {
-    for (const [first, last] of chunks(column.offsets, chunkTokens)) {
+    for (const { first, last } of rangesOf(column.offsets, { rows: microBatchTokens })) {
       abortIf(signal)
       const next = issue(model, column, first, last)
       if (ahead) yield await finish(ahead)
@@ -108,26 +106,29 @@ async function* encodeColumns<K extends Kind>(
   if (ahead) yield await finish(ahead)
 }
 
-function checked({ chunkTokens = 8192, signal }: EncodeOptions): { chunkTokens: number; signal?: AbortSignal } {
-  if (typeof chunkTokens !== 'number' || !(chunkTokens > 0))
-    throw new ArgumentError('ERR_ARGUMENT', `chunkTokens is ${chunkTokens}, expected > 0`)
+function checked({ microBatchTokens = 8192, signal }: EncodeOptions): {
+  microBatchTokens: number
+  signal?: AbortSignal
+} {
+  if (typeof microBatchTokens !== 'number' || !(microBatchTokens > 0))
+    throw new ArgumentError('ERR_ARGUMENT', `microBatchTokens is ${microBatchTokens}, expected > 0`)
   abortIf(signal)
-  return { chunkTokens, ...(signal && { signal }) }
+  return { microBatchTokens, ...(signal && { signal }) }
 }
 
-interface Issued {
+interface PendingBatch {
   values: Promise<Float32Array | Float64Array>
   offsets: Float64Array
   truncated: number
 }
 
-function issue(model: Colbert, column: TextColumn, first: number, last: number): Issued {
+function issue(model: Colbert, column: TextColumn, first: number, last: number): PendingBatch {
   return scope(() =>
     withoutTape(() => {
       const { tokens, segments } = model.embed(column, first, last, null)
       const { real } = model.device
       const values = (tokens.dtype === real ? tokens : cast(tokens, real)).values()
-      values.catch(() => {}) // awaited later, unless an earlier chunk failed
+      values.catch(() => {}) // awaited later, unless an earlier micro-batch failed
       const truncated = column.truncated.subarray(first, last).reduce((sum, one) => sum + one, 0)
       return { values, offsets: segments.offsets, truncated }
     }),
@@ -135,18 +136,17 @@ function issue(model: Colbert, column: TextColumn, first: number, last: number):
 }
 
 /**
- * Texts as columns of about `chunkTokens` tokens: how many texts that is follows from those before. Tokenizing leaves the
- * event loop its turns.
+ * Texts as columns of about `microBatchTokens` tokens: how many texts that is follows from those before. Tokenizing leaves
+ * the event loop its turns.
  */
 async function* columns(
   model: Colbert,
-  kind: Kind,
+  role: Role,
   texts: Iterable<string> | AsyncIterable<string>,
-  chunkTokens: number,
+  microBatchTokens: number,
 ): AsyncGenerator<TextColumn> {
   const { featurizer } = model
-  const role = kind === 'queries' ? 'query' : 'document'
-  let meanLength = kind === 'queries' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
+  let meanLength = role === 'query' ? featurizer.recipe.queryLength : featurizer.recipe.documentLength
   let waiting: string[] = []
   const column = async () => {
     const made = await inTurns(columnInSteps(featurizer, waiting, role))
@@ -159,25 +159,15 @@ async function* columns(
     if (turns.due) await turns.take()
     if (typeof text !== 'string') throw new ArgumentError('ERR_ARGUMENT', `expected texts, got ${typeof text}`)
     waiting.push(text)
-    if (waiting.length >= Math.min(512, chunkTokens / meanLength)) yield await column()
+    if (waiting.length >= Math.min(512, microBatchTokens / meanLength)) yield await column()
   }
   if (waiting.length > 0) yield await column()
 }
 
-/** Ranges of sequences of at most `most` tokens; a longer sequence is alone. */
-function* chunks(offsets: Float64Array, most: number): Generator<[number, number]> {
-  let first = 0
-  for (let i = 1; i < offsets.length; i++)
-    if (i === offsets.length - 1 || offsets[i + 1]! - offsets[first]! > most) {
-      yield [first, i]
-      first = i
-    }
-}
-
-function embeddings<K extends Kind>(
+function embeddings<R extends Role>(
   model: Colbert,
-  kind: K,
-  made: Pick<Embeddings<K>, 'data' | 'offsets' | 'truncated'>,
-): Embeddings<K> {
-  return { kind, ...made, dim: model.dim, dtype: 'float32', recipeHash: model.recipeHash }
+  role: R,
+  made: Pick<Embeddings<R>, 'data' | 'offsets' | 'truncated'>,
+): Embeddings<R> {
+  return { role, ...made, dim: model.dim, recipeHash: model.recipeHash }
 }

@@ -1,3 +1,4 @@
-export { constant, hashName, type Initializer, normal, philox, sequenceSeed, uniform } from './initializers.js'
-export { advance, layerNorm, linear, type Packed, type Training } from './layers.js'
+export { type StepKey, sequenceSeed } from '../io/random.js'
+export { constant, type Initializer, normal, uniform } from './initializers.js'
+export { layerNorm, linear, type Packed, runLayer, type Training } from './layers.js'
 export { type ParameterEntry, type ParameterShape, Parameters } from './parameters.js'

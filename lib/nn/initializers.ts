@@ -1,78 +1,4 @@
-/**
- * Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): four words from a counter of four
- * and a key of two. The same generator as native/core/philox.h; nothing here has state.
- */
-export function philox(
-  counter: readonly [number, number, number, number],
-  key: readonly [number, number],
-): [number, number, number, number] {
-  block(counter[0], counter[1], counter[2], counter[3], key[0], key[1])
-  return [...words] as [number, number, number, number]
-}
-
-/** What `block` made last: no array is made per draw. */
-const words = new Uint32Array(4)
-
-function block(c0: number, c1: number, c2: number, c3: number, key0: number, key1: number): void {
-  let [a, b, c, d] = [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0]
-  let [k0, k1] = [key0 >>> 0, key1 >>> 0]
-  for (let round = 0; round < 10; round++) {
-    const high0 = highWord(0xd2511f53, a)
-    const low0 = Math.imul(0xd2511f53, a)
-    const high1 = highWord(0xcd9e8d57, c)
-    const low1 = Math.imul(0xcd9e8d57, c)
-    a = (high1 ^ b ^ k0) >>> 0
-    c = (high0 ^ d ^ k1) >>> 0
-    b = low1 >>> 0
-    d = low0 >>> 0
-    k0 = (k0 + 0x9e3779b9) >>> 0
-    k1 = (k1 + 0xbb67ae85) >>> 0
-  }
-  words[0] = a
-  words[1] = b
-  words[2] = c
-  words[3] = d
-}
-
-/** Of the 64-bit product, by halves that a double holds. */
-function highWord(x: number, y: number): number {
-  const [xl, xh, yl, yh] = [x & 0xffff, x >>> 16, y & 0xffff, y >>> 16]
-  const middle = xh * yl + ((xl * yl) >>> 16)
-  const carried = xl * yh + (middle & 0xffff)
-  return (xh * yh + (middle >>> 16) + (carried >>> 16)) >>> 0
-}
-
-/** FNV-1a of a name: which stream of a seed a parameter draws from. */
-export function hashName(name: string): number {
-  let hash = 0x811c9dc5
-  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193)
-  return hash >>> 0
-}
-
-/** A seed's two words; seeds are integers of up to 53 bits. */
-function seedWords(seed: number): [number, number] {
-  return [(seed % 2 ** 32) >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
-}
-
-/**
- * The dropout key of one sequence: two words from (seed, step, global row, column) alone, so that draws depend neither
- * on chunks nor on ranks nor on restarts.
- */
-export function sequenceSeed(seed: number, step: number, row: number, column: number): [number, number] {
-  const [low, high] = seedWords(row)
-  return philox([step, low, high, column], seedWords(seed)).slice(0, 2) as [number, number]
-}
-
-/** The stream (seed, name): each call of what is returned puts the next four words into `words`. */
-function stream(seed: number, name: string): () => void {
-  const [low, high] = seedWords(seed)
-  const key = hashName(name)
-  let i = 0
-  return () => {
-    block(i, Math.floor(i / 2 ** 32), high, 0, low, key)
-    i++
-  }
-}
+import { stream } from '../io/random.js'
 
 /** Fills the values of one parameter, from (seed, parameter name) only; yields between small steps. */
 export type Initializer = (into: Float32Array, seed: number, name: string) => Generator<void, void>
@@ -89,13 +15,13 @@ export const constant = (value: number): Initializer =>
 /** Normal with mean 0, by Box and Muller. Beyond ± cut · sigma values are drawn again (`cut` of torch's trunc_normal_). */
 export const normal = (sigma: number, cut = Number.POSITIVE_INFINITY): Initializer =>
   function* (into, seed, name) {
-    const draw = stream(seed, name)
+    const words = new Uint32Array(4)
+    const draw = stream(seed, name, words)
     let at = 0
     const offer = (z: number) => {
       if (at < into.length && Math.abs(z) <= cut) into[at++] = sigma * z
     }
     while (at < into.length) {
-      // Never between a draw and the use of its words, which all streams share.
       for (const end = at + STEP; at < Math.min(end, into.length); ) {
         draw()
         for (let pair = 0; pair < 4; pair += 2) {
@@ -112,7 +38,8 @@ export const normal = (sigma: number, cut = Number.POSITIVE_INFINITY): Initializ
 /** Uniform in ± bound. */
 export const uniform = (bound: number): Initializer =>
   function* (into, seed, name) {
-    const draw = stream(seed, name)
+    const words = new Uint32Array(4)
+    const draw = stream(seed, name, words)
     for (let at = 0; at < into.length; at++) {
       if (at % STEP === 0) yield
       if (at % 4 === 0) draw()

@@ -9,7 +9,7 @@ export interface Packed {
   ids: Tensor
   segments: Segments
   /** How many leading rows of each sequence are attended to, int32 [n]; null: all (query expansion is not). */
-  keyCounts: Tensor | null
+  keyLengths: Tensor | null
 }
 
 /** What a training forward pass needs for dropout: a uint32 pair per sequence, int32 [n, 2]. */
@@ -42,7 +42,7 @@ function optional(params: Parameters, name: string): Tensor | null {
  * One layer: computes the next state in a scope of its own and frees the previous one, so that a forward pass holds two
  * layers' activations at most (on a tape, plus what the tape keeps for backward).
  */
-export function advance<T extends Record<string, Tensor | null>>(state: T, layer: (state: T) => T): T {
+export function runLayer<T extends Record<string, Tensor | null>>(state: T, layer: (state: T) => T): T {
   const next = scope(() => layer(state))
   const kept = new Set(Object.values(next))
   for (const tensor of Object.values(state)) if (!kept.has(tensor)) tensor?.dispose()

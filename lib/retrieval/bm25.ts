@@ -1,7 +1,8 @@
+/** Ours and no package: Lucene's numbers, over texts that may be a stream, without holding the event loop. */
+import { stemmer } from 'stemmer'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, number } from '../options.js'
 import { atOnce, inTurns } from '../turns.js'
-import { porterStem } from './porter.js'
 import { Best, type Scored } from './top-k.js'
 
 export interface Bm25Options {
@@ -22,6 +23,21 @@ const stopWords = new Set(
     ' ',
   ),
 )
+
+/**
+ * Words that are a suffix and nothing else, where `stemmer` is not of one mind with Lucene and NLTK. (It also keeps both
+ * y of "byyed"; no word has them.)
+ */
+const bareSuffixes: ReadonlyMap<string, string> = new Map([
+  ['ies', 'i'],
+  ['sses', 'ss'],
+  ['eed', 'eed'],
+])
+
+/** Porter's stem of a lower-case word, as Lucene's PorterStemFilter has it. */
+export function porterStem(word: string): string {
+  return bareSuffixes.get(word) ?? stemmer(word)
+}
 
 /** Lower-cased runs of letters and digits (with their combining marks), without stop words, stemmed. */
 export function analyze(text: string): string[] {

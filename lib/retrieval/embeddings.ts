@@ -1,57 +1,180 @@
-import { ArgumentError, RecipeError } from '../errors.js'
-import type { Device } from '../tensor/device.js'
-import { checkVectors, ResidentVectors, type VectorType } from './vectors.js'
+/** Token embeddings of several texts, one ragged array: on the host, and on a device. */
+import { types } from 'node:util'
+import { ArgumentError, RecipeError, ShapeError, UnsupportedError } from '../errors.js'
+import { checkOptions, type Kinds, oneOf, required, signal } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
+import { Device, deviceOption } from '../tensor/device.js'
+import { copyRows } from '../tensor/ops.gen.js'
+import { cast, type TokenEmbeddings } from '../tensor/ops.js'
+import { ownedBy, scope } from '../tensor/scope.js'
+import { withoutTape } from '../tensor/tape.js'
+import { type DType, Segments, Tensor } from '../tensor/tensor.js'
+import { abortIf } from '../turns.js'
+
+/** Which side texts are on: each has its own prefix, prompt and length. */
+export type Role = 'query' | 'document'
+
+/** float32; or float16, as its bits. */
+export type EmbeddingData = Float32Array | Uint16Array
 
 /**
- * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i.
- * Rows have unit norm. `kind` and `recipeHash` keep queries, documents and models from being mixed up.
+ * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i. A
+ * model's have unit norm; its `role` and `recipeHash` keep queries, documents and models from being mixed up. Arrays from
+ * elsewhere need only `data`, `offsets` and `dim`, and are scored by `maxsim`.
  */
-export interface Embeddings<K extends 'queries' | 'documents' = 'queries' | 'documents'> {
-  readonly kind: K
+export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Float32Array> {
   /** [rows, dim], row-major. */
-  readonly data: Float32Array
-  /** [texts + 1], in rows. */
-  readonly offsets: Float64Array
+  readonly data: D
+  /** [texts + 1], in rows: rising from 0 to the number of rows. */
+  readonly offsets: ArrayLike<number> & Iterable<number>
+  /** Length of a token embedding, a multiple of 8. */
   readonly dim: number
-  readonly dtype: 'float32'
-  readonly recipeHash: string
+  readonly role?: R
+  /** Of the recipe that they were encoded by. */
+  readonly recipeHash?: string
   /** Texts longer than the recipe takes, whose ends were cut off: counted by whoever encoded them. */
   readonly truncated?: number
   /** Names of the texts, where they have some. */
   readonly ids?: readonly string[]
 }
 
-/** Embeddings of documents that stay on a device until `dispose()`, for any number of searches. */
-export class ResidentDocuments {
-  readonly kind = 'documents'
-  readonly vectors: ResidentVectors
-  readonly recipeHash: string
-  readonly ids: readonly string[] | undefined
+/** Embeddings of whatever side and type. */
+export type AnyEmbeddings = Embeddings<Role, EmbeddingData>
 
-  private constructor(vectors: ResidentVectors, { recipeHash, ids }: Embeddings<'documents'>) {
-    this.vectors = vectors
+/** What embeddings are multiplied as; sums and scores are float32. */
+export type EmbeddingType = 'float32' | 'float16'
+
+/** Token rows and texts on the device at a time: the texts bound the block of scores where they are very short. */
+export const documentBlock = { rows: 1 << 17, texts: 1 << 13 }
+
+export const countOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): number => offsets.length - 1
+export const rowsOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): number => offsets[offsets.length - 1]!
+
+/** Texts of a range alone, on the same memory. */
+export function slice({ data, offsets, dim }: AnyEmbeddings, { first, last }: Range): AnyEmbeddings {
+  return {
+    data: data.subarray(offsets[first]! * dim, offsets[last]! * dim),
+    offsets: offsetsFrom(offsets, { first, last }),
+    dim,
+  }
+}
+
+function offsetsFrom(offsets: ArrayLike<number>, { first, last }: Range): Float64Array {
+  return Float64Array.from({ length: last - first + 1 }, (_, i) => offsets[first + i]! - offsets[first]!)
+}
+
+/**
+ * The type of tensor that embeddings become on a device.
+ * @throws UnsupportedError ERR_UNSUPPORTED for float16 where it is asked for and not multiplied
+ */
+export function typeOn(device: Device, wanted: EmbeddingType | undefined, { data }: { data: EmbeddingData }): DType {
+  const half = device.name.startsWith('cuda')
+  if (wanted !== undefined && wanted !== 'float32' && wanted !== 'float16')
+    throw new ArgumentError('ERR_ARGUMENT', `dtype is "${wanted}", expected float32 or float16`)
+  if (wanted === 'float16' && !half)
+    throw new UnsupportedError('ERR_UNSUPPORTED', `device "${device.name}" multiplies no float16, only GPUs do`)
+  return half && (wanted ?? (types.isUint16Array(data) ? 'float16' : 'float32')) === 'float16' ? 'float16' : device.real
+}
+
+/** Copies embeddings to tensors of a device, as a type of `typeOn`. */
+export function upload(device: Device, { data, offsets, dim }: AnyEmbeddings, type: DType): TokenEmbeddings {
+  const shape = [data.length / dim, dim]
+  const given = types.isUint16Array(data) ? Tensor.fromFloat16(device, data, shape) : Tensor.from(device, data, shape)
+  const tokens = given.dtype === type ? given : cast(given, type)
+  if (tokens !== given) given.dispose()
+  return { tokens, segments: Segments.of(device, offsets) }
+}
+
+export interface UploadOptions {
+  /** Where they go: its name, as `cuda`, or the device. */
+  device: string | Device
+  /** Default that of the array where the device multiplies it, else float32. */
+  dtype?: EmbeddingType
+  signal?: AbortSignal
+}
+
+const uploadOptions: Kinds<UploadOptions> = { device: deviceOption, dtype: oneOf('float32', 'float16'), signal }
+
+/**
+ * Embeddings that stay on a device until `dispose()`: scoring them against new queries copies only the queries, any number
+ * of times.
+ */
+export class DeviceEmbeddings<R extends Role = Role> {
+  readonly device: Device
+  readonly dim: number
+  readonly offsets: Float64Array
+  readonly role: R | undefined
+  readonly recipeHash: string | undefined
+  readonly ids: readonly string[] | undefined
+  /** [rows, dim] */
+  private readonly tokens: Tensor
+
+  private constructor(
+    device: Device,
+    { dim, role, recipeHash, ids, offsets }: Embeddings<R, EmbeddingData>,
+    type: DType,
+  ) {
+    this.device = device
+    this.dim = dim
+    this.offsets = Float64Array.from(offsets)
+    this.role = role
     this.recipeHash = recipeHash
     this.ids = ids
+    const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
+    this.tokens = ownedBy(owner, () => Tensor.empty(device, [rowsOf(this), dim], type))
   }
 
-  /** @throws as `ResidentVectors.upload` */
-  static async upload(
-    documents: Embeddings<'documents'>,
-    options: { device: Device; dtype?: VectorType; signal?: AbortSignal },
-  ): Promise<ResidentDocuments> {
-    return new ResidentDocuments(await ResidentVectors.upload(documents, { ...options, dim: documents.dim }), documents)
+  /**
+   * Copies embeddings to a device, block by block: the event loop stays free.
+   * @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT; UnsupportedError
+   *   ERR_UNSUPPORTED; DeviceError ERR_DEVICE; OutOfMemoryError ERR_OUT_OF_MEMORY; AbortedError ERR_ABORTED
+   */
+  static async upload<R extends Role = Role>(
+    embeddings: Embeddings<R, EmbeddingData>,
+    options: UploadOptions,
+  ): Promise<DeviceEmbeddings<R>> {
+    checkOptions('DeviceEmbeddings.upload', options, uploadOptions)
+    required('DeviceEmbeddings.upload', 'device', options?.device, uploadOptions.device)
+    const { dtype, signal } = options
+    const device = Device.of(options.device)
+    checkEmbeddings('embeddings', embeddings)
+    const type = typeOn(device, dtype, embeddings)
+    const resident = new DeviceEmbeddings<R>(device, embeddings, type)
+    const { offsets, tokens } = resident
+    try {
+      for (const range of rangesOf(offsets, documentBlock)) {
+        abortIf(signal)
+        scope(() =>
+          withoutTape(() => {
+            const part = upload(device, slice(embeddings, range), type)
+            copyRows(part.tokens, tokens, { row: offsets[range.first]! })
+          }),
+        )
+        await device.event()
+      }
+      return resident
+    } catch (error) {
+      resident.dispose()
+      throw error
+    }
   }
 
-  get dim(): number {
-    return this.vectors.dim
+  get dtype(): DType {
+    return this.tokens.dtype
   }
 
-  get offsets(): Float64Array {
-    return this.vectors.offsets
+  /** Texts of a range as tensors of the ambient scope. */
+  block(range: Range = { first: 0, last: countOf(this) }): TokenEmbeddings {
+    const { offsets, tokens, device } = this
+    return {
+      tokens: tokens.rows(offsets[range.first]!, offsets[range.last]!),
+      segments: Segments.of(device, offsetsFrom(offsets, range)),
+    }
   }
 
+  /** Frees device memory; safe to call twice. */
   dispose(): void {
-    this.vectors.dispose()
+    this.tokens.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -59,28 +182,59 @@ export class ResidentDocuments {
   }
 }
 
+/** @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT for other data */
+export function checkEmbeddings(side: string, embeddings: AnyEmbeddings): void {
+  const { data, offsets, dim } = embeddings ?? {}
+  if (!Number.isInteger(dim) || dim < 1)
+    throw new ArgumentError('ERR_ARGUMENT', `${side}: dim is ${dim}, expected the length of a token embedding`)
+  if (!(types.isFloat32Array(data) || types.isUint16Array(data)))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `${side}: data must be a Float32Array, or a Uint16Array of float16 bits, got ${Object.prototype.toString.call(data)}`,
+    )
+  if (typeof offsets?.length !== 'number')
+    throw new ArgumentError('ERR_ARGUMENT', `${side}: offsets must be an array, got ${offsets}`)
+  const last = offsets[offsets.length - 1]
+  let rising = offsets[0] === 0
+  for (let i = 1; i < offsets.length; i++) rising &&= Number.isInteger(offsets[i]) && offsets[i]! >= offsets[i - 1]!
+  if (!rising || data.length !== last! * dim)
+    throw new ShapeError(
+      'ERR_SHAPE',
+      `${side}: ${data.length} values of dim ${dim} do not fit offsets that ${rising ? `end at row ${last}` : 'do not rise from 0'}`,
+      { side, values: data.length, dim, last },
+    )
+}
+
+/**
+ * Checks both sides of a scoring.
+ * @throws ShapeError ERR_SHAPE, ArgumentError ERR_ARGUMENT as `checkEmbeddings`, and for sides of other dimensions
+ */
+export function checkPair(queries: AnyEmbeddings, documents: AnyEmbeddings | DeviceEmbeddings): void {
+  if (queries?.dim !== documents?.dim)
+    throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries?.dim} dimensions, documents ${documents?.dim}`)
+  checkEmbeddings('queries', queries)
+  if (!(documents instanceof DeviceEmbeddings)) checkEmbeddings('documents', documents)
+}
+
 /**
  * Checks that one side is queries and the other documents, of the same recipe.
- * @throws ArgumentError ERR_ARGUMENT for swapped sides or other dimensions; RecipeError ERR_RECIPE for other recipes;
- *   ShapeError ERR_SHAPE when offsets and data disagree
+ * @throws as `checkPair`; ArgumentError ERR_ARGUMENT for swapped sides too; RecipeError ERR_RECIPE for other recipes
  */
-export function checkSides(queries: Embeddings, documents: Embeddings | ResidentDocuments): void {
-  for (const [given, kind, maker] of [
-    [queries, 'queries', 'encodeQueries'],
-    [documents, 'documents', 'encodeDocuments'],
+export function checkSides(queries: AnyEmbeddings, documents: AnyEmbeddings | DeviceEmbeddings): void {
+  for (const [given, role, side, maker] of [
+    [queries, 'query', 'queries', 'encodeQueries'],
+    [documents, 'document', 'documents', 'encodeDocuments'],
   ] as const)
-    if (given?.kind !== kind)
+    if (given?.role !== role)
       throw new ArgumentError(
         'ERR_ARGUMENT',
-        `expected ${kind} (from ${maker}), got ${given?.kind ?? typeof given}. Are the two sides swapped?`,
-        { expected: kind, found: given?.kind },
+        `expected ${side} (from ${maker}), got ${given ? `embeddings with role ${given.role}` : typeof given}. Are the two ` +
+          'sides swapped?',
+        { expected: role, found: given?.role },
       )
-  if (queries.dim !== documents.dim)
-    throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries.dim} dimensions, documents ${documents.dim}`)
-  checkVectors('queries', queries, queries.dim)
-  if (!(documents instanceof ResidentDocuments)) checkVectors('documents', documents, documents.dim)
-  if (documents.ids && documents.ids.length !== documents.offsets.length - 1)
-    throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${documents.offsets.length - 1} documents`)
+  checkPair(queries, documents)
+  if (documents.ids && documents.ids.length !== countOf(documents))
+    throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${countOf(documents)} documents`)
   if (queries.recipeHash !== documents.recipeHash)
     throw new RecipeError(
       'ERR_RECIPE',

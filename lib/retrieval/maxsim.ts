@@ -1,60 +1,64 @@
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
-import { checkOptions, flag, instance, type Kinds, kind, oneOf, signal, whole } from '../options.js'
-import { Device } from '../tensor/device.js'
-import { type Layout, layouts, maxsim as maxsimOp } from '../tensor/ops.js'
+import { checkOptions, flag, type Kinds, kind, oneOf, signal } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
+import { Device, deviceOption } from '../tensor/device.js'
+import { type Layout, layouts, maxsim as maxsimOp, type TokenEmbeddings } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import { type DType, Segments } from '../tensor/tensor.js'
+import { abortIf } from '../turns.js'
 import {
-  abortIf,
-  checkVectors,
+  type AnyEmbeddings,
+  checkPair,
+  countOf,
+  DeviceEmbeddings,
   documentBlock,
-  type Range,
-  ResidentVectors,
-  ranges,
+  type EmbeddingType,
   slice,
-  type TokenVectors,
   typeOn,
-  type Uploaded,
   upload,
-  type VectorType,
-} from './vectors.js'
+} from './embeddings.js'
 
-export { type ResidentOptions, ResidentVectors, type TokenVectors, type VectorType } from './vectors.js'
+export {
+  type AnyEmbeddings,
+  DeviceEmbeddings,
+  type EmbeddingData,
+  type Embeddings,
+  type EmbeddingType,
+  type Role,
+  type UploadOptions,
+} from './embeddings.js'
 
 /** What is scored with what. */
 export interface MaxSimLayout {
-  /** Length of a token vector, a multiple of 8. */
-  dim: number
   /**
-   * `all`: every query with every document. `groups`: query i with documents pairs[i] … pairs[i + 1] − 1.
+   * `all`: every query with every document. `grouped`: query i with documents pairs[i] … pairs[i + 1] − 1.
    * `pairs`: query pairs[2n] with document pairs[2n + 1]. Default `all`.
    */
   layout?: Layout
   pairs?: ArrayLike<number>
-  /** Floors each query token's maximum at 0, which is what PyLate's padded scores amount to. Default false. */
-  floorZero?: boolean
+  /** Negative similarities count as 0, which is what PyLate's padded scores amount to. Default false. */
+  clampNegatives?: boolean
 }
 
 export interface MaxSimOptions extends MaxSimLayout {
-  /** Default that of resident documents, else the CPU. */
-  device?: Device
+  /** Default that of documents on a device, else the CPU. */
+  device?: string | Device
   /** Default that of the documents where the device multiplies it, else float32. */
-  dtype?: VectorType
+  dtype?: EmbeddingType
   signal?: AbortSignal
 }
 
 const layoutOptions: Kinds<MaxSimLayout> = {
-  dim: whole(1),
   layout: oneOf(...layouts),
   pairs: kind('an array of numbers', (v) => typeof (v as ArrayLike<number> | null)?.length === 'number'),
-  floorZero: flag,
+  clampNegatives: flag,
 }
 const maxsimOptions: Kinds<MaxSimOptions> = {
   ...layoutOptions,
-  device: instance('a Device', () => Device),
+  device: deviceOption,
   dtype: oneOf('float32', 'float16'),
   signal,
 }
@@ -64,25 +68,26 @@ const queryBlock = { rows: 1 << 13, texts: 1 << 8 }
 
 /**
  * MaxSim scores (Khattab and Zaharia 2020): Σ over query tokens of the largest inner product with a document token.
- * Vectors are used as they are: give them unit norm for cosines. An empty document scores 0; NaN stays NaN. Arrays are
+ * Embeddings are used as they are: give them unit norm for cosines. An empty document scores 0; NaN stays NaN. Arrays are
  * copied during the call and may change afterwards.
  * @returns `all`: [queries × documents], row-major; otherwise one score per pair, in order
  * @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT for bad options or pairs;
  *   UnsupportedError ERR_UNSUPPORTED; AbortedError ERR_ABORTED
  */
 export async function maxsim(
-  queries: TokenVectors,
-  documents: TokenVectors | ResidentVectors,
-  options: MaxSimOptions,
+  queries: AnyEmbeddings,
+  documents: AnyEmbeddings | DeviceEmbeddings,
+  options: MaxSimOptions = {},
 ): Promise<Float32Array> {
   checkOptions('maxsim', options, maxsimOptions)
-  const { dim, layout = 'all', floorZero = false, signal } = options ?? {}
+  const { layout = 'all', clampNegatives = false, signal } = options
   const pairs = checkLayout(options)
-  const { device, type } = placeOf(queries, documents, options)
+  checkPair(queries, documents)
+  const { device, type } = deviceFor(queries, documents, options)
   if (layout === 'all') {
-    const count = { queries: queries.offsets.length - 1, documents: documents.offsets.length - 1 }
+    const count = { queries: countOf(queries), documents: countOf(documents) }
     const scores = new Float32Array(count.queries * count.documents)
-    for await (const block of scoreBlocks(queries, documents, { device, dim, type, floorZero, signal }))
+    for await (const block of scoreBlocks(queries, documents, { device, type, clampNegatives, signal }))
       for (let q = block.firstQuery; q < block.lastQuery; q++) {
         const width = block.lastDocument - block.firstDocument
         const row = block.scores.subarray((q - block.firstQuery) * width, (q - block.firstQuery + 1) * width)
@@ -93,9 +98,9 @@ export async function maxsim(
   using owned = new Scope()
   const scores = owned.run(() =>
     withoutTape(() => {
-      const q = upload(device, queries, dim, type)
-      const d = documents instanceof ResidentVectors ? documents.block() : upload(device, documents, dim, type)
-      return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, Segments.of(device, pairs!), floorZero)
+      const q = upload(device, queries, type)
+      const d = documents instanceof DeviceEmbeddings ? documents.block() : upload(device, documents, type)
+      return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, Segments.of(device, pairs!), clampNegatives)
     }),
   )
   const values = await scores.values()
@@ -108,17 +113,17 @@ export async function maxsim(
  * worker threads, and measurements; a server's event loop is better served by `maxsim`.
  * @throws as `maxsim`
  */
-export function maxsimSync(queries: TokenVectors, documents: TokenVectors, options: MaxSimLayout): Float32Array {
+export function maxsimSync(queries: AnyEmbeddings, documents: AnyEmbeddings, options: MaxSimLayout = {}): Float32Array {
   checkOptions('maxsimSync', options, layoutOptions)
-  const { dim, layout = 'all', floorZero = false } = options ?? {}
+  const { layout = 'all', clampNegatives = false } = options
   const pairs = checkLayout(options)
-  const inPlace = (side: string, vectors: TokenVectors): [Float32Array, Float64Array] => {
-    checkVectors(side, vectors, dim)
-    if (types.isFloat32Array(vectors.data)) return [vectors.data, Float64Array.from(vectors.offsets)]
+  checkPair(queries, documents)
+  const inPlace = (side: string, { data, offsets }: AnyEmbeddings): [Float32Array, Float64Array] => {
+    if (types.isFloat32Array(data)) return [data, Float64Array.from(offsets)]
     throw new ArgumentError('ERR_ARGUMENT', `${side}: maxsimSync reads float32 in place; maxsim takes float16 too`)
   }
   const [q, d] = [inPlace('queries', queries), inPlace('documents', documents)]
-  return native().maxsimSync(...q, ...d, dim, layouts.indexOf(layout), pairs, floorZero ? 1 : 0)
+  return native().maxsimSync(...q, ...d, queries.dim, layouts.indexOf(layout), pairs, clampNegatives ? 1 : 0)
 }
 
 /** @returns the pairs as numbers, or null for all. @throws ArgumentError ERR_ARGUMENT */
@@ -138,21 +143,22 @@ function checkLayout({ layout = 'all', pairs }: MaxSimLayout): Float64Array | nu
 }
 
 /** Where scores are made, and of what type. */
-function placeOf(queries: TokenVectors, documents: TokenVectors | ResidentVectors, options: MaxSimOptions) {
-  const { dim, dtype } = options
-  checkVectors('queries', queries, dim)
-  if (!(documents instanceof ResidentVectors)) {
-    checkVectors('documents', documents, dim)
-    const device = options.device ?? Device.open()
+function deviceFor(
+  queries: AnyEmbeddings,
+  documents: AnyEmbeddings | DeviceEmbeddings,
+  options: MaxSimOptions,
+): { device: Device; type: DType } {
+  const { dtype } = options
+  if (!(documents instanceof DeviceEmbeddings)) {
+    const device = Device.of(options.device)
     return { device, type: typeOn(device, dtype, documents) }
   }
   const { device, dtype: type } = documents
-  if (documents.dim !== dim)
-    throw new ArgumentError('ERR_ARGUMENT', `dim is ${dim}, resident documents have ${documents.dim}`)
-  if (options.device && options.device !== device)
-    throw new ArgumentError('ERR_ARGUMENT', `documents are on "${device.name}", not on "${options.device.name}"`)
+  const wanted = options.device === undefined ? device : Device.of(options.device)
+  if (wanted !== device)
+    throw new ArgumentError('ERR_ARGUMENT', `documents are on "${device.name}", not on "${wanted.name}"`)
   if (dtype && typeOn(device, dtype, queries) !== type)
-    throw new ArgumentError('ERR_ARGUMENT', `dtype is ${dtype}, resident documents are ${type}`)
+    throw new ArgumentError('ERR_ARGUMENT', `dtype is ${dtype}, the documents on the device are ${type}`)
   return { device, type }
 }
 
@@ -167,10 +173,9 @@ export interface ScoreBlock {
 
 export interface ScoreOptions {
   device: Device
-  dim: number
-  /** Of vectors.ts `typeOn`; that of resident documents. */
+  /** Of embeddings.ts `typeOn`; that of documents on a device. */
   type: DType
-  floorZero?: boolean
+  clampNegatives?: boolean
   signal?: AbortSignal
 }
 
@@ -179,19 +184,19 @@ export interface ScoreOptions {
  * blocks. At most one block is ahead of the one that is read, so that the event loop stays free.
  */
 export async function* scoreBlocks(
-  queries: TokenVectors,
-  documents: TokenVectors | ResidentVectors,
-  { device, dim, type, floorZero = false, signal }: ScoreOptions,
+  queries: AnyEmbeddings,
+  documents: AnyEmbeddings | DeviceEmbeddings,
+  { device, type, clampNegatives = false, signal }: ScoreOptions,
 ): AsyncGenerator<ScoreBlock> {
   const issue = (
-    d: Uploaded,
+    d: TokenEmbeddings,
     q: Range,
     range: Range,
   ): { block: Omit<ScoreBlock, 'scores'>; values: Promise<Float32Array | Float64Array> } =>
     scope(() =>
       withoutTape(() => {
-        const part = upload(device, slice(queries, q, dim), dim, type)
-        const scores = maxsimOp(part.tokens, part.segments, d.tokens, d.segments, 'all', null, floorZero)
+        const part = upload(device, slice(queries, q), type)
+        const scores = maxsimOp(part.tokens, part.segments, d.tokens, d.segments, 'all', null, clampNegatives)
         const values = scores.values()
         values.catch(() => {}) // awaited below, unless an earlier block failed
         return {
@@ -201,14 +206,12 @@ export async function* scoreBlocks(
       }),
     )
   let ahead: ReturnType<typeof issue> | null = null
-  for (const range of ranges(documents.offsets, documentBlock)) {
+  for (const range of rangesOf(documents.offsets, documentBlock)) {
     using owned = new Scope()
     const d = owned.run(() =>
-      documents instanceof ResidentVectors
-        ? documents.block(range)
-        : upload(device, slice(documents, range, dim), dim, type),
+      documents instanceof DeviceEmbeddings ? documents.block(range) : upload(device, slice(documents, range), type),
     )
-    for (const q of ranges(queries.offsets, queryBlock)) {
+    for (const q of rangesOf(queries.offsets, queryBlock)) {
       abortIf(signal)
       const next = issue(d, q, range)
       if (ahead) yield { ...ahead.block, scores: await ahead.values }

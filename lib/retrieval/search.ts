@@ -1,18 +1,27 @@
+import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
-import { Turns } from '../turns.js'
-import { checkSides, type Embeddings, ResidentDocuments } from './embeddings.js'
+import { abortIf, Turns } from '../turns.js'
+import {
+  checkSides,
+  countOf,
+  DeviceEmbeddings,
+  type EmbeddingData,
+  type Embeddings,
+  type EmbeddingType,
+  rowsOf,
+  typeOn,
+} from './embeddings.js'
 import { scoreBlocks } from './maxsim.js'
 import { Best, type Scored } from './top-k.js'
-import { abortIf, typeOn, type VectorType } from './vectors.js'
 
 export interface SearchOptions {
   /** Hits per query. Default 10. */
   topK?: number
-  /** PyLate's mask: every query token's maximum is at least 0. Default false. */
-  floorZero?: boolean
-  /** What vectors are multiplied as. Default: that of resident documents, else the type of the array. */
-  dtype?: VectorType
+  /** Negative similarities count as 0, as in PyLate. Default false. */
+  clampNegatives?: boolean
+  /** What embeddings are multiplied as. Default: that of documents on a device, else the type of the array. */
+  dtype?: EmbeddingType
   signal?: AbortSignal
 }
 
@@ -22,7 +31,10 @@ export interface Hit extends Scored {
 }
 
 /** Documents that are searched: on the host, on a device, or a stream of parts of which only some are held at a time. */
-export type SearchedDocuments = Embeddings<'documents'> | ResidentDocuments | AsyncIterable<Embeddings<'documents'>>
+export type SearchedDocuments = HostDocuments | DeviceEmbeddings<'document'> | AsyncIterable<HostDocuments>
+
+type HostDocuments = Embeddings<'document', EmbeddingData>
+type Queries = Embeddings<'query', EmbeddingData>
 
 /** Token rows of a stream that are scored together: 16 MiB at 128 dimensions. */
 const streamedRows = 1 << 15
@@ -35,25 +47,26 @@ const streamedRows = 1 << 15
  */
 export async function search(
   device: Device,
-  queries: Embeddings<'queries'>,
+  queries: Queries,
   documents: SearchedDocuments,
   options: SearchOptions = {},
 ): Promise<Hit[][]> {
-  const { topK = 10, floorZero, dtype, signal } = options
+  const { topK = 10, clampNegatives, dtype, signal } = options
   const isStream = typeof documents === 'object' && documents !== null && Symbol.asyncIterator in documents
   checkSides(queries, isStream ? none(queries) : documents)
   if (!Number.isInteger(topK) || topK < 1)
     throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a whole number ≥ 1`)
-  const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(topK))
+  const best = Array.from({ length: countOf(queries) }, () => new Best(topK))
   const turns = new Turns()
   const names: string[] = []
   let count = 0
   for await (const part of isStream ? joined(queries, documents) : [documents]) {
     abortIf(signal)
-    const resident = part instanceof ResidentDocuments ? part.vectors : null
-    const place = resident ?? { device, dtype: typeOn(device, dtype, queries) }
-    const scoring = { device: place.device, type: place.dtype, dim: queries.dim, floorZero, signal }
-    for await (const block of scoreBlocks(queries, resident ?? (part as Embeddings<'documents'>), scoring)) {
+    const where =
+      part instanceof DeviceEmbeddings
+        ? { device: part.device, type: part.dtype }
+        : { device, type: typeOn(device, dtype, queries) }
+    for await (const block of scoreBlocks(queries, part, { ...where, clampNegatives, signal })) {
       const width = block.lastDocument - block.firstDocument
       for (let q = block.firstQuery; q < block.lastQuery; q++) {
         best[q]!.offerRow(count + block.firstDocument, block.scores, (q - block.firstQuery) * width, width)
@@ -61,7 +74,7 @@ export async function search(
       }
     }
     for (const id of part.ids ?? []) names.push(id)
-    count += part.offsets.length - 1
+    count += countOf(part)
   }
   if (names.length > 0 && names.length !== count)
     throw new ArgumentError('ERR_ARGUMENT', `the stream names ${names.length} of its ${count} documents, expected all`)
@@ -81,22 +94,24 @@ export async function search(
 }
 
 /** No documents, of the same model: what a stream's queries are checked against before it is read. */
-function none(queries: Embeddings<'queries'>): Embeddings<'documents'> {
+function none(queries: Queries): HostDocuments {
   const { ids: _, ...rest } = { ...queries }
-  return { ...rest, kind: 'documents', data: new Float32Array(0), offsets: Float64Array.of(0) }
+  return { ...rest, role: 'document', data: new Float32Array(0), offsets: Float64Array.of(0) }
 }
 
 /** Parts of a stream, checked and put together until they are worth a block of scores. */
-async function* joined(
-  queries: Embeddings<'queries'>,
-  parts: AsyncIterable<Embeddings<'documents'>>,
-): AsyncGenerator<Embeddings<'documents'>> {
-  let waiting: Embeddings<'documents'>[] = []
+async function* joined(queries: Queries, parts: AsyncIterable<HostDocuments>): AsyncGenerator<HostDocuments> {
+  let waiting: HostDocuments[] = []
   let rows = 0
   for await (const part of parts) {
     checkSides(queries, part)
+    if (waiting.length > 0 && isHalf(part) !== isHalf(waiting[0]!)) {
+      yield join(waiting, rows)
+      waiting = []
+      rows = 0
+    }
     waiting.push(part)
-    rows += part.offsets.at(-1)!
+    rows += rowsOf(part)
     if (rows < streamedRows) continue
     yield join(waiting, rows)
     waiting = []
@@ -105,11 +120,14 @@ async function* joined(
   if (waiting.length > 0) yield join(waiting, rows)
 }
 
-function join(parts: readonly Embeddings<'documents'>[], rows: number): Embeddings<'documents'> {
-  const [first] = parts
-  if (parts.length === 1) return first!
-  const data = new Float32Array(rows * first!.dim)
-  const offsets = new Float64Array(1 + parts.reduce((sum, part) => sum + part.offsets.length - 1, 0))
+const isHalf = ({ data }: HostDocuments): boolean => types.isUint16Array(data)
+
+function join(parts: readonly HostDocuments[], rows: number): HostDocuments {
+  const first = parts[0]!
+  if (parts.length === 1) return first
+  const size = rows * first.dim
+  const data = isHalf(first) ? new Uint16Array(size) : new Float32Array(size)
+  const offsets = new Float64Array(1 + parts.reduce((sum, part) => sum + countOf(part), 0))
   const ids: string[] = []
   let [text, row] = [0, 0]
   for (const part of parts) {
@@ -118,5 +136,5 @@ function join(parts: readonly Embeddings<'documents'>[], rows: number): Embeddin
     row = offsets[text]!
     ids.push(...(part.ids ?? []))
   }
-  return { ...first!, data, offsets, ids }
+  return { ...first, data, offsets, ids }
 }

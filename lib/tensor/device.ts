@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { backendPath, cudaLibrary } from '../backends.js'
 import { ArgumentError, DeviceError, UnsupportedError } from '../errors.js'
 import { type DeviceMemory, native } from '../native.js'
+import { kind } from '../options.js'
 import { type DType, dtypes } from './tensor.js'
 
 /** Backends in libraries of their own, beside the addon; CUDA's may be in a package. */
@@ -32,7 +33,7 @@ function libraryOf(kind: string): string {
 export const precisions = ['float32', 'bfloat16'] as const
 export type Precision = (typeof precisions)[number]
 
-/** bfloat16 on GPUs, whose tensor cores are made for it, and on their twin; float32 elsewhere. */
+/** bfloat16 on GPUs, whose tensor cores are made for it, and in their emulation on the host; float32 elsewhere. */
 export function defaultPrecision(deviceName: string): Precision {
   return deviceName.startsWith('cuda') ? 'bfloat16' : 'float32'
 }
@@ -48,6 +49,12 @@ export function gpuOfRank(gpus: number, env: NodeJS.ProcessEnv = process.env): n
   const rank = localRanks.map((name) => env[name]).find((text) => text !== undefined && /^\d{1,6}$/.test(text))
   return rank === undefined ? 0 : Number(rank) % Math.max(gpus, 1)
 }
+
+/** What options take for a device: its name, as `Device.open` takes it, or the device itself. */
+export const deviceOption = kind(
+  'the name of a device, as "cpu", "cuda" or "cuda:1"',
+  (v) => (typeof v === 'string' && v !== '') || v instanceof Device,
+)
 
 /** An in-order stream of ops in this environment (worker threads have their own). */
 export class Device {
@@ -89,6 +96,11 @@ export class Device {
     return device
   }
 
+  /** The device of an option: opened by its name, or the one given. Default `cpu`. @throws as `open` */
+  static of(device: string | Device = 'cpu'): Device {
+    return typeof device === 'string' ? Device.open(device) : device
+  }
+
   /**
    * The type of parameters and activations at a precision.
    * @throws ArgumentError ERR_ARGUMENT for an unknown one; UnsupportedError ERR_UNSUPPORTED where there is no such
@@ -115,10 +127,10 @@ export class Device {
   }
 
   /**
-   * Milliseconds of the device's own clock since the lap before, both in stream order (0 for the first one); null where
+   * Milliseconds of the device's own clock since it was last called, both in stream order (0 for the first one); null where
    * the device has no clock but the caller's.
    */
-  lap(): Promise<number> | null {
+  elapsed(): Promise<number> | null {
     return (
       native()
         .lap(this.id)

@@ -6,7 +6,7 @@ import * as raw from './ops.gen.js'
 import { record } from './tape.js'
 import { type DType, type Segments, Tensor } from './tensor.js'
 
-/** Activations in the order of native/core/oplist.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
+/** Activations in the order of native/ops/list.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
 export const activations = ['gelu', 'geluTanh', 'relu', 'tanh', 'sigmoid', 'silu'] as const
 export type ActivationName = (typeof activations)[number]
 
@@ -225,29 +225,37 @@ export interface AttentionOptions {
 
 /**
  * Softmax attention within each sequence of qkv [T, 3 · d] → [T, d], scaled by head dim^-½. Only the first
- * `keyCounts[i]` rows of sequence i are keys (int32 [n]); absent: all. A row that sees no key becomes 0.
+ * `keyLengths[i]` rows of sequence i are keys (int32 [n]); absent: all. A row that sees no key becomes 0.
  */
-export function attention(qkv: Tensor, segments: Segments, keyCounts: Tensor | null, o: AttentionOptions): Tensor {
+export function attention(qkv: Tensor, segments: Segments, keyLengths: Tensor | null, o: AttentionOptions): Tensor {
   const p = { heads: o.heads, window: o.window ?? -1, dropout: o.dropout?.p ?? 0, site: o.dropout?.site ?? 0 }
   const seeds = o.dropout?.p ? o.dropout.seeds : null
   const [out] = record(
     [qkv],
-    () => raw.attention(qkv, segments, keyCounts, seeds, p),
+    () => raw.attention(qkv, segments, keyLengths, seeds, p),
     ([out, lse], save) => {
       const [x, y, l, s] = [save(qkv), save(out), save(lse), save(segments)]
-      const [k, r] = [keyCounts && save(keyCounts), seeds && save(seeds)]
+      const [k, r] = [keyLengths && save(keyLengths), seeds && save(seeds)]
       return ([dy]) => [raw.attentionBackward(x, y, l, dy!, s, k, r, p)]
     },
   )
   return out
 }
 
-export const layouts = ['all', 'groups', 'pairs'] as const
+/** Packed token embeddings [T, dim] of several texts, and where each text starts. */
+export interface TokenEmbeddings {
+  tokens: Tensor
+  segments: Segments
+  /** How the model that made them scores, by its recipe; the losses go by it. */
+  clampNegatives?: boolean
+}
+
+export const layouts = ['all', 'grouped', 'pairs'] as const
 export type Layout = (typeof layouts)[number]
 
 /**
  * MaxSim scores: Σ over query tokens of the largest inner product with a document token, for packed tokens q [Tq, d] and
- * d [Td, d]. Layout `all` → [nq, nd]; `groups` (query i owns documents pairs[i] … pairs[i+1]) → [nd]; `pairs` (int64
+ * d [Td, d]. Layout `all` → [nq, nd]; `grouped` (query i owns documents pairs[i] … pairs[i+1]) → [nd]; `pairs` (int64
  * query, document, …) → [n]. An empty document scores 0; ties go to the lowest index; NaN propagates.
  */
 export function maxsim(
@@ -257,10 +265,10 @@ export function maxsim(
   dSegments: Segments,
   layout: Layout = 'all',
   pairs: Tensor | null = null,
-  floorZero = false,
+  clampNegatives = false,
 ): Tensor {
   const wantArgmax = q.requiresGradient || d.requiresGradient ? 1 : 0
-  const p = { layout: layouts.indexOf(layout), wantArgmax, floorZero: floorZero ? 1 : 0 }
+  const p = { layout: layouts.indexOf(layout), wantArgmax, floorZero: clampNegatives ? 1 : 0 }
   const [scores] = record(
     [q, d],
     () => raw.maxsim(q, qSegments, d, dSegments, pairs, p),

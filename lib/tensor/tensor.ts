@@ -5,7 +5,7 @@ import type { Device } from './device.js'
 import { unwatch, watch } from './leaks.js'
 import { adopt, ambientOwner } from './scope.js'
 
-/** Element types in the order of native/core/dtype.h. */
+/** Element types in the order of native/runtime/dtype.h. */
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
 export type DType = (typeof dtypes)[number]
 

@@ -59,7 +59,7 @@ export class Featurizer {
     this.expandTo = recipe.queryExpansion ? recipe.queryLength : 0
     this.maskId = tokenizer.mask
     this.skip = new Uint8Array(tokenizer.vocabSize)
-    for (const word of recipe.skiplist) {
+    for (const word of recipe.skiplistWords) {
       const id = tokenizer.tokenToId(word)
       if (id !== undefined) this.skip[id] = 1
     }

@@ -18,11 +18,11 @@ export interface Recipe {
   /** Fill queries up to queryLength with the mask token, each a scoring vector. */
   queryExpansion: boolean
   /** Whether other tokens may attend to those mask tokens. */
-  attendToExpansion: boolean
+  attendToExpansionTokens: boolean
   /** Document tokens left out of scoring, by exact token. */
-  skiplist: string[]
-  /** `exclude` removes skipped tokens from the maximum; `zero` (PyLate's arithmetic) also floors it at 0. */
-  mask: 'exclude' | 'zero'
+  skiplistWords: string[]
+  /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
+  clampNegatives: boolean
   lowerCase: boolean
   /** `Tokenizer.hash`, prefixes included; `''` until a Featurizer binds the recipe to a tokenizer. */
   tokenizerHash: string
@@ -39,9 +39,9 @@ const DEFAULTS: Readonly<Recipe> = {
   queryLength: 32,
   documentLength: 180,
   queryExpansion: true,
-  attendToExpansion: false,
-  skiplist: [...PUNCTUATION],
-  mask: 'exclude',
+  attendToExpansionTokens: false,
+  skiplistWords: [...PUNCTUATION],
+  clampNegatives: false,
   lowerCase: false,
   tokenizerHash: '',
 }
@@ -60,15 +60,13 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
   }
   const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
   const recipe = { ...DEFAULTS, ...given } as Recipe
-  recipe.skiplist = Array.isArray(recipe.skiplist) ? [...recipe.skiplist] : recipe.skiplist
+  recipe.skiplistWords = Array.isArray(recipe.skiplistWords) ? [...recipe.skiplistWords] : recipe.skiplistWords
   for (const field of FIELDS) {
     const value: unknown = recipe[field]
-    if (field === 'skiplist') {
+    if (field === 'skiplistWords') {
       if (!Array.isArray(value) || value.some((word) => typeof word !== 'string')) {
         throw invalid(field, value, 'an array of tokens')
       }
-    } else if (field === 'mask') {
-      if (value !== 'exclude' && value !== 'zero') throw invalid(field, value, '"exclude" or "zero"')
     } else if (field === 'queryLength' || field === 'documentLength') {
       if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 1 << 20) {
         throw invalid(field, value, 'a number of tokens from 1 to 1048576')
@@ -78,7 +76,7 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
     }
   }
   // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
-  if (!recipe.queryExpansion) recipe.attendToExpansion = false
+  if (!recipe.queryExpansion) recipe.attendToExpansionTokens = false
   return recipe
 }
 

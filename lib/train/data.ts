@@ -1,4 +1,4 @@
-import { type DataOptions, openData as openFeaturized, type TrainData } from '../data/collate.js'
+import { type DataOptions, openBatches, type TrainData } from '../data/collate.js'
 import { ArgumentError } from '../errors.js'
 import {
   checkOptions,
@@ -45,7 +45,7 @@ const openOptions: Kinds<DataOptions & { model: object }> = {
 }
 
 /**
- * Training data by step, for a loop of one's own. Errors as `openData` of lib/data.
+ * Training data by step, for a loop of one's own. Errors as `openBatches` of lib/data.
  * @throws ArgumentError ERR_ARGUMENT for an unknown option or a bad value
  * @returns batches that are a pure function of (seed, step)
  */
@@ -56,5 +56,5 @@ export async function openData(options: OpenDataOptions): Promise<TrainData> {
   if (!given.model === !given.featurizer)
     throw new ArgumentError('ERR_ARGUMENT', 'openData: give model or featurizer, one of the two', { option: 'model' })
   const featurizer = (given.model ?? given).featurizer!
-  return openFeaturized({ ...options, featurizer })
+  return openBatches({ ...options, featurizer })
 }

@@ -1,7 +1,7 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
 import type { BestEvaluation, PhaseResult } from './config/types.js'
 
-interface Place {
+interface Position {
   /** Name of the phase. */
   phase: string
   /** Steps done in the phase, and in the run. */
@@ -10,7 +10,7 @@ interface Place {
 }
 
 /** What every iterator reads first: where the run is now. */
-export interface SnapshotEvent extends Partial<Place> {
+export interface SnapshotEvent extends Partial<Position> {
   type: 'snapshot'
   status: 'running' | 'done' | 'failed'
   steps?: number
@@ -35,7 +35,7 @@ export interface StartEvent {
   ranks: number
 }
 
-export interface PhaseEvent extends Place {
+export interface PhaseEvent extends Position {
   type: 'phase'
   /** `begin` before its first step (or its first after a resume), `end` after its last checkpoint. */
   at: 'begin' | 'end'
@@ -48,7 +48,7 @@ export interface PhaseEvent extends Place {
   reason?: 'steps' | 'early-stop'
 }
 
-export interface StepEvent extends Place {
+export interface StepEvent extends Position {
   type: 'step'
   steps: number
   loss: number
@@ -69,7 +69,7 @@ export interface StepEvent extends Place {
   source: string
 }
 
-export interface EvalEvent extends Place {
+export interface EvalEvent extends Position {
   type: 'eval'
   metrics: Record<string, number>
   metric: string
@@ -79,7 +79,7 @@ export interface EvalEvent extends Place {
   seconds: number
 }
 
-export interface CheckpointEvent extends Place {
+export interface CheckpointEvent extends Position {
   type: 'checkpoint'
   path: string
   reason: 'periodic' | 'best' | 'phase' | 'abort'

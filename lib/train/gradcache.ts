@@ -2,35 +2,31 @@ import { types } from 'node:util'
 import type { TrainBatch } from '../data/collate.js'
 import type { TokenColumn } from '../data/column.js'
 import { Buckets } from '../distributed/buckets.js'
-import { gatherTokens, sendHome, type Wire } from '../distributed/exchange.js'
-import { type Group, type Pending, self } from '../distributed/group.js'
+import { allGatherTokens, type CommDtype, reduceScatterRows } from '../distributed/exchange.js'
+import { type Pending, type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { AbortedError, ArgumentError } from '../errors.js'
-import type { Mask, Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { StepKey } from '../nn/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import {
   above,
-  group as aGroup,
   checkOptions,
   type Kinds,
   number,
   oneOf,
+  processGroup,
   required,
   seed,
   signal,
   whole,
 } from '../options.js'
+import { type Range, rangesOf } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
-
-/** Names the draws of one step: dropout depends on it, on the row and on the position, never on the chunking. */
-export interface StepKey {
-  seed: number
-  step: number
-}
 
 /** What GradCache needs of a model; `Colbert` is one. */
 export interface EmbeddingModel {
@@ -40,8 +36,8 @@ export interface EmbeddingModel {
   readonly dim: number
   /** Type of token embeddings. Default: the device's real type. */
   readonly tokenType?: DType
-  /** How it scores, which the embeddings that a loss is given carry. Default `exclude`. */
-  readonly mask?: Mask
+  /** How it scores, which the embeddings that a loss is given carry. Default false. */
+  readonly clampNegatives?: boolean
   /** Unit-norm embeddings of sequences [first, last) of a column; dropout only with a key. */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
@@ -59,60 +55,60 @@ export type BatchLoss = (input: {
 }) => Tensor
 
 export interface GradCacheOptions extends StepKey {
-  /** Tokens encoded at a time; a longer sequence is a chunk of its own. */
-  chunkTokens: number
-  /** Bytes that the graphs of the first chunks may hold so that they need not be encoded twice. Default 0. */
-  keepBytes?: number
+  /** Tokens encoded at a time; a longer sequence is a micro-batch of its own. */
+  microBatchTokens: number
+  /** Bytes that the graphs of the first micro-batches may hold so that they need not be encoded twice. Default 0. */
+  activationMemory?: number
   /** Factor on every gradient; 1 is the gradient of the returned loss. */
   gradientScale?: number
   /** The ranks that share the batch, each with its own rows. Default: this process alone. */
-  group?: Group
+  group?: ProcessGroup
   /**
-   * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go home; the other
+   * On several ranks: the side whose embeddings every rank gets from all others, and whose gradients go back to it; the other
    * side stays where it is. Queries are shorter. `none` is for losses of each query and its own documents.
    * Default `queries`.
    */
   gather?: Ranks['gathered']
   /** Default `float32`. */
-  wire?: Wire
+  commDtype?: CommDtype
   /** Parameter gradients travel in pieces of this size. Default 25 MiB. */
   bucketBytes?: number
-  /** Several ranks must be aborted at the same chunk, or not at all. */
+  /** Several ranks must be aborted at the same micro-batch, or not at all. */
   signal?: AbortSignal
 }
 
 const gradCacheOptions: Kinds<GradCacheOptions> = {
   seed,
   step: whole(0),
-  chunkTokens: above(0),
-  keepBytes: number(0),
+  microBatchTokens: above(0),
+  activationMemory: number(0),
   gradientScale: number(),
-  group: aGroup,
+  group: processGroup,
   gather: oneOf('queries', 'documents', 'none'),
-  wire: oneOf('float32', 'float16'),
+  commDtype: oneOf('float32', 'float16'),
   bucketBytes: above(0),
   signal,
 }
 
 type Side = 'queries' | 'documents'
 
-interface Chunk {
+interface MicroBatch extends Range {
   side: Side
-  first: number
-  last: number
   /** Set while its graph is kept. */
   kept?: { tape: Tape; tokens: Tensor }
 }
 
 /**
  * Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited setup", as three passes over the
- * tape: encode chunk by chunk; loss → gradient of each embedding; encode again and start backward from that gradient.
- * Chunks whose graphs fit in `keepBytes` are encoded once. The result is the gradient of the whole batch: chunking and
- * keeping change memory and time, and the order of parameter sums is the same in every case.
+ * tape: encode micro-batch by micro-batch; loss → gradient of each embedding; encode again and start backward from that
+ * gradient. Micro-batches whose graphs fit in `activationMemory` are encoded once. The result is the gradient of the whole
+ * batch: the size of micro-batches and keeping graphs change memory and time, and the order of parameter sums is the same
+ * in every case.
  *
  * On several ranks the embeddings of one side are gathered as soon as they are there, while the other side is encoded;
- * its gradients go home while the other side goes backward, so that side comes last; parameter gradients are summed over
- * ranks in pieces while the last chunk goes backward. The number of collectives does not depend on chunks.
+ * its gradients are summed at their owners while the other side goes backward, so that side comes last; parameter gradients
+ * are summed over ranks in pieces while the last micro-batch goes backward. The number of collectives does not depend on
+ * micro-batches.
  *
  * Gradients accumulate into the model's parameters, which hold nothing before on several ranks (it would be summed too).
  * Those of a learned temperature are the caller's to sum. Everything is issued, nothing awaited.
@@ -124,7 +120,7 @@ export function gradCache(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Tensor {
-  const passes = walk(model, batch, loss, options)
+  const passes = gradCachePasses(model, batch, loss, options)
   for (;;) {
     const next = passes.next()
     if (next.done) return next.value
@@ -132,7 +128,7 @@ export function gradCache(
 }
 
 /**
- * The same, but at most one chunk ahead of the device, so that the event loop stays free in steps of any size.
+ * The same, but at most one micro-batch ahead of the device, so that the event loop stays free in steps of any size.
  * @throws AbortedError ERR_ABORTED once `signal` fires and the queue has drained; gradients are then incomplete
  */
 export async function gradCacheAsync(
@@ -141,7 +137,7 @@ export async function gradCacheAsync(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Promise<Tensor> {
-  const passes = walk(model, batch, loss, options)
+  const passes = gradCachePasses(model, batch, loss, options)
   let before: Promise<void> | null = null
   try {
     for (;;) {
@@ -161,36 +157,35 @@ export async function gradCacheAsync(
   }
 }
 
-/** The passes; yields after each chunk. Nothing ambient survives a yield: tapes and scopes are explicit. */
-function* walk(
+/** The passes; yields after each micro-batch. Nothing ambient survives a yield: tapes and scopes are explicit. */
+function* gradCachePasses(
   model: EmbeddingModel,
   batch: TrainBatch,
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Generator<void, Tensor> {
   checkOptions('gradCache', options, gradCacheOptions)
-  for (const name of ['seed', 'step', 'chunkTokens'] as const)
+  for (const name of ['seed', 'step', 'microBatchTokens'] as const)
     required('gradCache', name, options?.[name], gradCacheOptions[name])
-  for (const name of ['gather', 'wire', 'bucketBytes'] as const)
+  for (const name of ['gather', 'commDtype', 'bucketBytes'] as const)
     if (options[name] !== undefined && !options.group)
       throw new ArgumentError('ERR_ARGUMENT', `gradCache: ${name} has no effect without group; leave it out`, {
         option: name,
       })
   const { device } = model
-  const { group = self, wire = 'float32', bucketBytes = 25 * 2 ** 20 } = options
-  checkShare(batch, group)
+  const { group = singleProcess, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
+  checkSlice(batch, group)
   const gathered = group.size > 1 ? (options.gather ?? 'queries') : 'none'
   const ranks: Ranks = { group, counts: batch.counts, gathered }
-  const travel = gathered === 'none' ? null : travelOf(batch, ranks, gathered)
+  const gatheredSide = gathered === 'none' ? null : gatheredSideOf(batch, ranks, gathered)
   const key = { seed: options.seed, step: options.step }
-  const chunks = {
-    queries: [...chunksOf('queries', batch.queries, options.chunkTokens)],
-    documents: [...chunksOf('documents', batch.documents, options.chunkTokens)],
-  }
-  const embed = (c: Chunk) => model.embed(batch[c.side], c.first, c.last, key)
-  const rowsOf = (c: Chunk): [number, number] => {
-    const { keptOffsets } = batch[c.side]
-    return [keptOffsets[c.first]!, keptOffsets[c.last]!]
+  const microBatchesOf = (side: Side): MicroBatch[] =>
+    [...rangesOf(batch[side].offsets, { rows: options.microBatchTokens })].map((range) => ({ side, ...range }))
+  const microBatches = { queries: microBatchesOf('queries'), documents: microBatchesOf('documents') }
+  const embed = ({ side, first, last }: MicroBatch) => model.embed(batch[side], first, last, key)
+  const rowsOf = ({ side, first, last }: MicroBatch): [number, number] => {
+    const { keptOffsets } = batch[side]
+    return [keptOffsets[first]!, keptOffsets[last]!]
   }
   using owned = new Scope()
   try {
@@ -199,33 +194,37 @@ function* walk(
       documents: wholeOf(model, batch.documents),
     }))
 
-    let budget = options.keepBytes ?? 0
+    let budget = options.activationMemory ?? 0
     let arriving: Pending | null = null
     for (const side of ['queries', 'documents'] as const) {
-      for (const chunk of chunks[side]) {
+      for (const microBatch of microBatches[side]) {
         using temporary = new Scope()
         temporary.run(() => {
           const before = device.memory().bytes
           const tape = budget > 0 ? new Tape() : null
-          const { tokens } = tape ? tape.run(() => embed(chunk)) : withoutTape(() => embed(chunk))
-          copyRows(tokens, whole[side].tokens, { row: rowsOf(chunk)[0] })
+          const { tokens } = tape ? tape.run(() => embed(microBatch)) : withoutTape(() => embed(microBatch))
+          copyRows(tokens, whole[side].tokens, { row: rowsOf(microBatch)[0] })
           if (tape) {
-            chunk.kept = { tape, tokens }
+            microBatch.kept = { tape, tokens }
             budget -= device.memory().bytes - before
           }
         })
         yield
       }
-      if (travel?.side === side)
+      if (gatheredSide?.side === side)
         owned.run(() => {
-          arriving = gatherTokens(group, whole[side].tokens, travel.rows, wire)
+          arriving = allGatherTokens(group, whole[side].tokens, gatheredSide.rows, commDtype)
         })
     }
 
-    const [value, gradients, goingHome] = owned.run(() => {
-      if (travel) {
-        const own = whole[travel.side]
-        whole[travel.side] = { ...own, tokens: arriving!.wait(), segments: Segments.of(device, travel.offsets) }
+    const [value, gradients, reducing] = owned.run(() => {
+      if (gatheredSide) {
+        const own = whole[gatheredSide.side]
+        whole[gatheredSide.side] = {
+          ...own,
+          tokens: arriving!.wait(),
+          segments: Segments.of(device, gatheredSide.offsets),
+        }
         for (const tensor of [own.tokens, own.segments]) tensor.dispose()
       }
       const tape = new Tape()
@@ -235,32 +234,32 @@ function* walk(
       const seed = options.gradientScale === undefined ? undefined : Tensor.from(device, [options.gradientScale])
       const [dQueries, dDocuments] = tape.backward(value, seed, [queries.tokens, documents.tokens])
       const gradients = { queries: dQueries!, documents: dDocuments! }
-      let goingHome: Pending | null = null
-      if (travel) {
-        const all = gradients[travel.side] ?? zeros(device, whole[travel.side].tokens.shape)
-        goingHome = sendHome(group, all, travel.rows)
+      let reducing: Pending | null = null
+      if (gatheredSide) {
+        const all = gradients[gatheredSide.side] ?? zeros(device, whole[gatheredSide.side].tokens.shape)
+        reducing = reduceScatterRows(group, all, gatheredSide.rows)
         all.dispose()
       }
       for (const side of [queries, documents]) side.tokens.dispose()
-      return [value, gradients, goingHome]
+      return [value, gradients, reducing]
     })
     yield
 
     const buckets = new Buckets(group, model.parameters, bucketBytes)
     const order: Side[] = gathered === 'documents' ? ['queries', 'documents'] : ['documents', 'queries']
-    const last = [...chunks[order[0]!], ...chunks[order[1]!]].at(-1)
+    const last = [...microBatches[order[0]!], ...microBatches[order[1]!]].at(-1)
     for (const side of order) {
-      if (travel?.side === side) gradients[side] = owned.run(() => goingHome!.wait())
-      for (const chunk of chunks[side]) {
+      if (gatheredSide?.side === side) gradients[side] = owned.run(() => reducing!.wait())
+      for (const microBatch of microBatches[side]) {
         using temporary = new Scope()
         temporary.run(() => {
-          const gradient = gradients[side]?.rows(...rowsOf(chunk))
+          const gradient = gradients[side]?.rows(...rowsOf(microBatch))
           if (!gradient) return
-          const tape = chunk.kept?.tape ?? new Tape()
-          const tokens = chunk.kept?.tokens ?? tape.run(() => embed(chunk)).tokens
-          delete chunk.kept
-          if (chunk === last) buckets.expect(tape.parameters())
-          tape.backward(tokens, gradient, [], chunk === last ? (parameter) => buckets.final(parameter) : undefined)
+          const tape = microBatch.kept?.tape ?? new Tape()
+          const tokens = microBatch.kept?.tokens ?? tape.run(() => embed(microBatch)).tokens
+          delete microBatch.kept
+          if (microBatch === last) buckets.expect(tape.parameters())
+          tape.backward(tokens, gradient, [], microBatch === last ? (parameter) => buckets.final(parameter) : undefined)
         })
         yield
       }
@@ -268,12 +267,12 @@ function* walk(
     buckets.finish()
     return owned.release(value)
   } finally {
-    for (const chunk of [...chunks.queries, ...chunks.documents]) chunk.kept?.tape.dispose()
+    for (const microBatch of [...microBatches.queries, ...microBatches.documents]) microBatch.kept?.tape.dispose()
   }
 }
 
 /** The side that is gathered, where its sequences are in the whole batch, and how many rows each rank has of it. */
-function travelOf(
+function gatheredSideOf(
   batch: TrainBatch,
   { counts }: Ranks,
   side: Side,
@@ -284,7 +283,7 @@ function travelOf(
       'ERR_ARGUMENT',
       'the batch does not say where all documents start: ask for its part with { documents: true } to gather them',
     )
-  const per = side === 'queries' ? 1 : batch.perQuery
+  const per = side === 'queries' ? 1 : batch.documentsPerQuery
   let first = 0
   const rows = counts.map((count) => {
     const from = offsets[first * per]!
@@ -295,12 +294,12 @@ function travelOf(
 }
 
 /** A rank that has other rows than the others think would only be noticed in a collective. */
-function checkShare({ counts, queries, documents, perQuery }: TrainBatch, { rank, size }: Group): void {
+function checkSlice({ counts, queries, documents, documentsPerQuery }: TrainBatch, { rank, size }: ProcessGroup): void {
   const [q, d] = [queries.offsets.length - 1, documents.offsets.length - 1]
-  if (counts.length !== size || counts[rank] !== q || d !== q * perQuery)
+  if (counts.length !== size || counts[rank] !== q || d !== q * documentsPerQuery)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${perQuery} each), but the batch counts [${counts}] ` +
+      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${documentsPerQuery} each), but the batch counts [${counts}] ` +
         'queries by rank: give every rank its own part of the batch',
       { rank, size, queries: q, documents: d, counts },
     )
@@ -326,16 +325,5 @@ function checkLoss(value: unknown): Tensor {
 function wholeOf(model: EmbeddingModel, column: TokenColumn): TokenEmbeddings {
   const segments = Segments.of(model.device, column.keptOffsets)
   const tokens = Tensor.empty(model.device, [segments.rowCount, model.dim], model.tokenType)
-  return { tokens, segments, mask: model.mask }
-}
-
-function* chunksOf(side: Chunk['side'], column: TokenColumn, chunkTokens: number): Generator<Chunk> {
-  const { offsets } = column
-  const count = offsets.length - 1
-  let first = 0
-  for (let i = 1; i <= count; i++)
-    if (i === count || offsets[i + 1]! - offsets[first]! > chunkTokens) {
-      yield { side, first, last: i }
-      first = i
-    }
+  return { tokens, segments, clampNegatives: model.clampNegatives }
 }

@@ -2,14 +2,15 @@ export type { BatchPart, TrainBatch, TrainData } from '../data/collate.js'
 export type { TokenColumn } from '../data/column.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
 export {
-  type Group,
   type GroupSettings,
   groupExitCode,
   type Pending,
+  type ProcessGroup,
   RankGroup,
-  self,
+  singleProcess,
 } from '../distributed/group.js'
 export { startedByLauncher } from '../distributed/launcher.js'
+export type { StepKey } from '../nn/index.js'
 export { type CheckOptions, checkRun, type RunCheck } from './check/check.js'
 export type { PhaseCheck, SampleRow, SourceCheck } from './check/check-phase.js'
 export { latest, loadState, saveState, type TrainingState } from './checkpoint/state.js'
@@ -34,7 +35,6 @@ export {
   type GradCacheOptions,
   gradCache,
   gradCacheAsync,
-  type StepKey,
 } from './gradcache.js'
 export { duration, type ProgressOptions, showProgress, stepLine } from './loop/progress.js'
 export { Run, type TrainOptions, train } from './loop/run.js'

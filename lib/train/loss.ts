@@ -15,18 +15,21 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
       contrastive(queries, documents, {
         ...scale,
         ranks,
-        perQuery: batch.perQuery,
-        ...(maskDuplicates && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
+        documentsPerQuery: batch.documentsPerQuery,
+        ...(maskDuplicates && {
+          queryDuplicateIds: batch.queryDuplicateIds,
+          documentDuplicateIds: batch.documentDuplicateIds,
+        }),
       })
   return ({ queries, documents, batch, ranks }) => {
-    const { scores: teacher, perQuery, source } = batch
+    const { scores: teacher, documentsPerQuery, source } = batch
     if (!teacher)
       throw new DataError(
         'ERR_DATA',
         `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
         { phase: name, source },
       )
-    if (perQuery < 2)
+    if (documentsPerQuery < 2)
       throw new DataError(
         'ERR_DATA',
         `phase "${name}": ${loss} compares the documents of a query, and each has only one in source "${source}": the loss ` +
@@ -34,14 +37,14 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         { phase: name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, perQuery, ranks, minMax: normalizeScores })
-      : marginMse(queries, documents, { teacher, perQuery, ranks })
+      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, normalizeScores })
+      : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
   }
 }
 
 /**
  * Factor on the gradient of the mean loss over the global batch. PyLate's losses are scaled otherwise (measured with 1, 2
- * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each chunk's
+ * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each micro-batch's
  * backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's backward already
  * sums (`pylate-contrastive`).
  */

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "../core/barrier.h"
+#include "../runtime/guard.h"
 
 namespace lateforge::binding {
 
@@ -22,6 +22,7 @@ void Environment::close() {
   if (group) group->stop();  // streams may wait for it
   runtime.closeStreams();
   group = nullptr;  // its threads work in the runtime's memory
+  collectives.clear();
   runtime.clear();
   while (!waiting.empty()) delete *waiting.begin();
 }

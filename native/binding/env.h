@@ -11,8 +11,10 @@
 #include <unordered_set>
 #include <vector>
 
-#include "../core/host_group.h"
-#include "../core/runtime.h"
+#include "../distributed/collective.h"
+#include "../distributed/host_group.h"
+#include "../runtime/runtime.h"
+#include "../ops/list.h"
 #include "../data/shard.h"
 
 namespace lateforge::binding {
@@ -42,6 +44,7 @@ struct Environment {
   bool externalBuffers = true;  // false where V8 forbids ArrayBuffers on memory of others, once that is known
   std::unique_ptr<HostGroup> group;
   Runtime runtime;
+  Collectives collectives{runtime};
   // Arguments and results of `call`, shared with JS: see ops.cc.
   double* block = nullptr;
   Napi::Reference<Napi::Float64Array> blockReference;

@@ -99,11 +99,11 @@ Napi::Value groupCollective(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   HostGroup& group = groupOf(info);
   const int64_t kind = integerAt(info, 0, "kind", 0, static_cast<int64_t>(Collective::exchange) - 1);
-  const Runtime::CollectiveRequest request{static_cast<Collective>(kind), handleAt(info, 1), countsAt(info, 2),
+  const CollectiveRequest request{static_cast<Collective>(kind), handleAt(info, 1), countsAt(info, 2),
                                            countsAt(info, 3), smallAt(info, 4, "root")};
   Handle out;
   uint64_t ticket;
-  check(env, environmentOf(env).runtime.collective(group, request, out, ticket));
+  check(env, environmentOf(env).collectives.start(group, request, out, ticket));
   auto result = Napi::Array::New(env, 2);
   result.Set(0u, static_cast<double>(out));
   result.Set(1u, static_cast<double>(ticket));
@@ -113,7 +113,7 @@ Napi::Value groupCollective(const Napi::CallbackInfo& info) {
 // (ticket)
 Napi::Value groupWait(const Napi::CallbackInfo& info) {
   HostGroup& group = groupOf(info);
-  check(info.Env(), environmentOf(info.Env()).runtime.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket", 0))));
+  check(info.Env(), environmentOf(info.Env()).collectives.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket", 0))));
   return info.Env().Undefined();
 }
 

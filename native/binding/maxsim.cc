@@ -2,7 +2,7 @@
 #include <cstring>
 #include <new>
 
-#include "../core/barrier.h"
+#include "../runtime/guard.h"
 #include "../cpu/backend.h"
 #include "../cpu/table.h"
 #include "env.h"

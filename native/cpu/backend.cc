@@ -3,8 +3,8 @@
 #include <array>
 #include <cstring>
 
-#include "../core/queue.h"
-#include "../core/setting.h"
+#include "../runtime/queue.h"
+#include "../runtime/setting.h"
 #include "../platform/platform.h"
 #include "peak.h"
 #include "table.h"
@@ -83,7 +83,7 @@ constexpr Backend kBackend = {
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = [](void* data, size_t) { return data; },
-    .links = nullptr,
+    .deviceTransport = nullptr,
     .lap = nullptr,
     .ceilings = kDouble ? nullptr : ceilings,
     .pending = [](Stream* stream) { return stream->queue.pending(); },

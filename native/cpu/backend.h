@@ -1,6 +1,6 @@
 #pragma once
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
 
 namespace lateforge::cpu {
 

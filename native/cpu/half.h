@@ -13,13 +13,13 @@ namespace lateforge::cpu::LF_ISA {
 struct Half {
   uint16_t bits;
 };
-struct Brain {
+struct BFloat16 {
   uint16_t bits;
 };
 
 inline float widen(float x) { return x; }
 inline double widen(double x) { return x; }
-inline float widen(Brain x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
+inline float widen(BFloat16 x) { return std::bit_cast<float>(uint32_t{x.bits} << 16); }
 inline float widen(Half x) {
   const uint32_t magnitude = x.bits & 0x7fffu, sign = (x.bits & 0x8000u) << 16;
   const uint32_t rebiased = (magnitude << 13) + (112u << 23);
@@ -32,8 +32,8 @@ inline float widen(Half x) {
 }
 
 // A float that rounds to any 16-bit type as x does: exact, or else truncated with the last bit set ("to odd").
-inline float sticky(float x) { return x; }
-inline float sticky(double x) {
+inline float roundToOdd(float x) { return x; }
+inline float roundToOdd(double x) {
   const float nearest = static_cast<float>(x);
   if (static_cast<double>(nearest) == x || std::isnan(x)) return nearest;
   const uint32_t bits = std::bit_cast<uint32_t>(nearest) - (std::fabs(static_cast<double>(nearest)) > std::fabs(x));
@@ -44,7 +44,7 @@ template <class To>
 To narrow(float x);
 
 template <>
-inline Brain narrow<Brain>(float x) {
+inline BFloat16 narrow<BFloat16>(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return {static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16) | 0x40u : rounded)};
@@ -69,7 +69,7 @@ To convert(From x) {
   if constexpr (std::is_floating_point_v<To>)
     return static_cast<To>(widen(x));
   else
-    return narrow<To>(sticky(widen(x)));
+    return narrow<To>(roundToOdd(widen(x)));
 }
 
 }  // namespace lateforge::cpu::LF_ISA

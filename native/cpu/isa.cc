@@ -1,6 +1,6 @@
 #include <string>
 
-#include "../core/setting.h"
+#include "../runtime/setting.h"
 #include "features.h"
 #include "limits.h"
 #include "table.h"

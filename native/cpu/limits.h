@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../core/setting.h"
+#include "../runtime/setting.h"
 #include "../platform/platform.h"
 
 namespace lateforge::cpu {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
 #include "table.h"
 #include "team.h"
 

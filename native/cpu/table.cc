@@ -8,11 +8,15 @@ namespace {
 
 int64_t workspaceOf(const OpCall& call) {
   switch (call.op) {
-#define OP(name)   \
-  case Op::name: \
+#define LF_NEED_none(name)
+#define LF_NEED_workspace(name) \
+  case Op::name:                \
     return needs::name<LF_SCALAR>(call);
-    LF_CPU_NEEDS(OP)
+#define OP(name, scratch, ...) LF_NEED_##scratch(name)
+    LF_OPS(OP)
 #undef OP
+#undef LF_NEED_none
+#undef LF_NEED_workspace
     default:
       return 0;
   }
@@ -22,7 +26,7 @@ int64_t workspaceOf(const OpCall& call) {
 
 template <>
 const Kernels* kernelTable<LF_SCALAR>() {
-#define OP(name, inputs, outputs, backward) &kernels::name<LF_SCALAR>,
+#define OP(name, ...) &kernels::name<LF_SCALAR>,
   static const Kernels kTable = {{LF_OPS(OP)}, workspaceOf};
 #undef OP
   return &kTable;

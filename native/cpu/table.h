@@ -1,7 +1,8 @@
 // Which kernel tables this build has, and the choice among them at run time.
 #pragma once
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
+#include "../ops/list.h"
 
 namespace lateforge::cpu {
 

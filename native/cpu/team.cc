@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
 #include "limits.h"
 
 namespace lateforge::cpu {

@@ -1,7 +1,7 @@
 // The only place that launches. A kernel is a trivially copyable struct, its params, with
 //   static constexpr int kThreads, kMinBlocks;  // lanes of a block, blocks wanted on a multiprocessor
 //   LF_DEVICE void operator()() const;
-// The limits hold in both worlds: what the twin refuses, a GPU would refuse, and the other way round.
+// The limits hold in both worlds: what the host emulation refuses, a GPU would refuse, and the other way round.
 #pragma once
 
 #include <cstdio>

@@ -25,9 +25,13 @@ list(APPEND LF_NVCC_FLAGS -gencode=arch=compute_${arch},code=compute_${arch})
 list(APPEND LF_CUDA_NAMES compute_${arch})
 string(REPLACE ";" " " LF_CUDA_NAMES "${LF_CUDA_NAMES}")
 
+get_filename_component(LF_SOURCES ${CMAKE_CURRENT_LIST_DIR}/../.. ABSOLUTE)
+
 # Compiles a .cu file; the object goes into the list named `objects`.
 function(lf_nvcc source objects)
-  get_filename_component(name ${source} NAME_WE)
+  file(RELATIVE_PATH name ${LF_SOURCES} ${source})
+  string(REGEX REPLACE "^native/|\\.cu$" "" name ${name})
+  string(REPLACE "/" "_" name ${name})
   set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.o)
   add_custom_command(
     OUTPUT ${object}
@@ -51,10 +55,11 @@ add_library(cuda_kernels STATIC ${LF_CUDA_OBJECTS})
 set_target_properties(cuda_kernels PROPERTIES LINKER_LANGUAGE CXX)
 
 set(LF_CUDA_DIR ${CMAKE_CURRENT_LIST_DIR})
+set(LF_NCCL_DIR ${LF_SOURCES}/native/distributed/nccl)
 set(LF_CUDA_TESTS ${CMAKE_CURRENT_LIST_DIR}/../../test/native/cuda)
 add_library(lateforge_cuda MODULE ${LF_CUDA_RUNTIME_OBJECTS}
-  ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_CUDA_DIR}/nccl_check.cc ${LF_CUDA_DIR}/runtime/backend.cc
-  ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc
+  ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/lt_check.cc ${LF_NCCL_DIR}/check.cc ${LF_CUDA_DIR}/runtime/backend.cc
+  ${LF_CUDA_DIR}/runtime/devices.cc ${LF_CUDA_DIR}/runtime/library.cc ${LF_NCCL_DIR}/channel.cc
   ${LF_CUDA_DIR}/runtime/stream.cc)
 set_target_properties(lateforge_cuda PROPERTIES PREFIX "")
 target_include_directories(lateforge_cuda SYSTEM PRIVATE ${LF_TOOLKIT}/include)
@@ -124,8 +129,8 @@ function(lf_nccl_tests suffix)
     set(target cuda_${name}${suffix}_test)
     add_executable(${target}
       ${LF_CUDA_TESTS}/${name}_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_TESTS}/fake_kernels.cc
-      ${LF_CUDA_DIR}/runtime/library.cc ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc
-      ${LF_CUDA_DIR}/../core/host_group.cc ${LF_CUDA_DIR}/../core/host_transfer.cc ${LF_CUDA_DIR}/../platform/posix.cc)
+      ${LF_CUDA_DIR}/runtime/library.cc ${LF_NCCL_DIR}/channel.cc ${LF_CUDA_DIR}/runtime/stream.cc
+      ${LF_NCCL_DIR}/../host_group.cc ${LF_NCCL_DIR}/../host_transfer.cc ${LF_CUDA_DIR}/../platform/posix.cc)
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
     add_dependencies(${target} fake_nccl${suffix})
     add_dependencies(cuda ${target})
@@ -157,7 +162,7 @@ add_test(NAME gpu_nccl COMMAND gpu_nccl_test)
 set_tests_properties(gpu_nccl PROPERTIES SKIP_RETURN_CODE 77)
 add_executable(gpu_nccl_test
   ${LF_CUDA_TESTS}/nccl_test.cc ${LF_CUDA_DIR}/gemm_lt.cc ${LF_CUDA_DIR}/runtime/library.cc
-  ${LF_CUDA_DIR}/runtime/nccl_link.cc ${LF_CUDA_DIR}/runtime/stream.cc)
+  ${LF_NCCL_DIR}/channel.cc ${LF_CUDA_DIR}/runtime/stream.cc)
 target_include_directories(gpu_nccl_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_link_libraries(gpu_nccl_test PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
 add_dependencies(cuda gpu_nccl_test)

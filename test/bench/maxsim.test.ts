@@ -2,7 +2,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { benchInfoNce, type InfoNceResult, infoNceBytes } from '../../lib/bench/infonce.js'
-import { roofOf } from '../../lib/bench/machine.js'
+import { rooflineOf } from '../../lib/bench/machine.js'
 import { benchMaxSim, type MaxSimResult } from '../../lib/bench/maxsim.js'
 import { infoNceShapesByName, maxsimFlops, maxsimShapes, maxsimShapesByName } from '../../lib/bench/shapes.js'
 import { time } from '../../lib/bench/timing.js'
@@ -10,7 +10,7 @@ import { Device } from '../../lib/tensor/index.js'
 
 t.test('shapes', async (t) => {
   t.equal(new Set(maxsimShapes.map((s) => s.name)).size, maxsimShapes.length, 'names are unique')
-  for (const s of maxsimShapes) if (s.layout === 'groups') t.equal(s.documents % s.queries, 0)
+  for (const s of maxsimShapes) if (s.layout === 'grouped') t.equal(s.documents % s.queries, 0)
   t.equal(maxsimShapesByName([]).length, 5)
   const [all, groups] = maxsimShapesByName(['rerank-1k', 'distil-16x32']) as [never, never]
   t.equal(maxsimFlops(all, 128), 2 * 128 * 32 * 300 * 1000)
@@ -41,12 +41,12 @@ t.test('a report', async (t) => {
     onResult: ({ name }) => names.push(name),
   })
   t.same(names, ['tiny', 'distil-16x32'])
-  t.ok(report.ceilings.floats > 1e8 && report.threads! >= 1 && report.isa)
+  t.ok(report.peak.fp32 > 1e8 && report.threads! >= 1 && report.isa)
   t.equal(report.results[0]!.onDevice, null, 'the CPU has no clock of its own')
   for (const r of report.results) {
     t.ok(r.error < 1e-5, `${r.name}: error ${r.error}`)
     t.ok(r.gflops > 0 && r.peakShare! > 0, r.name)
-    t.match(r, { dim: 24, dtype: 'float32', forward: { calls: 5 }, withWinners: { calls: 5 }, backward: { calls: 5 } })
+    t.match(r, { dim: 24, dtype: 'float32', forward: { calls: 5 }, withArgmax: { calls: 5 }, backward: { calls: 5 } })
   }
   t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
 })
@@ -56,25 +56,25 @@ t.test('the CUDA kernels run on the host: a clock of their own, no peak, 16 bits
   const before = device.memory()
   for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
     const report = await benchMaxSim({ shapes: ['tiny'], dim: 8, seconds: 0, device: 'cuda-host', dtype })
-    t.match(report, { what: 'maxsim', device: 'cuda-host', isa: null, ceilings: { floats: 0, halves: 0 } })
+    t.match(report, { what: 'maxsim', device: 'cuda-host', isa: null, peak: { fp32: 0, fp16: 0 } })
     const [result] = report.results as [MaxSimResult]
-    t.match(result, { dtype, kernels: dtype === 'float32' ? 'simt' : 'mma', peakShare: null, roof: null })
+    t.match(result, { dtype, kernels: dtype === 'float32' ? 'simt' : 'mma', peakShare: null, roofline: null })
     t.equal(result.bytes, (4 * 8 + 16 * 20) * 8 * (dtype === 'float32' ? 4 : 2) + 4 * 16 * 4)
     t.ok(result.error < 1e-5, `${dtype}: against the vectors as they were rounded: ${result.error}`)
-    const { forward, withWinners, backward } = result.onDevice!
-    for (const timing of [forward, withWinners, backward])
+    const { forward, withArgmax, backward } = result.onDevice!
+    for (const timing of [forward, withArgmax, backward])
       for (const { median, calls } of [timing.warm, timing.flushed]) t.ok(median > 0 && calls === 5)
   }
   t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
 })
 
-t.test('the least time that ceilings allow', async (t) => {
-  const ceilings = { floats: 1e12, halves: 8e12, memory: 1e11, cache: 4e11 }
+t.test('the least time that a peak allows', async (t) => {
+  const peak = { fp32: 1e12, fp16: 8e12, memory: 1e11, cache: 4e11 }
   const work = { operations: 4e9, bytes: 1e8 }
-  t.match(roofOf(work, ceilings, false, 'memory'), { milliseconds: 4, bound: 'operations' })
-  t.match(roofOf(work, ceilings, true, 'memory'), { milliseconds: 1, bound: 'bytes' })
-  t.match(roofOf(work, ceilings, true, 'cache'), { milliseconds: 0.5, bound: 'operations' })
-  t.equal(roofOf(work, { ...ceilings, memory: 0 }, true, 'memory'), null)
+  t.match(rooflineOf(work, peak, 'fp32', 'memory'), { milliseconds: 4, bound: 'operations' })
+  t.match(rooflineOf(work, peak, 'fp16', 'memory'), { milliseconds: 1, bound: 'bytes' })
+  t.match(rooflineOf(work, peak, 'fp16', 'cache'), { milliseconds: 0.5, bound: 'operations' })
+  t.equal(rooflineOf(work, { ...peak, memory: 0 }, 'fp16', 'memory'), null)
 })
 
 t.test('InfoNCE: right, and in the memory that it is said to take', async (t) => {
@@ -99,7 +99,7 @@ t.test('InfoNCE: right, and in the memory that it is said to take', async (t) =>
     t.ok(r.extraBytes > 0 && r.extraBytes < r.expectedBytes + 4096, `${r.extraBytes} bytes, said ${r.expectedBytes}`)
     t.equal(device.memory().tensors, before.tensors, 'nothing leaks')
   }
-  // 16,384²: a block of 1,024 queries has 67 MB of scores and 537 MB of winners.
+  // 16,384²: a block of 1,024 queries has 67 MB of scores and 537 MB of argmax.
   const whole = infoNceShapesByName(['loss-16384'])[0]!
   const bytes = infoNceBytes(whole, 128, 2, 1024)
   t.ok(bytes > 0.6e9 && bytes < 0.63e9, `${bytes}`)

@@ -37,7 +37,7 @@ t.test('a report of every mode', async (t) => {
     t.match(report, { device: 'cpu', shape: 'tiny', mode, precision: 'float32', batch: 3 })
     t.equal(report.stepSeconds.length, 2)
     t.ok(report.tokensPerSecond > 0 && report.tflops > 0 && report.peakTensorBytes > 0)
-    t.ok(report.utilization! > 0 && report.utilization! < 1 && report.ceilings.floats > 0)
+    t.ok(report.utilization! > 0 && report.utilization! < 1 && report.peak.fp32 > 0)
     t.ok(report.range[0] <= report.tokensPerSecond && report.tokensPerSecond <= report.range[1])
   }
   const given = await benchStep({
@@ -53,9 +53,9 @@ t.test('a report of every mode', async (t) => {
 t.test('settings without effect', async (t) => {
   const lengths = [{ queries: [5], documents: [7] }]
   for (const [options, key] of [
-    [{ mode: 'encode', chunkTokens: 64 }, 'chunkTokens'],
-    [{ mode: 'encode', keepBytes: 1 }, 'keepBytes'],
-    [{ mode: 'recompute', keepBytes: 1 }, 'keepBytes'],
+    [{ mode: 'encode', microBatchTokens: 64 }, 'microBatchTokens'],
+    [{ mode: 'encode', activationMemory: 1 }, 'activationMemory'],
+    [{ mode: 'recompute', activationMemory: 1 }, 'activationMemory'],
     [{ lengths, batch: 2 }, 'batch'],
   ] as const)
     await t.rejects(benchStep({ shape: 'tiny', steps: 1, warmup: 0, ...options }), {

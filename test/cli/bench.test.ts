@@ -1,15 +1,9 @@
-import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { lateforge } from '../command.js'
 
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
-const bench = (...args: string[]) =>
-  spawnSync(process.execPath, [main, 'bench', 'maxsim', ...args], {
-    encoding: 'utf8',
-    env: { ...process.env, NO_COLOR: '1' },
-  })
+const bench = (...args: string[]) => lateforge(['bench', 'maxsim', ...args])
 
 t.test('a table, a report, and one compared with it', async (t) => {
   const table = bench('tiny', '--seconds', '0.01', '--dim', '16')
@@ -28,11 +22,7 @@ t.test('a table, a report, and one compared with it', async (t) => {
 })
 
 t.test('a step, in words and as a report', async (t) => {
-  const step = (...args: string[]) =>
-    spawnSync(process.execPath, [main, 'bench', 'step', 'tiny', '--steps', '1', ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, NO_COLOR: '1' },
-    })
+  const step = (...args: string[]) => lateforge(['bench', 'step', 'tiny', '--steps', '1', ...args])
   t.match(step('--batch', '2'), {
     status: 0,
     stderr: '',
@@ -58,8 +48,7 @@ t.test('the list, and bad input', async (t) => {
 })
 
 t.test('InfoNCE, and 16 bits', async (t) => {
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, [main, 'bench', ...args], { encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } })
+  const run = (...args: string[]) => lateforge(['bench', ...args])
   const table = run('infonce', 'loss-tiny', '--seconds', '0.01', '--dim', '16')
   t.match(table, { status: 0, stderr: '' })
   t.match(table.stdout, /^shape .*beyond MB.*\nloss-tiny +8 x 20 /)
@@ -71,8 +60,19 @@ t.test('InfoNCE, and 16 bits', async (t) => {
   t.match(run('infonce', 'loss-tiny', '--seconds', '0.01', '--compare', file).stdout, /x[\d.]+\n/)
   t.match(run('infonce', '--list').stdout, /loss-16384 +16384 x 16384/)
   t.match(run('maxsim', 'tiny', '--dtype', 'bfloat16'), { status: 5, stderr: /ERR_DTYPE .*cpu does not compute/ })
-  const twin = run('maxsim', 'tiny', '--dtype', 'float16', '--dim', '8', '--device', 'cuda-host', '--seconds', '0.01')
-  t.match(twin, {
+  const emulated = run(
+    'maxsim',
+    'tiny',
+    '--dtype',
+    'float16',
+    '--dim',
+    '8',
+    '--device',
+    'cuda-host',
+    '--seconds',
+    '0.01',
+  )
+  t.match(emulated, {
     status: 0,
     stdout: /flushed ms.*\ntiny .*cuda-host: .*dim 8, float16\nMedians by the device's clock/s,
   })

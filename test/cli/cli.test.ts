@@ -1,33 +1,21 @@
 import { spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { writeBeir } from '../../lib/eval/index.js'
-import { folder, tinyModel, writeData } from '../train/tiny.js'
+import { ended, main, read } from '../command.js'
+import { folder, saveTinyModel, writeData } from '../train/tiny.js'
 
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
-
-interface Result {
-  code: number | null
-  out: string
-  err: string
-}
-
-function cli(
+async function cli(
   args: string[],
   options: { cwd: string; input?: string; onOut?: (text: string, pid: number) => void },
-): Promise<Result> {
+): Promise<{ code: number | null; out: string; err: string }> {
   const env = { ...process.env, NO_COLOR: '1', LATEFORGE_CACHE: path.join(options.cwd, 'cache') }
   const child = spawn(process.execPath, [main, ...args], { cwd: options.cwd, env })
-  const result: Result = { code: null, out: '', err: '' }
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    result.out += text
-    options.onOut?.(result.out, child.pid!)
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (result.err += text))
+  const found = read(child)
+  child.stdout.on('data', () => options.onOut?.(found.out, child.pid!))
   child.stdin.end(options.input ?? '')
-  return new Promise((resolve) => child.on('close', (code) => resolve({ ...result, code })))
+  return { code: await ended(child), ...found }
 }
 
 t.test('usage', async (t) => {
@@ -100,9 +88,7 @@ t.test('doctor', async (t) => {
 
 t.test('train, interrupt, resume, eval, search', async (t) => {
   const cwd = folder(t)
-  const base = await tinyModel()
-  await base.save(path.join(cwd, 'base'))
-  base.dispose()
+  await saveTinyModel(path.join(cwd, 'base'))
   const { pairs } = writeData(cwd)
   const rows = readFileSync(pairs, 'utf8')
     .trimEnd()

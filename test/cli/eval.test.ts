@@ -1,24 +1,15 @@
 /** `lateforge eval` and `search` on collections as people have them. */
-import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { writeBeir } from '../../lib/eval/index.js'
-import { folder, tinyModel } from '../train/tiny.js'
+import { lateforge } from '../command.js'
+import { folder, saveTinyModel } from '../train/tiny.js'
 
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 const text = (d: number) => Array.from({ length: 3 + (d % 17) }, (_, i) => `w${(d * 3 + i) % 60}`).join(' ')
 
 const cwd = folder(t)
-const cli = (...args: string[]) => {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
-    cwd,
-    encoding: 'utf8',
-    env: { ...process.env, NO_COLOR: '1' },
-  })
-  return { code: status, out: stdout, err: stderr }
-}
+const cli = (...args: string[]) => lateforge(args, cwd)
 
 /** Every third document is a query with its own id; the next one is right. */
 async function collection(name: string, count: number, idOf = (d: number) => `d${d}`): Promise<string> {
@@ -33,14 +24,12 @@ async function collection(name: string, count: number, idOf = (d: number) => `d$
 }
 
 t.before(async () => {
-  const model = await tinyModel()
-  await model.save(path.join(cwd, 'model'))
-  model.dispose()
+  await saveTinyModel(path.join(cwd, 'model'))
 })
 
 t.test('the depth follows the metrics; a smaller --top-k is said in the table', async (t) => {
   await collection('deep', 240)
-  const deep = JSON.parse(cli('eval', 'model', 'deep', '--json', '--metrics', 'recall@200,recall@5').out)
+  const deep = JSON.parse(cli('eval', 'model', 'deep', '--json', '--metrics', 'recall@200,recall@5').stdout)
   t.equal(deep.topK, 200)
   const [bm25, model] = deep.collections[0].rows
   t.equal(model.counts.depth, 200, 'beside the query itself')
@@ -49,8 +38,8 @@ t.test('the depth follows the metrics; a smaller --top-k is said in the table', 
   t.ok(model.counts.truncatedDocuments > 10 && model.counts.truncatedQueries > 10)
   t.equal(bm25.counts.queriesWithoutTerms, 0)
   const table = cli('eval', 'model', 'deep', '--no-bm25', '--metrics', 'recall@200,recall@5', '--top-k', '5')
-  t.match(table.out, /model: it holds at most 5 documents a query, and recall@200 looks no deeper\./)
-  t.match(table.out, /documents longer than the model takes \(cut\): \d+/)
+  t.match(table.stdout, /model: it holds at most 5 documents a query, and recall@200 looks no deeper\./)
+  t.match(table.stdout, /documents longer than the model takes \(cut\): \d+/)
 })
 
 t.test('--run: bad ids are refused before anything is scored, equal names do not overwrite each other', async (t) => {
@@ -58,11 +47,15 @@ t.test('--run: bad ids are refused before anything is scored, equal names do not
   await collection('y/same', 12)
   await collection('x/blank', 9, (d) => `d ${d}`)
   const refused = cli('eval', 'model', 'x/same', 'x/blank', '--run', 'runs')
-  t.match(refused, { code: 3, out: '', err: /^error ERR_DATA {2}The query id "d 0" cannot stand in a TREC run/ })
+  t.match(refused, {
+    status: 3,
+    stdout: '',
+    stderr: /^error ERR_DATA {2}The query id "d 0" cannot stand in a TREC run/,
+  })
   t.notOk(existsSync(path.join(cwd, 'runs')))
-  t.match(cli('eval', 'model', 'x/blank', '--no-bm25'), { code: 0, out: /3 judged queries/ })
+  t.match(cli('eval', 'model', 'x/blank', '--no-bm25'), { status: 0, stdout: /3 judged queries/ })
   const both = cli('eval', 'model', 'x/same', 'y/same', '--run', 'runs', '--no-bm25')
-  t.match(both, { code: 0, out: /^x\/same: 3 judged[\s\S]*\ny\/same: 4 judged[\s\S]*Mean over 2 collections/ })
+  t.match(both, { status: 0, stdout: /^x\/same: 3 judged[\s\S]*\ny\/same: 4 judged[\s\S]*Mean over 2 collections/ })
   t.same(readdirSync(path.join(cwd, 'runs')).sort(), ['x', 'y'])
   const queriesOf = (file: string) =>
     new Set(
@@ -73,19 +66,19 @@ t.test('--run: bad ids are refused before anything is scored, equal names do not
     )
   t.equal(queriesOf('x/same.model.trec').size, 3)
   t.equal(queriesOf('y/same.model.trec').size, 4)
-  t.match(cli('eval', 'model', 'x/same', 'x/same'), { code: 2, err: /given twice/ })
+  t.match(cli('eval', 'model', 'x/same', 'x/same'), { status: 2, stderr: /given twice/ })
 })
 
 t.test('search counts what it cuts; lines of a text file are named by their number', async (t) => {
   writeFileSync(path.join(cwd, 'texts.txt'), `w1 w2\n\n${text(16)}\n w5 \n`)
   const found = cli('search', 'model', 'texts.txt', 'w5', '--json')
-  t.match(JSON.parse(found.out), {
+  t.match(JSON.parse(found.stdout), {
     counts: { documents: 3, emptyDocuments: 0, truncatedQueries: 0, truncatedDocuments: 1 },
     results: [{ query: 'w5', hits: [{ text: String }, {}, {}] }],
   })
-  const ids = JSON.parse(found.out).results[0].hits.map(({ id }: { id: string }) => id)
+  const ids = JSON.parse(found.stdout).results[0].hits.map(({ id }: { id: string }) => id)
   t.same(ids.sort(), ['1', '3', '4'])
   writeFileSync(path.join(cwd, 'odd.jsonl'), '{"_id":"a","text":"w1","body":"w2"}\n{"_id":"b","text":""}\n')
   const odd = cli('search', 'model', 'odd.jsonl', 'w5')
-  t.match(odd.err, /documents without text: 1\nfields that no text comes from: body/)
+  t.match(odd.stderr, /documents without text: 1\nfields that no text comes from: body/)
 })

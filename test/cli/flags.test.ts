@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
+import { lateforge } from '../command.js'
 
 t.setTimeout(300_000)
 
@@ -80,7 +81,6 @@ t.test('a copy of lateforge inside of a bundle says where the fault is', async (
 })
 
 t.test('flags of lateforge that would do nothing beside others are refused', async (t) => {
-  const main = new URL('../../lib/cli/main.js', import.meta.url).pathname
   for (const args of [
     ['train', 'x.yaml', '--print-config', '--quiet'],
     ['train', 'x.yaml', '--print-config', '--resume'],
@@ -88,7 +88,7 @@ t.test('flags of lateforge that would do nothing beside others are refused', asy
     ['bench', 'infonce', '--json', '--compare', 'x.json'],
     ['bench', 'step', '--lengths', 'x.json', '--batch', '8'],
   ]) {
-    const { status, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })
+    const { status, stderr } = lateforge(args)
     t.equal(status, 2, args.join(' '))
     t.match(stderr, /ERR_USAGE .*cannot be used with/)
   }

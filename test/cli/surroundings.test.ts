@@ -3,18 +3,15 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { durationFrom, homed, unknownVariables, variables } from '../../lib/environment.js'
 import { writeBeir } from '../../lib/eval/index.js'
-import { folder, tinyModel, writeData } from '../train/tiny.js'
+import { ended, main, read } from '../command.js'
+import { folder, saveTinyModel, writeData } from '../train/tiny.js'
 
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
 t.setTimeout(600_000)
 const base = folder(t)
-const model = await tinyModel()
-await model.save(path.join(base, 'm'))
-model.dispose()
+await saveTinyModel(path.join(base, 'm'))
 const { pairs } = writeData(base)
 const rows = readFileSync(pairs, 'utf8')
   .trim()
@@ -44,18 +41,9 @@ phases: [{ name: a, loss: contrastive, data: ${pairs}, batch: 16, steps: ${steps
 const environment = { ...process.env, NO_COLOR: '1', LATEFORGE_THREADS: '1' }
 const start = (cwd: string, args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess =>
   spawn(process.execPath, [main, ...args], { cwd, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
-const ended = (child: ChildProcess): Promise<number | null> =>
-  new Promise((resolve) => child.on('close', (code, signal) => resolve(signal ? null : code)))
 const trained = (cwd: string): boolean => existsSync(path.join(cwd, 'out/model/model.safetensors'))
 const checkpoints = (cwd: string): string[] =>
   existsSync(path.join(cwd, 'out/checkpoints')) ? readdirSync(path.join(cwd, 'out/checkpoints')) : []
-
-function read(child: ChildProcess): { out: string; err: string } {
-  const found = { out: '', err: '' }
-  child.stdout!.setEncoding('utf8').on('data', (text: string) => (found.out += text))
-  child.stderr!.setEncoding('utf8').on('data', (text: string) => (found.err += text))
-  return found
-}
 
 t.test('a training goes on when whoever reads it leaves', async (t) => {
   for (const [name, args] of [

@@ -12,12 +12,12 @@ export function batchOfTexts(model: Colbert, queries: readonly string[], documen
     step: 0,
     source: 'texts',
     ...columns,
-    perQuery: documents.length / queries.length,
+    documentsPerQuery: documents.length / queries.length,
     counts: [queries.length],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from(queries.keys()),
-    documentGroups: Int32Array.from(documents.keys()),
+    queryDuplicateIds: Int32Array.from(queries.keys()),
+    documentDuplicateIds: Int32Array.from(documents.keys()),
     scores: null,
   }
 }

@@ -1,4 +1,4 @@
-/** Fifty training steps that CPU, twin and GPU must agree on. Used by trajectory.test.ts and by the check on a GPU. */
+/** Fifty training steps that CPU, host emulation and GPU must agree on: trajectory.test.ts and the check on a GPU. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
@@ -7,7 +7,7 @@ import { gradCacheAsync } from '../../lib/train/gradcache.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear } from '../../lib/train/optim/schedule.js'
 import { texts, tokenizer } from '../models/words.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 import { batchOfTexts } from './batch.js'
 
 const words = [...new Set(texts[3]!.split(/[ ,]+/))]
@@ -33,15 +33,22 @@ export async function fiftySteps(device: Device, seed: number, steps = 50) {
     { ...shape, architecture: 'modernbert', dropout: 0.1, recipe: { queryLength: 8, documentLength: 16 } },
     { seed, device, precision: 'float32' },
   )
-  const optimiser = new AdamW(model.groups([{ learningRate: 3e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
+  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 3e-3, weightDecay: 0.01 }]), {
+    maxGradNorm: 1,
+    eps: 1e-6,
+  })
   const losses: number[] = []
   for (let step = 0; step < steps; step++) {
     const value = await gradCacheAsync(
       model,
       batchOf(model, seed, step),
       ({ queries, documents, batch }) =>
-        contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, blockQueries: 2 }),
-      { seed, step, chunkTokens: 64, keepBytes: (step % 2) * 1e9 },
+        contrastive(queries, documents, {
+          temperature: 0.2,
+          documentsPerQuery: batch.documentsPerQuery,
+          blockQueries: 2,
+        }),
+      { seed, step, microBatchTokens: 64, activationMemory: (step % 2) * 1e9 },
     )
     optimiser.step({ scale: linear(step, steps, 5) }).dispose()
     losses.push(await value.value())

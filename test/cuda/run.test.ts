@@ -8,14 +8,12 @@ import { Colbert } from '../../lib/models/colbert.js'
 import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
 import { train } from '../../lib/train/loop/run.js'
-import { bitsOf, folder, threePhases, tinyModel, tinyRun } from '../train/tiny.js'
+import { bitsOf, folder, saveTinyModel, threePhases, tinyRun } from '../train/tiny.js'
 
 t.test('device: cuda-host', async (t) => {
   const dir = folder(t)
-  const base = await tinyModel()
   const start = path.join(dir, 'base')
-  await base.save(start)
-  base.dispose()
+  await saveTinyModel(start)
   const device = Device.open('cuda-host')
   const before = device.memory().tensors
   const phases = threePhases(dir, 4, { checkpoint: { every: 2 } })

@@ -4,6 +4,7 @@
  * keys, and the window is shorter than the documents.
  */
 import t from 'tap'
+import { distance } from '../../lib/bench/infonce.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device, type Precision } from '../../lib/tensor/device.js'
@@ -17,7 +18,7 @@ import { batchOfTexts } from './batch.js'
 const queries = texts.slice(0, 3)
 const documents = [texts[3]!, texts[1]!, texts[0]!, texts[2]!, texts[1]!, texts[3]!]
 const loss: BatchLoss = ({ queries, documents, batch }) =>
-  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 2 })
+  contrastive(queries, documents, { temperature: 0.1, documentsPerQuery: batch.documentsPerQuery, blockQueries: 2 })
 
 async function train(architecture: 'modernbert' | 'bert', device: Device, precision: Precision = 'float32') {
   const start = device.memory()
@@ -26,12 +27,15 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
     { ...shape, dropout: 0.1, recipe: { queryLength: 24, documentLength: 64 } },
     { seed, device, precision },
   )
-  const optimiser = new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1, eps: 1e-6 })
+  const optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-3, weightDecay: 0.01 }]), {
+    maxGradNorm: 1,
+    eps: 1e-6,
+  })
   const batch = batchOfTexts(model, queries, documents)
   const losses: number[] = []
   let gradients: ArrayLike<number> = []
   for (const step of [0, 1]) {
-    const value = gradCache(model, batch, loss, { seed, step, chunkTokens: 50, keepBytes: step * 1e9 })
+    const value = gradCache(model, batch, loss, { seed, step, microBatchTokens: 50, activationMemory: step * 1e9 })
     losses.push(await value.value())
     value.dispose()
     if (step === 0) gradients = await model.parameters.gradients.values()
@@ -46,16 +50,6 @@ async function train(architecture: 'modernbert' | 'bert', device: Device, precis
     values,
     left: [device.memory().tensors - start.tensors, device.memory().bytes - start.bytes],
   }
-}
-
-/** Norm of the difference, as a share of the norm. */
-function distance(got: ArrayLike<number>, want: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0]
-  for (let i = 0; i < want.length; i++) {
-    difference += (got[i]! - want[i]!) ** 2
-    norm += want[i]! ** 2
-  }
-  return Math.sqrt(difference / norm)
 }
 
 for (const architecture of ['modernbert', 'bert'] as const)

@@ -1,28 +1,14 @@
 import t from 'tap'
-import { openData } from '../../lib/data/collate.js'
+import { openBatches } from '../../lib/data/collate.js'
 import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
-import { Featurizer } from '../../lib/text/featurizer.js'
-import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import type { Recipe } from '../../lib/text/recipe.js'
 import { seed } from '../seed.js'
+import { featurizerOf } from './features.js'
 
-function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
-  const tokenizer = Tokenizer.fromVocabulary([
-    '[PAD]',
-    '[UNK]',
-    '[CLS]',
-    '[SEP]',
-    '[MASK]',
-    ...'0123456789',
-    ...[...'0123456789'].map((c) => `##${c}`),
-    '.',
-    'q',
-    'd',
-  ])
-  tokenizer.addTokens(['[Q] ', '[D] '])
-  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 10, documentLength: 16, ...overrides }))
-}
+const words = [...'0123456789', ...[...'0123456789'].map((c) => `##${c}`), '.', 'q', 'd']
+const featurizer = (recipe: Partial<Recipe> = {}) =>
+  featurizerOf(words, { queryLength: 10, documentLength: 16, ...recipe })
 const source = (name: string, count: number, documents: number, scored = false) =>
   memorySource(
     name,
@@ -35,7 +21,7 @@ const sequence = (column: TokenColumn, i: number) => [...column.ids.subarray(col
 
 t.test('batches: the text of the planned rows, expansion, skiplist, groups, scores', async (t) => {
   const features = featurizer()
-  const data = await openData({
+  const data = await openBatches({
     sources: [source('kd', 50, 3, true), source('pairs', 30, 2)],
     featurizer: features,
     batch: 8,
@@ -50,12 +36,12 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
   for (let step = 0; step < 12; step++) {
     const batch = await data.at(step)
     used.add(batch.source)
-    t.match(batch, { step, perQuery: 2 })
+    t.match(batch, { step, documentsPerQuery: 2 })
     t.equal(batch.scores === null, batch.source === 'pairs')
     for (const [i, row] of batch.queries.rows.entries()) {
       const real = [...features.query(`q ${row}`)]
       t.same(sequence(batch.queries, i), [...real, ...new Array(10 - real.length).fill(features.maskId)])
-      t.equal(batch.queries.keyCounts[i], real.length)
+      t.equal(batch.queries.keyLengths[i], real.length)
       for (const j of [0, 1]) {
         const at = 2 * i + j
         t.same(sequence(batch.documents, at), [...features.document(`d ${row % 20}. ${j}`)])
@@ -75,9 +61,12 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
     const rows = [...batch.queries.rows]
     for (let a = 0; a < 8; a++) {
       for (let b = 0; b < 8; b++) {
-        t.equal(batch.documentGroups[2 * a] === batch.documentGroups[2 * b], rows[a]! % 20 === rows[b]! % 20)
-        t.not(batch.documentGroups[2 * a], batch.documentGroups[2 * b + 1])
-        t.equal(batch.queryGroups[a] === batch.queryGroups[b], a === b)
+        t.equal(
+          batch.documentDuplicateIds[2 * a] === batch.documentDuplicateIds[2 * b],
+          rows[a]! % 20 === rows[b]! % 20,
+        )
+        t.not(batch.documentDuplicateIds[2 * a], batch.documentDuplicateIds[2 * b + 1])
+        t.equal(batch.queryDuplicateIds[a] === batch.queryDuplicateIds[b], a === b)
       }
     }
     t.same(await data.at(step), batch, 'pure in the step')
@@ -93,9 +82,9 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
 
 t.test('defaults and refusals', async (t) => {
   const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
-  const data = await openData({ ...common, sources: [source('s', 20, 3)], batch: 4 })
-  t.equal((await data.at(0)).perQuery, 3, 'every document all rows have')
-  const other = await openData({ ...common, sources: [source('s', 20, 3)], batch: 5 })
+  const data = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 4 })
+  t.equal((await data.at(0)).documentsPerQuery, 3, 'every document all rows have')
+  const other = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 5 })
   t.not(other.fingerprint, data.fingerprint)
   data.close()
   other.close()
@@ -115,13 +104,13 @@ t.test('defaults and refusals', async (t) => {
       { code: 'ERR_DATA', message: /no file matches/ },
     ],
   ]
-  for (const [options, expected] of bad) await t.rejects(openData({ ...common, batch: 1, ...options }), expected)
+  for (const [options, expected] of bad) await t.rejects(openBatches({ ...common, batch: 1, ...options }), expected)
 })
 
 t.test('columnFromTexts builds what the shards give', async (t) => {
-  for (const overrides of [{}, { attendToExpansion: true }, { queryExpansion: false }, { skiplist: [] }]) {
+  for (const overrides of [{}, { attendToExpansionTokens: true }, { queryExpansion: false }, { skiplistWords: [] }]) {
     const features = featurizer(overrides)
-    const data = await openData({
+    const data = await openBatches({
       sources: [source('s', 6, 1)],
       featurizer: features,
       batch: 6,

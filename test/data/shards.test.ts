@@ -7,21 +7,18 @@ import { type PrepareProgress, prepareShards } from '../../lib/data/shards.js'
 import { memorySource, type Source, type TextRow } from '../../lib/data/sources.js'
 import { LateforgeError } from '../../lib/errors.js'
 import { native } from '../../lib/native.js'
-import { Featurizer } from '../../lib/text/featurizer.js'
-import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import type { Recipe } from '../../lib/text/recipe.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
+import { featurizerOf } from './features.js'
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
-function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
-  const vocab = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...letters, ...letters.map((c) => `##${c}`), '.', ',']
-  const tokenizer = Tokenizer.fromVocabulary(vocab)
-  tokenizer.addTokens(['[Q] ', '[D] '])
-  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 20, ...overrides }))
-}
+const words = [...letters, ...letters.map((c) => `##${c}`), '.', ',']
+const featurizer = (recipe: Partial<Recipe> = {}) =>
+  featurizerOf(words, { queryLength: 12, documentLength: 20, ...recipe })
 
-let state = seed
-const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const draws = new Random(seed)
+const random = (n: number) => draws.integer(n)
 const text = () => Array.from({ length: 1 + random(8) }, () => letters[random(26)]).join(random(2) ? ' ' : '. ')
 const rows = (count: number, documents = () => 1, scored = false): TextRow[] =>
   Array.from({ length: count }, () => {

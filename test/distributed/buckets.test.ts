@@ -1,7 +1,7 @@
 /** Parameter gradients in pieces: which, in which order, and that they start while backward still goes on. */
 import t from 'tap'
 import { Buckets } from '../../lib/distributed/buckets.js'
-import { type Group, self } from '../../lib/distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, ops, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { gradCache } from '../../lib/train/gradcache.js'
@@ -10,12 +10,12 @@ import { ToyModel, toyBatch } from '../train/toy.js'
 const device = Device.open('cpu')
 
 /** Two ranks of which this is one and the other has zeros: notes what is summed. */
-function recorder(log: (string | number)[]): Group {
+function recorder(log: (string | number)[]): ProcessGroup {
   const sum = (tensor: Tensor) => {
     log.push(tensor.size)
     return { wait: () => tensor }
   }
-  return { ...self, size: 2, allReduceSum: sum }
+  return { ...singleProcess, size: 2, allReduceSum: sum }
 }
 
 t.test('from the end of the buffer to its start, each piece once it is final', async (t) => {
@@ -79,7 +79,7 @@ t.test('the tape tells when a parameter is final', async (t) => {
   t.equal(device.memory().tensors, before)
 })
 
-t.test('pieces travel while the last chunk goes backward', async (t) => {
+t.test('pieces travel while the last micro-batch goes backward', async (t) => {
   const model = new ToyModel(device, 1)
   const batch = { ...toyBatch(1, 4, 1), counts: [4, 0] }
   const log: (string | number)[] = []
@@ -97,7 +97,7 @@ t.test('pieces travel while the last chunk goes backward', async (t) => {
     model,
     batch,
     ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.1 }),
-    { seed: 1, step: 1, chunkTokens: 30, group, gather: 'none', bucketBytes: 1 },
+    { seed: 1, step: 1, microBatchTokens: 30, group, gather: 'none', bucketBytes: 1 },
   )
   const first = log.findIndex((entry) => typeof entry === 'number')
   t.equal(log.filter((entry) => typeof entry === 'number').length, 4)

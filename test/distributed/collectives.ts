@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { Device } from '../../lib/tensor/device.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 import { group, note, report, seedOf } from './rank.js'
 
 const { rank, size } = group

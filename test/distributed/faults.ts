@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { verifyCheckpoint } from '../../lib/train/checkpoint/checkpoint.js'
 import type { RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
-import { threePhases, tinyModel, tinyRun, writeData } from '../train/tiny.js'
+import { saveTinyModel, threePhases, tinyRun, writeData } from '../train/tiny.js'
 import { Hosts, Job } from './job.js'
 
 export type Kind = 'kill' | 'stop' | 'cut'
@@ -74,9 +74,7 @@ export class Lab {
   static async open(): Promise<Lab> {
     const lab = new Lab()
     writeData(lab.dir)
-    const base = await tinyModel()
-    await base.save(path.join(lab.dir, 'base'))
-    base.dispose()
+    await saveTinyModel(path.join(lab.dir, 'base'))
     return lab
   }
 

@@ -1,8 +1,8 @@
 /** What ranks notice of each other without being killed: errors, silence, a deadline; and an end in good order. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { folder } from '../train/tiny.js'
 import { mpirun, withoutRanks } from './launch.js'
 
 interface Outcome {
@@ -16,12 +16,10 @@ function pulse(
   t: { teardown(fn: () => void): unknown; notOk(value: unknown, text: string): unknown },
   plan: string,
 ): Outcome {
-  const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-pulse-'))
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  const folder = path.join(dir, 'faults')
-  const { status, stderr } = mpirun(3, 'pulse', [plan, folder], 60)
-  const names = existsSync(folder) ? readdirSync(folder) : []
-  const records = names.map((name) => [name, JSON.parse(readFileSync(path.join(folder, name), 'utf8'))])
+  const faults = path.join(folder(t), 'faults')
+  const { status, stderr } = mpirun(3, 'pulse', [plan, faults], 60)
+  const names = existsSync(faults) ? readdirSync(faults) : []
+  const records = names.map((name) => [name, JSON.parse(readFileSync(path.join(faults, name), 'utf8'))])
   t.notOk(
     names.some((name) => name.endsWith('.part')),
     'no half record',

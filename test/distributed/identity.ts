@@ -1,17 +1,17 @@
 /**
  * One rank of identity.test.ts: the gradients of all ranks sum to those of one process on the whole batch, whatever the
- * ranks, the side that is gathered, the masks, the chunks. Rank 0 computes the latter.
+ * ranks, the side that is gathered, the masks, the micro-batches. Rank 0 computes the latter.
  */
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
 import { columnFromTexts } from '../../lib/data/column.js'
-import { type Group, self } from '../../lib/distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
 import { type BatchLoss, type EmbeddingModel, type GradCacheOptions, gradCache } from '../../lib/train/gradcache.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 import { tinyModel, words } from '../train/tiny.js'
 import { ToyModel, toyBatch } from '../train/toy.js'
 import { group, note, report, seedOf } from './rank.js'
@@ -57,18 +57,21 @@ const infoNce =
   ({ queries, documents, batch, ranks }) =>
     contrastive(queries, documents, {
       logScale: logScale.get('logScale'),
-      perQuery: batch.perQuery,
+      documentsPerQuery: batch.documentsPerQuery,
       ranks,
       blockQueries: settings.blockQueries,
       keepScores: settings.keepScores,
-      ...(settings.masks && { queryGroups: batch.queryGroups, documentGroups: batch.documentGroups }),
+      ...(settings.masks && {
+        queryDuplicateIds: batch.queryDuplicateIds,
+        documentDuplicateIds: batch.documentDuplicateIds,
+      }),
       // A weight belongs to its row, wherever that is.
-      ...(settings.weights && { weights: batch.queryGroups.map((g) => g % 3) }),
+      ...(settings.weights && { weights: batch.queryDuplicateIds.map((g) => g % 3) }),
     })
 const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  distillation(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+  distillation(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  marginMse(queries, documents, { teacher: batch.scores!, perQuery: batch.perQuery, ranks })
+  marginMse(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 
 function temperature(device: Device): Parameters {
   const parameters = new Parameters(device, [{ name: 'logScale', shape: [1] }])
@@ -92,7 +95,7 @@ async function step(
   options: Omit<GradCacheOptions, 'seed' | 'step'>,
 ): Promise<Result> {
   const value = gradCache(model, batch, loss, { seed: 3, step: 1, ...options })
-  const ranks: Group = options.group ?? self
+  const ranks: ProcessGroup = options.group ?? singleProcess
   ranks.allReduceSum(logScale.gradients).wait()
   const gradients = Float64Array.from(await model.parameters.gradients.values())
   const result = { loss: await value.value(), gradients, scale: await logScale.gradients.value() }
@@ -125,14 +128,16 @@ function compare(label: string, kind: string, got: Result, want: Result, toleran
 
 /** Texts that are equal across rows, and documents without tokens, one of them a positive. */
 function plant(batch: TrainBatch): TrainBatch {
-  const { perQuery } = batch
-  const queryGroups = batch.queryGroups.map((g) => (g === 5 ? 2 : g))
-  const documentGroups = batch.documentGroups.map((g) => (g === 6 * perQuery ? perQuery : g === 3 ? 0 : g))
-  return { ...batch, queryGroups, documentGroups }
+  const { documentsPerQuery } = batch
+  const queryDuplicateIds = batch.queryDuplicateIds.map((g) => (g === 5 ? 2 : g))
+  const documentDuplicateIds = batch.documentDuplicateIds.map((g) =>
+    g === 6 * documentsPerQuery ? documentsPerQuery : g === 3 ? 0 : g,
+  )
+  return { ...batch, queryDuplicateIds, documentDuplicateIds }
 }
 
 function scored(batch: TrainBatch): TrainBatch {
-  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.perQuery)) }
+  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.documentsPerQuery)) }
 }
 
 const kinds = ['f64', 'f32'] as const
@@ -142,9 +147,11 @@ for (const kind of kinds) {
   const before = device.memory()
   const model = new ToyModel(device, 1)
   const logScale = temperature(device)
-  for (const perQuery of [1, 4])
+  for (const documentsPerQuery of [1, 4])
     for (const [a, counts] of assignments[size]!.entries()) {
-      const batch = scored(plant(toyBatch(seedOf() + a, queries, perQuery, [4, queries * perQuery - 2])))
+      const batch = scored(
+        plant(toyBatch(seedOf() + a, queries, documentsPerQuery, [4, queries * documentsPerQuery - 2])),
+      )
       const order = shuffled()
       const part = share(batch, order, counts, rank)
       for (const gather of ['queries', 'documents'] as const) {
@@ -155,25 +162,25 @@ for (const kind of kinds) {
           keepScores: [0, 700, 2 ** 28][random.integer(3)]!,
         }
         const loss = infoNce(settings, logScale)
-        const chunks = {
-          chunkTokens: [10, 60, 1e9][random.integer(3)]!,
-          keepBytes: [0, 40_000, 1e12][random.integer(3)]!,
+        const cutting = {
+          microBatchTokens: [10, 60, 1e9][random.integer(3)]!,
+          activationMemory: [0, 40_000, 1e12][random.integer(3)]!,
           bucketBytes: [1, 4000, 1e9][random.integer(3)]!,
         }
-        const got = await step(model, part, loss, logScale, { ...chunks, group, gather })
+        const got = await step(model, part, loss, logScale, { ...cutting, group, gather })
         digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
-        const label = `${kind} K=${perQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...chunks })}`
+        const label = `${kind} K=${documentsPerQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
         if (rank === 0) {
-          const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+          const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
           compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
         }
       }
-      if (perQuery > 1)
+      if (documentsPerQuery > 1)
         for (const [name, loss] of Object.entries({ distilled, margins })) {
-          const got = await step(model, part, loss, logScale, { chunkTokens: 60, group, gather: 'none' })
+          const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather: 'none' })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
           if (rank === 0) {
-            const want = await step(model, batch, loss, logScale, { chunkTokens: 50 })
+            const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
             compare(`${kind} ${name} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
           }
         }
@@ -190,9 +197,9 @@ for (const kind of kinds) {
   const model = await tinyModel()
   const logScale = temperature(model.device)
   const text = (n: number) => Array.from({ length: n }, () => words[random.integer(words.length)]!).join(' ')
-  for (const perQuery of [1, 4]) {
+  for (const documentsPerQuery of [1, 4]) {
     const rows = Array.from({ length: queries }, () => text(1 + random.integer(5)))
-    const documents = Array.from({ length: queries * perQuery }, (_, i) =>
+    const documents = Array.from({ length: queries * documentsPerQuery }, (_, i) =>
       i === 2 ? '' : `${text(1 + random.integer(9))}. ${text(2)}, .`,
     )
     const columns = {
@@ -201,21 +208,26 @@ for (const kind of kinds) {
     }
     const groupsOf = (texts: string[]) => Int32Array.from(texts, (t) => texts.indexOf(t))
     const batch: TrainBatch = {
-      ...toyBatch(1, queries, perQuery),
+      ...toyBatch(1, queries, documentsPerQuery),
       ...columns,
-      queryGroups: groupsOf(rows),
-      documentGroups: groupsOf(documents),
+      queryDuplicateIds: groupsOf(rows),
+      documentDuplicateIds: groupsOf(documents),
     }
     const counts = assignments[size]!.at(-1)!
     const part = share(batch, shuffled(), counts, rank)
     const settings = { masks: true, weights: false, blockQueries: 5, keepScores: 1000 }
     const loss = infoNce(settings, logScale)
     for (const gather of ['queries', 'documents'] as const) {
-      const got = await step(model, part, loss, logScale, { chunkTokens: 40, keepBytes: 100_000, group, gather })
+      const got = await step(model, part, loss, logScale, {
+        microBatchTokens: 40,
+        activationMemory: 100_000,
+        group,
+        gather,
+      })
       digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
       if (rank === 0) {
-        const want = await step(model, batch, loss, logScale, { chunkTokens: 1e9 })
-        compare(`model K=${perQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
+        const want = await step(model, batch, loss, logScale, { microBatchTokens: 1e9 })
+        compare(`model K=${documentsPerQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
       }
     }
   }
@@ -234,11 +246,11 @@ for (const kind of kinds) {
   const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
   for (const gather of ['queries', 'documents', 'none'] as const) {
     const loss = (scale: Parameters) => (gather === 'none' ? margins : infoNce(settings, scale))
-    const options = { chunkTokens: 60, bucketBytes: 4000, group, gather }
+    const options = { microBatchTokens: 60, bucketBytes: 4000, group, gather }
     const got = await step(model, part, loss(logScale), logScale, options)
     digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
     if (!reference) continue
-    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { chunkTokens: 50 })
+    const want = await step(reference[0], batch, loss(reference[1]), reference[1], { microBatchTokens: 50 })
     compare(`cuda-host [${counts}] ${gather}`, 'cuda-host', got, want, 1e-5)
   }
   for (const used of [model.parameters, logScale, reference?.[0].parameters, reference?.[1]]) used?.dispose()
@@ -260,15 +272,15 @@ for (const kind of kinds) {
     const logScale = temperature(device)
     const opt = new AdamW(
       [
-        { parameters: model.parameters, learningRate: 1e-3, decay: 0.01 },
+        { parameters: model.parameters, learningRate: 1e-3, weightDecay: 0.01 },
         { parameters: logScale, learningRate: 1e-2 },
       ],
-      { clip: 1 },
+      { maxGradNorm: 1 },
     )
     for (const [i, { whole, order }] of batches.entries()) {
-      const ranks = m === 0 ? group : self
+      const ranks = m === 0 ? group : singleProcess
       const batch = m === 0 ? share(whole, order, counts, rank) : whole
-      const options = { seed: 1, step: i, chunkTokens: 40, group: ranks }
+      const options = { seed: 1, step: i, microBatchTokens: 40, group: ranks }
       gradCache(model, batch, infoNce(settings, logScale), options).dispose()
       ranks.allReduceSum(logScale.gradients).wait()
       opt.step()

@@ -30,8 +30,8 @@ t.test('ranks get in, each as itself, and messages go both ways', async (t) => {
   const heard = new Promise((resolve) => {
     joined.get(2)!.onMessage = resolve
   })
-  others[2]!.send({ type: 'beat', place: 'ä "1"' })
-  t.same(await heard, { type: 'beat', place: 'ä "1"' })
+  others[2]!.send({ type: 'beat', progress: 'ä "1"' })
+  t.same(await heard, { type: 'beat', progress: 'ä "1"' })
   const ended = new Promise<void>((resolve) => {
     others[0]!.onEnd = resolve
   })

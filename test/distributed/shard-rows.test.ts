@@ -1,23 +1,20 @@
-/** Rows dealt to ranks: every part is a piece of the one-rank batch, loads are even, nothing depends on who asks. */
+/** Rows sharded over ranks: every part is a piece of the one-rank batch, loads are even, nothing depends on who asks. */
 import t from 'tap'
-import { openData, type TrainBatch, type TrainData } from '../../lib/data/collate.js'
+import { openBatches, type TrainBatch, type TrainData } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
-import { deal } from '../../lib/distributed/shard-rows.js'
-import { Featurizer } from '../../lib/text/featurizer.js'
-import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
-import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { shardRows } from '../../lib/distributed/shard-rows.js'
+import type { Recipe } from '../../lib/text/recipe.js'
+import { featurizerOf } from '../data/features.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
-let state = seed
-const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+const draws = new Random(seed)
+const random = (n: number) => draws.integer(n)
 
 const letters = [...'abcdefghijklmnopqrstuvwxyz']
-function featurizer(overrides: Partial<Recipe> = {}): Featurizer {
-  const tokenizer = Tokenizer.fromVocabulary(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...letters, '.'])
-  tokenizer.addTokens(['[Q] ', '[D] '])
-  return new Featurizer(tokenizer, defaultRecipe({ queryLength: 12, documentLength: 60, ...overrides }))
-}
+const featurizer = (recipe: Partial<Recipe> = {}) =>
+  featurizerOf([...letters, '.'], { queryLength: 12, documentLength: 60, ...recipe })
 /** Lengths with a long tail; fewer texts than rows of a batch, so that some content is on several ranks. */
 const texts = (count: number, longest: number) =>
   Array.from({ length: count }, () =>
@@ -48,7 +45,7 @@ function sequence(column: TokenColumn, i: number): unknown {
   const kept = column.keep?.subarray(firstKept, lastKept).map((row) => row - first)
   return {
     ids: [...column.ids.subarray(first, last)],
-    keys: column.keyCounts[i],
+    keys: column.keyLengths[i],
     kept: kept ? [...kept] : Array.from({ length: lastKept - firstKept }, (_, row) => row),
     row: column.rows[i],
     column: column.column,
@@ -56,12 +53,12 @@ function sequence(column: TokenColumn, i: number): unknown {
 }
 const sequences = (column: TokenColumn) => [...column.rows.keys()].map((i) => sequence(column, i))
 /** Rows with everything that belongs to them, by row number. */
-function rowsOf({ queries, documents, perQuery, scores }: TrainBatch): Map<number, unknown> {
+function rowsOf({ queries, documents, documentsPerQuery, scores }: TrainBatch): Map<number, unknown> {
   const all = sequences(documents)
   const own = (i: number) => ({
     query: sequence(queries, i),
-    documents: all.slice(i * perQuery, (i + 1) * perQuery),
-    scores: scores && [...scores.subarray(i * perQuery, (i + 1) * perQuery)],
+    documents: all.slice(i * documentsPerQuery, (i + 1) * documentsPerQuery),
+    scores: scores && [...scores.subarray(i * documentsPerQuery, (i + 1) * documentsPerQuery)],
   })
   return new Map([...queries.rows].map((row, i) => [row, own(i)]))
 }
@@ -71,13 +68,13 @@ const pattern = (groups: number[]) => groups.map((group) => groups.indexOf(group
 const settings: [number, Partial<Recipe>][] = [
   [0, {}],
   [3, {}],
-  [3, { queryExpansion: false, skiplist: [] }],
+  [3, { queryExpansion: false, skiplistWords: [] }],
 ]
 for (const [negatives, overrides] of settings)
   t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}`, async (t) => {
     const sources = [source('kd', 90, 4, true), source('plain', 60, 5, false)]
     const options = { sources, featurizer: featurizer(overrides), batch: 23, negatives, seed, workers: 0 }
-    const data = await openData({ ...options, cacheDir: t.testdir() })
+    const data = await openBatches({ ...options, cacheDir: t.testdir() })
     t.teardown(() => data.close())
     for (const [step, ranks] of [1, 2, 3, 4, 7, 22, 23, 31].entries()) {
       const whole = await data.at(step)
@@ -97,33 +94,45 @@ for (const [negatives, overrides] of settings)
         )
       }
       const order = parts.flatMap(({ queries }) => [...queries.rows].map((row) => place.get(row)!))
-      const { perQuery } = whole
-      const documentOrder = order.flatMap((i) => Array.from({ length: perQuery }, (_, k) => i * perQuery + k))
+      const { documentsPerQuery } = whole
+      const documentOrder = order.flatMap((i) =>
+        Array.from({ length: documentsPerQuery }, (_, k) => i * documentsPerQuery + k),
+      )
       const common = {
         counts: parts.map(({ queries }) => queries.rows.length),
         queryOffsets: bounds(parts.flatMap(({ queries }) => lengthsOf(queries.keptOffsets))),
         documentOffsets: bounds(parts.flatMap(({ documents }) => lengthsOf(documents.keptOffsets))),
-        queryGroups: pattern(order.map((i) => whole.queryGroups[i]!)),
-        documentGroups: pattern(documentOrder.map((i) => whole.documentGroups[i]!)),
+        queryDuplicateIds: pattern(order.map((i) => whole.queryDuplicateIds[i]!)),
+        documentDuplicateIds: pattern(documentOrder.map((i) => whole.documentDuplicateIds[i]!)),
       }
       for (const part of parts) {
         const { step, source, counts } = part
-        t.match({ step, source, perQuery: part.perQuery }, { step: whole.step, source: whole.source, perQuery })
+        t.match(
+          { step, source, documentsPerQuery: part.documentsPerQuery },
+          { step: whole.step, source: whole.source, documentsPerQuery },
+        )
         const queryOffsets = [...part.queryOffsets]
         const documentOffsets = [...part.documentOffsets!]
-        const queryGroups = pattern([...part.queryGroups])
-        const documentGroups = pattern([...part.documentGroups])
-        t.same({ counts, queryOffsets, documentOffsets, queryGroups, documentGroups }, common, 'known on every rank')
-        t.same(part.queryGroups, parts[0]!.queryGroups, 'groups have the same numbers on every rank')
-        t.same(part.documentGroups, parts[0]!.documentGroups)
-        t.equal(Math.max(...part.documentGroups) + 1, new Set(part.documentGroups).size, 'dense')
+        const queryDuplicateIds = pattern([...part.queryDuplicateIds])
+        const documentDuplicateIds = pattern([...part.documentDuplicateIds])
+        t.same(
+          { counts, queryOffsets, documentOffsets, queryDuplicateIds, documentDuplicateIds },
+          common,
+          'known on every rank',
+        )
+        t.same(part.queryDuplicateIds, parts[0]!.queryDuplicateIds, 'groups have the same numbers on every rank')
+        t.same(part.documentDuplicateIds, parts[0]!.documentDuplicateIds)
+        t.equal(Math.max(...part.documentDuplicateIds) + 1, new Set(part.documentDuplicateIds).size, 'dense')
       }
-      t.ok(new Set(whole.documentGroups).size < whole.documentGroups.length, 'some texts are equal')
+      t.ok(new Set(whole.documentDuplicateIds).size < whole.documentDuplicateIds.length, 'some texts are equal')
 
       const loads = parts.map((part) => part.queries.ids.length + part.documents.ids.length)
       const longest = Math.max(
         ...lengthsOf(whole.queries.offsets).map((query, i) => {
-          const [first, last] = [whole.documents.offsets[i * perQuery]!, whole.documents.offsets[(i + 1) * perQuery]!]
+          const [first, last] = [
+            whole.documents.offsets[i * documentsPerQuery]!,
+            whole.documents.offsets[(i + 1) * documentsPerQuery]!,
+          ]
           return query + last - first
         }),
       )
@@ -135,10 +144,10 @@ for (const [negatives, overrides] of settings)
 t.test('pure: the same again, from another reader, in any order of steps and ranks', async (t) => {
   const sources = [source('a', 40, 2, false), source('b', 33, 2, true)]
   const options = { sources, featurizer: featurizer(), batch: 8, seed, cacheDir: t.testdir(), workers: 0 }
-  const data = await openData(options)
+  const data = await openBatches(options)
   const forward: TrainBatch[][] = []
   for (let step = 0; step < 8; step++) forward.push(await partsOf(data, step, 3))
-  const again = await openData(options)
+  const again = await openBatches(options)
   for (let step = 7; step >= 0; step--)
     for (const rank of [2, 0, 1]) t.same(await again.at(step, { rank, ranks: 3 }), forward[step]![rank])
   t.equal(forward[0]![0]!.documentOffsets, null, 'offsets of all documents only when asked for')
@@ -159,25 +168,25 @@ t.test('pure: the same again, from another reader, in any order of steps and ran
   again.close()
 })
 
-t.test('deal: longest first onto the least loaded, ties to the earlier row and the lower rank', async (t) => {
-  const dealt = (tokens: number[], ranks: number) => {
-    const { order, counts } = deal(tokens, ranks)
+t.test('shardRows: longest first onto the least loaded, ties to the earlier row and the lower rank', async (t) => {
+  const sharded = (tokens: number[], ranks: number) => {
+    const { order, counts } = shardRows(tokens, ranks)
     return bounds(counts)
       .slice(0, -1)
       .map((first, rank) => [...order.subarray(first, first + counts[rank]!)])
   }
-  t.same(dealt([3, 9, 5, 5, 1], 2), [
+  t.same(sharded([3, 9, 5, 5, 1], 2), [
     [0, 1],
     [2, 3, 4],
   ])
-  t.same(dealt([2, 2, 2, 2, 2], 3), [[0, 3], [1, 4], [2]])
-  t.same(dealt([4, 7], 4), [[1], [0], [], []])
-  t.same(dealt([], 2), [[], []])
-  t.same(dealt([1, 3, 2], 1), [[0, 1, 2]])
+  t.same(sharded([2, 2, 2, 2, 2], 3), [[0, 3], [1, 4], [2]])
+  t.same(sharded([4, 7], 4), [[1], [0], [], []])
+  t.same(sharded([], 2), [[], []])
+  t.same(sharded([1, 3, 2], 1), [[0, 1, 2]])
   for (let round = 0; round < 200; round++) {
     const ranks = 1 + random(20)
     const tokens = Array.from({ length: random(60) }, () => random(1 + random(500)))
-    const ranked = dealt(tokens, ranks)
+    const ranked = sharded(tokens, ranks)
     t.same(
       ranked.flat().toSorted((a, b) => a - b),
       [...tokens.keys()],

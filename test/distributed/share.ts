@@ -1,4 +1,4 @@
-/** A batch spread over ranks by any assignment, as lib/data would deal it. */
+/** A batch spread over ranks by any assignment, as lib/data would shard it. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
 
@@ -22,7 +22,7 @@ function pick(column: TokenColumn, sequences: readonly number[]): TokenColumn {
   return {
     ids: Int32Array.from(ids),
     offsets,
-    keyCounts: Int32Array.from(sequences, (s) => column.keyCounts[s]!),
+    keyLengths: Int32Array.from(sequences, (s) => column.keyLengths[s]!),
     keep: keep && Int32Array.from(kept),
     keptOffsets: bounds(column.keptOffsets),
     rows: Float64Array.from(sequences, (s) => column.rows[s]!),
@@ -37,9 +37,9 @@ export function share(
   counts: readonly number[],
   rank: number,
 ): TrainBatch {
-  const { perQuery, queryGroups, documentGroups, scores } = whole
+  const { documentsPerQuery, queryDuplicateIds, documentDuplicateIds, scores } = whole
   const documentsOf = (rows: readonly number[]) =>
-    rows.flatMap((row) => Array.from({ length: perQuery }, (_, k) => row * perQuery + k))
+    rows.flatMap((row) => Array.from({ length: documentsPerQuery }, (_, k) => row * documentsPerQuery + k))
   const first = counts.slice(0, rank).reduce((sum, n) => sum + n, 0)
   const own = order.slice(first, first + counts[rank]!)
   return {
@@ -49,8 +49,8 @@ export function share(
     counts: [...counts],
     queryOffsets: pick(whole.queries, order).keptOffsets,
     documentOffsets: pick(whole.documents, documentsOf(order)).keptOffsets,
-    queryGroups: Int32Array.from(order, (row) => queryGroups[row]!),
-    documentGroups: Int32Array.from(documentsOf(order), (d) => documentGroups[d]!),
+    queryDuplicateIds: Int32Array.from(order, (row) => queryDuplicateIds[row]!),
+    documentDuplicateIds: Int32Array.from(documentsOf(order), (d) => documentDuplicateIds[d]!),
     scores: scores && Float32Array.from(documentsOf(own), (d) => scores[d]!),
   }
 }

@@ -2,12 +2,12 @@
 import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
-import { type Group, self } from '../../lib/distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, ops, Tensor } from '../../lib/tensor/index.js'
 import { type BatchLoss, type GradCacheOptions, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { gradientScaleOf } from '../../lib/train/loss.js'
-import { Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
 import { ToyModel, toyBatch, vocabulary } from '../train/toy.js'
 import { group, note, report, seedOf } from './rank.js'
 import { share } from './share.js'
@@ -23,10 +23,15 @@ const queries = 8
 const counts = { 1: [8], 2: [3, 5], 3: [4, 0, 4], 4: [5, 0, 2, 1] }[size]!
 const inOrder = Array.from({ length: queries }, (_, i) => i)
 const nce: BatchLoss = ({ queries, documents, batch, ranks }) =>
-  contrastive(queries, documents, { temperature: 0.2, perQuery: batch.perQuery, ranks, blockQueries: 3 })
+  contrastive(queries, documents, {
+    temperature: 0.2,
+    documentsPerQuery: batch.documentsPerQuery,
+    ranks,
+    blockQueries: 3,
+  })
 
 async function step(model: ToyModel, batch: TrainBatch, options: Partial<GradCacheOptions>, loss = nce) {
-  const value = gradCache(model, batch, loss, { seed: 3, step: 1, chunkTokens: 60, ...options })
+  const value = gradCache(model, batch, loss, { seed: 3, step: 1, microBatchTokens: 60, ...options })
   const gradients = Float64Array.from(await model.parameters.gradients.values())
   const result = { loss: await value.value(), gradients }
   value.dispose()
@@ -47,14 +52,14 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
     const offsets = Float64Array.from({ length: queries + 1 }, (_, i) => i * length)
     const ids = Int32Array.from({ length: queries * length }, () => random.integer(vocabulary))
     const rows = Float64Array.from(inOrder)
-    const keyCounts = new Int32Array(queries).fill(length)
-    return { ids, offsets, keyCounts, keep: null, keptOffsets: offsets, rows, column: number }
+    const keyLengths = new Int32Array(queries).fill(length)
+    return { ids, offsets, keyLengths, keep: null, keptOffsets: offsets, rows, column: number }
   }
   const [q, d] = [column(queryTokens, 0), column(documentTokens, 1)]
   return { ...toyBatch(1, queries, 1), queries: q, documents: d, queryOffsets: q.offsets, documentOffsets: d.offsets }
 }
 
-// Calls and bytes of one step are exactly what the formulas say, whatever the chunks.
+// Calls and bytes of one step are exactly what the formulas say, whatever the micro-batches.
 {
   const [queryTokens, documentTokens] = [32, 300]
   const part = share(fixed(queryTokens, documentTokens), inOrder, counts, rank)
@@ -69,13 +74,13 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
   const { entries, count } = model.parameters
   const travelled: Record<string, number> = {}
   for (const gather of ['queries', 'documents', 'none'] as const)
-    for (const [chunkTokens, bucketBytes] of [
+    for (const [microBatchTokens, bucketBytes] of [
       [50, 1e9],
       [1e9, 1],
     ] as const) {
-      const wire = gather === 'queries' && bucketBytes === 1 ? 'float16' : 'float32'
+      const commDtype = gather === 'queries' && bucketBytes === 1 ? 'float16' : 'float32'
       const before = group.stats()
-      await step(model, part, { group, gather, chunkTokens, bucketBytes, wire })
+      await step(model, part, { group, gather, microBatchTokens, bucketBytes, commDtype })
       const after = group.stats()
       const used = (what: 'calls' | 'bytes') =>
         ['allGather', 'allToAll', 'allReduceSum', 'allReduceMax', 'broadcast', 'exchange'].map(
@@ -84,7 +89,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
       const alone = size === 1
       const buckets = alone ? [] : bucketBytes === 1 ? entries.map((e) => e.size) : [count]
       const row = (gather === 'queries' ? queryTokens : documentTokens) * model.dim
-      const gathered = gather === 'none' ? 0 : own * row * (wire === 'float16' ? 2 : 4) * (size - 1)
+      const gathered = gather === 'none' ? 0 : own * row * (commDtype === 'float16' ? 2 : 4) * (size - 1)
       const home = gather === 'none' ? 0 : others * row * 4
       const [stats, lse] = gather === 'queries' ? [others * 3 * 4, own * 4 * (size - 1)] : [0, 0]
       const calls = alone ? 0 : { queries: 2, documents: 1, none: 0 }[gather]
@@ -95,7 +100,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
       const found = { calls: used('calls'), bytes: used('bytes') }
       if (JSON.stringify(found) !== JSON.stringify(expected))
         problems.push(`${gather}: ${JSON.stringify(found)}, expected ${JSON.stringify(expected)}`)
-      if (wire === 'float32' && bucketBytes !== 1) travelled[gather] = found.bytes[0]! + found.bytes[1]!
+      if (commDtype === 'float32' && bucketBytes !== 1) travelled[gather] = found.bytes[0]! + found.bytes[1]!
     }
   if (size > 1 && own > 0) {
     const ratio = travelled.documents! / travelled.queries!
@@ -111,7 +116,7 @@ function fixed(queryTokens: number, documentTokens: number): TrainBatch {
   const norm = (g: Float64Array) => Math.sqrt(g.reduce((s, x) => s + x * x, 0))
   const reference = await step(precise, batch, {})
   for (const gather of ['queries', 'documents'] as const) {
-    const half = await step(precise, share(batch, inOrder, counts, rank), { group, gather, wire: 'float16' })
+    const half = await step(precise, share(batch, inOrder, counts, rank), { group, gather, commDtype: 'float16' })
     const error = norm(half.gradients.map((g, i) => g - reference.gradients[i]!)) / norm(reference.gradients)
     numbers[`float16 ${gather}`] = error
     check(error < 5e-3 && (size === 1 || error > 1e-6), `float16 ${gather}: the gradient is off by ${error}`)
@@ -125,7 +130,13 @@ const reference = await step(precise, batch, {})
 // Blocks that are scored again have the bits of those that were kept.
 const scoresKept = (keepScores: number): BatchLoss => {
   return ({ queries, documents, batch, ranks }) =>
-    contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, ranks, blockQueries: 2, keepScores })
+    contrastive(queries, documents, {
+      temperature: 0.1,
+      documentsPerQuery: batch.documentsPerQuery,
+      ranks,
+      blockQueries: 2,
+      keepScores,
+    })
 }
 const kept = await step(model, part, { group }, scoresKept(1e9))
 for (const bytes of [0, 700]) {
@@ -133,13 +144,13 @@ for (const bytes of [0, 700]) {
   check(again.loss === kept.loss && bits(again.gradients, kept.gradients), `keeping ${bytes} bytes changes bits`)
 }
 
-// Awaiting each chunk changes nothing.
+// Awaiting each micro-batch changes nothing.
 {
-  const options = { seed: 3, step: 1, chunkTokens: 20, keepBytes: 20_000, group }
+  const options = { seed: 3, step: 1, microBatchTokens: 20, activationMemory: 20_000, group }
   const issued = await step(model, part, options)
   const value = await gradCacheAsync(model, part, nce, options)
   const awaited = Float64Array.from(await model.parameters.gradients.values())
-  check((await value.value()) === issued.loss && bits(awaited, issued.gradients), 'awaiting chunks changes bits')
+  check((await value.value()) === issued.loss && bits(awaited, issued.gradients), 'awaiting micro-batches changes bits')
   value.dispose()
   model.parameters.zeroGradients()
 }
@@ -178,15 +189,18 @@ for (const bytes of [0, 700]) {
 }
 
 /** The share as a batch of its own. */
-function ownOf({ queries, documents, perQuery }: TrainBatch): Partial<TrainBatch> {
+function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<TrainBatch> {
   const first = sum(counts.slice(0, rank))
   const count = counts[rank]!
   return {
     counts: [count],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
-    queryGroups: batch.queryGroups.slice(first, first + count),
-    documentGroups: batch.documentGroups.slice(first * perQuery, (first + count) * perQuery),
+    queryDuplicateIds: batch.queryDuplicateIds.slice(first, first + count),
+    documentDuplicateIds: batch.documentDuplicateIds.slice(
+      first * documentsPerQuery,
+      (first + count) * documentsPerQuery,
+    ),
   }
 }
 
@@ -234,8 +248,8 @@ for (const side of ['queries', 'documents'] as const)
       if ((error as { code?: string }).code !== 'ERR_ARGUMENT') problems.push(`${what}: ${error}`)
     }
   }
-  const options = { seed: 1, step: 1, chunkTokens: 60 }
-  const other: Group = { ...self, size: size + 1 }
+  const options = { seed: 1, step: 1, microBatchTokens: 60 }
+  const other: ProcessGroup = { ...singleProcess, size: size + 1 }
   refused('a batch of fewer ranks', () => gradCache(model, part, nce, { ...options, group: other }))
   refused('another rank’s rows', () => gradCache(model, { ...part, counts: counts.map((n) => n + 1) }, nce, options))
   const unknown = { ...part, documentOffsets: null }

@@ -11,7 +11,7 @@ import { groupExitCode } from '../../lib/distributed/group.js'
 import { writeBeir } from '../../lib/eval/index.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { EvalEvent, StepEvent, TrainEvent } from '../../lib/train/events.js'
-import { bitsOf, folder, threePhases, tinyModel, tinyRun, writeData } from '../train/tiny.js'
+import { bitsOf, folder, saveTinyModel, threePhases, tinyRun, writeData } from '../train/tiny.js'
 import { mpiEnvironment, mpirun, withoutMpich, withoutRanks } from './launch.js'
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
@@ -58,9 +58,7 @@ const evalsOf = ({ events }: Outcome): EvalEvent[] => events.filter((e) => e.typ
 async function prepare(dir: string, name: string, changes: Partial<PhaseConfig> = {}): Promise<string> {
   const base = path.join(dir, 'base')
   if (!existsSync(base)) {
-    const model = await tinyModel()
-    await model.save(base)
-    model.dispose()
+    await saveTinyModel(base)
     const texts = readFileSync(path.join(dir, 'pairs.jsonl'), 'utf8').trim().split('\n')
     const rows = texts.map((line) => JSON.parse(line) as { query: string; document: string })
     const judged = rows.slice(0, 9)

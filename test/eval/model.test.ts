@@ -1,6 +1,6 @@
 /** A model's run: as deep as it is asked, beside the query itself, the same in pieces and on ranks, and counted. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import type { Collection, Corpus } from '../../lib/eval/collections.js'
 import { depthOf, evaluate } from '../../lib/eval/metrics.js'
@@ -76,7 +76,7 @@ t.test('the same run from memory, from a stream, and on ranks', async (t) => {
     yield* held.texts
   }
   const streamed = collectionOf({ ids, texts: { [Symbol.asyncIterator]: read } }, ['a', 'b', 'd3'])
-  t.same(await modelRun(model, streamed, { topK: 20, chunkTokens: 40 }), whole)
+  t.same(await modelRun(model, streamed, { topK: 20, microBatchTokens: 40 }), whole)
   t.ok(whole.counts.truncatedDocuments! > 10)
   t.equal(whole.counts.truncatedQueries, 1, 'd3 has seven words')
   for (const size of [2, 3, 7]) {
@@ -89,7 +89,7 @@ t.test('the same run from memory, from a stream, and on ranks', async (t) => {
       })
     const runs = await Promise.all(
       Array.from({ length: size }, (_, rank) =>
-        modelRun(model, streamed, { topK: 20, group: { ...self, rank, size, exchange: exchange(rank) } }),
+        modelRun(model, streamed, { topK: 20, group: { ...singleProcess, rank, size, exchange: exchange(rank) } }),
       ),
     )
     for (const run of runs) t.same(run, whole, `${size} ranks`)

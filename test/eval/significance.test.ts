@@ -1,7 +1,7 @@
 import t from 'tap'
 import { bootstrapInterval, holm, randomizationTest } from '../../lib/eval/significance.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 const random = new Random(seed)
 const next = () => random.next()

@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
@@ -168,8 +167,7 @@ t.test('distillation rows are graded; the control holds the same scores in anoth
 })
 
 t.test('files', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'wordnet-'))
-  t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(folder, { recursive: true })))
+  const folder = t.testdir()
   const lines = (path: string) =>
     gunzipSync(readFileSync(path))
       .toString()

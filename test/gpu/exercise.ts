@@ -1,7 +1,8 @@
 /** Every op of the suite in both types, and two training steps, once: what runs under a slow tool (sanitizer.ts). */
 import { Device } from '../../lib/tensor/index.js'
 import { fiftySteps } from '../cuda/fifty-steps.js'
-import { cases, Random } from '../tensor/cases.js'
+import { Random } from '../random.js'
+import { cases } from '../tensor/cases.js'
 import { evaluate, inputsOf } from '../tensor/evaluate.js'
 
 const device = Device.open(process.argv[2]!)

@@ -25,7 +25,7 @@ export function findComputeSanitizer(): string | undefined {
     ...(PATH ?? '').split(':').filter(Boolean),
     path.join(cache, 'compute-sanitizer-13.0/bin'),
   ]
-  // On the twin a real one would see no kernel: a rehearsal takes only what the user names.
+  // In the host emulation a real one would see no kernel: a rehearsal takes only what the user names.
   const folders = [
     ...named.flatMap((folder) => [folder, path.join(folder, 'bin'), path.join(folder, '../bin')]),
     ...(target === 'cuda' ? others : []),

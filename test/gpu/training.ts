@@ -20,7 +20,7 @@ export async function mixed(device: string): Promise<Found> {
 interface Contest {
   shape: string
   batch: number
-  chunkTokens: number
+  microBatchTokens: number
   /** Tokens or sequences that the peer encodes at a time. */
   miniBatch: number
   modes: [ours: NonNullable<StepBenchOptions['mode']>, theirs: 'cached' | 'plain' | 'encode'][]
@@ -34,7 +34,7 @@ export async function contest(device: string, rehearsal: boolean): Promise<Found
   const base: Contest = {
     shape: 'modernbert-base',
     batch: 512,
-    chunkTokens: 32768,
+    microBatchTokens: 32768,
     miniBatch: 128,
     modes: [
       ['kept', 'plain'],
@@ -42,15 +42,15 @@ export async function contest(device: string, rehearsal: boolean): Promise<Found
       ['encode', 'encode'],
     ],
   }
-  const { shape, batch, chunkTokens, miniBatch, modes } = rehearsal ? { ...base, shape: 'tiny', batch: 3 } : base
+  const { shape, batch, microBatchTokens, miniBatch, modes } = rehearsal ? { ...base, shape: 'tiny', batch: 3 } : base
   const lengths = [0, 1, 2, 3].map((i) => drawLengths(batch, i))
   const file = path.join(mkdtempSync(path.join(tmpdir(), 'lateforge-')), 'lengths.json')
   writeFileSync(file, JSON.stringify({ batch, steps: lengths }))
   const [steps, warmup] = rehearsal ? [1, 0] : [6, 3]
   const rows = []
   for (const [mode, theirs] of modes) {
-    const chunks = mode === 'encode' ? {} : { chunkTokens }
-    const ours = await benchStep({ device, shape, mode, ...chunks, lengths, steps, warmup })
+    const cutting = mode === 'encode' ? {} : { microBatchTokens }
+    const ours = await benchStep({ device, shape, mode, ...cutting, lengths, steps, warmup })
     const common = ['--shape', shape, '--mode', theirs, '--batch', String(batch), '--mini-batch', String(miniBatch)]
     const peer = rehearsal ? { skipped: 'a rehearsal' } : peerStep([...common, '--lengths', file, '--warmup', '2'])
     const ratio = 'tokensPerSecond' in peer ? ours.tokensPerSecond / Number(peer.tokensPerSecond) : null
@@ -77,7 +77,7 @@ const last = (text: string | undefined): string => text?.trim().split('\n').at(-
 /** The demo from end to end: three phases on WordNet, nDCG against BM25. */
 export async function demo(device: string, rehearsal: boolean): Promise<Found> {
   const script = path.join(packageRoot(), 'examples/wordnet/run.js')
-  if (rehearsal) return { ok: existsSync(script), rehearsal: 'thousands of steps are too many for the twin' }
+  if (rehearsal) return { ok: existsSync(script), rehearsal: 'thousands of steps are too many for the host emulation' }
   const out = mkdtempSync(path.join(tmpdir(), 'lateforge-demo-'))
   const started = performance.now()
   const result = spawnSync(process.execPath, [script, '--device', device, '--out', out], { encoding: 'utf8' })

@@ -1,4 +1,4 @@
-/** The check for a GPU machine: what it says without one, and its stages on the host twin. */
+/** The check for a GPU machine: what it says without one, and its stages in the host emulation. */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
@@ -27,7 +27,7 @@ t.test('without a GPU every stage says so', { skip: gpu().device ? 'there is one
   t.match(read('ops'), { ok: false, skipped: /^0 \(/ })
 })
 
-t.test('the stages on the twin', async (t) => {
+t.test('the stages in the host emulation', async (t) => {
   const { status, read } = verify(
     t.testdir({}),
     'device,stream,ops,scoring,largeBatches,trainingSpeed,demo',

@@ -3,7 +3,7 @@
  * when it is done, none stopping the others. Ends with verify.json, which names device, driver and commit.
  *
  *   node verify.js [--out folder] [--only device,ops] [--seconds most for a stage]
- *   LATEFORGE_VERIFY_DEVICE=cuda-host node verify.js     rehearses the stages on the twin
+ *   LATEFORGE_VERIFY_DEVICE=cuda-host node verify.js     rehearses the stages in the host emulation
  *
  * Exit code 0: all stages as expected; 1: one was not; 3: this machine has no GPU, nothing was checked.
  */

@@ -68,16 +68,16 @@ async function compare(
 
 for (const k of [0, 1, 3])
   for (const temperature of [1, 0.05]) {
-    const perQuery = 1 + k
+    const documentsPerQuery = 1 + k
     for (const kind of ['plain', 'cached'])
       t.test(`sentence-transformers ${kind} InfoNCE, ${k} negatives, temperature ${temperature}`, (t) =>
         compare(t, st6, `${kind}.k${k}.t${temperature}`, k, (q, d) =>
-          contrastive(q, d, { temperature, perQuery, blockQueries: 2 }),
+          contrastive(q, d, { temperature, documentsPerQuery, blockQueries: 2 }),
         ),
       )
     t.test(`PyLate Contrastive, ${k} negatives, temperature ${temperature}`, (t) =>
       compare(t, pylate, `contrastive.k${k}.t${temperature}.padded`, k, (q, d) =>
-        contrastive(q, d, { temperature, perQuery, mask: 'zero' }),
+        contrastive(q, d, { temperature, documentsPerQuery, clampNegatives: true }),
       ),
     )
     t.test(
@@ -88,7 +88,7 @@ for (const k of [0, 1, 3])
           pylate,
           `cached.k${k}.t${temperature}.padded`,
           k,
-          (q, d) => contrastive(q, d, { temperature, perQuery, mask: 'zero' }),
+          (q, d) => contrastive(q, d, { temperature, documentsPerQuery, clampNegatives: true }),
           { value: 1, gradient: 5 },
         ),
     )
@@ -108,20 +108,20 @@ for (const [student, teacherTemperature] of [
       (q, d, teacher) =>
         distillation(q, d, {
           teacher: teacher.map((s) => s / teacherTemperature),
-          perQuery: 4,
+          documentsPerQuery: 4,
           temperature: student,
-          minMax: false,
+          normalizeScores: false,
         }),
       { value: student ** 2, gradient: student ** 2 },
     ),
   )
 
-for (const [kind, minMax] of [
+for (const [kind, normalizeScores] of [
   ['minmax', true],
   ['raw', false],
 ] as const)
   t.test(`PyLate Distillation, ${kind}`, (t) =>
     compare(t, pylate, `distillation.k3.${kind}.padded`, 3, (q, d, teacher) =>
-      distillation(q, d, { teacher, perQuery: 4, minMax, mask: 'zero' }),
+      distillation(q, d, { teacher, documentsPerQuery: 4, normalizeScores, clampNegatives: true }),
     ),
   )

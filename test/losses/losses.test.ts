@@ -1,11 +1,11 @@
 /** The losses on their own ground: gradients by differences, masks, empty documents, blocks, learnable temperature. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 const exact = Device.open('cpu-f64')
 const dim = 16
@@ -48,30 +48,30 @@ async function run(device: Device, q: Side, d: Side, logScale: number, loss: Los
 
 const queryLengths = [3, 1, 4, 2]
 const documentLengths = [4, 2, 5, 0, 3, 1, 6, 2]
-const qGroups = Int32Array.from([0, 1, 0, 2])
-const dGroups = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
+const qDuplicates = Int32Array.from([0, 1, 0, 2])
+const dDuplicates = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
 
 const losses: Record<string, Loss> = {
-  'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, perQuery: 2 }),
+  'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: 2 }),
   'contrastive, groups, weights, blocks of 3': (q, d, logScale) =>
     contrastive(q, d, {
       logScale,
-      perQuery: 2,
-      queryGroups: qGroups,
-      documentGroups: dGroups,
+      documentsPerQuery: 2,
+      queryDuplicateIds: qDuplicates,
+      documentDuplicateIds: dDuplicates,
       weights: [1, 0.5, 2, 0],
       blockQueries: 3,
     }),
   'distillation, min-max': (q, d, logScale) =>
-    distillation(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], perQuery: 2, logScale }),
+    distillation(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], documentsPerQuery: 2, logScale }),
   'distillation, ragged': (q, d, logScale) =>
     distillation(q, d, {
       teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0],
-      perQuery: [0, 3, 3, 5, 8],
+      documentsPerQuery: [0, 3, 3, 5, 8],
       logScale,
-      minMax: false,
+      normalizeScores: false,
     }),
-  marginMse: (q, d) => marginMse(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], perQuery: 2 }),
+  marginMse: (q, d) => marginMse(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], documentsPerQuery: 2 }),
 }
 
 for (const [name, loss] of Object.entries(losses))
@@ -115,7 +115,7 @@ for (const [name, loss] of Object.entries(losses))
   })
 
 /** InfoNCE as written in research: explicit loops, explicit exclusions. */
-function plainInfoNce(q: Side, d: Side, temperature: number, perQuery: number, groups: boolean): number {
+function plainInfoNce(q: Side, d: Side, temperature: number, documentsPerQuery: number, groups: boolean): number {
   const offsets = (lengths: number[]) => {
     let total = 0
     return [0, ...lengths.map((length) => (total += length))]
@@ -128,14 +128,15 @@ function plainInfoNce(q: Side, d: Side, temperature: number, perQuery: number, g
   }
   let total = 0
   for (let i = 0; i < q.lengths.length; i++) {
-    const own = i * perQuery
+    const own = i * documentsPerQuery
     const logits: number[] = []
     let positive = Number.NaN
     for (let j = 0; j < d.lengths.length; j++) {
       if (d.lengths[j] === 0) continue
-      if (groups && j !== own && dGroups[j] === dGroups[own]) continue
-      const other = Math.floor(j / perQuery)
-      if (groups && j !== own && j % perQuery === 0 && other !== i && qGroups[other] === qGroups[i]) continue
+      if (groups && j !== own && dDuplicates[j] === dDuplicates[own]) continue
+      const other = Math.floor(j / documentsPerQuery)
+      if (groups && j !== own && j % documentsPerQuery === 0 && other !== i && qDuplicates[other] === qDuplicates[i])
+        continue
       let score = 0
       for (let a = qo[i]!; a < qo[i + 1]!; a++) {
         let best = Number.NEGATIVE_INFINITY
@@ -160,9 +161,9 @@ t.test('exclusions follow their definition', async (t) => {
       const got = await run(exact, q, d, 0, (Q, D) =>
         contrastive(Q, D, {
           temperature: 0.1,
-          perQuery: 2,
+          documentsPerQuery: 2,
           blockQueries,
-          ...(groups ? { queryGroups: qGroups, documentGroups: dGroups } : {}),
+          ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
         }),
       )
       const want = plainInfoNce(q, d, 0.1, 2, groups)
@@ -176,7 +177,11 @@ t.test('exclusions follow their definition', async (t) => {
 t.test('when every negative is excluded, loss and gradient are 0', async (t) => {
   const random = new Random(seed + 2)
   const got = await run(exact, embeddings(random, [2, 3]), embeddings(random, [4, 5]), 0, (q, d) =>
-    contrastive(q, d, { queryGroups: Int32Array.of(7, 7), documentGroups: Int32Array.of(1, 2), temperature: 0.05 }),
+    contrastive(q, d, {
+      queryDuplicateIds: Int32Array.of(7, 7),
+      documentDuplicateIds: Int32Array.of(1, 2),
+      temperature: 0.05,
+    }),
   )
   t.equal(got.value, 0)
   t.ok(got.dq.every((g) => g === 0) && got.dd.every((g) => g === 0))
@@ -199,8 +204,13 @@ t.test('blocks that lie in no batch are refused', async (t) => {
     const logScale = Tensor.from(exact, [0])
     const segments = Segments.fromLengths(exact, [1, 1])
     const groups = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
-    const stats = (firstRow: number, firstQuery: number, perQuery = 1) =>
-      raw.rowStats(scores, logScale, segments, groups, groups, { firstRow, perQuery, firstQuery, learned: 0 })
+    const stats = (firstRow: number, firstQuery: number, documentsPerQuery = 1) =>
+      raw.rowStats(scores, logScale, segments, groups, groups, {
+        firstRow,
+        perQuery: documentsPerQuery,
+        firstQuery,
+        learned: 0,
+      })
     t.same(stats(0, 1).shape, [3, 3])
     for (const [row, query] of [
       [1, 0],
@@ -225,7 +235,7 @@ t.test('bad arguments are named', async (t) => {
   const [q, d] = [embeddings(random, [2, 3]), embeddings(random, [4, 5])]
   const bad = (loss: Loss) => run(exact, q, d, 0, loss)
   await t.rejects(
-    bad((Q, D) => contrastive(Q, D, { perQuery: 2 })),
+    bad((Q, D) => contrastive(Q, D, { documentsPerQuery: 2 })),
     { code: 'ERR_ARGUMENT', message: /need 4 documents/ },
   )
   await t.rejects(
@@ -244,12 +254,14 @@ t.test('bad arguments are named', async (t) => {
   ] as const)
     for (const loss of [contrastive, distillation])
       await t.rejects(
-        bad((Q, D) => loss(Q, D, { ranks: { group: self, counts, gathered }, teacher: [1, 2], perQuery: 1 })),
+        bad((Q, D) =>
+          loss(Q, D, { ranks: { group: singleProcess, counts, gathered }, teacher: [1, 2], documentsPerQuery: 1 }),
+        ),
         { code: 'ERR_ARGUMENT' },
         `counts [${counts}], ${gathered} gathered`,
       )
   await t.rejects(
-    bad((Q, D) => distillation(Q, D, { teacher: [1], perQuery: 1 })),
+    bad((Q, D) => distillation(Q, D, { teacher: [1], documentsPerQuery: 1 })),
     { code: 'ERR_ARGUMENT' },
   )
 })

@@ -20,7 +20,7 @@ for (const [name, tolerance] of [
       return [
         contrastive(q, d, { temperature: 0.001 }),
         contrastive(q, d, { logScale: Tensor.from(device, [Math.log(1000)]) }),
-        distillation(one, d, { teacher: [0, -1000], perQuery: 2, temperature: 0.001, minMax: false }),
+        distillation(one, d, { teacher: [0, -1000], documentsPerQuery: 2, temperature: 0.001, normalizeScores: false }),
       ]
     })
     // Sums of a row are stored in float32: of 1 + e^-10 half a unit in the last place is 1.3e-3 of e^-10.
@@ -44,7 +44,11 @@ t.test('a temperature that no float32 score can be divided by is refused', async
     for (const temperature of [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 1e-39, 1e39]) {
       const expected = { code: 'ERR_ARGUMENT', details: { option: 'temperature' } }
       t.throws(() => contrastive(side, side, { temperature }), expected, `${temperature}`)
-      t.throws(() => distillation(side, side, { temperature, teacher: [1], perQuery: 1 }), expected, `${temperature}`)
+      t.throws(
+        () => distillation(side, side, { temperature, teacher: [1], documentsPerQuery: 1 }),
+        expected,
+        `${temperature}`,
+      )
     }
     const logScale = Tensor.from(device, [0])
     t.throws(() => contrastive(side, side, { temperature: 1, logScale }), /temperature has no effect beside logScale/)

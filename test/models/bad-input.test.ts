@@ -1,9 +1,9 @@
 /** Mistakes in calls of a model, and embeddings that were changed on their way to a search. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { Colbert, type CreateConfig } from '../../lib/models/index.js'
+import { Colbert } from '../../lib/models/colbert.js'
+import type { CreateConfig } from '../../lib/models/create.js'
 import type { Embeddings } from '../../lib/retrieval/embeddings.js'
 import { tinyModel } from '../train/tiny.js'
 
@@ -14,7 +14,7 @@ const queries = await model.encodeQueries(['w1 w2'])
 const documents = await model.encodeDocuments(['w1', 'w2', ''])
 
 t.test('options are objects with known keys', async (t) => {
-  for (const options of [null, 5, 'x', [], { chunkTokns: 3 }]) {
+  for (const options of [null, 5, 'x', [], { microBatchTokns: 3 }]) {
     await t.rejects(model.encodeQueries(['a'], any(options)), { code: 'ERR_ARGUMENT' })
     await t.rejects(model.encodeDocuments(['a'], any(options)), { code: 'ERR_ARGUMENT' })
     await t.rejects(model.rank('a', ['b'], any(options)), { code: 'ERR_ARGUMENT' })
@@ -22,8 +22,10 @@ t.test('options are objects with known keys', async (t) => {
     await t.rejects(model.search(queries, documents, any(options)), { code: 'ERR_ARGUMENT' })
     t.throws(() => model.streamDocuments(['a'], any(options)), { code: 'ERR_ARGUMENT' })
   }
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokns: 3 })), { message: /did you mean "chunkTokens"/ })
-  await t.rejects(model.encodeQueries(['a'], any({ chunkTokens: '8' })), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeQueries(['a'], any({ microBatchTokns: 3 })), {
+    message: /did you mean "microBatchTokens"/,
+  })
+  await t.rejects(model.encodeQueries(['a'], any({ microBatchTokens: '8' })), { code: 'ERR_ARGUMENT' })
   await t.rejects(model.encodeQueries([], { signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
 })
 
@@ -64,8 +66,7 @@ t.test('embeddings that do not fit together are refused, not ranked', async (t) 
 })
 
 t.test('files: names that are none, and refusals of the system', async (t) => {
-  const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-bad-'))
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  const dir = t.testdir()
   for (const name of [undefined, null, 5, '', 'a\0b']) {
     await t.rejects(model.save(any(name)), { code: 'ERR_ARGUMENT' })
     await t.rejects(Colbert.load(any(name)), { code: 'ERR_ARGUMENT' })

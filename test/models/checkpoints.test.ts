@@ -1,5 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
@@ -8,8 +7,7 @@ import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
 import { fixtures, json } from './fixture.js'
 
-const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-t.teardown(() => rmSync(temporary, { recursive: true }))
+const temporary = t.testdir()
 
 for (const [layout, reader] of [
   ['pylate', 'pylate'],
@@ -34,7 +32,7 @@ for (const [layout, reader] of [
       const column = columnFromTexts(model.featurizer, texts, role)
       t.same([...column.ids], [...(await expected.numbers(`${role}.ids`))], `${role} ids`)
       t.same([...column.offsets], [...(await expected.numbers(`${role}.offsets`))], `${role} offsets`)
-      t.same([...column.keyCounts], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
+      t.same([...column.keyLengths], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
       const encode = (m: Colbert) => (role === 'query' ? m.encodeQueries(texts) : m.encodeDocuments(texts))
       const { data, offsets } = await encode(model)
       t.same([...offsets], [...(await expected.numbers(`${role}.embeddingOffsets`))], `${role} rows`)

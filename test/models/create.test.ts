@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
@@ -13,11 +11,9 @@ for (const architecture of ['modernbert', 'bert'] as const)
     const device = Device.open()
     await device.synchronize()
     const before = device.memory()
-    const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-    t.teardown(() => rmSync(dir, { recursive: true }))
     const shape = { architecture, layers: 4, width: 64, heads: 2, dim: 16, positions: 256, tokenizer }
     const model = await Colbert.create(shape, { seed: 3 })
-    const folder = path.join(dir, 'model')
+    const folder = path.join(t.testdir(), 'model')
     await model.save(folder)
     await model.save(folder) // replaces what was there
     const again = await Colbert.load(folder)
@@ -36,10 +32,10 @@ for (const architecture of ['modernbert', 'bert'] as const)
       [2, 2, 2],
     )
     t.ok(hits.every(([a, b]) => a!.score >= b!.score && 'xyz'[a!.index] === a!.id))
-    const chunked = await model.encodeDocuments(texts, { chunkTokens: 5 })
+    const cut = await model.encodeDocuments(texts, { microBatchTokens: 5 })
     t.ok(
-      chunked.data.every((x, i) => Math.abs(x - documents.data[i]!) < 1e-5),
-      'chunks do not matter',
+      cut.data.every((x, i) => Math.abs(x - documents.data[i]!) < 1e-5),
+      'micro-batches do not matter',
     )
     model.dispose()
     again.dispose()
@@ -57,7 +53,7 @@ t.test('streams, aborts and ranks; the event loop stays free', async (t) => {
   async function* source() {
     yield* many
   }
-  for await (const part of model.streamDocuments(source(), { chunkTokens: 200 })) seen.push(...part.data)
+  for await (const part of model.streamDocuments(source(), { microBatchTokens: 200 })) seen.push(...part.data)
   t.equal(seen.length, whole.data.length)
   t.ok(
     seen.every((x, i) => Math.abs(x - whole.data[i]!) < 1e-5),
@@ -66,16 +62,16 @@ t.test('streams, aborts and ranks; the event loop stays free', async (t) => {
 
   let ticks = 0
   const timer = setInterval(() => ticks++, 1)
-  await model.encodeDocuments(many, { chunkTokens: 500 })
+  await model.encodeDocuments(many, { microBatchTokens: 500 })
   clearInterval(timer)
   t.ok(ticks > 3, `${ticks} ticks`)
 
   const controller = new AbortController()
-  const aborted = model.encodeDocuments(many, { chunkTokens: 100, signal: controller.signal })
+  const aborted = model.encodeDocuments(many, { microBatchTokens: 100, signal: controller.signal })
   setImmediate(() => controller.abort())
   await t.rejects(aborted, { code: 'ERR_ABORTED' })
   const before = model.device.memory()
-  for await (const _ of model.streamDocuments(many, { chunkTokens: 100 })) break
+  for await (const _ of model.streamDocuments(many, { microBatchTokens: 100 })) break
   await model.device.synchronize()
   t.equal(model.device.memory().bytes, before.bytes, 'leaving a stream early leaves nothing behind')
 
@@ -87,7 +83,7 @@ t.test('streams, aborts and ranks; the event loop stays free', async (t) => {
   await t.rejects(model.encodeQueries('text' as never), { code: 'ERR_ARGUMENT' })
   await t.rejects(model.encodeDocuments(['a', 5 as never]), { code: 'ERR_ARGUMENT' })
   await t.rejects(model.encodeDocuments(['a'], { ids: [] }), { code: 'ERR_ARGUMENT' })
-  await t.rejects(model.encodeDocuments(['a'], { chunkTokens: 0 }), { code: 'ERR_ARGUMENT' })
+  await t.rejects(model.encodeDocuments(['a'], { microBatchTokens: 0 }), { code: 'ERR_ARGUMENT' })
   const other = await Colbert.create({ ...shape, recipe: { queryPrompt: 'one ' } })
   await t.rejects(model.search(await other.encodeQueries(['a']), whole), { code: 'ERR_RECIPE' })
   model.dispose()

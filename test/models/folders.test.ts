@@ -1,15 +1,4 @@
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
@@ -17,8 +6,7 @@ import { Device } from '../../lib/tensor/device.js'
 import { fixtures } from './fixture.js'
 import { tokenizer } from './words.js'
 
-const temporary = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-t.teardown(() => rmSync(temporary, { recursive: true }))
+const temporary = t.testdir()
 let made = 0
 
 /** A copy of a fixture folder to break. */
@@ -55,8 +43,8 @@ t.test('a sentence-transformers folder without a mask is not taken for one of Py
     j.document_length = 30
   })
   const model = await Colbert.load(dir)
-  const { queryPrefix, documentPrefix, queryLength, documentLength, queryExpansion, skiplist } = model.recipe
-  t.same([queryPrefix, documentPrefix, queryExpansion, skiplist], ['', '', false, []])
+  const { queryPrefix, documentPrefix, queryLength, documentLength, queryExpansion, skiplistWords } = model.recipe
+  t.same([queryPrefix, documentPrefix, queryExpansion, skiplistWords], ['', '', false, []])
   t.same([queryLength, documentLength], [20, 30])
   model.dispose()
 })
@@ -201,7 +189,10 @@ t.test('older spellings mean the same', async (t) => {
   edit(dir, '2_Dense/config.json', (j) => delete j.use_residual)
   const old = await Colbert.load(dir)
   t.same((await old.encodeDocuments(texts)).data, data)
-  t.same([old.recipe.queryExpansion, old.recipe.attendToExpansion, old.recipe.skiplist.length], [true, false, 32])
+  t.same(
+    [old.recipe.queryExpansion, old.recipe.attendToExpansionTokens, old.recipe.skiplistWords.length],
+    [true, false, 32],
+  )
   old.dispose()
 })
 

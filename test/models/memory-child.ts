@@ -20,7 +20,7 @@ await model.encodeDocuments([text(0), text(1)]) // whatever grows once
 const before = process.memoryUsage().rss
 const documents = await model.encodeDocuments(
   Array.from({ length: 3000 }, (_, d) => text(d)),
-  { chunkTokens: 1024 },
+  { microBatchTokens: 1024 },
 )
 const peak = process.resourceUsage().maxRSS * 1024
 process.stdout.write(JSON.stringify({ embeddings: documents.data.byteLength, grown: peak - before }))

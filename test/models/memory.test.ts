@@ -20,12 +20,12 @@ t.test('embeddings that fit no array: refused before anything is encoded, with t
     get: (target, key) => (key === 'dim' ? 2 ** 45 : Reflect.get(target, key, target)),
   })
   const before = model.device.memory().bytes
-  await t.rejects(encodeAll(wide, 'documents', ['w1 w2', 'w3'], {}), {
+  await t.rejects(encodeAll(wide, 'document', ['w1 w2', 'w3'], {}), {
     code: 'ERR_OUT_OF_MEMORY',
     message: /2 documents have 9 token embeddings of \d+ numbers: \d+\.\d GiB .*streamDocuments/,
     details: { texts: 2, rows: 9, dim: 2 ** 45 },
   })
-  await t.rejects(encodeAll(wide, 'queries', ['w1'], {}), { code: 'ERR_OUT_OF_MEMORY', message: /fewer at a time/ })
+  await t.rejects(encodeAll(wide, 'query', ['w1'], {}), { code: 'ERR_OUT_OF_MEMORY', message: /fewer at a time/ })
   t.equal(model.device.memory().bytes, before)
   model.dispose()
 })
@@ -36,9 +36,9 @@ t.test('one piece and a stream have the same bits, and count what was cut', asyn
     Array.from({ length: 3 + ((d * 7) % 20) }, (_, i) => `w${(d + i) % 60}`).join(' '),
   )
   const longer = texts.filter((text) => text.split(' ').length > 16 - 3).length // [CLS], [D], [SEP]
-  const whole = await model.encodeDocuments(texts, { chunkTokens: 50 })
+  const whole = await model.encodeDocuments(texts, { microBatchTokens: 50 })
   const parts = []
-  for await (const part of model.streamDocuments(texts, { chunkTokens: 50 })) parts.push(part)
+  for await (const part of model.streamDocuments(texts, { microBatchTokens: 50 })) parts.push(part)
   t.ok(parts.length > 5)
   t.same(
     parts.flatMap(({ data }) => [...data]),

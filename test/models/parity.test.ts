@@ -33,7 +33,7 @@ for (const name of ['cpu', 'cpu-f64'] as const)
         const packed: Packed = {
           ids: Tensor.fromInt32(device, Int32Array.from(await read('ids'))),
           segments: Segments.of(device, await read('offsets')),
-          keyCounts: run === 'plain' ? null : Tensor.fromInt32(device, Int32Array.from(await read('keys'))),
+          keyLengths: run === 'plain' ? null : Tensor.fromInt32(device, Int32Array.from(await read('keys'))),
         }
         const weights = Tensor.from(device, await read('weights'), file.tensor(`${prefix}weights`).shape)
         params.zeroGradients()

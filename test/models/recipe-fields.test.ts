@@ -41,9 +41,9 @@ const effects: Record<Exclude<keyof Recipe, 'tokenizerHash'>, Effect> = {
   queryLength: { change: { queryLength: 6 }, queries: true, phase: { queryLength: 6 } },
   documentLength: { change: { documentLength: 6 }, documents: true, phase: { documentLength: 6 } },
   queryExpansion: { change: { queryExpansion: false }, queries: true },
-  attendToExpansion: { change: { attendToExpansion: true }, queries: true },
-  skiplist: { change: { skiplist: [] }, documents: true },
-  mask: { change: { mask: 'zero' } }, // only how they are scored
+  attendToExpansionTokens: { change: { attendToExpansionTokens: true }, queries: true },
+  skiplistWords: { change: { skiplistWords: [] }, documents: true },
+  clampNegatives: { change: { clampNegatives: true } }, // only how they are scored
   lowerCase: { change: { lowerCase: true }, queries: true, documents: true },
 }
 
@@ -120,7 +120,7 @@ t.before(async () => {
     const queries = await model.encodeQueries(rows.map(({ query }) => query))
     const documents = await model.encodeDocuments(rows.flatMap((row) => row.documents))
     const [cut, plain] = await Promise.all(
-      [true, false].map((floorZero) => model.search(queries, documents, { topK: 4, floorZero })),
+      [true, false].map((clampNegatives) => model.search(queries, documents, { topK: 4, clampNegatives })),
     )
     model.dispose()
     if (JSON.stringify(cut) !== JSON.stringify(plain)) return

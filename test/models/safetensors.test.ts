@@ -1,12 +1,10 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { SafetensorsFile, writeSafetensors } from '../../lib/models/formats/safetensors.js'
 import { Weights } from '../../lib/models/formats/weights.js'
 
-const dir = mkdtempSync(path.join(tmpdir(), 'lateforge-'))
-t.teardown(() => rmSync(dir, { recursive: true }))
+const dir = t.testdir()
 const file = path.join(dir, 'x.safetensors')
 
 /** A file from header text (or object) and data. */
@@ -127,7 +125,7 @@ t.test('every truncation of a good file is refused', async (t) => {
 })
 
 t.test('sharded files', async (t) => {
-  const folder = mkdtempSync(path.join(dir, 'sharded-'))
+  const folder = t.testdir()
   const one = { name: 'one', shape: [1], data: Float32Array.of(1) }
   const two = { name: 'two', shape: [2], data: Float32Array.of(2, 3) }
   await writeSafetensors(path.join(folder, 'a.safetensors'), [one])

@@ -50,7 +50,7 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     model.dispose()
   })
 
-  t.test(`${architecture}: dropout depends on seed, step and row, not on chunks`, async (t) => {
+  t.test(`${architecture}: dropout depends on seed, step and row, not on micro-batches`, async (t) => {
     const device = Device.open()
     const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, { seed: 2 })
     const column = columnFromTexts(model.featurizer, texts, 'query')
@@ -67,7 +67,7 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     const parts = [...(await rows(0, 1, { seed: 1, step: 5 })), ...(await rows(1, n, { seed: 1, step: 5 }))]
     t.ok(
       whole.every((x, i) => Math.abs(x - parts[i]!) < 1e-5),
-      'two chunks',
+      'two micro-batches',
     )
     t.equal((await rows(0, n, { seed: 1, step: 5 })).join(), whole.join(), 'again')
     t.not((await rows(0, n, { seed: 1, step: 6 })).join(), whole.join(), 'the next step')
@@ -134,7 +134,7 @@ for (const architecture of ['modernbert', 'bert'] as const)
       const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
       backward(model, column, weights, key)
       const gradients = await model.parameters.gradients.values()
-      using optimiser = new AdamW(model.groups([{ learningRate: 1e-2, decay: 0.1 }]), { clip: 1 })
+      using optimiser = new AdamW(model.parameterGroups([{ learningRate: 1e-2, weightDecay: 0.1 }]), { maxGradNorm: 1 })
       optimiser.step()
       const result = [await tokens.values(), gradients, await model.parameters.values.values()]
       for (const tensor of [tokens, segments, weights]) tensor.dispose()
@@ -158,10 +158,10 @@ t.test('groups: decay of matrices only, the first match, frozen parts', async (t
   const shape = { architecture: 'bert', layers: 2, width: 32, heads: 2, dim: 16, positions: 64, tokenizer } as const
   const model = await Colbert.create({ ...shape, recipe: { queryLength: 24, documentLength: 64 } }, { seed: 2 })
   const before = await model.parameters.values.values()
-  const groups = model.groups([
+  const groups = model.parameterGroups([
     { match: /^embeddings\./, frozen: true, learningRate: 0 },
     { match: (name) => name.startsWith('1_Dense.'), learningRate: 1e-2 },
-    { learningRate: 1e-3, decay: 0.1 },
+    { learningRate: 1e-3, weightDecay: 0.1 },
   ])
   t.equal(groups.length, 2)
   for (const entry of model.parameters.entries) {
@@ -169,7 +169,7 @@ t.test('groups: decay of matrices only, the first match, frozen parts', async (t
     t.equal(owners.length, entry.name.startsWith('embeddings.') ? 0 : 1, entry.name)
     if (entry.shape.length < 2)
       t.ok(
-        owners.every((group) => group.decay(entry) === 0),
+        owners.every((group) => group.weightDecay(entry) === 0),
         `${entry.name} does not decay`,
       )
   }

@@ -1,6 +1,6 @@
 // The arena on a device that is not there: random sequences against a plain model of what is live, on a backend that
 // checks what it is given back.
-#include "../../native/core/arena.h"
+#include "../../native/runtime/arena.h"
 
 #include <algorithm>
 #include <cstdlib>

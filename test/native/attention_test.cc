@@ -1,5 +1,5 @@
 // RoPE and attention against their definitions in double; the gradient of attention against central differences.
-#include "../../native/core/philox.h"
+#include "../../native/runtime/philox.h"
 #include "compare.h"
 
 using namespace lateforge;

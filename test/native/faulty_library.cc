@@ -7,7 +7,8 @@
 #include <new>
 #include <stdexcept>
 
-#include "../../native/core/queue.h"
+#include "../../native/ops/list.h"
+#include "../../native/runtime/queue.h"
 #include "../../native/cpu/backend.h"
 #include "../../native/cpu/table.h"
 #include "../../native/cpu/team.h"

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "../../native/core/host_group.h"
+#include "../../native/distributed/host_group.h"
 #include "thread_transport.h"
 
 namespace lateforge {

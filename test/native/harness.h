@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/infer.h"
+#include "../../native/ops/shapes.h"
 #include "../../native/cpu/table.h"
 #include "../../native/cpu/team.h"
 #include "check.h"
@@ -151,17 +151,17 @@ std::vector<Tensor> run(const cpu::Kernels* table, Op op, const P& params, std::
   return out;
 }
 
-#ifdef LF_TWIN
+#ifdef LF_EMULATION
 // The CUDA kernels, run on the host on copies of the operands (test/native/cuda/table.cc).
-const cpu::Kernels* twinTable();
+const cpu::Kernels* emulationTable();
 #endif
 
 // Runs `suite` on the kernel tables of every instruction set this processor has, with one seed for all.
 inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&, std::mt19937&)>& suite) {
   const unsigned seed = testSeed();
-#ifdef LF_TWIN
+#ifdef LF_EMULATION
   std::mt19937 rng(seed);
-  suite({"cuda-host", twinTable(), cpu::portable::kernelTable<double>()}, rng);  // float64 stays the CPU's
+  suite({"cuda-host", emulationTable(), cpu::portable::kernelTable<double>()}, rng);  // float64 stays the CPU's
   return finish(name);
 #else
   for (const char* isa : {"portable", "avx2", "avx512"}) {

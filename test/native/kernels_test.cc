@@ -1,6 +1,6 @@
 // Every encoder kernel against plain loops in double, float and double tables of each instruction set this processor
 // has; gradients against central differences; one and two threads bit for bit.
-#include "../../native/core/philox.h"
+#include "../../native/runtime/philox.h"
 #include "../../native/cpu/team.h"
 #include "compare.h"
 
@@ -366,7 +366,7 @@ void casts(const cpu::Kernels* table) {
   }
   Tensor x = noise<T>({5, 7});
   CHECK(cast(x, dtypeOf<T>()).bytes == x.bytes, "cast to the same type");
-#ifndef LF_TWIN  // which has no float64
+#ifndef LF_EMULATION  // which has no float64
   close<double>("cast to double", cast(x, DType::f64), wide<T>(x));
 #endif
 }

@@ -12,7 +12,7 @@ namespace {
 struct Problem {
   Tensor q, qSegments, d, dSegments, pairs;
   Layout layout = Layout::all;
-  bool floorZero = false;
+  bool clampNegatives = false;
   std::vector<std::pair<int64_t, int64_t>> list;  // (query, document) in the order of the winners
 };
 
@@ -38,7 +38,7 @@ Problem problem(const std::vector<int64_t>& queries, const std::vector<int64_t>&
     for (int64_t j = 0; j < nd; ++j)
       for (int64_t i = 0; i < nq; ++i) p.list.push_back({i, j});
   if (layout != Layout::all) p.pairs = make<int64_t>({static_cast<int64_t>(pairs.size())}, pairs);
-  if (layout == Layout::groups)
+  if (layout == Layout::grouped)
     for (int64_t i = 0; i < nq; ++i)
       for (int64_t j = pairs[i]; j < pairs[i + 1]; ++j) p.list.push_back({i, j});
   if (layout == Layout::pairs)
@@ -53,7 +53,7 @@ const cpu::Kernels* tableOf(const cpu::Isa& isa) {
 
 template <class T>
 std::vector<Tensor> forward(const cpu::Isa& isa, Problem& p, bool argmax) {
-  return run(tableOf<T>(isa), Op::maxsim, params::maxsim{static_cast<int64_t>(p.layout), argmax, p.floorZero},
+  return run(tableOf<T>(isa), Op::maxsim, params::maxsim{static_cast<int64_t>(p.layout), argmax, p.clampNegatives},
              {&p.q, &p.qSegments, &p.d, &p.dSegments, &p.pairs});
 }
 
@@ -103,7 +103,7 @@ void checkForward(const cpu::Isa& isa, Problem& p, const char* what) {
     for (int64_t row = q[i]; row < q[i + 1]; ++row, ++at) {
       double best = -std::numeric_limits<double>::infinity();
       for (int64_t token = d[j]; token < d[j + 1]; ++token) best = std::max(best, dot<T>(p, row, token));
-      const bool none = d[j] == d[j + 1] || (p.floorZero && best < 0);
+      const bool none = d[j] == d[j + 1] || (p.clampNegatives && best < 0);
       if (!none) score += best;
       const int64_t w = winner(out[1], at);
       if (none ? w != noWinner(out[1]) : w < 0 || w >= d[j + 1] - d[j] || dot<T>(p, row, d[j] + w) < best - tolerance)
@@ -166,7 +166,7 @@ void shapes(const cpu::Isa& isa, std::mt19937& rng) {
     Problem p = problem<T>(lengths(5, 0, 40, rng), lengths(7, 0, 33, rng), dim, Layout::all, rng);
     checkForward<T>(isa, p, ("all, dim " + std::to_string(dim)).c_str());
     checkBackward<T>(isa, p, rng, ("all, dim " + std::to_string(dim)).c_str());
-    p.floorZero = true;
+    p.clampNegatives = true;
     checkForward<T>(isa, p, "floor of zero");
     checkBackward<T>(isa, p, rng, "floor of zero");
   }
@@ -184,17 +184,17 @@ void shapes(const cpu::Isa& isa, std::mt19937& rng) {
   checkBackward<T>(isa, many, rng, "many");
   Problem wide = problem<T>({32, 5}, {20, 3}, 1024, Layout::all, rng);
   checkForward<T>(isa, wide, "dim 1024");
-  Problem groups = problem<T>({32, 0, 5, 48}, {4, 0, 30, 17, 1, 9, 0}, 64, Layout::groups, rng, {0, 3, 4, 4, 7});
+  Problem groups = problem<T>({32, 0, 5, 48}, {4, 0, 30, 17, 1, 9, 0}, 64, Layout::grouped, rng, {0, 3, 4, 4, 7});
   checkForward<T>(isa, groups, "groups");
   checkBackward<T>(isa, groups, rng, "groups");
-  groups.floorZero = true;
+  groups.clampNegatives = true;
   checkForward<T>(isa, groups, "groups, floor of zero");
   Problem pairs =
       problem<T>({32, 0, 5, 48}, {4, 0, 30, 17}, 48, Layout::pairs, rng, {3, 2, 0, 0, 3, 2, 1, 3, 2, 1, 0, 2, 3, 0});
   checkForward<T>(isa, pairs, "pairs");
   checkBackward<T>(isa, pairs, rng, "pairs");
-  for (Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
-    const std::vector<int64_t> none = layout == Layout::groups ? std::vector<int64_t>{0, 0} : std::vector<int64_t>{};
+  for (Layout layout : {Layout::all, Layout::grouped, Layout::pairs}) {
+    const std::vector<int64_t> none = layout == Layout::grouped ? std::vector<int64_t>{0, 0} : std::vector<int64_t>{};
     Problem p = problem<T>({4}, {}, 8, layout, rng, none);
     checkForward<T>(isa, p, "no documents");
     checkBackward<T>(isa, p, rng, "no documents");
@@ -232,7 +232,7 @@ void ties(const cpu::Isa& isa) {
     p.d.as<T>()[(tokens - 1) * 8] = 1;  // the last is best
     CHECK(winner(forward<T>(isa, p, true)[1], 1) == tokens - 1, "%s", isa.name);
     std::fill_n(p.d.as<T>(), tokens * 8, T(0));  // a similarity of 0 beats the floor of 0
-    p.floorZero = true;
+    p.clampNegatives = true;
     CHECK(winner(forward<T>(isa, p, true)[1], 2) == 0, "%s", isa.name);
   }
 }
@@ -245,8 +245,8 @@ void notFinite(const cpu::Isa& isa, std::mt19937& rng) {
     for (int64_t token : {0, 5, 13, 14, 39}) {
       Problem poisoned = p;
       poisoned.d.as<T>()[token * 16 + 3] = bad;
-      for (bool floorZero : {false, true}) {
-        poisoned.floorZero = floorZero;
+      for (bool clampNegatives : {false, true}) {
+        poisoned.clampNegatives = clampNegatives;
         const std::vector<Tensor> out = forward<T>(isa, poisoned, true);
         const T* s = out[0].as<T>();
         CHECK(std::isnan(s[0]) && std::isnan(s[3]), "%s: NaN in document token %d vanished", isa.name, (int)token);
@@ -287,26 +287,26 @@ void notFinite(const cpu::Isa& isa, std::mt19937& rng) {
 // The smallest type that holds all tokens, and with a floor of 0 one value more.
 void longDocument(const cpu::Isa& isa, std::mt19937& rng) {
   for (int64_t tokens : {255, 256, 257, 65535, 65536, 65537})
-    for (Layout layout : {Layout::all, Layout::groups, Layout::pairs})
-      for (bool floorZero : {false, true}) {
-#ifdef LF_TWIN
+    for (Layout layout : {Layout::all, Layout::grouped, Layout::pairs})
+      for (bool clampNegatives : {false, true}) {
+#ifdef LF_EMULATION
         if (tokens > 1000) continue;  // slow there: cuda/maxsim_test.cu has them
 #endif
         Problem p = problem<float>(
             {3, 2}, {5, tokens, 0}, 8, layout, rng,
-            layout == Layout::groups ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{0, 0, 0, 1, 1, 1, 0, 2});
-        p.floorZero = floorZero;
+            layout == Layout::grouped ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{0, 0, 0, 1, 1, 1, 0, 2});
+        p.clampNegatives = clampNegatives;
         std::fill_n(p.q.as<float>(), 16, 0.0f);
         p.q.as<float>()[0] = 1;
         p.q.as<float>()[8] = -1;  // the second row has only negative similarities: no winner where there is a floor
         for (int64_t u = 0; u < tokens; ++u) p.d.as<float>()[(5 + u) * 8] = 1 + std::abs(p.d.as<float>()[(5 + u) * 8]);
         p.d.as<float>()[(5 + tokens - 1) * 8] = 8;
         const std::vector<Tensor> out = forward<float>(isa, p, true);
-        const int64_t values = tokens + floorZero, at = layout == Layout::all ? 5 : 3;
+        const int64_t values = tokens + clampNegatives, at = layout == Layout::all ? 5 : 3;
         const DType want = values <= 256 ? DType::u8 : values <= 65536 ? DType::u16 : DType::i32;
         CHECK(out[1].meta.dtype == want, "%s: %s for %d tokens", isa.name, nameOf(out[1].meta.dtype), (int)tokens);
         CHECK(winner(out[1], at) == tokens - 1, "%s: winner %d of %d", isa.name, (int)winner(out[1], at), (int)tokens);
-        CHECK((winner(out[1], at + 1) == noWinner(out[1])) == floorZero, "%s: floor, %d tokens", isa.name, (int)tokens);
+        CHECK((winner(out[1], at + 1) == noWinner(out[1])) == clampNegatives, "%s: floor, %d tokens", isa.name, (int)tokens);
         checkForward<float>(isa, p, "long document");
         checkBackward<float>(isa, p, rng, "long document");
       }
@@ -315,10 +315,10 @@ void longDocument(const cpu::Isa& isa, std::mt19937& rng) {
 // Winners beyond their document count as none, whatever they are.
 template <class Winner>
 void wildWinners(const cpu::Isa& isa, int64_t tokens, std::mt19937& rng) {
-  for (Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
+  for (Layout layout : {Layout::all, Layout::grouped, Layout::pairs}) {
     Problem p = problem<float>(
         {3, 2}, {4, tokens, 0}, 8, layout, rng,
-        layout == Layout::groups ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{0, 0, 0, 1, 1, 1, 0, 2});
+        layout == Layout::grouped ? std::vector<int64_t>{0, 2, 3} : std::vector<int64_t>{0, 0, 0, 1, 1, 1, 0, 2});
     std::vector<Tensor> out = forward<float>(isa, p, true);
     Tensor wild = out[1], none = out[1];
     const int64_t* d = p.dSegments.as<int64_t>();
@@ -344,9 +344,9 @@ void wildWinners(const cpu::Isa& isa, int64_t tokens, std::mt19937& rng) {
 
 // d/dx of Σ g · score by central differences, away from ties (random inputs, a step far below their gaps).
 void finiteDifferences(const cpu::Isa& isa, std::mt19937& rng) {
-  for (Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
+  for (Layout layout : {Layout::all, Layout::grouped, Layout::pairs}) {
     const std::vector<int64_t> list =
-        layout == Layout::groups ? std::vector<int64_t>{0, 2, 4} : std::vector<int64_t>{1, 0, 0, 3, 1, 2, 1, 0};
+        layout == Layout::grouped ? std::vector<int64_t>{0, 2, 4} : std::vector<int64_t>{1, 0, 0, 3, 1, 2, 1, 0};
     Problem p =
         problem<double>({3, 2}, {4, 6, 1, 3}, 8, layout, rng, layout == Layout::all ? std::vector<int64_t>{} : list);
     std::vector<Tensor> out = forward<double>(isa, p, true);

@@ -1,7 +1,8 @@
 // The in-order stream of backends that have none of their own: random sequences against what they must give, order,
 // errors that are returned and errors that are thrown, lack of memory, lazy streams, and the end with jobs under way.
 // Runs under ThreadSanitizer too.
-#include "../../native/core/queue.h"
+#include "../../native/ops/list.h"
+#include "../../native/runtime/queue.h"
 
 #include <cstdlib>
 #include <new>

@@ -13,8 +13,10 @@
 #include <thread>
 #include <vector>
 
-#include "../../native/core/queue.h"
-#include "../../native/core/runtime.h"
+#include "../../native/ops/list.h"
+#include "../../native/distributed/collective.h"
+#include "../../native/runtime/queue.h"
+#include "../../native/runtime/runtime.h"
 #include "check.h"
 
 namespace lateforge {
@@ -220,9 +222,10 @@ void testSums() {
   Handle wide = 0, result = 0;
   CHECK(runtime.create(0, Meta::of(DType::f32, {2, 4}), nullptr, wide).ok(), "a matrix");
   uint64_t ticket;
+  Collectives collectives(runtime);
   for (const int64_t n : {kMost, kMost / 2, int64_t{1} << 61, int64_t{1} << 52, int64_t{-1}}) {
     const auto refused = [&](Collective kind, std::vector<int64_t> send, std::vector<int64_t> receive) {
-      const std::string code = runtime.collective(group, {kind, wide, std::move(send), std::move(receive)}, result, ticket).code;
+      const std::string code = collectives.start(group, {kind, wide, std::move(send), std::move(receive)}, result, ticket).code;
       CHECK(code == "ERR_SHAPE" || code == "ERR_ARGUMENT", "%lld rows: '%s'", static_cast<long long>(n), code.c_str());
     };
     refused(Collective::allGather, {}, {2, n});
@@ -230,7 +233,7 @@ void testSums() {
     refused(Collective::allToAll, {2, n}, {2, 0});
     refused(Collective::allToAll, {2, 0}, {2, n});
   }
-  CHECK(runtime.collective(group, {Collective::allGather, wide, {}, {2, 3}}, result, ticket).ok(), "what fits");
+  CHECK(collectives.start(group, {Collective::allGather, wide, {}, {2, 3}}, result, ticket).ok(), "what fits");
 }
 
 void testKeyCounts() {

@@ -1,5 +1,5 @@
 // The seed of a native test that draws random numbers: LATEFORGE_TEST_SEED when it is set, 1 in CI, else a fresh one. It
-// is printed, so that any failure can be repeated. The twin schedules by it too. test/seed.ts follows the same rule.
+// is printed, so that any failure can be repeated. The host emulation schedules by it too. test/seed.ts follows the same rule.
 #pragma once
 
 #include <cstdio>
@@ -23,7 +23,7 @@ inline unsigned testSeed() {
       value = std::getenv("CI") ? 1 : std::random_device{}();
     }
     std::printf("LATEFORGE_TEST_SEED=%u\n", value);
-    setenv("LATEFORGE_TWIN_SEED", std::to_string(value).c_str(), 0);
+    setenv("LATEFORGE_EMULATION_SEED", std::to_string(value).c_str(), 0);
     return value;
   }();
   return seed;

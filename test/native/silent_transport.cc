@@ -5,7 +5,7 @@
 #include <chrono>
 #include <thread>
 
-#include "../../native/core/group.h"
+#include "../../native/distributed/group.h"
 
 namespace lateforge {
 namespace {
@@ -16,7 +16,7 @@ int32_t open(int32_t* rank, int32_t* size, char*) {
   return 0;
 }
 
-int32_t exchange(const Part*, const Part*, bool (*stopped)(void*), void* context, uint8_t* waiting, char*) {
+int32_t exchange(const Slice*, const Slice*, bool (*stopped)(void*), void* context, uint8_t* waiting, char*) {
   while (!stopped(context)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   waiting[1] = 1;
   return 2;

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "../../native/core/setting.h"
+#include "../../native/runtime/setting.h"
 #include "../../native/cpu/limits.h"
 #include "../../native/cpu/table.h"
 #include "../../native/platform/linux.h"

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../native/core/group.h"
+#include "../../native/distributed/group.h"
 
 namespace lateforge {
 
@@ -32,7 +32,7 @@ struct Hub {
 inline Hub hub;
 
 template <int rank>
-int32_t exchangeByThreads(const Part* send, const Part* receive, bool (*stopped)(void*), void* context,
+int32_t exchangeByThreads(const Slice* send, const Slice* receive, bool (*stopped)(void*), void* context,
                           uint8_t* waiting, char*) {
   std::unique_lock lock(hub.mutex);
   for (int r = 0; r < hub.ranks; ++r)

@@ -1,10 +1,12 @@
 import t from 'tap'
+import { philox, Random, sequenceSeed } from '../../lib/io/random.js'
 import { bert } from '../../lib/models/networks/bert.js'
 import type { Architecture } from '../../lib/models/networks/encoder.js'
 import { modernbert } from '../../lib/models/networks/modernbert.js'
-import { normal, philox, sequenceSeed, uniform } from '../../lib/nn/index.js'
+import { normal, uniform } from '../../lib/nn/index.js'
 import { atOnce } from '../../lib/turns.js'
 import { json } from '../models/fixture.js'
+import { seed } from '../seed.js'
 
 t.test('philox gives the published words', async (t) => {
   // Known answers of Random123 (kat_vectors, philox4x32 10).
@@ -15,6 +17,24 @@ t.test('philox gives the published words', async (t) => {
   t.equal(
     hex(philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0])),
     'd16cfe09 94fdcceb 5001e420 24126ea1',
+  )
+})
+
+t.test('a stream is the same whoever reads it, and has no equal', async (t) => {
+  const drawn = new Float32Array(10)
+  atOnce(uniform(1)(drawn, seed, 'name'))
+  const random = new Random(seed, 'name')
+  t.same(
+    drawn,
+    drawn.map(() => (random.next() + 0.5 / 2 ** 32) * 2 - 1),
+  )
+  for (const other of [new Random(seed, 'names'), new Random(seed + 1, 'name'), new Random(seed + 2 ** 32, 'name')])
+    t.not(other.next(), new Random(seed, 'name').next())
+  const counts = [0, 0, 0, 0, 0]
+  for (let i = 0; i < 10_000; i++) counts[random.integer(5)]!++
+  t.ok(
+    counts.every((count) => Math.abs(count - 2000) < 240), // six standard deviations
+    `${counts}`,
   )
 })
 

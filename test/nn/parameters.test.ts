@@ -87,7 +87,7 @@ t.test('on other devices there is one type', async (t) => {
 t.test('models say what they compute with', async (t) => {
   const shape = { architecture: 'bert', layers: 1, width: 16, heads: 2, dim: 8, tokenizer } as const
   const create = (device: string, precision?: 'float32' | 'bfloat16') =>
-    Colbert.create(shape, { device: Device.open(device), ...(precision && { precision }) })
+    Colbert.create(shape, { device, ...(precision && { precision }) })
   for (const [device, precision, found, tokens] of [
     ['cpu', undefined, 'float32', 'float32'],
     ['cpu-f64', undefined, 'float32', 'float64'],

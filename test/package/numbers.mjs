@@ -29,16 +29,16 @@ const model = await Colbert.create(
 const texts = Array.from({ length: 6 }, (_, i) => sentence(i + 20, 12 + i))
 const queries = await model.encodeQueries([sentence(3, 5), sentence(9, 7)])
 const documents = await model.encodeDocuments(texts)
-const vectors = ({ data, offsets }) => ({ data: Float32Array.from(data), offsets })
-const scores = await maxsim(vectors(queries), vectors(documents), { dim: queries.dim })
-const atOnce = maxsimSync(vectors(queries), vectors(documents), { dim: queries.dim })
+const vectors = ({ data, offsets, dim }) => ({ data: Float32Array.from(data), offsets, dim })
+const scores = await maxsim(vectors(queries), vectors(documents))
+const atOnce = maxsimSync(vectors(queries), vectors(documents))
 const ranked = await model.rank(sentence(3, 5), texts, { topK: 6 })
 
 const run = train({
   model,
   out: path.join(out, 'run'),
   seed: 1,
-  chunkTokens: 256,
+  microBatchTokens: 256,
   phases: [{ name: 'two', loss: 'contrastive', data, batch: 8, steps: 2, learningRate: 1e-3, temperature: 0.1 }],
 })
 const steps = []

@@ -3,10 +3,9 @@ import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import { loadBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
-import { analyze, Bm25 } from '../../lib/retrieval/bm25.js'
-import { porterStem } from '../../lib/retrieval/porter.js'
+import { analyze, Bm25, porterStem } from '../../lib/retrieval/bm25.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 t.test('the stemmer agrees with NLTK', async (t) => {
   const stems: Record<string, string> = JSON.parse(readFileSync('test/fixtures/porter.json', 'utf8'))

@@ -1,35 +1,31 @@
 import t from 'tap'
-import { philox } from '../../lib/nn/index.js'
-import { type Embeddings, ResidentDocuments } from '../../lib/retrieval/embeddings.js'
-import { maxsim, maxsimSync, ResidentVectors, scoreBlocks } from '../../lib/retrieval/maxsim.js'
+import type { Embeddings, Role } from '../../lib/retrieval/embeddings.js'
+import { DeviceEmbeddings, maxsim, maxsimSync, scoreBlocks } from '../../lib/retrieval/maxsim.js'
 import { search } from '../../lib/retrieval/search.js'
 import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
 const dim = 16
-let draws = 0
-
-/** In [0, 1). */
-function random(): number {
-  return philox([draws++, 0, 0, 0], [seed, 0])[0] / 2 ** 32
-}
+const draws = new Random(seed)
+const random = () => draws.next()
 
 /** Random token vectors of texts of these lengths. */
 function vectors(lengths: number[]) {
   const offsets = new Float64Array(lengths.length + 1)
   for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
-  return { data: Float32Array.from({ length: offsets.at(-1)! * dim }, () => random() - 0.5), offsets }
+  return { data: Float32Array.from({ length: offsets.at(-1)! * dim }, () => random() - 0.5), offsets, dim }
 }
 
 type Side = ReturnType<typeof vectors>
 
 /** The definition, in double precision. */
-function score(q: Side, i: number, d: Side, j: number, floorZero = false): number {
+function score(q: Side, i: number, d: Side, j: number, clampNegatives = false): number {
   let sum = 0
   if (d.offsets[j] === d.offsets[j + 1]) return 0
   for (let a = q.offsets[i]!; a < q.offsets[i + 1]!; a++) {
-    let best = floorZero ? 0 : Number.NEGATIVE_INFINITY
+    let best = clampNegatives ? 0 : Number.NEGATIVE_INFINITY
     for (let b = d.offsets[j]!; b < d.offsets[j + 1]!; b++) {
       let dot = 0
       for (let k = 0; k < dim; k++) dot += q.data[a * dim + k]! * d.data[b * dim + k]!
@@ -48,19 +44,19 @@ t.test('all pairs, groups and pairs are the definition', async (t) => {
   const d = vectors([...lengths(6, 30), 0, 3])
   const all = (floor: boolean) =>
     Array.from({ length: 5 }, (_, i) => Array.from({ length: 8 }, (_, j) => score(q, i, d, j, floor))).flat()
-  t.ok(close(await maxsim(q, d, { dim }), all(false)))
-  t.ok(close(await maxsim(q, d, { dim, layout: 'all', floorZero: true }), all(true)))
+  t.ok(close(await maxsim(q, d), all(false)))
+  t.ok(close(await maxsim(q, d, { layout: 'all', clampNegatives: true }), all(true)))
   t.ok(
     close(
-      await maxsim(q, d, { dim, layout: 'groups', pairs: [0, 2, 2, 5, 7, 8] }),
+      await maxsim(q, d, { layout: 'grouped', pairs: [0, 2, 2, 5, 7, 8] }),
       [0, 0, 2, 2, 2, 3, 3, 4].map((i, j) => score(q, i, d, j)),
     ),
   )
   const pairs = [4, 0, 0, 7, 2, 2, 4, 0]
   const expected = [0, 1, 2, 3].map((n) => score(q, pairs[2 * n]!, d, pairs[2 * n + 1]!))
-  t.ok(close(await maxsim(q, d, { dim, layout: 'pairs', pairs }), expected))
-  t.equal((await maxsim(q, vectors([]), { dim })).length, 0)
-  t.equal((await maxsim(vectors([]), d, { dim })).length, 0)
+  t.ok(close(await maxsim(q, d, { layout: 'pairs', pairs }), expected))
+  t.equal((await maxsim(q, vectors([]))).length, 0)
+  t.equal((await maxsim(vectors([]), d)).length, 0)
 })
 
 t.test('blocks do not show', async (t) => {
@@ -69,11 +65,11 @@ t.test('blocks do not show', async (t) => {
   const before = device.memory()
   const q = vectors(lengths(300, 60)) // several blocks of queries
   const d = vectors([...Array(5).fill(30000), 7, 1]) // and of documents
-  const scores = await maxsim(q, d, { dim })
+  const scores = await maxsim(q, d)
   const near = (i: number, j: number) => Math.abs(scores[i * 7 + j]! - score(q, i, d, j)) < 1e-3
   for (let n = 0; n < 12; n++) t.ok(near(Math.floor(random() * 300), n % 7))
   const abort = AbortSignal.abort()
-  await t.rejects(maxsim(q, d, { dim, signal: abort }), { code: 'ERR_ABORTED' })
+  await t.rejects(maxsim(q, d, { signal: abort }), { code: 'ERR_ABORTED' })
   await device.synchronize()
   t.same(device.memory().bytes, before.bytes, 'memory is given back')
 })
@@ -81,33 +77,33 @@ t.test('blocks do not show', async (t) => {
 t.test('bad input', async (t) => {
   const [q, d] = [vectors([2, 3]), vectors([4])]
   for (const [call, code] of [
-    [() => maxsim(q, d, { dim: 0 }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim: 32 }), 'ERR_SHAPE'],
-    [() => maxsim(q, d, { dim, layout: 'some' as never }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim, layout: 'pairs' }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim, pairs: [0, 0] }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim, layout: 'pairs', pairs: [0, 1] }), 'ERR_ARGUMENT'],
-    [() => maxsim(q, d, { dim, layout: 'groups', pairs: [0, 1] }), 'ERR_SHAPE'],
-    [() => maxsim({ ...q, offsets: [0, 3, 2, 5] }, d, { dim }), 'ERR_SHAPE'],
-    [() => maxsim({ ...q, offsets: [1, 5] }, d, { dim }), 'ERR_SHAPE'],
-    [() => maxsim({ ...q, offsets: [] }, d, { dim }), 'ERR_SHAPE'],
-    [() => maxsim({ ...q, offsets: [0, 2.5, 5] }, d, { dim }), 'ERR_SHAPE'],
-    [() => maxsim({ ...q, data: [...q.data] as never }, d, { dim }), 'ERR_ARGUMENT'],
+    [() => maxsim({ ...q, dim: 0 }, { ...d, dim: 0 }), 'ERR_ARGUMENT'],
+    [() => maxsim({ ...q, dim: 32 }, { ...d, dim: 32 }), 'ERR_SHAPE'],
+    [() => maxsim(q, { ...d, dim: 32 }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, null as never), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { layout: 'some' as never }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { layout: 'pairs' }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { pairs: [0, 0] }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { layout: 'pairs', pairs: [0, 1] }), 'ERR_ARGUMENT'],
+    [() => maxsim(q, d, { layout: 'grouped', pairs: [0, 1] }), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [0, 3, 2, 5] }, d), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [1, 5] }, d), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [] }, d), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, offsets: [0, 2.5, 5] }, d), 'ERR_SHAPE'],
+    [() => maxsim({ ...q, data: [...q.data] as never }, d), 'ERR_ARGUMENT'],
   ] as const)
     await t.rejects(call(), { code }, String(call))
 })
 
 t.test('search: best first, ties by lowest index, typed errors', async (t) => {
   const device = Device.open()
-  const of = <K extends Embeddings['kind']>(kind: K, side: Side, recipeHash = 'r'): Embeddings<K> => ({
-    kind,
+  const of = <R extends Role>(role: R, side: Side, recipeHash = 'r'): Embeddings<R> => ({
+    role,
     ...side,
-    dim,
-    dtype: 'float32',
     recipeHash,
   })
   const [q, d] = [vectors(lengths(4, 8)), vectors(lengths(50, 20))]
-  const [queries, documents] = [of('queries', q), of('documents', d)]
+  const [queries, documents] = [of('query', q), of('document', d)]
   const ids = Array.from({ length: 50 }, (_, i) => `d${i}`)
   const hits = await search(device, queries, { ...documents, ids })
   for (const [i, list] of hits.entries()) {
@@ -119,22 +115,22 @@ t.test('search: best first, ties by lowest index, typed errors', async (t) => {
     )
     t.ok(list.every((hit) => hit.id === `d${hit.index}`))
   }
-  using resident = await ResidentDocuments.upload({ ...documents, ids }, { device })
-  t.same(await search(device, queries, resident), hits, 'resident documents')
+  using resident = await DeviceEmbeddings.upload({ ...documents, ids }, { device })
+  t.same(await search(device, queries, resident), hits, 'documents on the device')
   const twice = vectors([3, 3, 3])
   twice.data.copyWithin(3 * dim, 0, 3 * dim)
   twice.data.copyWithin(6 * dim, 0, 3 * dim)
   t.same(
-    (await search(device, queries, of('documents', twice), { topK: 2 }))[0]!.map((h) => h.index),
+    (await search(device, queries, of('document', twice), { topK: 2 }))[0]!.map((h) => h.index),
     [0, 1],
     'ties',
   )
-  t.equal((await search(device, queries, of('documents', vectors([4])), { topK: 9 }))[0]!.length, 1)
-  t.same(await search(device, queries, of('documents', vectors([]))), [[], [], [], []])
+  t.equal((await search(device, queries, of('document', vectors([4])), { topK: 9 }))[0]!.length, 1)
+  t.same(await search(device, queries, of('document', vectors([]))), [[], [], [], []])
   const swapped = search(device, documents as never, queries as never)
   await t.rejects(swapped, { code: 'ERR_ARGUMENT', message: /swapped/ })
   await t.rejects(search(device, queries, undefined as never), { code: 'ERR_ARGUMENT' })
-  await t.rejects(search(device, queries, of('documents', d, 'other')), { code: 'ERR_RECIPE' })
+  await t.rejects(search(device, queries, of('document', d, 'other')), { code: 'ERR_RECIPE' })
   await t.rejects(search(device, queries, { ...documents, dim: 8 }), { code: 'ERR_ARGUMENT' })
   await t.rejects(search(device, queries, documents, { topK: 0 }), { code: 'ERR_ARGUMENT' })
   const broken = { ...documents, data: documents.data.map((x, i) => (i === 0 ? Number.NaN : x)) }
@@ -147,12 +143,13 @@ t.test('texts of one token: the block of scores stays small', async (t) => {
   const ones = (n: number) => ({
     data: new Float32Array(8 * n).fill(0.5),
     offsets: Float64Array.from({ length: n + 1 }, (_, i) => i),
+    dim: 8,
   })
   await device.synchronize()
   const before = device.memory().bytes
   device.resetPeak()
   let scores = 0
-  for await (const block of scoreBlocks(ones(few), ones(many), { device, dim: 8, type: 'float32' })) {
+  for await (const block of scoreBlocks(ones(few), ones(many), { device, type: 'float32' })) {
     scores += block.scores.length
     if (!block.scores.every((s) => s === 2)) t.fail('a wrong score')
   }
@@ -175,26 +172,30 @@ t.test('at once, in place: the same scores, on memory of any alignment', async (
   const q = vectors(lengths(7, 40))
   const d = vectors([...lengths(9, 300), 0])
   const pairs = [6, 9, 0, 0, 2, 8]
-  const layoutsOf = [{}, { floorZero: true }, { layout: 'pairs', pairs }] as const
-  const groups = { layout: 'groups', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
+  const layoutsOf = [{}, { clampNegatives: true }, { layout: 'pairs', pairs }] as const
+  const groups = { layout: 'grouped', pairs: [0, 1, 1, 3, 5, 6, 9, 10] } as const
   for (const layout of [...layoutsOf, groups]) {
-    const want = await maxsim(q, d, { dim, ...layout })
-    t.same(maxsimSync(q, d, { dim, ...layout }), want)
+    const want = await maxsim(q, d, { ...layout })
+    t.same(maxsimSync(q, d, { ...layout }), want)
+    for (const device of ['cpu', Device.open('cpu')])
+      t.same(await maxsim(q, d, { device, ...layout }), want, 'a device, or its name')
     const moved = (side: Side): Side => {
       const shared = new Float32Array(new SharedArrayBuffer(4 * side.data.length + 4), 4)
       shared.set(side.data)
       return { ...side, data: shared as never }
     }
-    t.same(maxsimSync(moved(q), moved(d), { dim, ...layout }), want, 'shared memory, four bytes off')
+    t.same(maxsimSync(moved(q), moved(d), { ...layout }), want, 'shared memory, four bytes off')
   }
-  t.equal(maxsimSync(q, vectors([]), { dim }).length, 0)
+  await t.rejects(maxsim(q, d, { device: 'gpu' }), { code: 'ERR_DEVICE' })
+  t.equal(maxsimSync(q, vectors([])).length, 0)
+  const twelve = { data: new Float32Array(12), offsets: [0, 1], dim: 12 } // no multiple of 8
   for (const [call, code] of [
-    [() => maxsimSync(q, d, { dim: 32 }), 'ERR_SHAPE'],
-    [() => maxsimSync({ data: new Float32Array(12), offsets: [0, 1] }, d, { dim: 12 }), 'ERR_SHAPE'],
-    [() => maxsimSync(q, d, { dim, layout: 'pairs', pairs: [0, 10] }), 'ERR_ARGUMENT'],
-    [() => maxsimSync(q, d, { dim, layout: 'groups', pairs: [0, 10] }), 'ERR_SHAPE'],
-    [() => maxsimSync({ ...q, data: halves(q.data) } as never, d, { dim }), 'ERR_ARGUMENT'],
-    [() => maxsimSync(q, d, { dim, device: Device.open() } as never), 'ERR_ARGUMENT'],
+    [() => maxsimSync({ ...q, dim: 32 }, { ...d, dim: 32 }), 'ERR_SHAPE'],
+    [() => maxsimSync(twelve, twelve), 'ERR_SHAPE'],
+    [() => maxsimSync(q, d, { layout: 'pairs', pairs: [0, 10] }), 'ERR_ARGUMENT'],
+    [() => maxsimSync(q, d, { layout: 'grouped', pairs: [0, 10] }), 'ERR_SHAPE'],
+    [() => maxsimSync({ ...q, data: halves(q.data) } as never, d), 'ERR_ARGUMENT'],
+    [() => maxsimSync(q, d, { device: Device.open() } as never), 'ERR_ARGUMENT'],
   ] as const)
     t.throws(call, { code }, String(call))
 })
@@ -204,23 +205,23 @@ t.test('float16 arrays, and documents that stay on the device', async (t) => {
   const d = vectors([...lengths(11, 60), 0])
   for (const side of [q, d]) side.data = side.data.map((x) => Math.round(x * 512) / 512) // exact in float16
   const half = { q: { ...q, data: halves(q.data) }, d: { ...d, data: halves(d.data) } }
-  const want = await maxsim(q, d, { dim })
+  const want = await maxsim(q, d)
   for (const name of ['cpu', 'cuda-host']) {
     const device = Device.open(name)
     const before = device.memory()
     const near = (got: Float32Array) => got.every((s, i) => Math.abs(s - want[i]!) < 1e-4)
-    t.ok(near(await maxsim(half.q, half.d, { dim, device })), `${name}: both sides`)
-    t.ok(near(await maxsim(q, half.d, { dim, device })), 'one side')
+    t.ok(near(await maxsim(half.q, half.d, { device })), `${name}: both sides`)
+    t.ok(near(await maxsim(q, half.d, { device })), 'one side')
     for (const vectors of [d, half.d]) {
-      using resident = await ResidentVectors.upload(vectors, { dim, device })
+      using resident = await DeviceEmbeddings.upload(vectors, { device })
       t.equal(resident.dtype, name === 'cpu' || vectors === d ? 'float32' : 'float16')
-      t.ok(near(await maxsim(q, resident, { dim })), `${name}: resident ${resident.dtype}`)
-      t.ok(near(await maxsim(q, resident, { dim })), 'again')
-      const groups = { layout: 'groups', pairs: [0, 2, 2, 5, 7, 12] } as const
-      t.same(await maxsim(q, resident, { dim, ...groups }), await maxsim(q, vectors, { dim, device, ...groups }))
-      await t.rejects(maxsim(q, resident, { dim: 8 }), { code: 'ERR_SHAPE' })
+      t.ok(near(await maxsim(q, resident)), `${name}: resident ${resident.dtype}`)
+      t.ok(near(await maxsim(q, resident)), 'again')
+      const groups = { layout: 'grouped', pairs: [0, 2, 2, 5, 7, 12] } as const
+      t.same(await maxsim(q, resident, { ...groups }), await maxsim(q, vectors, { device, ...groups }))
+      await t.rejects(maxsim({ ...q, dim: 8 }, resident), { code: 'ERR_ARGUMENT' })
       const other = Device.open(name === 'cpu' ? 'cpu-f64' : 'cpu')
-      await t.rejects(maxsim(q, resident, { dim, device: other }), {
+      await t.rejects(maxsim(q, resident, { device: other }), {
         code: 'ERR_ARGUMENT',
         message: /documents are on/,
       })
@@ -228,11 +229,21 @@ t.test('float16 arrays, and documents that stay on the device', async (t) => {
     await device.synchronize()
     t.same([device.memory().tensors, device.memory().bytes], [before.tensors, before.bytes], 'memory is given back')
   }
-  await t.rejects(maxsim(q, d, { dim, dtype: 'float16' }), { code: 'ERR_UNSUPPORTED' })
+  const queries = { ...q, role: 'query' } as const
+  async function* parts() {
+    for (const { data, offsets, dim } of [half.d, d, d, half.d, half.d])
+      yield { data, offsets, dim, role: 'document' } as const
+  }
+  const hits = await search(Device.open(), queries, parts(), { topK: 1000 })
+  for (const [i, list] of hits.entries())
+    for (const { index, score } of list)
+      t.ok(Math.abs(score - want[i * 12 + (index % 12)]!) < 1e-4, 'a stream of both types')
+  t.equal(hits[0]!.length, 60)
+  await t.rejects(maxsim(q, d, { dtype: 'float16' }), { code: 'ERR_UNSUPPORTED' })
   const device = Device.open()
-  await t.rejects(ResidentVectors.upload(d, { dim: 32, device }), { code: 'ERR_SHAPE' })
+  await t.rejects(DeviceEmbeddings.upload({ ...d, dim: 32 }, { device }), { code: 'ERR_SHAPE' })
   const signal = AbortSignal.abort()
-  await t.rejects(ResidentVectors.upload(d, { dim, device, signal }), { code: 'ERR_ABORTED' })
+  await t.rejects(DeviceEmbeddings.upload(d, { device, signal }), { code: 'ERR_ABORTED' })
 })
 
 t.test('the selection keeps what sorting would', async (t) => {

@@ -1,45 +1,45 @@
 /** Search over streams, the selection of the best, and the turns that long work leaves to the event loop. */
 import t from 'tap'
 import { analyze, Bm25 } from '../../lib/retrieval/bm25.js'
-import type { Embeddings } from '../../lib/retrieval/embeddings.js'
+import type { Embeddings, Role } from '../../lib/retrieval/embeddings.js'
 import { search } from '../../lib/retrieval/search.js'
 import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
 import { atOnce, inTurns } from '../../lib/turns.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
-let state = seed
-const random = (): number => {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-  return state / 2 ** 32
-}
+const draws = new Random(seed)
+const random = () => draws.next()
 const dim = 8
 
-function embeddings<K extends Embeddings['kind']>(kind: K, lengths: number[], more: object = {}): Embeddings<K> {
+function embeddings<R extends Role>(role: R, lengths: number[], more: object = {}): Embeddings<R> {
   const offsets = new Float64Array(lengths.length + 1)
   for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
   const data = Float32Array.from({ length: offsets.at(-1)! * dim }, () => random() - 0.5)
-  return { kind, data, offsets, dim, dtype: 'float32', recipeHash: 'r', ...more }
+  return { role, data, offsets, dim, recipeHash: 'r', ...more }
 }
 
 /** Texts first … last - 1 alone. */
-function part(all: Embeddings<'documents'>, first: number, last: number): Embeddings<'documents'> {
+function part(all: Embeddings<'document'>, first: number, last: number): Embeddings<'document'> {
   const start = all.offsets[first]!
   const data = all.data.slice(start * dim, all.offsets[last]! * dim)
-  const offsets = all.offsets.slice(first, last + 1).map((row) => row - start)
+  const offsets = Float64Array.from(all.offsets)
+    .slice(first, last + 1)
+    .map((row) => row - start)
   return { ...all, data, offsets, ...(all.ids && { ids: all.ids.slice(first, last) }) }
 }
 
-async function* streamed(all: Embeddings<'documents'>, sizes: number[]): AsyncGenerator<Embeddings<'documents'>> {
+async function* streamed(all: Embeddings<'document'>, sizes: number[]): AsyncGenerator<Embeddings<'document'>> {
   let first = 0
   for (const size of sizes) yield part(all, first, (first += size))
 }
 
 t.test('a stream has the hits of all its parts together', async (t) => {
   const device = Device.open()
-  const queries = embeddings('queries', [3, 8, 1])
+  const queries = embeddings('query', [3, 8, 1])
   const lengths = Array.from({ length: 400 }, (_, d) => (d % 11 === 0 ? 0 : 1 + Math.floor(random() * 300))) // 2 blocks
-  const documents = embeddings('documents', lengths)
+  const documents = embeddings('document', lengths)
   const ids = lengths.map((_, d) => `d${d}`)
   const sizes = [1, 0, 7, 92, 300]
   for (const topK of [1, 10, 400, 1000]) {
@@ -142,8 +142,8 @@ t.test('long work leaves the event loop its turns', async (t) => {
   t.ok(turns >= elapsed / 200, `an index: ${turns} turns in ${elapsed.toFixed(0)} ms`)
 
   const device = Device.open()
-  const queries = embeddings('queries', Array(2000).fill(1))
-  const documents = embeddings('documents', Array(8000).fill(1))
+  const queries = embeddings('query', Array(2000).fill(1))
+  const documents = embeddings('document', Array(8000).fill(1))
   const searched = await turnsOf(search(device, queries, documents, { topK: 1000 }))
   t.ok(searched >= 10, `16 million scores: ${searched} turns`)
 })

@@ -64,7 +64,7 @@ async function start({ device: name, collective, pool, end }: Task): Promise<Pen
     for (let i = 0; i < 3; i++) expect(x.data())
     expect(device.event())
     expect(device.synchronize())
-    if (name === 'cuda-host') expect(device.lap()!)
+    if (name === 'cuda-host') expect(device.elapsed()!)
     if (pool) for (let i = 0; i < 6; i++) expect(native().ceilings(Device.open('cpu').id, 0.2))
   }
   await new Promise((resolve) => setImmediate(resolve))

@@ -1,8 +1,8 @@
 /** 16-bit reals through the boundary: what JavaScript reads, and what survives the way there and back. */
 import t from 'tap'
 import { Device, ops, raw, scope, Tensor } from '../../lib/tensor/index.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from './cases.js'
 
 for (const name of ['cpu', 'cpu-f64', 'cuda-host'])
   t.test(`cast on ${name}`, async (t) => {

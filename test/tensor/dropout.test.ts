@@ -1,6 +1,6 @@
 /** Dropout draws: the Philox bits that TypeScript computes, the rate that was asked for, nothing else that matters. */
 import t from 'tap'
-import { philox } from '../../lib/nn/index.js'
+import { philox } from '../../lib/io/random.js'
 import { Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
 
 const lengths = [3, 1, 40]

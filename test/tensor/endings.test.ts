@@ -9,9 +9,9 @@ import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { Device, raw, scope, Tensor } from '../../lib/tensor/index.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 import { type End, exitCode, type Pending, type Task } from './busy.js'
-import { Random } from './cases.js'
 
 const count = Number(process.env.LATEFORGE_TEST_ENDINGS ?? 10)
 const file = new URL('./busy.js', import.meta.url)

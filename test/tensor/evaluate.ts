@@ -1,7 +1,8 @@
 /** Runs a case of the op suite on a device: what the tests and the check on a GPU (test/gpu) compare. */
 import { type Device, ops, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import type { DType } from '../../lib/tensor/tensor.js'
-import { type Case, Random } from './cases.js'
+import { Random } from '../random.js'
+import type { Case } from './cases.js'
 
 const parameterNames = (c: Case): string[] =>
   Object.keys(c.inputs).filter((n) => ['w', 'b', 'g', 'table'].includes(n) && !c.name.startsWith('add'))

@@ -12,7 +12,7 @@ export function gpu(): { device: Device; reason?: never } | { device?: never; re
   }
 }
 
-/** What runs the CUDA kernels here: the twin on the host, and the GPU where there is one. */
+/** What runs the CUDA kernels here: the host emulation, and the GPU where there is one. */
 export function cudaDevices(): Device[] {
   const { device } = gpu()
   return [Device.open('cuda-host'), ...(device ? [device] : [])]

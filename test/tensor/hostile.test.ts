@@ -198,20 +198,20 @@ t.test('key counts of more tokens than their own sequence has', async (t) => {
   for (const x of [qkv, segments, counts]) x.dispose()
 })
 
-t.test('winners that are no tokens', async (t) => {
+t.test('argmax of no token', async (t) => {
   for (const name of ['cpu', 'cpu-f64', 'cuda-host']) {
     const other = Device.open(name)
     const gradients = scope(() => {
       const q = Tensor.from(other, new Float32Array(16).fill(1), [2, 8])
       const segments = Segments.of(other, [0, 2])
       const [scores] = raw.maxsim(q, segments, q, segments, null, { layout: 0, wantArgmax: 0, floorZero: 0 })
-      const winners = Tensor.empty(other, [2], 'uint8')
+      const argmax = Tensor.empty(other, [2], 'uint8')
       const dq = Tensor.from(other, new Float32Array(16), [2, 8])
       const dd = Tensor.from(other, new Float32Array(16), [2, 8])
       const backward = (argmax: Tensor) =>
         raw.maxsimBackward(q, segments, q, segments, null, argmax, scores, dq, dd, { layout: 0 })
-      winners.write(Uint8Array.of(255, 2))
-      backward(winners)
+      argmax.write(Uint8Array.of(255, 2))
+      backward(argmax)
       for (const type of ['uint16', 'int32', 'float32'] as const)
         t.throws(() => backward(Tensor.empty(other, [2], type)), { code: 'ERR_DTYPE' }, `${name}: ${type}`)
       t.throws(() => backward(Tensor.empty(other, [1], 'uint8')), { code: 'ERR_SHAPE' }, `${name}: too few`)

@@ -9,7 +9,7 @@ function dropped(body: string): { warnings: string[]; left: number } {
     import { Device, scope, Scope, Tape, Tensor, ops } from ${lib('tensor/index')}
     import { Colbert } from ${lib('models/colbert')}
     import { AdamW } from ${lib('train/optim/adamw')}
-    import { ResidentDocuments } from ${lib('retrieval/embeddings')}
+    import { DeviceEmbeddings } from ${lib('retrieval/embeddings')}
     import { Tokenizer } from ${lib('text/tokenizer/tokenizer')}
     const device = Device.open('cpu')
     const warnings = []
@@ -38,7 +38,7 @@ t.test('a model, with the tables it made while it worked', async (t) => {
   )
 })
 
-t.test('two models, an optimiser, resident documents, a tape and a scope: one warning each', async (t) => {
+t.test('two models, an optimiser, documents on a device, a tape and a scope: one warning each', async (t) => {
   const { warnings, left } = dropped(`
     for (const kind of ['bert', 'modernbert']) {
       const model = await create(kind)
@@ -62,7 +62,7 @@ t.test('two models, an optimiser, resident documents, a tape and a scope: one wa
     'a Scope',
     'a Tape',
     'an AdamW',
-    'resident vectors of 2 texts',
+    'embeddings of 2 texts on a device',
   ])
 })
 

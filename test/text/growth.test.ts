@@ -3,6 +3,7 @@ import t from 'tap'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { trainWordPiece } from '../../lib/text/tokenizer/train-wordpiece.js'
 import { inTurns } from '../../lib/turns.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 import { turnsDuring } from '../turns.js'
 
@@ -30,8 +31,8 @@ for (const name of ['bert', 'bpe', 'split']) {
   t.test(`${name}: every piece size and limit gives the first ids of the whole text`, async (t) => {
     const folder = `test/fixtures/tokenizers/${name}`
     const whole = sized(await Tokenizer.load(folder), 1 << 30, 1 << 30)
-    let state = seed
-    const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+    const draws = new Random(seed)
+    const random = (n: number) => draws.integer(n)
     const pick = <T>(list: ArrayLike<T>) => list[random(list.length)]!
     const words = [...SCRIPTS, 'late interaction', '[MASK]', '[Q] ', "don't we'll"]
     for (const [piece, block] of [
@@ -84,8 +85,8 @@ t.test('a long text leaves the event loop its turns', async (t) => {
 })
 
 t.test('training a vocabulary leaves the event loop its turns', async (t) => {
-  let state = 1
-  const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+  const draws = new Random(1)
+  const random = (n: number) => draws.integer(n)
   const word = () => Array.from({ length: 3 + random(9) }, () => 'etaoinshrdlu'[random(12)]).join('')
   const texts = Array.from({ length: 2000 }, () => Array.from({ length: 10 }, word).join(' '))
   const { turns, result } = await turnsDuring(() => trainWordPiece(texts, { vocabSize: 1000 }))

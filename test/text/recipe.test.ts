@@ -20,10 +20,10 @@ t.test('recipes: defaults, hash, differences', async (t) => {
     queryPrefix: '[Q] ',
     documentLength: 180,
     queryExpansion: true,
-    attendToExpansion: false,
-    mask: 'exclude',
+    attendToExpansionTokens: false,
+    clampNegatives: false,
   })
-  t.equal(defaultRecipe({ queryExpansion: false, attendToExpansion: true }).attendToExpansion, false)
+  t.equal(defaultRecipe({ queryExpansion: false, attendToExpansionTokens: true }).attendToExpansionTokens, false)
   const other = defaultRecipe({ queryPrompt: 'search_query: ', queryLength: 39 })
   t.not(recipeHash(recipe), recipeHash(other))
   t.equal(recipeHash(recipe), recipeHash({ ...defaultRecipe() }))
@@ -34,8 +34,8 @@ t.test('bad recipe values name the field', async (t) => {
     [{ queryLenght: 3 }, /"queryLenght".*"queryLength"/],
     [{ queryLength: 0 }, /queryLength/],
     [{ documentLength: 1.5 }, /documentLength/],
-    [{ mask: 'neginf' }, /mask/],
-    [{ skiplist: '.,' }, /skiplist/],
+    [{ clampNegatives: 'neginf' }, /clampNegatives/],
+    [{ skiplistWords: '.,' }, /skiplistWords/],
     [{ queryPrefix: null }, /queryPrefix/],
   ]
   for (const [override, message] of bad) t.throws(() => defaultRecipe(override), { code: 'ERR_RECIPE', message })

@@ -4,6 +4,7 @@ import t from 'tap'
 import { Featurizer } from '../../lib/text/featurizer.js'
 import { defaultRecipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
 interface Recorded {
@@ -36,8 +37,8 @@ for (const name of KINDS) {
 }
 
 t.test('the first ids of every kind, whatever is looked at at a time', async (t) => {
-  let state = seed
-  const random = (n: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % n
+  const draws = new Random(seed)
+  const random = (n: number) => draws.integer(n)
   for (const name of KINDS) {
     const folder = `test/fixtures/tokenizers/${name}`
     const recorded = JSON.parse(readFileSync(`${folder}/cases.json`, 'utf8')) as Recorded

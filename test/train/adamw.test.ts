@@ -4,8 +4,8 @@ import { Parameters } from '../../lib/nn/parameters.js'
 import { Device } from '../../lib/tensor/index.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear, schedule } from '../../lib/train/optim/schedule.js'
+import { Random } from '../random.js'
 import { seed } from '../seed.js'
-import { Random } from '../tensor/cases.js'
 
 const shapes = [
   { name: 'matrix', shape: [37, 11] },
@@ -17,8 +17,8 @@ for (const [name, tolerance] of [
   ['cpu', 2e-6],
   ['cuda-host', 2e-6],
 ] as const)
-  for (const clip of [0, 0.5])
-    t.test(`${name}, clip ${clip}`, async (t) => {
+  for (const maxGradNorm of [0, 0.5])
+    t.test(`${name}, clip ${maxGradNorm}`, async (t) => {
       const device = Device.open(name)
       const before = device.memory().tensors
       const random = new Random(seed)
@@ -30,10 +30,10 @@ for (const [name, tolerance] of [
       const rate = (e: { name: string }) => (e.name === 'matrix' ? { lr: 1e-2, decay: 0.1 } : { lr: 3e-2, decay: 0 })
       const opt = new AdamW(
         [
-          { parameters, match: (e) => e.name === 'matrix', learningRate: 1e-2, decay: 0.1 },
+          { parameters, match: (e) => e.name === 'matrix', learningRate: 1e-2, weightDecay: 0.1 },
           { parameters, match: (e) => e.name === 'bias', learningRate: 3e-2 },
         ],
-        { clip, betas: [0.8, 0.95], eps: 1e-6 },
+        { maxGradNorm, betas: [0.8, 0.95], eps: 1e-6 },
       )
       const [m, v] = [new Float64Array(count), new Float64Array(count)]
       for (let step = 1; step <= 5; step++) {
@@ -44,7 +44,7 @@ for (const [name, tolerance] of [
         const norm2 = g.reduce((sum, x) => sum + x * x, 0)
         t.ok(Math.abs((await squared.value()) - norm2) < tolerance * norm2 * 10, 'squared norm')
         squared.dispose()
-        const factor = clip ? Math.min(1, clip / (Math.sqrt(norm2) + 1e-6)) : 1
+        const factor = maxGradNorm ? Math.min(1, maxGradNorm / (Math.sqrt(norm2) + 1e-6)) : 1
         for (const entry of parameters.entries) {
           if (entry.name === 'frozen') continue
           const { lr, decay } = rate(entry)
@@ -98,9 +98,9 @@ t.test('rates, clips and scales that are no numbers are refused', async (t) => {
   using parameters = new Parameters(Device.open('cpu'), shapes)
   for (const bad of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
     t.throws(() => new AdamW([{ parameters, learningRate: bad }]), { code: 'ERR_ARGUMENT' })
-    t.throws(() => new AdamW([{ parameters, learningRate: 1, decay: bad }]), { code: 'ERR_ARGUMENT' })
+    t.throws(() => new AdamW([{ parameters, learningRate: 1, weightDecay: bad }]), { code: 'ERR_ARGUMENT' })
   }
-  t.throws(() => new AdamW([{ parameters, learningRate: 1 }], { clip: -1 }), { code: 'ERR_ARGUMENT' })
+  t.throws(() => new AdamW([{ parameters, learningRate: 1 }], { maxGradNorm: -1 }), { code: 'ERR_ARGUMENT' })
   t.throws(() => new AdamW([]), { code: 'ERR_ARGUMENT' })
   using opt = new AdamW([{ parameters, learningRate: 1 }])
   t.throws(() => opt.step({ scale: Number.NaN }), { code: 'ERR_ARGUMENT' })

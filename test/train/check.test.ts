@@ -1,16 +1,13 @@
 /** What `checkRun` and `lateforge check` say of a run, against numbers made by hand. */
-import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
 import type { PhaseConfig } from '../../lib/train/config/types.js'
 import { checkRun } from '../../lib/train/index.js'
 import { train } from '../../lib/train/loop/run.js'
-import { folder, threePhases, tinyModel, tinyRun } from './tiny.js'
-
-const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
+import { lateforge } from '../command.js'
+import { folder, saveTinyModel, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 /** 40 rows; queries of 2 or 6 words, documents of 3 words and a comma, or of 20 words. */
 function writeRows(file: string): void {
@@ -93,9 +90,7 @@ t.test('lengths, cuts, samples, steps', async (t) => {
 t.test('on the command line', async (t) => {
   const dir = folder(t)
   writeRows(path.join(dir, 'rows.jsonl'))
-  const model = await tinyModel()
-  await model.save(path.join(dir, 'base'))
-  model.dispose()
+  await saveTinyModel(path.join(dir, 'base'))
   writeFileSync(
     path.join(dir, 'run.yaml'),
     `model: base
@@ -105,13 +100,8 @@ phases:
   - { name: two, loss: contrastive, data: rows.jsonl, batch: 8, learningRate: 1e-3, documentLength: 12 }
 `,
   )
-  const lateforge = (...args: string[]) =>
-    spawnSync(process.execPath, [main, 'check', 'run.yaml', ...args], {
-      cwd: dir,
-      encoding: 'utf8',
-      env: { ...process.env, NO_COLOR: '1' },
-    })
-  const shown = lateforge()
+  const check = (...args: string[]) => lateforge(['check', 'run.yaml', ...args], dir)
+  const shown = check()
   t.same([shown.status, shown.stderr], [0, ''])
   for (const line of [
     /^out {4}.*out is new; .* GiB free$/m,
@@ -124,8 +114,8 @@ phases:
     /^ {4}positive {2}\[CLS\] \[D\] w0 .* \[SEP\] … cut at 12$/m,
   ])
     t.match(shown.stdout, line)
-  t.match(JSON.parse(lateforge('--json').stdout), { ok: true, phases: [{ name: 'one' }, { name: 'two' }] })
-  const refused = lateforge('--json', 'phases.two.batch=100', 'phases.two.evaluate={metric: ndgc, data: nowhere}')
+  t.match(JSON.parse(check('--json').stdout), { ok: true, phases: [{ name: 'one' }, { name: 'two' }] })
+  const refused = check('--json', 'phases.two.batch=100', 'phases.two.evaluate={metric: ndgc, data: nowhere}')
   t.equal(refused.status, 2)
   t.match(JSON.parse(refused.stdout), {
     ok: false,
@@ -136,19 +126,19 @@ phases:
   })
   t.match(refused.stderr, /^error ERR_CONFIG {2}2 faults/)
   t.notOk(existsSync(path.join(dir, 'out')))
-  t.equal(lateforge('phases.two.batch=100').status, 3, 'faults of one kind have its code')
+  t.equal(check('phases.two.batch=100').status, 3, 'faults of one kind have its code')
 })
 
 t.test('memory: what is said before and what is there', async (t) => {
   const dir = folder(t)
-  for (const [keepBytes, chunkTokens] of [
+  for (const [activationMemory, microBatchTokens] of [
     [0, 64],
     [300_000, 64],
     [1e9, 512],
   ] as const) {
     const model = await tinyModel()
     const [, two] = threePhases(dir, 4, { batch: 48 })
-    const config = { ...tinyRun(dir, model, `out-${keepBytes}`, [two!]), keepBytes, chunkTokens }
+    const config = { ...tinyRun(dir, model, `out-${activationMemory}`, [two!]), activationMemory, microBatchTokens }
     const { usual, worst } = (await checkRun(config)).phases[0]!.memory!
     const device = Device.open()
     await device.synchronize()

@@ -24,8 +24,8 @@ t.test('defaults', async (t) => {
     seed: 42,
     device: 'cpu',
     precision: 'float32',
-    chunkTokens: 8192,
-    keepBytes: 'auto',
+    microBatchTokens: 8192,
+    activationMemory: 'auto',
     phases: [
       {
         data: ['pairs.jsonl'],
@@ -34,7 +34,7 @@ t.test('defaults', async (t) => {
         warmup: 0,
         temperature: 1,
         weightDecay: 0,
-        clip: 1,
+        maxGradNorm: 1,
         start: 'last',
         checkpoint: { every: 500, keep: 2 },
       },
@@ -154,7 +154,10 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   }
   t.match(problem({ ...minimal, dim: 8 }).message, /^dim has no effect without freshProjection/)
   for (const loss of ['distillation', 'margin-mse'])
-    t.match(problem({ ...minimal, wire: 'float16', phases: [{ ...phase, loss }] }).message, /^wire has no effect/)
+    t.match(
+      problem({ ...minimal, commDtype: 'float16', phases: [{ ...phase, loss }] }).message,
+      /^commDtype has no effect/,
+    )
   const good: object[] = [
     { temperature: 0.005 },
     { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
@@ -163,7 +166,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { negatives: 0 },
   ]
   for (const changes of good) {
-    const config = { ...minimal, wire: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
+    const config = { ...minimal, commDtype: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
     t.doesNotThrow(() => resolveConfig(config), JSON.stringify(changes))
   }
   t.equal(resolveConfig({ ...minimal, freshProjection: true, dim: 8 }).dim, 8)
@@ -190,11 +193,11 @@ phases:
     'seed=7',
     'phases.0.batch=64',
     'phases.a.prompts.query="search: "',
-    'keepBytes=auto',
+    'activationMemory=auto',
   ])
   t.match(config, {
     seed: 7,
-    keepBytes: 'auto',
+    activationMemory: 'auto',
     phases: [{ batch: 64, learningRate: 1e-3, prompts: { query: 'search: ' } }],
   })
   t.match(config.phases[0]!.data, ['x.jsonl', 'y/*.jsonl.gz'])
@@ -344,7 +347,7 @@ t.test('the fingerprint follows what decides the numbers', async (t) => {
     t.equal(same, base)
   for (const other of [
     of({ seed: 1 }),
-    of({ chunkTokens: 4 }),
+    of({ microBatchTokens: 4 }),
     of({}, { batch: 4 }),
     of({}, { loss: 'distillation' }),
     of({}, { evaluate: { patience: 2 } }),

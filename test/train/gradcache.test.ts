@@ -1,6 +1,6 @@
-/** GradCache: the gradient of the whole batch whatever the chunking, kept or recomputed, with dropout on. */
+/** GradCache: the gradient of the whole batch whatever the micro-batches, kept or recomputed, with dropout on. */
 import t from 'tap'
-import { self } from '../../lib/distributed/group.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
@@ -9,7 +9,7 @@ import { ToyModel, toyBatch } from './toy.js'
 
 t.setTimeout(300_000) // on a busy machine
 const loss: BatchLoss = ({ queries, documents, batch }) =>
-  contrastive(queries, documents, { temperature: 0.1, perQuery: batch.perQuery, blockQueries: 4 })
+  contrastive(queries, documents, { temperature: 0.1, documentsPerQuery: batch.documentsPerQuery, blockQueries: 4 })
 const batch = toyBatch(seed, 9, 3)
 const key = { seed: 5, step: 3 }
 
@@ -20,7 +20,12 @@ async function uncached(model: ToyModel) {
     const value = tape.run(() => {
       const queries = model.embed(batch.queries, 0, 9, key)
       const documents = model.embed(batch.documents, 0, 27, key)
-      return loss({ queries, documents, batch, ranks: { group: self, counts: batch.counts, gathered: 'none' } })
+      return loss({
+        queries,
+        documents,
+        batch,
+        ranks: { group: singleProcess, counts: batch.counts, gathered: 'none' },
+      })
     })
     tape.backward(value)
     return value
@@ -42,33 +47,36 @@ for (const [name, tolerance] of [
     const reference = await uncached(model)
     const norm = Math.hypot(...reference.gradients)
     const bits: Record<number, Float32Array | Float64Array> = {}
-    for (const chunkTokens of [1, 17, 1e9])
-      for (const keepBytes of [0, 30_000, 1e12])
+    for (const microBatchTokens of [1, 17, 1e9])
+      for (const activationMemory of [0, 30_000, 1e12])
         for (const asynchronous of [false, true]) {
-          const options = { ...key, chunkTokens, keepBytes }
+          const options = { ...key, microBatchTokens, activationMemory }
           const value = asynchronous
             ? await gradCacheAsync(model, batch, loss, options)
             : gradCache(model, batch, loss, options)
           const got = await model.parameters.gradients.values()
           const off = Math.hypot(...got.map((g, i) => g - reference.gradients[i]!))
-          t.ok(off <= tolerance * norm, `chunks of ${chunkTokens}, ${keepBytes} bytes kept: off by ${off / norm}`)
-          t.ok(Math.abs((await value.value()) - reference.value) <= tolerance * reference.value, 'the loss')
-          bits[chunkTokens] ??= got
           t.ok(
-            Buffer.from(got.buffer).equals(Buffer.from(bits[chunkTokens]!.buffer)),
+            off <= tolerance * norm,
+            `micro-batches of ${microBatchTokens}, ${activationMemory} bytes kept: off by ${off / norm}`,
+          )
+          t.ok(Math.abs((await value.value()) - reference.value) <= tolerance * reference.value, 'the loss')
+          bits[microBatchTokens] ??= got
+          t.ok(
+            Buffer.from(got.buffer).equals(Buffer.from(bits[microBatchTokens]!.buffer)),
             'keeping and awaiting do not change a bit',
           )
           value.dispose()
           model.parameters.zeroGradients()
         }
-    const scaled = gradCache(model, batch, loss, { ...key, chunkTokens: 50, gradientScale: 3 })
+    const scaled = gradCache(model, batch, loss, { ...key, microBatchTokens: 50, gradientScale: 3 })
     const threefold = await model.parameters.gradients.values()
     t.ok(Math.abs(Math.hypot(...threefold) / norm - 3) < 1e-4, 'gradient scale')
     scaled.dispose()
     model.parameters.zeroGradients()
 
-    t.throws(() => gradCache(model, batch, loss, { ...key, chunkTokens: 0 }), { code: 'ERR_ARGUMENT' })
-    await t.rejects(gradCacheAsync(model, batch, loss, { ...key, chunkTokens: 10, signal: AbortSignal.abort() }), {
+    t.throws(() => gradCache(model, batch, loss, { ...key, microBatchTokens: 0 }), { code: 'ERR_ARGUMENT' })
+    await t.rejects(gradCacheAsync(model, batch, loss, { ...key, microBatchTokens: 10, signal: AbortSignal.abort() }), {
       code: 'ERR_ABORTED',
     })
     await t.rejects(
@@ -78,7 +86,7 @@ for (const [name, tolerance] of [
         () => {
           throw new Error('a loss that fails')
         },
-        { ...key, chunkTokens: 10, keepBytes: 1e9 },
+        { ...key, microBatchTokens: 10, activationMemory: 1e9 },
       ),
       { message: 'a loss that fails' },
     )
@@ -87,7 +95,7 @@ for (const [name, tolerance] of [
     t.same([end.tensors, end.bytes], [start.tensors, start.bytes], 'nothing is left, also after failures')
   })
 
-t.test('dropout follows the row, not the chunk, and is off without a key', async (t) => {
+t.test('dropout follows the row, not the micro-batch, and is off without a key', async (t) => {
   const device = Device.open('cpu')
   const model = new ToyModel(device, seed)
   const embed = async (first: number, last: number, k: typeof key | null) => {
@@ -110,7 +118,7 @@ t.test('loss functions that return no loss', async (t) => {
   const device = Device.open('cpu')
   const model = new ToyModel(device, seed)
   const before = device.memory()
-  const options = { ...key, chunkTokens: 30, keepBytes: 50_000 }
+  const options = { ...key, microBatchTokens: 30, activationMemory: 50_000 }
   const wrong: Record<string, () => unknown> = {
     nothing: () => undefined,
     'a number': () => 3,
@@ -120,7 +128,7 @@ t.test('loss functions that return no loss', async (t) => {
   }
   for (const [name, fn] of Object.entries(wrong))
     t.throws(() => gradCache(model, batch, fn as BatchLoss, options), { code: 'ERR_ARGUMENT' }, name)
-  for (const change of [{ seed: -1 }, { step: Number.NaN }, { chunkTokens: 0 }])
+  for (const change of [{ seed: -1 }, { step: Number.NaN }, { microBatchTokens: 0 }])
     t.throws(() => gradCache(model, batch, loss, { ...options, ...change }), { code: 'ERR_ARGUMENT' })
   const own = new Error('mine')
   const throwing = gradCacheAsync(
@@ -141,7 +149,12 @@ t.test('two trainings interleaved give the bits that each gives alone', async (t
   const device = Device.open('cpu')
   const steps = async (model: ToyModel) => {
     for (let step = 0; step < 5; step++) {
-      const value = await gradCacheAsync(model, batch, loss, { seed: 1, step, chunkTokens: 30, keepBytes: 50_000 })
+      const value = await gradCacheAsync(model, batch, loss, {
+        seed: 1,
+        step,
+        microBatchTokens: 30,
+        activationMemory: 50_000,
+      })
       value.dispose()
     }
     return model.parameters.gradients.values()

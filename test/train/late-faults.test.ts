@@ -6,7 +6,7 @@ import { Device } from '../../lib/tensor/device.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { type TrainOptions, train } from '../../lib/train/loop/run.js'
-import { folder, tinyModel, tinyRun, writeData } from './tiny.js'
+import { folder, saveTinyModel, tinyModel, tinyRun, writeData } from './tiny.js'
 
 interface Outcome {
   code?: string
@@ -120,11 +120,11 @@ t.test('a fault of phase 2 of 2', async (t) => {
   device.setMemoryLimit(bytes + 6e6)
   t.teardown(() => device.setMemoryLimit(limit))
   const large = [good(pairs), { ...good(triplets, 'two'), batch: 60 }]
-  const memory = await refusal({ ...tinyRun(dir, model, 'out', large), chunkTokens: 1e6 })
+  const memory = await refusal({ ...tinyRun(dir, model, 'out', large), microBatchTokens: 1e6 })
   device.setMemoryLimit(limit)
   t.match(memory, {
     code: 'ERR_OUT_OF_MEMORY',
-    message: /phases\[1\]\.batch.*the device has.*To lower it: chunkTokens/,
+    message: /phases\[1\]\.batch.*the device has.*To lower it: microBatchTokens/,
   })
   t.equal(memory.details.issues!.length, 1, 'the other phase fits')
   model.dispose()
@@ -185,11 +185,11 @@ t.test('settings that do nothing on one rank, or with one source, are said', asy
   const model = await tinyModel()
   const settings = { gather: 'documents', sampling: { tempered: 0.5 } } as const
   const phases = [good(pairs), { ...good(triplets, 'two'), ...settings }]
-  const run = train({ ...tinyRun(dir, model, 'out', phases), wire: 'float16' })
+  const run = train({ ...tinyRun(dir, model, 'out', phases), commDtype: 'float16' })
   const warnings: object[] = []
   for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
   t.same(warnings, [
-    { code: 'no-effect', key: 'wire' },
+    { code: 'no-effect', key: 'commDtype' },
     { code: 'no-effect', phase: 'two', key: 'sampling' },
     { code: 'no-effect', phase: 'two', key: 'gather' },
   ])
@@ -199,9 +199,7 @@ t.test('settings that do nothing on one rank, or with one source, are said', asy
 t.test('resuming checks what is still to be trained', async (t) => {
   const dir = folder(t)
   const { pairs, triplets } = writeData(dir)
-  const base = await tinyModel()
-  await base.save(path.join(dir, 'base'))
-  base.dispose()
+  await saveTinyModel(path.join(dir, 'base'))
   const stopper = new AbortController()
   const phases = [good(pairs), { ...good(triplets, 'two'), steps: 4, documentLength: 12 }]
   const config = tinyRun(dir, path.join(dir, 'base'), 'out', phases)

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { LockedError } from '../../lib/errors.js'
 import { lockFolder } from '../../lib/train/checkpoint/lock.js'
-import { folder, tinyModel } from './tiny.js'
+import { folder, saveTinyModel } from './tiny.js'
 
 /** The claim that a lock in `dir` has written, changed and put back under another name. */
 async function foreign(dir: string, change: object): Promise<string> {
@@ -50,7 +50,7 @@ t.test('what dead owners leave', async (t) => {
   await foreign(dir, { pid: 2 ** 22 + 1 })
   await (await lockFolder(dir)).release()
   t.pass('a process that is gone')
-  const file = await foreign(dir, { place: 'elsewhere', host: 'other', pid: 7 })
+  const file = await foreign(dir, { namespace: 'elsewhere', host: 'other', pid: 7 })
   const refused = await lockFolder(dir).catch((error) => error)
   t.match(refused, {
     code: 'ERR_LOCKED',
@@ -94,9 +94,7 @@ function startTraining(dir: string): Child {
 
 t.test('two trainings in one folder: the second is refused and touches nothing; a killed one is resumed', async (t) => {
   const dir = folder(t)
-  const base = await tinyModel()
-  await base.save(path.join(dir, 'base'))
-  base.dispose()
+  await saveTinyModel(path.join(dir, 'base'))
   const first = startTraining(dir)
   await first.trains
   first.process.kill('SIGSTOP') // so that what is in the folder stays as it is

@@ -5,7 +5,7 @@ import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { StepEvent, TrainEvent } from '../../lib/train/events.js'
 import { train } from '../../lib/train/loop/run.js'
-import { bitsOf, folder, threePhases, tinyModel, tinyRun } from './tiny.js'
+import { bitsOf, folder, saveTinyModel, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 async function eventsOf(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
   const events: TrainEvent[] = []
@@ -74,10 +74,8 @@ t.test('three phases, from a model object', async (t) => {
 
 t.test('20 steps = 10 + abort + resume + 10, and two runs at once give the bits each gives alone', async (t) => {
   const dir = folder(t)
-  const base = await tinyModel()
   const folderOf = path.join(dir, 'base')
-  await base.save(folderOf)
-  base.dispose()
+  await saveTinyModel(folderOf)
   const phases = threePhases(dir, 8)
   const config = (out: string, seed: number) => ({ ...tinyRun(dir, folderOf, out, phases), seed })
   const alone: string[] = []

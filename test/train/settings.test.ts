@@ -216,7 +216,10 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
   })
   const start = async (): Promise<{ model: Colbert; opt: AdamW }> => {
     const model = await tinyModel()
-    return { model, opt: new AdamW(model.groups([{ learningRate: 1e-3, decay: 0.01 }]), { clip: 1 }) }
+    return {
+      model,
+      opt: new AdamW(model.parameterGroups([{ learningRate: 1e-3, weightDecay: 0.01 }]), { maxGradNorm: 1 }),
+    }
   }
   const steps = async ({ model, opt }: { model: Colbert; opt: AdamW }, first: number, last: number): Promise<void> => {
     for (let step = first; step < last; step++) {
@@ -224,8 +227,9 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
       const loss = gradCache(
         model,
         batch,
-        ({ queries, documents }) => contrastive(queries, documents, { temperature: 0.05, perQuery: batch.perQuery }),
-        { chunkTokens: 100, seed: 1, step },
+        ({ queries, documents }) =>
+          contrastive(queries, documents, { temperature: 0.05, documentsPerQuery: batch.documentsPerQuery }),
+        { microBatchTokens: 100, seed: 1, step },
       )
       opt.step().dispose()
       t.ok((await loss.value()) > 0)
@@ -255,7 +259,7 @@ t.test('a loop of one’s own: saveState and loadState', async (t) => {
     },
     { seed: 1 },
   )
-  const opt = new AdamW(other.groups([{ learningRate: 1 }]))
+  const opt = new AdamW(other.parameterGroups([{ learningRate: 1 }]))
   await t.rejects(loadState(saved, { model: other, opt }), { code: 'ERR_CHECKPOINT', message: /another shape/ })
   await t.rejects(loadState(path.join(dir, 'none'), two), { code: 'ERR_CHECKPOINT' })
   data.close()

@@ -13,6 +13,7 @@ import { type EmbeddingModel, gradCacheAsync } from '../../lib/train/gradcache.j
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { linear } from '../../lib/train/optim/schedule.js'
 import { fixtures, json, loadEncoder } from '../models/fixture.js'
+import { plainColumn } from './toy.js'
 
 export const about = json('trajectory', 'about.json')
 
@@ -20,16 +21,7 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
   const column = async (side: 'query' | 'document', number: number): Promise<TokenColumn> => {
     const ids = Int32Array.from(await file.numbers(`step${step}.${side}Ids`))
     const offsets = Float64Array.from(await file.numbers(`step${step}.${side}Offsets`))
-    const count = offsets.length - 1
-    return {
-      ids,
-      offsets,
-      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
-      keep: null,
-      keptOffsets: offsets,
-      rows: Float64Array.from({ length: count }, (_, i) => i),
-      column: number,
-    }
+    return plainColumn(ids, offsets, number)
   }
   const queries = await column('query', 0)
   const documents = await column('document', 1)
@@ -39,12 +31,12 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
     source: 'fixture',
     queries,
     documents,
-    perQuery: 1,
+    documentsPerQuery: 1,
     counts: [groups.length],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
-    queryGroups: groups,
-    documentGroups: groups,
+    queryDuplicateIds: groups,
+    documentDuplicateIds: groups,
     scores: null,
   }
 }
@@ -52,8 +44,8 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
 export interface How {
   device: Device
   precision?: Precision
-  chunkTokens: number
-  keepBytes?: number
+  microBatchTokens: number
+  activationMemory?: number
   temperature?: number
   /** Step t takes the batch of step t + shift. */
   shift?: number
@@ -66,7 +58,7 @@ export interface Ten {
 
 /** Losses and gradient norms of ten steps. */
 export async function train(how: How): Promise<Ten> {
-  const { device, precision = 'float32', chunkTokens, keepBytes = 0, temperature = 0.05, shift = 0 } = how
+  const { device, precision = 'float32', microBatchTokens, activationMemory = 0, temperature = 0.05, shift = 0 } = how
   await using file = await SafetensorsFile.open(path.join(fixtures, 'trajectory/expected.safetensors'))
   const { head, params, encoder } = await loadEncoder(path.join(fixtures, 'modernbert/dh32'), device, precision)
   const model: EmbeddingModel = {
@@ -82,13 +74,13 @@ export async function train(how: How): Promise<Ten> {
           column.offsets.subarray(first, last + 1).map((o) => o - start),
         )
         const ids = Tensor.fromInt32(device, column.ids.subarray(start, end))
-        const hidden = encoder.forward({ ids, segments, keyCounts: null }, null)
+        const hidden = encoder.forward({ ids, segments, keyLengths: null }, null)
         return { tokens: ops.l2Normalize(dense(params, head, hidden)), segments }
       }),
   }
   const opt = new AdamW(
-    [{ parameters: params, learningRate: 1e-3, decay: ({ shape }) => (shape.length > 1 ? 0.01 : 0) }],
-    { clip: 1 },
+    [{ parameters: params, learningRate: 1e-3, weightDecay: ({ shape }) => (shape.length > 1 ? 0.01 : 0) }],
+    { maxGradNorm: 1 },
   )
   const losses: number[] = []
   const gradientNorms: number[] = []
@@ -97,7 +89,7 @@ export async function train(how: How): Promise<Ten> {
       model,
       await batchOf(file, (step + shift) % 10),
       ({ queries, documents }) => contrastive(queries, documents, { temperature }),
-      { chunkTokens, keepBytes, seed: 0, step },
+      { microBatchTokens, activationMemory, seed: 0, step },
     )
     const squared = opt.step({ scale: linear(step, 10) })
     losses.push(await loss.value())
@@ -124,7 +116,7 @@ export async function mixedDeviation(device: Device) {
   const { temperature, shifts, float64, autocast } = about.mixed
   const runs: Ten[] = []
   for (const shift of shifts)
-    runs.push(await train({ device, precision: 'bfloat16', chunkTokens: 100, temperature, shift }))
+    runs.push(await train({ device, precision: 'bfloat16', microBatchTokens: 100, temperature, shift }))
   const compared = (what: keyof Ten) => {
     const want = float64[what].flat()
     return {

@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Random } from '../../lib/io/random.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { PUNCTUATION } from '../../lib/text/recipe.js'
 import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 
-/** A folder that is gone after the test. */
+/** A folder that is gone after the test; a test may have several, of `t.testdir()` but one. */
 export function folder(t: { teardown(fn: () => void): unknown }): string {
   const made = mkdtempSync(path.join(tmpdir(), 'lateforge-train-'))
   t.teardown(() => rmSync(made, { recursive: true, force: true }))
@@ -36,13 +37,17 @@ export function tinyModel(seed = 1): Promise<Colbert> {
   )
 }
 
+/** The same in a folder. */
+export async function saveTinyModel(into: string): Promise<void> {
+  const model = await tinyModel()
+  await model.save(into)
+  model.dispose()
+}
+
 /** Data of all three kinds in `dir`: a query shares words with its positive. */
 export function writeData(dir: string, seed = 1): { pairs: string; triplets: string; scored: string } {
-  let state = seed
-  const draw = (n: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 2 ** 32) * n)
-  }
+  const random = new Random(seed)
+  const draw = (n: number) => random.integer(n)
   const text = (length: number): string[] => Array.from({ length }, () => words[draw(words.length)]!)
   const rows = Array.from({ length: 60 }, () => {
     const query = text(4)
@@ -104,8 +109,8 @@ export function tinyRun(dir: string, model: RunConfig['model'], out: string, pha
     model,
     out: path.join(dir, out),
     seed: 7,
-    chunkTokens: 64,
-    keepBytes: 300_000,
+    microBatchTokens: 64,
+    activationMemory: 300_000,
     cacheDir: path.join(dir, 'cache'),
     workers: 0,
     phases,

@@ -1,10 +1,11 @@
 /** A model small enough to check by hand, with dropout, for tests of the training pieces. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
+import type { StepKey } from '../../lib/nn/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { type Device, ops, Segments, scope, Tensor } from '../../lib/tensor/index.js'
-import type { EmbeddingModel, StepKey } from '../../lib/train/gradcache.js'
-import { Random } from '../tensor/cases.js'
+import type { EmbeddingModel } from '../../lib/train/gradcache.js'
+import { Random } from '../random.js'
 
 export const vocabulary = 50
 
@@ -52,8 +53,26 @@ export class ToyModel implements EmbeddingModel {
   }
 }
 
+/** A column in which every token is attended to and kept. */
+export function plainColumn(
+  ids: Int32Array<ArrayBuffer>,
+  offsets: Float64Array<ArrayBuffer>,
+  column: number,
+): TokenColumn {
+  const keyLengths = Int32Array.from(offsets.subarray(1), (end, i) => end - offsets[i]!)
+  return {
+    ids,
+    offsets,
+    keyLengths,
+    keep: null,
+    keptOffsets: offsets,
+    rows: Float64Array.from(keyLengths.keys()),
+    column,
+  }
+}
+
 /** @param empty documents without tokens */
-export function toyBatch(seed: number, queries: number, perQuery: number, empty: number[] = []): TrainBatch {
+export function toyBatch(seed: number, queries: number, documentsPerQuery: number, empty: number[] = []): TrainBatch {
   const random = new Random(seed)
   const column = (count: number, longest: number, number: number): TokenColumn => {
     const offsets = new Float64Array(count + 1)
@@ -61,27 +80,20 @@ export function toyBatch(seed: number, queries: number, perQuery: number, empty:
       const length = 1 + random.integer(longest)
       offsets[i + 1] = offsets[i]! + (number === 1 && empty.includes(i) ? 0 : length)
     }
-    return {
-      ids: Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary)),
-      offsets,
-      keyCounts: Int32Array.from({ length: count }, (_, i) => offsets[i + 1]! - offsets[i]!),
-      keep: null,
-      keptOffsets: offsets,
-      rows: Float64Array.from({ length: count }, (_, i) => i),
-      column: number,
-    }
+    const ids = Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary))
+    return plainColumn(ids, offsets, number)
   }
-  const columns = { queries: column(queries, 6, 0), documents: column(queries * perQuery, 20, 1) }
+  const columns = { queries: column(queries, 6, 0), documents: column(queries * documentsPerQuery, 20, 1) }
   return {
     step: 0,
     source: 'toy',
     ...columns,
-    perQuery,
+    documentsPerQuery,
     counts: [queries],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
-    queryGroups: Int32Array.from({ length: queries }, (_, i) => i),
-    documentGroups: Int32Array.from({ length: queries * perQuery }, (_, i) => i),
+    queryDuplicateIds: Int32Array.from({ length: queries }, (_, i) => i),
+    documentDuplicateIds: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
     scores: null,
   }
 }

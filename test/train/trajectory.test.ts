@@ -4,15 +4,15 @@ import { Device } from '../../lib/tensor/index.js'
 import { cudaDevices } from '../tensor/gpu.js'
 import { about, mixedDeviation, train } from './ten-steps.js'
 
-for (const [name, chunkTokens, keepBytes, tolerance] of [
+for (const [name, microBatchTokens, activationMemory, tolerance] of [
   ['cpu-f64', 1e9, 0, 1e-9],
   ['cpu-f64', 40, 100_000, 1e-9],
   ['cpu', 100, 0, 1e-4],
 ] as const)
-  t.test(`${name}, chunks of ${chunkTokens} tokens`, async (t) => {
+  t.test(`${name}, micro-batches of ${microBatchTokens} tokens`, async (t) => {
     const device = Device.open(name)
     const before = device.memory().tensors
-    const { losses, gradientNorms } = await train({ device, chunkTokens, keepBytes })
+    const { losses, gradientNorms } = await train({ device, microBatchTokens, activationMemory })
     t.equal(device.memory().tensors, before)
     for (const [step, value] of losses.entries()) {
       const [wantLoss, wantNorm] = [about.losses[step], about.gradientNorms[step]]

@@ -159,9 +159,9 @@ function pylateRecipe(f: JsonReader, lowerCase: boolean): Partial<Recipe> {
     queryLength: f.count('query_length', 32),
     documentLength: f.count('document_length', 180),
     queryExpansion: f.flag('do_query_expansion', true),
-    attendToExpansion: f.flag('attend_to_expansion_tokens', false),
-    skiplist: f.texts('skiplist_words', PUNCTUATION),
-    mask: f.object('lateforge').text('mask', 'exclude') as Recipe['mask'],
+    attendToExpansionTokens: f.flag('attend_to_expansion_tokens', false),
+    skiplistWords: f.texts('skiplist_words', PUNCTUATION),
+    clampNegatives: f.object('lateforge').flag('clampNegatives', false),
     lowerCase,
   }
 }
@@ -213,8 +213,8 @@ async function nativeParts(
       queryLength: expands ? expansion.count('length') : f.count('query_length', positions),
       documentLength: f.count('document_length', positions),
       queryExpansion: expands,
-      attendToExpansion: expansion.flag('attend', false),
-      skiplist: m.texts('skiplist_words', []),
+      attendToExpansionTokens: expansion.flag('attend', false),
+      skiplistWords: m.texts('skiplist_words', []),
       lowerCase,
     },
   }
@@ -233,8 +233,8 @@ async function stanfordParts(dir: string, json: Json): Promise<Pick<Layout, 'hea
       documentPrefix: f.text('doc_token_id', '[unused1]'),
       queryLength: f.count('query_maxlen', 32),
       documentLength: f.count('doc_maxlen', 180),
-      attendToExpansion: f.flag('attend_to_mask_tokens', false),
-      skiplist: f.flag('mask_punctuation', true) ? [...PUNCTUATION] : [],
+      attendToExpansionTokens: f.flag('attend_to_mask_tokens', false),
+      skiplistWords: f.flag('mask_punctuation', true) ? [...PUNCTUATION] : [],
     },
   }
 }

@@ -261,7 +261,10 @@ function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): 
   }
 }
 
-/** All 65,536 values of a 16-bit type, computed when the first file has it: importing must stay cheap. */
+/**
+ * All 65,536 values of a 16-bit type, computed when the first file has it: importing must stay cheap. Ours and no
+ * package: those for float16 know no bfloat16.
+ */
 function tableOf(value: (bits: number) => number): () => Float32Array {
   let table: Float32Array | undefined
   return () => (table ??= Float32Array.from({ length: 65536 }, (_, bits) => value(bits)))

@@ -112,10 +112,10 @@ function settingsOf(r: Recipe): Json {
     document_prefix: r.documentPrefix,
     query_length: r.queryLength,
     document_length: r.documentLength,
-    attend_to_expansion_tokens: r.attendToExpansion,
-    skiplist_words: r.skiplist,
+    attend_to_expansion_tokens: r.attendToExpansionTokens,
+    skiplist_words: r.skiplistWords,
     do_query_expansion: r.queryExpansion,
-    ...(r.mask === 'exclude' ? {} : { lateforge: { mask: r.mask } }),
+    ...(r.clampNegatives && { lateforge: { clampNegatives: true } }),
   }
 }
 

@@ -1,11 +1,11 @@
 import { type Json, JsonReader } from '../../io/json-reader.js'
 import {
-  advance,
   layerNorm,
   linear,
   type Packed,
   type ParameterShape,
   type Parameters,
+  runLayer,
   type Training,
 } from '../../nn/index.js'
 import { constant, normal } from '../../nn/initializers.js'
@@ -125,8 +125,8 @@ export const bert: Architecture<BertConfig> = {
   encoder: (config, params) => new Bert(config, params),
 }
 
-/** Dropout places within a layer. */
-const place = { embedding: 0, probabilities: 1, attention: 2, mlp: 3 }
+/** Dropout sites within a layer. */
+const site = { embedding: 0, probabilities: 1, attention: 2, mlp: 3 }
 
 class Bert implements Encoder {
   private readonly config: BertConfig
@@ -143,21 +143,21 @@ class Bert implements Encoder {
       dropout(x, packed.segments, dropoutAt(training, c.hiddenDropout, layer, at))
     // `stream` is x as the next sum takes it.
     let state = scope(() => {
-      const x = drop(this.embed(packed), 0, place.embedding)
+      const x = drop(this.embed(packed), 0, site.embedding)
       return { x, stream: x }
     })
     for (let i = 0; i < c.layers; i++) {
       const at = `encoder.layer.${i}`
-      state = advance(state, ({ x, stream }) => {
-        const attended = attention(linear(params, `${at}.attention.self.qkv`, x), packed.segments, packed.keyCounts, {
+      state = runLayer(state, ({ x, stream }) => {
+        const attended = attention(linear(params, `${at}.attention.self.qkv`, x), packed.segments, packed.keyLengths, {
           heads: c.heads,
           window: null,
-          dropout: dropoutAt(training, c.attentionDropout, i, place.probabilities),
+          dropout: dropoutAt(training, c.attentionDropout, i, site.probabilities),
         })
-        const mixed = drop(linear(params, `${at}.attention.output.dense`, attended), i, place.attention)
+        const mixed = drop(linear(params, `${at}.attention.output.dense`, attended), i, site.attention)
         const { y, wide } = layerNorm(params, `${at}.attention.output.LayerNorm`, mixed, c.normEps, stream, true)
         const inner = activation(linear(params, `${at}.intermediate.dense`, y), c.activation)
-        const outer = drop(linear(params, `${at}.output.dense`, inner), i, place.mlp)
+        const outer = drop(linear(params, `${at}.output.dense`, inner), i, site.mlp)
         const last = i === c.layers - 1
         const next = layerNorm(params, `${at}.output.LayerNorm`, outer, c.normEps, wide, !last)
         return { x: next.y, stream: next.wide }

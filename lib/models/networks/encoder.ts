@@ -57,7 +57,7 @@ export interface Encoder {
   dispose(): void
 }
 
-/** The dropout at one place of one layer: places are numbered within a layer, so that no two sites share draws. */
-export function dropoutAt(training: Training | null, p: number, layer: number, place: number): DropoutKey | null {
-  return training && p > 0 ? { p, seeds: training.seeds, site: (layer << 8) | place } : null
+/** The dropout at one site of one layer: sites are numbered within a layer, so that no two share draws. */
+export function dropoutAt(training: Training | null, p: number, layer: number, site: number): DropoutKey | null {
+  return training && p > 0 ? { p, seeds: training.seeds, site: (layer << 8) | site } : null
 }

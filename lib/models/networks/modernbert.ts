@@ -1,12 +1,12 @@
 import { FormatError } from '../../errors.js'
 import { type Json, JsonReader } from '../../io/json-reader.js'
 import {
-  advance,
   layerNorm,
   linear,
   type Packed,
   type ParameterShape,
   type Parameters,
+  runLayer,
   type Training,
 } from '../../nn/index.js'
 import { constant, normal } from '../../nn/initializers.js'
@@ -170,8 +170,8 @@ function globalLayers(f: JsonReader, layers: number): boolean[] {
   return types.map((t) => t === 'full_attention')
 }
 
-/** Dropout places within a layer. */
-const place = { embedding: 0, probabilities: 1, attention: 2, mlp: 3 }
+/** Dropout sites within a layer. */
+const site = { embedding: 0, probabilities: 1, attention: 2, mlp: 3 }
 
 class ModernBert implements Encoder {
   private readonly config: ModernBertConfig
@@ -192,19 +192,19 @@ class ModernBert implements Encoder {
     let state = scope((): { x: Tensor; delta: Tensor | null } => {
       const rows = embedding(params.get(modernbert.embeddings), packed.ids)
       const { y } = layerNorm(params, 'embeddings.norm', rows, c.normEps)
-      return { x: drop(y, c.embeddingDropout, 0, place.embedding), delta: null }
+      return { x: drop(y, c.embeddingDropout, 0, site.embedding), delta: null }
     })
     for (let i = 0; i < c.layers; i++) {
       const at = `layers.${i}`
-      state = advance(state, ({ x, delta }) => {
+      state = runLayer(state, ({ x, delta }) => {
         const before = delta ? layerNorm(params, `${at}.attn_norm`, delta, c.normEps, x) : { y: x, sum: x }
-        const attended = drop(this.attend(before.y, i, packed, training), c.attentionDropout, i, place.attention)
+        const attended = drop(this.attend(before.y, i, packed, training), c.attentionDropout, i, site.attention)
         const { y, sum } = layerNorm(params, `${at}.mlp_norm`, attended, c.normEps, before.sum)
         const inner = geglu(linear(params, `${at}.mlp.Wi`, y), c.activation)
-        return { x: sum, delta: linear(params, `${at}.mlp.Wo`, drop(inner, c.mlpDropout, i, place.mlp)) }
+        return { x: sum, delta: linear(params, `${at}.mlp.Wo`, drop(inner, c.mlpDropout, i, site.mlp)) }
       })
     }
-    return advance(state, ({ x, delta }) => ({
+    return runLayer(state, ({ x, delta }) => ({
       x: layerNorm(params, 'final_norm', delta ?? x, c.normEps, delta ? x : null).y,
       delta: null,
     })).x
@@ -215,10 +215,10 @@ class ModernBert implements Encoder {
     const global = c.global[layer]!
     const qkv = linear(params, `layers.${layer}.attn.Wqkv`, x)
     const rotated = rope(qkv, packed.segments, global ? this.tables!.global : this.tables!.local, c.heads)
-    const attended = attention(rotated, packed.segments, packed.keyCounts, {
+    const attended = attention(rotated, packed.segments, packed.keyLengths, {
       heads: c.heads,
       window: global ? null : c.window,
-      dropout: dropoutAt(training, c.attentionDropout, layer, place.probabilities),
+      dropout: dropoutAt(training, c.attentionDropout, layer, site.probabilities),
     })
     return linear(params, `layers.${layer}.attn.Wo`, attended)
   }

@@ -237,7 +237,7 @@ function checkMemory(
     if (!measured) return []
     const tokens = batchTokens(measured, phase.batch, survey.rows)
     const of = (which: keyof typeof tokens) =>
-      estimateMemory(model, config, phase, { perQuery: used, tokens: tokens[which], graphBytes, ranks })
+      estimateMemory(model, config, phase, { documentsPerQuery: used, tokens: tokens[which], graphBytes, ranks })
     return [{ worst: of('worst'), usual: of('usual') }]
   })
   if (estimates.length === 0) return null
@@ -265,7 +265,7 @@ function needs(
 ): string {
   const parts = [
     { name: 'parameters, gradients and moments', bytes: base, lower: 'a smaller model' },
-    { name: 'graphs', bytes: graphs, lower: 'chunkTokens, keepBytes' },
+    { name: 'graphs', bytes: graphs, lower: 'microBatchTokens, activationMemory' },
     {
       name: 'embeddings',
       bytes: embeddings,

@@ -71,7 +71,7 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
   const { model, freshProjection, dim, precision, seed } = config
   if (typeof model !== 'string') return model
-  const options = { device: Device.open(config.device), precision }
+  const options = { device: config.device, precision }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
 }
@@ -85,8 +85,8 @@ export async function checkPhases(
 ): Promise<RunCheck> {
   const { first = 0, ranks } = context
   const warnings: WarningEvent[] = []
-  if (config.wire !== 'float32' && ranks === 1)
-    warnings.push(noEffect('wire', 'one rank sends nothing', { key: 'wire' }))
+  if (config.commDtype !== 'float32' && ranks === 1)
+    warnings.push(noEffect('commDtype', 'one rank sends nothing', { key: 'commDtype' }))
   const out = await checkOut(config, model, faults, warnings)
   const graphBytes = model && graphBytesOfToken(model)
   const phases: PhaseCheck[] = []

@@ -14,7 +14,7 @@ export interface BatchTokens {
 
 interface Batch {
   /** Documents of a query. */
-  perQuery: number
+  documentsPerQuery: number
   /** Of all ranks together. */
   tokens: BatchTokens
   /** Of a token in a graph. */
@@ -33,13 +33,13 @@ export interface MemoryEstimate {
   base: number
   /** embeddings of the batch and their gradients; */
   embeddings: number
-  /** graphs of chunks, those that are kept and the one that goes backward; */
+  /** graphs of micro-batches, those that are kept and the one that goes backward; */
   graphs: number
-  /** scores and winners of the loss. */
+  /** scores and argmax of the loss. */
   loss: number
 }
 
-/** What backward adds to a chunk's graph while it goes through it: measured, 2 to 7 % for 4 to 12 layers. */
+/** What backward adds to a micro-batch's graph while it goes through it: measured, 2 to 7 % for 4 to 12 layers. */
 const BACKWARD = 1.06
 /** Rows of the encoder's width for each token, while it runs without a tape: measured, 16 to 21. */
 const FORWARD = 20
@@ -64,13 +64,13 @@ export function graphBytesOfToken(model: Colbert): number {
 
 /**
  * The peak of a step over a batch, by what `gradCache` holds when: all embeddings while the loss makes their gradients,
- * beside the graphs that are kept; then the gradients, while chunk after chunk goes backward.
+ * beside the graphs that are kept; then the gradients, while micro-batch after micro-batch goes backward.
  */
 export function estimateMemory(
   model: Colbert,
-  config: Pick<ResolvedRun, 'chunkTokens' | 'keepBytes'>,
+  config: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather'>,
-  { perQuery, tokens, graphBytes, ranks }: Batch,
+  { documentsPerQuery, tokens, graphBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
   const real = parameters.values.bytes / parameters.values.size
@@ -87,10 +87,10 @@ export function estimateMemory(
 
   const graphs = graphsOf(model, config, phase, { tokens, own, graphBytes, ranks })
 
-  const columns = (phase.batch * perQuery * here.documents) / tokens.documents
+  const columns = (phase.batch * documentsPerQuery * here.documents) / tokens.documents
   const rows = allPairs ? Math.min(BLOCK, (phase.batch * here.queries) / tokens.queries) : phase.batch / ranks
   const winner = tokens.longest < 2 ** 8 ? 1 : tokens.longest < 2 ** 16 ? 2 : 4
-  const pairs = allPairs ? rows * columns : rows * perQuery
+  const pairs = allPairs ? rows * columns : rows * documentsPerQuery
   const loss = pairs * (real + (winner * tokens.queries) / phase.batch)
 
   const peak = Math.max(values + graphs.forward, values + gradients + graphs.kept + loss, gradients + graphs.backward)
@@ -108,12 +108,12 @@ export const gibibytes = (bytes: number): string => (bytes / 2 ** 30).toPrecisio
 /** Bytes of the graphs that are kept from the first pass, and of what is there at once in it and in backward. */
 function graphsOf(
   { device, parameters }: Colbert,
-  { chunkTokens, keepBytes }: Pick<ResolvedRun, 'chunkTokens' | 'keepBytes'>,
+  { microBatchTokens, activationMemory }: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   { gather }: Pick<ResolvedPhase, 'gather'>,
   { tokens, own, graphBytes, ranks }: Pick<Batch, 'tokens' | 'graphBytes' | 'ranks'> & { own: Sides },
 ): { kept: number; forward: number; backward: number } {
-  let budget = keepBytes === 'auto' ? device.memory().limit / 4 : keepBytes
-  const most = Math.max(chunkTokens, tokens.longest)
+  let budget = activationMemory === 'auto' ? device.memory().limit / 4 : activationMemory
+  const most = Math.max(microBatchTokens, tokens.longest)
   const kept = { queries: 0, documents: 0 }
   for (const side of ['queries', 'documents'] as const)
     for (let left = own[side]; left > 0 && budget > 0; left -= most) {
@@ -122,14 +122,14 @@ function graphsOf(
       budget -= bytes
     }
   const all = kept.queries + kept.documents
-  // The side that goes backward last has its graphs until then; the other one's go first, so chunks of it that are made
-  // again find them gone.
+  // The side that goes backward last has its graphs until then; the other one's go first, so micro-batches of it that
+  // are made again find them gone.
   const last = ranks > 1 && gather === 'documents' ? 'documents' : 'queries'
   const first = last === 'queries' ? 'documents' : 'queries'
-  const chunk = (side: keyof Sides) => Math.min(own[side], most) * graphBytes
-  const again = (side: keyof Sides) => (kept[side] < 0.999 * own[side] * graphBytes ? BACKWARD * chunk(side) : 0)
+  const microBatch = (side: keyof Sides) => Math.min(own[side], most) * graphBytes
+  const again = (side: keyof Sides) => (kept[side] < 0.999 * own[side] * graphBytes ? BACKWARD * microBatch(side) : 0)
   const backward = Math.max(
-    all + (BACKWARD - 1) * Math.max(chunk(first), chunk(last)),
+    all + (BACKWARD - 1) * Math.max(microBatch(first), microBatch(last)),
     kept[last] + again(first),
     again(last),
   )
@@ -144,7 +144,7 @@ function fill(id: number, count: number, length: number): TokenColumn {
   return {
     ids: new Int32Array(count * length).fill(id),
     offsets,
-    keyCounts: new Int32Array(count).fill(length),
+    keyLengths: new Int32Array(count).fill(length),
     keep: null,
     keptOffsets: offsets,
     rows: Float64Array.from({ length: count }, (_, i) => i),

@@ -37,15 +37,19 @@ export interface Measured {
 /** Rows between two turns of the event loop. */
 const BREATH = 16
 
-/** Tokenizes the sample of a source, the first `perQuery` documents of each row. */
-export async function measureTexts({ sample }: Survey, featurizer: Featurizer, perQuery: number): Promise<Measured> {
+/** Tokenizes the sample of a source, the first `documentsPerQuery` documents of each row. */
+export async function measureTexts(
+  { sample }: Survey,
+  featurizer: Featurizer,
+  documentsPerQuery: number,
+): Promise<Measured> {
   const { expandTo, recipe } = featurizer
   const queries: Traced[] = []
   const documents: Traced[] = []
   const rows: Measured['rows'] = []
   for (const [i, { value }] of sample.entries()) {
     const query = traced(featurizer, value.query, 'query')
-    const own = value.documents.slice(0, perQuery).map((text) => traced(featurizer, text, 'document'))
+    const own = value.documents.slice(0, documentsPerQuery).map((text) => traced(featurizer, text, 'document'))
     queries.push(query)
     documents.push(...own)
     const tokens = own.reduce((sum, { length }) => sum + length, 0)

@@ -10,14 +10,14 @@ export interface FolderLock {
   release(): Promise<void>
 }
 
-/** Who claims a folder. A process number means something only together with its place and the time it was started. */
+/** Who claims a folder. A process number means something only together with its namespace and the time it was started. */
 interface Claim {
   host: string
   pid: number
   /** When the run was started. */
   started: string
   /** The boot of the system and the namespace that `pid` is of, and when the process was started there. */
-  place: string
+  namespace: string
   ticks: string
 }
 
@@ -36,8 +36,8 @@ const settleMs = 2000
 export async function lockFolder(out: string): Promise<FolderLock> {
   const folder = join(out, 'lock')
   const name = `${randomUUID()}.json`
-  const [place, ticks] = [await placeOf(), await ticksOf(process.pid)]
-  const own: Claim = { host: hostname(), pid: process.pid, started: new Date().toISOString(), place, ticks }
+  const [namespace, ticks] = [await namespaceOf(), await ticksOf(process.pid)]
+  const own: Claim = { host: hostname(), pid: process.pid, started: new Date().toISOString(), namespace, ticks }
   const made = await write(folder, name, own).catch((error) => {
     const reason = typed(error)
     throw reason instanceof FileError
@@ -77,7 +77,7 @@ interface Rival extends Claim {
 }
 
 /** The other claims whose processes live, or may live; those of dead ones are removed. */
-async function rivalsOf(folder: string, own: string, { place }: Claim, now: number): Promise<Rival[]> {
+async function rivalsOf(folder: string, own: string, { namespace }: Claim, now: number): Promise<Rival[]> {
   const rivals: Rival[] = []
   for (const name of await readdir(folder)) {
     if (name === own || name.startsWith('.')) continue
@@ -85,7 +85,8 @@ async function rivalsOf(folder: string, own: string, { place }: Claim, now: numb
     try {
       const claim = JSON.parse(await readFile(file, 'utf8')) as Claim
       const { birthtimeMs, mtimeMs } = await stat(file)
-      const lives = claim.place === place ? (await ticksOf(claim.pid)) === claim.ticks : mtimeMs > now - silenceMs
+      const lives =
+        claim.namespace === namespace ? (await ticksOf(claim.pid)) === claim.ticks : mtimeMs > now - silenceMs
       if (lives) rivals.push({ ...claim, name, since: Math.min(birthtimeMs || mtimeMs, mtimeMs), seen: mtimeMs })
       else await rm(file, { force: true })
     } catch (error) {
@@ -98,7 +99,7 @@ async function rivalsOf(folder: string, own: string, { place }: Claim, now: numb
 function refused(out: string, folder: string, rival: Rival, own: Claim, now: number): LockedError {
   const { host, pid, started } = rival
   const next =
-    rival.place === own.place
+    rival.namespace === own.namespace
       ? 'Wait until it has ended, stop it, or choose another `out`'
       : `It gave its last sign of life ${Math.max(0, Math.round((now - rival.seen) / 1000))} s ago, and cannot be looked ` +
         `up from here. If it has ended, remove ${folder}; ${silenceMs / 60_000} minutes after its last sign it no longer counts`
@@ -145,8 +146,8 @@ async function remove(folder: string, name: string, made: string): Promise<void>
   } catch {} // others are in it
 }
 
-/** Where processes cannot be looked up, every claim is of a place of its own: its signs of life count. */
-async function placeOf(): Promise<string> {
+/** Where processes cannot be looked up, every claim is of a namespace of its own: its signs of life count. */
+async function namespaceOf(): Promise<string> {
   if (process.platform !== 'linux') return randomUUID()
   const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8')
   return `${boot.trim()} ${await readlink('/proc/self/ns/pid')}`

@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { isObject, show } from '../../distributed/differences.js'
 import { homed, pathProblem } from '../../environment.js'
-import { ConfigError, nearest } from '../../errors.js'
+import { ConfigError, didYouMean, nearest } from '../../errors.js'
 import { defaultPrecision, precisions } from '../../tensor/device.js'
 import { schedules } from '../optim/schedule.js'
 import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
@@ -99,7 +99,7 @@ const phase = z.strictObject({
   sampling: sampling.default('proportional'),
   freeze: z.array(z.string().refine(isExpression, { error: 'expected a regular expression' })).default([]),
   weightDecay: z.number().min(0).default(0),
-  clip: z.number().min(0).default(1),
+  maxGradNorm: z.number().min(0).default(1),
   gradientScale: z
     .union([z.enum(['mean', 'pylate', 'pylate-contrastive']), positive], {
       error: 'expected mean, pylate, pylate-contrastive or a number > 0',
@@ -125,11 +125,11 @@ const run = z.strictObject({
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
   precision: z.enum(precisions).optional(),
-  chunkTokens: count.default(8192),
-  keepBytes: z
+  microBatchTokens: count.default(8192),
+  activationMemory: z
     .union([z.literal('auto'), z.number().min(0)], { error: 'expected auto or a number of bytes' })
     .default('auto'),
-  wire: z.enum(['float32', 'float16']).default('float32'),
+  commDtype: z.enum(['float32', 'float16']).default('float32'),
   cacheDir: paths(z.string()).optional(),
   workers: z.int().min(0).optional(),
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
@@ -196,11 +196,14 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
       where: locate(['dim']),
     })
-  if (config.wire !== 'float32' && config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse'))
+  if (
+    config.commDtype !== 'float32' &&
+    config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse')
+  )
     issues.push({
-      path: 'wire',
+      path: 'commDtype',
       message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
-      where: locate(['wire']),
+      where: locate(['commDtype']),
     })
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
     issues.push({ path: `phases[${i}].${key}`, message, where: locate(['phases', i, key]) })
@@ -234,8 +237,7 @@ function withPreset(config: unknown, locate: Locate): unknown {
   const base = presets.get(name)
   if (!base) {
     const hint = nearest(name, presets.keys())
-    const expected = hint ? `did you mean "${hint}"?` : `expected one of ${[...presets.keys()].join(', ')}`
-    const message = `unknown preset "${name}", ${expected}`
+    const message = `unknown preset "${name}", ${didYouMean(name, presets.keys())}`
     throw configError([{ path: 'preset', message, where: locate(['preset']), ...(hint && { suggestion: hint }) }])
   }
   const own: unknown[] = Array.isArray(config.phases) ? config.phases : []
@@ -271,7 +273,7 @@ function issuesOf(issue: z.core.$ZodIssue, config: unknown, locate: Locate): Con
       const suggestion = nearest(key, keysAt(path))
       return {
         path: dotted(path),
-        message: `unknown key "${key}"${suggestion ? `, did you mean "${suggestion}"?` : `, expected one of ${keysAt(path).join(', ')}`}`,
+        message: `unknown key "${key}", ${didYouMean(key, keysAt(path))}`,
         where: locate([...path, key], key),
         ...(suggestion && { suggestion }),
       }

@@ -7,7 +7,7 @@ type PresetPhase = Omit<PhaseConfig, 'data'>
  * 1, no warm-up, linear decay to 0. Its texts have prompts, which use 7 tokens of the length.
  */
 const prompts = { query: 'search_query: ', document: 'search_document: ' }
-const common = { schedule: 'linear', warmup: 0, weightDecay: 0, clip: 1, epochs: 1 } as const
+const common = { schedule: 'linear', warmup: 0, weightDecay: 0, maxGradNorm: 1, epochs: 1 } as const
 
 const unsupervised = (extra: number): PresetPhase => ({
   ...common,

@@ -1,7 +1,7 @@
 import type { TrainBatch } from '../../data/collate.js'
 import type { Sampling } from '../../data/plan.js'
 import type { Source } from '../../data/sources.js'
-import type { Group } from '../../distributed/group.js'
+import type { ProcessGroup } from '../../distributed/group.js'
 import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Precision } from '../../tensor/device.js'
@@ -12,8 +12,8 @@ import type { ScheduleName } from '../optim/schedule.js'
 export interface CustomLoss {
   id: string
   /**
-   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's `mask`, which
-   * the losses of lateforge/losses go by; one's own scores should too.
+   * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's
+   * `clampNegatives`, which the losses of lateforge/losses go by; one's own scores should too.
    */
   fn: (input: {
     queries: TokenEmbeddings
@@ -88,7 +88,7 @@ export interface PhaseConfig {
   /** Decoupled, on matrices only. Default 0. */
   weightDecay?: number
   /** Largest gradient norm; 0: no clipping. Default 1. */
-  clip?: number
+  maxGradNorm?: number
   /**
    * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that;
    * `pylate-contrastive`: of its Contrastive that gathers, times the number of ranks; or a factor.
@@ -122,11 +122,11 @@ export interface RunConfig {
   /** What the model computes with. Default: `bfloat16` on a GPU, else `float32`. */
   precision?: Precision
   /** Tokens encoded at a time. Default 8192. */
-  chunkTokens?: number
+  microBatchTokens?: number
   /** Device bytes for graphs that are kept instead of encoded again; `auto`: a quarter of the memory limit. */
-  keepBytes?: number | 'auto'
+  activationMemory?: number | 'auto'
   /** On several ranks: the type in which unit vectors travel; gradients always travel as they are. Default `float32`. */
-  wire?: 'float32' | 'float16'
+  commDtype?: 'float32' | 'float16'
   /** Where tokenized data is cached, and how many threads tokenize. */
   cacheDir?: string
   workers?: number
@@ -189,6 +189,6 @@ export type Evaluate = (
     /** Absent on several ranks: they stop together, after the evaluation. */
     signal?: AbortSignal
     /** The ranks, all of which evaluate the same model; the metrics of rank 0 count. */
-    group: Group
+    group: ProcessGroup
   },
 ) => Promise<Record<string, number>>

@@ -1,8 +1,8 @@
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { agree, fromChief, meet } from '../../distributed/control.js'
+import { barrier, onRank0, requireSame } from '../../distributed/control.js'
 import { differences } from '../../distributed/differences.js'
-import { type Group, self } from '../../distributed/group.js'
+import { type ProcessGroup, singleProcess } from '../../distributed/group.js'
 import { startHeartbeat } from '../../distributed/heartbeat.js'
 import { AbortedError, CheckpointError, ConfigError, FileError } from '../../errors.js'
 import { writeAtomic } from '../../io/atomic.js'
@@ -34,7 +34,7 @@ interface RunState {
   config: unknown
   fingerprint: string
   versions: { lateforge: string; node: string }
-  keepBytes: number
+  activationMemory: number
   /** Index of the phase it was taken in, and how far that was. */
   phase: number
   progress: PhaseProgress
@@ -58,15 +58,20 @@ export async function execute(
 ): Promise<RunResult> {
   const config = resolveConfig(input)
   checkEvaluation(config, options)
-  const { group = self } = options
+  const { group = singleProcess } = options
   const out = resolve(config.out)
   const heartbeat = await startHeartbeat(group, { records: join(out, 'faults') })
   let release = async (): Promise<void> => {}
   try {
-    await agree(group, { version: packageVersion(), config: decisive(config), out, resume: options.resume ?? null })
+    await requireSame(group, {
+      version: packageVersion(),
+      config: decisive(config),
+      out,
+      resume: options.resume ?? null,
+    })
     // A folder that cannot be written is told with the other faults of the run.
     let unwritable: FileError | undefined
-    await fromChief(group, async () => {
+    await onRank0(group, async () => {
       try {
         release = (await lockFolder(out)).release
       } catch (error) {
@@ -87,14 +92,14 @@ export async function execute(
 
 async function perform(
   config: ResolvedRun,
-  group: Group,
+  group: ProcessGroup,
   options: TrainOptions,
   hub: EventHub,
   unwritable: FileError | undefined,
 ): Promise<RunResult> {
   const { out, signal } = { out: resolve(config.out), signal: options.signal }
   const root = join(out, 'checkpoints')
-  const { entry, warnings } = await fromChief(group, async () => {
+  const { entry, warnings } = await onRank0(group, async () => {
     const warnings: WarningEvent[] = []
     const entry = await resumeEntry(root, options.resume, warnings)
     return { entry, warnings }
@@ -103,7 +108,7 @@ async function perform(
   if (entry) {
     const { optimizerSteps, extra } = await readStateFile(entry.path)
     point = { folder: entry.path, optimizerSteps, state: extra as RunState }
-    const changes = differences(decisive({ ...config, keepBytes: 0 }), point.state.config)
+    const changes = differences(decisive({ ...config, activationMemory: 0 }), point.state.config)
     if (changes.length > 0)
       throw new CheckpointError(
         'ERR_CHECKPOINT',
@@ -113,7 +118,7 @@ async function perform(
       )
   }
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
-  await meet(group, device)
+  await barrier(group, device)
   let log: EventLog | null = null
   const emit: EventHub['emit'] = (event) => {
     log?.write(event)
@@ -127,7 +132,7 @@ async function perform(
     const saved = point && join(point.folder, 'model')
     model = (await faults.try(null, 'model', () => openModel(config, saved ?? undefined))) ?? null
     if (model && saved && typeof config.model !== 'string') model.setRecipe(await readWeights(model, saved))
-    const found = await fromChief(group, async () => {
+    const found = await onRank0(group, async () => {
       const { warnings } = await checkPhases(config, model, faults, {
         first: point?.state.completed.length,
         ranks: group.size,
@@ -142,7 +147,7 @@ async function perform(
     faults.throwAny()
     const trained = model!
     // Only now is anything written.
-    await fromChief(group, async () => {
+    await onRank0(group, async () => {
       if (entry) await setAside(root, entry.step)
       await mkdir(root, { recursive: true })
       await clearUnfinished(root)
@@ -171,15 +176,16 @@ async function perform(
       const squared = sumSquares(trained.parameters.values)
       const weights = await squared.value()
       squared.dispose()
-      await agree(group, { weights })
+      await requireSame(group, { weights })
     }
     await replicas()
-    const keepBytes =
-      point?.state.keepBytes ?? (config.keepBytes === 'auto' ? Math.floor(device.memory().limit / 4) : config.keepBytes)
+    const activationMemory =
+      point?.state.activationMemory ??
+      (config.activationMemory === 'auto' ? Math.floor(device.memory().limit / 4) : config.activationMemory)
     const host = (index: number): PhaseHost => ({
       model: trained,
       config,
-      keepBytes,
+      activationMemory,
       emit,
       evaluate: options.evaluate,
       signal,
@@ -190,17 +196,17 @@ async function perform(
         const path = join(root, `step-${progress.globalStep}`)
         const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
         const state: RunState = {
-          config: decisive({ ...config, keepBytes: 0 }),
+          config: decisive({ ...config, activationMemory: 0 }),
           fingerprint: fingerprint(config),
           versions: { lateforge: packageVersion(), node: process.version },
-          keepBytes,
+          activationMemory,
           phase: index,
           progress,
           completed: [...completed, ...ended],
           logBytes: log?.bytes ?? 0,
         }
         await replicas()
-        await fromChief(group, async () => {
+        await onRank0(group, async () => {
           await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
           await prune(root, config.phases[index]!, progress, [...completed, ...ended])
         })
@@ -221,7 +227,7 @@ async function perform(
     }
     if (group.size === 1 && signal?.aborted) throw aborted(signal, last)
     const target = join(out, 'model')
-    await fromChief(group, () => trained.save(target))
+    await onRank0(group, () => trained.save(target))
     const best = bestOf(config, completed)
     const seconds = (performance.now() - started) / 1000
     emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: target, seconds })

@@ -1,6 +1,6 @@
-import { openData, type TrainBatch, type TrainData } from '../../data/collate.js'
-import { agree, chiefFirst, fromChief } from '../../distributed/control.js'
-import type { Group } from '../../distributed/group.js'
+import { openBatches, type TrainBatch, type TrainData } from '../../data/collate.js'
+import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
+import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
 import { Parameters } from '../../nn/parameters.js'
@@ -33,11 +33,11 @@ export interface PhaseProgress {
 export interface PhaseHost {
   model: Colbert
   config: ResolvedRun
-  keepBytes: number
+  activationMemory: number
   emit: EventHub['emit']
   evaluate?: Evaluate
   signal?: AbortSignal
-  group: Group
+  group: ProcessGroup
   /** The run's last checkpoint. */
   last(): string | null
   /** Where the checkpoint of a step is, or will be. */
@@ -69,7 +69,7 @@ export async function runPhase(
   const phase = config.phases[index]!
   model.setRecipe(recipeOf(phase))
   const open = (): Promise<TrainData> =>
-    openData({
+    openBatches({
       data: phase.data.filter((item) => typeof item === 'string'),
       sources: phase.data.filter((item) => typeof item !== 'string'),
       featurizer: model.featurizer,
@@ -82,10 +82,10 @@ export async function runPhase(
       signal,
       onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
     })
-  const data = await chiefFirst(group, open)
+  const data = await rank0First(group, open)
   try {
-    await agree(group, { phase: phase.name, recipe: model.recipe, data: data.fingerprint })
-    return await new Loop(host, index, phase, data, firstStep, from).run()
+    await requireSame(group, { phase: phase.name, recipe: model.recipe, data: data.fingerprint })
+    return await new PhaseRunner(host, index, phase, data, firstStep, from).run()
   } finally {
     data.close()
   }
@@ -97,7 +97,7 @@ export function phaseResult(phase: ResolvedPhase, progress: PhaseProgress, check
 }
 
 /** A step that was issued: its loss and squared norm arrive once the device has got there. */
-interface Issued {
+interface PendingStep {
   step: number
   batch: TrainBatch
   learningRate: number
@@ -115,7 +115,7 @@ interface StepNumbers {
   temperature?: number
 }
 
-class Loop {
+class PhaseRunner {
   private readonly host: PhaseHost
   private readonly phase: ResolvedPhase
   private readonly index: number
@@ -124,7 +124,7 @@ class Loop {
   private readonly progress: PhaseProgress
   private readonly opt: AdamW
   private readonly temperature: Parameters | null
-  private issued: Issued | null = null
+  private pending: PendingStep | null = null
   /** A step that all ranks have done says that one of them is to stop. */
   private stopping = false
   /** When the last step was through, for rates. */
@@ -168,9 +168,9 @@ class Loop {
     const { learningRate, weightDecay, freeze } = phase
     const frozen = freeze.map((source) => ({ match: new RegExp(source), frozen: true, learningRate: 0 }))
     this.temperature = phase.learnableTemperature ? temperatureOf(host.model, phase.temperature) : null
-    const groups = host.model.groups([...frozen, { learningRate, decay: weightDecay }])
+    const groups = host.model.parameterGroups([...frozen, { learningRate, weightDecay }])
     this.opt = new AdamW(this.temperature ? [...groups, { parameters: this.temperature, learningRate }] : groups, {
-      clip: phase.clip,
+      maxGradNorm: phase.maxGradNorm,
     })
   }
 
@@ -178,7 +178,7 @@ class Loop {
     return this.temperature ? { temperature: this.temperature } : {}
   }
 
-  private get place(): { phase: string; step: number; globalStep: number } {
+  private get position(): { phase: string; step: number; globalStep: number } {
     const { step, globalStep } = this.progress
     return { phase: this.phase.name, step, globalStep }
   }
@@ -190,7 +190,7 @@ class Loop {
       host.model.parameters.zeroGradients()
       if (from) await readOptimizer(from.folder, from.optimizerSteps, this.opt, this.parameters)
       host.emit({
-        ...this.place,
+        ...this.position,
         type: 'phase',
         at: 'begin',
         index: this.index,
@@ -213,21 +213,21 @@ class Loop {
         const waitMs = performance.now() - waited
         next = this.fetch(progress.step + 1)
         const issued = await this.issue(batch, waitMs)
-        await this.settle() // the step before; this one goes on meanwhile
-        this.issued = issued
+        await this.awaitStep() // the step before; this one goes on meanwhile
+        this.pending = issued
         progress.step++
         progress.globalStep++
         const { every } = phase.checkpoint
         const last = progress.step === steps
         progress.evaluationDue = !!phase.evaluate && (last || progress.step % phase.evaluate.every === 0)
-        if (progress.evaluationDue || last || progress.step % every === 0) await this.settle()
+        if (progress.evaluationDue || last || progress.step % every === 0) await this.awaitStep()
         if (progress.step % every === 0 && !last && !progress.evaluationDue) await this.save('periodic')
       }
       const checkpoint = await this.save('phase')
-      host.emit({ ...this.place, type: 'phase', at: 'end', index: this.index, steps, reason })
+      host.emit({ ...this.position, type: 'phase', at: 'end', index: this.index, steps, reason })
       return phaseResult(phase, progress, checkpoint)
     } finally {
-      await this.issued?.numbers.catch(() => {})
+      await this.pending?.numbers.catch(() => {})
       this.opt.dispose()
       this.temperature?.dispose()
     }
@@ -243,7 +243,7 @@ class Loop {
   }
 
   /** One step, up to the moment all of it is queued. */
-  private async issue(batch: TrainBatch, waitMs: number): Promise<Issued> {
+  private async issue(batch: TrainBatch, waitMs: number): Promise<PendingStep> {
     const { host, phase, progress } = this
     const { config, model, group, signal } = host
     const { step, steps } = progress
@@ -254,12 +254,12 @@ class Loop {
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
       seed: config.seed,
       step: progress.globalStep,
-      chunkTokens: config.chunkTokens,
-      keepBytes: host.keepBytes,
+      microBatchTokens: config.microBatchTokens,
+      activationMemory: host.activationMemory,
       gradientScale: gradientScaleOf(phase, group.size),
       group,
       gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
-      wire: config.wire,
+      commDtype: config.commDtype,
     })
     if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
     // What a rank knows of the step and the others do not.
@@ -269,24 +269,24 @@ class Loop {
     const squared = this.opt.step({ scale })
     const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
     const numbers = read(loss, squared, counts, before, fixed)
-    numbers.catch(() => {}) // met in `settle`
+    numbers.catch(() => {}) // met in `awaitStep`
     return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
   }
 
   /** Waits for the step that was issued last and tells what came of it. */
-  private async settle(): Promise<void> {
-    const { issued, phase, progress, host } = this
-    if (!issued) return
-    this.issued = null
-    const { loss, norm, tokens, stopping, temperature } = await issued.numbers
+  private async awaitStep(): Promise<void> {
+    const { pending, phase, progress, host } = this
+    if (!pending) return
+    this.pending = null
+    const { loss, norm, tokens, stopping, temperature } = await pending.numbers
     this.stopping ||= stopping > 0
-    const globalStep = progress.globalStep - progress.step + issued.step
+    const globalStep = progress.globalStep - progress.step + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
       throw new DivergedError(
         'ERR_DIVERGED',
-        `phase "${phase.name}", step ${issued.step}: the loss is ${loss}, the gradient norm ${norm}. The weights were ` +
+        `phase "${phase.name}", step ${pending.step}: the loss is ${loss}, the gradient norm ${norm}. The weights were ` +
           'not touched by that step. Try a lower learningRate, a warmup, or a higher temperature',
-        { phase: phase.name, step: issued.step, globalStep, loss, norm },
+        { phase: phase.name, step: pending.step, globalStep, loss, norm },
       )
     progress.loss = loss
     const now = performance.now()
@@ -296,19 +296,19 @@ class Loop {
     host.emit({
       type: 'step',
       phase: phase.name,
-      step: issued.step,
+      step: pending.step,
       globalStep,
       steps: progress.steps,
       loss,
-      learningRate: issued.learningRate,
+      learningRate: pending.learningRate,
       gradientNorm: norm,
       ...(temperature !== undefined && { temperature }),
       tokens,
       tokensPerSecond: tokens / seconds,
-      dataWaitMs: issued.waitMs,
+      dataWaitMs: pending.waitMs,
       memory: host.model.device.memory().peak,
-      etaSeconds: this.secondsPerStep * (progress.steps - issued.step),
-      source: issued.batch.source,
+      etaSeconds: this.secondsPerStep * (progress.steps - pending.step),
+      source: pending.batch.source,
     })
   }
 
@@ -321,8 +321,8 @@ class Loop {
     try {
       const { group } = host
       const signal = group.size === 1 ? host.signal : undefined
-      const own = await host.evaluate!(host.model, { ...this.place, settings, signal, group })
-      metrics = await fromChief(group, async () => own)
+      const own = await host.evaluate!(host.model, { ...this.position, settings, signal, group })
+      metrics = await onRank0(group, async () => own)
     } catch (error) {
       if (host.group.size === 1 && host.signal?.aborted) await this.abort()
       throw error
@@ -339,8 +339,8 @@ class Loop {
     progress.evaluationDue = false
     progress.withoutBest = better ? 0 : progress.withoutBest + 1
     const seconds = (performance.now() - started) / 1000
-    host.emit({ ...this.place, type: 'eval', metrics, metric, value, best: better, seconds })
-    if (better) progress.best = { ...this.place, metric, value, checkpoint: host.pathOf(progress.globalStep) }
+    host.emit({ ...this.position, type: 'eval', metrics, metric, value, best: better, seconds })
+    if (better) progress.best = { ...this.position, metric, value, checkpoint: host.pathOf(progress.globalStep) }
     const stop = patience !== undefined && progress.withoutBest >= patience
     const last = stop || progress.step === progress.steps // saved as the end of the phase
     if (better && !last) await this.save('best')
@@ -351,11 +351,11 @@ class Loop {
 
   /** A step has one checkpoint at most: an evaluation that was made up for after a resume finds it there. */
   private async save(reason: CheckpointEvent['reason']): Promise<string> {
-    await this.settle()
+    await this.awaitStep()
     const { host, opt, parameters, progress } = this
     const path = host.pathOf(progress.globalStep)
     if (host.last() !== path) await host.save({ opt, parameters, progress: { ...progress }, reason })
-    host.emit({ ...this.place, type: 'checkpoint', path, reason })
+    host.emit({ ...this.position, type: 'checkpoint', path, reason })
     this.clock = performance.now()
     return path
   }
@@ -369,7 +369,7 @@ class Loop {
       'ERR_ABORTED',
       `aborted at step ${this.progress.step} of phase "${this.phase.name}"` +
         (checkpoint ? `; ${checkpoint} goes on from there` : ', before the first checkpoint'),
-      { ...this.place, checkpoint },
+      { ...this.position, checkpoint },
       { cause: signal?.reason },
     )
   }
@@ -416,6 +416,6 @@ async function read(
 /** Tokens that are attended to, which leaves out query expansion. */
 function attended({ queries, documents }: TrainBatch): number {
   let sum = 0
-  for (const { keyCounts } of [queries, documents]) for (const count of keyCounts) sum += count
+  for (const { keyLengths } of [queries, documents]) for (const count of keyLengths) sum += count
   return sum
 }

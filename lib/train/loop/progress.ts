@@ -110,6 +110,7 @@ function short(n: number): string {
   return `${(n / (by as number)).toPrecision(3)}${unit}`
 }
 
+/** `2h 5m`, `13s`. No package: pretty-ms writes two hours and five seconds as `2h 5s`. */
 export function duration(seconds: number): string {
   const s = Math.round(seconds)
   const parts = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60]

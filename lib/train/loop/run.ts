@@ -1,6 +1,6 @@
-import type { Group } from '../../distributed/group.js'
+import type { ProcessGroup } from '../../distributed/group.js'
 import { typed } from '../../errors.js'
-import { group as aGroup, checkOptions, func, type Kinds, signal, text } from '../../options.js'
+import { checkOptions, func, type Kinds, processGroup, signal, text } from '../../options.js'
 import type { Evaluate, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
 import { EventHub, type TrainEvent } from '../events.js'
 
@@ -19,10 +19,10 @@ export interface TrainOptions {
    * The ranks that train together, each of which calls `train` with the same config and `out` in a folder they share.
    * Rank 0 writes checkpoints and the log. Default: this process alone.
    */
-  group?: Group
+  group?: ProcessGroup
 }
 
-const trainOptions: Kinds<TrainOptions> = { signal, evaluate: func, resume: text, group: aGroup }
+const trainOptions: Kinds<TrainOptions> = { signal, evaluate: func, resume: text, group: processGroup }
 
 /** A training that is under way. Reading it is optional. */
 export class Run implements AsyncIterable<TrainEvent> {

@@ -11,27 +11,27 @@ export interface ParameterGroup {
   match?: (entry: ParameterEntry) => boolean
   learningRate: number
   /** Decoupled weight decay. Default 0. */
-  decay?: number | ((entry: ParameterEntry) => number)
+  weightDecay?: number | ((entry: ParameterEntry) => number)
 }
 
 export interface AdamWOptions {
   betas?: [number, number]
   eps?: number
   /** Largest global gradient norm; 0 or absent: no clipping. */
-  clip?: number
+  maxGradNorm?: number
 }
 
 const beta = (v: unknown) => typeof v === 'number' && v >= 0 && v < 1
 const adamwOptions: Kinds<AdamWOptions> = {
   betas: kind('two numbers ≥ 0 and < 1', (v) => Array.isArray(v) && v.length === 2 && v.every(beta)),
   eps: number(0),
-  clip: number(0),
+  maxGradNorm: number(0),
 }
-const groupOptions: Kinds<ParameterGroup> = {
+const parameterGroupOptions: Kinds<ParameterGroup> = {
   parameters: instance('a Parameters', () => Parameters),
   match: func,
   learningRate: number(0),
-  decay: either(number(0), func),
+  weightDecay: either(number(0), func),
 }
 
 interface Store {
@@ -51,7 +51,7 @@ export class AdamW {
   private readonly stores: Store[] = []
   private readonly betas: [number, number]
   private readonly eps: number
-  private readonly clip: number
+  private readonly maxGradNorm: number
   private norm: Tensor | null = null
   private readonly owner = { name: 'an AdamW' }
   /** Steps taken: the count that the moments' bias is corrected by. `step` says what to do about one that was skipped. */
@@ -60,12 +60,13 @@ export class AdamW {
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
     checkOptions('AdamW', options, adamwOptions)
     for (const group of groups) {
-      checkOptions('AdamW', group, groupOptions)
-      for (const key of ['parameters', 'learningRate'] as const) required('AdamW', key, group[key], groupOptions[key])
+      checkOptions('AdamW', group, parameterGroupOptions)
+      for (const key of ['parameters', 'learningRate'] as const)
+        required('AdamW', key, group[key], parameterGroupOptions[key])
     }
     this.betas = options.betas ?? [0.9, 0.999]
     this.eps = options.eps ?? 1e-8
-    this.clip = options.clip ?? 0
+    this.maxGradNorm = options.maxGradNorm ?? 0
     if (groups.length === 0) throw new ArgumentError('ERR_ARGUMENT', 'AdamW: no parameters were given')
     for (const parameters of new Set(groups.map((g) => g.parameters))) {
       const own = groups.filter((g) => g.parameters === parameters)
@@ -75,11 +76,12 @@ export class AdamW {
           throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is in ${owners.length} groups`)
         const group = owners[0]
         if (!group) return [0, 0] // frozen
-        const decay = typeof group.decay === 'function' ? group.decay(entry) : (group.decay ?? 0)
-        for (const [key, value] of Object.entries({ learningRate: group.learningRate, decay }))
+        const weightDecay =
+          typeof group.weightDecay === 'function' ? group.weightDecay(entry) : (group.weightDecay ?? 0)
+        for (const [key, value] of Object.entries({ learningRate: group.learningRate, weightDecay }))
           if (!(Number.isFinite(value) && value >= 0))
             throw new ArgumentError('ERR_ARGUMENT', `${key} of ${entry.name} is ${value}, expected a number ≥ 0`)
-        return [group.learningRate, decay]
+        return [group.learningRate, weightDecay]
       })
       this.stores.push(
         ownedBy(this.owner, () => {
@@ -116,7 +118,7 @@ export class AdamW {
           beta2: this.betas[1],
           eps: this.eps,
           step: this.stepCount,
-          clip: this.clip,
+          clip: this.maxGradNorm,
         })
         parameters.refresh()
         parameters.zeroGradients()

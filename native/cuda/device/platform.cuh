@@ -1,5 +1,5 @@
 // The two worlds a kernel is compiled in. Under nvcc Dev<T> and Shared<T> are plain pointers and Site is empty; under a
-// host compiler (the twin, ../host) they are checked. Kernels use nothing of CUDA but what the headers in this folder
+// host compiler (the host emulation, ../host) they are checked. Kernels use nothing of CUDA but what the headers in this folder
 // offer, so that one source serves both.
 #pragma once
 
@@ -17,7 +17,7 @@ using Dev = T*;
 template <class T>
 using Shared = T*;
 
-// Where a collective was called; the twin compares the sites of the lanes that meet.
+// Where a collective was called; the host emulation compares the sites of the lanes that meet.
 struct Site {
   LF_DEVICE static constexpr Site current() { return {}; }
 };

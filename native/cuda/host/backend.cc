@@ -1,10 +1,10 @@
-// cuda-host: the CUDA kernels behind the backend boundary, on the twin. Nothing runs until somebody reads.
+// cuda-host: the CUDA kernels behind the backend boundary, in the host emulation. Nothing runs until somebody reads.
 #include <chrono>
 #include <cstdio>
 #include <optional>
 
-#include "../../core/queue.h"
-#include "../naive.h"
+#include "../../runtime/queue.h"
+#include "../reference.h"
 #include "../ops.h"
 #include "executor.h"
 #include "memory.h"
@@ -25,7 +25,7 @@ constexpr OpTable kOps = opTable();
 
 Stream* openStream(int32_t, char* error) {
   int64_t limit;
-  if (!readMemoryLimit(limit, error) || !checkNaive(error) || !checkSettings(error)) return nullptr;
+  if (!readMemoryLimit(limit, error) || !checkReference(error) || !checkSettings(error)) return nullptr;
   void* fault = allocateDevice(sizeof(Fault));
   if (!fault) {
     std::snprintf(error, kErrorBytes, "no memory");
@@ -59,7 +59,7 @@ struct Lap {
   void* context;
 };
 
-// The twin's clock is the host's, read when the stream comes by.
+// The host emulation's clock is the host's, read when the stream comes by.
 void lap(Stream* stream, double* milliseconds, Done done, void* context) {
   stream->queue.download(
       nullptr, nullptr, 0,
@@ -99,7 +99,7 @@ constexpr Backend kBackend = {
     .synchronize = [](Stream* stream, Done done, void* context) { stream->queue.synchronize(done, context); },
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = hostAddress,
-    .links = nullptr,
+    .deviceTransport = nullptr,
     .lap = lap,
     .ceilings = nullptr,
     .pending = [](Stream* stream) { return stream->queue.pending(); },

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../core/setting.h"
+#include "../../runtime/setting.h"
 #include "fiber.h"
 #include "pointer.h"
 #include "twin.h"
@@ -90,12 +90,12 @@ struct Launch {
 };
 
 bool readTwinSeed(int64_t& seed, char* error) {
-  return readCount("LATEFORGE_TWIN_SEED", 0, std::numeric_limits<int64_t>::max(), seed, error);
+  return readCount("LATEFORGE_EMULATION_SEED", 0, std::numeric_limits<int64_t>::max(), seed, error);
 }
 
-// 0 where LATEFORGE_TWIN_PROFILE names none.
+// 0 where LATEFORGE_EMULATION_PROFILE names none.
 int64_t profileLimit() {
-  const std::string_view profile = setting("LATEFORGE_TWIN_PROFILE");
+  const std::string_view profile = setting("LATEFORGE_EMULATION_PROFILE");
   if (profile.empty() || profile == "sm_86") return 99 * 1024;
   return profile == "sm_80" ? 163 * 1024 : profile == "sm_90" ? 227 * 1024 : 0;
 }
@@ -314,14 +314,14 @@ int64_t takeConflicts() { return std::exchange(settings().conflicts, 0); }
 
 int64_t sharedLimit() {
   const int64_t limit = profileLimit();
-  if (limit == 0) fail("LATEFORGE_TWIN_PROFILE is none of sm_80, sm_86, sm_90");
+  if (limit == 0) fail("LATEFORGE_EMULATION_PROFILE is none of sm_80, sm_86, sm_90");
   return limit;
 }
 
 bool checkSettings(char* error) {
   int64_t seed;
   if (!readTwinSeed(seed, error)) return false;
-  return profileLimit() > 0 || refuseSetting("LATEFORGE_TWIN_PROFILE", "sm_80, sm_86 or sm_90", error);
+  return profileLimit() > 0 || refuseSetting("LATEFORGE_EMULATION_PROFILE", "sm_80, sm_86 or sm_90", error);
 }
 
 void setSeed(uint64_t seed) {

@@ -16,10 +16,10 @@ struct Shape {
 
 // What the orders are drawn from. 0: threads, warps and blocks in their natural order, one block at a time, copies land
 // when they are waited for. Any other number: everything is drawn, anew for every launch. Per thread; at first
-// LATEFORGE_TWIN_SEED, or 1.
+// LATEFORGE_EMULATION_SEED, or 1.
 void setSeed(uint64_t seed);
 
-// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_TWIN_PROFILE, sm_80, sm_86 (the
+// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_EMULATION_PROFILE, sm_80, sm_86 (the
 // least, so the default) or sm_90. Fails for any other.
 int64_t sharedLimit();
 

@@ -1,4 +1,4 @@
-// gemm.h on the host twin: every element is one sum in float64, rounded once. What cuBLASLt adds in another order differs
+// gemm.h in the host emulation: every element is one sum in float64, rounded once. What cuBLASLt adds in another order differs
 // from it by rounding only.
 #include "../gemm.h"
 

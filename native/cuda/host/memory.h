@@ -1,4 +1,4 @@
-// The twin's device memory. Every address it hands out is a device address (pointer.h).
+// The host emulation's device memory. Every address it hands out is a device address (pointer.h).
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Dev<T> and Shared<T> in the twin: an address with its bounds. They resolve only inside a kernel. A device address is
+// Dev<T> and Shared<T> in the host emulation: an address with its bounds. They resolve only inside a kernel. A device address is
 // a host address with bit 62 set, so that host code that dereferences one faults instead of working by accident.
 #pragma once
 

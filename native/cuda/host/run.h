@@ -1,4 +1,4 @@
-// Runs one op of the CUDA backend on the twin.
+// Runs one op of the CUDA backend in the host emulation.
 #pragma once
 
 #include "../op.h"

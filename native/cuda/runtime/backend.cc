@@ -1,13 +1,13 @@
 // The CUDA backend behind the one function that this library exports.
-#include "../../core/backend.h"
+#include "../../runtime/backend.h"
 
 #include <cstdio>
 
-#include "../naive.h"
+#include "../reference.h"
 #include "../ops.h"
 #include "ceilings.h"
 #include "devices.h"
-#include "nccl_link.h"
+#include "nccl.h"
 #include "stream.h"
 
 namespace lateforge::cuda {
@@ -18,7 +18,7 @@ constexpr OpTable kOps = opTable();
 Stream* openStream(int32_t device, char* error) {
   int64_t limit;
   bool wait;
-  if (!readMemoryLimit(limit, error) || !readFlag("LATEFORGE_CUDA_SYNC", wait, error) || !checkNaive(error))
+  if (!readMemoryLimit(limit, error) || !readFlag("LATEFORGE_CUDA_SYNC", wait, error) || !checkReference(error))
     return nullptr;
   Stream* stream = nullptr;
   guarded(error, [&] {
@@ -49,7 +49,7 @@ const Backend kBackend = {
     .synchronize = [](Stream* stream, Done done, void* context) { stream->synchronize(done, context); },
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); },
     .hostAddress = nullptr,
-    .links = &kNcclLinks,
+    .deviceTransport = &kNcclTransport,
     .lap = [](Stream* stream, double* milliseconds, Done done,
               void* context) { stream->lap(milliseconds, done, context); },
     .ceilings = measureCeilings,

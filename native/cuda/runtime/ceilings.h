@@ -1,7 +1,7 @@
 // What a device reaches when it does nothing else (../ceilings.cuh), for benches to compare with.
 #pragma once
 
-#include "../../core/backend.h"
+#include "../../runtime/backend.h"
 
 namespace lateforge::cuda {
 

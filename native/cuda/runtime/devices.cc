@@ -6,9 +6,9 @@
 
 #include <cstdio>
 
-#include "../../core/setting.h"
+#include "../../runtime/setting.h"
 #include "../gemm_lt.h"
-#include "nccl_link.h"
+#include "nccl.h"
 
 namespace lateforge::cuda {
 namespace {

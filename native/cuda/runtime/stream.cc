@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "../../core/setting.h"
+#include "../../runtime/setting.h"
 #include "../gemm_lt.h"
 
 namespace lateforge {
@@ -26,7 +26,7 @@ bool waitForEveryOp() {
 }
 
 constexpr const char* kOpNames[] = {
-#define OP(name, inputs, outputs, backward) #name,
+#define OP(name, ...) #name,
     LF_OPS(OP)
 #undef OP
 };

@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "../../core/backend.h"
-#include "../../core/barrier.h"
+#include "../../runtime/backend.h"
+#include "../../runtime/guard.h"
 #include "../op.h"
 
 namespace lateforge {

@@ -1,8 +1,8 @@
 // The attention kernels against the definition in double: the naive ones to rounding in float32, the tensor-core ones
-// in bfloat16 by comparison with the naive ones in bfloat16. On the twin under many orders, with equal bits.
+// in bfloat16 by comparison with the naive ones in bfloat16. In the host emulation under many orders, with equal bits.
 #include <cmath>
 
-#include "../../../native/core/philox.h"
+#include "../../../native/runtime/philox.h"
 #include "attention_problem.h"
 
 using namespace lateforge;
@@ -98,9 +98,9 @@ void eachPart(const Case& c, const Results& r, const Results& want, const F& f) 
 
 void useNaive(bool yes) {
   if (yes)
-    setenv("LATEFORGE_CUDA_NAIVE", "maxsim,attention", 1);
+    setenv("LATEFORGE_CUDA_REFERENCE", "maxsim,attention", 1);
   else
-    unsetenv("LATEFORGE_CUDA_NAIVE");
+    unsetenv("LATEFORGE_CUDA_REFERENCE");
 }
 
 void floats(const Case& c) {

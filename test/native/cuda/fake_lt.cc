@@ -30,7 +30,7 @@ namespace {
 
 constexpr int kInvalid = 7;
 
-// The twin's device addresses have bit 62 set.
+// The host emulation's device addresses have bit 62 set.
 template <class T>
 T* onHost(const void* p) {
   return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(p) & ~(uintptr_t{1} << 62));

@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "../../../native/cuda/nccl_api.h"
+#include "../../../native/distributed/nccl/api.h"
 #include "fake_cudart.h"
 
 using namespace lateforge::cuda::nccl;

@@ -1,4 +1,4 @@
-// gemm.h: cuBLASLt on a GPU, loops on the twin. Small integers must come out exactly, whatever the order of the sums;
+// gemm.h: cuBLASLt on a GPU, loops in the host emulation. Small integers must come out exactly, whatever the order of the sums;
 // real numbers within rounding, and with the same bits when asked again.
 #include <bit>
 #include <cmath>

@@ -1,5 +1,5 @@
 // The rungs of bench/cuda/maxsim_ladder.cu that no op chooses: kernels with fewer stacked rows have the same scores.
-#include "../../../native/cuda/maxsim_mma.cuh"
+#include "../../../native/ops/maxsim/mma.cuh"
 #include "maxsim_problem.h"
 
 using namespace lateforge;

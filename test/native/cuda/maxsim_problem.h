@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "../../../native/core/infer.h"
+#include "../../../native/ops/shapes.h"
 #include "../../../native/cuda/device/number.cuh"
 #include "../../../native/cuda/ops.h"
 #include "device.h"
@@ -21,7 +21,7 @@ struct Problem {
   int64_t dim;
   Layout layout = Layout::all;
   std::vector<int64_t> pairs = {};  // offsets of the groups, or query, document, …
-  bool floorZero = false;
+  bool clampNegatives = false;
   std::vector<float> q = {}, d = {};  // values that the type of the tokens holds
   std::string what = {};
 
@@ -31,7 +31,7 @@ struct Problem {
     if (layout == Layout::all)
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = 0; i < nq; ++i) all.push_back({i, j});
-    if (layout == Layout::groups)
+    if (layout == Layout::grouped)
       for (int64_t i = 0; i < nq; ++i)
         for (int64_t j = pairs[i]; j < pairs[i + 1]; ++j) all.push_back({i, j});
     if (layout == Layout::pairs)
@@ -52,7 +52,7 @@ void inEveryLayout(Problem p, const F& f) {
   const auto nq = static_cast<int64_t>(p.queries.size()), nd = static_cast<int64_t>(p.documents.size());
   const std::string what = p.what;
   f(p);
-  p.layout = Layout::groups;
+  p.layout = Layout::grouped;
   p.what = what + ", groups";
   for (int64_t i = 0; i <= nq; ++i) p.pairs.push_back(nd * i / nq);
   f(p);
@@ -132,7 +132,7 @@ inline Truth truthOf(const Problem& p) {
           best = sim;
           token = static_cast<int32_t>(u - d[j]);
         }
-      if (token < 0 || (p.floorZero && best < 0)) {
+      if (token < 0 || (p.clampNegatives && best < 0)) {
         best = 0;
         token = -1;
       }
@@ -188,7 +188,7 @@ class Runner {
         pairs_(p.pairs) {}
 
   Answer forward(bool wantArgmax = true) const {
-    const params::maxsim params{static_cast<int64_t>(p_.layout), wantArgmax, p_.floorZero};
+    const params::maxsim params{static_cast<int64_t>(p_.layout), wantArgmax, p_.clampNegatives};
     OpCall call = begin(Op::maxsim, params);
     const Inferred inferred = inferOf(Op::maxsim, &params, {});
     const auto scoreCount = static_cast<size_t>(inferred.out[0].count());
@@ -203,7 +203,7 @@ class Runner {
 
   // Scores by a function in place of the op.
   std::vector<float> scores(cuda::CudaOp op) const {
-    const params::maxsim params{static_cast<int64_t>(p_.layout), 0, p_.floorZero};
+    const params::maxsim params{static_cast<int64_t>(p_.layout), 0, p_.clampNegatives};
     OpCall call = begin(Op::maxsim, params);
     const Inferred inferred = inferOf(Op::maxsim, &params, {});
     const Buffer<float> result(static_cast<size_t>(inferred.out[0].count()));
@@ -217,7 +217,7 @@ class Runner {
                      bool wantQ = true, bool wantD = true) const {
     const params::maxsimBackward params{static_cast<int64_t>(p_.layout)};
     OpCall call = begin(Op::maxsimBackward, params);
-    const params::maxsim forwardParams{params.layout, 1, p_.floorZero};
+    const params::maxsim forwardParams{params.layout, 1, p_.clampNegatives};
     const Inferred shapes = inferOf(Op::maxsim, &forwardParams, {});
     const Buffer<char> argmax(bytesOf(winners, shapes.out[1].dtype));
     const Buffer<float> given(dscores), dq(before.dq), dd(before.dd);
@@ -234,7 +234,7 @@ class Runner {
   // another function in their place.
   template <class F>
   auto prepared(const F& f) const {
-    const params::maxsim params{static_cast<int64_t>(p_.layout), 1, p_.floorZero};
+    const params::maxsim params{static_cast<int64_t>(p_.layout), 1, p_.clampNegatives};
     const params::maxsimBackward layout{params.layout};
     const Inferred shapes = inferOf(Op::maxsim, &params, {});
     OpCall winners = begin(Op::maxsim, params), gradient = begin(Op::maxsimBackward, layout);
@@ -362,9 +362,9 @@ class Runner {
 
 inline void useNaive(bool yes) {
   if (yes)
-    setenv("LATEFORGE_CUDA_NAIVE", "attention,maxsim", 1);
+    setenv("LATEFORGE_CUDA_REFERENCE", "attention,maxsim", 1);
   else
-    unsetenv("LATEFORGE_CUDA_NAIVE");
+    unsetenv("LATEFORGE_CUDA_REFERENCE");
 }
 
 }  // namespace lateforge::testing

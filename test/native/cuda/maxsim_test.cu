@@ -1,5 +1,5 @@
 // MaxSim's kernels against the definition: small integers bit for bit with their winners, random vectors by tolerance
-// and winners by regret; the fast backward bit for bit against the plain one; all edge cases; on the twin under many
+// and winners by regret; the fast backward bit for bit against the plain one; all edge cases; in the host emulation under many
 // orders of lanes, warps and blocks with equal bits.
 #include "maxsim_problem.h"
 
@@ -107,7 +107,7 @@ Problem grouped(const char* what, int64_t dim) {
   return {.queries = {32, 0, 5, 70, 1},
           .documents = lengths(9, 0, 90),
           .dim = dim,
-          .layout = Layout::groups,
+          .layout = Layout::grouped,
           .pairs = {0, 3, 4, 4, 8, 9},
           .what = what};
 }
@@ -142,7 +142,7 @@ void shapes() {
   for (Problem& p : problems()) {
     integers<T>(p);
     randoms<T>(p);
-    p.floorZero = true;
+    p.clampNegatives = true;
     p.what += ", floor of zero";
     integers<T>(p);
   }
@@ -172,13 +172,13 @@ void fastAndNaive(const F& f) {
 
 template <class T>
 void empty() {
-  for (const Layout layout : {Layout::all, Layout::groups, Layout::pairs}) {
-    const std::vector<int64_t> none = layout == Layout::groups ? std::vector<int64_t>{0, 0} : std::vector<int64_t>{};
+  for (const Layout layout : {Layout::all, Layout::grouped, Layout::pairs}) {
+    const std::vector<int64_t> none = layout == Layout::grouped ? std::vector<int64_t>{0, 0} : std::vector<int64_t>{};
     Problem p{.queries = {4}, .documents = {}, .dim = 8, .layout = layout, .pairs = none, .what = "no documents"};
     integers<T>(p);
     backward<T>(p);
     p.documents = {0, 0};
-    p.pairs = layout == Layout::groups ? std::vector<int64_t>{0, 2} : std::vector<int64_t>{0, 1, 0, 0};
+    p.pairs = layout == Layout::grouped ? std::vector<int64_t>{0, 2} : std::vector<int64_t>{0, 1, 0, 0};
     if (layout == Layout::all) p.pairs.clear();
     p.what = "empty documents";
     integers<T>(p);
@@ -248,9 +248,9 @@ void notFinite() {
     checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
   };
   fastAndNaive([&] {
-    for (const bool floorZero : {false, true}) {
+    for (const bool clampNegatives : {false, true}) {
       Problem p = all("not finite", {32, 20, 40, 40}, {80, 20, 0, 64}, 24);
-      p.floorZero = floorZero;
+      p.clampNegatives = clampNegatives;
       check(p);
       p.queries = {32, 20};
       inEveryLayout(p, check);
@@ -277,9 +277,9 @@ void longDocument(int64_t tokens) {
     fill<T>(p, true);
     p.q[8] = 3;
     for (int f = 0; f < 8; ++f) p.d[(5 + tokens - 1) * 8 + f] = p.q[8 + f] > 0 ? 9 : -9;
-    for (const bool floorZero : {false, true}) {
-      p.floorZero = floorZero;
-      if (floorZero) {  // the first query has no winner anywhere
+    for (const bool clampNegatives : {false, true}) {
+      p.clampNegatives = clampNegatives;
+      if (clampNegatives) {  // the first query has no winner anywhere
         std::fill(p.q.begin(), p.q.begin() + 8, 0.0f);
         p.q[0] = 1;
         p.q[8] = -1;
@@ -287,7 +287,7 @@ void longDocument(int64_t tokens) {
       }
       const Truth want = truthOf(p);
       CHECK(std::count(want.winners.begin(), want.winners.end(), tokens - 1) > 0, "the last token wins");
-      CHECK(!floorZero || p.layout == Layout::groups || want.winners[0] < 0, "the floor wins");
+      CHECK(!clampNegatives || p.layout == Layout::grouped || want.winners[0] < 0, "the floor wins");
       const Runner<T> run(p);
       const Gradients zero{std::vector<float>(p.q.size()), std::vector<float>(p.d.size())};
       std::vector<float> dscores(want.scores.size(), 0.5f);

@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "../../../native/core/host_group.h"
-#include "../../../native/cuda/runtime/nccl_link.h"
+#include "../../../native/distributed/host_group.h"
+#include "../../../native/cuda/runtime/nccl.h"
 #include "../../../native/cuda/runtime/stream.h"
 #include "../thread_transport.h"
 #include "fake_nccl.h"
@@ -51,7 +51,7 @@ inline Backend makeBackend() {
     stream->download(target, source, bytes, done, context);
   };
   backend.hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); };
-  backend.links = &cuda::kNcclLinks;
+  backend.deviceTransport = &cuda::kNcclTransport;
   return backend;
 }
 inline const Backend backend = makeBackend();

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <random>
 
-#include "../../../native/core/rank_sum.h"
+#include "../../../native/distributed/rank_sum.h"
 #include "../seed.h"
 #include "nccl_ranks.h"
 
@@ -110,7 +110,7 @@ void several(Rank& rank, int r, int ranks) {
 
 // More than a link's scratch holds.
 void pieces(Rank& rank, int r, int ranks) {
-  const int64_t count = kLinkScratchBytes / 4 + 12'345;
+  const int64_t count = kChannelScratchBytes / 4 + 12'345;
   std::vector<float> values(static_cast<size_t>(count));
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 1009 + static_cast<size_t>(r));
   float* data = rank.upload(values);

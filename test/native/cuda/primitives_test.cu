@@ -1,5 +1,5 @@
 // Every device primitive against plain loops on the host: conversions exhaustively, exchanges, reductions, matrix
-// fragments, asynchronous copies. On the twin under many orders, with equal bits.
+// fragments, asynchronous copies. In the host emulation under many orders, with equal bits.
 #include <bit>
 #include <cmath>
 

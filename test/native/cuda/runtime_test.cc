@@ -1,4 +1,5 @@
 // The CUDA stream (native/cuda/runtime/stream.cc) on a device that is not there.
+#include "../../../native/ops/list.h"
 #include "../../../native/cuda/runtime/stream.h"
 
 #include <atomic>

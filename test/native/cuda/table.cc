@@ -3,7 +3,7 @@
 #include <map>
 #include <random>
 
-#include "../../../native/core/ops.h"
+#include "../../../native/runtime/op.h"
 #include "../../../native/cuda/host/memory.h"
 #include "../../../native/cuda/host/run.h"
 #include "../../../native/cuda/ops.h"
@@ -15,7 +15,7 @@ namespace {
 using namespace cuda::host;
 
 // Moves the tensors of a call to device memory, and what it wrote back.
-int32_t onTwin(const OpCall& call, char* error) {
+int32_t onEmulation(const OpCall& call, char* error) {
   static void* fault = allocateDevice(sizeof(cuda::Fault));
   const OpSpec& spec = specOf(call.op);
   OpCall moved = call;
@@ -51,10 +51,10 @@ int32_t onTwin(const OpCall& call, char* error) {
 
 }  // namespace
 
-const cpu::Kernels* twinTable() {
+const cpu::Kernels* emulationTable() {
   static const cpu::Kernels table = [] {
     cpu::Kernels all{{}, cuda::workspaceOf};
-    std::fill(std::begin(all.op), std::end(all.op), onTwin);
+    std::fill(std::begin(all.op), std::end(all.op), onEmulation);
     return all;
   }();
   return &table;

@@ -1,4 +1,4 @@
-// What the twin must refuse, and that it reveals kernels which rely on the order of lanes.
+// What the host emulation must refuse, and that it reveals kernels which rely on the order of lanes.
 #include <set>
 #include <stdexcept>
 

@@ -22,7 +22,7 @@ export async function embed({ Colbert, trainWordPiece }, { maxsim }, folder) {
   const queries = await model.encodeQueries(['a vector for each token', 'vitamin c'])
   const hits = await model.search(queries, documents, { topK: 3 })
   const ranked = await model.rank('the old harbour', texts, { topK: 4 })
-  const scores = await maxsim(queries, documents, { dim: model.dim, layout: 'all' })
+  const scores = await maxsim(queries, documents, { layout: 'all' })
   model.dispose()
   return {
     order: [...hits, ranked].map((list) => list.map((hit) => hit.index)),

@@ -9,9 +9,9 @@ import * as training from 'lateforge/train'
 
 export async function firstThings(texts: string[]): Promise<Hit[]> {
   const model = await Colbert.load('model/')
-  const documents: Embeddings<'documents'> = await model.encodeDocuments(texts)
-  const queries: Embeddings<'queries'> = await model.encodeQueries(texts)
-  const scores: Float32Array = await maxsim(queries, documents, { dim: model.dim, layout: 'all' })
+  const documents: Embeddings<'document'> = await model.encodeDocuments(texts)
+  const queries: Embeddings<'query'> = await model.encodeQueries(texts)
+  const scores: Float32Array = await maxsim(queries, documents, { layout: 'all' })
   // @ts-expect-error: roles are in the types
   await model.search(documents, queries)
   // @ts-expect-error: an unknown option

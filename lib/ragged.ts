@@ -1,0 +1,23 @@
+/** Ragged arrays: rows offsets[i] … offsets[i + 1] belong to text i; offsets [texts + 1] rise from 0. */
+
+/** Consecutive texts [first, last). */
+export interface Range {
+  first: number
+  last: number
+}
+
+/**
+ * Cuts texts into ranges of at most so many rows and texts; a text with more rows is alone. Micro-batches of encoding and
+ * of training are such ranges, and the blocks that scoring goes by.
+ */
+export function* rangesOf(
+  offsets: ArrayLike<number>,
+  { rows, texts = Number.POSITIVE_INFINITY }: { rows: number; texts?: number },
+): Generator<Range> {
+  let first = 0
+  for (let i = 1; i < offsets.length; i++)
+    if (i === offsets.length - 1 || i - first === texts || offsets[i + 1]! - offsets[first]! > rows) {
+      yield { first, last: i }
+      first = i
+    }
+}

@@ -1,0 +1,327 @@
+// Variable-length self attention on packed rows qkv [T, 3 · heads · headDim]; blocks as in FlashAttention-2 (Dao,
+// 2023): the scores of a tile of queries and keys live in L1 only, the softmax is carried from tile to tile of keys.
+//
+// Tiles are transposed: a vector holds the same key for neighbouring queries, so that maxima, sums and masks go lane by
+// lane, and every product broadcasts a scalar that lies contiguous in qkv against vectors (tile.h).
+//   Sᵀ = K Qᵀ · headDim^-½, P = exp(S − lse), O = P̃ V, P̃ = P after dropout
+//   dV = P̃ᵀ dO, dP = (dO Vᵀ) after dropout, dS = P ∘ (dP − ⟨dO, O⟩), dQ = dS K · headDim^-½, dK = dSᵀ Q · headDim^-½
+// A query sees key k < keyCount with |q − k| ≤ window (−1: all). One that sees none gives 0, lse −∞ and no gradient.
+// Dropout of (query q, key k): word k mod 4 of Philox(key of the sequence, counter (k / 4, q, site, head + 1)).
+#include "../../runtime/philox.h"
+#include "../../cpu/kernels.h"
+#include "../../cpu/loops.h"
+#include "../../cpu/tile.h"
+
+namespace lateforge::cpu::LF_ISA::kernels {
+
+constexpr int64_t kKeys = 192;  // of a tile
+template <class T>
+constexpr int64_t kQueries = kTileColumns<T>;
+
+template <class T>
+struct Problem {
+  int64_t heads, headDim, window;
+  T scale, keep;  // keep: what dropout multiplies with
+  uint32_t threshold, site;
+  const int64_t* segments;
+  const int32_t* keyLengths;
+  const uint32_t* seeds;  // null without dropout
+};
+
+template <class T, class P>
+static Problem<T> problemOf(const P& p, const View& qkv, const View& segments, const View& keyLengths,
+                            const View& seeds) {
+  const int64_t headDim = qkv.columns() / (3 * p.heads);
+  return {p.heads,
+          headDim,
+          p.window,
+          static_cast<T>(1 / std::sqrt(static_cast<double>(headDim))),
+          static_cast<T>(1 / (1 - p.dropout)),
+          dropThreshold(p.dropout),
+          static_cast<uint32_t>(p.site),
+          segments.as<int64_t>(),
+          keyLengths.present() ? keyLengths.as<int32_t>() : nullptr,
+          p.dropout > 0 ? seeds.as<uint32_t>() : nullptr};
+}
+
+// One head of one sequence.
+template <class T>
+struct Head {
+  const Problem<T>& p;
+  int64_t sequence, head, rows, keys;
+
+  Head(const Problem<T>& problem, int64_t s, int64_t h)
+      : p(problem), sequence(s), head(h), rows(problem.segments[s + 1] - problem.segments[s]), keys(rows) {
+    if (p.keyLengths && p.keyLengths[s] < keys) keys = p.keyLengths[s];
+  }
+  // The keys that queries [first, last) see between them.
+  int64_t keyBegin(int64_t first) const { return p.window >= 0 && first > p.window ? first - p.window : 0; }
+  int64_t keyEnd(int64_t last) const { return p.window >= 0 && last + p.window < keys ? last + p.window : keys; }
+};
+
+// to[column][row] = from[row][column] · by for `rows` × `columns`, by whole vectors, the rest one by one.
+template <class T>
+static void transposeInto(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t ldTo) {
+  constexpr int64_t L = kLanes<T>;
+  for (int64_t r = 0; r < rows; r += L)
+    for (int64_t c = 0; c < columns; c += L) {
+      if (rows - r >= L && columns - c >= L) {
+        Vec<T> square[L];
+        for (int64_t i = 0; i < L; ++i) square[i] = load(from + (r + i) * ld + c) * by;
+        transpose<T>(square);
+        for (int64_t i = 0; i < L; ++i) store(to + (c + i) * ldTo + r, square[i]);
+      } else {
+        for (int64_t i = r; i < r + L && i < rows; ++i)
+          for (int64_t j = c; j < c + L && j < columns; ++j) to[j * ldTo + i] = from[i * ld + j] * by;
+      }
+    }
+}
+
+// The same, with zeros in lanes beyond the last row.
+template <class T>
+static void lanesOf(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t lanes) {
+  if (rows < lanes) std::memset(to, 0, columns * lanes * sizeof(T));
+  transposeInto(from, ld, rows, columns, by, to, lanes);
+}
+
+// What a tile needs of dropout: factor[key][query], 0 or keep, for keys [key, key + count) and `lanes` queries from q.
+template <class T>
+static void dropFactors(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* factor) {
+  for (int64_t block = key / 4; block * 4 < key + count; ++block)
+    for (int64_t lane = 0; lane < lanes; lane += kWords) {
+      const PhiloxBlock draw =
+          philoxBlock(h.p.seeds + 2 * h.sequence, static_cast<uint32_t>(block), 0, static_cast<uint32_t>(q + lane), 1,
+                      h.p.site, static_cast<uint32_t>(h.head + 1));
+      const int64_t n = lanes - lane < kWords ? lanes - lane : kWords;
+      for (int w = 0; w < 4; ++w) {
+        const int64_t k = 4 * block + w - key;
+        if (k < 0 || k >= count) continue;
+        storeKept(factor + k * lanes + lane, draw.word[w], h.p.threshold, h.p.keep, n);
+      }
+    }
+}
+
+// Sets what the window hides to −∞: keys [key, key + count), queries from q.
+template <class T>
+static void hide(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* scores) {
+  if (h.p.window < 0) return;
+  const T reach = static_cast<T>(h.p.window);
+  for (int64_t k = 0; k < count; ++k) {
+    if (key + k >= q + lanes - 1 - h.p.window && key + k <= q + h.p.window) continue;  // every lane sees it
+    for (int64_t lane = 0; lane < lanes; lane += kLanes<T>) {
+      const Vec<T> distance = iota<T>() + static_cast<T>(q + lane - key - k);
+      const Vec<T> s = load(scores + k * lanes + lane);
+      const Vec<T> low = distance < -reach ? fill(-std::numeric_limits<T>::infinity()) : s;
+      store(scores + k * lanes + lane, distance > reach ? fill(-std::numeric_limits<T>::infinity()) : low);
+    }
+  }
+}
+
+template <class T>
+static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes, T* scratch, T* o, T* lse) {
+  const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d;
+  const int64_t queries = h.rows - q < lanes ? h.rows - q : lanes;
+  const T *k = qkv + h.p.heads * d, *v = k + h.p.heads * d;
+  T *qt = scratch, *ot = qt + d * lanes, *s = ot + d * lanes, *factor = s + kKeys * lanes;
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  const int64_t vectors = lanes / kLanes<T>;
+  Vec<T> top[kTileVectors], sum[kTileVectors];
+  for (int64_t j = 0; j < vectors; ++j) top[j] = fill(-kInfinity), sum[j] = Vec<T>{};
+  lanesOf(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
+
+  const int64_t end = h.keyEnd(q + queries);
+  bool first = true;
+  for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
+    const int64_t count = end - key < kKeys ? end - key : kKeys;
+    multiply(count, lanes, d, k + key * width, width, int64_t{1}, qt, lanes, s, lanes, false);
+    hide(h, key, count, q, lanes, s);
+    if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
+    for (int64_t j = 0; j < vectors; ++j) {
+      T* column = s + j * kLanes<T>;
+      Vec<T> best = top[j];
+      for (int64_t i = 0; i < count; ++i) best = larger(load(column + i * lanes), best);
+      const Vec<T> from = best == -kInfinity ? Vec<T>{} : best;
+      const Vec<T> shrink = exponentialDown(top[j] - from);
+      top[j] = best;
+      Vec<T> total{};
+      for (int64_t i = 0; i < count; ++i) {
+        Vec<T> e = exponentialDown(load(column + i * lanes) - from);
+        total += e;
+        if (h.p.seeds) e *= load(factor + i * lanes + j * kLanes<T>);
+        store(column + i * lanes, e);
+      }
+      sum[j] = sum[j] * shrink + total;
+      if (!first)
+        for (int64_t c = 0; c < d; ++c)
+          store(ot + c * lanes + j * kLanes<T>, load(ot + c * lanes + j * kLanes<T>) * shrink);
+    }
+    multiply(d, lanes, count, v + key * width, int64_t{1}, width, s, lanes, ot, lanes, !first);
+  }
+
+  for (int64_t j = 0; j < vectors; ++j) {
+    // 0 where no key was seen.
+    const Vec<T> inverse = sum[j] == T{0} ? Vec<T>{} : T{1} / sum[j];
+    for (int64_t c = 0; c < d && !first; ++c) {
+      T* lanesOfColumn = ot + c * lanes + j * kLanes<T>;
+      store(lanesOfColumn, load(lanesOfColumn) * inverse);
+    }
+  }
+  if (first) std::memset(ot, 0, d * lanes * sizeof(T));
+  transposeInto(ot, lanes, d, queries, T{1}, o + q * ldo, ldo);
+  for (int64_t i = 0; i < queries; ++i) {
+    const T total = sum[i / kLanes<T>][i % kLanes<T>];
+    lse[(q + i) * h.p.heads] = total == T{0} ? -kInfinity : top[i / kLanes<T>][i % kLanes<T>] + std::log(total);
+  }
+}
+
+// dqkv of the head is zero on entry; queries go in order, so keys are summed in order.
+template <class T>
+static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO, const T* lse, T* dqkv, int64_t q,
+                         int64_t lanes, T* scratch) {
+  const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d, plane = h.p.heads * d;
+  const int64_t queries = h.rows - q < lanes ? h.rows - q : lanes, padded = divideUp(d, kLanes<T>) * kLanes<T>;
+  const T *k = qkv + plane, *v = k + plane;
+  T *qt = scratch, *dot = qt + d * lanes, *dqt = dot + d * lanes, *rowsQ = dqt + d * lanes,
+    *rowsO = rowsQ + padded * lanes;
+  T *s = rowsO + padded * lanes, *ds = s + kKeys * lanes, *factor = ds + kKeys * lanes;
+  lanesOf(qkv + q * width, width, queries, d, h.p.scale, qt, lanes);
+  lanesOf(dO + q * ldo, ldo, queries, d, T{1}, dot, lanes);
+  T along[kTileColumns<T>] = {}, shift[kTileColumns<T>];
+  for (int64_t i = 0; i < lanes; ++i) {
+    // Lanes beyond the end and queries without keys: exp(s − ∞) = 0.
+    const T l = i < queries ? lse[(q + i) * h.p.heads] : -std::numeric_limits<T>::infinity();
+    shift[i] = l == -std::numeric_limits<T>::infinity() ? -l : l;
+  }
+  for (int64_t i = 0; i < queries; ++i) {
+    Vec<T> product{};
+    forLanes<T>(d, [&](int64_t c, auto n) {
+      const Vec<T> up = loadPart(dO + (q + i) * ldo + c, n);
+      product += up * loadPart(o + (q + i) * ldo + c, n);
+      store(rowsO + i * padded + c, up);
+      store(rowsQ + i * padded + c, loadPart(qkv + (q + i) * width + c, n) * h.p.scale);
+    });
+    along[i] = addLanes<T>(product);
+  }
+  const int64_t end = h.keyEnd(q + queries);
+  bool first = true;
+  for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
+    const int64_t count = end - key < kKeys ? end - key : kKeys;
+    multiply(count, lanes, d, k + key * width, width, int64_t{1}, qt, lanes, s, lanes, false);
+    hide(h, key, count, q, lanes, s);
+    multiply(count, lanes, d, v + key * width, width, int64_t{1}, dot, lanes, ds, lanes, false);
+    if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t j = 0; j < lanes; j += kLanes<T>) {
+        T *score = s + i * lanes + j, *gradient = ds + i * lanes + j;
+        const Vec<T> p = exponential(load(score) - load(shift + j));
+        const Vec<T> kept = h.p.seeds ? load(factor + i * lanes + j) : fill(T{1});
+        store(score, p * kept);
+        store(gradient, p * (load(gradient) * kept - load(along + j)));
+      }
+    multiply(count, d, queries, s, lanes, int64_t{1}, rowsO, padded, dqkv + 2 * plane + key * width, width, true);
+    multiply(count, d, queries, ds, lanes, int64_t{1}, rowsQ, padded, dqkv + plane + key * width, width, true);
+    multiply(d, lanes, count, k + key * width, int64_t{1}, width, ds, lanes, dqt, lanes, !first);
+  }
+  if (first) return;
+  transposeInto(dqt, lanes, d, queries, h.p.scale, dqkv + q * width, width);
+}
+
+// Numbers that a tile of queries needs beside its operands, for heads of d numbers.
+template <class T>
+constexpr int64_t forwardSize(int64_t d) {
+  return 2 * (d + kKeys) * kQueries<T>;
+}
+template <class T>
+constexpr int64_t backwardSize(int64_t d) {
+  return (3 * d + 2 * divideUp(d, kLanes<T>) * kLanes<T> + 3 * kKeys) * kQueries<T>;
+}
+
+// A task takes the heads of sequences that start in the same rows, so many of them.
+constexpr int64_t kTaskRows = 256;
+static int64_t tasksOf(int64_t rows, int64_t heads) { return divideUp(rows, kTaskRows) * heads; }
+
+// f(sequence, head, memory) for all, with memory for `size` numbers.
+template <class T, class F>
+static void forHeads(const OpCall& call, const Problem<T>& p, int64_t sequences, int64_t size, F f) {
+  const int64_t tasks = tasksOf(p.segments[sequences], p.heads), bytes = size * static_cast<int64_t>(sizeof(T));
+  forTasksWithMemory(tasks, call.workspace, call.workspaceBytes, bytes, [&](int64_t task, void* memory) {
+    const int64_t begin = task / p.heads * kTaskRows, head = task % p.heads;
+    int64_t s = 0;
+    for (int64_t above = sequences; s < above;) {
+      const int64_t middle = (s + above) / 2;
+      if (p.segments[middle] < begin)
+        s = middle + 1;
+      else
+        above = middle;
+    }
+    for (; s < sequences && p.segments[s] < begin + kTaskRows; ++s)
+      if (p.segments[s + 1] > p.segments[s]) f(s, head, static_cast<T*>(memory));
+  });
+}
+
+// f(query, lanes) over tiles of queries; the last one is a single vector where that is enough.
+template <class T, class F>
+static void forQueries(int64_t rows, F f) {
+  for (int64_t q = 0; q < rows; q += kQueries<T>) f(q, rows - q <= kLanes<T> ? int64_t{kLanes<T>} : kQueries<T>);
+}
+
+template <class T>
+int32_t attention(const OpCall& call, char*) {
+  const auto p = problemOf<T>(call.as<params::attention>(), call.in[0], call.in[1], call.in[2], call.in[3]);
+  const int64_t d = p.headDim, width = 3 * p.heads * d;
+  forHeads(call, p, call.in[1].count() - 1, forwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
+    const Head<T> h(p, s, head);
+    const int64_t row = p.segments[s];
+    forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
+      forwardTile(h, call.in[0].as<T>() + row * width + head * d, q, lanes, scratch,
+                  call.out[0].as<T>() + row * p.heads * d + head * d, call.out[1].as<T>() + row * p.heads + head);
+    });
+  });
+  return 0;
+}
+
+template <class T>
+int32_t attentionBackward(const OpCall& call, char*) {
+  const auto p = problemOf<T>(call.as<params::attentionBackward>(), call.in[0], call.in[4], call.in[5], call.in[6]);
+  const int64_t d = p.headDim, width = 3 * p.heads * d;
+  forHeads(call, p, call.in[4].count() - 1, backwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
+    const Head<T> h(p, s, head);
+    const int64_t row = p.segments[s], out = row * p.heads * d + head * d;
+    T* dqkv = call.out[0].as<T>() + row * width + head * d;
+    for (int64_t r = 0; r < h.rows; ++r)
+      for (int part = 0; part < 3; ++part) std::memset(dqkv + r * width + part * p.heads * d, 0, d * sizeof(T));
+    forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
+      backwardTile(h, call.in[0].as<T>() + row * width + head * d, call.in[1].as<T>() + out, call.in[3].as<T>() + out,
+                   call.in[2].as<T>() + row * p.heads + head, dqkv, q, lanes, scratch);
+    });
+  });
+  return 0;
+}
+
+LF_INSTANTIATE(attention);
+LF_INSTANTIATE(attentionBackward);
+
+}  // namespace lateforge::cpu::LF_ISA::kernels
+
+namespace lateforge::cpu::LF_ISA::needs {
+
+template <class T>
+static int64_t sizeFor(const OpCall& call, int64_t heads, int64_t (*sizeOf)(int64_t)) {
+  const int64_t each = sizeOf(call.in[0].columns() / (3 * heads)) * static_cast<int64_t>(sizeof(T));
+  return partsFor(kernels::tasksOf(call.in[0].rows(), heads), each);
+}
+
+template <class T>
+int64_t attention(const OpCall& call) {
+  return sizeFor<T>(call, call.as<params::attention>().heads, kernels::forwardSize<T>);
+}
+
+template <class T>
+int64_t attentionBackward(const OpCall& call) {
+  return sizeFor<T>(call, call.as<params::attentionBackward>().heads, kernels::backwardSize<T>);
+}
+
+LF_INSTANTIATE_NEED(attention);
+LF_INSTANTIATE_NEED(attentionBackward);
+
+}  // namespace lateforge::cpu::LF_ISA::needs

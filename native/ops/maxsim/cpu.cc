@@ -1,0 +1,484 @@
+// MaxSim: score(q, d) = sum over query tokens of the maximum over document tokens of their inner product.
+//
+// Query tokens lie in the lanes of vectors, document tokens are broadcast: the maximum over a document runs down a
+// register and never across one. Queries are packed once into panels [dim][2 vectors of rows]; documents are read as
+// they are, `kTile` tokens at a time, so that a tile of similarities lives in registers only. Rows of several queries
+// share a panel, and a document stays in cache while a block of panels passes over it.
+//
+// Every inner product is one chain of fused multiply-adds in the order of the features, and every score is summed in
+// the order of the query's tokens: bits depend neither on the layout of the call nor on the number of threads.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "../../cpu/kernels.h"
+#include "../../cpu/loops.h"
+
+namespace lateforge::cpu::LF_ISA {
+namespace {
+
+template <class T>
+struct Lanes {
+  using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  using Vector __attribute__((vector_size(LF_VECTOR_BYTES))) = T;
+  using Integers __attribute__((vector_size(LF_VECTOR_BYTES))) = Integer;
+  static constexpr int64_t kCount = LF_VECTOR_BYTES / sizeof(T);
+};
+
+constexpr int kVectors = 2;  // of rows in a panel
+constexpr int kTile = kManyRegisters ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
+constexpr int64_t kBlockRows = 256;  // query rows that pass over a document while it is in cache
+
+// The state of a panel's rows while they pass over one document.
+template <class T>
+struct Best {
+  typename Lanes<T>::Vector value[kVectors];
+  typename Lanes<T>::Integers token[kVectors];
+  typename Lanes<T>::Vector sum[kVectors];  // of all similarities: finite only if every one of them is
+};
+
+template <class T, int Vectors, bool Argmax, int Tokens>
+void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& best) {
+  using Vector = typename Lanes<T>::Vector;
+  using Integers = typename Lanes<T>::Integers;
+  Vector sims[Tokens][Vectors] = {};
+  const T* ahead = d + Tokens * dim;
+  for (int64_t k = 0; k < dim; ++k) {
+    __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
+    Vector q[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v)
+      q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
+#pragma GCC unroll 16
+    for (int t = 0; t < Tokens; ++t)
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) sims[t][v] += q[v] * d[t * dim + k];
+  }
+#pragma GCC unroll 2
+  for (int v = 0; v < Vectors; ++v) {
+    Vector value = best.value[v], sum = best.sum[v];
+    Integers token = best.token[v];
+#pragma GCC unroll 16
+    for (int t = 0; t < Tokens; ++t) {
+      sum += sims[t][v];
+      if constexpr (Argmax) {
+        const Integers better = sims[t][v] > value;
+        const Integers here = Integers{} + static_cast<typename Lanes<T>::Integer>(first + t);
+        token = better ? here : token;
+      }
+      value = sims[t][v] > value ? sims[t][v] : value;
+    }
+    best.value[v] = value;
+    best.sum[v] = sum;
+    if constexpr (Argmax) best.token[v] = token;
+  }
+}
+
+template <class T>
+using Scan = void (*)(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& best);
+
+// scanTile for 1 to kTile tokens.
+template <class T, int Vectors, bool Argmax, int... Tokens>
+constexpr void fillScans(Scan<T>* scans, std::integer_sequence<int, Tokens...>) {
+  ((scans[Tokens] = &scanTile<T, Vectors, Argmax, Tokens + 1>), ...);
+}
+
+template <class T, int Vectors, bool Argmax>
+struct Scans {
+  Scan<T> of[kTile];
+  constexpr Scans() : of{} { fillScans<T, Vectors, Argmax>(of, std::make_integer_sequence<int, kTile>{}); }
+};
+
+// A panel over a whole document, in tiles as equal as possible.
+template <class T, int Vectors, bool Argmax>
+void scanDocument(const T* panel, const T* d, int64_t dim, int64_t tokens, Best<T>& best) {
+  static constexpr Scans<T, Vectors, Argmax> scans;
+  best = {};
+  for (int v = 0; v < Vectors; ++v) best.value[v] -= std::numeric_limits<T>::infinity();
+  const int64_t tiles = (tokens + kTile - 1) / kTile, size = tokens / tiles, larger = tokens % tiles;
+  int64_t first = 0;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t n = size + (i < larger);
+    scans.of[n - 1](panel, d + first * dim, dim, first, best);
+    first += n;
+  }
+}
+
+// One row by the book: a NaN wins, and the first of them.
+template <class T>
+T scanRow(const T* q, const T* d, int64_t dim, int64_t tokens, int64_t& token) {
+  T best = -std::numeric_limits<T>::infinity();
+  token = 0;
+  for (int64_t j = 0; j < tokens; ++j) {
+    T sim = 0;
+    for (int64_t k = 0; k < dim; ++k) sim += q[k] * d[j * dim + k];
+    if (sim > best || std::isnan(sim)) {
+      best = sim;
+      token = j;
+    }
+    if (std::isnan(sim)) break;
+  }
+  return best;
+}
+
+// Consecutive queries whose rows are packed together.
+template <class T>
+struct Block {
+  int64_t firstQuery, lastQuery, firstRow, lastRow;
+  T* packed;
+};
+
+template <class T>
+struct Tokens {
+  const T* data;
+  const int64_t* segments;
+  int64_t dim;
+  const T* row(int64_t i) const { return data + i * dim; }
+};
+
+constexpr int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+template <class T>
+void pack(const Tokens<T>& q, const Block<T>& block) {
+  constexpr int64_t kLanes = Lanes<T>::kCount;
+  const int64_t rows = block.lastRow - block.firstRow, padded = roundUp(rows, kLanes);
+  for (int64_t row = 0; row < padded; ++row) {
+    const int64_t panel = row / (kVectors * kLanes) * (kVectors * kLanes);
+    const int64_t width = std::min(kVectors * kLanes, padded - panel);
+    T* target = block.packed + panel * q.dim + (row - panel);
+    const T* source = row < rows ? q.row(block.firstRow + row) : nullptr;
+    for (int64_t k = 0; k < q.dim; ++k) target[k * width] = source ? source[k] : T(0);
+  }
+}
+
+// Scores of a block's queries (stride apart) against one document, and the winners of its rows.
+template <class T, class Index>
+void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, int64_t document, bool clampNegatives,
+                T* scores, int64_t stride, Index* argmax) {
+  constexpr int64_t kLanes = Lanes<T>::kCount, kPanel = kVectors * kLanes;
+  constexpr bool kArgmax = !std::is_void_v<Index>;
+  const int64_t tokens = d.segments[document + 1] - d.segments[document];
+  const T* start = d.row(d.segments[document]);
+  const int64_t padded = roundUp(block.lastRow - block.firstRow, kLanes);
+  alignas(LF_VECTOR_BYTES) Best<T> best;
+  const T* values = reinterpret_cast<const T*>(best.value);
+  const T* sums = reinterpret_cast<const T*>(best.sum);
+  const auto* winning = reinterpret_cast<const typename Lanes<T>::Integer*>(best.token);
+  for (int64_t i = block.firstQuery, row = 0; i < block.lastQuery; ++i) {
+    T score = 0;
+    for (const int64_t end = q.segments[i + 1] - block.firstRow; row < end; ++row) {
+      const int64_t lane = row % kPanel;
+      T value = 0;
+      int64_t token = -1;
+      if (tokens > 0) {
+        if (lane == 0) {
+          const T* panel = block.packed + row * q.dim;
+          if (padded - row > kLanes)
+            scanDocument<T, 2, kArgmax>(panel, start, q.dim, tokens, best);
+          else
+            scanDocument<T, 1, kArgmax>(panel, start, q.dim, tokens, best);
+        }
+        value = values[lane];
+        token = winning[lane];
+        if (!std::isfinite(sums[lane])) value = scanRow(q.row(block.firstRow + row), start, q.dim, tokens, token);
+        if (clampNegatives && value < 0) {
+          value = 0;
+          token = -1;
+        }
+      }
+      score += value;
+      // −1 becomes the largest value: no winner.
+      if constexpr (kArgmax) argmax[row] = token < 0 ? std::numeric_limits<Index>::max() : static_cast<Index>(token);
+    }
+    scores[(i - block.firstQuery) * stride] = score;
+  }
+}
+
+// The (query, document) pairs of the groups and pairs layouts.
+struct PairList {
+  Layout layout;
+  const int64_t* values;  // offsets of the groups, or query, document, query, document, …
+  int64_t queries, count;
+
+  int64_t query(int64_t pair) const {
+    if (layout == Layout::pairs) return values[2 * pair];
+    return std::upper_bound(values, values + queries + 1, pair) - values - 1;
+  }
+  int64_t document(int64_t pair) const { return layout == Layout::pairs ? values[2 * pair + 1] : pair; }
+};
+
+PairList pairsOf(const OpCall& call, Layout layout) {
+  const int64_t nq = call.in[1].dims[0] - 1, nd = call.in[3].dims[0] - 1;
+  if (layout == Layout::all) return {layout, nullptr, nq, 0};
+  return {layout, call.in[4].as<int64_t>(), nq, layout == Layout::grouped ? nd : call.in[4].dims[0] / 2};
+}
+
+// Where each pair's winners start.
+void startsOf(const PairList& pairs, const int64_t* qSegments, int64_t* starts) {
+  starts[0] = 0;
+  for (int64_t k = 0; k < pairs.count; ++k) {
+    const int64_t i = pairs.query(k);
+    starts[k + 1] = starts[k] + qSegments[i + 1] - qSegments[i];
+  }
+}
+
+// How many blocks there are; they are written to `blocks`.
+template <class T>
+int64_t blocksOf(const Tokens<T>& q, int64_t queries, int64_t minRows, T* packed, Block<T>* blocks) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < queries;) {
+    const int64_t first = i++, row = q.segments[first];
+    while (i < queries && q.segments[i] - row < minRows) ++i;
+    blocks[count++] = {first, i, row, q.segments[i], packed};
+    packed += roundUp(q.segments[i] - row, Lanes<T>::kCount) * q.dim;
+  }
+  return count;
+}
+
+// What the workspace of maxsim holds, by byte: where each pair's winners start (but of all pairs), the blocks, and the
+// packed queries.
+template <class T>
+struct Room {
+  int64_t blocks, packed, end;
+
+  explicit Room(const OpCall& call) {
+    const bool all = static_cast<Layout>(call.as<params::maxsim>().layout) == Layout::all;
+    const int64_t rows = call.in[0].rows(), pairs = call.out[0].count();
+    // Blocks of all pairs have kBlockRows rows or more, but for the last.
+    const int64_t most = all ? rows / kBlockRows + 1 : call.in[1].dims[0] - 1;
+    blocks = partSize(all ? 0 : (pairs + 1) * static_cast<int64_t>(sizeof(int64_t)));
+    packed = blocks + partSize(most * static_cast<int64_t>(sizeof(Block<T>)));
+    end = packed + (rows + most * (Lanes<T>::kCount - 1)) * call.in[0].columns() * static_cast<int64_t>(sizeof(T));
+  }
+};
+
+template <class T, class Index>
+void maxsimAs(const OpCall& call, Index* argmax) {
+  const auto& p = call.as<params::maxsim>();
+  const Layout layout = static_cast<Layout>(p.layout);
+  const int64_t nq = call.in[1].dims[0] - 1, nd = call.in[3].dims[0] - 1;
+  const Tokens<T> q{call.in[0].as<T>(), call.in[1].as<int64_t>(), call.in[0].dims[1]};
+  const Tokens<T> d{call.in[2].as<T>(), call.in[3].as<int64_t>(), call.in[2].dims[1]};
+  const PairList pairs = pairsOf(call, layout);
+  T* scores = call.out[0].as<T>();
+  const Room<T> room(call);
+  char* memory = static_cast<char*>(call.workspace);
+  int64_t* starts = reinterpret_cast<int64_t*>(memory);
+  Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
+  const bool all = layout == Layout::all, clampNegatives = p.clampNegatives != 0;
+  if (!all) startsOf(pairs, q.segments, starts);
+  const int64_t nblocks =
+      blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
+  forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
+  if (!all) {
+    forTasks(pairs.count, [&](int64_t k) {
+      Index* pair = nullptr;
+      if constexpr (!std::is_void_v<Index>) pair = argmax + starts[k];
+      scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), clampNegatives, scores + k, 1, pair);
+    });
+    return;
+  }
+  if (nblocks == 0) return;
+  // Tasks are a chunk of documents, cut by tokens, against a block of queries.
+  const int64_t rows = q.segments[nq], tokens = d.segments[nd];
+  const int64_t chunks =
+      std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
+  const auto cut = [&](int64_t c) {
+    return c == chunks ? nd : std::lower_bound(d.segments, d.segments + nd, tokens * c / chunks) - d.segments;
+  };
+  forTasks(chunks * nblocks, [&](int64_t task) {
+    const Block<T>& block = blocks[task % nblocks];
+    const int64_t chunk = task / nblocks;
+    for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
+      Index* pair = nullptr;
+      if constexpr (!std::is_void_v<Index>) pair = argmax + j * rows + block.firstRow;
+      scoreBlock(q, d, block, j, clampNegatives, scores + block.firstQuery * nd + j, nd, pair);
+    }
+  });
+}
+
+// Of all pairs, what a task of the backward owns at most. Rows of 128 numbers: half a MiB; documents of 180: 0.7 MiB.
+constexpr int64_t kOwnedRows = 1024, kOwnedDocuments = 8;
+
+// y += g · x
+template <class T>
+void axpy(T g, const T* __restrict__ x, T* __restrict__ y, int64_t dim) {
+  if (dim == 128)  // the usual dimension, unrolled
+#pragma GCC unroll 64
+    for (int64_t k = 0; k < 128; ++k) y[k] += g * x[k];
+  else
+    for (int64_t k = 0; k < dim; ++k) y[k] += g * x[k];
+}
+
+// Whether a document of so many tokens has this winner: what lies beyond it stands for none, and is never followed.
+template <class Index>
+bool won(Index winner, int64_t tokens) {
+  return static_cast<std::make_unsigned_t<Index>>(winner) < static_cast<uint64_t>(tokens);
+}
+
+// dq of rows [from, to): what their winners in document j give. argmax[row] belongs to row.
+template <class T, class Index>
+void gatherByArgmax(T g, const Index* argmax, const Tokens<T>& d, int64_t j, T* dq, int64_t from, int64_t to) {
+  if (g == 0) return;
+  const T* document = d.row(d.segments[j]);
+  const int64_t tokens = d.segments[j + 1] - d.segments[j];
+  for (int64_t row = from; row < to; ++row)
+    if (won(argmax[row], tokens)) axpy(g, document + argmax[row] * d.dim, dq + row * d.dim, d.dim);
+}
+
+// dd of document j: what rows [from, to) of q give to their winners in it.
+template <class T, class Index>
+void scatterByArgmax(T g, const Index* argmax, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
+                      int64_t to) {
+  if (g == 0) return;
+  T* document = dd + d.segments[j] * d.dim;
+  const int64_t tokens = d.segments[j + 1] - d.segments[j];
+  for (int64_t row = from; row < to; ++row)
+    if (won(argmax[row], tokens)) axpy(g, q + row * d.dim, document + argmax[row] * d.dim, d.dim);
+}
+
+// Pairs ordered by owner (query or document), each owner's in the order of the list.
+template <class Owner>
+struct Owned {
+  int64_t* offsets;
+  int64_t* order;
+
+  Owned(int64_t*& workspace, int64_t owners, int64_t count, const Owner& owner)
+      : offsets(workspace), order(workspace + owners + 2) {
+    workspace = order + count;
+    std::fill(offsets, order, 0);
+    for (int64_t k = 0; k < count; ++k) ++offsets[owner(k) + 2];
+    for (int64_t i = 2; i < owners + 2; ++i) offsets[i] += offsets[i - 1];
+    for (int64_t k = 0; k < count; ++k) order[offsets[owner(k) + 1]++] = k;
+  }
+};
+
+template <class T, class Index>
+void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d, const PairList& pairs,
+                     const Index* argmax, const T* dscores, T* dq, T* dd) {
+  const int64_t nq = pairs.queries, nd = call.in[3].dims[0] - 1;
+  int64_t* starts = static_cast<int64_t*>(call.workspace);
+  startsOf(pairs, q.segments, starts);
+  int64_t* free = starts + pairs.count + 1;
+  if (dq) {
+    const Owned byQuery(free, nq, pairs.count, [&](int64_t k) { return pairs.query(k); });
+    forTasks(nq, [&](int64_t i) {
+      for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
+        const int64_t k = byQuery.order[n];
+        gatherByArgmax(dscores[k], argmax + starts[k], d, pairs.document(k), dq + q.segments[i] * q.dim, 0,
+                      q.segments[i + 1] - q.segments[i]);
+      }
+    });
+  }
+  if (dd) {
+    const Owned byDocument(free, nd, pairs.count, [&](int64_t k) { return pairs.document(k); });
+    forTasks(nd, [&](int64_t j) {
+      for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
+        const int64_t k = byDocument.order[n], i = pairs.query(k);
+        scatterByArgmax(dscores[k], argmax + starts[k], q.row(q.segments[i]), d, j, dd, 0,
+                         q.segments[i + 1] - q.segments[i]);
+      }
+    });
+  }
+}
+
+template <class T, class Index>
+void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t nd, const Index* argmax,
+                   const T* dscores, T* dq, T* dd) {
+  const int64_t rows = q.segments[nq];
+  // Owners of dq are blocks of rows, owners of dd are runs of documents: wide enough to use what they stream past well
+  // while it is in a cache, many enough to share. A row is summed in the order of documents or queries all the same.
+  const int64_t width = std::clamp<int64_t>(rows / 32, 16, kOwnedRows);
+  const int64_t run = std::clamp<int64_t>(nd / 32, 1, kOwnedDocuments);
+  if (dq)
+    forTasks((rows + width - 1) / width, [&](int64_t block) {
+      const int64_t first = block * width, last = std::min(rows, first + width);
+      const int64_t query = std::upper_bound(q.segments, q.segments + nq + 1, first) - q.segments - 1;
+      for (int64_t j = 0; j < nd; ++j)
+        for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
+          gatherByArgmax(dscores[i * nd + j], argmax + j * rows, d, j, dq, std::max(first, q.segments[i]),
+                        std::min(last, q.segments[i + 1]));
+    });
+  if (dd)
+    forTasks((nd + run - 1) / run, [&](int64_t task) {
+      const int64_t first = task * run, last = std::min(nd, first + run);
+      for (int64_t i = 0; i < nq; ++i)
+        for (int64_t j = first; j < last; ++j)
+          scatterByArgmax(dscores[i * nd + j], argmax + j * rows, q.data, d, j, dd, q.segments[i], q.segments[i + 1]);
+    });
+}
+
+template <class T, class Index>
+void backwardAs(const OpCall& call, const Index* argmax) {
+  const Tokens<T> q{call.in[0].as<T>(), call.in[1].as<int64_t>(), call.in[0].dims[1]};
+  const Tokens<T> d{call.in[2].as<T>(), call.in[3].as<int64_t>(), call.in[2].dims[1]};
+  const PairList pairs = pairsOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout));
+  const T* dscores = call.in[6].as<T>();
+  T* dq = call.in[7].present() ? call.in[7].as<T>() : nullptr;
+  T* dd = call.in[8].present() ? call.in[8].as<T>() : nullptr;
+  if (pairs.layout == Layout::all)
+    backwardOfAll(q, pairs.queries, d, call.in[3].dims[0] - 1, argmax, dscores, dq, dd);
+  else
+    backwardOfPairs(call, q, d, pairs, argmax, dscores, dq, dd);
+}
+
+}  // namespace
+
+namespace kernels {
+
+template <class T>
+int32_t maxsim(const OpCall& call, char*) {
+  const View& argmax = call.out[1];
+  if (!argmax.present())
+    maxsimAs<T, void>(call, nullptr);
+  else if (argmax.dtype == DType::u8)
+    maxsimAs<T>(call, argmax.as<uint8_t>());
+  else if (argmax.dtype == DType::u16)
+    maxsimAs<T>(call, argmax.as<uint16_t>());
+  else
+    maxsimAs<T>(call, argmax.as<int32_t>());
+  return 0;
+}
+
+template <class T>
+int32_t maxsimBackward(const OpCall& call, char*) {
+  const View& argmax = call.in[5];
+  if (argmax.dtype == DType::u8)
+    backwardAs<T>(call, argmax.as<uint8_t>());
+  else if (argmax.dtype == DType::u16)
+    backwardAs<T>(call, argmax.as<uint16_t>());
+  else
+    backwardAs<T>(call, argmax.as<int32_t>());
+  return 0;
+}
+
+LF_INSTANTIATE(maxsim);
+LF_INSTANTIATE(maxsimBackward);
+
+}  // namespace kernels
+
+namespace needs {
+
+template <class T>
+int64_t maxsim(const OpCall& call) {
+  return Room<T>(call).end;
+}
+
+// Of pairs: where each pair's winners start, and for either gradient the pairs ordered by owner.
+template <class T>
+int64_t maxsimBackward(const OpCall& call) {
+  if (static_cast<Layout>(call.as<params::maxsimBackward>().layout) == Layout::all) return 0;
+  const int64_t pairs = call.in[6].count();
+  int64_t numbers = pairs + 1;
+  for (int side = 0; side < 2; ++side)
+    if (call.in[7 + side].present()) numbers += call.in[1 + 2 * side].dims[0] + 1 + pairs;
+  return numbers * static_cast<int64_t>(sizeof(int64_t));
+}
+
+LF_INSTANTIATE_NEED(maxsim);
+LF_INSTANTIATE_NEED(maxsimBackward);
+
+}  // namespace needs
+}  // namespace lateforge::cpu::LF_ISA

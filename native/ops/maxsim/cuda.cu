@@ -1,0 +1,250 @@
+// MaxSim and its gradient (native/ops/maxsim/cpu.cc): which kernels run, and the plain ones, which take every type,
+// dimension and layout. The fast ones are in maxsim_mma.cu, maxsim_simt.cu and maxsim_backward.cu.
+#include "../../cuda/device/shared.cuh"
+#include "../../cuda/device/warp.cuh"
+#include "cuda.h"
+#include "../../cuda/reference.h"
+#include "../../cuda/ops.h"
+
+namespace lateforge::cuda {
+namespace {
+
+// starts[k]: query rows of all pairs before k. One block: every lane sums a run of pairs, the sums are added in order.
+struct FindStarts {
+  static constexpr int kThreads = 1024, kMinBlocks = 1;
+  PairList pairs;
+  Dev<const int64_t> qSegments;
+  Dev<int64_t> starts;
+
+  static constexpr int64_t sharedBytes() { return sharedSize<int64_t>(kThreads / kWarp); }
+
+  LF_DEVICE int64_t length(int64_t pair) const {
+    const int64_t i = pairs.query(pair);
+    return qSegments[i + 1] - qSegments[i];
+  }
+
+  LF_DEVICE void operator()() const {
+    SharedMemory shared;
+    Shared<int64_t> warps = shared.take<int64_t>(kThreads / kWarp);
+    const int64_t run = (pairs.count + kThreads - 1) / kThreads;
+    const int64_t first = run * thread(), last = first + run < pairs.count ? first + run : pairs.count;
+    int64_t sum = 0;
+    for (int64_t k = first; k < last; ++k) sum += length(k);
+    int64_t before = sum;  // of the lanes of the warp up to this one
+    for (int by = 1; by < kWarp; by *= 2) {
+      const int64_t below = shuffleUp(before, by);
+      if (lane() >= by) before += below;
+    }
+    if (lane() == kWarp - 1) warps[warp()] = before;
+    syncThreads();
+    before -= sum;
+    for (int w = 0; w < warp(); ++w) before += warps[w];
+    for (int64_t k = first; k < last; ++k) {
+      starts[k] = before;
+      before += length(k);
+    }
+  }
+};
+
+// A block per pair, a lane per query row.
+template <class T>
+struct PlainMaxsim {
+  static constexpr int kThreads = 128, kMinBlocks = 4;
+  MaxsimTokens<T> q, d;
+  PairList pairs;
+  Dev<const int64_t> starts;
+  Dev<float> scores;
+  ArgmaxWriter argmax;
+  bool clampNegatives;
+
+  static constexpr int64_t sharedBytes() { return sharedSize<float>(kThreads); }
+
+  LF_DEVICE float best(int64_t row, int64_t j, int64_t winner) const {
+    const int64_t tokens = d.length(j), from = d.begin(j);
+    float most = -infinity();
+    int64_t token = tokens ? 0 : -1;
+    for (int64_t u = 0; u < tokens; ++u) {
+      const float sim = innerProduct<T>(q.data + row * q.dim, d.data + (from + u) * d.dim, d.dim);
+      if (!(sim > most) && sim == sim) continue;
+      most = sim;
+      token = u;
+      if (sim != sim) break;  // the first NaN wins
+    }
+    if (!tokens || (clampNegatives && most < 0)) {
+      most = 0;
+      token = -1;
+    }
+    argmax.put(winner, token);
+    return most;
+  }
+
+  LF_DEVICE void operator()() const {
+    SharedMemory shared;
+    Shared<float> most = shared.take<float>(kThreads);
+    const int64_t pair = blockX(), i = pairs.query(pair), j = pairs.document(pair);
+    const int64_t rows = q.length(i), from = q.begin(i), winner = starts ? starts[pair] : j * q.rows + from;
+    float score = 0;
+    for (int64_t first = 0; first < rows; first += kThreads) {
+      const int64_t row = first + thread();
+      if (row < rows) most[thread()] = best(from + row, j, winner + row);
+      syncThreads();
+      if (thread() == 0)
+        for (int64_t r = first; r < rows && r < first + kThreads; r += kPart) {
+          float part = 0;
+          for (int64_t s = r; s < rows && s < r + kPart; ++s) part += most[s - first];
+          score += part;
+        }
+      syncThreads();
+    }
+    if (thread() == 0) scores[pair] = score;
+  }
+};
+
+// A lane per feature of a query row, which goes over the pairs of its query.
+template <class T>
+struct PlainQueryGradient {
+  static constexpr int kThreads = 256, kMinBlocks = 4;
+  MaxsimTokens<T> q, d;
+  PairList pairs;
+  Dev<const int64_t> starts;
+  ArgmaxReader argmax;
+  Dev<const float> dscores;
+  Dev<float> dq;
+
+  LF_DEVICE void operator()() const {
+    const int64_t at = blockX() * kThreads + thread(), row = at / q.dim;
+    if (row >= q.rows) return;
+    const int64_t i = sequenceOf(q.segments, q.sequences, row);
+    const bool all = pairs.layout == Layout::all;
+    const int64_t first = all ? i * d.sequences : pairs.layout == Layout::grouped ? pairs.values[i] : 0;
+    const int64_t last = all ? first + d.sequences : pairs.layout == Layout::grouped ? pairs.values[i + 1] : pairs.count;
+    float sum = dq[at];
+    for (int64_t k = first; k < last; ++k) {
+      if (pairs.layout == Layout::pairs && pairs.query(k) != i) continue;
+      const float g = dscores[k];
+      if (g == 0) continue;
+      const int64_t j = pairs.document(k);
+      const int64_t token = argmax.at(all ? j * q.rows + row : starts[k] + row - q.begin(i), d.length(j));
+      if (token >= 0) sum = fusedMultiplyAdd(g, widen(d.data[(d.begin(j) + token) * d.dim + at % q.dim]), sum);
+    }
+    dq[at] = sum;
+  }
+};
+
+// A lane per feature of a document token, which goes over all rows of the queries that met its document.
+template <class T>
+struct PlainDocumentGradient {
+  static constexpr int kThreads = 256, kMinBlocks = 4;
+  MaxsimTokens<T> q, d;
+  PairList pairs;
+  Dev<const int64_t> starts;
+  ArgmaxReader argmax;
+  Dev<const float> dscores;
+  Dev<float> dd;
+
+  LF_DEVICE void operator()() const {
+    const int64_t at = blockX() * kThreads + thread(), row = at / d.dim;
+    if (row >= d.rows) return;
+    const int64_t j = sequenceOf(d.segments, d.sequences, row), token = row - d.begin(j);
+    const bool all = pairs.layout == Layout::all;
+    const int64_t first = pairs.layout == Layout::grouped ? j : 0;
+    const int64_t last = all ? q.sequences : pairs.layout == Layout::grouped ? j + 1 : pairs.count;
+    float sum = dd[at];
+    for (int64_t n = first; n < last; ++n) {
+      const int64_t k = all ? n * d.sequences + j : n;
+      if (pairs.document(k) != j) continue;
+      const float g = dscores[k];
+      if (g == 0) continue;
+      const int64_t i = pairs.query(k), begin = q.begin(i), end = begin + q.length(i);
+      const int64_t from = all ? j * q.rows : starts[k] - begin;
+      for (int64_t r = begin; r < end; ++r)
+        if (argmax.at(from + r, d.length(j)) == token)
+          sum = fusedMultiplyAdd(g, widen(q.data[r * q.dim + at % d.dim]), sum);
+    }
+    dd[at] = sum;
+  }
+};
+
+// Where each pair's winners start goes to the front of the workspace.
+int32_t findStarts(const OpCall& call, Context& context, MaxsimCall& m) {
+  if (m.layout == Layout::all) return 0;
+  const Dev<int64_t> starts = workspace<int64_t>(call, 0, m.pairs.count);
+  m.starts = starts;
+  return launch(context, {1}, FindStarts::sharedBytes(), FindStarts{m.pairs, m.qSegments, starts});
+}
+
+}  // namespace
+
+MaxsimCall callOf(const OpCall& call, Layout layout, int64_t count) {
+  const View &q = call.in[0], &qSegments = call.in[1], &d = call.in[2], &dSegments = call.in[3];
+  MaxsimCall m{};
+  m.layout = layout;
+  m.queries = qSegments.count() - 1;
+  m.documents = dSegments.count() - 1;
+  m.queryTokens = q.rows();
+  m.documentTokens = d.rows();
+  m.dim = q.columns();
+  m.longestQuery = qSegments.longest;
+  m.qSegments = dev<const int64_t>(qSegments);
+  m.dSegments = dev<const int64_t>(dSegments);
+  m.pairs = {layout, dev<const int64_t>(call.in[4]), m.queries, m.documents, count};
+  return m;
+}
+
+namespace ops {
+
+int32_t maxsim(const OpCall& call, Context& context) {
+  const auto p = call.as<params::maxsim>();
+  const View &scores = call.out[0], &argmax = call.out[1];
+  MaxsimCall m = callOf(call, static_cast<Layout>(p.layout), scores.count());
+  m.clampNegatives = p.clampNegatives != 0;
+  if (findStarts(call, context, m)) return 1;
+  if (!useReference("maxsim") && fitsTensorCores(call, m)) return maxsimOnTensorCores(call, context, m);
+  if (!useReference("maxsim") && fitsCores(call, m)) return maxsimOnCores(call, context, m);
+  return withTokens(call.in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    return launch(context, {m.pairs.count}, PlainMaxsim<T>::sharedBytes(),
+                  PlainMaxsim<T>{queriesOf<T>(call, m), documentsOf<T>(call, m), m.pairs, m.starts, dev<float>(scores),
+                                 argmaxTo(argmax), m.clampNegatives});
+  });
+}
+
+int32_t maxsimBackward(const OpCall& call, Context& context) {
+  const View &argmax = call.in[5], &dscores = call.in[6], &dq = call.in[7], &dd = call.in[8];
+  MaxsimCall m = callOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout), dscores.count());
+  if (findStarts(call, context, m)) return 1;
+  if (!useReference("maxsim") && fitsOwners(call, m)) return maxsimBackwardByOwner(call, context, m);
+  return withTokens(call.in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto q = queriesOf<T>(call, m), d = documentsOf<T>(call, m);
+    const ArgmaxReader reader = argmaxFrom(argmax);
+    if (dq.present() &&
+        launch(context, {divideUp(dq.count(), 256)}, 0,
+               PlainQueryGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dq)}))
+      return 1;
+    if (!dd.present()) return 0;
+    return launch(
+        context, {divideUp(dd.count(), 256)}, 0,
+        PlainDocumentGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dd)});
+  });
+}
+
+}  // namespace ops
+
+// Where each pair's winners start, then the sums of the parts of queries that no tile holds whole (runTiles).
+int64_t needs::maxsim(const OpCall& call) {
+  const auto layout = static_cast<Layout>(call.as<params::maxsim>().layout);
+  const int64_t pairs = call.out[0].count(), longest = call.in[1].longest, parts = divideUp(longest, kPart);
+  const bool whole = longest <= kStackedRows && worthStacking(layout, call.in[1].count() - 1, parts);
+  return (layout == Layout::all ? 0 : (pairs + 1) * static_cast<int64_t>(sizeof(int64_t))) +
+         (parts > 1 && !whole ? pairs * parts * static_cast<int64_t>(sizeof(float)) : 0);
+}
+
+// Of all pairs the query of each row, else where each pair's winners start.
+int64_t needs::maxsimBackward(const OpCall& call) {
+  if (static_cast<Layout>(call.as<params::maxsimBackward>().layout) != Layout::all)
+    return call.in[6].count() * static_cast<int64_t>(sizeof(int64_t));
+  return call.in[8].present() ? call.in[0].rows() * static_cast<int64_t>(sizeof(int32_t)) : 0;
+}
+
+}  // namespace lateforge::cuda
