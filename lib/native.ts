@@ -87,7 +87,7 @@ export interface Addon {
     dim: number,
     layout: number,
     pairs: Float64Array | null,
-    floorZero: number,
+    clampNegatives: number,
   ): Float32Array
   write(handle: number, data: NativeArray): void
   view(handle: number, offset: number, dims: readonly number[]): number
@@ -152,7 +152,7 @@ export interface Addon {
   ): Promise<{
     ids: Int32Array<ArrayBuffer>
     offsets: Float64Array<ArrayBuffer>
-    keyCounts: Int32Array<ArrayBuffer>
+    keyLengths: Int32Array<ArrayBuffer>
     kept: { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> } | null
   }>
   /** Tokens of each sequence, without expansion; with `skip`, those that are not on the skiplist. */

@@ -11,4 +11,4 @@ export const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : 
 if (!Number.isSafeInteger(seed) || seed < 0)
   throw new Error(`LATEFORGE_TEST_SEED is "${given}", expected a whole number`)
 t.comment(`LATEFORGE_TEST_SEED=${seed}`)
-process.env.LATEFORGE_TWIN_SEED ??= `${seed}` // read when the library of the emulation is first used
+process.env.LATEFORGE_EMULATION_SEED ??= `${seed}` // read when the library of the emulation is first used

@@ -88,10 +88,10 @@ void measure(const Shape& s, Clock& clock, double ceiling, int64_t sharedLimit) 
     if (all) report("gradients-99k", clock(gradients), "fewer rows of a document's gradient in a block's memory");
     run.sharedLimit = sharedLimit;
     if (flops > 2e12) return;  // seconds a call
-    useNaive(true);
-    report("naive", clock(scores), "a lane for a row: the reference");
-    report("naive-gradients", clock(gradients), "a lane for an output, which goes over all pairs");
-    useNaive(false);
+    useReference(true);
+    report("reference", clock(scores), "a lane for a row: the reference");
+    report("reference-gradients", clock(gradients), "a lane for an output, which goes over all pairs");
+    useReference(false);
   });
   if (!all) return;
   const std::vector<float> want = run.scores(cuda::ops::maxsim);

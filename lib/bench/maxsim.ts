@@ -25,8 +25,8 @@ export interface MaxSimBenchOptions {
 export interface MaxSimResult extends MaxSimShape {
   dim: number
   dtype: RealType
-  /** Which kernels ran: of the CPU; on CUDA `mma` (tensor cores), `simt` (ordinary cores), `naive`. */
-  kernels: 'cpu' | 'mma' | 'simt' | 'naive'
+  /** Which kernels ran: of the CPU; on CUDA `mma` (tensor cores), `simt` (ordinary cores), `reference`. */
+  kernels: 'cpu' | 'mma' | 'simt' | 'reference'
   /**
    * By the host's clock, from the call to the end of its work: scores only; then with the argmax that a gradient needs;
    * then both gradients from that argmax.
@@ -113,7 +113,7 @@ async function measure(
   const flush = owned.run(() => flusher(device))
   const layout = ops.layouts.indexOf(shape.layout)
   const score = (wantArgmax: number) =>
-    raw.maxsim(q.tokens, q.segments, d.tokens, d.segments, pairs, { layout, wantArgmax, floorZero: 0 })
+    raw.maxsim(q.tokens, q.segments, d.tokens, d.segments, pairs, { layout, wantArgmax, clampNegatives: 0 })
   const [scores, argmax] = owned.run(() => score(1))
   const [dq, dd] = owned.run(() => [q, d].map(({ tokens }) => Tensor.empty(device, tokens.shape))) as [Tensor, Tensor]
   for (const gradient of [dq, dd]) raw.zero(gradient)
@@ -186,7 +186,7 @@ async function measure(
 /** What native/ops/maxsim/cuda.cu chooses. */
 function kernelsOf(device: Device, dtype: RealType, dim: number): MaxSimResult['kernels'] {
   if (!device.name.startsWith('cuda')) return 'cpu'
-  if (process.env.LATEFORGE_CUDA_NAIVE?.split(',').includes('maxsim')) return 'naive'
+  if (process.env.LATEFORGE_CUDA_REFERENCE?.split(',').includes('maxsim')) return 'reference'
   return dtype !== 'float32' && dim <= 128 ? 'mma' : 'simt'
 }
 

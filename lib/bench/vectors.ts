@@ -68,6 +68,6 @@ export function checkVectors(device: Device, dtype: string, dim: number): assert
     const token = Tensor.empty(device, [1, dim], dtype as RealType)
     raw.zero(token)
     const segments = Segments.of(device, [0, 1])
-    raw.maxsim(token, segments, token, segments, null, { layout: 0, wantArgmax: 0, floorZero: 0 })
+    raw.maxsim(token, segments, token, segments, null, { layout: 0, wantArgmax: 0, clampNegatives: 0 })
   })
 }

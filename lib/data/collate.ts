@@ -193,13 +193,10 @@ async function collateColumn(
   count: number,
 ): Promise<TokenColumn> {
   const { expandTo, maskId, recipe, skip } = featurizer
-  const {
-    kept,
-    keyCounts: keyLengths,
-    ...rest
-  } = role === 'query'
-    ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
-    : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
+  const { kept, keyLengths, ...rest } =
+    role === 'query'
+      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
+      : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
   const packed = { ...rest, keyLengths }
   return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)
 }

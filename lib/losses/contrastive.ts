@@ -95,7 +95,7 @@ export function contrastive(
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
       option: 'keepScores',
     })
-  const floorZero = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
+  const clampNegatives = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
   const { group, counts, gathered, total, own, rows, columns } = batchSliceOf(options.ranks, queries.segments.count)
   if (documents.segments.count !== columns.count * documentsPerQuery)
@@ -132,7 +132,7 @@ export function contrastive(
       weights && Tensor.from(device, weights.subarray(first, first + count))
     const at = ({ first }: Block) => ({
       firstRow: rows.first + first,
-      perQuery: documentsPerQuery,
+      documentsPerQuery,
       firstQuery: columns.first,
       learned,
     })
@@ -146,7 +146,7 @@ export function contrastive(
       const [scores, argmax] = raw.maxsim(tokens, segments, d, documents.segments, null, {
         layout: 0,
         wantArgmax: anyNeeded ? 1 : 0,
-        floorZero,
+        clampNegatives,
       })
       return { segments, tokens, scores, argmax }
     }

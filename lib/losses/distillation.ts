@@ -102,7 +102,7 @@ function grouped(
 ): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
   required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
-  const floorZero = clampOf(what, queries, documents, options.clampNegatives) ? 1 : 0
+  const clampNegatives = clampOf(what, queries, documents, options.clampNegatives) ? 1 : 0
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device
   const count = queries.segments.count
@@ -130,7 +130,7 @@ function grouped(
       const groups = Segments.of(device, offsets)
       const teacher = Tensor.from(device, options.teacher)
       const wantArgmax = dq || dd ? 1 : 0
-      const p = { layout: 1, wantArgmax, floorZero }
+      const p = { layout: 1, wantArgmax, clampNegatives }
       const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
       const dScores = rowLoss(scores, teacher, groups, loss, ds, normalizer)
       if (wantArgmax)

@@ -29,9 +29,9 @@ export function layerNorm(
   x: Tensor,
   eps: number,
   residual: Tensor | null = null,
-  widen = false,
-): { y: Tensor; sum: Tensor; wide: Tensor } {
-  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, widen)
+  wantNextResidual = false,
+): { y: Tensor; sum: Tensor; nextResidual: Tensor } {
+  return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, wantNextResidual)
 }
 
 function optional(params: Parameters, name: string): Tensor | null {

@@ -95,8 +95,8 @@ export function l2NormalizeBackward(y: Tensor, norm: Tensor, dy: Tensor, p: { ep
   return run(22, [y, norm, dy], [p.eps], 1)[0] as Tensor
 }
 
-export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantWide: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null] {
-  return run(23, [x, residual, gamma, beta], [p.eps, p.wantWide], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, wide: Tensor | null]
+export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantNextResidual: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null] {
+  return run(23, [x, residual, gamma, beta], [p.eps, p.wantNextResidual], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null]
 }
 
 export function layerNormBackward(sum: Tensor, gamma: Tensor, stats: Tensor, dy: Tensor, dsum: Operand, dgamma: Operand, dbeta: Operand): Tensor {
@@ -107,24 +107,24 @@ export function rope(x: Tensor, segments: Tensor, table: Tensor, p: { heads: num
   run(25, [x, segments, table], [p.heads, p.inverse], 0)
 }
 
-export function attention(qkv: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
-  return run(26, [qkv, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
+export function attention(qkv: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
+  return run(26, [qkv, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
 }
 
-export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyCounts: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
-  return run(27, [qkv, o, lse, dout, segments, keyCounts, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
+export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
+  return run(27, [qkv, o, lse, dout, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
 }
 
-export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; floorZero: number }): [scores: Tensor, argmax: Tensor | null] {
-  return run(28, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.floorZero], 2) as [scores: Tensor, argmax: Tensor | null]
+export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; clampNegatives: number }): [scores: Tensor, argmax: Tensor | null] {
+  return run(28, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
 }
 
 export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, argmax: Tensor, dscores: Tensor, dq: Operand, dd: Operand, p: { layout: number }): void {
   run(29, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
-export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number }): Tensor {
-  return run(30, [scores, logScale, dSegments, qGroups, dGroups], [p.firstRow, p.perQuery, p.firstQuery, p.learned], 1)[0] as Tensor
+export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number }): Tensor {
+  return run(30, [scores, logScale, dSegments, qDuplicates, dDuplicates], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
@@ -135,22 +135,22 @@ export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p
   return run(32, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
-export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qGroups: Operand, dGroups: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; perQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(33, [scores, lse, logScale, dSegments, qGroups, dGroups, weights, dLogScale], [p.firstRow, p.perQuery, p.firstQuery, p.learned, p.normalizer], 0)
+export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
+  run(33, [scores, lse, logScale, dSegments, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
-export function distillLoss(scores: Tensor, teacher: Tensor, groups: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
-  return run(34, [scores, teacher, groups, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
+export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
+  return run(34, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
-export function marginMse(scores: Tensor, teacher: Tensor, groups: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(35, [scores, teacher, groups, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+export function marginMse(scores: Tensor, teacher: Tensor, querySegments: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
+  return run(35, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 export function sumSquares(x: Tensor): Tensor {
   return run(36, [x], [], 1)[0] as Tensor
 }
 
-export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, groups: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(37, [param, grad, m, v, squaredNorm, segments, groups], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, rates: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
+  run(37, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }

@@ -153,8 +153,9 @@ export function linear(x: Tensor, w: Tensor, b?: Tensor | null): Tensor {
 
 /**
  * Layer norm of x (+ residual) [T, d], with or without bias: y, and what may be the next residual: the sum (x where no
- * residual was given), or y itself, `wide`. Where x is of 16 bits both are float32 (`wide` if asked for, else it is y),
- * so that a residual stream is not rounded in every layer; gradients are of the type of x.
+ * residual was given), or y itself, `nextResidual`. Where x is of 16 bits both are float32
+ * (`nextResidual` if asked for, else it is y), so that a residual stream is not rounded in every layer; gradients are of
+ * the type of x.
  */
 export function layerNorm(
   x: Tensor,
@@ -162,28 +163,28 @@ export function layerNorm(
   beta: Tensor | null,
   eps: number,
   residual: Tensor | null = null,
-  widen = false,
-): { y: Tensor; sum: Tensor; wide: Tensor } {
-  const wantWide = widen && x.dtype === 'bfloat16' ? 1 : 0
-  const [y, sum, , wide] = record(
+  wantNextResidual = false,
+): { y: Tensor; sum: Tensor; nextResidual: Tensor } {
+  const wanted = wantNextResidual && x.dtype === 'bfloat16' ? 1 : 0
+  const [y, sum, , nextResidual] = record(
     [x, residual, gamma, beta],
-    () => raw.layerNorm(x, residual, gamma, beta, { eps, wantWide }),
+    () => raw.layerNorm(x, residual, gamma, beta, { eps, wantNextResidual: wanted }),
     ([y, sum, stats], save) => {
       const [input, weight, s] = [save(sum ?? x), save(gamma), save(stats)]
       const { shape, dtype } = y
       const summed = sum !== null
       return (gradients) => {
-        const dWide = wantWide ? gradients.at(-1) : null
+        const dNext = wanted ? gradients.at(-1) : null
         const dy = gradients[0]
-        const whole = dy && dWide ? raw.add(dy, dWide) : (dy ?? dWide ?? zeros(input.device, shape, dtype))
+        const whole = dy && dNext ? raw.add(dy, dNext) : (dy ?? dNext ?? zeros(input.device, shape, dtype))
         const dsum = summed ? gradients[1] : null
         const dx = raw.layerNormBackward(input, weight, s, whole, dsum, gradientOf(gamma), gradientOf(beta))
-        if (whole !== dy && whole !== dWide) whole.dispose()
+        if (whole !== dy && whole !== dNext) whole.dispose()
         return [x.requiresGradient ? dx : null, residual?.requiresGradient ? dx : null, null, null]
       }
     },
   )
-  return { y, sum: sum ?? x, wide: wide ?? y }
+  return { y, sum: sum ?? x, nextResidual: nextResidual ?? y }
 }
 
 /** x in another real type, to nearest, ties to even. It carries no gradient. */
@@ -268,7 +269,7 @@ export function maxsim(
   clampNegatives = false,
 ): Tensor {
   const wantArgmax = q.requiresGradient || d.requiresGradient ? 1 : 0
-  const p = { layout: layouts.indexOf(layout), wantArgmax, floorZero: clampNegatives ? 1 : 0 }
+  const p = { layout: layouts.indexOf(layout), wantArgmax, clampNegatives: clampNegatives ? 1 : 0 }
   const [scores] = record(
     [q, d],
     () => raw.maxsim(q, qSegments, d, dSegments, pairs, p),

@@ -172,7 +172,7 @@ Napi::Value shardClose(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), open);
 }
 
-// (…, expandTo, maskId, attend, skip?) → { ids, offsets, keyCounts, kept: { keep, offsets } | null }
+// (…, expandTo, maskId, attend, skip?) → { ids, offsets, keyLengths, kept: { keep, offsets } | null }
 class Collate final : public Read {
  public:
   explicit Collate(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 8)) {
@@ -188,7 +188,7 @@ class Collate final : public Read {
     const int64_t sequences = block.sequences();
     int32_t* ids = ids_.allocate(tokens);
     double* offsets = offsets_.allocate(sequences + 1);
-    shard->collate(block, expansion_, ids, offsets, keyCounts_.allocate(sequences));
+    shard->collate(block, expansion_, ids, offsets, keyLengths_.allocate(sequences));
     if (skiplist_.size == 0) return Status::fine();
     double* keptOffsets = keptOffsets_.allocate(sequences + 1);
     // Nearly all tokens stay: cut short, not copied.
@@ -200,7 +200,7 @@ class Collate final : public Read {
     auto out = Napi::Object::New(env);
     out.Set("ids", ids_.give(env));
     out.Set("offsets", offsets_.give(env));
-    out.Set("keyCounts", keyCounts_.give(env));
+    out.Set("keyLengths", keyLengths_.give(env));
     out.Set("kept", env.Null());
     if (skiplist_.size > 0) {
       auto kept = Napi::Object::New(env);
@@ -213,7 +213,7 @@ class Collate final : public Read {
 
   const Skiplist skiplist_;
   Expansion expansion_;
-  Numbers<int32_t> ids_, keyCounts_, keep_;
+  Numbers<int32_t> ids_, keyLengths_, keep_;
   Numbers<double> offsets_, keptOffsets_;
 };
 

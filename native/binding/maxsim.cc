@@ -32,11 +32,11 @@ Argument indicesAt(const Napi::CallbackInfo& info, size_t index) {
   return {meta, values->data()};
 }
 
-// (queries, their offsets, documents, their offsets, dim, layout, pairs or null, floorZero) → Float32Array of scores
+// (queries, their offsets, documents, their offsets, dim, layout, pairs or null, clampNegatives) → Float32Array of scores
 Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int64_t dim = integerAt(info, 4, "dim", 1);
-  const params::maxsim params{integerAt(info, 5, "layout"), 0, integerAt(info, 7, "floorZero")};
+  const params::maxsim params{integerAt(info, 5, "layout"), 0, integerAt(info, 7, "clampNegatives")};
   const Argument inputs[] = {tokensAt(info, 0, dim), indicesAt(info, 1), tokensAt(info, 2, dim), indicesAt(info, 3),
                              indicesAt(info, 6)};
   Meta metas[std::size(inputs)];

@@ -167,7 +167,7 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, int64_
 }
 
 void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
-                    int32_t* keyCounts) const {
+                    int32_t* keyLengths) const {
   int64_t written = 0;
   offsets[0] = 0;
   for (int64_t sequence = 0; sequence < block.sequences(); ++sequence) {
@@ -176,7 +176,7 @@ void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t*
     const int64_t length = std::max(real, expansion.to);
     std::copy_n(ids_ + offsets_[at], real, ids + written);
     std::fill_n(ids + written + real, length - real, expansion.maskId);
-    keyCounts[sequence] = static_cast<int32_t>(expansion.attend ? length : real);
+    keyLengths[sequence] = static_cast<int32_t>(expansion.attend ? length : real);
     written += length;
     offsets[sequence + 1] = static_cast<double>(written);
   }

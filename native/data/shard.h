@@ -67,9 +67,9 @@ class Shard {
 
   // Checks rows, item numbers and offsets; `tokens` is the size of `ids` for collate.
   Status measure(const ItemBlock& block, const Expansion& expansion, int64_t* tokens) const;
-  // Row-major sequences: ids[tokens], offsets[sequences + 1], keyCounts[sequences]. The block has been measured.
+  // Row-major sequences: ids[tokens], offsets[sequences + 1], keyLengths[sequences]. The block has been measured.
   void collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
-               int32_t* keyCounts) const;
+               int32_t* keyLengths) const;
   // Tokens of each sequence, without expansion; with a skiplist, tokens that are not on it. lengths[sequences].
   void lengths(const ItemBlock& block, const Skiplist& skiplist, int32_t* lengths) const;
   // Content groups, dense from 0 in order of appearance: equal texts have equal numbers. groups[sequences].

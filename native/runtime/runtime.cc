@@ -103,7 +103,7 @@ Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::s
     const bool scattered = bytes <= arena.limit() - arena.live();
     text += scattered ? "\nDisposing of tensors that lie between free pieces, or `await device.trim()` where another "
                         "program took the device's memory, would help"
-                      : "\nSmaller chunkTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help";
+                      : "\nSmaller microBatchTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help";
     const auto mib = [](int64_t n) { return static_cast<double>(n) / kMiB; };
     const Arena::Free free = arena.free();
     return Status::error("ERR_OUT_OF_MEMORY",

@@ -41,7 +41,7 @@ t.test('what was written is what is read: tokens, scores, equal content', async 
     const real = features.query(row.query)
     const query = queries.ids.subarray(queries.offsets[i], queries.offsets[i + 1])
     t.same([...query], [...real, ...new Array(12 - real.length).fill(features.maskId)])
-    t.equal(queries.keyCounts[i], real.length)
+    t.equal(queries.keyLengths[i], real.length)
     for (const k of [0, 1]) {
       const at = 2 * i + k
       t.same(
@@ -79,7 +79,7 @@ t.test('what was written is what is read: tokens, scores, equal content', async 
   t.equal(groups[10], groups[7], 'equal text apart from blanks is one group')
   t.equal(Math.max(...groups) + 1, new Set(groups).size, 'groups are dense')
   const attended = await native().shardCollate(source.shard, all(3), 0, 0, 1, 12, 4, true)
-  t.equal(attended.keyCounts[0], 12, 'attended expansion')
+  t.equal(attended.keyLengths[0], 12, 'attended expansion')
   t.equal(attended.kept, null)
   const underWay = native().shardCollate(source.shard, all(700), 1, 0, 2, 0, features.maskId, false)
   set.close()

@@ -207,7 +207,7 @@ t.test('blocks that lie in no batch are refused', async (t) => {
     const stats = (firstRow: number, firstQuery: number, documentsPerQuery = 1) =>
       raw.rowStats(scores, logScale, segments, groups, groups, {
         firstRow,
-        perQuery: documentsPerQuery,
+        documentsPerQuery,
         firstQuery,
         learned: 0,
       })
@@ -221,7 +221,7 @@ t.test('blocks that lie in no batch are refused', async (t) => {
       t.throws(() => stats(row, query), { code: /ERR_(SHAPE|ARGUMENT)/ }, `row ${row}, query ${query}`)
     t.throws(() => stats(0, 0, 2), { code: 'ERR_SHAPE' }, 'groups of another number of documents')
     t.throws(() => stats(0, 0, 0), { code: 'ERR_SHAPE' })
-    const huge = { firstRow: 0, perQuery: 1, firstQuery: 2 ** 40, learned: 0 }
+    const huge = { firstRow: 0, documentsPerQuery: 1, firstQuery: 2 ** 40, learned: 0 }
     t.throws(() => raw.rowStats(scores, logScale, segments, null, null, huge), { code: 'ERR_ARGUMENT' })
     for (const ranks of [0, -1, 2])
       t.throws(() => raw.combineStats(stats(0, 0), { ranks }), { code: 'ERR_SHAPE' }, `${ranks} ranks`)

@@ -182,8 +182,8 @@ export const cases: Case[] = [
     inputs: { x: { shape: [7, 24] }, r: { shape: [7, 24] }, g: { shape: [24] }, b: { shape: [24] } },
     covers: ['layerNorm', 'layerNormBackward'],
     build: ({ x, r, g, b }) => {
-      const { y, wide } = ops.layerNorm(x!, g!, b!, 1e-5, r, true)
-      return ops.layerNorm(ops.scale(y, 0.5), g!, null, 1e-5, wide).y
+      const { y, nextResidual } = ops.layerNorm(x!, g!, b!, 1e-5, r, true)
+      return ops.layerNorm(ops.scale(y, 0.5), g!, null, 1e-5, nextResidual).y
     },
   },
   {

@@ -53,7 +53,7 @@ t.test('segments that are none', async (t) => {
   const two = offsets([0, 1, 2])
   const pairs = offsets([0, 0, 1, 1])
   const part = pairs.view(0, [2])
-  const kind = { layout: 2, wantArgmax: 0, floorZero: 0 }
+  const kind = { layout: 2, wantArgmax: 0, clampNegatives: 0 }
   t.throws(() => raw.maxsim(q, two, q, two, part, kind), { code: 'ERR_DTYPE' }, 'a part of the pairs')
   const none = offsets([])
   t.throws(() => raw.maxsim(q, none, q, two, null, { ...kind, layout: 0 }), { code: 'ERR_DTYPE' })
@@ -204,7 +204,7 @@ t.test('argmax of no token', async (t) => {
     const gradients = scope(() => {
       const q = Tensor.from(other, new Float32Array(16).fill(1), [2, 8])
       const segments = Segments.of(other, [0, 2])
-      const [scores] = raw.maxsim(q, segments, q, segments, null, { layout: 0, wantArgmax: 0, floorZero: 0 })
+      const [scores] = raw.maxsim(q, segments, q, segments, null, { layout: 0, wantArgmax: 0, clampNegatives: 0 })
       const argmax = Tensor.empty(other, [2], 'uint8')
       const dq = Tensor.from(other, new Float32Array(16), [2, 8])
       const dd = Tensor.from(other, new Float32Array(16), [2, 8])

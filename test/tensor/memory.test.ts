@@ -103,7 +103,7 @@ t.test('workspaces count in the limit', async (t) => {
   const device = Device.open('cpu')
   const [q, d] = [Tensor.empty(device, [4096, 128]), Tensor.empty(device, [64, 128])]
   const [qs, ds] = [Segments.fromLengths(device, [4096]), Segments.fromLengths(device, [64])]
-  const forward = () => raw.maxsim(q, qs, d, ds, null, { layout: 0, wantArgmax: 0, floorZero: 0 })[0]
+  const forward = () => raw.maxsim(q, qs, d, ds, null, { layout: 0, wantArgmax: 0, clampNegatives: 0 })[0]
   const { bytes, limit } = device.memory()
   device.resetPeak()
   forward().dispose()

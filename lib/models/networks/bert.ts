@@ -155,12 +155,19 @@ class Bert implements Encoder {
           dropout: dropoutAt(training, c.attentionDropout, i, site.probabilities),
         })
         const mixed = drop(linear(params, `${at}.attention.output.dense`, attended), i, site.attention)
-        const { y, wide } = layerNorm(params, `${at}.attention.output.LayerNorm`, mixed, c.normEps, stream, true)
+        const { y, nextResidual } = layerNorm(
+          params,
+          `${at}.attention.output.LayerNorm`,
+          mixed,
+          c.normEps,
+          stream,
+          true,
+        )
         const inner = activation(linear(params, `${at}.intermediate.dense`, y), c.activation)
         const outer = drop(linear(params, `${at}.output.dense`, inner), i, site.mlp)
         const last = i === c.layers - 1
-        const next = layerNorm(params, `${at}.output.LayerNorm`, outer, c.normEps, wide, !last)
-        return { x: next.y, stream: next.wide }
+        const next = layerNorm(params, `${at}.output.LayerNorm`, outer, c.normEps, nextResidual, !last)
+        return { x: next.y, stream: next.nextResidual }
       })
     }
     return state.x

@@ -56,8 +56,8 @@ int32_t withTensorCores(const AttentionShape& shape, const F& f, const Otherwise
 
 Grid tileGrid(const AttentionShape& shape) { return {divideUp(shape.rows, flash::kRows) * shape.heads}; }
 
-Grid naiveGrid(const AttentionShape& shape) {
-  return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, naive_attention::kColumns), 128)};
+Grid referenceGrid(const AttentionShape& shape) {
+  return {divideUp(int64_t{shape.rows} * shape.heads * divideUp(shape.headDim, reference_attention::kColumns), 128)};
 }
 
 }  // namespace
@@ -76,8 +76,8 @@ int32_t attention(const OpCall& call, Context& context) {
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        return launch(context, naiveGrid(shape), 0,
-                      naive_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+        return launch(context, referenceGrid(shape), 0,
+                      reference_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
       };
       return withLoads(shape, run, qkv);
     };
@@ -102,13 +102,13 @@ int32_t attentionBackward(const OpCall& call, Context& context) {
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        const naive_attention::BackwardQueries<T, n()> queries{
+        const reference_attention::BackwardQueries<T, n()> queries{
             shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
             dev<T>(dqkv), statistics};
-        const naive_attention::BackwardKeys<T, n()> keys{
+        const reference_attention::BackwardKeys<T, n()> keys{
             shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), statistics, dev<T>(dqkv)};
-        if (launch(context, naiveGrid(shape), 0, queries)) return 1;
-        return launch(context, naiveGrid(shape), 0, keys);
+        if (launch(context, referenceGrid(shape), 0, queries)) return 1;
+        return launch(context, referenceGrid(shape), 0, keys);
       };
       return withLoads(shape, run, qkv, o, dO);
     };

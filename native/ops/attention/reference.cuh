@@ -6,7 +6,7 @@
 #include "../../cuda/device/math.cuh"
 #include "../../cuda/device/thread.cuh"
 
-namespace lateforge::cuda::naive_attention {
+namespace lateforge::cuda::reference_attention {
 
 constexpr int kColumns = 16;
 
@@ -167,4 +167,4 @@ struct BackwardKeys {
   }
 };
 
-}  // namespace lateforge::cuda::naive_attention
+}  // namespace lateforge::cuda::reference_attention

@@ -1,5 +1,5 @@
-// The attention kernels against the definition in double: the naive ones to rounding in float32, the tensor-core ones
-// in bfloat16 by comparison with the naive ones in bfloat16. In the host emulation under many orders, with equal bits.
+// The attention kernels against the definition in double: the reference kernels to rounding in float32, the tensor-core ones
+// in bfloat16 by comparison with the reference kernels in bfloat16. In the host emulation under many orders, with equal bits.
 #include <cmath>
 
 #include "../../../native/runtime/philox.h"
@@ -96,7 +96,7 @@ void eachPart(const Case& c, const Results& r, const Results& want, const F& f) 
     f(names[part], errorOf(r.dqkv, want.dqkv, [&](size_t i) { return i / plane % 3 == part; }));
 }
 
-void useNaive(bool yes) {
+void useReference(bool yes) {
   if (yes)
     setenv("LATEFORGE_CUDA_REFERENCE", "maxsim,attention", 1);
   else
@@ -120,11 +120,11 @@ void halves(const Case& c) {
   const Inputs in = inputsOf<cuda::Bf16>(c);
   const Runner<cuda::Bf16> run(c, in);
   const Results want = reference(c, in);
-  useNaive(true);
+  useReference(true);
   run();
   std::vector<Error> allowed;
   eachPart(c, run.results(), want, [&](const char*, const Error& e) { allowed.push_back(e); });
-  useNaive(false);
+  useReference(false);
   run();
   size_t part = 0;
   eachPart(c, run.results(), want, [&](const char* what, const Error& e) {
@@ -179,7 +179,7 @@ Case drawn(int64_t headDim, int64_t window, double dropout, bool someKeys) {
 }
 
 void naiveFloats() {
-  useNaive(true);
+  useReference(true);
   for (const int64_t headDim : {int64_t{32}, int64_t{64}, number(1, 40)})
     for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
       for (const double dropout : {0.0, 0.3})
@@ -194,7 +194,7 @@ void naiveFloats() {
 }
 
 void tensorCores() {
-  useNaive(false);
+  useReference(false);
   for (const int64_t headDim : {32, 64})
     for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
       for (const double dropout : {0.0, 0.3})
@@ -220,9 +220,9 @@ void tensorCores() {
 
 // Every kernel once, small: for tools that are slow.
 void tiny() {
-  useNaive(true);
+  useReference(true);
   floats({{9, 0, 20}, {4, 0, 20}, 2, 32, 4, 0.3});
-  useNaive(false);
+  useReference(false);
   for (const int64_t headDim : {32, 64}) {
     halves({{9, 0, 70}, {}, 2, headDim, -1, 0});
     halves({{9, 0, 70}, {4, 0, 50}, 1, headDim, 16, 0.3});

@@ -360,7 +360,7 @@ class Runner {
   Buffer<int64_t> qSegments_, dSegments_, pairs_;
 };
 
-inline void useNaive(bool yes) {
+inline void useReference(bool yes) {
   if (yes)
     setenv("LATEFORGE_CUDA_REFERENCE", "attention,maxsim", 1);
   else

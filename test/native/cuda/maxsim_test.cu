@@ -25,10 +25,10 @@ void randoms(Problem p) {
   fill<T>(p, false);
   const Truth want = truthOf(p);
   const Runner<T> run(p);
-  useNaive(true);
+  useReference(true);
   const Answer naive = run.forward();
   const double plain = errorOf(naive.scores, want);
-  useNaive(false);
+  useReference(false);
   const Answer got = run.forward();
   if (sizeof(T) == 4 || p.dim > 128)
     CHECK(same(got.scores, naive.scores) && got.winners == naive.winners, "%s %s: other bits than plain", p.text(),
@@ -90,9 +90,9 @@ void backward(Problem p) {
   for (size_t k = 0; k < dq.size(); ++k) error = std::max(error, std::abs(dq[k] - got.dq[k]));
   for (size_t k = 0; k < dd.size(); ++k) error = std::max(error, std::abs(dd[k] - got.dd[k]));
   CHECK(error <= 5e-5, "%s %s: gradients off by %g", p.text(), nameOf<T>(), error);
-  useNaive(true);
+  useReference(true);
   const Gradients plain = run.backward(truth.winners, dscores, before);
-  useNaive(false);
+  useReference(false);
   CHECK(same(got.dq, plain.dq) && same(got.dd, plain.dd), "%s %s: other gradients than plain", p.text(), nameOf<T>());
   const Gradients onlyQ = run.backward(truth.winners, dscores, before, true, false);
   const Gradients onlyD = run.backward(truth.winners, dscores, before, false, true);
@@ -165,7 +165,7 @@ void gradients() {
 template <class F>
 void fastAndNaive(const F& f) {
   for (const bool naive : {true, false}) {
-    useNaive(naive);
+    useReference(naive);
     f();
   }
 }
@@ -220,7 +220,7 @@ void ties() {
       for (const int32_t winner : want.winners) CHECK(winner == 0, "the test has ties");
       fastAndNaive([&] { checkExact(p, Runner<T>(p).forward(), want, nameOf<T>()); });
     });
-  useNaive(false);
+  useReference(false);
 }
 
 template <class T>
@@ -295,10 +295,10 @@ void longDocument(int64_t tokens) {
       checkExact(p, run.forward(), want, nameOf<T>());
       CHECK(got.dd[(5 + tokens - 1) * 8] != 0, "%s: the last token has no gradient", p.text());
       if (tokens > 1000) continue;
-      useNaive(true);
+      useReference(true);
       const Gradients plain = run.backward(want.winners, dscores, zero);
       checkExact(p, run.forward(), want, nameOf<T>());
-      useNaive(false);
+      useReference(false);
       CHECK(same(got.dq, plain.dq) && same(got.dd, plain.dd), "%s: other gradients than plain", p.text());
     }
   });
@@ -342,7 +342,7 @@ void wildWinners() {
         CHECK(same(got.dq, want.dq) && same(got.dd, want.dd), "%s, %d tokens", p.text(), static_cast<int>(longest));
       });
     });
-  useNaive(false);
+  useReference(false);
 }
 
 // More token rows than 132 blocks can own in shared memory, however much a block may take: sums of integers, exactly.
@@ -433,7 +433,7 @@ void farAway(const Problem& p) {
   const Buffer<uint8_t> winners(want.winners.size());
   const Buffer<char> workspace(1 << 20);
   for (const bool fast : {true, false}) {
-    useNaive(!fast);
+    useReference(!fast);
     OpCall call{};
     call.op = Op::maxsim;
     const params::maxsim params{static_cast<int64_t>(p.layout), 1, 0};
@@ -468,7 +468,7 @@ void farAway(const Problem& p) {
     host::readDevice(dd.data(), static_cast<char*>(gradient) + kBefore * kDim * 4, dd.size() * 4);
     CHECK(same(dq.values(), near.dq) && same(dd, near.dd), "%s: gradients far away", p.text());
   }
-  useNaive(false);
+  useReference(false);
 }
 #endif
 
@@ -497,7 +497,7 @@ void farAwayInEveryLayout() {
 
 template <void (*half)(), void (*brain)(), void (*full)()>
 void each() {
-  useNaive(false);
+  useReference(false);
   half();
   brain();
   full();
