@@ -3,9 +3,9 @@
  * Usage: node test/run.mjs [tests] [lint] [cuda] [sanitized]      default: tests
  */
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
-import { once } from 'node:events'
 import { Parser } from 'tap-parser'
 
 const jobs = `${os.availableParallelism()}`
@@ -25,7 +25,9 @@ function ctest(preset) {
   const report = `build/results/${preset}.xml`
   mkdirSync('build/results', { recursive: true })
   rmSync(report, { force: true })
-  spawnSync('ctest', ['--preset', preset, '-j', jobs, '--output-junit', `${process.cwd()}/${report}`], { stdio: 'inherit' })
+  spawnSync('ctest', ['--preset', preset, '-j', jobs, '--output-junit', `${process.cwd()}/${report}`], {
+    stdio: 'inherit',
+  })
   const [suite] = /<testsuite\b[^>]*>/.exec(readFileSync(report, 'utf8'))
   const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)[1])
   total.failed += count('failures')
@@ -54,7 +56,9 @@ async function tap(files = [], env = {}) {
       for (const key of Object.keys(total)) total[key] += found[key]
       const { passed, failed, skipped } = found
       const counts = `${passed} passed, ${failed} failed, ${skipped} skipped`
-      console.log([`${ok ? 'ok  ' : 'FAIL'} ${file.name}: ${counts} (${(time / 1000).toFixed(1)} s)`, ...skips].join('\n'))
+      console.log(
+        [`${ok ? 'ok  ' : 'FAIL'} ${file.name}: ${counts} (${(time / 1000).toFixed(1)} s)`, ...skips].join('\n'),
+      )
       if (!ok) console.log(bailout || '', readFileSync(`.tap/test-results/${file.name}.tap`, 'utf8'))
     })
   })

@@ -18,14 +18,20 @@ function program(tool) {
   const file = path.join(target, 'bin', name)
   const runs = (folder) => spawnSync(path.join(folder, 'bin', name), ['--version'], { stdio: 'ignore' }).status === 0
   const notes = []
-  if (!runs(target) && !fetchWheels(path.join(__dirname, `${name}-wheel.txt`), `clang_${tool}/data`, target, runs, notes))
+  if (
+    !runs(target) &&
+    !fetchWheels(path.join(__dirname, `${name}-wheel.txt`), `clang_${tool}/data`, target, runs, notes)
+  )
     throw new Error(notes.join('; '))
   return file
 }
 
 function format(...options) {
   const patterns = ['*.cc', '*.h', '*.cu', '*.cuh']
-  const listed = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '--', ...patterns], { cwd: root, encoding: 'utf8' })
+  const listed = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '--', ...patterns], {
+    cwd: root,
+    encoding: 'utf8',
+  })
   // Git lists what was removed and not yet committed too.
   const files = listed.stdout.split('\n').filter((file) => file && fs.existsSync(path.join(root, file)))
   if (files.length === 0) throw new Error(`git lists no sources: ${listed.stderr}`)
@@ -38,7 +44,8 @@ async function tidy(...parts) {
   // Kernels are compiled for every instruction set: once is enough.
   const first = new Map(commands.toReversed().map((entry) => [entry.file, entry]))
   const files = [...first.keys()].filter(
-    (file) => file.startsWith(path.join(root, 'native/')) && (parts.length === 0 || parts.some((part) => file.includes(part))),
+    (file) =>
+      file.startsWith(path.join(root, 'native/')) && (parts.length === 0 || parts.some((part) => file.includes(part))),
   )
   const database = path.join(root, 'build/tidy')
   fs.mkdirSync(database, { recursive: true })

@@ -81,5 +81,9 @@ if (values.sanitize) {
 }
 if (output) options.unshift(`-DLF_OUTPUT=${output}`)
 cmake('--preset', preset, ...options)
-const target = values.sanitize ? ['--target', 'sanitized'] : values.product || values.target ? ['--target', 'product'] : []
+const target = values.sanitize
+  ? ['--target', 'sanitized']
+  : values.product || values.target
+    ? ['--target', 'product']
+    : []
 cmake('--build', build, ...target, '--parallel', String(os.availableParallelism()))

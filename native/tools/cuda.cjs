@@ -17,7 +17,10 @@ const usual = '80;90'
 const option = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3)
 const arch = option('arch') ?? usual
 const target = option('target')
-const build = path.join(root, ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'))
+const build = path.join(
+  root,
+  ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'),
+)
 const output = path.resolve(option('output') ?? (target ? path.join(build, 'out') : path.join(root, 'build/Release')))
 
 function run(command, args) {
@@ -50,9 +53,18 @@ run('cmake', [
   ...[`-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   ...[`-DLF_OUTPUT=${output}`, ...(target ? toolchain() : [])],
 ])
-run('cmake', ['--build', build, '--target', target ? 'lateforge_cuda' : 'cuda', '-j', String(os.availableParallelism())])
+run('cmake', [
+  '--build',
+  build,
+  '--target',
+  target ? 'lateforge_cuda' : 'cuda',
+  '-j',
+  String(os.availableParallelism()),
+])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
-process.stdout.write(`cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`)
+process.stdout.write(
+  `cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`,
+)
 for (const problem of problems) process.stdout.write(`cuda: ${problem}\n`)
 process.exit(problems.length ? 1 : 0)
