@@ -1,6 +1,7 @@
 /** Collectives over MPI on 1 to 4 ranks: uneven counts, ranks with nothing, fixed bits, what is counted, disagreement. */
 import t from 'tap'
-import { checkOnRanks, withoutRanks } from './launch.js'
+import { checkOnRanks } from './check-on-ranks.js'
+import { withoutRanks } from './launch.js'
 
 for (const ranks of [1, 2, 3, 4])
   t.test(`collectives on ${ranks} ranks`, { skip: withoutRanks }, async (t) => {

@@ -1,8 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
-import type { Test } from 'tap'
-import { seed } from '../seed.js'
 
 /** Why tests with several ranks cannot run here, or false. */
 export const withoutRanks: string | false = !existsSync('build/Release/lateforge_mpi_openmpi.so')
@@ -57,15 +55,4 @@ export function mpirun(
     .map((line) => JSON.parse(line) as Record<string, unknown>)
     .sort((a, b) => (a.rank as number) - (b.rank as number))
   return { status: result.status, reports, stdout: result.stdout, stderr: result.stderr }
-}
-
-/** Runs a script that checks itself: every rank reports no problem, and the same digest. @returns the reports */
-export function checkOnRanks(t: Test, ranks: number, script: string, env: NodeJS.ProcessEnv = {}): RankRun['reports'] {
-  const { status, reports, stderr } = mpirun(ranks, script, [`${seed}`], 240, env)
-  t.equal(status, 0, 'exit')
-  if (status !== 0) t.comment(stderr)
-  t.equal(reports.length, ranks, 'every rank reported')
-  for (const { problems } of reports) t.same(problems, [], 'no rank found a difference')
-  t.equal(new Set(reports.map((r) => r.digest)).size, 1, 'the same bits on every rank')
-  return reports
 }

@@ -1,6 +1,7 @@
 /** What ranks send each other in a step: calls, bytes, 16 bits, NaN, PyLate's factors, on 1 to 4 ranks. */
 import t from 'tap'
-import { checkOnRanks, withoutRanks } from './launch.js'
+import { checkOnRanks } from './check-on-ranks.js'
+import { withoutRanks } from './launch.js'
 
 t.setTimeout(600_000) // on a busy machine; a launch has its own limit
 
