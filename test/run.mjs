@@ -1,6 +1,6 @@
 /**
  * Runs parts of the suite, each by its own runner, and ends with one line of sums. Docs: docs/testing.md.
- * Usage: node test/run.mjs [tests] [lint] [cuda] [sanitized]      default: tests
+ * Usage: node test/run.mjs [tests] [lint] [cuda] [sanitized] [long]      default: tests
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -34,7 +34,8 @@ function ctest(preset) {
     // A program that is not there counts as skipped for ctest.
     const skipped = status === 'notrun' && test.includes('<skipped message="SKIP_RETURN_CODE')
     total[skipped ? 'skipped' : status === 'run' ? 'passed' : 'failed']++
-    if (skipped) console.log(`     skipped: ${/name="(\w+)"/.exec(test)[1]}: ${/^no CUDA device: .*$/m.exec(test) ?? ''}`)
+    if (skipped)
+      console.log(`     skipped: ${/name="(\w+)"/.exec(test)[1]}: ${/^no CUDA device: .*$/m.exec(test) ?? ''}`)
   }
 }
 
@@ -96,6 +97,12 @@ const parts = {
       names.map((name) => `test/${name}.test.ts`),
       { LATEFORGE_TEST_SANITIZED: '1' },
     )
+    // What is threads and locks, with ThreadSanitizer.
+    if (must('cmake', '--build', '--preset', 'threads', '-j', jobs)) ctest('threads')
+  },
+  /** Files that do more when there is time (test/long.ts). */
+  async long() {
+    await tap(['test/cuda/trajectory.test.ts', 'test/distributed/faults.test.ts'], { LATEFORGE_TEST_LONG: '1' })
   },
 }
 
