@@ -35,7 +35,7 @@ function ctest(preset) {
     const skipped = status === 'notrun' && test.includes('<skipped message="SKIP_RETURN_CODE')
     total[skipped ? 'skipped' : status === 'run' ? 'passed' : 'failed']++
     if (skipped)
-      console.log(`     skipped: ${/name="(\w+)"/.exec(test)[1]}: ${/^no CUDA device: .*$/m.exec(test) ?? ''}`)
+      console.log(`     skipped: ${/name="(\w+)"/.exec(test)[1]}: ${/^no CUDA device: .*$/m.exec(test)?.[0] ?? ''}`)
   }
 }
 
@@ -48,23 +48,25 @@ async function tap(files = [], env = {}) {
     env: { ...process.env, ...threads, ...env },
   })
   const parser = new Parser()
+  let [name, found, skips] = ['', {}, []]
   parser.on('child', (file) => {
-    const found = { passed: 0, failed: 0, skipped: 0 }
-    const skips = []
+    ;[name, found, skips] = [file.name, { passed: 0, failed: 0, skipped: 0 }, []]
     file.on('assert', ({ ok, name, skip, todo }) => {
       found[!ok && !todo ? 'failed' : skip || todo ? 'skipped' : 'passed']++
       if (skip) skips.push(`     skipped: ${name}: ${skip}`)
     })
-    file.on('complete', ({ ok, bailout, time }) => {
-      if (!ok && found.failed === 0) found.failed++ // it ended before its tests did
-      for (const key of Object.keys(total)) total[key] += found[key]
-      const { passed, failed, skipped } = found
-      const counts = `${passed} passed, ${failed} failed, ${skipped} skipped`
-      console.log(
-        [`${ok ? 'ok  ' : 'FAIL'} ${file.name}: ${counts} (${(time / 1000).toFixed(1)} s)`, ...skips].join('\n'),
-      )
-      if (!ok) console.log(bailout || '', readFileSync(`.tap/test-results/${file.name}.tap`, 'utf8'))
-    })
+  })
+  parser.on('assert', ({ ok, time }) => {
+    const { passed, failed, skipped } = found
+    // It may also end before its tests do, after them with an error, or without having any.
+    const wrong = failed || (ok && passed + skipped > 0 ? 0 : 1)
+    total.passed += passed
+    total.failed += wrong
+    total.skipped += skipped
+    const counts = `${passed} passed, ${wrong} failed, ${skipped} skipped (${(time / 1000).toFixed(1)} s)`
+    console.log([`${wrong ? 'FAIL' : 'ok  '} ${name}: ${counts}`, ...skips].join('\n'))
+    const said = `.tap/test-results/${name}.tap`
+    if (wrong && existsSync(said)) console.log(readFileSync(said, 'utf8'))
   })
   child.stdout.pipe(parser)
   const [code] = await once(child, 'close')
@@ -110,7 +112,12 @@ const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['tests']
 for (const name of wanted) {
   if (!parts[name]) throw new Error(`unknown part "${name}", expected ${Object.keys(parts).join(', ')}`)
   const started = Date.now()
-  await parts[name]()
+  try {
+    await parts[name]()
+  } catch (error) {
+    total.failed++
+    console.log(error)
+  }
   times.push(`${name} ${((Date.now() - started) / 1000).toFixed(0)} s`)
 }
 console.log(times.join(', '))
