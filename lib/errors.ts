@@ -3,6 +3,7 @@
  * expected and the likely fix. Native code throws the same classes: `lib/native.ts` hands it this table.
  */
 export class LateforgeError extends Error {
+  /** Stable name of the kind of error, `ERR_…`: docs/errors.md lists them all. */
   readonly code: string
   /** Machine-readable facts about the failure (file, line, field, shapes …). */
   readonly details: Readonly<Record<string, unknown>>

@@ -20,11 +20,11 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateOptions, type LoadOptions } from './models/colbert.js'
+export { Colbert, type CreateOptions, type LoadOptions, type ParameterGroupOptions } from './models/colbert.js'
 export type { CreateConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
-export type { Hit, SearchOptions } from './retrieval/search.js'
+export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'
 export { Tokenizer } from './text/tokenizer/tokenizer.js'
 export { trainWordPiece, type WordPieceOptions } from './text/tokenizer/train-wordpiece.js'
@@ -34,6 +34,8 @@ export type {
   Evaluate,
   PhaseConfig,
   PhaseResult,
+  ResolvedPhase,
+  ResolvedRun,
   RunConfig,
   RunResult,
 } from './train/config/types.js'

@@ -21,25 +21,30 @@ export interface OpSpec {
   params: { name: string; integer: boolean }[]
 }
 
+/** Contents of a tensor: a typed array of its element type; 16-bit floats as their bits. */
 export type NativeArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array
 
+/** Memory of a device, in bytes. */
 export interface DeviceMemory {
   /** Live tensors, views included. */
   tensors: number
   /** Bytes of live tensors, their peak, bytes held from the system, and the limit. */
   bytes: number
+  /** Largest `bytes` since the start or `resetPeak`. */
   peak: number
+  /** Bytes held from the system, those of no tensor included. */
   reserved: number
+  /** Most bytes that may be held. */
   limit: number
   /** Ops, copies and reads issued and not finished. */
   pending: number
 }
 
 /** What a device can do in a second, measured; 0 where nothing was. A multiply-add is two operations. */
-export interface Ceilings {
+export interface Peak {
   /** Float32 operations; operations on 16-bit numbers with float32 sums on tensor cores. */
-  floats: number
-  halves: number
+  fp32: number
+  fp16: number
   /** Bytes read from memory, and from the cache that all cores share. */
   memory: number
   cache: number
@@ -56,6 +61,7 @@ export interface ShardInfo {
   scores: boolean
 }
 
+/** Traffic of a group since the start. */
 export interface GroupStats {
   /** By collective: allGather, allToAll, allReduceSum, allReduceMax, broadcast, exchange. */
   calls: Record<string, number>
@@ -94,8 +100,8 @@ export interface Addon {
   dispose(handle: number): boolean
   read(handle: number): Promise<NativeArray>
   event(device: number): Promise<void>
-  /** Milliseconds of the device's own clock since the lap before, in stream order; null where it has none. */
-  lap(device: number): Promise<Float64Array> | null
+  /** Milliseconds of the device's own clock since the call before, in stream order; null where it has none. */
+  elapsed(device: number): Promise<Float64Array> | null
   synchronize(device: number): Promise<void>
   memory(device: number): DeviceMemory
   resetPeak(device: number): void
@@ -103,7 +109,7 @@ export interface Addon {
   trim(device: number): number
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   cpuInfo(): { isa: string; threads: number }
-  ceilings(device: number, seconds: number): Promise<Ceilings>
+  peak(device: number, seconds: number): Promise<Peak>
   setThreads(threads: number): void
   /**
    * Loads the first of these libraries that there is, with its symbols for all that is loaded later. One a process.

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "../../native/cuda/ceilings.cuh"
+#include "../../native/cuda/peak.cuh"
 #include "../../test/native/cuda/device.h"
 
 namespace lateforge::testing {

@@ -71,7 +71,7 @@ void measure(const Shape& s, Clock& clock, double ceiling, int64_t sharedLimit) 
             .dim = 128,
             .layout = s.layout,
             .what = s.name};
-  if (s.layout == Layout::groups) p.pairs = offsetsOf(Lengths(p.queries.size(), s.documents / s.queries));
+  if (s.layout == Layout::grouped) p.pairs = offsetsOf(Lengths(p.queries.size(), s.documents / s.queries));
   fill<F16>(p, false);
   Runner<F16> run(p);
   run.sharedLimit = sharedLimit;
@@ -115,7 +115,7 @@ int main(int argc, char** argv) {
   using namespace lateforge::testing;
   const Shape shapes[] = {
       {"rerank-1k", Layout::all, 1, 32, 1000, 300},     {"rerank-10k", Layout::all, 1, 32, 10000, 300},
-      {"pages-1k", Layout::all, 1, 1024, 1000, 1024},   {"distil-16x32", Layout::groups, 16, 32, 512, 180},
+      {"pages-1k", Layout::all, 1, 1024, 1000, 1024},   {"distil-16x32", Layout::grouped, 16, 32, 512, 180},
       {"batch-64", Layout::all, 64, 32, 64, 180},       {"batch-128", Layout::all, 128, 32, 128, 300},
       {"batch-512", Layout::all, 512, 32, 512, 180},    {"batch-512-long", Layout::all, 512, 32, 512, 300},
       {"batch-1024", Layout::all, 1024, 32, 1024, 180}, {"infonce-block", Layout::all, 1024, 32, 4096, 180},

@@ -1,6 +1,6 @@
 // @ts-check
 
-/** What the demo trains and how. Chosen on the dev collection; docs/demo.md says what else was tried. */
+/** What the demo trains and how. Chosen on the dev collection; docs/notes/demo-trials.md says what else was tried. */
 
 /** A ModernBERT-shaped ColBERT, small enough to train in minutes on two cores. */
 export const architecture = {
@@ -31,7 +31,7 @@ export const contrastive = {
 
 /**
  * Phase 2. Negatives are drawn from what the phase-1 model ranks from 6 to 50: the very best are too often right as
- * well. Sisters only fill up, see docs/demo.md.
+ * well. Sisters only fill up, see docs/notes/demo-trials.md.
  */
 export const hardNegatives = {
   ...optimizer,
@@ -51,7 +51,7 @@ export const graphSupervision = {
   loss: /** @type {const} */ ('distillation'),
   batch: 64,
   steps: 60,
-  learningRate: 3e-5, // what was learnt should stay, see docs/demo.md
+  learningRate: 3e-5, // what was learnt should stay, see docs/notes/demo-trials.md
   temperature: 0.1,
   normalizeScores: false,
   negatives: 7,

@@ -35,7 +35,7 @@ export async function machineOf(device: Device, name: string, seconds: number): 
   const cpu = onCpu ? native().cpuInfo() : null
   const { facts } =
     name.startsWith('cuda:') || name === 'cuda' ? native().backendInfo(cudaLibrary().path) : { facts: [] }
-  const { floats: fp32, halves: fp16, memory, cache } = await native().ceilings(device.id, seconds)
+  const { fp32, fp16, memory, cache } = await native().peak(device.id, seconds)
   return {
     lateforge: packageVersion(),
     node: process.version,

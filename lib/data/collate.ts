@@ -13,6 +13,7 @@ import { fileSources, type Source } from './sources.js'
  * rank 0, then all of rank 1, and so on; one rank has all rows and b = B.
  */
 export interface TrainBatch {
+  /** The step it is for, from 0. */
   step: number
   /** Name of the source the batch comes from. */
   source: string
@@ -20,6 +21,7 @@ export interface TrainBatch {
   queries: TokenColumn
   /** Of this rank, query-major: document j of query i is sequence i·documentsPerQuery + j, j = 0 the positive. */
   documents: TokenColumn
+  /** Documents of each query, the positive included. */
   documentsPerQuery: number
   /** Queries of each rank; they sum to B. */
   counts: number[]
@@ -29,6 +31,7 @@ export interface TrainBatch {
   documentOffsets: Float64Array<ArrayBuffer> | null
   /** [B] and [B·documentsPerQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
   queryDuplicateIds: Int32Array<ArrayBuffer>
+  /** [B · documentsPerQuery], as `queryDuplicateIds`. */
   documentDuplicateIds: Int32Array<ArrayBuffer>
   /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
@@ -36,25 +39,33 @@ export interface TrainBatch {
 
 /** Which rank's rows of a batch: `shardRows` tells them. */
 export interface BatchPart {
+  /** Whose rows. */
   rank: number
+  /** Of how many ranks. */
   ranks: number
   /** Whether `documentOffsets` are needed. Default: on one rank only, where they cost nothing. */
   documents?: boolean
 }
 
+/** What batches are made of, and how. */
 export interface DataOptions extends PrepareOptions {
   /** File patterns (`pairs/*.jsonl.gz`), each file a source; or `sources`, or both. */
   data?: string | readonly string[]
+  /** Sources beside those of `data`, e.g. of `memorySource`. */
   sources?: readonly Source[]
+  /** Text to tokens, by a recipe. */
   featurizer: Featurizer
   /** Queries of a global batch. */
   batch: number
   /** Documents beside the positive, taken from the front of each row; default: as many as every row of the source has. */
   negatives?: number
+  /** Decides the order of rows. */
   seed: number
+  /** How often each source gives a batch. Default `proportional`. */
   sampling?: Sampling
 }
 
+/** Training data by step; `close` it. */
 export interface TrainData {
   /**
    * The batch of a step, or one rank's rows of it: pure in (seed, step, part). The parts of any number of ranks make
@@ -66,8 +77,11 @@ export interface TrainData {
   readonly fingerprint: string
   /** Rows of all sources. */
   readonly rows: number
+  /** Steps of one pass over all sources. */
   readonly stepsPerEpoch: number
+  /** The sources' shards. */
   readonly sources: readonly ShardSource[]
+  /** Unmaps the shards; safe to call twice. */
   close(): void
 }
 

@@ -18,17 +18,23 @@ const FORMAT_VERSION = 1
 const BATCH_ROWS = 256
 const BUILDING = '.building-'
 
+/** Where and how texts are tokenized. */
 export interface PrepareOptions {
   /** Where shards are kept; default `$LATEFORGE_CACHE`, else `lateforge/shards` in the user's cache folder. */
   cacheDir?: string
   /** Threads that tokenize; 0 does all of it on the calling thread. Default: as many as compute, at most 8. */
   workers?: number
+  /** Ends the preparation, with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Called while texts are tokenized. */
   onProgress?: (progress: PrepareProgress) => void
 }
 
+/** How far the tokenizing of a source is. */
 export interface PrepareProgress {
+  /** Name of the source. */
   source: string
+  /** Rows tokenized so far. */
   rows: number
   /** True once the source's shard is ready. */
   done: boolean
@@ -36,12 +42,17 @@ export interface PrepareProgress {
   cached: boolean
 }
 
+/** A source as a memory-mapped shard of tokens. */
 export interface ShardSource {
+  /** Name of the source. */
   readonly name: string
+  /** Number of rows. */
   readonly rows: number
+  /** Tokens of all its texts. */
   readonly tokens: number
   /** Fewest and most documents of a row. */
   readonly minDocuments: number
+  /** Most documents of a row. */
   readonly maxDocuments: number
   /** Whether its rows have teacher scores. */
   readonly scores: boolean

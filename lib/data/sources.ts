@@ -7,9 +7,13 @@ import { expandPattern } from './glob.js'
 
 /** A training row: a query and its documents, the positive first; `scores` are a teacher's, one per document. */
 export interface TextRow {
+  /** The query's text. */
   query: string
+  /** Texts of its documents, the positive first. */
   documents: string[]
+  /** A teacher's scores, one per document. */
   scores?: number[]
+  /** The row's name, if it has one. */
   id?: string
   /** Columns of the file that nothing reads; absent where there are none. */
   unused?: readonly string[]
@@ -17,6 +21,7 @@ export interface TextRow {
 
 /** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
 export interface Source extends AsyncIterable<TextRow> {
+  /** Unique in a run; batches say which source they come from. */
   readonly name: string
   /** Changes when the rows change. Without it the rows are read once more, to hash them. */
   fingerprint?(): Promise<string>
@@ -36,7 +41,11 @@ export function fileSources(patterns: string | readonly string[]): Source[] {
   })
 }
 
-/** A .jsonl or .jsonl.gz file of pairs, triplets or scored lists: see {@link parseRow}. */
+/**
+ * A .jsonl or .jsonl.gz file: pairs {query, document}; hard negatives {query, positive, negative, negative_1 …, or
+ * negatives: []}; teacher scores {query, documents: [], scores: []}.
+ * @throws DataError ERR_DATA for another ending; while rows are read, for a bad line, with file and line
+ */
 export function fileSource(file: string, name = sourceName(file)): Source {
   if (!/\.jsonl(\.gz)?$/.test(file)) {
     throw new DataError(

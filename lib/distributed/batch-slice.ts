@@ -4,6 +4,7 @@ import { type ProcessGroup, singleProcess } from './group.js'
 
 /** How a batch of B queries and B · documentsPerQuery documents is spread over ranks. */
 export interface Ranks {
+  /** The process group that the batch is spread over. */
   group: ProcessGroup
   /** Queries of each rank, in rank order; they sum to B. */
   counts: readonly number[]

@@ -11,6 +11,7 @@ import { launcherOf, type Mpi, mpiOf, mpis } from './launcher.js'
  * device's stream and returns at once. What it works on may be disposed of, but not read or written, before.
  */
 export interface Pending {
+  /** Makes later ops on the stream wait for the collective; once. @returns its result, usable from now on */
   wait(): Tensor
 }
 
@@ -20,7 +21,9 @@ export interface Pending {
  * and in every run. "Rows" are indices of dimension 0.
  */
 export interface ProcessGroup {
+  /** This process's number, from 0. */
   readonly rank: number
+  /** Number of processes. */
   readonly size: number
   /** All ranks' rows, in rank order; rank r contributes rows[r]. A new tensor. */
   allGather(tensor: Tensor, rows: readonly number[]): Pending
@@ -28,7 +31,9 @@ export interface ProcessGroup {
   allToAll(tensor: Tensor, send: readonly number[], receive: readonly number[]): Pending
   /** In place. */
   allReduceSum(tensor: Tensor): Pending
+  /** Element-wise maximum over ranks, in place. */
   allReduceMax(tensor: Tensor): Pending
+  /** Rank `root`'s contents, in place on all ranks. */
   broadcast(tensor: Tensor, root: number): Pending
   /** Every rank's bytes, in rank order. Also a barrier: it settles once all have called it. */
   exchange(bytes: Uint8Array): Promise<Uint8Array[]>
@@ -54,6 +59,7 @@ export const singleProcess: ProcessGroup = {
 /** Numbers of native/distributed/group.h. */
 const kinds = { allGather: 0, allToAll: 1, allReduceSum: 2, allReduceMax: 3, broadcast: 4 } as const
 
+/** Settings of `RankGroup.configure`. */
 export interface GroupSettings {
   /** Seconds one collective may take, from the moment this rank is ready for it. Default 600. */
   deadline?: number
@@ -77,7 +83,9 @@ export const groupExitCode = 9
  * with `groupExitCode`.
  */
 export class RankGroup implements ProcessGroup {
+  /** This process's number, from 0. */
   readonly rank: number
+  /** Number of processes. */
   readonly size: number
   private static joined: RankGroup | undefined
   private closed = false
@@ -142,10 +150,12 @@ export class RankGroup implements ProcessGroup {
     return this.collective(kinds.allReduceSum, tensor)
   }
 
+  /** Element-wise maximum over ranks, in place. */
   allReduceMax(tensor: Tensor): Pending {
     return this.collective(kinds.allReduceMax, tensor)
   }
 
+  /** Rank `root`'s contents, in place on all ranks. */
   broadcast(tensor: Tensor, root: number): Pending {
     return this.collective(kinds.broadcast, tensor, null, null, root)
   }
@@ -170,7 +180,12 @@ export class RankGroup implements ProcessGroup {
   }
 
   /** Why the group has failed, and which rank is held responsible, or −1; null while it works. */
-  failure(): { reason: string; missing: number } | null {
+  failure(): {
+    /** What happened. */
+    reason: string
+    /** The rank held responsible, or −1. */
+    missing: number
+  } | null {
     return native().groupFailure()
   }
 

@@ -10,13 +10,17 @@ import { readJudgments } from './qrels.js'
 
 /** Texts and their ids, by position. */
 export interface Texts {
+  /** Ids, unique. */
   readonly ids: readonly string[]
+  /** Texts, as many as ids. */
   readonly texts: readonly string[]
 }
 
 /** The same, where texts may be read anew each time they are iterated instead of being held. */
 export interface Corpus {
+  /** Ids, unique. */
   readonly ids: readonly string[]
+  /** Texts, as many as ids, in their order. */
   readonly texts: Iterable<string> | AsyncIterable<string>
 }
 
@@ -24,19 +28,25 @@ export interface Corpus {
 export interface Collection<D extends Corpus = Corpus> {
   /** The folder's name. */
   readonly name: string
+  /** Name of the split, as `test`. */
   readonly split: string
+  /** All documents. */
   readonly documents: D
   /** Only the judged queries, in the order of the judgments. */
   readonly queries: Texts
+  /** The judgments of the split. */
   readonly qrels: Qrels
+  /** What it holds, and what of it is not used. */
   readonly counts: CollectionCounts
 }
 
 /** What a collection holds, and what of it is not used. */
 export interface CollectionCounts {
+  /** Number of documents. */
   readonly documents: number
   /** Documents and judged queries without text. */
   readonly emptyDocuments: number
+  /** As `emptyDocuments`, of judged queries. */
   readonly emptyQueries: number
   /** Queries that this split does not judge: they are not searched. */
   readonly unjudgedQueries: number
@@ -190,15 +200,22 @@ export async function beirFolders(dir: string): Promise<string[]> {
   return folders
 }
 
+/** What `writeBeir` writes. */
 export interface BeirContent {
+  /** All documents. */
   readonly documents: Iterable<BeirDocument> | AsyncIterable<BeirDocument>
+  /** All queries. */
   readonly queries: Iterable<{ readonly id: string; readonly text: string }>
   /** Judgments of each split, as `{ test: … }`. */
   readonly qrels: Readonly<Record<string, Qrels>>
 }
+/** A document of a BEIR folder. */
 export interface BeirDocument {
+  /** Its `_id`. */
   readonly id: string
+  /** Default none. */
   readonly title?: string
+  /** Its text, without the title. */
   readonly text: string
 }
 

@@ -4,7 +4,9 @@ import { atOnce } from '../turns.js'
 
 /** One retrieved document. Higher scores are better. */
 export interface ScoredId {
+  /** The document's id. */
   readonly id: string
+  /** Its score. */
   readonly score: number
 }
 /** What a system retrieved: query id → documents, in any order (the scores order them). */
@@ -13,17 +15,22 @@ export type TrecRun = ReadonlyMap<string, readonly ScoredId[]>
 export type Depth = number | 'all'
 /** A run and what is to be known of how it came about: a row of `compareRuns` takes all of it. */
 export interface SystemRun {
+  /** What was retrieved. */
   readonly run: TrecRun
+  /** For how many documents per query it had room. */
   readonly depth: Depth
+  /** Texts that the system did not read as a whole. */
   readonly counts: RunCounts
 }
 /** Texts whose ends, or all of whose words, a system did not read. */
 export interface RunCounts {
   /** Texts longer than the model's recipe takes. */
   readonly truncatedQueries?: number
+  /** As `truncatedQueries`, of documents. */
   readonly truncatedDocuments?: number
   /** Texts in which BM25 finds no term: no result for such a query, such a document is in no result. */
   readonly queriesWithoutTerms?: number
+  /** As `queriesWithoutTerms`, of documents. */
   readonly documentsWithoutTerms?: number
 }
 /** Judgments: query id → document id → integer grade. 0 and below mean not relevant. */
@@ -34,6 +41,7 @@ type Kind = (typeof kinds)[number]
 /** `ndcg@10`, `map@100`, …; without `@k` the whole ranking counts (not for `precision` and `success`). */
 export type Metric = `${Kind}@${number}` | 'ndcg' | 'map' | 'mrr' | 'recall'
 
+/** How hits are ordered before they are judged. */
 export interface RankOptions {
   /**
    * Precision at which scores are compared; equal scores are ties. `float32` (default) is what trec_eval up to 9.0.8,
@@ -49,15 +57,19 @@ export interface RankOptions {
 
 export const rankOptions: Kinds<RankOptions> = { scorePrecision: oneOf('float32', 'float64'), ignoreIdenticalIds: flag }
 
+/** Metrics of a run. */
 export interface Evaluation {
   /** Query ids in the order of the judgments: the order of every `perQuery` array. */
   readonly queries: readonly string[]
+  /** By metric, a value for each query, in the order of `queries`. */
   readonly perQuery: Readonly<Record<string, Float64Array>>
   /** Means over all judged queries. */
   readonly means: Readonly<Record<string, number>>
+  /** What the means are over, and what was ignored. */
   readonly counts: EvaluationCounts
 }
 
+/** Counts of an evaluation. */
 export interface EvaluationCounts {
   /** Judged queries: the denominator of every mean. */
   readonly queries: number
@@ -194,7 +206,12 @@ function isSurrogate(unit: number): boolean {
 }
 
 /** Splits `ndcg@10` into kind and cut (`Infinity` without `@k`). Throws `ArgumentError` (`ERR_ARGUMENT`). */
-export function parseMetric(metric: string): { kind: Kind; cut: number } {
+export function parseMetric(metric: string): {
+  /** As `ndcg`. */
+  kind: Kind
+  /** k, or infinity without `@k`. */
+  cut: number
+} {
   const [, name, digits] = /^([a-z]+)(?:@([1-9]\d*))?$/.exec(metric) ?? []
   const kind = kinds.find((known) => known === name)
   const cut = digits === undefined ? Number.POSITIVE_INFINITY : Number(digits)

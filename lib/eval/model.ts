@@ -10,11 +10,13 @@ import { type Collection, type Corpus, loadBeir } from './collections.js'
 import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'
 import { beside } from './self.js'
 
+/** Options of `modelRun`. */
 export interface ModelRunOptions {
   /** Documents kept per query, beside the query itself. Default 100. */
   topK?: number
   /** Tokens encoded at a time. */
   microBatchTokens?: number
+  /** Ends the run, with ERR_ABORTED. */
   signal?: AbortSignal
   /** Ranks that hold the same model and call this together: each searches its share of the documents. */
   group?: ProcessGroup

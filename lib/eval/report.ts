@@ -23,6 +23,7 @@ import {
   resampleOptions,
 } from './significance.js'
 
+/** Options of `compareRuns`. */
 export interface CompareOptions extends RankOptions, ResampleOptions {
   /** Shown in this order; the first is the one tested. Default nDCG@10, MRR@10, recall@100. */
   readonly metrics?: readonly Metric[]
@@ -48,24 +49,35 @@ const compareOptions: Kinds<CompareOptions> = {
 
 /** Plain data: `JSON.stringify` gives the report's JSON form. */
 export interface Comparison {
+  /** Name of the collection. */
   readonly collection?: string
   /** What the collection holds, where it was given. */
   readonly collectionCounts?: CollectionCounts
+  /** Columns, in order. */
   readonly metrics: readonly Metric[]
+  /** Name of the row the others are compared with. */
   readonly baseline?: string
+  /** Name of the row whose test was decided on beforehand. */
   readonly primary?: string
+  /** Judged queries. */
   readonly queries: number
+  /** Of the bootstrap and of the tests. */
   readonly resamples: number
+  /** Of the resampling. */
   readonly seed: number
+  /** One per run, in the order given. */
   readonly rows: readonly ComparisonRow[]
 }
 
+/** One run of a comparison. */
 export interface ComparisonRow {
+  /** The run's name. */
   readonly name: string
   /** Mean and 95 % bootstrap interval over queries of each metric. */
   readonly scores: Readonly<Record<string, Interval>>
   /** Against the baseline, on the first metric: row minus baseline. Absent for the baseline itself. */
   readonly test?: {
+    /** Mean of the row minus that of the baseline. */
     readonly difference: number
     /** Two-sided paired randomization test, not corrected. */
     readonly p: number
@@ -74,6 +86,7 @@ export interface ComparisonRow {
   }
   /** Documents a query for which the run had room, where that is known. */
   readonly depth?: Depth
+  /** What was missing, cut or ignored. */
   readonly counts: EvaluationCounts & RunCounts
 }
 

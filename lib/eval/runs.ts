@@ -16,6 +16,7 @@ import {
 
 /** What a TREC run file holds. */
 export interface RunFile {
+  /** Its content. */
   readonly run: TrecRun
   /** All tags there are, in the order of the file: more than one means that files were put together. */
   readonly tags: readonly string[]
@@ -113,6 +114,7 @@ const mtebNames = {
   success: 'hit_rate',
 } as const
 
+/** Options of `mtebResult`. */
 export interface MtebOptions extends RankOptions {
   /** The task's name, as `SciFact`. */
   readonly task: string
@@ -128,12 +130,19 @@ export interface MtebOptions extends RankOptions {
   readonly evaluationTime?: number
 }
 
+/** A task result as MTEB writes it; the names are MTEB's. */
 export interface MtebResult {
+  /** Revision of the data set. */
   readonly dataset_revision: string
+  /** Name of the task. */
   readonly task_name: string
+  /** Version of the format. */
   readonly mteb_version: string
+  /** By split, one object of metrics per subset. */
   readonly scores: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>
+  /** Seconds. */
   readonly evaluation_time: number
+  /** Not measured. */
   readonly kg_co2_emissions: null
 }
 

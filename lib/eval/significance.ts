@@ -3,6 +3,7 @@ import { ArgumentError } from '../errors.js'
 import { above, checkOptions, type Kinds, seed, whole } from '../options.js'
 import { mean } from './metrics.js'
 
+/** Options of resampling. */
 export interface ResampleOptions {
   /** Default 10,000. */
   readonly resamples?: number
@@ -12,9 +13,13 @@ export interface ResampleOptions {
 
 export const resampleOptions: Kinds<ResampleOptions> = { resamples: whole(1, 1e8), seed }
 
+/** A mean over queries with its confidence interval. */
 export interface Interval {
+  /** The mean. */
   readonly mean: number
+  /** Lower end. */
   readonly low: number
+  /** Upper end. */
   readonly high: number
 }
 
@@ -55,7 +60,12 @@ export function randomizationTest(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
   options: ResampleOptions = {},
-): { readonly difference: number; readonly p: number } {
+): {
+  /** Mean of a − b. */
+  readonly difference: number
+  /** Two-sided p value. */
+  readonly p: number
+} {
   checkOptions('randomizationTest', options, resampleOptions)
   const { resamples = 10_000, seed = 0 } = options
   checkValues(a)

@@ -60,7 +60,9 @@ function seedWords(seed: number): [number, number] {
 
 /** Names the draws of one training step: dropout depends on it, on the row and on the position, never on micro-batches. */
 export interface StepKey {
+  /** The run's seed. */
   seed: number
+  /** The step, from 0. */
   step: number
 }
 

@@ -8,6 +8,7 @@ import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
 
+/** Options of `contrastive`. */
 export interface ContrastiveOptions {
   /** Scores are divided by it before the softmax, 1e-30 to 1e30. Default 1, as PyLate; the paper's phase 1 uses 0.02. */
   temperature?: number
@@ -17,6 +18,7 @@ export interface ContrastiveOptions {
   documentsPerQuery?: number
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryDuplicateIds?: Int32Array
+  /** As `queryDuplicateIds`, of documents. */
   documentDuplicateIds?: Int32Array
   /** Negative similarities count as 0, as in PyLate. Default: as the embeddings' model scores, else false. */
   clampNegatives?: boolean
@@ -72,7 +74,7 @@ interface Scored {
 /**
  * InfoNCE over in-batch documents: Σ aᵢ ℓᵢ / Σ aᵢ with ℓᵢ = log Σⱼ exp(Sᵢⱼ/τ) − S_{i,p(i)}/τ and S = MaxSim; every query
  * sees every document but duplicates of its positive, positives of equal queries, and empty documents. A query whose
- * positive is empty says nothing. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
+ * positive is empty contributes no loss. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
  * the scores never exist as a whole.
  *
  * On several ranks either side may be gathered. Where it is the queries, a rank has all rows but only its documents'

@@ -7,6 +7,7 @@ import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { clampOf, scaledBy, scaleOf, scoring } from './contrastive.js'
 
+/** Options of `distillation`. */
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
   teacher: ArrayLike<number>
@@ -14,6 +15,7 @@ export interface DistillationOptions {
   documentsPerQuery: number | ArrayLike<number>
   /** Student scores are divided by it after the normalisation, 1e-30 to 1e30. Default 1. */
   temperature?: number
+  /** As in `contrastive`. */
   logScale?: Tensor
   /** As in `contrastive`. */
   clampNegatives?: boolean
@@ -23,7 +25,8 @@ export interface DistillationOptions {
   normalizeScores?: boolean
 }
 
-type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
+/** Options of `marginMse`: those of `distillation` without a temperature. */
+export type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,

@@ -33,6 +33,7 @@ import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
 
+/** Options of `Colbert.create`. */
 export interface CreateOptions {
   /** Decides every initial value, with the parameter's name. Default 0. */
   seed?: number
@@ -42,6 +43,7 @@ export interface CreateOptions {
   precision?: Precision
 }
 
+/** Options of `Colbert.load`. */
 export interface LoadOptions extends CreateOptions {
   /** A folder without a projection gets a new, random one; without this it is refused. */
   freshProjection?: boolean
@@ -51,7 +53,9 @@ export interface LoadOptions extends CreateOptions {
   recipe?: Partial<Recipe>
 }
 
+/** One group of `Colbert.parameterGroups`. */
 export interface ParameterGroupOptions {
+  /** Of AdamW, before the schedule's factor. */
   learningRate: number
   /** Weight decay of matrices; norms and biases never decay. Default 0. */
   weightDecay?: number
@@ -89,7 +93,9 @@ const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
  * so that importing lateforge stays cheap.
  */
 export class Colbert {
+  /** Where it computes. */
   readonly device: Device
+  /** Its weights and their gradients, in flat buffers; for an optimiser. */
   readonly parameters: Parameters
   /** Dimension of a token embedding. */
   readonly dim: number
@@ -202,6 +208,7 @@ export class Colbert {
     })
   }
 
+  /** What it computes with; its parameters are float32 either way. */
   get precision(): Precision {
     return this.parameters.type === 'bfloat16' ? 'bfloat16' : 'float32'
   }
@@ -216,6 +223,7 @@ export class Colbert {
     return this.text
   }
 
+  /** How text becomes tokens: prefixes, prompts, lengths, expansion, skiplist, tokenizer. */
   get recipe(): Recipe {
     return this.text.recipe
   }
@@ -252,6 +260,7 @@ export class Colbert {
     return this.spec.config.positions
   }
 
+  /** The tokenizer, with the recipe's prefixes as tokens. */
   get tokenizer(): Tokenizer {
     return this.featurizer.tokenizer
   }
@@ -335,8 +344,8 @@ export class Colbert {
 
   /**
    * The best documents of each query, best first: exhaustive MaxSim. Documents that are searched often are faster once
-   * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`). Errors as
-   * `search` of lib/retrieval.
+   * they are on the device (`upload`); those that do not fit into memory may be a stream (`streamDocuments`).
+   * @throws ArgumentError ERR_ARGUMENT (swapped sides, topK); RecipeError ERR_RECIPE; DataError ERR_DATA (NaN); AbortedError
    */
   async search(
     queries: Embeddings<'query', EmbeddingData>,

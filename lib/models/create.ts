@@ -9,9 +9,13 @@ import { type ModernBertConfig, modernbert } from './networks/modernbert.js'
 
 /** A model to start from nothing. */
 export interface CreateConfig {
+  /** The encoder's kind. */
   architecture: 'modernbert' | 'bert'
+  /** Number of transformer layers. */
   layers: number
+  /** Hidden width, `heads` times the head dimension. */
   width: number
+  /** Attention heads; the head dimension, width / heads, is a multiple of 8. */
   heads: number
   /** Inner width of the MLP. Default: 1.5 · width (ModernBERT, whose MLP is gated), 4 · width (BERT). */
   intermediate?: number

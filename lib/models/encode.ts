@@ -9,9 +9,11 @@ import { withoutTape } from '../tensor/tape.js'
 import { abortIf, inTurns, Turns } from '../turns.js'
 import type { Colbert } from './colbert.js'
 
+/** Options of everything that encodes texts. */
 export interface EncodeOptions {
   /** Tokens encoded at a time. Default 8192. */
   microBatchTokens?: number
+  /** Ends the call after the micro-batch under way, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

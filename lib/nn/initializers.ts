@@ -6,6 +6,7 @@ export type Initializer = (into: Float32Array, seed: number, name: string) => Ge
 /** Values between two yields. */
 const STEP = 1 << 12
 
+/** Fills every value with `value`. */
 export const constant = (value: number): Initializer =>
   function* (into) {
     into.fill(value)

@@ -7,6 +7,7 @@ import type { Parameters } from './parameters.js'
 export interface Packed {
   /** Token ids, int32 [T]. */
   ids: Tensor
+  /** Where each sequence starts, [n + 1]. */
   segments: Segments
   /** How many leading rows of each sequence are attended to, int32 [n]; null: all (query expansion is not). */
   keyLengths: Tensor | null
@@ -14,6 +15,7 @@ export interface Packed {
 
 /** What a training forward pass needs for dropout: a uint32 pair per sequence, int32 [n, 2]. */
 export interface Training {
+  /** The pairs. */
   seeds: Tensor
 }
 
@@ -30,7 +32,14 @@ export function layerNorm(
   eps: number,
   residual: Tensor | null = null,
   wantNextResidual = false,
-): { y: Tensor; sum: Tensor; nextResidual: Tensor } {
+): {
+  /** [T, d], normalised. */
+  y: Tensor
+  /** [T, d], x + residual. */
+  sum: Tensor
+  /** [T, d], y for the next residual. */
+  nextResidual: Tensor
+} {
   return layerNormOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`), eps, residual, wantNextResidual)
 }
 

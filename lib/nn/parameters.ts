@@ -8,14 +8,19 @@ import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 /** Values that are written at a time. */
 const WRITTEN = 1 << 18
 
+/** A parameter before it has memory. */
 export interface ParameterShape {
+  /** As in the model's files, e.g. `layers.0.attn.Wqkv.weight`. */
   name: string
+  /** Its shape. */
   shape: readonly number[]
 }
 
+/** A parameter's place in the flat buffers. */
 export interface ParameterEntry extends ParameterShape {
   /** First element in the flat buffers. */
   offset: number
+  /** Number of elements. */
   size: number
 }
 
@@ -27,10 +32,13 @@ export interface ParameterEntry extends ParameterShape {
  * Micikevicius et al. 2018): `get` then gives views of a copy in that type, which follows the values.
  */
 export class Parameters {
+  /** Where they are. */
   readonly device: Device
+  /** All parameters, in the order they were declared. */
   readonly entries: readonly ParameterEntry[]
   /** All values and all gradients, [total]. An op that changes the values is followed by `refresh()`. */
   readonly values: Tensor
+  /** All gradients, [total], of the device's real type. */
   readonly gradients: Tensor
   /** What the model computes with. */
   readonly type: DType
@@ -86,6 +94,7 @@ export class Parameters {
     return this.values.size
   }
 
+  /** Whether there is a parameter of that name. */
   has(name: string): boolean {
     return this.views.has(name)
   }
@@ -139,10 +148,12 @@ export class Parameters {
     for (const [name, view] of this.views) if (matches(name)) view.requiresGradient = !frozen
   }
 
+  /** Sets all gradients to 0. */
   zeroGradients(): void {
     zero(this.gradients)
   }
 
+  /** Frees the buffers; safe to call twice. */
   dispose(): void {
     for (const view of this.views.values()) {
       view.gradient?.dispose()
@@ -151,6 +162,7 @@ export class Parameters {
     for (const t of [this.values, this.gradients, this.segments, this.narrow]) t?.dispose()
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -5,6 +5,7 @@ import { checkOptions, type Kinds, number } from '../options.js'
 import { atOnce, inTurns } from '../turns.js'
 import { Best, type Scored } from './top-k.js'
 
+/** Parameters of BM25. */
 export interface Bm25Options {
   /** How fast repeated terms saturate. Default 1.2. */
   readonly k1?: number

@@ -29,6 +29,7 @@ export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Flo
   readonly offsets: ArrayLike<number> & Iterable<number>
   /** Length of a token embedding, a multiple of 8. */
   readonly dim: number
+  /** Which side the texts are on; `search` refuses swapped sides. */
   readonly role?: R
   /** Of the recipe that they were encoded by. */
   readonly recipeHash?: string
@@ -85,11 +86,13 @@ export function upload(device: Device, { data, offsets, dim }: AnyEmbeddings, ty
   return { tokens, segments: Segments.of(device, offsets) }
 }
 
+/** Options of `DeviceEmbeddings.upload`. */
 export interface UploadOptions {
   /** Where they go: its name, as `cuda`, or the device. */
   device: string | Device
   /** Default that of the array where the device multiplies it, else float32. */
   dtype?: EmbeddingType
+  /** Ends the upload, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
@@ -100,11 +103,17 @@ const uploadOptions: Kinds<UploadOptions> = { device: deviceOption, dtype: oneOf
  * of times.
  */
 export class DeviceEmbeddings<R extends Role = Role> {
+  /** Where they are. */
   readonly device: Device
+  /** Length of a token embedding. */
   readonly dim: number
+  /** [texts + 1], in rows. */
   readonly offsets: Float64Array
+  /** As of `Embeddings`. */
   readonly role: R | undefined
+  /** As of `Embeddings`. */
   readonly recipeHash: string | undefined
+  /** As of `Embeddings`. */
   readonly ids: readonly string[] | undefined
   /** [rows, dim] */
   private readonly tokens: Tensor
@@ -159,6 +168,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
     }
   }
 
+  /** What they are stored and multiplied as. */
   get dtype(): DType {
     return this.tokens.dtype
   }
@@ -177,6 +187,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
     this.tokens.dispose()
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -38,16 +38,19 @@ export interface MaxSimLayout {
    * `pairs`: query pairs[2n] with document pairs[2n + 1]. Default `all`.
    */
   layout?: Layout
+  /** For `grouped` [queries + 1], for `pairs` [2 · pairs], of whole numbers; none for `all`. */
   pairs?: ArrayLike<number>
   /** Negative similarities count as 0, which is what PyLate's padded scores amount to. Default false. */
   clampNegatives?: boolean
 }
 
+/** Options of `maxsim`. */
 export interface MaxSimOptions extends MaxSimLayout {
   /** Default that of documents on a device, else the CPU. */
   device?: string | Device
   /** Default that of the documents where the device multiplies it, else float32. */
   dtype?: EmbeddingType
+  /** Ends the call, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
@@ -162,20 +165,29 @@ function deviceFor(
   return { device, type }
 }
 
+/** Scores of some queries with some documents. */
 export interface ScoreBlock {
+  /** First query of the block. */
   firstQuery: number
+  /** The query after its last. */
   lastQuery: number
+  /** First document of the block. */
   firstDocument: number
+  /** The document after its last. */
   lastDocument: number
   /** [queries of the block × documents of the block]. */
   scores: Float32Array | Float64Array
 }
 
+/** Options of `scoreBlocks`. */
 export interface ScoreOptions {
+  /** Where scores are made. */
   device: Device
   /** Of embeddings.ts `typeOn`; that of documents on a device. */
   type: DType
+  /** Negative similarities count as 0. Default false. */
   clampNegatives?: boolean
+  /** Ends the scoring, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

@@ -15,6 +15,7 @@ import {
 import { scoreBlocks } from './maxsim.js'
 import { Best, type Scored } from './top-k.js'
 
+/** Options of a search. */
 export interface SearchOptions {
   /** Hits per query. Default 10. */
   topK?: number
@@ -22,9 +23,11 @@ export interface SearchOptions {
   clampNegatives?: boolean
   /** What embeddings are multiplied as. Default: that of documents on a device, else the type of the array. */
   dtype?: EmbeddingType
+  /** Ends the search, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
+/** A document that a search found. */
 export interface Hit extends Scored {
   /** Its name, where the collection has names. */
   id?: string

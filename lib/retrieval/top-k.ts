@@ -2,7 +2,9 @@ import { DataError } from '../errors.js'
 
 /** A document by its number, with its score. */
 export interface Scored {
+  /** The document's number, from 0. */
   index: number
+  /** Its MaxSim score: a sum over query tokens. Higher is better. */
   score: number
 }
 

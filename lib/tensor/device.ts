@@ -31,6 +31,7 @@ function libraryOf(kind: string): string {
  * all gradients of parameters, scores and losses; token embeddings are float16. Files are the same.
  */
 export const precisions = ['float32', 'bfloat16'] as const
+/** What a model computes with: float32, or bfloat16 with float32 sums, parameters and residuals. */
 export type Precision = (typeof precisions)[number]
 
 /** bfloat16 on GPUs, whose tensor cores are made for it, and in their emulation on the host; float32 elsewhere. */
@@ -58,7 +59,9 @@ export const deviceOption = kind(
 
 /** An in-order stream of ops in this environment (worker threads have their own). */
 export class Device {
+  /** Number in the native runtime. */
   readonly id: number
+  /** As `open` takes it. */
   readonly name: string
   /** The type of parameters and activations: float32 on the CPU, float64 on the reference backend. */
   readonly real: DType
@@ -133,19 +136,22 @@ export class Device {
   elapsed(): Promise<number> | null {
     return (
       native()
-        .lap(this.id)
+        .elapsed(this.id)
         ?.then(([time]) => time!) ?? null
     )
   }
 
+  /** Memory in use, its peak and its limit, in bytes. */
   memory(): DeviceMemory {
     return native().memory(this.id)
   }
 
+  /** Lets `memory().peak` start again at what is in use now. */
   resetPeak(): void {
     native().resetPeak(this.id)
   }
 
+  /** Sets the most bytes tensors may take. @throws ArgumentError ERR_ARGUMENT */
   setMemoryLimit(bytes: number): void {
     native().setMemoryLimit(this.id, bytes)
   }

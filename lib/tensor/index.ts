@@ -1,5 +1,6 @@
-export type { DeviceMemory } from '../native.js'
+export type { DeviceMemory, NativeArray } from '../native.js'
 export { Device, type Precision, precisions } from './device.js'
+export type { Operand } from './dispatch.js'
 export * as raw from './ops.gen.js'
 export * as ops from './ops.js'
 export { Scope, scope } from './scope.js'

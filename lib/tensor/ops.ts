@@ -8,12 +8,16 @@ import { type DType, type Segments, Tensor } from './tensor.js'
 
 /** Activations in the order of native/ops/list.h. `gelu` is the exact erf form, `geluTanh` the approximation. */
 export const activations = ['gelu', 'geluTanh', 'relu', 'tanh', 'sigmoid', 'silu'] as const
+/** Names of activations. */
 export type ActivationName = (typeof activations)[number]
 
 /** Draws of one dropout: a uint32 pair per sequence as int32 [n, 2], and the counter word that names layer and place. */
 export interface DropoutKey {
+  /** Probability of dropping, 0 to 1. */
   p: number
+  /** int32 [n, 2], a pair per sequence. */
   seeds: Tensor
+  /** Names layer and site within it, so that no two dropouts draw the same. */
   site: number
 }
 
@@ -164,7 +168,14 @@ export function layerNorm(
   eps: number,
   residual: Tensor | null = null,
   wantNextResidual = false,
-): { y: Tensor; sum: Tensor; nextResidual: Tensor } {
+): {
+  /** [T, d], normalised. */
+  y: Tensor
+  /** [T, d], x + residual. */
+  sum: Tensor
+  /** [T, d], y for the next residual. */
+  nextResidual: Tensor
+} {
   const wanted = wantNextResidual && x.dtype === 'bfloat16' ? 1 : 0
   const [y, sum, , nextResidual] = record(
     [x, residual, gamma, beta],
@@ -217,10 +228,13 @@ export function rope(qkv: Tensor, segments: Segments, table: Tensor, heads: numb
   )
 }
 
+/** Options of `attention`. */
 export interface AttentionOptions {
+  /** Number of heads. */
   heads: number
   /** Tokens see |q − k| ≤ window, inclusive; null: everything in their sequence. */
   window: number | null
+  /** Of the attention weights; null: none. */
   dropout: DropoutKey | null
 }
 
@@ -245,13 +259,17 @@ export function attention(qkv: Tensor, segments: Segments, keyLengths: Tensor | 
 
 /** Packed token embeddings [T, dim] of several texts, and where each text starts. */
 export interface TokenEmbeddings {
+  /** [T, dim], unit norm from a model. */
   tokens: Tensor
+  /** Where each text starts, [texts + 1]. */
   segments: Segments
   /** How the model that made them scores, by its recipe; the losses go by it. */
   clampNegatives?: boolean
 }
 
+/** What is scored with what; see `maxsim`. */
 export const layouts = ['all', 'grouped', 'pairs'] as const
+/** One of `layouts`. */
 export type Layout = (typeof layouts)[number]
 
 /**

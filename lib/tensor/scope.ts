@@ -32,6 +32,7 @@ export class Scope {
     }
   }
 
+  /** Makes a tensor belong to this scope. */
   adopt(tensor: Tensor): void {
     this.owned.add(tensor)
   }
@@ -42,12 +43,14 @@ export class Scope {
     return tensor
   }
 
+  /** Frees all tensors of the scope; safe to call twice. */
   dispose(): void {
     for (const tensor of this.owned) tensor.dispose()
     this.owned.clear()
     unwatch(this)
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

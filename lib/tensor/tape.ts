@@ -108,6 +108,7 @@ export class Tape {
     this.held.dispose()
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -7,6 +7,7 @@ import { adopt, ambientOwner } from './scope.js'
 
 /** Element types in the order of native/runtime/dtype.h. */
 export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
+/** Element types. */
 export type DType = (typeof dtypes)[number]
 
 /** Bytes of an element. */
@@ -25,8 +26,11 @@ export function realArray(device: Device, data: ArrayLike<number>): Float32Array
 export class Tensor {
   /** Native handle; 0 once disposed of. */
   handle: number
+  /** Where it is. */
   readonly device: Device
+  /** Element type. */
   readonly dtype: DType
+  /** Lengths of its dimensions, row-major. */
   readonly shape: readonly number[]
   /** Whether a tape should carry a gradient to it: set for parameters and for what is computed from them on a tape. */
   requiresGradient = false
@@ -72,6 +76,7 @@ export class Tensor {
     return new Tensor(device, native().create(device.id, dtypes.indexOf(dtype), shape, data), dtype, shape)
   }
 
+  /** Number of elements. */
   get size(): number {
     return this.shape.reduce((product, d) => product * d, 1)
   }
@@ -81,6 +86,7 @@ export class Tensor {
     return this.size * widths[this.dtype]
   }
 
+  /** Whether it was freed. */
   get disposed(): boolean {
     return this.handle === 0
   }
@@ -145,6 +151,7 @@ export class Tensor {
     this.handle = 0
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }
@@ -159,6 +166,7 @@ export class Tensor {
  * Where sequences start in packed rows: offsets [n+1] from 0 to the number of rows, known to the host, immutable.
  */
 export class Segments extends Tensor {
+  /** [n + 1], in rows, on the host. */
   readonly offsets: Float64Array
 
   private constructor(device: Device, handle: number, offsets: Float64Array) {

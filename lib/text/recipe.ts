@@ -8,12 +8,15 @@ import { nearest, RecipeError } from '../errors.js'
 export interface Recipe {
   /** Marker token inserted after [CLS]; `''` for none. PyLate's default ends in a space, which belongs to the token. */
   queryPrefix: string
+  /** Marker token of documents, as `queryPrefix`. */
   documentPrefix: string
   /** Plain text put before every text; it uses up length. */
   queryPrompt: string
+  /** Plain text before every document, as `queryPrompt`. */
   documentPrompt: string
   /** Total tokens of a sequence with [CLS], prefix, prompt and [SEP], as in PyLate. */
   queryLength: number
+  /** Total tokens of a document, as `queryLength`. */
   documentLength: number
   /** Fill queries up to queryLength with the mask token, each a scoring vector. */
   queryExpansion: boolean
@@ -23,6 +26,7 @@ export interface Recipe {
   skiplistWords: string[]
   /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
   clampNegatives: boolean
+  /** Lower-case texts before the tokenizer sees them. */
   lowerCase: boolean
   /** `Tokenizer.hash`, prefixes included; `''` until a Featurizer binds the recipe to a tokenizer. */
   tokenizerHash: string

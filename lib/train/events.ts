@@ -4,54 +4,77 @@ import type { BestEvaluation, PhaseResult } from './config/types.js'
 interface Position {
   /** Name of the phase. */
   phase: string
-  /** Steps done in the phase, and in the run. */
+  /** Steps done in the phase. */
   step: number
+  /** Steps done in the run. */
   globalStep: number
 }
 
 /** What every iterator reads first: where the run is now. */
 export interface SnapshotEvent extends Partial<Position> {
+  /** Tells events apart. */
   type: 'snapshot'
+  /** Whether the run is still going on. */
   status: 'running' | 'done' | 'failed'
+  /** Steps of the phase. */
   steps?: number
+  /** Loss of the last step. */
   loss?: number
+  /** Learning rate of the last step. */
   learningRate?: number
   /** Last complete checkpoint. */
   checkpoint?: string
+  /** The best evaluation so far. */
   best?: BestEvaluation
 }
 
+/** The run starts or goes on. */
 export interface StartEvent {
+  /** Tells events apart. */
   type: 'start'
+  /** Folder of the run. */
   out: string
+  /** Its seed. */
   seed: number
   /** Hash of everything in the config that decides the numbers. */
   fingerprint: string
+  /** Names of its phases. */
   phases: string[]
   /** The checkpoint that the run goes on from, or null. */
   resumed: string | null
+  /** Steps done before. */
   globalStep: number
   /** Processes that train together. */
   ranks: number
 }
 
+/** A phase begins or ends. */
 export interface PhaseEvent extends Position {
+  /** Tells events apart. */
   type: 'phase'
   /** `begin` before its first step (or its first after a resume), `end` after its last checkpoint. */
   at: 'begin' | 'end'
+  /** Its number, from 0. */
   index: number
+  /** Steps of the phase. */
   steps: number
   /** Rows of all sources, and queries of a step; at the beginning. */
   rows?: number
+  /** Queries of a step. */
   batch?: number
   /** Why it ended. */
   reason?: 'steps' | 'early-stop'
 }
 
+/** A step was done. */
 export interface StepEvent extends Position {
+  /** Tells events apart. */
   type: 'step'
+  /** Steps of the phase. */
   steps: number
+  /** Loss of the whole batch. */
   loss: number
+  /** Learning rate of this step. */
   learningRate: number
   /** Global norm before clipping. */
   gradientNorm: number
@@ -59,6 +82,7 @@ export interface StepEvent extends Position {
   temperature?: number
   /** Attended tokens of the batch, without expansion. */
   tokens: number
+  /** Attended tokens of all ranks per second, since the step before. */
   tokensPerSecond: number
   /** Time the loop waited for its batch. */
   dataWaitMs: number
@@ -66,60 +90,93 @@ export interface StepEvent extends Position {
   memory: number
   /** To the end of the phase. */
   etaSeconds: number
+  /** Name of the source that the batch came from. */
   source: string
 }
 
+/** The model was evaluated. */
 export interface EvalEvent extends Position {
+  /** Tells events apart. */
   type: 'eval'
+  /** All metrics, by name. */
   metrics: Record<string, number>
+  /** The one that decides. */
   metric: string
+  /** Its value. */
   value: number
   /** Whether it is the best of the phase so far. */
   best: boolean
+  /** Time it took. */
   seconds: number
 }
 
+/** A checkpoint was written. */
 export interface CheckpointEvent extends Position {
+  /** Tells events apart. */
   type: 'checkpoint'
+  /** Its folder. */
   path: string
+  /** Why. */
   reason: 'periodic' | 'best' | 'phase' | 'abort'
 }
 
+/** Something that a user should know, and that does not stop the run. */
 export interface WarningEvent {
+  /** Tells events apart. */
   type: 'warning'
   /** Stable name of what it warns of. */
   code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect' | 'log'
+  /** In words. */
   message: string
+  /** Machine-readable facts. */
   details: Record<string, unknown>
 }
 
 /** Before anything is written: rows read of a source that a phase will need, of many. */
 export interface CheckEvent {
+  /** Tells events apart. */
   type: 'check'
+  /** Name of the phase. */
   phase: string
+  /** Name of the source. */
   source: string
+  /** Rows read so far. */
   rows: number
 }
 
+/** Texts of a source are tokenized. */
 export interface PrepareEvent {
+  /** Tells events apart. */
   type: 'prepare'
+  /** Name of the phase. */
   phase: string
+  /** Name of the source. */
   source: string
+  /** Rows tokenized so far. */
   rows: number
+  /** Whether its shard is ready. */
   done: boolean
+  /** Whether an earlier shard was used. */
   cached: boolean
 }
 
+/** The run ended well. */
 export interface DoneEvent {
+  /** Tells events apart. */
   type: 'done'
+  /** Steps done in the run. */
   globalStep: number
+  /** One per phase. */
   phases: PhaseResult[]
+  /** The best evaluation; null where there was none. */
   best: BestEvaluation | null
   /** The trained model, in the PyLate layout. */
   model: string
+  /** Time since the start or the resume. */
   seconds: number
 }
 
+/** Everything that can be observed of a run. */
 export type TrainEvent =
   | SnapshotEvent
   | CheckEvent
@@ -153,7 +210,7 @@ class Reader {
   }
 }
 
-/** Hands every event to every reader; a reader gets a snapshot, then what happens from then on. */
+/** Hands every event to every reader; a reader gets a snapshot, then what happens from then on. @internal */
 export class EventHub {
   private readonly readers = new Set<Reader>()
   private snapshot: SnapshotEvent = { type: 'snapshot', status: 'running' }

@@ -30,7 +30,9 @@ import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 
 /** What GradCache needs of a model; `Colbert` is one. */
 export interface EmbeddingModel {
+  /** Where it computes. */
   readonly device: Device
+  /** What gradients accumulate into. */
   readonly parameters: Parameters
   /** Dimension of a token embedding. */
   readonly dim: number

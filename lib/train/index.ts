@@ -1,6 +1,9 @@
-export type { BatchPart, TrainBatch, TrainData } from '../data/collate.js'
+export type { BatchPart, DataOptions, TrainBatch, TrainData } from '../data/collate.js'
 export type { TokenColumn } from '../data/column.js'
+export type { Sampling } from '../data/plan.js'
+export type { PrepareOptions, PrepareProgress, ShardSource } from '../data/shards.js'
 export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
+export type { CommDtype } from '../distributed/exchange.js'
 export {
   type GroupSettings,
   groupExitCode,
@@ -10,9 +13,13 @@ export {
   singleProcess,
 } from '../distributed/group.js'
 export { startedByLauncher } from '../distributed/launcher.js'
+export type { GroupStats } from '../native.js'
 export type { StepKey } from '../nn/index.js'
 export { type CheckOptions, checkRun, type RunCheck } from './check/check.js'
 export type { PhaseCheck, SampleRow, SourceCheck } from './check/check-phase.js'
+export type { Fault } from './check/faults.js'
+export type { MemoryEstimate } from './check/memory.js'
+export type { SampleText, TextLengths } from './check/texts.js'
 export { latest, loadState, saveState, type TrainingState } from './checkpoint/state.js'
 export { presets } from './config/presets.js'
 export type {
@@ -24,6 +31,8 @@ export type {
   LossName,
   PhaseConfig,
   PhaseResult,
+  ResolvedPhase,
+  ResolvedRun,
   RunConfig,
   RunResult,
 } from './config/types.js'

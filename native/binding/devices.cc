@@ -158,14 +158,14 @@ class Measure : public Napi::AsyncWorker {
  private:
   void Execute() override {
     char error[kErrorBytes] = "";
-    if (backend_->ceilings && backend_->ceilings(index_, seconds_, &ceilings_, error)) SetError(error);
+    if (backend_->peak && backend_->peak(index_, seconds_, &peak_, error)) SetError(error);
   }
   void OnOK() override {
     auto result = Napi::Object::New(Env());
-    result.Set("floats", ceilings_.floats);
-    result.Set("halves", ceilings_.halves);
-    result.Set("memory", ceilings_.memory);
-    result.Set("cache", ceilings_.cache);
+    result.Set("fp32", peak_.fp32);
+    result.Set("fp16", peak_.fp16);
+    result.Set("memory", peak_.memory);
+    result.Set("cache", peak_.cache);
     deferred.Resolve(result);
   }
   void OnError(const Napi::Error& error) override {
@@ -176,11 +176,11 @@ class Measure : public Napi::AsyncWorker {
   const Backend* backend_;
   const int32_t index_;
   const double seconds_;
-  Ceilings ceilings_{};
+  Peak peak_{};
 };
 
-// (device, seconds) → Promise<{ floats, halves, memory, cache }>, what it can do in a second; 0: not measured
-Napi::Value ceilings(const Napi::CallbackInfo& info) {
+// (device, seconds) → Promise<{ fp32, fp16, memory, cache }>, what it can do in a second; 0: not measured
+Napi::Value peak(const Napi::CallbackInfo& info) {
   auto* measure = new Measure(info.Env(), deviceAt(info), numberAt(info, 1, "seconds", 0, 3600));
   const Napi::Promise promise = measure->deferred.Promise();
   measure->Queue();  // deletes itself
@@ -199,7 +199,7 @@ void initDevices(Napi::Object exports) {
   provide(exports, "trim", trim);
   provide(exports, "largest", largest);
   provide(exports, "cpuInfo", cpuInfo);
-  provide(exports, "ceilings", ceilings);
+  provide(exports, "peak", peak);
   provide(exports, "setThreads", setThreads);
 }
 

@@ -154,16 +154,16 @@ Napi::Value event(const Napi::CallbackInfo& info) {
   return promise;
 }
 
-// (device) → Promise<Float64Array of one>: milliseconds on the device's clock since the lap before; null: it has none
-Napi::Value lap(const Napi::CallbackInfo& info) {
+// (device) → Promise<Float64Array of one>: milliseconds on the device's clock since the call before; null: it has none
+Napi::Value elapsed(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Device& device = deviceAt(info);
-  if (!device.backend->lap) return env.Null();
+  if (!device.backend->elapsed) return env.Null();
   auto time = Napi::Float64Array::New(env, 1);
   auto waiter = std::make_unique<Waiter>(&environmentOf(env));
   waiter->result = Napi::Reference<Napi::Value>::New(time, 1);
   const Napi::Promise promise = waiter->deferred.Promise();
-  device.backend->lap(device.stream, time.Data(), finished, waiter.release());
+  device.backend->elapsed(device.stream, time.Data(), finished, waiter.release());
   return promise;
 }
 
@@ -186,7 +186,7 @@ void initTensors(Napi::Object exports) {
   provide(exports, "dispose", dispose);
   provide(exports, "read", read);
   provide(exports, "event", event);
-  provide(exports, "lap", lap);
+  provide(exports, "elapsed", elapsed);
   provide(exports, "synchronize", synchronize);
 }
 

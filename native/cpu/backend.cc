@@ -57,7 +57,7 @@ constexpr auto supportedTypes(uint8_t real) {
 template <bool kDouble>
 constexpr auto kSupported = supportedTypes(kDouble ? kF64 : kF32);
 
-int32_t ceilings(int32_t, double seconds, Ceilings* result, char*) {
+int32_t peak(int32_t, double seconds, Peak* result, char*) {
   *result = {measurePeak(seconds), 0, 0, 0};
   return 0;
 }
@@ -84,8 +84,8 @@ constexpr Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = [](void* data, size_t) { return data; },
     .deviceTransport = nullptr,
-    .lap = nullptr,
-    .ceilings = kDouble ? nullptr : ceilings,
+    .elapsed = nullptr,
+    .peak = kDouble ? nullptr : peak,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

@@ -1,12 +1,11 @@
 // How kernels spread work over the thread team: tasks of fixed size, so that no result depends on who runs what.
 #pragma once
 
+#include "../runtime/round.h"
 #include "lanes.h"
 #include "team.h"
 
 namespace lateforge::cpu::LF_ISA {
-
-inline int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 // f(task) for every task, in any order, on the team.
 template <class F>

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "../runtime/round.h"
 #include "gemm.h"
 #include "lt.h"
 #include "runtime/library.h"
@@ -54,7 +55,7 @@ int alignmentOf(const void* p) {
   return static_cast<int>(std::min<uintptr_t>(16, address & (~address + 1)));
 }
 
-int64_t roundUp(int64_t n) { return (n + kTokenStep - 1) / kTokenStep * kTokenStep; }
+int64_t roundedTokens(int64_t n) { return roundUp(n, kTokenStep); }
 
 }  // namespace
 
@@ -170,8 +171,8 @@ bool LtHandle::choose(const Gemm& g, lt::Algo& algo, char* error) {
 bool LtHandle::algorithm(const Gemm& g, const Problem& exact, lt::Algo& algo, char* error) {
   Gemm shape = g;
   // Only where the tokens are rows of what is stored: leading dimensions stay valid.
-  if (g.tokens == Tokens::m && !g.transA) shape.m = roundUp(g.m);
-  if (g.tokens == Tokens::k && g.transA && !g.transB) shape.k = roundUp(g.k);
+  if (g.tokens == Tokens::m && !g.transA) shape.m = roundedTokens(g.m);
+  if (g.tokens == Tokens::k && g.transA && !g.transB) shape.k = roundedTokens(g.k);
   for (const Gemm& wanted : {shape, g}) {
     const Key key{g.transA, g.transB, wanted.m, wanted.n, wanted.k, static_cast<int>(g.in), static_cast<int>(g.out),
                   g.bias != nullptr, g.beta != 0, alignmentOf(g.a), alignmentOf(g.b), alignmentOf(g.c), g.lda, g.ldb,

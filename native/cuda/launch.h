@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <type_traits>
 
+#include "../runtime/round.h"
 #include "device/platform.cuh"
 #include "op.h"
 #ifdef __CUDACC__
@@ -20,8 +21,6 @@ namespace lateforge::cuda {
 struct Grid {
   int64_t x = 1, y = 1, z = 1;
 };
-
-inline int64_t divideUp(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 // The elements of a view as kernels take them; null when it is absent.
 template <class T>

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "round.h"
+
 namespace lateforge {
 namespace {
 
@@ -9,7 +11,6 @@ constexpr int64_t kAlign = 64;
 constexpr int64_t kSegment = int64_t{32} << 20;
 constexpr int64_t kSegmentAlign = int64_t{2} << 20;
 
-int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 }  // namespace
 

@@ -53,9 +53,9 @@ struct Stream;  // the backend's own
 struct DeviceTransport;   // device_transport.h
 
 // What a device can do at most, measured; 0: not measured. A multiply-add is two operations.
-struct Ceilings {
-  double floats;  // float32 operations a second
-  double halves;  // operations a second of the tensor cores on 16-bit numbers, with float32 sums
+struct Peak {
+  double fp32;  // float32 operations a second
+  double fp16;  // operations a second of the tensor cores on 16-bit numbers, with float32 sums
   double memory;  // bytes a second read from memory
   double cache;   // bytes a second read from the cache that all cores share
 };
@@ -99,11 +99,11 @@ struct Backend {
   void* (*hostAddress)(void* data, size_t bytes);
   // How such a device reaches those of other ranks by itself; null: not at all.
   const DeviceTransport* deviceTransport;
-  // Milliseconds of the device's own clock since the lap before, both in stream order; 0 for the first. Null: the device
+  // Milliseconds of the device's own clock since the call before, both in stream order; 0 for the first. Null: the device
   // has none, and nothing but the caller's clock tells.
-  void (*lap)(Stream*, double* milliseconds, Done done, void* context);
+  void (*elapsed)(Stream*, double* milliseconds, Done done, void* context);
   // Measures for about `seconds`, on the caller's thread. Null: nothing is known.
-  int32_t (*ceilings)(int32_t device, double seconds, Ceilings* result, char* error);
+  int32_t (*peak)(int32_t device, double seconds, Peak* result, char* error);
   // Ops queued and not finished; for back-pressure and tests.
   int64_t (*pending)(Stream*);
   // Writes what `lateforge doctor` prints, one "name: value" a line, 0-terminated; null: nothing to tell. Works without

@@ -15,27 +15,27 @@ Queue::~Queue() {
   thread_.join();
 }
 
-void Queue::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}, false); }
+void Queue::run(const OpCall& call) { push({.kind = Kind::run, .call = call}, false); }
 
 int32_t Queue::upload(void* target, const void* source, size_t bytes) {
   std::unique_ptr<char[]> copy(new (std::nothrow) char[bytes]);
   if (!copy) return 1;
   std::memcpy(copy.get(), source, bytes);
-  push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr}, false);
+  push({.kind = Kind::upload, .target = target, .copy = std::move(copy), .bytes = bytes}, false);
   return 0;
 }
 
 void Queue::download(void* target, const void* source, size_t bytes, Done done, void* context) {
-  push({Kind::download, {}, target, source, nullptr, bytes, done, context}, true);
+  push({.kind = Kind::download, .target = target, .source = source, .bytes = bytes, .done = done, .context = context}, true);
 }
 
 void Queue::synchronize(Done done, void* context) {
-  push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context}, true);
+  push({.kind = Kind::synchronize, .done = done, .context = context}, true);
 }
 
 // Other ranks wait for what a host call hands over, so even a lazy stream moves up to it.
 void Queue::hostCall(HostCall call, void* context) {
-  push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call}, true);
+  push({.kind = Kind::host, .context = context, .host = call}, true);
 }
 
 void Queue::push(Job job, bool wanted) {

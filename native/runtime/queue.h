@@ -13,6 +13,7 @@
 
 #include "backend.h"
 #include "guard.h"
+#include "job.h"
 
 namespace lateforge {
 
@@ -40,18 +41,8 @@ class Queue {
   int64_t pending() const { return pending_.load(); }
 
  private:
-  enum class Kind { run, upload, download, synchronize, host };
-  struct Job {
-    Kind kind;
-    OpCall call;
-    void* target;
-    const void* source;
-    std::unique_ptr<char[]> copy;
-    size_t bytes;
-    Done done;
-    void* context;
-    HostCall host = nullptr;
-  };
+  using Kind = Job::Kind;
+
 
   void push(Job job, bool wanted);
   void loop();

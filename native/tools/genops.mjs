@@ -7,8 +7,15 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const target = `${root}lib/tensor/ops.gen.ts`
 
+/** What the list says of each op's operands, in the comment above it: shapes. */
+function shapesByOp() {
+  const text = readFileSync(`${root}native/ops/list.h`, 'utf8')
+  return new Map([...text.matchAll(/\/\* (.+?) \*\/ \\\n {2}OP\((\w+),/g)].map(([, shapes, name]) => [name, shapes]))
+}
+
 /** @param {import('../../lib/native.js').OpSpec[]} list */
 export function generate(list) {
+  const shapes = shapesByOp()
   const lines = [
     '// Made by native/tools/genops.mjs from native/ops/list.h: one function per op, without gradients (ops.ts has those).',
     '// biome-ignore-all format: generated',
@@ -24,6 +31,8 @@ export function generate(list) {
     const result = outputs.length === 0 ? 'void' : outputs.length === 1 && !op.outputs[0].optional ? 'Tensor' : `[${outputs.join(', ')}]`
     const call = `run(${index}, [${op.inputs.map((i) => safe(i.name)).join(', ')}], [${op.params.map((p) => `p.${p.name}`).join(', ')}], ${op.outputs.length})`
     const cast = result === 'void' ? call : result === 'Tensor' ? `return ${call}[0] as Tensor` : `return ${call} as ${result}`
+    if (!shapes.has(op.name)) throw new Error(`native/ops/list.h: the line above OP(${op.name} is no comment with its shapes`)
+    lines.push(`/** ${shapes.get(op.name)} */`)
     lines.push(`export function ${op.name}(${signature}): ${result} {`, `  ${cast}`, '}', '')
   })
   return lines.join('\n')

@@ -208,7 +208,7 @@ async function speed(): Promise<Found> {
 export const stages: Record<string, { seconds: number; run: () => Promise<Found> }> = {
   device: { seconds: 60, run: device },
   primitives: { seconds: 120, run: program('primitives_test') },
-  ceilings: { seconds: 60, run: program('ceilings_test') },
+  peak: { seconds: 60, run: program('peak_test') },
   gemm: { seconds: 120, run: program('gemm_test') },
   attention: { seconds: 180, run: program('attention_test') },
   ranks: { seconds: 60, run: program('ranks_test') },

@@ -65,7 +65,7 @@ async function start({ device: name, collective, pool, end }: Task): Promise<Pen
     expect(device.event())
     expect(device.synchronize())
     if (name === 'cuda-host') expect(device.elapsed()!)
-    if (pool) for (let i = 0; i < 6; i++) expect(native().ceilings(Device.open('cpu').id, 0.2))
+    if (pool) for (let i = 0; i < 6; i++) expect(native().peak(Device.open('cpu').id, 0.2))
   }
   await new Promise((resolve) => setImmediate(resolve))
   return { jobs: device.memory().pending, promises, settled }

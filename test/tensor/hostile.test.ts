@@ -106,7 +106,7 @@ t.test('numbers that are none, wherever native code takes one', async (t) => {
     dispose: (n) => addon.dispose(n),
     read: (n) => addon.read(n),
     event: (n) => addon.event(n),
-    lap: (n) => addon.lap(n),
+    elapsed: (n) => addon.elapsed(n),
     synchronize: (n) => addon.synchronize(n),
     memory: (n) => addon.memory(n),
     resetPeak: (n) => addon.resetPeak(n),
@@ -114,7 +114,7 @@ t.test('numbers that are none, wherever native code takes one', async (t) => {
     'setMemoryLimit, bytes': (n) => addon.setMemoryLimit(device.id, n),
     'largest, device': (n) => addon.largest(n, 1),
     'largest, most': (n) => addon.largest(device.id, n),
-    'ceilings, device': (n) => addon.ceilings(n, 0.01),
+    'peak, device': (n) => addon.peak(n, 0.01),
     setThreads: (n) => addon.setThreads(n),
     shardInfo: (n) => addon.shardInfo(n),
     shardClose: (n) => addon.shardClose(n),
@@ -130,7 +130,7 @@ t.test('numbers that are none, wherever native code takes one', async (t) => {
     await t.rejects(addon.shardCollate(1, new Float64Array(1), n, 0, 1, 0, 0, false), typed)
   }
   for (const seconds of [Number.NaN, -1, Number.POSITIVE_INFINITY, 1e30])
-    t.throws(() => addon.ceilings(device.id, seconds), typed, `${seconds} seconds`)
+    t.throws(() => addon.peak(device.id, seconds), typed, `${seconds} seconds`)
   t.throws(() => addon.memory(2 ** 32), typed, 'the 2^32nd device is not the first')
   t.throws(() => addon.openDevice('', 2 ** 32), typed)
   const segments = Segments.of(device, [0, 1, 2])

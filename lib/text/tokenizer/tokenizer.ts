@@ -53,10 +53,10 @@ interface Reading extends Place {
  * and model are our own, in flat arrays that threads share; regular expressions of unusual files and decoding are left to
  * `@huggingface/tokenizers`.
  *
- * A text is read piece by piece, until there are as many ids as are wanted. A piece ends at a border (`Cuts`), where the
- * ids of the parts are those of the whole. Where a long stretch has none (a word of a million letters), a piece may end
- * inside a word: then only ids that are certain whatever follows are taken, and if those are too few, the piece is read
- * again at twice the length.
+ * A text is read piece by piece until there are as many ids as are wanted. A piece ends at a border (`Cuts`), where the
+ * ids of the parts are those of the whole. In a long stretch without one (a word of a million letters) it may end inside
+ * a word: then only ids that are certain whatever follows are taken; if they are too few, the piece is read again at
+ * twice the length.
  */
 export class Tokenizer {
   /** Ids the post-processor puts before and after a text, e.g. [CLS] and [SEP]. */
@@ -201,6 +201,7 @@ export class Tokenizer {
     return id < 0 ? undefined : id
   }
 
+  /** The token of an id, undefined for an id that is none. */
   idToToken(id: number): string | undefined {
     return this.added.contentOf(id) ?? this.vocabulary.token(id)
   }
@@ -210,9 +211,11 @@ export class Tokenizer {
     return Math.max(this.vocabulary.size, this.added.maxId + 1)
   }
 
+  /** Id of the first token of every text ([CLS], or the beginning of text), undefined where there is none. */
   get cls(): number | undefined {
     return this.leading[0] ?? this.special('cls') ?? this.special('bos')
   }
+  /** Id of the last token of every text ([SEP], or the end of text), undefined where there is none. */
   get sep(): number | undefined {
     return this.trailing.at(-1) ?? this.special('sep') ?? this.special('eos')
   }
@@ -269,7 +272,7 @@ export class Tokenizer {
     return this.hashText
   }
 
-  /** Content for {@link Tokenizer.fromJson}. */
+  /** tokenizer.json and tokenizer_config.json, for {@link Tokenizer.fromJson}. */
   toJson(): { json: object; config: object } {
     return { json: JSON.parse([...this.jsonText()].join('')) as object, config: this.config }
   }

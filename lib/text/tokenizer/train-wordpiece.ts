@@ -4,6 +4,7 @@ import { BERT_SPECIAL_TOKENS } from './bert.js'
 import { bertNormalizer, bertWords } from './pretokenize.js'
 import { Tokenizer } from './tokenizer.js'
 
+/** Options of `trainWordPiece`. */
 export interface WordPieceOptions {
   /** Upper bound on the vocabulary, special tokens included; small corpora yield fewer. */
   vocabSize: number

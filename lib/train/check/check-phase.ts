@@ -11,41 +11,87 @@ import type { Faults } from './faults.js'
 import { estimateMemory, gibibytes, type MemoryEstimate } from './memory.js'
 import { batchTokens, type Measured, measureTexts, type SampleText, sampleText, type TextLengths } from './texts.js'
 
+/** One source of a phase. */
 export interface SourceCheck {
+  /** Its name. */
   name: string
+  /** Number of rows. */
   rows: number
   /** Batches of one pass over it. */
   batches: number
   /** Documents of a row, positive included: fewest, most, and how many a query is trained with. */
-  documents: { fewest: number; most: number; used: number; unused: number }
+  documents: {
+    /** Documents of the shortest row. */
+    fewest: number
+    /** Documents of the longest row. */
+    most: number
+    /** Documents of each row that are trained on. */
+    used: number
+    /** Documents of all rows that are not. */
+    unused: number
+  }
+  /** Whether its rows have teacher scores. */
   scores: boolean
   /** Columns that nothing reads, and how many rows have them. */
   unusedColumns: Readonly<Record<string, number>>
   /** Of rows spread evenly over the source; null where the model's text rules are not known. */
-  lengths: { rows: number; queries: TextLengths; documents: TextLengths } | null
+  lengths: {
+    /** Rows looked at. */
+    rows: number
+    /** Of their queries. */
+    queries: TextLengths
+    /** Of their documents. */
+    documents: TextLengths
+  } | null
 }
 
+/** A row as the model reads it. */
 export interface SampleRow {
+  /** Name of its source. */
   source: string
   /** From 1. */
   row: number
+  /** Its query. */
   query: SampleText
+  /** Its first document. */
   positive: SampleText
+  /** Its other documents. */
   negatives: SampleText[]
 }
 
+/** What was found of a phase. */
 export interface PhaseCheck {
+  /** Its name. */
   name: string
+  /** Rows of all sources. */
   rows: number
+  /** Queries of a step. */
   batch: number
+  /** Steps of one pass; null where the data have faults. */
   stepsPerEpoch: number | null
   /** Steps of the phase. */
   steps: number | null
+  /** Its sources. */
   sources: SourceCheck[]
   /** What the recipe of this phase has otherwise than the model's. */
-  recipe: { field: string; model: unknown; phase: unknown }[]
+  recipe: {
+    /** Field of the recipe. */
+    field: string
+    /** Value of the model. */
+    model: unknown
+    /** Value of the phase. */
+    phase: unknown
+  }[]
   /** Bytes at the peak of a step: over the longest rows, over usual ones, and what the device may hold. */
-  memory: { worst: MemoryEstimate; usual: MemoryEstimate; limit: number } | null
+  memory: {
+    /** Over the longest rows. */
+    worst: MemoryEstimate
+    /** Over rows of usual length. */
+    usual: MemoryEstimate
+    /** What the device may hold. */
+    limit: number
+  } | null
+  /** Some rows as the model reads them. */
   samples: SampleRow[]
 }
 

@@ -17,25 +17,47 @@ import { checkPhase, noEffect, type PhaseCheck } from './check-phase.js'
 import { type Fault, Faults } from './faults.js'
 import { gibibytes, graphBytesOfToken } from './memory.js'
 
+/** What `checkRun` found. */
 export interface RunCheck {
+  /** No fault was found. */
   ok: boolean
   /** What `train` would refuse the run for. */
   faults: Fault[]
+  /** What `train` would warn of. */
   warnings: WarningEvent[]
+  /** The run's folder. */
   out: {
+    /** Its absolute path. */
     path: string
     /** Whether the folder is there, and the last step of an earlier run in it. */
     exists: boolean
+    /** Last step of an earlier run in it, or null. */
     lastCheckpoint: number | null
+    /** Free space of its file system. */
     freeBytes: number
   }
-  model: { parameters: number; positions: number; dim: number; device: string; precision: string } | null
+  /** The model; null where it could not be loaded. */
+  model: {
+    /** Number of parameters. */
+    parameters: number
+    /** Longest sequence, in tokens. */
+    positions: number
+    /** Dimension of a token embedding. */
+    dim: number
+    /** Name of its device. */
+    device: string
+    /** What it computes with. */
+    precision: string
+  } | null
+  /** One per phase. */
   phases: PhaseCheck[]
 }
 
+/** Options of `checkRun`. */
 export interface CheckOptions {
   /** Rows of each source whose texts are tokenized. Default 1,000. */
   rows?: number
+  /** Ends the check, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

@@ -3,9 +3,11 @@ import { AbortedError, errorClasses, LateforgeError, typed } from '../../errors.
 import { type ConfigIssue, locateIn } from '../config/origins.js'
 import type { ResolvedRun } from '../config/types.js'
 
+/** Something that `train` would refuse a run for. */
 export interface Fault extends ConfigIssue {
   /** That of the error it would be alone. */
   code: string
+  /** Machine-readable facts. */
   details?: Readonly<Record<string, unknown>>
 }
 

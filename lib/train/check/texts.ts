@@ -7,15 +7,21 @@ import type { BatchTokens } from './memory.js'
 export interface TextLengths {
   /** Texts that were looked at, and how many of them have more tokens than fit. */
   texts: number
+  /** Texts with more tokens than fit. */
   cut: number
+  /** Most tokens of a text. */
   limit: number
+  /** Mean of the lengths before cutting. */
   mean: number
+  /** Their median. */
   median: number
+  /** Their maximum. */
   longest: number
 }
 
 /** A text as the model reads it. */
 export interface SampleText {
+  /** Its tokens, special ones included. */
   tokens: string[]
   /** Indices of tokens that the skiplist leaves out of scoring. */
   skipped: number[]
@@ -23,6 +29,7 @@ export interface SampleText {
   cut: boolean
   /** How many mask tokens come after it, each a vector of its own; queries only. */
   expansion: number
+  /** The mask token. */
   mask: string
 }
 

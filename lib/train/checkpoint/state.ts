@@ -12,7 +12,9 @@ import { latestCheckpoint, listCheckpoints, verifyCheckpoint, writeCheckpoint } 
 
 /** What a training is made of: everything that its next step depends on besides the data. */
 export interface TrainingState {
+  /** The model. */
   model: Colbert
+  /** Its optimiser. */
   opt: AdamW
   /** Steps done. */
   step: number

@@ -4,7 +4,9 @@ export type Locate = (path: readonly (string | number)[], key?: string) => strin
 export interface ConfigIssue {
   /** As `phases[0].batch`. */
   path: string
+  /** What is wrong, and what was expected. */
   message: string
+  /** File, line and column, or the override; absent where the config is an object. */
   where?: string
   /** For an unknown key: the known one that is near. */
   suggestion?: string

@@ -10,6 +10,7 @@ import type { ScheduleName } from '../optim/schedule.js'
 
 /** A loss of one's own. Its `id` stands for it in the run's fingerprint: change it when the function changes. */
 export interface CustomLoss {
+  /** Name of the loss and its version. */
   id: string
   /**
    * From packed unit-norm embeddings to a scalar [1]; called on a tape. The embeddings carry the recipe's
@@ -27,8 +28,10 @@ export interface CustomLoss {
   }) => Tensor
 }
 
+/** Losses by name: those of lateforge/losses. */
 export type LossName = 'contrastive' | 'distillation' | 'margin-mse'
 
+/** When a phase is evaluated, and by what it is judged. */
 export interface EvaluateConfig {
   /** Steps between evaluations; there is always one at the end of the phase. Default: as checkpoints. */
   every?: number
@@ -40,9 +43,11 @@ export interface EvaluateConfig {
   patience?: number
   /** For the function that evaluates: a BEIR folder and its split. The command line's needs them; its split is `dev`. */
   data?: string
+  /** Of the BEIR folder. Default `dev` on the command line. */
   split?: string
 }
 
+/** When checkpoints are written, and which are kept. */
 export interface CheckpointConfig {
   /** Steps between checkpoints; there is always one at the end of the phase. Default 500. */
   every?: number
@@ -50,9 +55,11 @@ export interface CheckpointConfig {
   keep?: number
 }
 
+/** One phase of a run: a loss over data, for some steps. */
 export interface PhaseConfig {
   /** Letters, digits, `.`, `_`, `-`; unique in the run. */
   name: string
+  /** By name, or your own. */
   loss: LossName | CustomLoss
   /** File patterns of .jsonl or .jsonl.gz, or sources (from TypeScript). */
   data: string | Source | readonly (string | Source)[]
@@ -62,7 +69,9 @@ export interface PhaseConfig {
   negatives?: number
   /** How long: steps, or passes over the data. Default: one epoch. */
   steps?: number
+  /** Instead of `steps`: passes over the data. */
   epochs?: number
+  /** Peak learning rate of AdamW. */
   learningRate: number
   /** Default `linear`, to 0. */
   schedule?: ScheduleName
@@ -78,9 +87,15 @@ export interface PhaseConfig {
   maskDuplicates?: boolean
   /** Total tokens with special tokens, prefix and prompt. Default: what the model has. */
   queryLength?: number
+  /** Total tokens of a document, as `queryLength`. */
   documentLength?: number
   /** Text before every text. Default: what the model has. */
-  prompts?: { query?: string; document?: string }
+  prompts?: {
+    /** Before every query. */
+    query?: string
+    /** Before every document. */
+    document?: string
+  }
   /** How often each source gives a batch. Default `proportional`. */
   sampling?: Sampling
   /** Regular expressions of names of parameters that stay as they are. Default none. */
@@ -101,10 +116,13 @@ export interface PhaseConfig {
   gather?: 'queries' | 'documents'
   /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
   start?: 'last' | 'best'
+  /** Evaluations between steps. Default none. */
   evaluate?: EvaluateConfig
+  /** Checkpoints of the phase. */
   checkpoint?: CheckpointConfig
 }
 
+/** A run: a model, a folder, and phases. */
 export interface RunConfig {
   /** Name of a preset; `phases` then only says what differs, phase by phase (at least `data`). */
   preset?: string
@@ -112,6 +130,7 @@ export interface RunConfig {
   model: string | Colbert
   /** Give a plain encoder folder a new random projection, of `dim` (default 128) dimensions. Default false. */
   freshProjection?: boolean
+  /** Of the fresh projection. Default 128. */
   dim?: number
   /** Folder of the run: checkpoints, log, trained model. */
   out: string
@@ -129,52 +148,75 @@ export interface RunConfig {
   commDtype?: 'float32' | 'float16'
   /** Where tokenized data is cached, and how many threads tokenize. */
   cacheDir?: string
+  /** Threads that tokenize; 0 does it on the calling thread. Default: as many as compute, at most 8. */
   workers?: number
+  /** Trained one after the other, each from what the one before left. */
   phases: readonly (PhaseConfig | Partial<PhaseConfig>)[]
 }
 
 type Given<T, K extends keyof T> = Omit<Required<T>, K> & Pick<T, K>
 
+/** A phase with its defaults. */
 export interface ResolvedPhase
   extends Given<
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
     'negatives' | 'steps' | 'epochs' | 'queryLength' | 'documentLength' | 'prompts'
   > {
+  /** File patterns and sources. */
   data: readonly (string | Source)[]
+  /** With its defaults. */
   evaluate?: Given<EvaluateConfig, 'patience' | 'data' | 'split'>
+  /** With its defaults. */
   checkpoint: Required<CheckpointConfig>
 }
 
+/** A run with its defaults, as `config.json` has it. */
 export interface ResolvedRun extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim'> {
+  /** The phases with their defaults. */
   phases: ResolvedPhase[]
 }
 
+/** The best evaluation so far. */
 export interface BestEvaluation {
+  /** Name of the phase. */
   phase: string
+  /** Steps done in the phase. */
   step: number
+  /** Steps done in the run. */
   globalStep: number
+  /** As `ndcg@10`. */
   metric: string
+  /** Its value. */
   value: number
   /** Folder of the checkpoint; null in a snapshot taken before it was written. */
   checkpoint: string | null
 }
 
+/** What a phase came to. */
 export interface PhaseResult {
+  /** Name of the phase. */
   name: string
+  /** Steps it took. */
   steps: number
+  /** Steps of the run at its end. */
   globalStep: number
   /** Loss of the last step. */
   loss: number
+  /** Its best evaluation; null where there was none. */
   best: BestEvaluation | null
   /** The checkpoint at its end; the model is in its `model` folder. */
   checkpoint: string
 }
 
+/** What a run came to. */
 export interface RunResult {
+  /** The trained model, on the run's device; dispose of it. */
   model: Colbert
+  /** One per phase. */
   phases: PhaseResult[]
   /** The best evaluation of the phases that used the metric of the last one. */
   best: BestEvaluation | null
+  /** Folder of the run. */
   out: string
 }
 

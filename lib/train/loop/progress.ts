@@ -1,6 +1,7 @@
 import { checkOptions, number, object } from '../../options.js'
 import type { StepEvent, TrainEvent } from '../events.js'
 
+/** Options of `showProgress`. */
 export interface ProgressOptions {
   /** Default standard error. */
   stream?: NodeJS.WritableStream & { isTTY?: boolean; columns?: number }
@@ -65,6 +66,7 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
   }
 }
 
+/** A step in one line. */
 export function stepLine(e: StepEvent, phases: readonly string[] = []): string {
   const number = phases.length > 1 ? ` ${phases.indexOf(e.phase) + 1}/${phases.length}` : ''
   const wait = (100 * e.dataWaitMs * e.tokensPerSecond) / (1000 * e.tokens)

@@ -4,6 +4,7 @@ import { checkOptions, func, type Kinds, processGroup, signal, text } from '../.
 import type { Evaluate, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
 import { EventHub, type TrainEvent } from '../events.js'
 
+/** Options of `train`. */
 export interface TrainOptions {
   /** Ends the run after the step it is in, with a checkpoint; `result` then rejects with AbortedError. */
   signal?: AbortSignal

@@ -7,15 +7,21 @@ import { Tensor } from '../../tensor/tensor.js'
 
 /** Parameters that share an optimiser setting. Entries outside `match` are left to the other groups of the same store. */
 export interface ParameterGroup {
+  /** The flat buffers that hold them. */
   parameters: Parameters
+  /** Which of them; default all. */
   match?: (entry: ParameterEntry) => boolean
+  /** Before the schedule's factor. */
   learningRate: number
   /** Decoupled weight decay. Default 0. */
   weightDecay?: number | ((entry: ParameterEntry) => number)
 }
 
+/** Options of `AdamW`. */
 export interface AdamWOptions {
+  /** Decay of the two moments. Default [0.9, 0.999]. */
   betas?: [number, number]
+  /** Added to the root of the second moment. Default 1e-8. */
   eps?: number
   /** Largest global gradient norm; 0 or absent: no clipping. */
   maxGradNorm?: number
@@ -148,11 +154,13 @@ export class AdamW {
     this.stepCount = stepCount
   }
 
+  /** Frees the moments; safe to call twice. */
   dispose(): void {
     this.norm?.dispose()
     for (const { m, v, rates } of this.stores) for (const t of [m, v, rates]) t.dispose()
   }
 
+  /** As `dispose`. */
   [Symbol.dispose](): void {
     this.dispose()
   }

@@ -1,6 +1,8 @@
 import { ArgumentError } from '../../errors.js'
 
+/** Names of schedules. */
 export const schedules = ['linear', 'cosine', 'constant'] as const
+/** Names of schedules. */
 export type ScheduleName = (typeof schedules)[number]
 
 /** Factor on the learning rate at `step` (from 0) of `steps`: a linear warm-up, then a straight line to 0. */
@@ -18,6 +20,10 @@ export function constant(step: number, steps: number, warmup = 0): number {
   return warm(step, steps, warmup) ?? 1
 }
 
+/**
+ * The schedule of that name at `step` of `steps`. @throws ArgumentError ERR_ARGUMENT for an unknown name or a step
+ * beyond `steps`
+ */
 export function schedule(name: ScheduleName, step: number, steps: number, warmup = 0): number {
   if (!schedules.includes(name))
     throw new ArgumentError('ERR_ARGUMENT', `schedule is "${name}", expected one of ${schedules.join(', ')}`)

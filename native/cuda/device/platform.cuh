@@ -34,7 +34,7 @@ LF_DEVICE U* recast(T* p) {
 
 #define LF_DEVICE inline
 #include "../host/pointer.h"
-#include "../host/twin.h"
+#include "../host/emulation.h"
 
 #endif
 

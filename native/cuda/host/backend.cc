@@ -14,7 +14,7 @@ namespace lateforge {
 
 struct Stream {
   void* fault;
-  std::optional<std::chrono::steady_clock::time_point> lap;  // the queue's thread's
+  std::optional<std::chrono::steady_clock::time_point> elapsed;  // the queue's thread's
   Queue queue;  // ends before what its thread uses
 };
 
@@ -60,13 +60,13 @@ struct Lap {
 };
 
 // The host emulation's clock is the host's, read when the stream comes by.
-void lap(Stream* stream, double* milliseconds, Done done, void* context) {
+void elapsed(Stream* stream, double* milliseconds, Done done, void* context) {
   stream->queue.download(
       nullptr, nullptr, 0,
       [](void* given, const char* error) {
         const std::unique_ptr<Lap> self(static_cast<Lap*>(given));
         const auto now = std::chrono::steady_clock::now();
-        auto& before = self->stream->lap;
+        auto& before = self->stream->elapsed;
         *self->milliseconds = before ? std::chrono::duration<double, std::milli>(now - *before).count() : 0;
         before = now;
         self->done(self->context, error);
@@ -100,8 +100,8 @@ constexpr Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->queue.hostCall(call, context); },
     .hostAddress = hostAddress,
     .deviceTransport = nullptr,
-    .lap = lap,
-    .ceilings = nullptr,
+    .elapsed = elapsed,
+    .peak = nullptr,
     .pending = [](Stream* stream) { return stream->queue.pending(); },
     .describe = nullptr,
 };

@@ -13,7 +13,7 @@
 #include "../../runtime/setting.h"
 #include "fiber.h"
 #include "pointer.h"
-#include "twin.h"
+#include "emulation.h"
 
 namespace lateforge::cuda::host {
 namespace {
@@ -89,7 +89,7 @@ struct Launch {
   int64_t blocks() const { return shape.grid[0] * shape.grid[1] * shape.grid[2]; }
 };
 
-bool readTwinSeed(int64_t& seed, char* error) {
+bool readEmulationSeed(int64_t& seed, char* error) {
   return readCount("LATEFORGE_EMULATION_SEED", 0, std::numeric_limits<int64_t>::max(), seed, error);
 }
 
@@ -107,7 +107,7 @@ struct Settings {
   Settings() {
     int64_t wanted = 1;
     char error[kErrorBytes];
-    if (!readTwinSeed(wanted, error)) fail("%s", error);
+    if (!readEmulationSeed(wanted, error)) fail("%s", error);
     seed = static_cast<uint64_t>(wanted);
   }
 };
@@ -320,7 +320,7 @@ int64_t sharedLimit() {
 
 bool checkSettings(char* error) {
   int64_t seed;
-  if (!readTwinSeed(seed, error)) return false;
+  if (!readEmulationSeed(seed, error)) return false;
   return profileLimit() > 0 || refuseSetting("LATEFORGE_EMULATION_PROFILE", "sm_80, sm_86 or sm_90", error);
 }
 

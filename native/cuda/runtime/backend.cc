@@ -5,7 +5,7 @@
 
 #include "../reference.h"
 #include "../ops.h"
-#include "ceilings.h"
+#include "peak.h"
 #include "devices.h"
 #include "nccl.h"
 #include "stream.h"
@@ -50,9 +50,9 @@ const Backend kBackend = {
     .hostCall = [](Stream* stream, HostCall call, void* context) { stream->hostCall(call, context); },
     .hostAddress = nullptr,
     .deviceTransport = &kNcclTransport,
-    .lap = [](Stream* stream, double* milliseconds, Done done,
-              void* context) { stream->lap(milliseconds, done, context); },
-    .ceilings = measureCeilings,
+    .elapsed = [](Stream* stream, double* milliseconds, Done done,
+              void* context) { stream->elapsed(milliseconds, done, context); },
+    .peak = measurePeak,
     .pending = [](Stream* stream) { return stream->pending(); },
     .describe = [](char* text, size_t bytes) { std::snprintf(text, bytes, "%s", describe().c_str()); },
 };

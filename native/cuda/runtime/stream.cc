@@ -90,36 +90,36 @@ Stream::~Stream() {
   if (handle_) cuda::closeGemm(handle_);
   for (char* slot : slots_) cudaFreeHost(slot);
   for (cudaEvent_t event : events_) cudaEventDestroy(event);
-  if (lap_) cudaEventDestroy(lap_);
+  if (mark_) cudaEventDestroy(mark_);
   cudaFree(fault_);
   cudaFreeHost(faultRead_);
   if (handle_) cudaStreamDestroy(handle_);
 }
 
-void Stream::run(const OpCall& call) { push({Kind::run, call, nullptr, nullptr, nullptr, 0, nullptr, nullptr}); }
+void Stream::run(const OpCall& call) { push({.kind = Kind::run, .call = call}); }
 
 int32_t Stream::upload(void* target, const void* source, size_t bytes) {
   std::unique_ptr<char[]> copy(new (std::nothrow) char[bytes]);
   if (!copy) return 1;
   std::memcpy(copy.get(), source, bytes);
-  push({Kind::upload, {}, target, nullptr, std::move(copy), bytes, nullptr, nullptr});
+  push({.kind = Kind::upload, .target = target, .copy = std::move(copy), .bytes = bytes});
   return 0;
 }
 
 void Stream::download(void* target, const void* source, size_t bytes, Done done, void* context) {
-  push({Kind::download, {}, target, source, nullptr, bytes, done, context});
+  push({.kind = Kind::download, .target = target, .source = source, .bytes = bytes, .done = done, .context = context});
 }
 
 void Stream::synchronize(Done done, void* context) {
-  push({Kind::synchronize, {}, nullptr, nullptr, nullptr, 0, done, context});
+  push({.kind = Kind::synchronize, .done = done, .context = context});
 }
 
 void Stream::hostCall(HostCall call, void* context) {
-  push({Kind::host, {}, nullptr, nullptr, nullptr, 0, nullptr, context, call});
+  push({.kind = Kind::host, .context = context, .host = call});
 }
 
-void Stream::lap(double* milliseconds, Done done, void* context) {
-  push({Kind::lap, {}, milliseconds, nullptr, nullptr, 0, done, context});
+void Stream::elapsed(double* milliseconds, Done done, void* context) {
+  push({.kind = Kind::elapsed, .target = milliseconds, .done = done, .context = context});
 }
 
 void Stream::push(Job job) {
@@ -173,7 +173,7 @@ void Stream::perform(Job& job) {
     case Kind::download:
       ++launched_;
       return executeDownload(job);
-    case Kind::lap:
+    case Kind::elapsed:
       ++launched_;
       return executeLap(job);
     case Kind::synchronize: {
@@ -256,7 +256,7 @@ void Stream::executeLap(Job& job) {
   cudaEvent_t now = nullptr;
   if (!failed() && check(cudaEventCreateWithFlags(&now, cudaEventDefault), "no event"))
     check(cudaEventRecord(now, handle_), "no event");
-  const cudaEvent_t before = std::exchange(lap_, now);
+  const cudaEvent_t before = std::exchange(mark_, now);
   Finish f{nullptr, nullptr, nullptr, 0, job.done, job.context, 0, false};
   f.elapsed = static_cast<double*>(job.target);
   f.from = before;

@@ -16,6 +16,7 @@
 
 #include "../../runtime/backend.h"
 #include "../../runtime/guard.h"
+#include "../../runtime/job.h"
 #include "../op.h"
 
 namespace lateforge {
@@ -32,23 +33,13 @@ struct Stream {
   void download(void* target, const void* source, size_t bytes, Done done, void* context);
   void synchronize(Done done, void* context);
   void hostCall(HostCall call, void* context);
-  void lap(double* milliseconds, Done done, void* context);
+  void elapsed(double* milliseconds, Done done, void* context);
   int32_t device() const { return device_; }
   int64_t pending() const { return pending_.load(); }
 
  private:
-  enum class Kind { run, upload, download, synchronize, host, lap };
-  struct Job {
-    Kind kind;
-    OpCall call;
-    void* target;
-    const void* source;
-    std::unique_ptr<char[]> copy;
-    size_t bytes;
-    Done done;
-    void* context;
-    HostCall host = nullptr;
-  };
+  using Kind = Job::Kind;
+
   // Something to do once an event has passed.
   struct Finish {
     cudaEvent_t event;  // null: the device is lost
@@ -59,7 +50,7 @@ struct Stream {
     void* context;
     int64_t jobs;      // how many are finished with it
     bool failed;       // an error was known when it was issued
-    // A lap: the time between two events goes to `elapsed`; the first of them is not needed any more.
+    // A time: what is between two events goes to `elapsed`; the first of them is not needed any more.
     double* elapsed = nullptr;
     cudaEvent_t from = nullptr, to = nullptr;
   };
@@ -103,7 +94,7 @@ struct Stream {
   std::atomic<int64_t> pending_{0};
   int64_t launched_ = 0;        // jobs issued since the last event; the issuer's
   const char* lastOp_ = "";     // the issuer's
-  cudaEvent_t lap_ = nullptr;   // of the last lap; the issuer's
+  cudaEvent_t mark_ = nullptr;   // of the last call; the issuer's
 
   std::mutex jobMutex_;
   std::condition_variable jobsChanged_;

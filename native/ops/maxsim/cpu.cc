@@ -138,8 +138,6 @@ struct Tokens {
   const T* row(int64_t i) const { return data + i * dim; }
 };
 
-constexpr int64_t roundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 template <class T>
 void pack(const Tokens<T>& q, const Block<T>& block) {
   constexpr int64_t kLanes = Lanes<T>::kCount;

@@ -123,10 +123,10 @@ struct Fixture {
     stream->download(target, source, bytes, Answer::tell, &answer);
     return answer.wait();
   }
-  double lap() {
+  double elapsed() {
     Answer answer;
     double milliseconds = -1;
-    stream->lap(&milliseconds, Answer::tell, &answer);
+    stream->elapsed(&milliseconds, Answer::tell, &answer);
     CHECK(answer.wait().empty());
     return milliseconds;
   }
@@ -160,25 +160,25 @@ void inOrder() {
 }
 
 // More than all pinned memory, sizes around a chunk, several readers at once.
-// A lap tells how long the device worked since the one before, and not what came before that.
+// It tells how long the device worked since the one before, and not what came before that.
 void laps() {
   Fixture f;
   int64_t a = 1, b = 2, y = 0;
-  CHECK(f.lap() == 0);
-  CHECK(f.lap() >= 0);
+  CHECK(f.elapsed() == 0);
+  CHECK(f.elapsed() >= 0);
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 50; ++i) f.run(Op::add, &a, &b, &y);
-  const double some = f.lap();
+  const double some = f.elapsed();
   const std::chrono::duration<double, std::milli> passed = std::chrono::steady_clock::now() - start;
   CHECK(some > 0 && y == 3);
-  CHECK(f.lap() < some + passed.count());
+  CHECK(f.elapsed() < some + passed.count());
   f.run(Op::scale, &a);  // fails
   double milliseconds = -1;
   Answer answer;
-  f.stream->lap(&milliseconds, Answer::tell, &answer);
+  f.stream->elapsed(&milliseconds, Answer::tell, &answer);
   CHECK(!answer.wait().empty() && milliseconds == 0);
   CHECK(!f.synchronize().empty());
-  CHECK(f.lap() == 0 && f.lap() >= 0);
+  CHECK(f.elapsed() == 0 && f.elapsed() >= 0);
 }
 
 void largeTransfers() {

@@ -1,5 +1,5 @@
-// What the ceilings are measured with does the work that it is counted for.
-#include "../../../native/cuda/ceilings.cuh"
+// What a peak is measured with does the work that it is counted for.
+#include "../../../native/cuda/peak.cuh"
 #include "device.h"
 
 using namespace lateforge;
@@ -37,5 +37,5 @@ void arithmetic() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return runSuites("cuda ceilings", argc, argv, {{"reading", reading}, {"arithmetic", arithmetic}});
+  return runSuites("cuda peak", argc, argv, {{"reading", reading}, {"arithmetic", arithmetic}});
 }

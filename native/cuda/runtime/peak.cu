@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "../ceilings.cuh"
-#include "ceilings.h"
+#include "../peak.cuh"
+#include "peak.h"
 #include "devices.h"
 
 namespace lateforge::cuda {
@@ -26,7 +26,7 @@ struct Bench {
     if (stream) cudaStreamDestroy(stream);
   }
   bool fine(cudaError_t status) {
-    if (status != cudaSuccess) std::snprintf(error, kErrorBytes, "ceilings: %s", cudaGetErrorString(status));
+    if (status != cudaSuccess) std::snprintf(error, kErrorBytes, "peak: %s", cudaGetErrorString(status));
     return status == cudaSuccess;
   }
   // `work` a launch, by the best launch; 0 on failure.
@@ -56,7 +56,7 @@ struct Bench {
 
 }  // namespace
 
-int32_t measureCeilings(int32_t device, double seconds, Ceilings* result, char* error) {
+int32_t measurePeak(int32_t device, double seconds, Peak* result, char* error) {
   if (!usable(device, error)) return 1;
   Bench bench;
   bench.error = error;
@@ -74,9 +74,9 @@ int32_t measureCeilings(int32_t device, double seconds, Ceilings* result, char* 
   constexpr int64_t kRounds = 8192;
   const int64_t tiles = 2 * bench.multiprocessors, adds = 8 * bench.multiprocessors;
   using Tiles = MultiplyTiles<Bf16>;
-  result->halves =
+  result->fp16 =
       bench.rate(tiles, Tiles::kOperations * kRounds * static_cast<double>(tiles), Tiles{bench.sink, kRounds});
-  result->floats = bench.rate(adds, MultiplyAdd::kOperations * kRounds * static_cast<double>(adds),
+  result->fp32 = bench.rate(adds, MultiplyAdd::kOperations * kRounds * static_cast<double>(adds),
                               MultiplyAdd{bench.sink, kRounds, 0.5f});
   result->memory = bench.reading(kMemory, 1);
   result->cache = bench.reading(kCache, 64);

@@ -187,7 +187,7 @@ void conflicts() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return runSuites("twin", argc, argv,
+  return runSuites("emulation", argc, argv,
                    {{"access", access},
                     {"sharedMemory", sharedMemory},
                     {"meetings", meetings},
