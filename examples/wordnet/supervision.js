@@ -57,10 +57,10 @@ export function triplets(synsets, train, options) {
   const { negatives, fromSisters = negatives, mined, queries = [...train.queries.keys()], seed = 1 } = options
   const { documents } = train
   const random = seeded(seed, 'negatives')
-  const family = sisters(synsets, train)
-  return queries.flatMap((q) => {
+  const family = sisters(synsets, { documents, queries: queries.map((q) => train.queries[q]) })
+  return queries.flatMap((q, i) => {
     const { text, relevant } = train.queries[q]
-    const drawn = shuffled(family[q], random)
+    const drawn = shuffled(family[i], random)
     const chosen = new Set(drawn.slice(0, fromSisters))
     for (const d of [...Array.from(mined?.[q] ?? []), ...drawn]) {
       if (chosen.size < negatives && !relevant.includes(d)) chosen.add(d)

@@ -9,7 +9,7 @@ namespace lateforge::cpu {
 
 const Isa* chooseIsa(char* error) {
 #ifdef LF_FLOAT64
-#define LF_TABLES(isa) {#isa, isa::kernelTable<float>(), isa::kernelTable<double>()}
+#define LF_TABLES(isa) {#isa, isa::kernelTable<float>(), portable::kernelTable<double>()}
 #else
 #define LF_TABLES(isa) {#isa, isa::kernelTable<float>(), nullptr}
 #endif

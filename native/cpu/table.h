@@ -11,16 +11,18 @@ struct Kernels {
   int64_t (*workspace)(const OpCall& call);  // bytes the op needs
 };
 
-#define LF_DECLARE_ISA(isa)             \
-  namespace isa {                       \
-  template <class T>                    \
-  const Kernels* kernelTable();         \
-  template <>                           \
-  const Kernels* kernelTable<float>();  \
-  template <>                           \
-  const Kernels* kernelTable<double>(); \
+#define LF_DECLARE_ISA(isa)            \
+  namespace isa {                      \
+  template <class T>                   \
+  const Kernels* kernelTable();        \
+  template <>                          \
+  const Kernels* kernelTable<float>(); \
   }
 LF_DECLARE_ISA(portable)  // on 64-bit ARM its vectors are NEON's
+namespace portable {
+template <>
+const Kernels* kernelTable<double>();
+}
 #if defined(__x86_64__)
 LF_DECLARE_ISA(avx2)
 LF_DECLARE_ISA(avx512)
@@ -30,7 +32,7 @@ LF_DECLARE_ISA(avx512)
 struct Isa {
   const char* name;
   const Kernels* floats;
-  const Kernels* doubles;  // null unless built with LF_FLOAT64
+  const Kernels* doubles;  // portable ones; null unless built with LF_FLOAT64
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a

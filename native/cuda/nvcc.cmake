@@ -72,11 +72,15 @@ if(LF_OUTPUT)
   set_target_properties(lateforge_cuda PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${LF_OUTPUT})
 endif()
 
+# All that is built here.
+add_custom_target(cuda DEPENDS lateforge_cuda)
+
 # The runtime on a device that is not there: host code only, so it runs anywhere.
 add_executable(cuda_runtime_test
   ${LF_CUDA_TESTS}/runtime_test.cc ${LF_CUDA_TESTS}/fake_cudart.cc ${LF_CUDA_DIR}/runtime/stream.cc)
 target_include_directories(cuda_runtime_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_link_libraries(cuda_runtime_test PRIVATE Threads::Threads)
+add_dependencies(cuda cuda_runtime_test)
 add_test(NAME cuda_runtime COMMAND cuda_runtime_test)
 
 # For a machine with a GPU (npm run verify:gpu); without one the tests are skipped, and say why.
@@ -87,6 +91,7 @@ function(lf_gpu_program target source)
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
   target_include_directories(${target} SYSTEM PRIVATE ${LF_TOOLKIT}/include)
   target_link_libraries(${target} PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+  add_dependencies(cuda ${target})
 endfunction()
 foreach(name attention peak gemm maxsim primitives ranks)
   lf_gpu_program(gpu_${name}_test ${LF_CUDA_TESTS}/${name}_test.cu)
@@ -109,6 +114,7 @@ add_executable(cuda_lt_test
 target_include_directories(cuda_lt_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_link_libraries(cuda_lt_test PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 add_dependencies(cuda_lt_test fake_lt)
+add_dependencies(cuda cuda_lt_test)
 add_test(NAME cuda_lt COMMAND cuda_lt_test)
 set_tests_properties(cuda_lt PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${CMAKE_CURRENT_BINARY_DIR}/fake)
 
@@ -127,6 +133,7 @@ function(lf_nccl_tests suffix)
       ${LF_NCCL_DIR}/../host_group.cc ${LF_NCCL_DIR}/../host_transfer.cc ${LF_CUDA_DIR}/../platform/posix.cc)
     target_link_libraries(${target} PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
     add_dependencies(${target} fake_nccl${suffix})
+    add_dependencies(cuda ${target})
     add_test(NAME cuda_${name}${suffix} COMMAND ${target})
     set_tests_properties(cuda_${name}${suffix} PROPERTIES ENVIRONMENT LATEFORGE_CUDA_LIB_PATH=${fake})
     list(APPEND targets ${target})
@@ -149,12 +156,6 @@ if(NOT LF_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
     lf_nccl_tests(_threads -fsanitize=thread)
   endif()
 endif()
-add_custom_target(cuda_programs DEPENDS cuda_runtime_test cuda_lt_test)
-foreach(target cuda_nccl_test cuda_nccl_faults_test cuda_nccl_threads_test cuda_nccl_faults_threads_test)
-  if(TARGET ${target})
-    add_dependencies(cuda_programs ${target})
-  endif()
-endforeach()
 
 # The first of them for a machine with GPUs and the real one.
 add_test(NAME gpu_nccl COMMAND gpu_nccl_test)
@@ -164,3 +165,4 @@ add_executable(gpu_nccl_test
   ${LF_NCCL_DIR}/channel.cc ${LF_CUDA_DIR}/runtime/stream.cc)
 target_include_directories(gpu_nccl_test SYSTEM PRIVATE ${LF_TOOLKIT}/include)
 target_link_libraries(gpu_nccl_test PRIVATE cuda_kernels core ${LF_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+add_dependencies(cuda gpu_nccl_test)

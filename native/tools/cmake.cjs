@@ -1,7 +1,7 @@
-// Builds the addon: configure, then build, through cmake-js. The only build description is CMakeLists.txt.
+// Builds the addon: CMake's presets (CMakePresets.json), with what they cannot say.
 // Usage: node native/tools/cmake.cjs [--product] [output folder]      Options for CMake: LATEFORGE_CMAKE='-DLF_BENCH=ON …'
 // --product: without the native tests and what only tests need.
-// --target NAME: the product for a platform of targets.cjs, by zig and CMake alone: cmake-js knows this machine only.
+// --target NAME: the product for a platform of targets.cjs, by zig.
 // --sanitize: what runs with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized, its addon in root/ below.
 //   Node must preload the library that root/runtime names. Exit code 3, with the reason, where that does not work.
 'use strict'
@@ -18,35 +18,25 @@ const { values, positionals } = parseArgs({
   options: { product: { type: 'boolean' }, sanitize: { type: 'boolean' }, target: { type: 'string' } },
   allowPositionals: true,
 })
-const build = path.join(root, values.target ? `build/${values.target}` : values.sanitize ? 'build/sanitized' : 'build/cmake')
+const preset = values.sanitize ? 'sanitized' : 'default'
+const build = path.join(root, 'build', values.target ?? (values.sanitize ? 'sanitized' : 'cmake'))
 const tree = path.join(build, 'root')
-const output = path.resolve(positionals[0] ?? path.join(values.sanitize || values.target ? tree : root, 'build/Release'))
+const output = positionals[0] ? path.resolve(positionals[0]) : values.target && path.join(tree, 'build/Release')
 const options = (process.env.LATEFORGE_CMAKE ?? '').split(/\s+/).filter(Boolean)
+// Ninja where it is installed: it builds several targets at a time, and sees faster what is to do.
+const ninja = spawnSync('ninja', ['--version']).status === 0
+const env = { ...process.env, CMAKE_GENERATOR: process.env.CMAKE_GENERATOR ?? (ninja ? 'Ninja' : 'Unix Makefiles') }
 
-function cmakeJs(verb, ...more) {
-  const cli = path.join(path.dirname(require.resolve('cmake-js/package.json', { paths: [root] })), 'bin/cmake-js')
-  const args = [cli, verb, '-d', root, '-O', build, `--CDLF_OUTPUT=${output}`, '-p', String(os.availableParallelism()), ...more]
-  for (const option of options) args.push(option.replace(/^-D/, '--CD'))
-  const result = spawnSync(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
-  if (result.status !== 0) process.exit(result.status ?? 1)
+function cmake(...args) {
+  const { status, error } = spawnSync('cmake', args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  if (error) process.stderr.write(`cmake: ${error.message}\n`)
+  if (status !== 0) process.exit(status ?? 1)
 }
 
-function crossBuild(name) {
+/** What CMake is told of a target. */
+function toolchain(name) {
   if (!targets[name]) throw new Error(`unknown target ${name}, expected ${Object.keys(targets).join(', ')}`)
-  const variables = {
-    ...zigVariables(targets[name].zig),
-    LF_OUTPUT: output,
-    CMAKE_JS_INC: path.join(root, 'node_modules/node-api-headers/include'),
-  }
-  const definitions = Object.entries(variables).map(([key, value]) => `-D${key}=${value}`)
-  for (const args of [
-    ['-S', root, '-B', build, ...definitions, ...options],
-    ['--build', build, '--target', 'product', '--parallel', String(os.availableParallelism())],
-  ]) {
-    const { status, error } = spawnSync('cmake', args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
-    if (error) process.stderr.write(`cmake: ${error.message}\n`)
-    if (status !== 0) process.exit(status ?? 1)
-  }
+  return Object.entries(zigVariables(targets[name].zig)).map(([key, value]) => `-D${key}=${value}`)
 }
 
 /** The library of GCC's AddressSanitizer, once Node has been seen to run with it and with code that UBSan checks. */
@@ -76,19 +66,24 @@ function sanitizerRuntime() {
   return runtime
 }
 
-fs.mkdirSync(output, { recursive: true })
 if (values.target) {
   try {
-    crossBuild(values.target)
+    options.unshift('-B', build, ...toolchain(values.target))
   } catch (error) {
     process.stderr.write(`cmake: ${error.message}\n`)
     process.exit(1)
   }
-  process.exit(0)
 }
 if (values.sanitize) {
-  fs.writeFileSync(path.join(tree, 'runtime'), sanitizerRuntime())
-  options.push('-DLF_SANITIZE=address,undefined')
+  const runtime = sanitizerRuntime()
+  fs.mkdirSync(tree, { recursive: true })
+  fs.writeFileSync(path.join(tree, 'runtime'), runtime)
 }
-cmakeJs('configure')
-cmakeJs('build', ...(values.sanitize ? ['-T', 'sanitized'] : values.product ? ['-T', 'product'] : []))
+if (output) options.unshift(`-DLF_OUTPUT=${output}`)
+cmake('--preset', preset, ...options)
+const target = values.sanitize
+  ? ['--target', 'sanitized']
+  : values.product || values.target
+    ? ['--target', 'product']
+    : []
+cmake('--build', build, ...target, '--parallel', String(os.availableParallelism()))

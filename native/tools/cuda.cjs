@@ -17,7 +17,10 @@ const usual = '80;90'
 const option = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3)
 const arch = option('arch') ?? usual
 const target = option('target')
-const build = path.join(root, ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'))
+const build = path.join(
+  root,
+  ['build/cuda', ...(target ? [target] : []), ...(arch === usual ? [] : arch.split(';'))].join('-'),
+)
 const output = path.resolve(option('output') ?? (target ? path.join(build, 'out') : path.join(root, 'build/Release')))
 
 function run(command, args) {
@@ -46,16 +49,22 @@ if (!folder) {
 }
 const started = Date.now()
 run('cmake', [
-  ...['-S', path.join(root, 'native/cuda'), '-B', build],
-  ...['-DLATEFORGE_CUDA=ON', `-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
+  ...['--preset', 'cuda', '-B', build, `-DCMAKE_RUNTIME_OUTPUT_DIRECTORY=${build}`],
+  ...[`-DLATEFORGE_CUDA_TOOLKIT=${folder}`, `-DLATEFORGE_CUDA_ARCH=${arch}`],
   ...[`-DLF_OUTPUT=${output}`, ...(target ? toolchain() : [])],
 ])
-const tests = ['attention', 'peak', 'gemm', 'maxsim', 'nccl', 'primitives', 'ranks'].map((name) => `gpu_${name}_test`)
-const ladders = ['attention', 'maxsim'].map((name) => `gpu_${name}_ladder`)
-const wanted = target ? ['lateforge_cuda'] : ['lateforge_cuda', 'cuda_programs', ...tests, ...ladders]
-run('cmake', ['--build', build, '--target', ...wanted, '-j', String(os.availableParallelism())])
+run('cmake', [
+  '--build',
+  build,
+  '--target',
+  target ? 'lateforge_cuda' : 'cuda',
+  '-j',
+  String(os.availableParallelism()),
+])
 const { kernels, problems } = checkKernels(build)
 const seconds = ((Date.now() - started) / 1000).toFixed(0)
-process.stdout.write(`cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`)
+process.stdout.write(
+  `cuda: CUDA ${version}, sm ${arch}, ${kernels} kernels, ${problems.length} problems, ${seconds} s\n`,
+)
 for (const problem of problems) process.stdout.write(`cuda: ${problem}\n`)
 process.exit(problems.length ? 1 : 0)

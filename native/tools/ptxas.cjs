@@ -33,13 +33,17 @@ function demangle(names) {
 /** [{ file, kernel, arch, registers, threads, spills, stack }] of the reports in a build folder. */
 function readReports(folder) {
   const rows = []
-  for (const report of fs.readdirSync(folder).filter((f) => f.endsWith('.o.ptxas')).sort()) {
+  for (const report of fs
+    .readdirSync(folder, { recursive: true })
+    .filter((f) => f.endsWith('.o.ptxas'))
+    .sort()) {
     const found = []
     const threads = new Map()
     let [row, entry] = [undefined, undefined]
     for (const line of fs.readFileSync(path.join(folder, report), 'utf8').split('\n')) {
       let match = /Compiling entry function '([^']+)' for '([^']+)'/.exec(line)
-      if (match) found.push((row = { file: report.replace('.o.ptxas', '.cu'), kernel: match[1], arch: match[2] }))
+      if (match)
+        found.push((row = { file: `${path.basename(report, '.o.ptxas')}.cu`, kernel: match[1], arch: match[2] }))
       match = /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line)
       if (match && row) Object.assign(row, { stack: Number(match[1]), spills: Number(match[2]) + Number(match[3]) })
       match = /Used (\d+) registers/.exec(line)
@@ -62,7 +66,8 @@ function checkKernels(folder) {
     if (threads === 0) return [`${where}: no launch bounds`]
     if (registers * threads > registersOfMultiprocessor)
       return [`${where}: ${registers} registers x ${threads} threads are more than ${registersOfMultiprocessor}`]
-    if (spills > 0 && !accepted.some(([part]) => kernel.includes(part))) return [`${where}: ${spills} bytes are spilled`]
+    if (spills > 0 && !accepted.some(([part]) => kernel.includes(part)))
+      return [`${where}: ${spills} bytes are spilled`]
     return []
   })
   return { kernels: rows.length, problems, rows }

@@ -1,8 +1,9 @@
 // Makes a clean clone ready: compiler and CMake (Debian packages), npm packages, the native addon, the compiled
 // TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
 // the one line to run.
-// With --tests also what only tests need: native programs and backends; Open MPI, MPICH and iproute2, without which tests
-// of several ranks are skipped, no more.
+// With --tests also what only tests need: native programs and backends, the compiled tests; Open MPI, MPICH and iproute2,
+// without which tests of several ranks are skipped, no more.
+// With --compile it installs nothing.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -25,15 +26,17 @@ function run(command, args, otherwise = fail) {
   log(`${command} took ${((Date.now() - started) / 1000).toFixed(1)} s`)
 }
 
-const works = (command) =>
-  spawnSync(command, [command === 'ip' ? '-V' : '--version'], { stdio: 'ignore' }).status === 0
+const works = (command) => spawnSync(command, [command === 'ip' ? '-V' : '--version'], { stdio: 'ignore' }).status === 0
 
 /** Installs the packages whose command is missing; where that is not possible, `otherwise` says so. */
 function systemPackages(wanted, otherwise) {
-  const missing = Object.keys(wanted).filter((command) => !works(command)).map((command) => wanted[command])
+  const missing = Object.keys(wanted)
+    .filter((command) => !works(command))
+    .map((command) => wanted[command])
   if (missing.length === 0) return
   const line = `apt-get install -y --no-install-recommends ${missing.join(' ')}`
-  if (process.getuid?.() !== 0 || !works('apt-get')) return otherwise(`missing ${missing.join(', ')}. As root run: ${line}`)
+  if (process.getuid?.() !== 0 || !works('apt-get'))
+    return otherwise(`missing ${missing.join(', ')}. As root run: ${line}`)
   run('apt-get', ['update', '-qq'], otherwise)
   run('apt-get', line.split(' ').slice(1), otherwise)
 }
@@ -42,7 +45,8 @@ function npmPackages() {
   const folder = path.join(root, 'node_modules')
   if (fs.lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink()) return // another checkout's: not ours to replace
   const stamp = path.join(folder, '.package-lock.json')
-  if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs) return
+  if (fs.existsSync(stamp) && fs.statSync(stamp).mtimeMs >= fs.statSync(path.join(root, 'package-lock.json')).mtimeMs)
+    return
   // Our own `prepare` would build once more; no dependency needs a script.
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'])
 }
@@ -60,27 +64,44 @@ function newest(...paths) {
   return time
 }
 
-systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
 const tests = process.argv.includes('--tests')
-if (tests) {
+const install = !process.argv.includes('--compile')
+if (install) systemPackages({ 'g++': 'g++', cmake: 'cmake', make: 'make' }, fail)
+if (install && tests) {
   const openMpi = { 'mpirun.openmpi': 'openmpi-bin', 'mpicxx.openmpi': 'libopenmpi-dev' }
   const mpich = { 'mpirun.mpich': 'mpich', 'mpicxx.mpich': 'libmpich-dev' }
   systemPackages({ ...openMpi, ...mpich, ip: 'iproute2' }, (text) =>
     log(`${text} (until then, tests of several ranks are skipped)`),
   )
 }
-npmPackages()
+if (install) npmPackages()
 // An MPI that was installed after the last build is found by the next one.
 const transport = (mpi) => fs.existsSync(path.join(root, `build/Release/lateforge_mpi_${mpi}.so`))
 const mpis = ['openmpi', 'mpich']
-const withoutMpi = mpis.some((mpi) => works(`mpicxx.${mpi}`) && !transport(mpi)) || (works('mpicxx') && !mpis.some(transport))
+const withoutMpi =
+  mpis.some((mpi) => works(`mpicxx.${mpi}`) && !transport(mpi)) || (works('mpicxx') && !mpis.some(transport))
 const built = tests ? 'build/Release/.tests' : 'build/Release/lateforge.node'
 if (withoutMpi || newest(built) < newest('native', 'CMakeLists.txt', ...(tests ? ['test/native'] : []))) {
   run(process.execPath, ['native/tools/cmake.cjs', ...(tests ? [] : ['--product'])])
   if (tests) fs.writeFileSync(path.join(root, built), '')
 }
+const tsc = (...options) => run(process.execPath, ['node_modules/typescript/bin/tsc', ...options])
+if (tests && newest('build/js/.checked') < newest('lib', 'test', 'examples', 'bench', 'tsconfig.json')) {
+  tsc(
+    '-p',
+    'tsconfig.json',
+    '--noEmit',
+    'false',
+    '--outDir',
+    'build/js',
+    '--incremental',
+    '--tsBuildInfoFile',
+    'build/js/.tsbuildinfo',
+  )
+  fs.writeFileSync(path.join(root, 'build/js/.checked'), '')
+}
 if (newest('dist/index.js') === 0 || newest('build/.dist') < newest('lib', 'tsconfig.json', 'tsconfig.build.json')) {
   fs.rmSync(path.join(root, 'dist'), { recursive: true, force: true })
-  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
+  tsc('-p', 'tsconfig.build.json', ...(tests ? ['--noCheck'] : [])) // types were checked with those of the tests
   fs.writeFileSync(path.join(root, 'build/.dist'), '')
 }

@@ -31,8 +31,10 @@ std::vector<Product<T>> present() {
     return cpu::chooseIsa(error) != nullptr;
   };
 #if defined(__x86_64__)
-  if (has("avx512")) found.push_back({"avx512", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>});
-  if (has("avx2")) found.push_back({"avx2", cpu::avx2::gemmWorkspace<T>, cpu::avx2::gemm<T>});
+  if constexpr (sizeof(T) == 4) {  // float64 has the portable kernels only
+    if (has("avx512")) found.push_back({"avx512", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>});
+    if (has("avx2")) found.push_back({"avx2", cpu::avx2::gemmWorkspace<T>, cpu::avx2::gemm<T>});
+  }
 #endif
   if (has("portable")) found.push_back({"portable", cpu::portable::gemmWorkspace<T>, cpu::portable::gemm<T>});
   return found;

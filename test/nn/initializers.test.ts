@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import { philox, Random, sequenceSeed } from '../../lib/io/random.js'
 import { bert } from '../../lib/models/networks/bert.js'
@@ -55,7 +56,7 @@ t.test('values are drawn in small steps, and streams that take turns do not meet
     let steps = 0
     for (; !first.next().done; steps++) second.next()
     t.ok(steps >= 20, `${steps} steps`)
-    t.same(a, alone)
+    t.ok(isDeepStrictEqual(a, alone)) // `same` takes seconds
   }
 })
 
