@@ -1,4 +1,5 @@
-// Builds the addon: CMake's presets (CMakePresets.json), with what they cannot say.
+// Builds the addon with the variables of CMake's presets (CMakePresets.json): through cmake-js, and for other platforms,
+// of which that knows nothing, by CMake alone.
 // Usage: node native/tools/cmake.cjs [--product] [output folder]      Options for CMake: LATEFORGE_CMAKE='-DLF_BENCH=ON …'
 // --product: without the native tests and what only tests need.
 // --target NAME: the product for a platform of targets.cjs, by zig.
@@ -25,11 +26,29 @@ const output = positionals[0] ? path.resolve(positionals[0]) : values.target && 
 const options = (process.env.LATEFORGE_CMAKE ?? '').split(/\s+/).filter(Boolean)
 // Ninja where it is installed: it builds several targets at a time, and sees faster what is to do.
 const ninja = spawnSync('ninja', ['--version']).status === 0
+const jobs = String(os.availableParallelism())
 const env = { ...process.env, CMAKE_GENERATOR: process.env.CMAKE_GENERATOR ?? (ninja ? 'Ninja' : 'Unix Makefiles') }
 
 function cmake(...args) {
   const { status, error } = spawnSync('cmake', args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
   if (error) process.stderr.write(`cmake: ${error.message}\n`)
+  if (status !== 0) process.exit(status ?? 1)
+}
+
+/** What a preset and those that it inherits from set. */
+function variablesOf(name) {
+  const presets = JSON.parse(fs.readFileSync(path.join(root, 'CMakePresets.json'), 'utf8')).configurePresets
+  const { inherits, cacheVariables } = presets.find((one) => one.name === name)
+  const own = Object.entries(cacheVariables).map(([key, value]) => [key, value.replaceAll('${sourceDir}', root)])
+  return { ...(inherits && variablesOf(inherits)), ...Object.fromEntries(own) }
+}
+
+function cmakeJs(verb, ...more) {
+  const cli = path.join(path.dirname(require.resolve('cmake-js/package.json', { paths: [root] })), 'bin/cmake-js')
+  const { CMAKE_JS_INC, ...variables } = variablesOf(preset) // cmake-js has the headers too
+  const definitions = [...Object.entries(variables).map(([key, value]) => `-D${key}=${value}`), ...options]
+  const args = [cli, verb, '-d', root, '-O', build, '-p', jobs, ...definitions.map((one) => one.replace(/^-D/, '--CD')), ...more]
+  const { status } = spawnSync(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
   if (status !== 0) process.exit(status ?? 1)
 }
 
@@ -80,10 +99,10 @@ if (values.sanitize) {
   fs.writeFileSync(path.join(tree, 'runtime'), runtime)
 }
 if (output) options.unshift(`-DLF_OUTPUT=${output}`)
-cmake('--preset', preset, ...options)
-const target = values.sanitize
-  ? ['--target', 'sanitized']
-  : values.product || values.target
-    ? ['--target', 'product']
-    : []
-cmake('--build', build, ...target, '--parallel', String(os.availableParallelism()))
+if (values.target) {
+  cmake('--preset', preset, ...options)
+  cmake('--build', build, '--target', 'product', '--parallel', jobs)
+} else {
+  cmakeJs('configure')
+  cmakeJs('build', ...(values.sanitize ? ['-T', 'sanitized'] : values.product ? ['-T', 'product'] : []))
+}
