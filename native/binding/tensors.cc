@@ -141,7 +141,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   waiter->result = Napi::Reference<Napi::Value>::New(Napi::Value(env, array), 1);
   const Napi::Promise promise = waiter->deferred.Promise();
   check(env, self.runtime.read(handleAt(info, 0), buffer.Data(), finished, waiter.get()));
-  waiter.release();
+  static_cast<void>(waiter.release());  // `finished` has it
   return promise;
 }
 
