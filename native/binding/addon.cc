@@ -1,10 +1,9 @@
-#include "env.h"
-
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 
 #include "../runtime/guard.h"
+#include "env.h"
 
 namespace lateforge::binding {
 
@@ -58,8 +57,7 @@ static void settleOne(Napi::Env env, const Waiter& waiter) {
   const size_t colon = waiter.error.rfind("ERR_", 0) == 0 ? waiter.error.find(": ") : std::string::npos;
   const std::string code = colon == std::string::npos ? "ERR_DEVICE" : waiter.error.substr(0, colon);
   const std::string message = colon == std::string::npos ? waiter.error : waiter.error.substr(colon + 2);
-  waiter.deferred.Reject(
-      waiter.self->makeError.Call({Napi::String::New(env, code), Napi::String::New(env, message)}));
+  waiter.deferred.Reject(waiter.self->makeError.Call({Napi::String::New(env, code), Napi::String::New(env, message)}));
 }
 
 void Environment::settle() {

@@ -34,9 +34,7 @@ struct Numbers {
     data = std::make_unique_for_overwrite<T[]>(count);
     return data.get();
   }
-  Napi::Value give(Napi::Env env) {
-    return Napi::TypedArrayOf<T>::New(env, count, buffer(env), 0);
-  }
+  Napi::Value give(Napi::Env env) { return Napi::TypedArrayOf<T>::New(env, count, buffer(env), 0); }
 
  private:
   Napi::ArrayBuffer buffer(Napi::Env env) {

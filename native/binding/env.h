@@ -11,11 +11,11 @@
 #include <unordered_set>
 #include <vector>
 
+#include "../data/shard.h"
 #include "../distributed/collective.h"
 #include "../distributed/host_group.h"
-#include "../runtime/runtime.h"
 #include "../ops/list.h"
-#include "../data/shard.h"
+#include "../runtime/runtime.h"
 
 namespace lateforge::binding {
 
@@ -77,10 +77,10 @@ auto typed(Napi::Env env, const F& f) {
 // Every function of the addon comes through here.
 template <class F>
 void provide(Napi::Object exports, const char* name, F f) {
-  exports.Set(name, Napi::Function::New(
-                        exports.Env(),
-                        [f](const Napi::CallbackInfo& info) { return typed(info.Env(), [&] { return f(info); }); },
-                        name));
+  exports.Set(name,
+              Napi::Function::New(
+                  exports.Env(),
+                  [f](const Napi::CallbackInfo& info) { return typed(info.Env(), [&] { return f(info); }); }, name));
 }
 
 // The largest whole number that every double below it is exact for, as Number.MAX_SAFE_INTEGER.
@@ -130,8 +130,8 @@ struct Waiter {
   ~Waiter();
   Environment* self;
   Napi::Promise::Deferred deferred;
-  Napi::Reference<Napi::Value> result;   // what it resolves with, or
-  std::vector<std::string> parts;        // bytes that become an array of Uint8Array
+  Napi::Reference<Napi::Value> result;  // what it resolves with, or
+  std::vector<std::string> parts;       // bytes that become an array of Uint8Array
   bool hasParts = false;
   std::string error;
 };

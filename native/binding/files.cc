@@ -16,8 +16,6 @@ Napi::Value exchangePaths(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initFiles(Napi::Object exports) {
-  provide(exports, "exchangePaths", exchangePaths);
-}
+void initFiles(Napi::Object exports) { provide(exports, "exchangePaths", exchangePaths); }
 
 }  // namespace lateforge::binding

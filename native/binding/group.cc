@@ -100,7 +100,7 @@ Napi::Value groupCollective(const Napi::CallbackInfo& info) {
   HostGroup& group = groupOf(info);
   const int64_t kind = integerAt(info, 0, "kind", 0, static_cast<int64_t>(Collective::exchange) - 1);
   const CollectiveRequest request{static_cast<Collective>(kind), handleAt(info, 1), countsAt(info, 2),
-                                           countsAt(info, 3), smallAt(info, 4, "root")};
+                                  countsAt(info, 3), smallAt(info, 4, "root")};
   Handle out;
   uint64_t ticket;
   check(env, environmentOf(env).collectives.start(group, request, out, ticket));
@@ -113,7 +113,8 @@ Napi::Value groupCollective(const Napi::CallbackInfo& info) {
 // (ticket)
 Napi::Value groupWait(const Napi::CallbackInfo& info) {
   HostGroup& group = groupOf(info);
-  check(info.Env(), environmentOf(info.Env()).collectives.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket", 0))));
+  check(info.Env(),
+        environmentOf(info.Env()).collectives.wait(group, static_cast<uint64_t>(integerAt(info, 0, "ticket", 0))));
   return info.Env().Undefined();
 }
 
@@ -126,11 +127,10 @@ Napi::Value groupExchange(const Napi::CallbackInfo& info) {
   owned->hasParts = true;
   const Napi::Promise promise = owned->deferred.Promise();
   std::string message(reinterpret_cast<const char*>(bytes.Data()), bytes.ByteLength());
-  group.exchange(std::move(message),
-                 [waiter = owned.release()](std::vector<std::string> parts, const char* error) {
-                   waiter->parts = std::move(parts);
-                   finished(waiter, error);
-                 });
+  group.exchange(std::move(message), [waiter = owned.release()](std::vector<std::string> parts, const char* error) {
+    waiter->parts = std::move(parts);
+    finished(waiter, error);
+  });
   return promise;
 }
 

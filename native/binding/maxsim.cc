@@ -2,9 +2,9 @@
 #include <cstring>
 #include <new>
 
-#include "../runtime/guard.h"
 #include "../cpu/backend.h"
 #include "../cpu/table.h"
+#include "../runtime/guard.h"
 #include "env.h"
 
 namespace lateforge::binding {
@@ -32,7 +32,8 @@ Argument indicesAt(const Napi::CallbackInfo& info, size_t index) {
   return {meta, values->data()};
 }
 
-// (queries, their offsets, documents, their offsets, dim, layout, pairs or null, clampNegatives) → Float32Array of scores
+// (queries, their offsets, documents, their offsets, dim, layout, pairs or null, clampNegatives) → Float32Array of
+// scores
 Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const int64_t dim = integerAt(info, 4, "dim", 1);
@@ -54,10 +55,11 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
   const cpu::Isa* isa = cpu::chooseIsa(error);
   if (!isa) check(env, told("ERR_DEVICE", error));
   call.workspaceBytes = isa->floats->workspace(call);
-  // Not the arena's: what lies free there may still be used by ops that wait in the stream, and this one waits for none.
+  // Not the arena's: what lies free there may still be used by ops that wait in the stream, and this one waits for
+  // none.
   if (call.workspaceBytes > cpu::floatBackend()->memoryLimit(0))
-    raise(env, "ERR_OUT_OF_MEMORY", "maxsimSync: its workspace of " + std::to_string(call.workspaceBytes) +
-                                        " bytes passes the memory limit");
+    raise(env, "ERR_OUT_OF_MEMORY",
+          "maxsimSync: its workspace of " + std::to_string(call.workspaceBytes) + " bytes passes the memory limit");
   const auto release = [](void* data) { ::operator delete(data, kAlignment); };
   const std::unique_ptr<void, decltype(release)> workspace(
       ::operator new(static_cast<size_t>(call.workspaceBytes), kAlignment, std::nothrow), release);
@@ -70,8 +72,6 @@ Napi::Value maxsimSync(const Napi::CallbackInfo& info) {
 
 }  // namespace
 
-void initMaxSim(Napi::Object exports) {
-  provide(exports, "maxsimSync", maxsimSync);
-}
+void initMaxSim(Napi::Object exports) { provide(exports, "maxsimSync", maxsimSync); }
 
 }  // namespace lateforge::binding

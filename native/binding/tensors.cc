@@ -95,9 +95,8 @@ Napi::Value createSegments(const Napi::CallbackInfo& info) {
   const std::vector<int64_t> offsets = offsetsAt(info, 1);
   const Meta meta = Meta::of(DType::i64, {static_cast<int64_t>(offsets.size())});
   Handle handle;
-  check(info.Env(),
-        self.runtime.create(deviceIdAt(info), meta,
-                            offsets.empty() ? "" : static_cast<const void*>(offsets.data()), handle));
+  check(info.Env(), self.runtime.create(deviceIdAt(info), meta,
+                                        offsets.empty() ? "" : static_cast<const void*>(offsets.data()), handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 

@@ -3,9 +3,9 @@
 #include <array>
 #include <cstring>
 
+#include "../platform/platform.h"
 #include "../runtime/queue.h"
 #include "../runtime/setting.h"
-#include "../platform/platform.h"
 #include "peak.h"
 #include "table.h"
 

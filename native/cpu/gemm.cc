@@ -146,7 +146,8 @@ void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
     }
 }
 
-// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel). packedA: memory for a block of A, where it is packed.
+// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel). packedA: memory for a block of A, where it is
+// packed.
 template <class T, bool packed>
 void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_t end, int64_t firstPanel,
            int64_t lastPanel) {
@@ -210,9 +211,9 @@ void blocks(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
                        panels * (cut + 1) / cuts);
   };
   if (g.form == Form::TN)
-    forTasksWithMemory(
-        rows * cuts, static_cast<char*>(workspace) + packedBytes, workspaceBytes - packedBytes, kPackedA<T>,
-        [&](int64_t task, void* memory) { run(std::true_type(), task, static_cast<T*>(memory)); });
+    forTasksWithMemory(rows * cuts, static_cast<char*>(workspace) + packedBytes, workspaceBytes - packedBytes,
+                       kPackedA<T>,
+                       [&](int64_t task, void* memory) { run(std::true_type(), task, static_cast<T*>(memory)); });
   else
     forTasks(rows * cuts, [&](int64_t task) { run(std::false_type(), task, nullptr); });
 }

@@ -11,7 +11,10 @@ const Isa* chooseIsa(char* error) {
 #ifdef LF_FLOAT64
 #define LF_TABLES(isa) {#isa, isa::kernelTable<float>(), portable::kernelTable<double>()}
 #else
-#define LF_TABLES(isa) {#isa, isa::kernelTable<float>(), nullptr}
+#define LF_TABLES(isa)                       \
+  {                                          \
+    #isa, isa::kernelTable<float>(), nullptr \
+  }
 #endif
   struct Choice {
     Isa isa;

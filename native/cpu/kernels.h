@@ -15,7 +15,7 @@
 namespace lateforge::cpu::LF_ISA::kernels {
 
 #define OP(name, ...) \
-  template <class T>                        \
+  template <class T>  \
   int32_t name(const OpCall& call, char* error);
 LF_OPS(OP)
 #undef OP
@@ -24,8 +24,8 @@ LF_OPS(OP)
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
 
-// Bytes of workspace, for the ops that have one: from shapes and the number of threads alone; the kernel may find another
-// number of threads.
+// Bytes of workspace, for the ops that have one: from shapes and the number of threads alone; the kernel may find
+// another number of threads.
 namespace lateforge::cpu::LF_ISA::needs {
 
 #define LF_NEED_none(name)

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "../runtime/setting.h"
 #include "../platform/platform.h"
+#include "../runtime/setting.h"
 
 namespace lateforge::cpu {
 

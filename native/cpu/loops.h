@@ -45,9 +45,8 @@ inline int64_t partsFor(int64_t tasks, int64_t bytes) {
 template <class F>
 inline void forTasksWithMemory(int64_t tasks, void* memory, int64_t bytes, int64_t each, F f) {
   const int64_t size = partSize(each), parts = bytes / size;
-  Team::instance().parallel(tasks, static_cast<int>(parts < tasks ? parts : tasks), [&](int64_t task, int slot) {
-    f(task, static_cast<char*>(memory) + slot * size);
-  });
+  Team::instance().parallel(tasks, static_cast<int>(parts < tasks ? parts : tasks),
+                            [&](int64_t task, int slot) { f(task, static_cast<char*>(memory) + slot * size); });
 }
 
 }  // namespace lateforge::cpu::LF_ISA

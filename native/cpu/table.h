@@ -1,8 +1,8 @@
 // Which kernel tables this build has, and the choice among them at run time.
 #pragma once
 
-#include "../runtime/backend.h"
 #include "../ops/list.h"
+#include "../runtime/backend.h"
 
 namespace lateforge::cpu {
 
@@ -36,7 +36,8 @@ struct Isa {
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a
-// message when that one is unknown or missing here, or when LATEFORGE_THREADS does not parse: nobody gets at kernels then.
+// message when that one is unknown or missing here, or when LATEFORGE_THREADS does not parse: nobody gets at kernels
+// then.
 const Isa* chooseIsa(char* error);
 
 }  // namespace lateforge::cpu

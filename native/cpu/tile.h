@@ -10,7 +10,7 @@ namespace lateforge::cpu::LF_ISA {
 constexpr int kTileRows = kManyRegisters ? 12 : 6;
 constexpr int kTileVectors = 2;
 template <class T>
-constexpr int kTileColumns = kTileVectors* kLanes<T>;
+constexpr int kTileColumns = kTileVectors * kLanes<T>;
 
 // C[M][N vectors] = (accumulate ? C : 0) + A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb.
 template <class T, int M, int N>

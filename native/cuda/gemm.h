@@ -1,5 +1,6 @@
-// Matrix product in stream order, row-major with leading dimensions: C = alpha · op(A) · op(B) + beta · C (+ bias), with
-// op(A) [m, k], op(B) [k, n], C [m, n]. On a GPU by cuBLASLt (gemm_lt.cc), in the host emulation by loops (host/gemm.cc).
+// Matrix product in stream order, row-major with leading dimensions: C = alpha · op(A) · op(B) + beta · C (+ bias),
+// with op(A) [m, k], op(B) [k, n], C [m, n]. On a GPU by cuBLASLt (gemm_lt.cc), in the host emulation by loops
+// (host/gemm.cc).
 //
 // Sums are kept in float32; float32 inputs are multiplied as float32, never as TF32. The algorithm follows from the
 // shape alone and every reduction has an order, so that the same call gives the same bits.

@@ -42,8 +42,8 @@ const LtLibrary& library() {
 }
 
 // Everything an algorithm may depend on.
-using Key = std::tuple<bool, bool, int64_t, int64_t, int64_t, int, int, bool, bool, int, int, int, int64_t, int64_t,
-                       int64_t>;
+using Key =
+    std::tuple<bool, bool, int64_t, int64_t, int64_t, int, int, bool, bool, int, int, int, int64_t, int64_t, int64_t>;
 
 cudaDataType_t typeOf(DType type) {
   return type == DType::bf16 ? CUDA_R_16BF : type == DType::f16 ? CUDA_R_16F : CUDA_R_32F;
@@ -174,8 +174,20 @@ bool LtHandle::algorithm(const Gemm& g, const Problem& exact, lt::Algo& algo, ch
   if (g.tokens == Tokens::m && !g.transA) shape.m = roundedTokens(g.m);
   if (g.tokens == Tokens::k && g.transA && !g.transB) shape.k = roundedTokens(g.k);
   for (const Gemm& wanted : {shape, g}) {
-    const Key key{g.transA, g.transB, wanted.m, wanted.n, wanted.k, static_cast<int>(g.in), static_cast<int>(g.out),
-                  g.bias != nullptr, g.beta != 0, alignmentOf(g.a), alignmentOf(g.b), alignmentOf(g.c), g.lda, g.ldb,
+    const Key key{g.transA,
+                  g.transB,
+                  wanted.m,
+                  wanted.n,
+                  wanted.k,
+                  static_cast<int>(g.in),
+                  static_cast<int>(g.out),
+                  g.bias != nullptr,
+                  g.beta != 0,
+                  alignmentOf(g.a),
+                  alignmentOf(g.b),
+                  alignmentOf(g.c),
+                  g.lda,
+                  g.ldb,
                   g.ldc};
     auto it = chosen_.find(key);
     if (it == chosen_.end()) {
@@ -189,8 +201,8 @@ bool LtHandle::algorithm(const Gemm& g, const Problem& exact, lt::Algo& algo, ch
         checked.workspaceBytes <= kWorkspaceBytes)
       return true;
   }
-  std::snprintf(error, kErrorBytes, "cuBLASLt takes none of its algorithms for [%lld, %lld, %lld]", static_cast<long long>(g.m),
-                static_cast<long long>(g.n), static_cast<long long>(g.k));
+  std::snprintf(error, kErrorBytes, "cuBLASLt takes none of its algorithms for [%lld, %lld, %lld]",
+                static_cast<long long>(g.m), static_cast<long long>(g.n), static_cast<long long>(g.k));
   return false;
 }
 

@@ -42,21 +42,22 @@ enum PreferenceAttribute {
 };
 
 // LF_LT(F): F(name, arguments)
-#define LF_LT(F)                                                                                                       \
-  F(Create, (Handle*))                                                                                                 \
-  F(Destroy, (Handle))                                                                                                 \
-  F(MatmulDescCreate, (Desc*, ComputeType, cudaDataType_t))                                                            \
-  F(MatmulDescDestroy, (Desc))                                                                                         \
-  F(MatmulDescSetAttribute, (Desc, DescAttribute, const void*, size_t))                                                \
-  F(MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t, uint64_t, int64_t))                                        \
-  F(MatrixLayoutDestroy, (Layout))                                                                                     \
-  F(MatmulPreferenceCreate, (Preference*))                                                                             \
-  F(MatmulPreferenceDestroy, (Preference))                                                                             \
-  F(MatmulPreferenceSetAttribute, (Preference, PreferenceAttribute, const void*, size_t))                              \
-  F(MatmulAlgoGetHeuristic, (Handle, Desc, Layout, Layout, Layout, Layout, Preference, int, Heuristic*, int*))         \
-  F(MatmulAlgoCheck, (Handle, Desc, Layout, Layout, Layout, Layout, const Algo*, Heuristic*))                          \
-  F(Matmul, (Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta,          \
-             const void* c, Layout, void* d, Layout, const Algo*, void* workspace, size_t workspaceBytes, cudaStream_t))
+#define LF_LT(F)                                                                                                     \
+  F(Create, (Handle*))                                                                                               \
+  F(Destroy, (Handle))                                                                                               \
+  F(MatmulDescCreate, (Desc*, ComputeType, cudaDataType_t))                                                          \
+  F(MatmulDescDestroy, (Desc))                                                                                       \
+  F(MatmulDescSetAttribute, (Desc, DescAttribute, const void*, size_t))                                              \
+  F(MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t, uint64_t, int64_t))                                      \
+  F(MatrixLayoutDestroy, (Layout))                                                                                   \
+  F(MatmulPreferenceCreate, (Preference*))                                                                           \
+  F(MatmulPreferenceDestroy, (Preference))                                                                           \
+  F(MatmulPreferenceSetAttribute, (Preference, PreferenceAttribute, const void*, size_t))                            \
+  F(MatmulAlgoGetHeuristic, (Handle, Desc, Layout, Layout, Layout, Layout, Preference, int, Heuristic*, int*))       \
+  F(MatmulAlgoCheck, (Handle, Desc, Layout, Layout, Layout, Layout, const Algo*, Heuristic*))                        \
+  F(Matmul,                                                                                                          \
+    (Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta, const void* c, \
+     Layout, void* d, Layout, const Algo*, void* workspace, size_t workspaceBytes, cudaStream_t))
 
 struct Api {
 #define F(name, arguments) Status(*name) arguments = nullptr;

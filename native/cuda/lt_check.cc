@@ -36,7 +36,9 @@ static_assert(static_cast<int>(kPreferenceAlignmentD) == CUBLASLT_MATMUL_PREF_MI
 
 // Arguments: as many, and each as wide (handles and enums have their own names there).
 template <class... A>
-constexpr bool alike(Status (*)(A...), cublasStatus_t (*)(A...)) { return true; }
+constexpr bool alike(Status (*)(A...), cublasStatus_t (*)(A...)) {
+  return true;
+}
 template <class... A, class... B>
 constexpr bool alike(Status (*)(A...), cublasStatus_t (*)(B...)) {
   static_assert(sizeof...(A) == sizeof...(B));

@@ -4,8 +4,8 @@
 
 #include <cstdio>
 
-#include "../runtime/backend.h"
 #include "../ops/list.h"
+#include "../runtime/backend.h"
 
 struct CUstream_st;
 

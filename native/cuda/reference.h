@@ -1,5 +1,5 @@
-// Every fast kernel has a reference kernel, one lane per output: a reference on the device at sizes that the CPU cannot do,
-// and a way around a broken kernel. LATEFORGE_CUDA_REFERENCE=attention,maxsim chooses it for these ops.
+// Every fast kernel has a reference kernel, one lane per output: a reference on the device at sizes that the CPU cannot
+// do, and a way around a broken kernel. LATEFORGE_CUDA_REFERENCE=attention,maxsim chooses it for these ops.
 #pragma once
 
 #include <string_view>

@@ -35,8 +35,8 @@ Status Collectives::start(Group& group, const CollectiveRequest& request, Handle
              name, device->backend->name);
   const bool gathers = kind == Collective::allGather, scatters = kind == Collective::allToAll;
   if (kind == Collective::allReduceSum || kind == Collective::allReduceMax)
-    LF_REQUIRE(meta.dtype == DType::f32 || meta.dtype == DType::f64, "ERR_DTYPE", "%s: sums are float32 or float64, got %s",
-               name, meta.text().c_str());
+    LF_REQUIRE(meta.dtype == DType::f32 || meta.dtype == DType::f64, "ERR_DTYPE",
+               "%s: sums are float32 or float64, got %s", name, meta.text().c_str());
   if (kind == Collective::broadcast)
     LF_REQUIRE(root >= 0 && root < group.size(), "ERR_ARGUMENT", "broadcast: rank %d of %d", root, group.size());
   std::shared_ptr<Storage> output, workspace;
@@ -70,7 +70,8 @@ Status Collectives::start(Group& group, const CollectiveRequest& request, Handle
   }
   call.workspaceBytes = group.workspace(device->backend, call);
   if (call.workspaceBytes) {
-    LF_TRY(runtime_.allocate(device, call.workspaceBytes, (std::string("the workspace of ") + name).c_str(), workspace));
+    LF_TRY(
+        runtime_.allocate(device, call.workspaceBytes, (std::string("the workspace of ") + name).c_str(), workspace));
     call.workspace = workspace->data;
   }
   if (!output) runtime_.forgetFacts(*entry);

@@ -32,23 +32,24 @@ constexpr int64_t kChannelScratchBytes = int64_t{32} << 20;
 struct DeviceChannel;
 
 // Called from one thread, on every rank in the same order, once all that touches the memory before has run; when they
-// return, it is done. 0, or 1 with a message of at most kErrorBytes, or 2 when stopped; after 1 or 2 the channel can only
-// be closed.
+// return, it is done. 0, or 1 with a message of at most kErrorBytes, or 2 when stopped; after 1 or 2 the channel can
+// only be closed.
 struct DeviceTransport {
   // What tells this device from all others, on any machine, 0-terminated.
   int32_t (*identify)(Stream*, char* name, char* error);
   // Rank 0: an id under which the ranks find each other.
   int32_t (*makeId)(uint8_t* id, char* error);
-  int32_t (*open)(Stream*, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel, char* error);
+  int32_t (*open)(Stream*, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel,
+                  char* error);
   // kChannelScratchBytes of device memory.
   void* (*scratch)(DeviceChannel*);
-  // Sends send[r] to rank r and fills receive[r] from it, for every r, the own one too, unless its two parts are the same.
-  // The sizes are known to agree.
+  // Sends send[r] to rank r and fills receive[r] from it, for every r, the own one too, unless its two parts are the
+  // same. The sizes are known to agree.
   int32_t (*exchange)(DeviceChannel*, const Slice* send, const Slice* receive, Stopped stopped, char* error);
   // out[i] = the sum, or the largest, of parts[r][i] in the order of ranks; `parts` holds `count` values of each. A NaN
   // is larger than anything. float32 and float64.
-  int32_t (*combine)(DeviceChannel*, bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
-                     char* error);
+  int32_t (*combine)(DeviceChannel*, bool largest, DType dtype, void* out, const void* parts, int64_t count,
+                     Stopped stopped, char* error);
   // In good order, with all ranks; or at once, giving up whatever is under way, when `stopped` already says so.
   void (*close)(DeviceChannel*, Stopped stopped);
 };

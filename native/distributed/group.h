@@ -27,11 +27,11 @@ struct CollectiveCall {
   Collective kind;
   DType dtype;
   const void* in;
-  void* out;               // allReduce and broadcast: the same as `in`
-  int64_t count;           // elements of `in`
-  const int64_t* send;     // allToAll [size]: elements for each rank
-  const int64_t* receive;  // allGather, allToAll [size]: elements from each rank
-  int32_t root;            // broadcast
+  void* out;                  // allReduce and broadcast: the same as `in`
+  int64_t count;              // elements of `in`
+  const int64_t* send;        // allToAll [size]: elements for each rank
+  const int64_t* receive;     // allGather, allToAll [size]: elements from each rank
+  int32_t root;               // broadcast
   void* workspace = nullptr;  // on the device, as Group::workspace says
   int64_t workspaceBytes = 0;
 };

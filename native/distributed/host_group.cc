@@ -140,8 +140,8 @@ uint64_t HostGroup::start(const Backend* backend, Stream* stream, const Collecti
     job->in = static_cast<char*>(backend->hostAddress(job->in, static_cast<size_t>(call.count * sizeOf(call.dtype))));
     job->out = static_cast<char*>(backend->hostAddress(job->out, out));
     if (call.workspace)
-      job->workspace = static_cast<char*>(
-          backend->hostAddress(call.workspace, static_cast<size_t>(call.workspaceBytes)));
+      job->workspace =
+          static_cast<char*>(backend->hostAddress(call.workspace, static_cast<size_t>(call.workspaceBytes)));
   } else {
     job->deviceTransport = backend->deviceTransport;
     job->stream = stream;
@@ -307,7 +307,7 @@ void HostGroup::watch() {
   }
   if (!failed_) return;
   changed_.wait_for(lock, tick, [&] { return !current_; });  // it may still learn which ranks it waits for
-  char ignored[kErrorBytes];  // the processes end, with or without a record
+  char ignored[kErrorBytes];                                 // the processes end, with or without a record
   if (!settings_.record.empty())
     guarded(ignored, [&] { return std::thread(writeFile, settings_.record, record()).detach(), 0; });
   const double grace = settings_.graceSeconds;
@@ -349,7 +349,8 @@ void HostGroup::remember(const Job& job) {
 }
 
 std::string HostGroup::record() const {
-  std::string text = format("{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"host\": ", rank_, size_) + quoted(platform::hostName());
+  std::string text =
+      format("{\n  \"rank\": %d,\n  \"ranks\": %d,\n  \"host\": ", rank_, size_) + quoted(platform::hostName());
   text += ",\n  \"time\": " + quoted(timeNow()) + ",\n  \"reason\": " + quoted(failure_.reason);
   text += ",\n  \"missing\": " + (failure_.missing < 0 ? "null" : std::to_string(failure_.missing));
   text += ",\n  \"place\": " + quoted(place_) + ",\n  \"collective\": ";

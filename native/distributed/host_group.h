@@ -1,7 +1,7 @@
 // The group of ranks: a thread of its own carries out collectives in the order they were issued, each as soon as the
 // device's stream has produced its input, so that communication runs beside computation. Data go through the transport
-// where the host can address the device's memory, over the backend's own (device_transport.h) where it cannot; all else, through
-// the transport.
+// where the host can address the device's memory, over the backend's own (device_transport.h) where it cannot; all
+// else, through the transport.
 //
 // Sums and maxima are taken in rank order whatever carries the data, so the same input gives the same bits on every
 // rank and in every run. Every message is announced first, through the transport: ranks that disagree about what comes
@@ -83,7 +83,8 @@ class HostGroup final : public Group {
   struct Job;
   struct Announcement;
   struct Waiting;
-  // How the bytes of a collective go: through the transport; over the device's; the cards by which its channels are opened.
+  // How the bytes of a collective go: through the transport; over the device's; the cards by which its channels are
+  // opened.
   enum class Route : int32_t { host, device, handshake };
   struct OpenChannel {
     const DeviceTransport* deviceTransport;
@@ -114,8 +115,10 @@ class HostGroup final : public Group {
   bool reducePiece(Job& job, char* data, int64_t count, std::string& error);
   bool combine(Job& job, char* out, const char* parts, int64_t count, std::string& error);
   bool transfer(Job& job, std::vector<Slice>& send, std::vector<Slice>& receive, std::string& error);
-  bool requireSame(Job& job, Route route, const std::vector<Slice>& send, const std::vector<Slice>& receive, std::string& error);
-  bool announce(Job& job, Route route, const std::vector<Slice>& send, std::vector<int64_t>& coming, std::string& error);
+  bool requireSame(Job& job, Route route, const std::vector<Slice>& send, const std::vector<Slice>& receive,
+                   std::string& error);
+  bool announce(Job& job, Route route, const std::vector<Slice>& send, std::vector<int64_t>& coming,
+                std::string& error);
   bool move(Job& job, const std::vector<Slice>& send, const std::vector<Slice>& receive, std::string& error);
   static bool succeeded(int32_t status, const char* text, std::string& error);
   static const char* wordsOf(Route route);

@@ -22,9 +22,9 @@ bool small(int64_t count, int64_t scratchBytes, int64_t width, int32_t size) {
 }  // namespace
 
 const char* HostGroup::wordsOf(Route route) {
-  return route == Route::host      ? "works in host memory"
+  return route == Route::host        ? "works in host memory"
          : route == Route::handshake ? "meets the others on a device"
-                               : "works on a device";
+                                     : "works on a device";
 }
 
 bool HostGroup::perform(Job& job, std::string& error) {
@@ -119,7 +119,8 @@ bool HostGroup::combine(Job& job, char* out, const char* parts, int64_t count, s
   if (job.channel) {
     char text[kErrorBytes] = "";
     const bool largest = job.kind == Collective::allReduceMax;
-    return succeeded(job.deviceTransport->combine(job.channel, largest, job.dtype, out, parts, count, stopping(), text), text, error);
+    return succeeded(job.deviceTransport->combine(job.channel, largest, job.dtype, out, parts, count, stopping(), text),
+                     text, error);
   }
   (job.dtype == DType::f64 ? reduceRanks<double> : reduceRanks<float>)(job.kind, out, parts, count, size_);
   return true;
@@ -129,7 +130,8 @@ bool HostGroup::transfer(Job& job, std::vector<Slice>& send, std::vector<Slice>&
   if (!requireSame(job, job.channel ? Route::device : Route::host, send, receive, error)) return false;
   if (job.channel) {
     char text[kErrorBytes] = "";
-    return succeeded(job.deviceTransport->exchange(job.channel, send.data(), receive.data(), stopping(), text), text, error);
+    return succeeded(job.deviceTransport->exchange(job.channel, send.data(), receive.data(), stopping(), text), text,
+                     error);
   }
   // The own part is copied here, the others go through the transport.
   if (send[rank_].data != receive[rank_].data && send[rank_].bytes)
@@ -170,7 +172,8 @@ bool HostGroup::findChannel(Job& job, std::string& error) {
         return false;
       }
   DeviceChannel* channel = nullptr;
-  if (!succeeded(job.deviceTransport->open(job.stream, cards[0].id, rank_, size_, stopping(), &channel, text), text, error))
+  if (!succeeded(job.deviceTransport->open(job.stream, cards[0].id, rank_, size_, stopping(), &channel, text), text,
+                 error))
     return false;
   channels_.push_back({job.deviceTransport, job.stream, channel});
   job.channel = channel;
@@ -184,7 +187,7 @@ void HostGroup::closeLinks() {
 
 // Whether every rank is about to send what this one expects.
 bool HostGroup::requireSame(Job& job, Route route, const std::vector<Slice>& send, const std::vector<Slice>& receive,
-                      std::string& error) {
+                            std::string& error) {
   std::vector<int64_t> coming;
   if (!announce(job, route, send, coming, error)) return false;
   for (int32_t r = 0; r < size_; ++r) {

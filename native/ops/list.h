@@ -5,26 +5,27 @@
 //   scratch  workspace where kernels need memory while they run, else none
 //   inputs   names in order; suffix ? optional, + accumulated into (read and written), ! overwritten in place
 //   outputs  names in order; suffix ? absent unless asked for
-//   backward the op that carries the gradient, "tape" where the tape does it with other ops, "self" for an op that *is* a
+//   backward the op that carries the gradient, "tape" where the tape does it with other ops, "self" for an op that *is*
+//   a
 //            backward or has no differentiable input
 //   params   INT(name) int64, REAL(name) double: the fields of its params struct, of 8 bytes each
 // The folder of each family has what its ops check and make (shapes.cc) and their kernels (cpu.cc, cuda.cu).
 //
 // Laws: parameter gradients accumulate, activation gradients are assigned; reductions run in a fixed order over blocks
 // whose size depends on shapes only; a missing optional gradient input means "not needed".
-// Shapes: T token rows, n sequences, d features, h features of a head. `segments` are int64 offsets [n+1] known to the host.
-// `seeds` are uint32 pairs [n,2] (as int32): the Philox key of each sequence.
+// Shapes: T token rows, n sequences, d features, h features of a head. `segments` are int64 offsets [n+1] known to the
+// host. `seeds` are uint32 pairs [n,2] (as int32): the Philox key of each sequence.
 //
 // Residual streams: where x is of 16 bits, layerNorm's residual may be float32, and `sum` and `nextResidual`
 // (y, for the next layer) are: what runs through all layers is rounded once, not once a layer.
 //
-// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · documentsPerQuery documents. Row r is query
-// firstRow + r, column j is document firstQuery · documentsPerQuery + j, and query i's positive is document i · documentsPerQuery.
-// qDuplicates [B] and dDuplicates [B · documentsPerQuery] are those of the whole batch; dSegments are the columns' own.
-// stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a row has no columns
-// here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a loss of 0 and
-// lse +∞, where softmaxGrad writes exact zeros.
-// logScale is log(1 / temperature): with `learned` it is a parameter, clamped at ln 100 as CLIP's is, else taken as given.
+// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · documentsPerQuery documents. Row r
+// is query firstRow + r, column j is document firstQuery · documentsPerQuery + j, and query i's positive is document i
+// · documentsPerQuery. qDuplicates [B] and dDuplicates [B · documentsPerQuery] are those of the whole batch; dSegments
+// are the columns' own. stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞)
+// where a row has no columns here, or no positive. An empty document is no positive. contrastiveLoss gives rows without
+// one a loss of 0 and lse +∞, where softmaxGrad writes exact zeros. logScale is log(1 / temperature): with `learned` it
+// is a parameter, clamped at ln 100 as CLIP's is, else taken as given.
 //
 // argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of
 // its document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below

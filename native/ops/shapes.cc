@@ -1,7 +1,7 @@
 // Checks and shapes: what several ops share.
-#include <algorithm>
-
 #include "shapes.h"
+
+#include <algorithm>
 
 namespace lateforge {
 

@@ -6,8 +6,7 @@
 
 namespace lateforge {
 
-#define OP(name, ...) \
-  Status infer_##name(const params::name& p, const Meta* in, Inferred& result);
+#define OP(name, ...) Status infer_##name(const params::name& p, const Meta* in, Inferred& result);
 LF_OPS(OP)
 #undef OP
 

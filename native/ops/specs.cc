@@ -62,7 +62,7 @@ Status infer(Op op, const void* params, const Meta* in, Inferred& result) {
                spec.inputs[i].name.c_str());
   switch (op) {
 #define OP(name, ...) \
-  case Op::name:                            \
+  case Op::name:      \
     return infer_##name(*static_cast<const params::name*>(params), in, result);
     LF_OPS(OP)
 #undef OP

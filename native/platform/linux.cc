@@ -33,7 +33,9 @@ std::vector<double> numbersIn(const std::string& path) {
   return numbers;
 }
 
-bool has(const std::string& list, const std::string& word) { return ("," + list + ",").find("," + word + ",") != list.npos; }
+bool has(const std::string& list, const std::string& word) {
+  return ("," + list + ",").find("," + word + ",") != list.npos;
+}
 
 // Names in mountinfo have octal escapes for blanks.
 std::string unescaped(const std::string& text) {
@@ -69,8 +71,8 @@ std::optional<Mount> mountOf(const std::string& root, const std::string& control
   return std::nullopt;
 }
 
-// Folders of the process's own group and of all groups around it that are visible, own first. Empty when the machine has
-// no such hierarchy.
+// Folders of the process's own group and of all groups around it that are visible, own first. Empty when the machine
+// has no such hierarchy.
 std::vector<std::string> groupsOf(const std::string& root, const std::string& controller) {
   std::string own;
   bool found = false;
@@ -140,7 +142,8 @@ int grantedThreads(const std::string& root) {
     if (const std::vector<double> found = numbersIn(folder + "/cpu.max"); found.size() == 2)
       granted = std::min(granted, share({found[0]}, {found[1]}));
   for (const std::string& folder : groupsOf(root, "cpu"))
-    granted = std::min(granted, share(numbersIn(folder + "/cpu.cfs_quota_us"), numbersIn(folder + "/cpu.cfs_period_us")));
+    granted =
+        std::min(granted, share(numbersIn(folder + "/cpu.cfs_quota_us"), numbersIn(folder + "/cpu.cfs_period_us")));
   return std::max(1, static_cast<int>(std::ceil(granted)));
 }
 

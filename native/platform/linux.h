@@ -1,6 +1,8 @@
-// How linux.cc finds what this process may use of the machine, for tests: the least of what its affinity, its control group,
-// the groups around that and the machine itself allow. Control groups of version 2 and 1 are found as the kernel tells
-// (/proc/self/cgroup, /proc/self/mountinfo), so that systemd's slices, Slurm's steps and containers in containers count.
+// How linux.cc finds what this process may use of the machine, for tests: the least of what its affinity, its control
+// group, the groups around that and the machine itself allow. Control groups of version 2 and 1 are found as the kernel
+// tells
+// (/proc/self/cgroup, /proc/self/mountinfo), so that systemd's slices, Slurm's steps and containers in containers
+// count.
 //
 // `root` is put before the names of the kernel's files: tests have trees of their own.
 #pragma once

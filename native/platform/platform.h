@@ -21,13 +21,13 @@ int64_t grantedMemory();
 bool mapFile(const std::string& path, const uint8_t*& data, size_t& bytes, std::string& problem);
 void unmapFile(const uint8_t* data, size_t bytes);
 
-// A shared library, never unloaded, and a symbol of it. Null when there is none; of a library with the reason. Libraries
-// that are loaded later find the symbols of one that is `everyones`; on Windows none is.
+// A shared library, never unloaded, and a symbol of it. Null when there is none; of a library with the reason.
+// Libraries that are loaded later find the symbols of one that is `everyones`; on Windows none is.
 void* loadLibrary(const std::string& path, std::string& problem, bool everyones = false);
 void* findSymbol(void* library, const char* name);
 
-// Exchanges two names in one step: each of them exists at every moment. False where the system or the file system cannot,
-// and when it fails, then with the reason in `problem`.
+// Exchanges two names in one step: each of them exists at every moment. False where the system or the file system
+// cannot, and when it fails, then with the reason in `problem`.
 bool exchangePaths(const std::string& a, const std::string& b, std::string& problem);
 
 // Empty when the system does not say.

@@ -31,7 +31,7 @@ bool mapFile(const std::string& path, const uint8_t*& data, size_t& bytes, std::
     problem = std::string("cannot be opened: ") + std::strerror(errno);
     return false;
   }
-  struct stat info {};
+  struct stat info{};
   void* mapped = nullptr;
   int reason = 0;
   if (fstat(file, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0) {

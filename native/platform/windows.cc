@@ -22,7 +22,8 @@ std::string lastProblem() { return std::system_category().message(static_cast<in
 
 }  // namespace
 
-// Committed at once: Windows counts what is reserved against memory and page file, but makes pages when they are touched.
+// Committed at once: Windows counts what is reserved against memory and page file, but makes pages when they are
+// touched.
 void* reservePages(size_t bytes) { return VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE); }
 
 void releasePages(void* data, size_t) { VirtualFree(data, 0, MEM_RELEASE); }

@@ -11,7 +11,6 @@ constexpr int64_t kAlign = 64;
 constexpr int64_t kSegment = int64_t{32} << 20;
 constexpr int64_t kSegmentAlign = int64_t{2} << 20;
 
-
 }  // namespace
 
 Arena::~Arena() {

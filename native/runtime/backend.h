@@ -38,8 +38,8 @@ struct OpCall {
   }
 };
 
-// Returns 0, or writes a message of at most kErrorBytes and returns 1. It may throw: a stream keeps what a kernel throws
-// as its error (barrier.h). Nothing else here lets an exception out.
+// Returns 0, or writes a message of at most kErrorBytes and returns 1. It may throw: a stream keeps what a kernel
+// throws as its error (barrier.h). Nothing else here lets an exception out.
 using Kernel = int32_t (*)(const OpCall& call, char* error);
 
 // Called once from a native thread. `error` is null when all went well, else the stream's first error.
@@ -49,13 +49,13 @@ using Done = void (*)(void* context, const char* error);
 // writes a message and returns 1: the stream's error then, if it has none. It may block.
 using HostCall = int32_t (*)(void* context, const char* streamError, char* error);
 
-struct Stream;  // the backend's own
-struct DeviceTransport;   // device_transport.h
+struct Stream;           // the backend's own
+struct DeviceTransport;  // device_transport.h
 
 // What a device can do at most, measured; 0: not measured. A multiply-add is two operations.
 struct Peak {
-  double fp32;  // float32 operations a second
-  double fp16;  // operations a second of the tensor cores on 16-bit numbers, with float32 sums
+  double fp32;    // float32 operations a second
+  double fp16;    // operations a second of the tensor cores on 16-bit numbers, with float32 sums
   double memory;  // bytes a second read from memory
   double cache;   // bytes a second read from the cache that all cores share
 };
@@ -99,8 +99,8 @@ struct Backend {
   void* (*hostAddress)(void* data, size_t bytes);
   // How such a device reaches those of other ranks by itself; null: not at all.
   const DeviceTransport* deviceTransport;
-  // Milliseconds of the device's own clock since the call before, both in stream order; 0 for the first. Null: the device
-  // has none, and nothing but the caller's clock tells.
+  // Milliseconds of the device's own clock since the call before, both in stream order; 0 for the first. Null: the
+  // device has none, and nothing but the caller's clock tells.
   void (*elapsed)(Stream*, double* milliseconds, Done done, void* context);
   // Measures for about `seconds`, on the caller's thread. Null: nothing is known.
   int32_t (*peak)(int32_t device, double seconds, Peak* result, char* error);

@@ -1,5 +1,6 @@
-// Nothing that is thrown leaves a native thread, nor a function of a backend's table: it becomes a message, as any other
-// error is one. A message may begin with its code, "ERR_…: …"; one that does not is ERR_DEVICE (native/binding/addon.cc).
+// Nothing that is thrown leaves a native thread, nor a function of a backend's table: it becomes a message, as any
+// other error is one. A message may begin with its code, "ERR_…: …"; one that does not is ERR_DEVICE
+// (native/binding/addon.cc).
 //
 // All of this works without memory: what is told may be that there is none.
 #pragma once

@@ -26,7 +26,8 @@ int32_t Queue::upload(void* target, const void* source, size_t bytes) {
 }
 
 void Queue::download(void* target, const void* source, size_t bytes, Done done, void* context) {
-  push({.kind = Kind::download, .target = target, .source = source, .bytes = bytes, .done = done, .context = context}, true);
+  push({.kind = Kind::download, .target = target, .source = source, .bytes = bytes, .done = done, .context = context},
+       true);
 }
 
 void Queue::synchronize(Done done, void* context) {

@@ -43,7 +43,6 @@ class Queue {
  private:
   using Kind = Job::Kind;
 
-
   void push(Job job, bool wanted);
   void loop();
   void execute(Job& job);

@@ -106,12 +106,12 @@ Status Runtime::allocate(Device* device, int64_t bytes, const char* what, std::s
                       : "\nSmaller microBatchTokens or batch, or a higher LATEFORGE_MEMORY_LIMIT, would help";
     const auto mib = [](int64_t n) { return static_cast<double>(n) / kMiB; };
     const Arena::Free free = arena.free();
-    return Status::error("ERR_OUT_OF_MEMORY",
-                         "%s asks for %.1f MiB on %s; live %.1f MiB, limit %.1f MiB, reserved %.1f MiB, of it free %.1f "
-                         "MiB in %lld pieces, the largest %.1f MiB. Largest tensors:%s",
-                         what, mib(bytes), device->backend->name, mib(arena.live()), mib(arena.limit()),
-                         mib(arena.reserved()), mib(free.bytes), static_cast<long long>(free.pieces),
-                         mib(free.largest), text.c_str());
+    return Status::error(
+        "ERR_OUT_OF_MEMORY",
+        "%s asks for %.1f MiB on %s; live %.1f MiB, limit %.1f MiB, reserved %.1f MiB, of it free %.1f "
+        "MiB in %lld pieces, the largest %.1f MiB. Largest tensors:%s",
+        what, mib(bytes), device->backend->name, mib(arena.live()), mib(arena.limit()), mib(arena.reserved()),
+        mib(free.bytes), static_cast<long long>(free.pieces), mib(free.largest), text.c_str());
   }
   storage = std::make_shared<Storage>(device, data);
   return Status::fine();
@@ -184,8 +184,7 @@ Status Runtime::view(Handle handle, int64_t offset, const Meta& shape, Handle& r
   LF_TRY(checkRoom("view", 1));
   const int64_t count = shape.count();
   LF_REQUIRE(offset >= 0 && count >= 0 && count <= entry->meta.count() && offset <= entry->meta.count() - count,
-             "ERR_SHAPE",
-             "view: %lld elements from %lld on do not lie in %s", static_cast<long long>(count),
+             "ERR_SHAPE", "view: %lld elements from %lld on do not lie in %s", static_cast<long long>(count),
              static_cast<long long>(offset), entry->meta.text().c_str());
   Meta meta = shape;
   meta.dtype = entry->meta.dtype;
@@ -285,7 +284,8 @@ bool Runtime::dispose(Handle handle) {
   entry->storage = nullptr;
   entry->meta = Meta{};
   // An entry whose generations are used up is retired, so that a handle stays exact in a double.
-  if (++entry->generation < uint64_t{1} << (53 - kIndexBits)) freeEntries_.push_back(static_cast<uint32_t>(handle & kMostTensors));
+  if (++entry->generation < uint64_t{1} << (53 - kIndexBits))
+    freeEntries_.push_back(static_cast<uint32_t>(handle & kMostTensors));
   return true;
 }
 

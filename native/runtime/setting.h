@@ -1,6 +1,6 @@
-// What users set in the environment (docs/environment.md), read in one way everywhere: an empty variable is none, and one
-// that does not parse is an error that names it, what was found and what is expected. Header only, because backends and
-// transports are libraries of their own.
+// What users set in the environment (docs/environment.md), read in one way everywhere: an empty variable is none, and
+// one that does not parse is an error that names it, what was found and what is expected. Header only, because backends
+// and transports are libraries of their own.
 #pragma once
 
 #include <charconv>
@@ -30,8 +30,8 @@ inline std::optional<int64_t> parseCount(std::string_view text) {
   return value;
 }
 
-// Bytes: "8000000000", "8GB" (powers of 1,000), "7.5GiB" or "7.5g" (powers of 1,024); upper or lower case, a blank before
-// the unit or none.
+// Bytes: "8000000000", "8GB" (powers of 1,000), "7.5GiB" or "7.5g" (powers of 1,024); upper or lower case, a blank
+// before the unit or none.
 inline std::optional<int64_t> parseBytes(std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);

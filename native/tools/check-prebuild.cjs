@@ -11,16 +11,20 @@ const root = path.resolve(__dirname, '../..')
 
 /** `<format> <architecture>` by the first bytes of a file, as Node names the architecture. */
 function kindOf(bytes) {
-  const machines = { 0x3e: 'x64', 0xb7: 'arm64', 0x8664: 'x64', 0xaa64: 'arm64', 0x01000007: 'x64', 0x0100000c: 'arm64' }
+  const machines = { 62: 'x64', 183: 'arm64', 34404: 'x64', 43620: 'arm64', 16777223: 'x64', 16777228: 'arm64' }
   if (bytes.readUInt32BE(0) === 0x7f454c46) return `linux ${machines[bytes.readUInt16LE(18)]}`
   if (bytes.readUInt32LE(0) === 0xfeedfacf) return `darwin ${machines[bytes.readUInt32LE(4)]}`
   const pe = bytes.toString('latin1', 0, 2) === 'MZ' ? bytes.readUInt32LE(0x3c) : 0
-  if (pe > 0 && bytes.toString('latin1', pe, pe + 4) === 'PE\0\0') return `win32 ${machines[bytes.readUInt16LE(pe + 4)]}`
+  if (pe > 0 && bytes.toString('latin1', pe, pe + 4) === 'PE\0\0')
+    return `win32 ${machines[bytes.readUInt16LE(pe + 4)]}`
   return 'unknown'
 }
 
 function readelf(...args) {
-  const { status, stdout, stderr, error } = spawnSync('readelf', ['--wide', ...args], { encoding: 'utf8', maxBuffer: 1 << 26 })
+  const { status, stdout, stderr, error } = spawnSync('readelf', ['--wide', ...args], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
   if (status !== 0) throw new Error(`readelf ${args.join(' ')}: ${error?.message ?? stderr}`)
   return stdout
 }
@@ -30,7 +34,8 @@ function elfFaults(file, newest) {
   const faults = []
   const versions = readelf('--version-info', file)
   for (const [, major, minor] of versions.matchAll(/GLIBC_(\d+)\.(\d+)/g))
-    if (newest && (Number(major) > newest[0] || Number(minor) > newest[1])) faults.push(`needs GLIBC_${major}.${minor}, at most ${newest.join('.')} is wanted`)
+    if (newest && (Number(major) > newest[0] || Number(minor) > newest[1]))
+      faults.push(`needs GLIBC_${major}.${minor}, at most ${newest.join('.')} is wanted`)
   if (/GLIBCXX|CXXABI/.test(versions)) faults.push("needs the system's C++ library")
   if (/ \.symtab /.test(readelf('--sections', file))) faults.push('is not stripped')
   if (/RPATH|RUNPATH/.test(readelf('--dynamic', file))) faults.push('has a search path of this machine')
@@ -43,7 +48,13 @@ function instructionsOf(file) {
   const env = { ...process.env }
   delete env.LATEFORGE_ISA
   const { status, stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8', env })
-  if (status !== 0) throw new Error(`${file} does not load: ${stderr.trim().split('\n').find((line) => /Error/.test(line))}`)
+  if (status !== 0)
+    throw new Error(
+      `${file} does not load: ${stderr
+        .trim()
+        .split('\n')
+        .find((line) => /Error/.test(line))}`,
+    )
   return stdout
 }
 

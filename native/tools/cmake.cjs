@@ -39,7 +39,7 @@ function cmake(...args) {
 function variablesOf(name) {
   const presets = JSON.parse(fs.readFileSync(path.join(root, 'CMakePresets.json'), 'utf8')).configurePresets
   const { inherits, cacheVariables } = presets.find((one) => one.name === name)
-  const own = Object.entries(cacheVariables).map(([key, value]) => [key, value.replaceAll('${sourceDir}', root)])
+  const own = Object.entries(cacheVariables).map(([key, value]) => [key, value.replace(/\$\{sourceDir\}/g, root)])
   return { ...(inherits && variablesOf(inherits)), ...Object.fromEntries(own) }
 }
 
@@ -47,7 +47,18 @@ function cmakeJs(verb, ...more) {
   const cli = path.join(path.dirname(require.resolve('cmake-js/package.json', { paths: [root] })), 'bin/cmake-js')
   const { CMAKE_JS_INC, ...variables } = variablesOf(preset) // cmake-js has the headers too
   const definitions = [...Object.entries(variables).map(([key, value]) => `-D${key}=${value}`), ...options]
-  const args = [cli, verb, '-d', root, '-O', build, '-p', jobs, ...definitions.map((one) => one.replace(/^-D/, '--CD')), ...more]
+  const args = [
+    cli,
+    verb,
+    '-d',
+    root,
+    '-O',
+    build,
+    '-p',
+    jobs,
+    ...definitions.map((one) => one.replace(/^-D/, '--CD')),
+    ...more,
+  ]
   const { status } = spawnSync(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] })
   if (status !== 0) process.exit(status ?? 1)
 }

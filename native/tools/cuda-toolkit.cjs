@@ -47,7 +47,8 @@ function findToolkit({ fetch = true } = {}) {
   const notes = []
   let folder = installed(notes)
   if (!folder && releaseOf(cache())) folder = cache()
-  if (!folder && fetch) folder = fetchWheels(wheels, 'nvidia/cu13', cache(), (toolkit) => releaseOf(toolkit)?.join('.') === release, notes)
+  if (!folder && fetch)
+    folder = fetchWheels(wheels, 'nvidia/cu13', cache(), (toolkit) => releaseOf(toolkit)?.join('.') === release, notes)
   if (folder) return { folder, version: releaseOf(folder).join('.') }
   return { reason: ['no CUDA toolkit (CUDA_HOME, nvcc on PATH, /usr/local/cuda)', ...notes].join('; ') }
 }

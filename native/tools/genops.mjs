@@ -28,10 +28,17 @@ export function generate(list) {
     const params = op.params.map((p) => `${p.name}: number`)
     const signature = [...inputs, ...(params.length ? [`p: { ${params.join('; ')} }`] : [])].join(', ')
     const outputs = op.outputs.map((o) => `${safe(o.name)}: Tensor${o.optional ? ' | null' : ''}`)
-    const result = outputs.length === 0 ? 'void' : outputs.length === 1 && !op.outputs[0].optional ? 'Tensor' : `[${outputs.join(', ')}]`
+    const result =
+      outputs.length === 0
+        ? 'void'
+        : outputs.length === 1 && !op.outputs[0].optional
+          ? 'Tensor'
+          : `[${outputs.join(', ')}]`
     const call = `run(${index}, [${op.inputs.map((i) => safe(i.name)).join(', ')}], [${op.params.map((p) => `p.${p.name}`).join(', ')}], ${op.outputs.length})`
-    const cast = result === 'void' ? call : result === 'Tensor' ? `return ${call}[0] as Tensor` : `return ${call} as ${result}`
-    if (!shapes.has(op.name)) throw new Error(`native/ops/list.h: the line above OP(${op.name} is no comment with its shapes`)
+    const cast =
+      result === 'void' ? call : result === 'Tensor' ? `return ${call}[0] as Tensor` : `return ${call} as ${result}`
+    if (!shapes.has(op.name))
+      throw new Error(`native/ops/list.h: the line above OP(${op.name} is no comment with its shapes`)
     lines.push(`/** ${shapes.get(op.name)} */`)
     lines.push(`export function ${op.name}(${signature}): ${result} {`, `  ${cast}`, '}', '')
   })

@@ -83,7 +83,11 @@ function packCuda(folder) {
   }
   fs.writeFileSync(path.join(stage, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`)
   fs.mkdirSync(folder, { recursive: true })
-  const packed = run('npm', ['pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', path.resolve(folder)], stage)
+  const packed = run(
+    'npm',
+    ['pack', '--json', '--ignore-scripts', '--loglevel=error', '--pack-destination', path.resolve(folder)],
+    stage,
+  )
   return path.join(folder, JSON.parse(packed)[0].filename)
 }
 

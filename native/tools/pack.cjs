@@ -26,7 +26,8 @@ function builtHere(folder) {
   const target = path.join(folder, `${process.platform}-${process.arch}`)
   fs.mkdirSync(target, { recursive: true })
   for (const file of fs.readdirSync(built))
-    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi_')) fs.copyFileSync(path.join(built, file), path.join(target, file))
+    if (file === 'lateforge.node' || file.startsWith('lateforge_mpi_'))
+      fs.copyFileSync(path.join(built, file), path.join(target, file))
 }
 
 /** Packs a copy of what `files` of package.json names, so that nothing of the checkout changes. */
@@ -50,14 +51,14 @@ function packLateforge() {
 }
 
 try {
-  if (!values.here)
-    for (const name of Object.keys(targets)) checkPrebuild(name)
+  if (!values.here) for (const name of Object.keys(targets)) checkPrebuild(name)
   // A folder that somebody named may hold other things.
   if (positionals.length === 0) fs.rmSync(out, { recursive: true, force: true })
   fs.mkdirSync(out, { recursive: true })
   packLateforge()
   if (!values.here) packCuda(out)
-  for (const file of fs.readdirSync(out)) process.stdout.write(`${file}: ${fs.statSync(path.join(out, file)).size} bytes\n`)
+  for (const file of fs.readdirSync(out))
+    process.stdout.write(`${file}: ${fs.statSync(path.join(out, file)).size} bytes\n`)
 } catch (error) {
   process.stderr.write(`pack: ${error.message}\n`)
   process.exitCode = 1

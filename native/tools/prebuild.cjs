@@ -20,7 +20,9 @@ function prebuild(name) {
   for (const file of files) fs.rmSync(path.join(folder, file))
   const options = { name: 'lateforge', cwd, out: root, platform, arch, libc, tagLibc: libc !== undefined, napi: true }
   return new Promise((resolve, reject) =>
-    prebuildify({ ...options, nodeGyp: path.join(__dirname, 'gyp.cjs') }, (error) => (error ? reject(error) : resolve())),
+    prebuildify({ ...options, nodeGyp: path.join(__dirname, 'gyp.cjs') }, (error) =>
+      error ? reject(error) : resolve(),
+    ),
   )
 }
 

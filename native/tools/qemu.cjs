@@ -36,7 +36,12 @@ const tolerances = { trained: 1e-4, secondStep: 1e-4 }
 const tolerance = 1e-5
 
 function run(command, args, options = {}) {
-  const { status, stdout, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, ...options })
+  const { status, stdout, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    ...options,
+  })
   if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed${error ? `: ${error.message}` : ''}`)
   return stdout
 }
@@ -46,7 +51,10 @@ function checkTools() {
   const missing = spawnSync(emulator[0], ['--version']).error ? 'qemu-aarch64 is not installed' : undefined
   const libc = path.join(values.sysroot, 'lib/ld-linux-aarch64.so.1')
   const reason = missing ?? (fs.existsSync(libc) ? undefined : `${libc} is missing`)
-  if (reason) throw new Error(`${reason} (on Debian: apt-get install qemu-user libc6-arm64-cross libgcc-s1-arm64-cross libstdc++6-arm64-cross)`)
+  if (reason)
+    throw new Error(
+      `${reason} (on Debian: apt-get install qemu-user libc6-arm64-cross libgcc-s1-arm64-cross libstdc++6-arm64-cross)`,
+    )
 }
 
 /** Node for arm64, from npm's package of it. */
@@ -72,9 +80,14 @@ function nativeTests() {
   const build = path.join(root, 'build', `qemu-${values.native}`)
   const compilers = {
     zig: () => zigVariables(targets['linux-arm64'].zig),
-    'g++': () => ({ CMAKE_SYSTEM_NAME: 'Linux', CMAKE_SYSTEM_PROCESSOR: 'aarch64', CMAKE_CXX_COMPILER: 'aarch64-linux-gnu-g++' }),
+    'g++': () => ({
+      CMAKE_SYSTEM_NAME: 'Linux',
+      CMAKE_SYSTEM_PROCESSOR: 'aarch64',
+      CMAKE_CXX_COMPILER: 'aarch64-linux-gnu-g++',
+    }),
   }
-  if (!compilers[values.native]) throw new Error(`--native is ${values.native}, expected ${Object.keys(compilers).join(' or ')}`)
+  if (!compilers[values.native])
+    throw new Error(`--native is ${values.native}, expected ${Object.keys(compilers).join(' or ')}`)
   const variables = {
     ...compilers[values.native](),
     CMAKE_CROSSCOMPILING_EMULATOR: emulator.join(';'),
@@ -119,7 +132,9 @@ function compare(here, there) {
     const most = tolerances[name] ?? tolerance
     const fine = found.length === expected.length && off <= most
     if (!fine) worse++
-    process.stdout.write(`${fine ? 'same' : 'DIFFERS'}  ${name}: ${expected.length} numbers, off by ${off.toExponential(1)}, at most ${most}\n`)
+    process.stdout.write(
+      `${fine ? 'same' : 'DIFFERS'}  ${name}: ${expected.length} numbers, off by ${off.toExponential(1)}, at most ${most}\n`,
+    )
   }
   if (worse > 0) throw new Error(`${worse} of the results differ from this machine's`)
 }
@@ -131,7 +146,11 @@ function main() {
   const command = values.with?.split(' ') ?? [...emulator, nodeOfArm()]
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'lateforge-qemu-'))
   try {
-    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(work, 'dist')], show)
+    run(
+      process.execPath,
+      ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', path.join(work, 'dist')],
+      show,
+    )
     const here = numbersOf([process.execPath], path.join(root, 'build/Release/lateforge.node'), work, 'here')
     const there = numbersOf(command, addon, work, 'there')
     process.stdout.write(`here   ${JSON.stringify(here.machine)}\nthere  ${JSON.stringify(there.machine)}\n`)

@@ -13,8 +13,14 @@ const out = path.join(root, 'build/pack')
 const run = (command, ...args) => runIn(root, command, ...args)
 
 function runIn(cwd, command, ...args) {
-  const { status, stdout, error } = spawnSync(command, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'inherit'] })
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? stdout.trim().split('\n').at(-1)}`)
+  const { status, stdout, error } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  if (status !== 0)
+    throw new Error(`${command} ${args.join(' ')} failed: ${error?.message ?? stdout.trim().split('\n').at(-1)}`)
   return stdout
 }
 
@@ -22,7 +28,8 @@ function runIn(cwd, command, ...args) {
 function datedChangelog(version) {
   const text = fs.readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')
   const section = text.split(/^## /m).find((part) => part.startsWith('Unreleased\n'))
-  if (!section?.slice('Unreleased'.length).trim()) throw new Error('CHANGELOG.md says nothing under "Unreleased": what does a user notice?')
+  if (!section?.slice('Unreleased'.length).trim())
+    throw new Error('CHANGELOG.md says nothing under "Unreleased": what does a user notice?')
   const date = new Date().toISOString().slice(0, 10)
   return text.replace('## Unreleased\n', () => `## Unreleased\n\n## ${version} (${date})\n`)
 }
@@ -39,11 +46,16 @@ function writePeers(version) {
 function sbomOf(tarball) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'lateforge-sbom-'))
   try {
-    fs.writeFileSync(path.join(folder, 'package.json'), '{ "name": "installation", "version": "1.0.0", "private": true }')
+    fs.writeFileSync(
+      path.join(folder, 'package.json'),
+      '{ "name": "installation", "version": "1.0.0", "private": true }',
+    )
     runIn(folder, 'npm', 'install', '--ignore-scripts', '--no-audit', '--no-fund', tarball)
     const sbom = runIn(folder, 'npm', 'sbom', '--sbom-format', 'cyclonedx')
     const { dependencies } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
-    const listed = new Set(JSON.parse(sbom).components.map((component) => component['bom-ref'].replace(/(?<=.)@.*/, '')))
+    const listed = new Set(
+      JSON.parse(sbom).components.map((component) => component['bom-ref'].replace(/(?<=.)@.*/, '')),
+    )
     const missing = ['lateforge', ...Object.keys(dependencies)].filter((name) => !listed.has(name))
     if (missing.length > 0) throw new Error(`npm sbom does not list ${missing.join(', ')}`)
     return sbom
@@ -53,7 +65,8 @@ function sbomOf(tarball) {
 }
 
 function release(version) {
-  if (!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? '')) throw new Error(`version is ${version}, expected as in: npm run release -- 0.2.0`)
+  if (!/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version ?? ''))
+    throw new Error(`version is ${version}, expected as in: npm run release -- 0.2.0`)
   if (run('git', 'status', '--porcelain').trim()) throw new Error('the checkout has changes that are not committed')
   const changelog = datedChangelog(version)
   run('npm', 'version', version, '--no-git-tag-version', '--allow-same-version', '--ignore-scripts')
@@ -64,7 +77,12 @@ function release(version) {
   run('npm', 'run', 'matrix', '--', path.join(out, `lateforge-${version}.tgz`), '--only', 'npm')
   fs.writeFileSync(path.join(out, `lateforge-${version}.cdx.json`), sbomOf(path.join(out, `lateforge-${version}.tgz`)))
   const files = fs.readdirSync(out).sort()
-  const sums = files.map((name) => `${createHash('sha256').update(fs.readFileSync(path.join(out, name))).digest('hex')}  ${name}\n`)
+  const sums = files.map(
+    (name) =>
+      `${createHash('sha256')
+        .update(fs.readFileSync(path.join(out, name)))
+        .digest('hex')}  ${name}\n`,
+  )
   fs.writeFileSync(path.join(out, 'SHA256SUMS'), sums.join(''))
   const tarballs = files.filter((name) => name.endsWith('.tgz')).map((name) => `  npm publish build/pack/${name}`)
   process.stdout.write(

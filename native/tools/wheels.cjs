@@ -23,7 +23,15 @@ function fetchWheels(list, inside, target, works, notes) {
   fs.mkdirSync(path.dirname(target), { recursive: true })
   const folder = fs.mkdtempSync(`${target}.partial-`)
   try {
-    const options = ['--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--require-hashes', '--retries=1', '--timeout=30', '-q']
+    const options = [
+      '--disable-pip-version-check',
+      '--no-deps',
+      '--only-binary=:all:',
+      '--require-hashes',
+      '--retries=1',
+      '--timeout=30',
+      '-q',
+    ]
     const download = python(['-m', 'pip', 'download', ...options, '-r', list, '-d', folder], { timeout: 900_000 })
     if (download.status !== 0) {
       const lines = (download.stderr || download.error?.message || 'no answer').trim().split('\n')

@@ -15,7 +15,9 @@ const runs = (folder) => {
 function findZig() {
   const target = cacheOf(`zig-${release}`)
   const notes = []
-  const folder = runs(target) ? target : fetchWheels(path.join(__dirname, 'zig-wheel.txt'), 'ziglang', target, runs, notes)
+  const folder = runs(target)
+    ? target
+    : fetchWheels(path.join(__dirname, 'zig-wheel.txt'), 'ziglang', target, runs, notes)
   return folder ? { zig: path.join(folder, 'zig') } : { reason: `no zig ${release}: ${notes.join('; ')}` }
 }
 

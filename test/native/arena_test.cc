@@ -91,7 +91,8 @@ struct Model {
   void add(char* data, int64_t size) {
     const auto next = live.lower_bound(data);
     CHECK(next == live.end() || data + size <= next->first, "a block reaches into the next one");
-    CHECK(next == live.begin() || std::prev(next)->first + std::prev(next)->second <= data, "a block begins in another");
+    CHECK(next == live.begin() || std::prev(next)->first + std::prev(next)->second <= data,
+          "a block begins in another");
     live[data] = size;
     bytes += size;
     peak = std::max(peak, bytes);
@@ -129,7 +130,8 @@ void exact(std::mt19937& random) {
         CHECK(data + size <= segment->first + segment->second, "a block reaches over its segment's end");
         if (least < INT64_MAX) {  // from the smallest range that holds it
           char* end = segment->first + segment->second;
-          if (const auto next = model.live.upper_bound(data); next != model.live.end()) end = std::min(end, next->first);
+          if (const auto next = model.live.upper_bound(data); next != model.live.end())
+            end = std::min(end, next->first);
           CHECK(end - data == least, "a range of %lld bytes instead of %lld", static_cast<long long>(end - data),
                 static_cast<long long>(least));
         }
@@ -171,7 +173,8 @@ void exact(std::mt19937& random) {
         world.wrong);
 }
 
-// Host calls come when the stream comes by, or never. A segment is the device's until then; the arena counts it no more.
+// Host calls come when the stream comes by, or never. A segment is the device's until then; the arena counts it no
+// more.
 void inStreamOrder(std::mt19937& random) {
   world = {};
   world.limit = 96 * kMiB;
@@ -194,8 +197,9 @@ void inStreamOrder(std::mt19937& random) {
             static_cast<long long>(arena.reserved()));
       for (const auto& [data, size] : model.live) {
         const auto segment = world.segments.upper_bound(data);
-        CHECK(segment != world.segments.begin() && data + size <= std::prev(segment)->first + std::prev(segment)->second,
-              "a live block lies in a segment that was given back");
+        CHECK(
+            segment != world.segments.begin() && data + size <= std::prev(segment)->first + std::prev(segment)->second,
+            "a live block lies in a segment that was given back");
       }
     }
   }

@@ -7,11 +7,11 @@
 #include <new>
 #include <stdexcept>
 
-#include "../../native/ops/list.h"
-#include "../../native/runtime/queue.h"
 #include "../../native/cpu/backend.h"
 #include "../../native/cpu/table.h"
 #include "../../native/cpu/team.h"
+#include "../../native/ops/list.h"
+#include "../../native/runtime/queue.h"
 
 namespace lateforge {
 namespace {
@@ -42,12 +42,12 @@ Stream* open(int32_t, char* error) {
   if (!isa) return nullptr;
   const cpu::Kernels* kernels = isa->doubles;
   const auto copy = [](void* target, const void* source, size_t bytes) { std::memcpy(target, source, bytes); };
-  return reinterpret_cast<Stream*>(new Faulty{
-      {{.run = [kernels](const OpCall& call, char* text) { return runOrFail(*kernels, call, text); },
-        .write = copy,
-        .read = copy},
-       /*lazy=*/false},
-      kernels});
+  return reinterpret_cast<Stream*>(
+      new Faulty{{{.run = [kernels](const OpCall& call, char* text) { return runOrFail(*kernels, call, text); },
+                   .write = copy,
+                   .read = copy},
+                  /*lazy=*/false},
+                 kernels});
 }
 
 std::atomic<size_t> used{0};

@@ -138,7 +138,8 @@ void testResults() {
     std::vector<float> many(4200001);
     for (size_t i = 0; i < many.size(); ++i) many[i] = static_cast<float>((r + 1) * static_cast<int>(i % 11));
     const auto count = static_cast<int64_t>(many.size());
-    const CollectiveCall call{Collective::allReduceSum, DType::f32, many.data(), many.data(), count, nullptr, nullptr, 0};
+    const CollectiveCall call{
+        Collective::allReduceSum, DType::f32, many.data(), many.data(), count, nullptr, nullptr, 0};
     check(rank.group.workspace(&backend, call) <= 8 << 20, "the workspace of a large sum");
     rank.reduce(Collective::allReduceSum, many);
     int wrong = 0;

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "../../native/ops/shapes.h"
 #include "../../native/cpu/table.h"
 #include "../../native/cpu/team.h"
+#include "../../native/ops/shapes.h"
 #include "check.h"
 #include "seed.h"
 

@@ -1,7 +1,7 @@
 // Every encoder kernel against plain loops in double, float and double tables of each instruction set this processor
 // has; gradients against central differences; one and two threads bit for bit.
-#include "../../native/runtime/philox.h"
 #include "../../native/cpu/team.h"
+#include "../../native/runtime/philox.h"
 #include "compare.h"
 
 using namespace lateforge;

@@ -36,8 +36,8 @@ struct Contrast {
 };
 
 template <class T>
-Contrast contrast(int64_t rows, int64_t queries, int64_t documentsPerQuery, int64_t firstRow, bool groups, double logScale,
-                  std::mt19937& rng) {
+Contrast contrast(int64_t rows, int64_t queries, int64_t documentsPerQuery, int64_t firstRow, bool groups,
+                  double logScale, std::mt19937& rng) {
   Contrast c;
   const int64_t columns = queries * documentsPerQuery;
   c.scores = random<T>({rows, columns}, rng);
@@ -73,7 +73,8 @@ Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
   o.dLogScale = make<T>({1}, {static_cast<T>(lossBefore)});
   o.lse = run(table, Op::contrastiveLoss, params::contrastiveLoss{c.normalizer}, {&o.stats, &c.weights, &o.loss})[0];
   o.gradient = c.scores;
-  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
+  run(table, Op::softmaxGrad,
+      params::softmaxGrad{c.firstRow, c.documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
       {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates, &c.weights, &o.dLogScale});
   return o;
 }
@@ -144,8 +145,9 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
           lengths.push_back(whole.dSegments.as<int64_t>()[j + 1] - whole.dSegments.as<int64_t>()[j]);
         c.dSegments = segments(lengths);
         c.firstQuery = owned[r];
-        const Tensor stats = run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, documentsPerQuery, c.firstQuery, c.learned},
-                                 {&c.scores, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates})[0];
+        const Tensor stats =
+            run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, documentsPerQuery, c.firstQuery, c.learned},
+                {&c.scores, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates})[0];
         parts.insert(parts.end(), stats.as<T>(), stats.as<T>() + stats.meta.count());
       }
       const T* none = parts.data() + 1 * 5 * 3;  // rank 1 has no columns
@@ -165,10 +167,12 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
       for (int64_t r = 0; r < ranks; ++r) {
         Contrast& c = part[r];
         Tensor d = make<T>({1}, {T(0)}), lse = expected.lse;
-        run(tableOf<T>(isa), Op::softmaxGrad, params::softmaxGrad{c.firstRow, documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
+        run(tableOf<T>(isa), Op::softmaxGrad,
+            params::softmaxGrad{c.firstRow, documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
             {&c.scores, &lse, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates, &c.weights, &d});
         dLogScale += only(d);
-        const Tensor want = columnsOf<T>(expected.gradient, owned[r] * documentsPerQuery, owned[r + 1] * documentsPerQuery);
+        const Tensor want =
+            columnsOf<T>(expected.gradient, owned[r] * documentsPerQuery, owned[r + 1] * documentsPerQuery);
         for (int64_t k = 0; k < want.meta.count(); ++k)
           CHECK(c.scores.as<T>()[k] == want.as<T>()[k], "%s: gradient of rank %d", isa.name, (int)r);
       }

@@ -306,7 +306,8 @@ void longDocument(const cpu::Isa& isa, std::mt19937& rng) {
         const DType want = values <= 256 ? DType::u8 : values <= 65536 ? DType::u16 : DType::i32;
         CHECK(out[1].meta.dtype == want, "%s: %s for %d tokens", isa.name, nameOf(out[1].meta.dtype), (int)tokens);
         CHECK(winner(out[1], at) == tokens - 1, "%s: winner %d of %d", isa.name, (int)winner(out[1], at), (int)tokens);
-        CHECK((winner(out[1], at + 1) == noWinner(out[1])) == clampNegatives, "%s: floor, %d tokens", isa.name, (int)tokens);
+        CHECK((winner(out[1], at + 1) == noWinner(out[1])) == clampNegatives, "%s: floor, %d tokens", isa.name,
+              (int)tokens);
         checkForward<float>(isa, p, "long document");
         checkBackward<float>(isa, p, rng, "long document");
       }

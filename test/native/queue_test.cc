@@ -1,7 +1,6 @@
 // The in-order stream of backends that have none of their own: random sequences against what they must give, order,
 // errors that are returned and errors that are thrown, lack of memory, lazy streams, and the end with jobs under way.
 // Runs under ThreadSanitizer too.
-#include "../../native/ops/list.h"
 #include "../../native/runtime/queue.h"
 
 #include <cstdlib>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../../native/ops/list.h"
 #include "check.h"
 #include "seed.h"
 
@@ -155,7 +155,8 @@ void sequences(std::mt19937& random, bool lazy) {
                        reads.back().first.get());
     }
   }
-  CHECK(synchronize(queue).empty() && queue.pending() <= 1, "%lld jobs pending", static_cast<long long>(queue.pending()));
+  CHECK(synchronize(queue).empty() && queue.pending() <= 1, "%lld jobs pending",
+        static_cast<long long>(queue.pending()));
   int64_t before = 0;
   for (auto& [result, expected] : reads) {
     CHECK(result->wait().empty() && result->value == expected && result->times() == 1, "read %g, expected %g",

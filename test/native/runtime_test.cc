@@ -1,5 +1,7 @@
-// Core's runtime and its streams at their ends, and the numbers that callers hand in: what is queued when a stream closes
-// is dropped and whoever waits is told, and neither handles, views, rows nor counts pass their bounds.
+// Core's runtime and its streams at their ends, and the numbers that callers hand in: what is queued when a stream
+// closes is dropped and whoever waits is told, and neither handles, views, rows nor counts pass their bounds.
+#include "../../native/runtime/runtime.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -13,10 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "../../native/ops/list.h"
 #include "../../native/distributed/collective.h"
+#include "../../native/ops/list.h"
 #include "../../native/runtime/queue.h"
-#include "../../native/runtime/runtime.h"
 #include "check.h"
 
 namespace lateforge {
@@ -85,7 +86,9 @@ Backend makeBackend() {
   b.supported = types.data();
   b.workspace = [](Stream*, const OpCall*) { return int64_t{0}; };
   b.run = [](Stream* s, const OpCall* call) { s->queue.run(*call); };
-  b.upload = [](Stream* s, void* target, const void* source, size_t bytes) { return s->queue.upload(target, source, bytes); };
+  b.upload = [](Stream* s, void* target, const void* source, size_t bytes) {
+    return s->queue.upload(target, source, bytes);
+  };
   b.download = [](Stream* s, void* target, const void* source, size_t bytes, Done done, void* context) {
     s->queue.download(target, source, bytes, done, context);
   };
@@ -225,7 +228,8 @@ void testSums() {
   Collectives collectives(runtime);
   for (const int64_t n : {kMost, kMost / 2, int64_t{1} << 61, int64_t{1} << 52, int64_t{-1}}) {
     const auto refused = [&](Collective kind, std::vector<int64_t> send, std::vector<int64_t> receive) {
-      const std::string code = collectives.start(group, {kind, wide, std::move(send), std::move(receive)}, result, ticket).code;
+      const std::string code =
+          collectives.start(group, {kind, wide, std::move(send), std::move(receive)}, result, ticket).code;
       CHECK(code == "ERR_SHAPE" || code == "ERR_ARGUMENT", "%lld rows: '%s'", static_cast<long long>(n), code.c_str());
     };
     refused(Collective::allGather, {}, {2, n});
@@ -255,8 +259,9 @@ void testKeyCounts() {
   };
   CHECK(attend({4, 1}).ok() && attend({0, 0}).ok(), "counts that fit");
   const Status status = attend({1, 4});
-  CHECK(status.code == "ERR_ARGUMENT" && status.message.find("sequence 1 has 4 keys, but 1 tokens") != std::string::npos,
-        "too many for the second: '%s'", status.message.c_str());
+  CHECK(
+      status.code == "ERR_ARGUMENT" && status.message.find("sequence 1 has 4 keys, but 1 tokens") != std::string::npos,
+      "too many for the second: '%s'", status.message.c_str());
   // A part of a longer list is known, too.
   const int32_t list[] = {9, 1, 4};
   const Handle all = make(DType::i32, {3}, list);

@@ -1,5 +1,6 @@
-// The seed of a native test that draws random numbers: LATEFORGE_TEST_SEED when it is set, 1 in CI, else a fresh one. It
-// is printed, so that any failure can be repeated. The host emulation schedules by it too. test/seed.ts follows the same rule.
+// The seed of a native test that draws random numbers: LATEFORGE_TEST_SEED when it is set, 1 in CI, else a fresh one.
+// It is printed, so that any failure can be repeated. The host emulation schedules by it too. test/seed.ts follows the
+// same rule.
 #pragma once
 
 #include <cstdio>

@@ -11,10 +11,10 @@
 #include <string>
 #include <utility>
 
-#include "../../native/runtime/setting.h"
 #include "../../native/cpu/limits.h"
 #include "../../native/cpu/table.h"
 #include "../../native/platform/linux.h"
+#include "../../native/runtime/setting.h"
 #include "check.h"
 
 namespace lateforge::testing {
@@ -22,13 +22,22 @@ namespace {
 
 void bytes() {
   const std::pair<const char*, int64_t> fine[] = {
-      {"0", 0},          {"8000", 8000},         {"8GB", 8'000'000'000},    {"8gb", 8'000'000'000}, {"512MiB", 512ll << 20},
-      {"4g", 4ll << 30}, {"4G", 4ll << 30},      {"1.5 GiB", 3ll << 29},    {"2k", 2048},           {"100B", 100},
-      {"1TB", 1000'000'000'000}, {"3 TiB", 3ll << 40},
+      {"0", 0},
+      {"8000", 8000},
+      {"8GB", 8'000'000'000},
+      {"8gb", 8'000'000'000},
+      {"512MiB", 512ll << 20},
+      {"4g", 4ll << 30},
+      {"4G", 4ll << 30},
+      {"1.5 GiB", 3ll << 29},
+      {"2k", 2048},
+      {"100B", 100},
+      {"1TB", 1000'000'000'000},
+      {"3 TiB", 3ll << 40},
   };
   for (const auto& [text, value] : fine) CHECK(parseBytes(text) == value, "%s", text);
-  for (const char* text : {"", " ", "eight", "8XB", "8GBs", "GB", "-1", "-1GB", "1e9", "0x10", "8 G B", "nan", "inf", "infGB",
-                           "99999999999TB", "8GB "})
+  for (const char* text : {"", " ", "eight", "8XB", "8GBs", "GB", "-1", "-1GB", "1e9", "0x10", "8 G B", "nan", "inf",
+                           "infGB", "99999999999TB", "8GB "})
     CHECK(!parseBytes(text), "\"%s\" is no size", text);
   for (const char* text : {"", "four", "4x", "-4", "+4", "4.0", " 4", "99999999999999999999"})
     CHECK(!parseCount(text), "\"%s\" is no count", text);
@@ -115,7 +124,8 @@ constexpr int64_t kMiB = 1 << 20;
 void groups() {
   const int64_t machine = platform::grantedMemory("/nowhere");
   const int all = platform::grantedThreads("/nowhere");
-  CHECK(machine > 400 * kMiB && all >= 1, "without any files: the machine, %lld bytes", static_cast<long long>(machine));
+  CHECK(machine > 400 * kMiB && all >= 1, "without any files: the machine, %lld bytes",
+        static_cast<long long>(machine));
   {
     const Tree tree{{kCgroup, "0::/system.slice/train.service\n"},
                     {kMounts, kUnified},

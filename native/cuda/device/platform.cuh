@@ -1,6 +1,6 @@
 // The two worlds a kernel is compiled in. Under nvcc Dev<T> and Shared<T> are plain pointers and Site is empty; under a
-// host compiler (the host emulation, ../host) they are checked. Kernels use nothing of CUDA but what the headers in this folder
-// offer, so that one source serves both.
+// host compiler (the host emulation, ../host) they are checked. Kernels use nothing of CUDA but what the headers in
+// this folder offer, so that one source serves both.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +33,8 @@ LF_DEVICE U* recast(T* p) {
 #else
 
 #define LF_DEVICE inline
-#include "../host/pointer.h"
 #include "../host/emulation.h"
+#include "../host/pointer.h"
 
 #endif
 

@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "../../runtime/queue.h"
-#include "../reference.h"
 #include "../ops.h"
+#include "../reference.h"
 #include "executor.h"
 #include "memory.h"
 #include "run.h"
@@ -15,7 +15,7 @@ namespace lateforge {
 struct Stream {
   void* fault;
   std::optional<std::chrono::steady_clock::time_point> elapsed;  // the queue's thread's
-  Queue queue;  // ends before what its thread uses
+  Queue queue;                                                   // ends before what its thread uses
 };
 
 namespace cuda::host {

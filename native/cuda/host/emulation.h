@@ -1,6 +1,6 @@
-// What device/ needs of the host emulation: where a lane is, and how lanes meet. Every lane of a block is a fiber on the thread
-// of the stream; the order they run in, whether two blocks run at once and when asynchronous copies land are drawn from
-// a seed, so that a kernel that relies on any of it gives other results, or fails here.
+// What device/ needs of the host emulation: where a lane is, and how lanes meet. Every lane of a block is a fiber on
+// the thread of the stream; the order they run in, whether two blocks run at once and when asynchronous copies land are
+// drawn from a seed, so that a kernel that relies on any of it gives other results, or fails here.
 #pragma once
 
 #include <cstdint>

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "../../runtime/setting.h"
+#include "emulation.h"
 #include "fiber.h"
 #include "pointer.h"
-#include "emulation.h"
 
 namespace lateforge::cuda::host {
 namespace {

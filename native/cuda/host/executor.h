@@ -19,8 +19,8 @@ struct Shape {
 // LATEFORGE_EMULATION_SEED, or 1.
 void setSeed(uint64_t seed);
 
-// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_EMULATION_PROFILE, sm_80, sm_86 (the
-// least, so the default) or sm_90. Fails for any other.
+// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_EMULATION_PROFILE, sm_80, sm_86
+// (the least, so the default) or sm_90. Fails for any other.
 int64_t sharedLimit();
 
 // Whether these two variables hold what they may. False with a message of at most kErrorBytes.

@@ -1,5 +1,5 @@
-// gemm.h in the host emulation: every element is one sum in float64, rounded once. What cuBLASLt adds in another order differs
-// from it by rounding only.
+// gemm.h in the host emulation: every element is one sum in float64, rounded once. What cuBLASLt adds in another order
+// differs from it by rounding only.
 #include "../gemm.h"
 
 #include <cstdio>

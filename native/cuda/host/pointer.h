@@ -1,5 +1,6 @@
-// Dev<T> and Shared<T> in the host emulation: an address with its bounds. They resolve only inside a kernel. A device address is
-// a host address with bit 62 set, so that host code that dereferences one faults instead of working by accident.
+// Dev<T> and Shared<T> in the host emulation: an address with its bounds. They resolve only inside a kernel. A device
+// address is a host address with bit 62 set, so that host code that dereferences one faults instead of working by
+// accident.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ class Pointer {
   Pointer(std::nullptr_t) {}
   Pointer(uintptr_t base, int64_t bytes) : base_(base), bytes_(bytes) {}
   template <class U>
-  requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>) Pointer(const Pointer<U, space>& other)  // to const
+    requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>)
+  Pointer(const Pointer<U, space>& other)  // to const
       : base_(other.base()), offset_(other.offset()), bytes_(other.bytes()) {}
 
   explicit operator bool() const { return base_ != 0; }

@@ -3,11 +3,11 @@
 
 #include <cstdio>
 
-#include "../reference.h"
 #include "../ops.h"
-#include "peak.h"
+#include "../reference.h"
 #include "devices.h"
 #include "nccl.h"
+#include "peak.h"
 #include "stream.h"
 
 namespace lateforge::cuda {
@@ -51,7 +51,7 @@ const Backend kBackend = {
     .hostAddress = nullptr,
     .deviceTransport = &kNcclTransport,
     .elapsed = [](Stream* stream, double* milliseconds, Done done,
-              void* context) { stream->elapsed(milliseconds, done, context); },
+                  void* context) { stream->elapsed(milliseconds, done, context); },
     .peak = measurePeak,
     .pending = [](Stream* stream) { return stream->pending(); },
     .describe = [](char* text, size_t bytes) { std::snprintf(text, bytes, "%s", describe().c_str()); },

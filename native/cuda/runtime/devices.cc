@@ -124,8 +124,8 @@ std::string describe() {
     cudaDeviceProp p;
     if (cudaGetDeviceProperties(&p, d) != cudaSuccess) continue;
     char line[384];
-    std::snprintf(line, sizeof line, "\ndevice %d: %s, compute capability %d.%d, %d multiprocessors, %.1f GiB", d, p.name,
-                  p.major, p.minor, p.multiProcessorCount, static_cast<double>(p.totalGlobalMem) / (1 << 30));
+    std::snprintf(line, sizeof line, "\ndevice %d: %s, compute capability %d.%d, %d multiprocessors, %.1f GiB", d,
+                  p.name, p.major, p.minor, p.multiProcessorCount, static_cast<double>(p.totalGlobalMem) / (1 << 30));
     text += line;
   }
   return text + "\ncuBLASLt: " + describeLt() + "\nNCCL: " + describeNccl();

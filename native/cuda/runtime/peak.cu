@@ -1,8 +1,8 @@
 #include <algorithm>
 
 #include "../peak.cuh"
-#include "peak.h"
 #include "devices.h"
+#include "peak.h"
 
 namespace lateforge::cuda {
 namespace {
@@ -77,7 +77,7 @@ int32_t measurePeak(int32_t device, double seconds, Peak* result, char* error) {
   result->fp16 =
       bench.rate(tiles, Tiles::kOperations * kRounds * static_cast<double>(tiles), Tiles{bench.sink, kRounds});
   result->fp32 = bench.rate(adds, MultiplyAdd::kOperations * kRounds * static_cast<double>(adds),
-                              MultiplyAdd{bench.sink, kRounds, 0.5f});
+                            MultiplyAdd{bench.sink, kRounds, 0.5f});
   result->memory = bench.reading(kMemory, 1);
   result->cache = bench.reading(kCache, 64);
   return error[0] ? 1 : 0;

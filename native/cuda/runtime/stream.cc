@@ -114,9 +114,7 @@ void Stream::synchronize(Done done, void* context) {
   push({.kind = Kind::synchronize, .done = done, .context = context});
 }
 
-void Stream::hostCall(HostCall call, void* context) {
-  push({.kind = Kind::host, .context = context, .host = call});
-}
+void Stream::hostCall(HostCall call, void* context) { push({.kind = Kind::host, .context = context, .host = call}); }
 
 void Stream::elapsed(double* milliseconds, Done done, void* context) {
   push({.kind = Kind::elapsed, .target = milliseconds, .done = done, .context = context});
@@ -384,7 +382,8 @@ void Stream::fail(const char* op, const char* message) {
     error_.keep(message);
   if (lost && !lost_) {
     lost_ = true;
-    error_.append(". The device is lost to this process: start a new one. LATEFORGE_CUDA_SYNC=1 names the op that did it");
+    error_.append(
+        ". The device is lost to this process: start a new one. LATEFORGE_CUDA_SYNC=1 names the op that did it");
   }
 }
 

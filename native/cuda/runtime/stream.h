@@ -48,8 +48,8 @@ struct Stream {
     size_t bytes;
     Done done;  // or null
     void* context;
-    int64_t jobs;      // how many are finished with it
-    bool failed;       // an error was known when it was issued
+    int64_t jobs;  // how many are finished with it
+    bool failed;   // an error was known when it was issued
     // A time: what is between two events goes to `elapsed`; the first of them is not needed any more.
     double* elapsed = nullptr;
     cudaEvent_t from = nullptr, to = nullptr;
@@ -94,7 +94,7 @@ struct Stream {
   std::atomic<int64_t> pending_{0};
   int64_t launched_ = 0;        // jobs issued since the last event; the issuer's
   const char* lastOp_ = "";     // the issuer's
-  cudaEvent_t mark_ = nullptr;   // of the last call; the issuer's
+  cudaEvent_t mark_ = nullptr;  // of the last call; the issuer's
 
   std::mutex jobMutex_;
   std::condition_variable jobsChanged_;
@@ -105,8 +105,8 @@ struct Stream {
   std::condition_variable finishChanged_, finished_;
   std::deque<Finish> finishes_;
   bool finishing_ = false, stopFinishing_ = false;
-  std::vector<char*> slots_;           // free ones
-  std::vector<cudaEvent_t> events_;    // free ones
+  std::vector<char*> slots_;         // free ones
+  std::vector<cudaEvent_t> events_;  // free ones
   int slotsMade_ = 0;
 
   std::mutex errorMutex_;

@@ -1,5 +1,6 @@
-// Ranks reach each other by MPI. Built once for each of the two binary interfaces, Open MPI's and MPICH's, and not linked
-// to either: what loads this library has loaded MPI, with its symbols for all, which MPI's own plugins need too. Only point-to-point messages are used, so that an exchange can be given up while it waits.
+// Ranks reach each other by MPI. Built once for each of the two binary interfaces, Open MPI's and MPICH's, and not
+// linked to either: what loads this library has loaded MPI, with its symbols for all, which MPI's own plugins need too.
+// Only point-to-point messages are used, so that an exchange can be given up while it waits.
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
@@ -14,14 +15,14 @@
 #include <thread>
 #include <vector>
 
-#include "../group.h"
 #include "../../runtime/setting.h"
+#include "../group.h"
 
 namespace lateforge {
 namespace {
 
-// Counts are int in MPI, so a larger part is several messages. The same on every rank; LATEFORGE_MPI_MESSAGE makes it small
-// in tests.
+// Counts are int in MPI, so a larger part is several messages. The same on every rank; LATEFORGE_MPI_MESSAGE makes it
+// small in tests.
 int64_t messageBytes = int64_t{1} << 30;
 constexpr int kTag = 0x1F;
 

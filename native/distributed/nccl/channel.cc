@@ -4,8 +4,6 @@
 //
 // Data move by grouped ncclSend and ncclRecv alone, of bytes: any counts, and no sum that NCCL orders by itself. The
 // communicator does not block, so whatever waits can be given up: by ncclCommAbort, which also ends kernels that wait.
-#include "../device_transport.h"
-
 #include <cuda_runtime_api.h>
 
 #include <chrono>
@@ -14,11 +12,12 @@
 #include <new>
 #include <thread>
 
-#include "api.h"
-#include "rank_sum.h"
 #include "../../cuda/runtime/library.h"
 #include "../../cuda/runtime/nccl.h"
 #include "../../cuda/runtime/stream.h"
+#include "../device_transport.h"
+#include "api.h"
+#include "rank_sum.h"
 
 namespace lateforge {
 namespace {
@@ -137,7 +136,7 @@ int32_t DeviceChannel::exchange(const Slice* send, const Slice* receive, Stopped
 }
 
 int32_t DeviceChannel::combine(bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
-                      char* error) {
+                               char* error) {
   cudaSetDevice(device);
   cuda::Context context{stream_, 0, nullptr, error};
   if (cuda::combineRanks(context, largest, dtype, out, parts, count, size)) return 1;
@@ -220,8 +219,8 @@ int32_t makeId(uint8_t* id, char* error) {
   return 0;
 }
 
-int32_t openChannel(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel,
-                 char* error) {
+int32_t openChannel(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped,
+                    DeviceChannel** channel, char* error) {
   const Nccl& nccl = library();
   if (!nccl.complete) {
     std::snprintf(error, kErrorBytes, "NCCL is needed for several ranks: %s", nccl.file.reason.c_str());
@@ -251,13 +250,15 @@ const DeviceTransport kNcclTransport = {
     // Only the first look for the library allocates.
     .makeId = [](uint8_t* id, char* error) { return guarded(error, [&] { return makeId(id, error); }); },
     .open =
-        [](Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel, char* error) {
+        [](Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped, DeviceChannel** channel,
+           char* error) {
           return guarded(error, [&] { return openChannel(stream, id, rank, size, stopped, channel, error); });
         },
     .scratch = [](DeviceChannel* channel) { return channel->scratch; },
     .exchange = [](DeviceChannel* channel, const Slice* send, const Slice* receive, Stopped stopped,
                    char* error) { return channel->exchange(send, receive, stopped, error); },
-    .combine = [](DeviceChannel* channel, bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
+    .combine = [](DeviceChannel* channel, bool largest, DType dtype, void* out, const void* parts, int64_t count,
+                  Stopped stopped,
                   char* error) { return channel->combine(largest, dtype, out, parts, count, stopped, error); },
     .close =
         [](DeviceChannel* channel, Stopped stopped) {

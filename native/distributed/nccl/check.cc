@@ -29,7 +29,7 @@ static_assert(offsetof(Config, blocking) == offsetof(ncclConfig_t, blocking));
 template <class... A, class... B>
 constexpr bool alike(Status (*)(A...), ncclResult_t (*)(B...)) {
   static_assert(sizeof...(A) == sizeof...(B));
-  return ((sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B>)&&...);
+  return ((sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B>) && ...);
 }
 #define F(name, arguments) static_assert(alike(decltype(Api::name){}, decltype(&nccl##name){}));
 LF_NCCL(F)

@@ -7,10 +7,10 @@
 //   dV = P̃ᵀ dO, dP = (dO Vᵀ) after dropout, dS = P ∘ (dP − ⟨dO, O⟩), dQ = dS K · headDim^-½, dK = dSᵀ Q · headDim^-½
 // A query sees key k < keyCount with |q − k| ≤ window (−1: all). One that sees none gives 0, lse −∞ and no gradient.
 // Dropout of (query q, key k): word k mod 4 of Philox(key of the sequence, counter (k / 4, q, site, head + 1)).
-#include "../../runtime/philox.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 #include "../../cpu/tile.h"
+#include "../../runtime/philox.h"
 
 namespace lateforge::cpu::LF_ISA::kernels {
 

@@ -3,13 +3,13 @@
 #include <cmath>
 #include <type_traits>
 
+#include "../../cuda/elements.cuh"
+#include "../../cuda/ops.h"
+#include "../../cuda/real.h"
+#include "../../cuda/reference.h"
 #include "backward.cuh"
 #include "flash.cuh"
 #include "reference.cuh"
-#include "../../cuda/elements.cuh"
-#include "../../cuda/reference.h"
-#include "../../cuda/ops.h"
-#include "../../cuda/real.h"
 
 namespace lateforge::cuda {
 namespace {

@@ -1,19 +1,19 @@
-// What the attention kernels share (formulas: native/ops/attention/cpu.cc). In packed rows, the keys that a query sees are
-// one interval, and so are the queries that see a key: segments, key counts and the window come down to two numbers a
-// row. A tile is therefore any 64 neighbouring rows, of one long sequence or of many short ones, every row with its own
-// interval; the number of a tile is all of the work list that is needed.
+// What the attention kernels share (formulas: native/ops/attention/cpu.cc). In packed rows, the keys that a query sees
+// are one interval, and so are the queries that see a key: segments, key counts and the window come down to two numbers
+// a row. A tile is therefore any 64 neighbouring rows, of one long sequence or of many short ones, every row with its
+// own interval; the number of a tile is all of the work list that is needed.
 #pragma once
 
-#include "../../runtime/philox.h"
 #include "../../cuda/launch.h"
 #include "../../cuda/segments.cuh"
+#include "../../runtime/philox.h"
 
 namespace lateforge::cuda {
 
 struct AttentionShape {
   Dev<const int64_t> segments;
   Dev<const int32_t> keyLengths;  // null: all are keys
-  Dev<const uint32_t> seeds;     // null without dropout
+  Dev<const uint32_t> seeds;      // null without dropout
   int64_t sequences;
   int32_t rows, heads, headDim, window;  // window −1: global
   uint32_t threshold, site;

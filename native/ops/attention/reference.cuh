@@ -2,9 +2,9 @@
 // head, and looks at its keys (or queries) one by one. Numbers are loaded n at a time.
 #pragma once
 
-#include "cuda.cuh"
 #include "../../cuda/device/math.cuh"
 #include "../../cuda/device/thread.cuh"
+#include "cuda.cuh"
 
 namespace lateforge::cuda::reference_attention {
 

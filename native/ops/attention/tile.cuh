@@ -5,9 +5,9 @@
 // lane's four columns of two fragments C are four neighbours: one Philox block of dropout, one vector of statistics.
 #pragma once
 
-#include "cuda.cuh"
 #include "../../cuda/device/async.cuh"
 #include "../../cuda/device/mma.cuh"
+#include "cuda.cuh"
 
 namespace lateforge::cuda::flash {
 

@@ -1,8 +1,7 @@
 // linear: y = x wᵀ (+ b), w [out, in]. Backward: dx = dy w, dw += dyᵀ x, db += column sums of dy.
-#include "../../cpu/gemm.h"
-
 #include <algorithm>
 
+#include "../../cpu/gemm.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 

@@ -11,8 +11,8 @@
 namespace lateforge::cpu::LF_ISA {
 namespace {
 
-// The logit scale is stored as its logarithm. A learned one is clamped here (as CLIP does); a fixed one is what was asked
-// for.
+// The logit scale is stored as its logarithm. A learned one is clamped here (as CLIP does); a fixed one is what was
+// asked for.
 template <class T>
 const T kMaxLogScale = std::log(T(100));
 
@@ -39,9 +39,9 @@ bool clamped(const View& logScale, bool learned) {
   return learned && *logScale.as<T>() > kMaxLogScale<T>;
 }
 
-// Which columns take part in the softmax of a row; rows and columns are a part of a batch (native/ops/list.h). A column is left
-// out when its document is empty, when it is another copy of the positive (same document group), or when it is the
-// positive of another query of the same query group.
+// Which columns take part in the softmax of a row; rows and columns are a part of a batch (native/ops/list.h). A column
+// is left out when its document is empty, when it is another copy of the positive (same document group), or when it is
+// the positive of another query of the same query group.
 struct Contrast {
   const int64_t* dSegments;
   const int32_t* qDuplicates;

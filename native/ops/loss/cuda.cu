@@ -1,5 +1,5 @@
-// Losses over blocks of MaxSim scores (native/ops/loss/cpu.cc, with the formulas and what is left out). Scores are float32;
-// sums over a row are kept in double. A block owns a row of scores, a warp a list of documents.
+// Losses over blocks of MaxSim scores (native/ops/loss/cpu.cc, with the formulas and what is left out). Scores are
+// float32; sums over a row are kept in double. A block owns a row of scores, a warp a list of documents.
 #include "../../cuda/device/block.cuh"
 #include "../../cuda/launch.h"
 #include "../../cuda/ops.h"
@@ -135,7 +135,8 @@ struct ContrastiveLoss {
       const float weight = weights ? weights[r] : 1.0f;
       // Not mine − positive, which has lost what is small beside large logits.
       if (positive != nothing() && weight != 0)
-        sum += weight * (static_cast<double>(stats[3 * r] - positive) + logarithm(static_cast<double>(stats[3 * r + 1])));
+        sum +=
+            weight * (static_cast<double>(stats[3 * r] - positive) + logarithm(static_cast<double>(stats[3 * r + 1])));
     }
     sum = blockSum<kThreads>(sum, scratch);
     if (thread() == 0) loss[0] += static_cast<float>(normalizer * sum);
@@ -344,9 +345,10 @@ namespace ops {
 int32_t rowStats(const OpCall& call, Context& context) {
   const auto p = call.as<params::rowStats>();
   const View& scores = call.in[0];
-  return launch(context, {scores.rows()}, kRowScratch,
-                RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]),
-                         contrastOf(call, 2, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0});
+  return launch(
+      context, {scores.rows()}, kRowScratch,
+      RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]),
+               contrastOf(call, 2, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0});
 }
 
 int32_t combineStats(const OpCall& call, Context& context) {
@@ -370,10 +372,11 @@ int32_t softmaxGrad(const OpCall& call, Context& context) {
   if (launch(context, {scores.rows()}, kRowScratch,
              SoftmaxGrad{dev<float>(scores), dev<const float>(call.in[1]), dev<const float>(call.in[2]),
                          dev<const float>(call.in[6]), parts,
-                         contrastOf(call, 3, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0,
-                         p.normalizer}))
+                         contrastOf(call, 3, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow,
+                         p.learned != 0, p.normalizer}))
     return 1;
-  return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[7]) : 0;
+  return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[7])
+                              : 0;
 }
 
 int32_t distillLoss(const OpCall& call, Context& context) {

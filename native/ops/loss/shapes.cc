@@ -5,27 +5,29 @@ namespace lateforge {
 
 // Which part of the batch a block is: see native/ops/list.h.
 static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
-                            const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow, int64_t documentsPerQuery,
-                            int64_t firstQuery) {
+                            const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow,
+                            int64_t documentsPerQuery, int64_t firstQuery) {
   LF_TRY(checkReal(op, scores, 2));
   LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
   LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
-  LF_REQUIRE(documentsPerQuery >= 1 && scores.dims[1] % documentsPerQuery == 0, "ERR_SHAPE", "%s: %lld columns are no multiple of %lld",
-             op, static_cast<long long>(scores.dims[1]), static_cast<long long>(documentsPerQuery));
+  LF_REQUIRE(documentsPerQuery >= 1 && scores.dims[1] % documentsPerQuery == 0, "ERR_SHAPE",
+             "%s: %lld columns are no multiple of %lld", op, static_cast<long long>(scores.dims[1]),
+             static_cast<long long>(documentsPerQuery));
   for (const int64_t count : {firstRow, firstQuery, documentsPerQuery})
     LF_REQUIRE(count >= 0 && count <= INT32_MAX, "ERR_ARGUMENT", "%s: a place in the batch is %lld", op,
                static_cast<long long>(count));
-  LF_REQUIRE(qDuplicates.present() == dDuplicates.present(), "ERR_ARGUMENT", "%s: qDuplicates and dDuplicates go together", op);
+  LF_REQUIRE(qDuplicates.present() == dDuplicates.present(), "ERR_ARGUMENT",
+             "%s: qDuplicates and dDuplicates go together", op);
   if (!qDuplicates.present()) return Status::fine();
   LF_REQUIRE(qDuplicates.dtype == DType::i32 && qDuplicates.rank == 1, "ERR_DTYPE",
              "%s: qDuplicates must be int32 [B], got %s", op, qDuplicates.text().c_str());
   const int64_t queries = qDuplicates.dims[0];
   LF_TRY(checkSame(op, dDuplicates, Meta::of(DType::i32, {queries * documentsPerQuery})));
-  LF_REQUIRE(firstRow + scores.dims[0] <= queries && firstQuery + scores.dims[1] / documentsPerQuery <= queries, "ERR_SHAPE",
-             "%s: %lld rows from query %lld and %lld columns from query %lld do not lie in a batch of %lld queries", op,
-             static_cast<long long>(scores.dims[0]), static_cast<long long>(firstRow),
-             static_cast<long long>(scores.dims[1]), static_cast<long long>(firstQuery),
-             static_cast<long long>(queries));
+  LF_REQUIRE(
+      firstRow + scores.dims[0] <= queries && firstQuery + scores.dims[1] / documentsPerQuery <= queries, "ERR_SHAPE",
+      "%s: %lld rows from query %lld and %lld columns from query %lld do not lie in a batch of %lld queries", op,
+      static_cast<long long>(scores.dims[0]), static_cast<long long>(firstRow), static_cast<long long>(scores.dims[1]),
+      static_cast<long long>(firstQuery), static_cast<long long>(queries));
   return Status::fine();
 }
 
@@ -59,7 +61,8 @@ Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inf
 }
 
 Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred&) {
-  LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.documentsPerQuery, p.firstQuery));
+  LF_TRY(
+      checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.documentsPerQuery, p.firstQuery));
   LF_TRY(checkSame("softmaxGrad: lse", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[6].present()) LF_TRY(checkSame("softmaxGrad: weights", in[6], Meta::of(in[0].dtype, {in[0].dims[0]})));
   if (in[7].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[7], Meta::of(in[0].dtype, {1})));

@@ -267,7 +267,7 @@ int64_t ownedRows(const Context& context, int64_t tokens) {
 template <class T>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   const View &dq = call.in[7], &dd = call.in[8];
-  Gradient<T> x{queriesOf<T>(call, m),   documentsOf<T>(call, m),      m.pairs, m.starts,
+  Gradient<T> x{queriesOf<T>(call, m),  documentsOf<T>(call, m),      m.pairs, m.starts,
                 argmaxFrom(call.in[5]), dev<const float>(call.in[6]), nullptr};
   const int64_t slabs = divideUp(m.dim, kSlab);
   if (dq.present()) {

@@ -27,9 +27,9 @@ struct Lanes {
   static constexpr int64_t kCount = LF_VECTOR_BYTES / sizeof(T);
 };
 
-constexpr int kVectors = 2;  // of rows in a panel
+constexpr int kVectors = 2;                     // of rows in a panel
 constexpr int kTile = kManyRegisters ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
-constexpr int64_t kBlockRows = 256;  // query rows that pass over a document while it is in cache
+constexpr int64_t kBlockRows = 256;             // query rows that pass over a document while it is in cache
 
 // The state of a panel's rows while they pass over one document.
 template <class T>
@@ -267,8 +267,7 @@ void maxsimAs(const OpCall& call, Index* argmax) {
   Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
   const bool all = layout == Layout::all, clampNegatives = p.clampNegatives != 0;
   if (!all) startsOf(pairs, q.segments, starts);
-  const int64_t nblocks =
-      blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
+  const int64_t nblocks = blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
   forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
     forTasks(pairs.count, [&](int64_t k) {
@@ -329,7 +328,7 @@ void gatherByArgmax(T g, const Index* argmax, const Tokens<T>& d, int64_t j, T* 
 // dd of document j: what rows [from, to) of q give to their winners in it.
 template <class T, class Index>
 void scatterByArgmax(T g, const Index* argmax, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
-                      int64_t to) {
+                     int64_t to) {
   if (g == 0) return;
   T* document = dd + d.segments[j] * d.dim;
   const int64_t tokens = d.segments[j + 1] - d.segments[j];
@@ -366,7 +365,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
       for (int64_t n = byQuery.offsets[i]; n < byQuery.offsets[i + 1]; ++n) {
         const int64_t k = byQuery.order[n];
         gatherByArgmax(dscores[k], argmax + starts[k], d, pairs.document(k), dq + q.segments[i] * q.dim, 0,
-                      q.segments[i + 1] - q.segments[i]);
+                       q.segments[i + 1] - q.segments[i]);
       }
     });
   }
@@ -376,7 +375,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
       for (int64_t n = byDocument.offsets[j]; n < byDocument.offsets[j + 1]; ++n) {
         const int64_t k = byDocument.order[n], i = pairs.query(k);
         scatterByArgmax(dscores[k], argmax + starts[k], q.row(q.segments[i]), d, j, dd, 0,
-                         q.segments[i + 1] - q.segments[i]);
+                        q.segments[i + 1] - q.segments[i]);
       }
     });
   }
@@ -397,7 +396,7 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
       for (int64_t j = 0; j < nd; ++j)
         for (int64_t i = query; i < nq && q.segments[i] < last; ++i)
           gatherByArgmax(dscores[i * nd + j], argmax + j * rows, d, j, dq, std::max(first, q.segments[i]),
-                        std::min(last, q.segments[i + 1]));
+                         std::min(last, q.segments[i + 1]));
     });
   if (dd)
     forTasks((nd + run - 1) / run, [&](int64_t task) {

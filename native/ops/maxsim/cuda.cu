@@ -2,9 +2,9 @@
 // dimension and layout. The fast ones are in maxsim_mma.cu, maxsim_simt.cu and maxsim_backward.cu.
 #include "../../cuda/device/shared.cuh"
 #include "../../cuda/device/warp.cuh"
-#include "cuda.h"
-#include "../../cuda/reference.h"
 #include "../../cuda/ops.h"
+#include "../../cuda/reference.h"
+#include "cuda.h"
 
 namespace lateforge::cuda {
 namespace {
@@ -117,7 +117,9 @@ struct PlainQueryGradient {
     const int64_t i = sequenceOf(q.segments, q.sequences, row);
     const bool all = pairs.layout == Layout::all;
     const int64_t first = all ? i * d.sequences : pairs.layout == Layout::grouped ? pairs.values[i] : 0;
-    const int64_t last = all ? first + d.sequences : pairs.layout == Layout::grouped ? pairs.values[i + 1] : pairs.count;
+    const int64_t last = all                               ? first + d.sequences
+                         : pairs.layout == Layout::grouped ? pairs.values[i + 1]
+                                                           : pairs.count;
     float sum = dq[at];
     for (int64_t k = first; k < last; ++k) {
       if (pairs.layout == Layout::pairs && pairs.query(k) != i) continue;
@@ -223,9 +225,8 @@ int32_t maxsimBackward(const OpCall& call, Context& context) {
                PlainQueryGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dq)}))
       return 1;
     if (!dd.present()) return 0;
-    return launch(
-        context, {divideUp(dd.count(), 256)}, 0,
-        PlainDocumentGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dd)});
+    return launch(context, {divideUp(dd.count(), 256)}, 0,
+                  PlainDocumentGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dd)});
   });
 }
 

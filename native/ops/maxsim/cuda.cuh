@@ -1,10 +1,10 @@
 // MaxSim on CUDA: what its kernels share on the device (native/ops/maxsim/cpu.cc is the specification).
 #pragma once
 
-#include "../list.h"
 #include "../../cuda/device/math.cuh"
 #include "../../cuda/device/thread.cuh"
 #include "../../cuda/segments.cuh"
+#include "../list.h"
 
 namespace lateforge::cuda {
 

@@ -1,6 +1,6 @@
 // LayerNorm and l2Normalize (native/ops/norm/cpu.cc, pointwise.cc). A warp owns a row and passes over it two or three
-// times. Rows are read in packs of `width` elements; layer norm keeps the first 1,024 elements in registers (256 of rows
-// that allow no packs), the rest of longer rows comes from the cache again.
+// times. Rows are read in packs of `width` elements; layer norm keeps the first 1,024 elements in registers (256 of
+// rows that allow no packs), the rest of longer rows comes from the cache again.
 #include "../../cuda/device/block.cuh"
 #include "../../cuda/ops.h"
 #include "../../cuda/partials.cuh"
@@ -261,8 +261,8 @@ int32_t layerNorm(const OpCall& call, Context& context) {
           return launch(
               context, {divideUp(x.rows(), kRowsPerBlock)}, 0,
               LayerNorm<T, R, width()>{dev<const T>(x), dev<const T>(gamma), dev<const T>(beta), dev<const R>(residual),
-                                       dev<T>(y), dev<float>(sum), dev<float>(call.out[2]), dev<float>(nextResidual), x.rows(),
-                                       x.columns(), static_cast<float>(call.as<params::layerNorm>().eps)});
+                                       dev<T>(y), dev<float>(sum), dev<float>(call.out[2]), dev<float>(nextResidual),
+                                       x.rows(), x.columns(), static_cast<float>(call.as<params::layerNorm>().eps)});
         },
         x, residual, gamma, beta, y, sum, nextResidual);
   });
@@ -282,7 +282,7 @@ int32_t layerNormBackward(const OpCall& call, Context& context) {
               return launch(
                   context, {divideUp(rows, kRowsPerBlock)}, 0,
                   LayerNormBackward<T, S, width()>{dev<const S>(sum), dev<const T>(gamma), dev<const T>(dy),
-                                                dev<const T>(dsum), dev<const float>(stats), dev<T>(dx), rows, d});
+                                                   dev<const T>(dsum), dev<const float>(stats), dev<T>(dx), rows, d});
             },
             sum, gamma, dy, dsum, dx))
       return 1;

@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "../list.h"
 #include "../../cuda/device/math.cuh"
+#include "../list.h"
 
 namespace lateforge::cuda {
 

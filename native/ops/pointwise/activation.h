@@ -1,8 +1,8 @@
 // Activations and their derivatives on vectors; the kind is a template argument, so that loops carry no branch.
 #pragma once
 
-#include "../list.h"
 #include "../../cpu/lanes.h"
+#include "../list.h"
 
 namespace lateforge::cpu::LF_ISA {
 

@@ -5,11 +5,11 @@
 // f mod 4 of Philox(key of the sequence, counter (f / 4, t, site, 0)).
 #include <cstdio>
 
-#include "../../runtime/philox.h"
-#include "activation.h"
 #include "../../cpu/half.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
+#include "../../runtime/philox.h"
+#include "activation.h"
 
 namespace lateforge::cpu::LF_ISA::kernels {
 

@@ -1,11 +1,11 @@
 // Element-wise ops (native/ops/pointwise/cpu.cc).
-#include "../../runtime/philox.h"
-#include "activation.cuh"
 #include "../../cuda/device/atomic.cuh"
 #include "../../cuda/elements.cuh"
 #include "../../cuda/ops.h"
 #include "../../cuda/real.h"
 #include "../../cuda/segments.cuh"
+#include "../../runtime/philox.h"
+#include "activation.cuh"
 
 namespace lateforge::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // Checks and shapes: element by element.
-#include <algorithm>
-
 #include "../shapes.h"
+
+#include <algorithm>
 
 namespace lateforge {
 

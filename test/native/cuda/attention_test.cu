@@ -1,5 +1,6 @@
-// The attention kernels against the definition in double: the reference kernels to rounding in float32, the tensor-core ones
-// in bfloat16 by comparison with the reference kernels in bfloat16. In the host emulation under many orders, with equal bits.
+// The attention kernels against the definition in double: the reference kernels to rounding in float32, the tensor-core
+// ones in bfloat16 by comparison with the reference kernels in bfloat16. In the host emulation under many orders, with
+// equal bits.
 #include <cmath>
 
 #include "../../../native/runtime/philox.h"
@@ -232,5 +233,6 @@ void tiny() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return runSuites("cuda attention", argc, argv, {{"tiny", tiny}, {"naive", naiveFloats}, {"tensorCores", tensorCores}});
+  return runSuites("cuda attention", argc, argv,
+                   {{"tiny", tiny}, {"naive", naiveFloats}, {"tensorCores", tensorCores}});
 }

@@ -1,5 +1,5 @@
-// What tests of device code need in both worlds: memory, launches, checks. The same programs run in the host emulation and,
-// compiled by nvcc, on a GPU.
+// What tests of device code need in both worlds: memory, launches, checks. The same programs run in the host emulation
+// and, compiled by nvcc, on a GPU.
 #pragma once
 
 #include <algorithm>
@@ -137,7 +137,8 @@ void run(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel) {
   CHECK(error.empty(), "%s", error.c_str());
 }
 
-// In the host emulation: body() under the natural order and under drawn ones, fewer where every access is slow. On a GPU once.
+// In the host emulation: body() under the natural order and under drawn ones, fewer where every access is slow. On a
+// GPU once.
 template <class Body>
 void underOrders(const Body& body) {
 #ifdef __CUDACC__

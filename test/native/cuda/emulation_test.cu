@@ -126,8 +126,7 @@ void limits() {
   refused("the grid is too large", [] {}, 0, {1, 65536});
   refused("the grid is too large", [] {}, 0, {int64_t{1} << 31});
   const int64_t most = sharedLimit();
-  refused(
-      "too much shared memory", [] {}, most + 128);
+  refused("too much shared memory", [] {}, most + 128);
   allowed([most] { SharedMemory().take<char>(most)[most - 1] = 1; }, most);
   char error[kErrorBytes];
   Context context{nullptr, 0, nullptr, error};

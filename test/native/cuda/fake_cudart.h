@@ -1,5 +1,5 @@
-// A device that is not there: the few functions of the CUDA runtime that native/cuda/runtime calls, on a host thread per
-// stream that takes its time. So the runtime's order, errors and waiting are tested on machines without a GPU.
+// A device that is not there: the few functions of the CUDA runtime that native/cuda/runtime calls, on a host thread
+// per stream that takes its time. So the runtime's order, errors and waiting are tested on machines without a GPU.
 #pragma once
 
 #include <functional>

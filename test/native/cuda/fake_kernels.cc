@@ -1,7 +1,7 @@
 // What the runtime takes from kernels and from cuBLASLt, where there is no device: work for fake_cudart.cc.
-#include "../../../native/distributed/rank_sum.h"
 #include "../../../native/cuda/gemm_lt.h"
 #include "../../../native/distributed/nccl/rank_sum.h"
+#include "../../../native/distributed/rank_sum.h"
 #include "fake_cudart.h"
 
 namespace lateforge::cuda {

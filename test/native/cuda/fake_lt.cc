@@ -143,8 +143,8 @@ Status cublasLtMatmulAlgoCheck(Handle, Desc d, Layout a, Layout b, Layout c, Lay
   return 0;
 }
 Status cublasLtMatmul(Handle handle, Desc d, const void* alpha, const void* a, Layout la, const void* b, Layout lb,
-                      const void* beta, const void* c, Layout lc, void* out, Layout ld, const Algo* algo, void* workspace,
-                      size_t, cudaStream_t stream) {
+                      const void* beta, const void* c, Layout lc, void* out, Layout ld, const Algo* algo,
+                      void* workspace, size_t, cudaStream_t stream) {
   Size size{};
   if (cublasLtMatmulAlgoCheck(handle, d, la, lb, lc, ld, algo, nullptr) || !workspace || !stream || c != out)
     return kInvalid;

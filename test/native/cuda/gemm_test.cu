@@ -1,5 +1,5 @@
-// gemm.h: cuBLASLt on a GPU, loops in the host emulation. Small integers must come out exactly, whatever the order of the sums;
-// real numbers within rounding, and with the same bits when asked again.
+// gemm.h: cuBLASLt on a GPU, loops in the host emulation. Small integers must come out exactly, whatever the order of
+// the sums; real numbers within rounding, and with the same bits when asked again.
 #include <bit>
 #include <cmath>
 #include <cstring>

@@ -7,9 +7,9 @@
 #include <limits>
 #include <utility>
 
-#include "../../../native/ops/shapes.h"
 #include "../../../native/cuda/device/number.cuh"
 #include "../../../native/cuda/ops.h"
+#include "../../../native/ops/shapes.h"
 #include "device.h"
 
 namespace lateforge::testing {

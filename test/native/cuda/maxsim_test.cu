@@ -1,6 +1,6 @@
 // MaxSim's kernels against the definition: small integers bit for bit with their winners, random vectors by tolerance
-// and winners by regret; the fast backward bit for bit against the plain one; all edge cases; in the host emulation under many
-// orders of lanes, warps and blocks with equal bits.
+// and winners by regret; the fast backward bit for bit against the plain one; all edge cases; in the host emulation
+// under many orders of lanes, warps and blocks with equal bits.
 #include "maxsim_problem.h"
 
 using namespace lateforge;
@@ -508,8 +508,17 @@ void each() {
 
 int main(int argc, char** argv) {
   return runSuites("cuda maxsim", argc, argv,
-                   {EACH(tiny), EACH(shapes), EACH(gradients), EACH(empty), EACH(extremes), EACH(ties), EACH(notFinite),
-                    EACH(wildWinners), EACH(documentsAround256), {"documentsAround65536", documentsAround65536}, {"limits", limits},
+                   {EACH(tiny),
+                    EACH(shapes),
+                    EACH(gradients),
+                    EACH(empty),
+                    EACH(extremes),
+                    EACH(ties),
+                    EACH(notFinite),
+                    EACH(wildWinners),
+                    EACH(documentsAround256),
+                    {"documentsAround65536", documentsAround65536},
+                    {"limits", limits},
 #ifndef __CUDACC__
                     EACH(farAwayInEveryLayout),
 #endif

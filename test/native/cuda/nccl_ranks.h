@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "../../../native/distributed/host_group.h"
 #include "../../../native/cuda/runtime/nccl.h"
 #include "../../../native/cuda/runtime/stream.h"
+#include "../../../native/distributed/host_group.h"
 #include "../thread_transport.h"
 #include "fake_nccl.h"
 

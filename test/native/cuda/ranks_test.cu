@@ -1,8 +1,8 @@
 // Sums and maxima over ranks (native/distributed/nccl/rank_sum.cu): the bits of native/distributed/rank_sum.h.
 #include <limits>
 
-#include "../../../native/distributed/rank_sum.h"
 #include "../../../native/distributed/nccl/rank_sum.h"
+#include "../../../native/distributed/rank_sum.h"
 #include "device.h"
 
 using namespace lateforge;

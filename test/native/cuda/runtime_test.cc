@@ -1,7 +1,4 @@
 // The CUDA stream (native/cuda/runtime/stream.cc) on a device that is not there.
-#include "../../../native/ops/list.h"
-#include "../../../native/cuda/runtime/stream.h"
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -14,6 +11,8 @@
 #include <vector>
 
 #include "../../../native/cuda/gemm_lt.h"
+#include "../../../native/cuda/runtime/stream.h"
+#include "../../../native/ops/list.h"
 #include "fake_cudart.h"
 
 namespace lateforge::cuda {
@@ -25,13 +24,13 @@ namespace {
 
 std::atomic<int> failures{0}, checks{0};  // also of threads that answer
 
-#define CHECK(condition)                                                             \
-  do {                                                                               \
-    ++checks;                                                                        \
-    if (!(condition)) {                                                              \
-      ++failures;                                                                    \
-      std::printf("FAIL %s:%d %s\n", __FILE__, __LINE__, #condition);               \
-    }                                                                                \
+#define CHECK(condition)                                              \
+  do {                                                                \
+    ++checks;                                                         \
+    if (!(condition)) {                                               \
+      ++failures;                                                     \
+      std::printf("FAIL %s:%d %s\n", __FILE__, __LINE__, #condition); \
+    }                                                                 \
   } while (0)
 
 // `add` on int64 vectors of one element: y = a + b. `scale` cannot be launched. `zero` breaks the device.
@@ -40,7 +39,8 @@ int32_t add(const OpCall& call, cuda::Context& context) {
     std::snprintf(context.error, kErrorBytes, "an earlier error was left behind");
     return 1;
   }
-  fake::launch(context.stream, [=] { *call.out[0].as<int64_t>() = *call.in[0].as<int64_t>() + *call.in[1].as<int64_t>(); });
+  fake::launch(context.stream,
+               [=] { *call.out[0].as<int64_t>() = *call.in[0].as<int64_t>() + *call.in[1].as<int64_t>(); });
   return 0;
 }
 int32_t refuse(const OpCall&, cuda::Context& context) {
@@ -184,7 +184,8 @@ void laps() {
 void largeTransfers() {
   Fixture f;
   std::mt19937 random(5);
-  for (const size_t bytes : {size_t{1}, (size_t{2} << 20) - 1, size_t{2} << 20, (size_t{2} << 20) + 1, size_t{41} << 20}) {
+  for (const size_t bytes :
+       {size_t{1}, (size_t{2} << 20) - 1, size_t{2} << 20, (size_t{2} << 20) + 1, size_t{41} << 20}) {
     std::vector<unsigned char> from(bytes), device(bytes), to(bytes), again(bytes);
     for (auto& byte : from) byte = static_cast<unsigned char>(random());
     f.stream->upload(device.data(), from.data(), bytes);
@@ -232,7 +233,8 @@ void exceptions() {
     const std::string error = f.read(&read, device, sizeof read);
     CHECK(error.rfind("ERR_OUT_OF_MEMORY: linear: ", 0) == 0);
     CHECK(f.synchronize() == error && f.synchronize().empty() && device[0] == 1);
-    f.stream->hostCall([](void*, const char*, char*) -> int32_t { throw std::runtime_error("thrown by a call"); }, nullptr);
+    f.stream->hostCall([](void*, const char*, char*) -> int32_t { throw std::runtime_error("thrown by a call"); },
+                       nullptr);
     CHECK(f.synchronize() == "thrown by a call");
     f.stream->download(
         nullptr, nullptr, 0, [](void*, const char*) { throw std::runtime_error("thrown by a reader"); }, nullptr);

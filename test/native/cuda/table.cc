@@ -3,10 +3,10 @@
 #include <map>
 #include <random>
 
-#include "../../../native/runtime/op.h"
 #include "../../../native/cuda/host/memory.h"
 #include "../../../native/cuda/host/run.h"
 #include "../../../native/cuda/ops.h"
+#include "../../../native/runtime/op.h"
 #include "../harness.h"
 
 namespace lateforge::testing {
