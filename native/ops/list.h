@@ -5,9 +5,8 @@
 //   scratch  workspace where kernels need memory while they run, else none
 //   inputs   names in order; suffix ? optional, + accumulated into (read and written), ! overwritten in place
 //   outputs  names in order; suffix ? absent unless asked for
-//   backward the op that carries the gradient, "tape" where the tape does it with other ops, "self" for an op that *is*
-//   a
-//            backward or has no differentiable input
+//   backward the op that carries the gradient, "tape" where the tape does it with other ops, "self" for a backward and
+//            for an op that has no differentiable input
 //   params   INT(name) int64, REAL(name) double: the fields of its params struct, of 8 bytes each
 // The folder of each family has what its ops check and make (shapes.cc) and their kernels (cpu.cc, cuda.cu).
 //
