@@ -79,7 +79,7 @@ const parts = {
     await tap()
   },
   lint() {
-    for (const tool of ['biome', 'format', 'tidy']) must('npm', 'run', '--silent', `lint:${tool}`)
+    for (const script of ['lint:biome', 'lint:format', 'lint:tidy', 'docs']) must('npm', 'run', '--silent', script)
   },
   /** nvcc compiles every kernel; what needs no GPU runs. */
   cuda() {
