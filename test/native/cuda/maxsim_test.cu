@@ -510,8 +510,7 @@ int main(int argc, char** argv) {
   // clang-format off
   return runSuites("cuda maxsim", argc, argv,
                    {EACH(tiny), EACH(shapes), EACH(gradients), EACH(empty), EACH(extremes), EACH(ties), EACH(notFinite),
-                    EACH(wildWinners), EACH(documentsAround256), {"documentsAround65536", documentsAround65536},
-                    {"limits", limits},
+                    EACH(wildWinners), EACH(documentsAround256), {"documentsAround65536", documentsAround65536}, {"limits", limits},
 #ifndef __CUDACC__
                     EACH(farAwayInEveryLayout),
 #endif
