@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { Parser } from 'tap-parser'
@@ -39,8 +39,8 @@ function ctest(preset) {
   }
 }
 
-/** Test files, all by default, several at a time: the top-level tests of each are counted. */
-async function tap(files = [], env = {}) {
+/** Test files, several at a time: the top-level tests of each are counted. */
+async function tap(files, env = {}) {
   // A thread for each file beside another: together they use every core.
   const threads = { LATEFORGE_THREADS: process.env.LATEFORGE_THREADS ?? '1' }
   const child = spawn('node_modules/.bin/tap', ['--reporter=tap', `--jobs=${jobs}`, ...files], {
@@ -73,10 +73,14 @@ async function tap(files = [], env = {}) {
   if (code !== 0 && total.failed === 0) total.failed++ // tap itself
 }
 
+/** A minute each: in `long` only. */
+const slow = ['test/distributed/faults.test.ts', 'test/package/packed.test.ts']
+
 const parts = {
   async tests() {
     ctest('default')
-    await tap()
+    const files = readdirSync('test', { recursive: true }).map((name) => path.join('test', name))
+    await tap(files.filter((file) => file.endsWith('.test.ts') && !slow.includes(file)))
   },
   lint() {
     for (const script of ['lint:biome', 'lint:format', 'lint:tidy', 'docs']) must('npm', 'run', '--silent', script)
@@ -102,9 +106,9 @@ const parts = {
     // What is threads and locks, with ThreadSanitizer.
     if (must('cmake', '--build', '--preset', 'threads', '-j', jobs)) ctest('threads')
   },
-  /** Files that do more when there is time (test/long.ts). */
+  /** Files that take a minute each, and those that do more when there is time (test/long.ts). */
   async long() {
-    await tap(['test/cuda/trajectory.test.ts', 'test/distributed/faults.test.ts'], { LATEFORGE_TEST_LONG: '1' })
+    await tap([...slow, 'test/cuda/trajectory.test.ts'], { LATEFORGE_TEST_LONG: '1' })
   },
 }
 
