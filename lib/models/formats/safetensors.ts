@@ -243,7 +243,7 @@ function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): 
     case 'F16':
       return half(halfToFloat())
     case 'BF16':
-      return half(brainToFloat())
+      return half(bfloat16ToFloat())
     case 'I64': {
       const values = new BigInt64Array(buffer, byteOffset, count)
       return { count, value: (i) => Number(values[i]!) }
@@ -274,7 +274,7 @@ const word = new Uint32Array(1)
 const wordAsFloat = new Float32Array(word.buffer)
 
 /** bfloat16 is the upper half of a float32. */
-const brainToFloat = tableOf((bits) => {
+const bfloat16ToFloat = tableOf((bits) => {
   word[0] = bits << 16
   return wordAsFloat[0]!
 })

@@ -1,10 +1,8 @@
 // Activations and their derivatives (native/ops/pointwise/activation.h); the kind is a template argument.
 #pragma once
 
-#include <type_traits>
-
 #include "../../cuda/device/math.cuh"
-#include "../list.h"
+#include "activation_kind.h"
 
 namespace lateforge::cuda {
 
@@ -34,24 +32,6 @@ LF_DEVICE Slope activate(float x) {
     const float s = sigmoid(x);
     return {x * s, s + x * s * (1 - s)};
   }
-}
-
-// f(std::integral_constant<Activation, kind>()).
-template <class F>
-int32_t withActivation(int64_t kind, const F& f) {
-  switch (static_cast<Activation>(kind)) {
-#define LF_CASE(name)    \
-  case Activation::name: \
-    return f(std::integral_constant<Activation, Activation::name>());
-    LF_CASE(gelu)
-    LF_CASE(geluTanh)
-    LF_CASE(relu)
-    LF_CASE(tanh)
-    LF_CASE(sigmoid)
-    LF_CASE(silu)
-#undef LF_CASE
-  }
-  return 1;  // core lets no other number pass
 }
 
 }  // namespace lateforge::cuda

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../../cpu/lanes.h"
-#include "../list.h"
+#include "activation_kind.h"
 
 namespace lateforge::cpu::LF_ISA {
 
@@ -36,23 +36,6 @@ inline Slope<T> activate(Vec<T> x) {
   } else {
     const V s = sigmoid<T>(x);
     return {x * s, s + x * s * (one - s)};
-  }
-}
-
-// Calls f(std::integral_constant<Activation, kind>).
-template <class F>
-inline void withActivation(int64_t kind, F f) {
-  switch (static_cast<Activation>(kind)) {
-#define LF_CASE(name)    \
-  case Activation::name: \
-    return f(std::integral_constant<Activation, Activation::name>());
-    LF_CASE(gelu)
-    LF_CASE(geluTanh)
-    LF_CASE(relu)
-    LF_CASE(tanh)
-    LF_CASE(sigmoid)
-    LF_CASE(silu)
-#undef LF_CASE
   }
 }
 

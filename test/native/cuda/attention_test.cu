@@ -114,9 +114,9 @@ void floats(const Case& c) {
   });
 }
 
-// On tensor cores weights are rounded to bfloat16 before they are multiplied; the naive kernels round the results only,
-// which is an error of the same size. So the error may be twice the naive one; that of a single number can be larger,
-// where large terms cancel.
+// On tensor cores weights are rounded to bfloat16 before they are multiplied; the reference kernels round the results
+// only, which is an error of the same size. So the error may be twice that of the reference; that of a single number
+// can be larger, where large terms cancel.
 void halves(const Case& c) {
   const Inputs in = inputsOf<cuda::Bf16>(c);
   const Runner<cuda::Bf16> run(c, in);
@@ -130,9 +130,10 @@ void halves(const Case& c) {
   size_t part = 0;
   eachPart(c, run.results(), want, [&](const char* what, const Error& e) {
     const Error& a = allowed[part++];
-    CHECK(e.root <= 2 * a.root + 2e-6, "%s of %s is off by %g, naively by %g", what, c.text().c_str(), e.root, a.root);
-    CHECK(e.most <= 8 * a.most + 1e-5, "%s of %s is off by at most %g, naively by %g", what, c.text().c_str(), e.most,
-          a.most);
+    CHECK(e.root <= 2 * a.root + 2e-6, "%s of %s is off by %g, the reference by %g", what, c.text().c_str(), e.root,
+          a.root);
+    CHECK(e.most <= 8 * a.most + 1e-5, "%s of %s is off by at most %g, the reference by %g", what, c.text().c_str(),
+          e.most, a.most);
   });
 #ifndef __CUDACC__
   CHECK(cuda::host::takeConflicts() == 0, "ldmatrix finds its rows in different banks");
@@ -179,7 +180,7 @@ Case drawn(int64_t headDim, int64_t window, double dropout, bool someKeys) {
   return c;
 }
 
-void naiveFloats() {
+void referenceFloats() {
   useReference(true);
   for (const int64_t headDim : {int64_t{32}, int64_t{64}, number(1, 40)})
     for (const int64_t window : {int64_t{-1}, int64_t{64}, number(0, 10)})
@@ -234,5 +235,5 @@ void tiny() {
 
 int main(int argc, char** argv) {
   return runSuites("cuda attention", argc, argv,
-                   {{"tiny", tiny}, {"naive", naiveFloats}, {"tensorCores", tensorCores}});
+                   {{"tiny", tiny}, {"reference", referenceFloats}, {"tensorCores", tensorCores}});
 }

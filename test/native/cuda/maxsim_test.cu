@@ -26,13 +26,13 @@ void randoms(Problem p) {
   const Truth want = truthOf(p);
   const Runner<T> run(p);
   useReference(true);
-  const Answer naive = run.forward();
-  const double plain = errorOf(naive.scores, want);
+  const Answer reference = run.forward();
+  const double plain = errorOf(reference.scores, want);
   useReference(false);
   const Answer got = run.forward();
   if (sizeof(T) == 4 || p.dim > 128)
-    CHECK(same(got.scores, naive.scores) && got.winners == naive.winners, "%s %s: other bits than plain", p.text(),
-          nameOf<T>());
+    CHECK(same(got.scores, reference.scores) && got.winners == reference.winners, "%s %s: other bits than plain",
+          p.text(), nameOf<T>());
   const double error = errorOf(got.scores, want);
   double largest = 1;
   for (const double score : want.scores) largest = std::max(largest, std::abs(score));
@@ -161,11 +161,11 @@ void gradients() {
   backward<T>(all("several rows for a warp", {40, 3}, lengths(30, 100, 250), 8));
 }
 
-// The same with equal bits for the naive kernels.
+// The same with equal bits for the reference kernels.
 template <class F>
-void fastAndNaive(const F& f) {
-  for (const bool naive : {true, false}) {
-    useReference(naive);
+void fastAndReference(const F& f) {
+  for (const bool reference : {true, false}) {
+    useReference(reference);
     f();
   }
 }
@@ -214,11 +214,11 @@ void ties() {
       for (const int64_t token : {7, 8, 63, 64, 70, 149})  // all like token 3
         std::copy_n(p.d.begin() + 3 * p.dim, p.dim, p.d.begin() + token * p.dim);
       std::fill(p.d.begin() + 151 * p.dim, p.d.end(), 0.0f);
-      fastAndNaive([&] { checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>()); });
+      fastAndReference([&] { checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>()); });
       std::fill(p.q.begin(), p.q.end(), 0.0f);  // everything ties
       const Truth want = truthOf(p);
       for (const int32_t winner : want.winners) CHECK(winner == 0, "the test has ties");
-      fastAndNaive([&] { checkExact(p, Runner<T>(p).forward(), want, nameOf<T>()); });
+      fastAndReference([&] { checkExact(p, Runner<T>(p).forward(), want, nameOf<T>()); });
     });
   useReference(false);
 }
@@ -247,7 +247,7 @@ void notFinite() {
     for (int64_t token = 100; token < 164; ++token) p.d[token * dim + 2] = -far;
     checkExact(p, Runner<T>(p).forward(), truthOf(p), nameOf<T>());
   };
-  fastAndNaive([&] {
+  fastAndReference([&] {
     for (const bool clampNegatives : {false, true}) {
       Problem p = all("not finite", {32, 20, 40, 40}, {80, 20, 0, 64}, 24);
       p.clampNegatives = clampNegatives;
@@ -336,7 +336,7 @@ void wildWinners() {
         }
       const std::vector<float> dscores(truth.scores.size(), 1.5f);
       const Gradients before = noise<T>(p);
-      fastAndNaive([&] {
+      fastAndReference([&] {
         const Gradients got = Runner<T>(p).backward(wild, dscores, before);
         const Gradients want = Runner<T>(p).backward(none, dscores, before);
         CHECK(same(got.dq, want.dq) && same(got.dd, want.dd), "%s, %d tokens", p.text(), static_cast<int>(longest));
@@ -495,11 +495,11 @@ void farAwayInEveryLayout() {
 }
 #endif
 
-template <void (*half)(), void (*brain)(), void (*full)()>
+template <void (*half)(), void (*bfloat16)(), void (*full)()>
 void each() {
   useReference(false);
   half();
-  brain();
+  bfloat16();
   full();
 }
 #define EACH(suite) {#suite, each<suite<F16>, suite<Bf16>, suite<float>>}
