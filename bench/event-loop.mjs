@@ -87,9 +87,9 @@ const unit = (rows, dim) => {
   for (let i = 0, s = 1; i < data.length; i++) data[i] = (s = (s * 48271) % 2147483647) / 2147483647 - 0.5
   return data
 }
-const embeddings = (role, count, tokens, dim, recipeHash) => ({
+const embeddings = (role, count, tokens, dim, recipe) => ({
   role,
-  recipeHash,
+  recipe,
   dim,
   data: unit(count * tokens, dim),
   offsets: Float64Array.from({ length: count + 1 }, (_, i) => i * tokens),
@@ -107,10 +107,10 @@ for (let round = 0; round < rounds; round++) {
   await measured('trainWordPiece, 100,000 texts', () => trainWordPiece(documents, { vocabSize: 4000 }))
   const bm25 = await measured('Bm25.build, 100,000 texts', () => Bm25.build(documents))
   await measured('bm25.search, one query of 20 words', () => bm25.search(documents[0], 1000))
-  const { recipeHash } = await again.encodeQueries(['x'])
+  const { recipe } = await again.encodeQueries(['x'])
   const [queries, stored] = [
-    embeddings('query', 1000, 2, 8, recipeHash),
-    embeddings('document', 100_000, 2, 8, recipeHash),
+    embeddings('query', 1000, 2, 8, recipe),
+    embeddings('document', 100_000, 2, 8, recipe),
   ]
   const found = await measured('search, 1,000 queries x 100,000 documents, top 1,000', () =>
     again.search(queries, stored, { topK: 1000 }),

@@ -23,7 +23,7 @@ const allowed: Record<string, string[]> = {
   'lib/text': ['io'],
   'lib/data': ['io', 'text', 'distributed'],
   'lib/losses': ['tensor', 'distributed'],
-  'lib/retrieval': ['io', 'tensor'],
+  'lib/retrieval': ['io', 'tensor', 'text'],
   'lib/models/networks': ['io', 'tensor', 'nn'],
   'lib/models/formats': ['io', 'nn', 'text', 'models/networks'],
   'lib/models': ['io', 'tensor', 'nn', 'text', 'data', 'retrieval', 'models/networks', 'models/formats'],

@@ -6,11 +6,11 @@ import { gibibytes } from '../train/check/memory.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
 import { print, printJson } from './common.js'
 import { evaluatorOf } from './evaluator.js'
-import { readArguments } from './train.js'
+import { type Accepted, readArguments } from './train.js'
 
 /** `lateforge check [config.yaml] [key=value …]` */
-export async function check(args: readonly string[], options: { json?: boolean }): Promise<void> {
-  const config = await readArguments(args)
+export async function check(args: readonly string[], options: { json?: boolean } & Accepted): Promise<void> {
+  const config = await readArguments(args, options)
   const checked = await checkRun(config)
   const { faults: evaluation } = await evaluatorOf(config, true)
   const faults: Fault[] = [...checked.faults, ...evaluation]

@@ -16,17 +16,14 @@ import {
   writeRun,
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
-import { Colbert } from '../models/colbert.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
+import { loadModel, type ModelOptions } from './model.js'
 
-interface Options {
+interface Options extends ModelOptions {
   split: string
   metrics: string
   topK?: number
-  queryLength?: number
-  documentLength?: number
   bm25: boolean
-  device: string
   run?: string
   json?: boolean
 }
@@ -35,7 +32,7 @@ interface Options {
 export async function evaluate(modelPath: string, paths: readonly string[], options: Options): Promise<void> {
   const metrics = options.metrics.split(',').map((metric) => metric.trim()) as Metric[]
   const topK = options.topK ?? Math.max(100, depthOf(metrics))
-  const { split, queryLength, documentLength } = options
+  const { split } = options
   const signal = interruptible()
   const group = joinRanks()
   if (options.run || group) outliveReaders() // other ranks wait for this one
@@ -46,10 +43,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   let collection: Collection | undefined
   for (const folder of folders) collection = await open(folder, options)
   if (options.run && isRank0) await mkdir(options.run, { recursive: true })
-  const model = await Colbert.load(modelPath, {
-    device: options.device,
-    recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
-  })
+  const model = await loadModel(modelPath, options, isRank0)
   const reports: Comparison[] = []
   try {
     for (const [i, folder] of folders.entries()) {
@@ -74,7 +68,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   } finally {
     model.dispose()
     if (isRank0 && options.json && reports.length > 0)
-      printJson({ model: modelPath, split, topK, collections: reports })
+      printJson({ model: modelPath, recipeNotes: model.recipeNotes, split, topK, collections: reports })
   }
   if (isRank0 && !options.json && reports.length > 1) print(averages(reports, metrics))
 }

@@ -27,6 +27,22 @@ const without = (others: string[], flags: string, description: string): Option =
 
 const allHomed = (path: string, before: string[] = []): string[] => [...before, homed(path)]
 
+const listed = (text: string, before: string[] = []): string[] => [...before, ...text.split(',').map((x) => x.trim())]
+const collected = (text: string, before: string[] = []): string[] => [...before, text]
+
+const acceptRecipeChange = (): Option =>
+  new Option(
+    '--accept-recipe-change <fields>',
+    'fields of the recipe that may differ from what the model was trained with, as queryPrompt,documentPrompt',
+  ).argParser(listed)
+
+/** The options of `ModelOptions`. */
+const usingModel = (command: Command): Command =>
+  command
+    .option('--device <name>', 'where the model runs', 'cpu')
+    .option('--recipe <field=value>', "instead of the model's, as queryLength=64; may be repeated", collected)
+    .addOption(acceptRecipeChange())
+
 // Every verb is a file of its own, loaded when it is called.
 program
   .command('train')
@@ -34,6 +50,7 @@ program
   .argument('[arguments...]', 'config.yaml and overrides, as seed=7 or phases.0.batch=64')
   .option('--resume', "go on from the run's last intact checkpoint, if it has one")
   .addOption(without(['resume', 'quiet'], '--print-config', 'print the whole config and stop'))
+  .addOption(acceptRecipeChange())
   .option('--json', 'print events as JSON lines')
   .option('--quiet', 'no progress')
   .action(async (args, options) => (await import('./train.js')).train(args, options))
@@ -42,6 +59,7 @@ program
   .command('check')
   .description('check a run without training it: data, lengths, memory, and texts as the model reads them')
   .argument('[arguments...]', 'config.yaml and overrides, as for train')
+  .addOption(acceptRecipeChange())
   .option('--json', 'print one JSON object')
   .action(async (args, options) => (await import('./check.js')).check(args, options))
 
@@ -53,24 +71,19 @@ program
   .option('--quiet', 'no progress')
   .action(async (folder, options) => (await import('./resume.js')).resume(folder, options))
 
-program
-  .command('eval')
+usingModel(program.command('eval'))
   .description('score a model on BEIR folders, with BM25 beside it')
   .argument('<model>', 'folder of the model', homed)
   .argument('<collections...>', 'BEIR folders, or folders of them', allHomed)
   .option('--split <name>', 'split of the judgments', 'test')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
   .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)
-  .option('--query-length <tokens>', 'instead of the length in the recipe', whole)
-  .option('--document-length <tokens>', 'instead of the length in the recipe', whole)
   .option('--no-bm25', 'without the baseline')
-  .option('--device <name>', 'where the model runs', 'cpu')
   .option('--run <folder>', 'write TREC run files there', homed)
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
 
-program
-  .command('search')
+usingModel(program.command('search'))
   .description('find the best texts of a collection for queries')
   .argument('<model>', 'folder of the model', homed)
   .argument(
@@ -80,7 +93,6 @@ program
   )
   .argument('[queries...]', 'default: one per line from standard input')
   .option('--top-k <k>', 'documents per query', whole, 10)
-  .option('--device <name>', 'where the model runs', 'cpu')
   .option('--json', 'print one JSON object')
   .action(async (model, corpus, queries, options) =>
     (await import('./search.js')).search(model, corpus, queries, options),

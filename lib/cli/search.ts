@@ -3,21 +3,22 @@ import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
 import { type Corpus, collectionNotes, listed, openDocuments, textsOfFile } from '../eval/collections.js'
 import { eachLine } from '../io/lines.js'
-import { Colbert } from '../models/colbert.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { colour, interruptible, print, printJson } from './common.js'
+import { loadModel, type ModelOptions } from './model.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
 export async function search(
   modelPath: string,
   corpusPath: string,
   given: readonly string[],
-  options: { topK: number; device: string; json?: boolean },
+  options: ModelOptions & { topK: number; json?: boolean },
 ): Promise<void> {
   const signal = interruptible()
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await Colbert.load(modelPath, { device: options.device })
+  const model = await loadModel(modelPath, options)
+  const { recipeNotes } = model
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
   let truncatedDocuments = 0
@@ -35,7 +36,7 @@ export async function search(
     hits: hits[q]!.map(({ index, score }) => ({ id: documents.ids[index]!, score, text: textOf.get(index)! })),
   }))
   const counts = { documents: documents.ids.length, emptyDocuments, truncatedQueries, truncatedDocuments, unusedFields }
-  if (options.json) return printJson({ model: modelPath, counts, results })
+  if (options.json) return printJson({ model: modelPath, recipeNotes, counts, results })
   for (const { query, hits } of results) {
     print(query)
     for (const [i, { id, score, text }] of hits.entries())

@@ -9,23 +9,29 @@ import { train as startRun, type TrainOptions } from '../train/loop/run.js'
 import { interruptible, joinRanks, outliveReaders, print } from './common.js'
 import { evaluatorOf } from './evaluator.js'
 
-interface Options {
+interface Options extends Accepted {
   resume?: boolean
   printConfig?: boolean
   json?: boolean
   quiet?: boolean
 }
 
+/** Changes of the recipe that the command line lets pass. */
+export interface Accepted {
+  acceptRecipeChange?: readonly string[]
+}
+
 /** The run that `[config.yaml] [key=value …]` describes. */
-export function readArguments(args: readonly string[]): Promise<ResolvedRun> {
+export function readArguments(args: readonly string[], { acceptRecipeChange }: Accepted): Promise<ResolvedRun> {
   const [first, ...rest] = args
   const file = first !== undefined && !/^[\w.]+=/.test(first) ? first : undefined
-  return readConfig(file && homed(file), file === undefined ? args : rest)
+  const accepted = acceptRecipeChange ? [`acceptRecipeChange=${JSON.stringify(acceptRecipeChange)}`] : []
+  return readConfig(file && homed(file), [...(file === undefined ? args : rest), ...accepted])
 }
 
 /** `lateforge train [config.yaml] [key=value …]` */
 export async function train(args: readonly string[], options: Options): Promise<void> {
-  const config = await readArguments(args)
+  const config = await readArguments(args, options)
   if (options.printConfig) {
     const { stringify } = await import('yaml')
     print(options.json ? JSON.stringify(plainConfig(config)) : stringify(plainConfig(config)))

@@ -65,6 +65,14 @@ export class JsonReader {
     return new JsonReader(value as Json, `${this.file}, ${key}`)
   }
 
+  /** A list of objects; empty when absent. */
+  objects(key: string): Json[] {
+    const value = this.value(key, [])
+    if (!Array.isArray(value) || value.some((item) => typeof item !== 'object' || item === null))
+      throw this.bad(key, value, 'a list of objects')
+    return value
+  }
+
   bad(key: string, value: unknown, expected: string): FormatError {
     return new FormatError('ERR_FORMAT', `${this.file}: "${key}" is ${JSON.stringify(value)}, expected ${expected}`, {
       file: this.file,

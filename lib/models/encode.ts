@@ -171,5 +171,5 @@ function embeddings<R extends Role>(
   role: R,
   made: Pick<Embeddings<R>, 'data' | 'offsets' | 'truncated'>,
 ): Embeddings<R> {
-  return { role, ...made, dim: model.dim, recipeHash: model.recipeHash }
+  return { role, ...made, dim: model.dim, recipe: model.recipe }
 }

@@ -46,6 +46,8 @@ export class Parameters {
   private readonly narrow: Tensor | null
   /** Where each entry starts in them. */
   readonly segments: Segments
+  /** Steps that an optimiser has taken on them here. */
+  updates = 0
   /** By what name a warning calls them, should nobody dispose of them: that of the model they are of. */
   readonly owner: Owner = { name: 'a set of parameters' }
   private readonly views = new Map<string, Tensor>()

@@ -9,6 +9,8 @@ import { cast, type TokenEmbeddings } from '../tensor/ops.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
+import { recipeMismatch } from '../text/alignment.js'
+import type { Recipe } from '../text/recipe.js'
 import { abortIf } from '../turns.js'
 
 /** Which side texts are on: each has its own prefix, prompt and length. */
@@ -19,7 +21,7 @@ export type EmbeddingData = Float32Array | Uint16Array
 
 /**
  * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i. A
- * model's have unit norm; its `role` and `recipeHash` keep queries, documents and models from being mixed up. Arrays from
+ * model's have unit norm; its `role` and `recipe` keep queries, documents and models from being mixed up. Arrays from
  * elsewhere need only `data`, `offsets` and `dim`, and are scored by `maxsim`.
  */
 export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Float32Array> {
@@ -31,8 +33,8 @@ export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Flo
   readonly dim: number
   /** Which side the texts are on; `search` refuses swapped sides. */
   readonly role?: R
-  /** Of the recipe that they were encoded by. */
-  readonly recipeHash?: string
+  /** How their texts became tokens. */
+  readonly recipe?: Readonly<Recipe>
   /** Texts longer than the recipe takes, whose ends were cut off: counted by whoever encoded them. */
   readonly truncated?: number
   /** Names of the texts, where they have some. */
@@ -112,7 +114,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
   /** As of `Embeddings`. */
   readonly role: R | undefined
   /** As of `Embeddings`. */
-  readonly recipeHash: string | undefined
+  readonly recipe: Readonly<Recipe> | undefined
   /** As of `Embeddings`. */
   readonly ids: readonly string[] | undefined
   /** [rows, dim] */
@@ -120,14 +122,14 @@ export class DeviceEmbeddings<R extends Role = Role> {
 
   private constructor(
     device: Device,
-    { dim, role, recipeHash, ids, offsets }: Embeddings<R, EmbeddingData>,
+    { dim, role, recipe, ids, offsets }: Embeddings<R, EmbeddingData>,
     type: DType,
   ) {
     this.device = device
     this.dim = dim
     this.offsets = Float64Array.from(offsets)
     this.role = role
-    this.recipeHash = recipeHash
+    this.recipe = recipe
     this.ids = ids
     const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
     this.tokens = ownedBy(owner, () => Tensor.empty(device, [rowsOf(this), dim], type))
@@ -228,7 +230,7 @@ export function checkPair(queries: AnyEmbeddings, documents: AnyEmbeddings | Dev
 }
 
 /**
- * Checks that one side is queries and the other documents, of the same recipe.
+ * Checks that one side is queries and the other documents, by recipes that fit each other; their lengths may differ.
  * @throws as `checkPair`; ArgumentError ERR_ARGUMENT for swapped sides too; RecipeError ERR_RECIPE for other recipes
  */
 export function checkSides(queries: AnyEmbeddings, documents: AnyEmbeddings | DeviceEmbeddings): void {
@@ -246,11 +248,12 @@ export function checkSides(queries: AnyEmbeddings, documents: AnyEmbeddings | De
   checkPair(queries, documents)
   if (documents.ids && documents.ids.length !== countOf(documents))
     throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${countOf(documents)} documents`)
-  if (queries.recipeHash !== documents.recipeHash)
+  const problem = recipeMismatch(documents.recipe, queries.recipe)
+  if (problem)
     throw new RecipeError(
       'ERR_RECIPE',
-      'queries and documents were encoded with different recipes (prefixes, prompts, lengths or tokenizer). ' +
-        'Encode one side again with the recipe of the other',
-      { queries: queries.recipeHash, documents: documents.recipeHash },
+      `queries and documents were encoded by different recipes:\n  ${problem}\nEncode one side again by the recipe of ` +
+        'the other',
+      { queries: queries.recipe, documents: documents.recipe },
     )
 }

@@ -97,10 +97,10 @@ t.test('bad input', async (t) => {
 
 t.test('search: best first, ties by lowest index, typed errors', async (t) => {
   const device = Device.open()
-  const of = <R extends Role>(role: R, side: Side, recipeHash = 'r'): Embeddings<R> => ({
+  const of = <R extends Role>(role: R, side: Side, recipe = defaultRecipe()): Embeddings<R> => ({
     role,
     ...side,
-    recipeHash,
+    recipe,
   })
   const [q, d] = [vectors(lengths(4, 8)), vectors(lengths(50, 20))]
   const [queries, documents] = [of('query', q), of('document', d)]

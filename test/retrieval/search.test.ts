@@ -17,7 +17,7 @@ function embeddings<R extends Role>(role: R, lengths: number[], more: object = {
   const offsets = new Float64Array(lengths.length + 1)
   for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
   const data = Float32Array.from({ length: offsets.at(-1)! * dim }, () => random() - 0.5)
-  return { role, data, offsets, dim, recipeHash: 'r', ...more }
+  return { role, data, offsets, dim, recipe: defaultRecipe(), ...more }
 }
 
 /** Texts first … last - 1 alone. */
@@ -57,8 +57,11 @@ t.test('a stream has the hits of all its parts together', async (t) => {
   const some = search(device, queries, mixed())
   await t.rejects(some, { code: 'ERR_ARGUMENT', message: /names 5 of its 400 documents/ })
   t.same(await search(device, queries, streamed(documents, [])), [[], [], []])
-  const other = streamed({ ...documents, recipeHash: 'other' }, [400])
-  await t.rejects(search(device, queries, other), { code: 'ERR_RECIPE' })
+  const other = streamed({ ...documents, recipe: defaultRecipe({ documentPrompt: 'passage: ' }) }, [400])
+  await t.rejects(search(device, queries, other), {
+    code: 'ERR_RECIPE',
+    message: /documentPrompt: "passage: " of the documents, "" of the queries/,
+  })
   await t.rejects(search(device, documents as never, streamed(documents, [400])), { code: 'ERR_ARGUMENT' })
   await t.rejects(search(device, queries, streamed(documents, [400]), { signal: AbortSignal.abort() }), {
     code: 'ERR_ABORTED',

@@ -7,6 +7,7 @@ import { Colbert } from '../../models/colbert.js'
 import { checkReplaceable } from '../../models/formats/save.js'
 import { signal as aSignal, checkOptions, whole } from '../../options.js'
 import { Device } from '../../tensor/device.js'
+import { acceptedChanges } from '../../text/alignment.js'
 import type { Featurizer } from '../../text/featurizer.js'
 import type { Recipe } from '../../text/recipe.js'
 import { listCheckpoints } from '../checkpoint/checkpoint.js'
@@ -91,11 +92,16 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 
 /** The model that a run starts from, or goes on with from `folder`. */
 export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
-  const { model, freshProjection, dim, precision, seed } = config
+  const { model, freshProjection, dim, precision, seed, recipe = {} } = config
   if (typeof model !== 'string') return model
   const options = { device: config.device, precision }
   if (folder !== undefined) return Colbert.load(folder, options)
-  return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
+  return Colbert.load(model, {
+    ...options,
+    recipe,
+    acceptRecipeChange: config.acceptRecipeChange.filter((field) => field in recipe),
+    ...(freshProjection && { freshProjection, dim, seed }),
+  })
 }
 
 /** @param model null where it could not be had: then what depends on it is left out */
@@ -113,13 +119,26 @@ export async function checkPhases(
   const graphBytes = model && graphBytesOfToken(model)
   const phases: PhaseCheck[] = []
   let recipe = model?.recipe
+  /** What the weights have learned when a phase begins; null before anything was trained. */
+  let trained = model?.trainedRecipe ?? null
+  const accepted = new Set<string>(model?.recipeChanges.map(({ field }) => field))
   for (let index = first; index < config.phases.length; index++) {
     // Lengths and prompts stay as a phase set them.
-    const changes = recipeOf(config.phases[index]!)
-    const featurizer = model && (await textRules(model, { ...recipe!, ...changes }, index, config, faults))
-    if (featurizer) recipe = featurizer.recipe
+    const next = recipe && { ...recipe, ...recipeOf(config.phases[index]!) }
+    const featurizer = model && (await textRules(model, next!, index, config, faults))
+    if (trained && next) {
+      const [before, after] = [trained, next]
+      const changes = await faults.try(index, 'prompts', () =>
+        acceptedChanges(index === first ? 'the model' : 'the model of the phase before', before, after, config.acceptRecipeChange),
+      )
+      for (const { field } of changes ?? []) accepted.add(field)
+    }
+    if (featurizer) trained = recipe = featurizer.recipe
     phases.push(await checkPhase({ config, index, model, featurizer, graphBytes, faults, warnings, ...context }))
   }
+  const idle = config.acceptRecipeChange.filter((field) => model && !accepted.has(field))
+  if (idle.length > 0)
+    warnings.push(noEffect('acceptRecipeChange', `${idle.join(', ')} stays as trained`, { key: 'acceptRecipeChange' }))
   return {
     ok: faults.list.length === 0,
     faults: faults.list,

@@ -6,6 +6,8 @@ import { isObject, show } from '../../distributed/differences.js'
 import { homed, pathProblem } from '../../environment.js'
 import { ConfigError, didYouMean, nearest } from '../../errors.js'
 import { defaultPrecision, precisions } from '../../tensor/device.js'
+import { checkAccepted } from '../../text/alignment.js'
+import { defaultRecipe } from '../../text/recipe.js'
 import { schedules } from '../optim/schedule.js'
 import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
 import { presets } from './presets.js'
@@ -121,6 +123,8 @@ const run = z.strictObject({
   model: paths(model),
   freshProjection: z.boolean().default(false),
   dim: count.optional(),
+  recipe: z.record(z.string(), z.unknown(), { error: 'expected fields of a recipe' }).optional(),
+  acceptRecipeChange: z.array(z.string(), { error: 'expected a list of fields of the recipe' }).default([]),
   out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
@@ -178,6 +182,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
     const made = 'belongs to a model that is read from a folder; this one is given as an object'
     if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
     if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
+    if (config.recipe !== undefined) issues.push({ path: 'recipe', message: `${made}. Call its setRecipe` })
     // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
     const on = model.device?.name
     if (config.device !== 'cpu' && config.device !== on && config.device !== on?.split(':')[0])
@@ -190,6 +195,20 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: `is "bfloat16", for which "${config.device}" has no kernels; leave it out, or train on a GPU`,
       where: locate(['precision']),
     })
+  const { recipe = {}, acceptRecipeChange } = config
+  const refusal = (check: () => unknown): string | null => {
+    try {
+      check()
+      return null
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  const set = 'tokenizerHash' in recipe && 'tokenizerHash is the tokenizer\'s; it cannot be set'
+  const badRecipe = set || refusal(() => defaultRecipe(recipe))
+  if (badRecipe) issues.push({ path: 'recipe', message: `is no part of one: ${badRecipe}`, where: locate(['recipe']) })
+  const badName = refusal(() => checkAccepted(acceptRecipeChange))
+  if (badName) issues.push({ path: '', message: badName, where: locate(['acceptRecipeChange']) })
   if (typeof model === 'string' && config.dim !== undefined && !config.freshProjection)
     issues.push({
       path: 'dim',
@@ -310,9 +329,12 @@ export function configError(issues: readonly ConfigIssue[]): ConfigError {
   return new ConfigError('ERR_CONFIG', lines.join('\n'), { issues })
 }
 
-/** What decides the numbers of a run: not where it is written, which of several GPUs it is on, nor how often it is looked at. */
+/**
+ * What decides the numbers of a run: not where it is written, what changes are let pass, which of several GPUs it is on, nor how often it is
+ * looked at.
+ */
 export function decisive(config: ResolvedRun): Record<string, unknown> {
-  const { model: _, out: __, cacheDir: ___, workers: ____, device, phases, ...rest } = config
+  const { model: _, out: __, cacheDir: ___, workers: ____, acceptRecipeChange: _____, device, phases, ...rest } = config
   return {
     ...rest,
     device: device.split(':')[0],

@@ -6,6 +6,8 @@ import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Precision } from '../../tensor/device.js'
 import type { Tensor } from '../../tensor/tensor.js'
+import type { AlignedField } from '../../text/alignment.js'
+import type { Recipe } from '../../text/recipe.js'
 import type { ScheduleName } from '../optim/schedule.js'
 
 /** A loss of one's own. Its `id` stands for it in the run's fingerprint: change it when the function changes. */
@@ -132,6 +134,13 @@ export interface RunConfig {
   freshProjection?: boolean
   /** Of the fresh projection. Default 128. */
   dim?: number
+  /** How texts become tokens, where it is to differ from what the model's folder says. Phases set lengths and prompts. */
+  recipe?: Partial<Omit<Recipe, 'tokenizerHash'>>
+  /**
+   * Fields of the recipe that may differ from what the model, or the phase before, was trained with. Any other difference
+   * is refused: a model used with other prompts than it was trained with ranks worse. Default none.
+   */
+  acceptRecipeChange?: readonly AlignedField[]
   /** Folder of the run: checkpoints, log, trained model. */
   out: string
   /** Default 42. */
@@ -171,7 +180,7 @@ export interface ResolvedPhase
 }
 
 /** A run with its defaults, as `config.json` has it. */
-export interface ResolvedRun extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim'> {
+export interface ResolvedRun extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim' | 'recipe'> {
   /** The phases with their defaults. */
   phases: ResolvedPhase[]
 }

@@ -67,7 +67,9 @@ export async function runPhase(
 ): Promise<PhaseResult> {
   const { model, config, signal, group } = host
   const phase = config.phases[index]!
-  model.setRecipe(recipeOf(phase))
+  const changes = recipeOf(phase)
+  const acceptRecipeChange = config.acceptRecipeChange.filter((field) => field in changes)
+  model.setRecipe(changes, { acceptRecipeChange })
   const open = (): Promise<TrainData> =>
     openBatches({
       data: phase.data.filter((item) => typeof item === 'string'),

@@ -127,6 +127,7 @@ export class AdamW {
           clip: this.maxGradNorm,
         })
         parameters.refresh()
+        parameters.updates++
         parameters.zeroGradients()
       }
       return squared

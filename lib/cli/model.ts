@@ -1,0 +1,46 @@
+/** A model as a verb of the command line uses it: by its own recipe, but for what was asked for and accepted. */
+import { ArgumentError } from '../errors.js'
+import { Colbert } from '../models/colbert.js'
+import type { AlignedField } from '../text/alignment.js'
+import { defaultRecipe, type Recipe } from '../text/recipe.js'
+import { colour } from './common.js'
+
+/** Options of every verb that uses a model as it is. */
+export interface ModelOptions {
+  device: string
+  /** `field=value`, each. */
+  recipe?: readonly string[]
+  acceptRecipeChange?: readonly string[]
+}
+
+/** Loads a model. What is worth knowing of its recipe goes to standard error where `aloud`. */
+export async function loadModel(folder: string, options: ModelOptions, aloud = true): Promise<Colbert> {
+  const model = await Colbert.load(folder, {
+    device: options.device,
+    recipe: recipeOf(options.recipe ?? []),
+    acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
+  })
+  for (const note of aloud ? model.recipeNotes : []) process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`)
+  return model
+}
+
+/** Fields of a recipe from `field=value`: texts as they stand, all else as JSON. */
+function recipeOf(settings: readonly string[]): Partial<Recipe> {
+  const recipe: Record<string, unknown> = {}
+  const kinds = defaultRecipe()
+  for (const setting of settings) {
+    const split = setting.indexOf('=')
+    if (split < 1) throw new ArgumentError('ERR_ARGUMENT', `--recipe ${setting}: expected field=value, as queryLength=64`)
+    const [field, text] = [setting.slice(0, split), setting.slice(split + 1)]
+    recipe[field] = typeof kinds[field as keyof Recipe] === 'string' ? text : jsonOf(setting, text)
+  }
+  return recipe as Partial<Recipe>
+}
+
+function jsonOf(setting: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new ArgumentError('ERR_ARGUMENT', `--recipe ${setting}: "${text}" is no number, true, false or list in JSON`)
+  }
+}

@@ -1,0 +1,38 @@
+/** What a folder says of the recipe that its weights were trained with. */
+import type { Json, JsonReader } from '../../io/json-reader.js'
+import { isAlignedField, type RecipeChange } from '../../text/alignment.js'
+
+/** How a model came by its recipe. */
+export interface Trained {
+  /** Whether its weights have learned by a recipe at all: a plain encoder, or a model that was only created, has not. */
+  trained: boolean
+  /** Whether the prompts of its training are known. */
+  promptsKnown: boolean
+  /** Changes of the recipe since its weights first learned one, oldest first. */
+  changes: readonly RecipeChange[]
+}
+
+/** A model that has learned nothing yet. */
+export const untrained: Trained = { trained: false, promptsKnown: true, changes: [] }
+
+/**
+ * Of a folder with config_sentence_transformers.json. PyLate and sentence-transformers write empty prompts where none were
+ * given, though training may have had its own; lateforge writes what it trained with, in a section of its own.
+ * @throws FormatError ERR_FORMAT for a section that is none
+ */
+export function trainedOf(settings: JsonReader): Trained {
+  const own = settings.object('lateforge')
+  const prompts = settings.object('prompts')
+  const named = ['query', 'document'].some((role) => prompts.text(role, '') !== '')
+  const ours = settings.has('lateforge') || settings.object('__version__').has('lateforge')
+  const changes = own.objects('recipeChanges')
+  const odd = changes.find(({ field }) => !isAlignedField(field))
+  if (odd) throw own.bad('recipeChanges', odd, 'fields of a recipe')
+  return { trained: own.flag('trained', true), promptsKnown: named || ours, changes: changes as unknown as RecipeChange[] }
+}
+
+/** The section as it is written. */
+export const trainedJson = ({ trained, changes }: Trained): Json => ({
+  trained,
+  ...(changes.length > 0 && { recipeChanges: changes }),
+})
