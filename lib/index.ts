@@ -20,9 +20,10 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateOptions, type LoadOptions, type ParameterGroupOptions } from './models/colbert.js'
+export { Colbert, type CreateOptions, type LoadOptions } from './models/colbert.js'
 export type { CreateConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
+export type { ParameterGroupOptions } from './models/parameter-groups.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'

@@ -1,6 +1,5 @@
-import { types } from 'node:util'
 import type { TokenColumn } from '../data/column.js'
-import { ArgumentError, ConfigError, FormatError, RecipeError, typed } from '../errors.js'
+import { ArgumentError, ConfigError, RecipeError, typed } from '../errors.js'
 import { type StepKey, sequenceSeed } from '../io/random.js'
 import { type ParameterEntry, type ParameterShape, Parameters } from '../nn/index.js'
 import {
@@ -9,8 +8,6 @@ import {
   checkPath,
   flag,
   type Kinds,
-  kind,
-  number,
   object,
   oneOf,
   required,
@@ -26,12 +23,13 @@ import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
-import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
 import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
+import { type ModelParameterGroup, type ParameterGroupOptions, parameterGroups } from './parameter-groups.js'
 
 /** Options of `Colbert.create`. */
 export interface CreateOptions {
@@ -53,26 +51,6 @@ export interface LoadOptions extends CreateOptions {
   recipe?: Partial<Recipe>
 }
 
-/** One group of `Colbert.parameterGroups`. */
-export interface ParameterGroupOptions {
-  /** Of AdamW, before the schedule's factor. */
-  learningRate: number
-  /** Weight decay of matrices; norms and biases never decay. Default 0. */
-  weightDecay?: number
-  /** Parameters of this group, by name. Default: all that no earlier group took. */
-  match?: RegExp | ((name: string) => boolean)
-  /** They neither change nor get gradients. Default false. */
-  frozen?: boolean
-}
-
-/** An optimiser group, as AdamW takes it. */
-export interface ModelParameterGroup {
-  parameters: Parameters
-  match: (entry: ParameterEntry) => boolean
-  learningRate: number
-  weightDecay: (entry: ParameterEntry) => number
-}
-
 const createOptions: Kinds<CreateOptions> = {
   seed: whole(0),
   device: deviceOption,
@@ -80,13 +58,6 @@ const createOptions: Kinds<CreateOptions> = {
 }
 const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
-const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
-  learningRate: number(0),
-  weightDecay: number(0),
-  match: kind('a regular expression or a function of the name', (v) => v instanceof RegExp || typeof v === 'function'),
-  frozen: flag,
-}
-
 /**
  * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
  * text becomes tokens. It owns device memory: `dispose()` it. What one method alone needs is loaded when that is called,
@@ -143,48 +114,9 @@ export class Colbert {
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
-    const [{ readLayout }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
-      import('./formats/layout.js'),
-      import('./formats/load.js'),
-      import('./create.js'),
-    ])
-    const layout = await readLayout(dir)
-    if (layout.head.length === 0 && !options.freshProjection)
-      throw new FormatError(
-        'ERR_FORMAT',
-        `${dir} holds an encoder without a projection, which is no ColBERT model yet. To train it as one, ask for a new ` +
-          'one: { freshProjection: true, dim: 128 }',
-        { dir },
-      )
-    if (layout.head.length > 0 && (options.freshProjection || options.dim !== undefined))
-      throw new ArgumentError(
-        'ERR_ARGUMENT',
-        `${dir} has a projection of its own; freshProjection and dim do not apply`,
-      )
-    if (layout.head.length > 0 && options.seed !== undefined)
-      throw new ArgumentError(
-        'ERR_ARGUMENT',
-        `seed is ${options.seed}, but nothing of ${dir} starts at random; it goes with freshProjection`,
-      )
-    const weights = await ModelWeights.open(layout)
+    const { openStoredModel } = await import('./load.js')
+    const { spec, weights, fresh } = await openStoredModel(dir, options)
     try {
-      const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
-      const stored = await Tokenizer.load(layout.encoderDir)
-      const tokenizer = withPrefixes(stored, recipe)
-      if (stored.vocabSize > weights.storedVocabulary)
-        throw new FormatError(
-          'ERR_FORMAT',
-          `${dir}: the tokenizer has ids up to ${stored.vocabSize - 1}, the embedding matrix only ` +
-            `${weights.storedVocabulary} rows; one of them belongs to another model`,
-          { dir },
-        )
-      const vocabulary = Math.max(weights.storedVocabulary, tokenizer.vocabSize)
-      const config = { ...weights.config, vocabulary }
-      const fresh = layout.head.length === 0
-      const head = fresh
-        ? [freshProjection(config.width, options.dim ?? 128)]
-        : layout.head.map((layer) => layer.config)
-      const spec = { architecture: layout.architecture, config, json: layout.json, head, tokenizer, recipe }
       const model = new Colbert(spec, options)
       return await model.filled(async () => {
         await weights.read(model.parameters)
@@ -396,34 +328,7 @@ export class Colbert {
    * @throws ArgumentError ERR_ARGUMENT for a bad option, and for a group that no parameter is left for
    */
   parameterGroups(options: readonly ParameterGroupOptions[]): ModelParameterGroup[] {
-    for (const group of options) checkOptions('parameterGroups', group, parameterGroupOptions)
-    const owner = new Map<string, ParameterGroupOptions>()
-    for (const { name } of this.parameters.entries) {
-      const group = options.find(({ match }) => (types.isRegExp(match) ? match.test(name) : (match?.(name) ?? true)))
-      if (group) owner.set(name, group)
-    }
-    for (const group of options)
-      if (![...owner.values()].includes(group))
-        throw new ArgumentError(
-          'ERR_ARGUMENT',
-          `parameterGroups: ${group.match ?? 'a group without match'} matches no parameter that an earlier group left; there are ` +
-            `${this.parameters.entries
-              .map(({ name }) => name)
-              .slice(0, 3)
-              .join(', ')} … (model.parameters.entries)`,
-          { option: 'match' },
-        )
-    const isFrozen = (name: string) => owner.get(name)?.frozen ?? !owner.has(name)
-    this.parameters.freeze(() => true, false)
-    this.parameters.freeze(isFrozen)
-    return options
-      .filter((group) => !group.frozen)
-      .map((group) => ({
-        parameters: this.parameters,
-        match: (entry) => owner.get(entry.name) === group,
-        learningRate: group.learningRate,
-        weightDecay: (entry) => (entry.shape.length >= 2 ? (group.weightDecay ?? 0) : 0),
-      }))
+    return parameterGroups(this.parameters, options)
   }
 
   /** Frees device memory; embeddings on the host stay. */

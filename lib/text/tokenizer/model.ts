@@ -74,30 +74,6 @@ export function openModel({ kind, tokens, merges, scores, options }: PackedModel
   }
 }
 
-/** Tokens, ids, merges and scores as a tokenizer.json has them: its text, piece by piece, inside the model's braces. */
-export function* vocabularyJson({ kind, tokens, merges, scores }: PackedModel): Generator<string> {
-  const vocabulary = new Vocabulary(tokens)
-  const text = (id: number): string => JSON.stringify(vocabulary.token(id))
-  yield kind === 'Unigram' ? '"vocab":[' : '"vocab":{'
-  let comma = ''
-  for (let id = 0; id < vocabulary.size; id++) {
-    if (tokens.lengths[id]! < 0) continue
-    yield kind === 'Unigram' ? `${comma}\n[${text(id)},${scores![id]}]` : `${comma}\n${text(id)}:${id}`
-    comma = ','
-  }
-  yield kind === 'Unigram' ? ']' : '}'
-  if (merges === null) return
-  yield ',"merges":['
-  for (let rank = 0; rank < merges.products.length; rank++) {
-    const [left, right] = [merges.pairs[2 * rank]!, merges.pairs[2 * rank + 1]!]
-    const pair = merges.asText
-      ? JSON.stringify(`${vocabulary.token(left)} ${vocabulary.token(right)}`)
-      : `[${text(left)},${text(right)}]`
-    yield `${rank > 0 ? ',' : ''}\n${pair}`
-  }
-  yield ']'
-}
-
 /** Old files do not name the model. */
 function kindOf({ type, vocab, merges, continuing_subword_prefix, max_input_chars_per_word }: Json): Kind {
   if (type === 'WordPiece' || type === 'WordLevel' || type === 'BPE' || type === 'Unigram') return type

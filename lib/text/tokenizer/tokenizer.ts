@@ -1,29 +1,19 @@
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import type { Tokenizer as Engine } from '@huggingface/tokenizers'
 import { FormatError, LateforgeError } from '../../errors.js'
 import { atOnce } from '../../turns.js'
 import { type AddedTokenRecord, AddedTokens, checkedRecords, isSpace } from './added.js'
 import { bertTokenizerJson } from './bert.js'
-import { type Model, openModel, type PackedModel, packModel, vocabularyJson } from './model.js'
+import { type Model, openModel, type PackedModel, packModel } from './model.js'
 import { type Normalizer, normalizerOf } from './normalize.js'
 import { huggingFace } from './package.js'
 import { Cuts } from './pieces.js'
 import { type Place, type Splitter, splitterOf } from './pretokenize.js'
+import { saveTokenizer, tokenizerJson } from './save.js'
+import { conventionalTokens, type PostProcessor, type SpecialName, specialNames, templateTokens } from './special.js'
 import type { Vocabulary } from './vocabulary.js'
 
 type Json = Record<string, unknown>
-type SpecialName = 'cls' | 'sep' | 'mask' | 'pad' | 'unk' | 'eos' | 'bos'
-const CONVENTIONAL: Readonly<Record<SpecialName, readonly string[]>> = {
-  cls: ['[CLS]', '<s>'],
-  sep: ['[SEP]', '</s>'],
-  mask: ['[MASK]', '<mask>'],
-  pad: ['[PAD]', '<pad>'],
-  unk: ['[UNK]', '<unk>'],
-  eos: ['</s>', '<|endoftext|>'],
-  bos: ['<s>'],
-}
-const SPECIAL_NAMES = Object.keys(CONVENTIONAL) as SpecialName[]
 /** Words kept in the cache before it is emptied; a word's ids do not depend on its neighbours, so caching is exact. */
 const CACHE_WORDS = 1 << 17
 const CACHE_WORD_LENGTH = 64
@@ -274,7 +264,7 @@ export class Tokenizer {
 
   /** tokenizer.json and tokenizer_config.json, for {@link Tokenizer.fromJson}. */
   toJson(): { json: object; config: object } {
-    return { json: JSON.parse([...this.jsonText()].join('')) as object, config: this.config }
+    return { json: JSON.parse([...tokenizerJson(this.shared)].join('')) as object, config: this.config }
   }
 
   /** For {@link Tokenizer.fromShared}, here or on another thread; the vocabulary is not copied. */
@@ -284,34 +274,12 @@ export class Tokenizer {
 
   /** Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json, which Hugging Face tokenizers load. */
   async save(dir: string): Promise<void> {
-    const { writeAtomic } = await import('../../io/atomic.js')
     const specials: Record<string, string> = {}
-    for (const name of SPECIAL_NAMES) {
+    for (const name of specialNames) {
       const id = this.special(name)
       if (id !== undefined) specials[`${name}_token`] = this.idToToken(id)!
     }
-    const decoder: Record<string, object> = {}
-    for (const { id, ...record } of this.json.added_tokens as AddedTokenRecord[]) decoder[id] = record
-    const config = {
-      tokenizer_class: 'PreTrainedTokenizerFast',
-      model_max_length: 512,
-      clean_up_tokenization_spaces: false,
-      ...this.config,
-      ...specials,
-      added_tokens_decoder: decoder,
-    }
-    await writeAtomic(join(dir, 'tokenizer.json'), this.jsonText())
-    await writeAtomic(join(dir, 'tokenizer_config.json'), [`${JSON.stringify(config, null, 2)}\n`])
-    await writeAtomic(join(dir, 'special_tokens_map.json'), [`${JSON.stringify(specials, null, 2)}\n`])
-  }
-
-  /** The text of tokenizer.json, piece by piece. */
-  private *jsonText(): Generator<string> {
-    yield `${JSON.stringify(this.json, null, 2).slice(0, -2)},\n  "model": {\n`
-    const options = JSON.stringify(this.packed.options, null, 2).slice(1, -1).trim()
-    yield options === '' ? '' : `${options},\n`
-    yield* vocabularyJson(this.packed)
-    yield '\n  }\n}\n'
+    await saveTokenizer(dir, this.shared, specials)
   }
 
   /** Ids of a piece that ends at a border of the text, or (`last`) with it. */
@@ -422,7 +390,7 @@ export class Tokenizer {
     const content = typeof named === 'object' && named !== null ? (named as { content?: unknown }).content : named
     if (typeof content === 'string') return this.tokenToId(content)
     // Without a config: the conventional spellings, only where they are special tokens of the file.
-    for (const spelling of CONVENTIONAL[name]) {
+    for (const spelling of conventionalTokens[name]) {
       const id = this.added.specialId(spelling)
       if (id !== undefined) return id
     }
@@ -472,40 +440,6 @@ function notRunnable(source: string, cause: unknown): LateforgeError {
     { source },
     { cause },
   )
-}
-
-interface PostProcessor {
-  type?: string
-  single?: { SpecialToken?: { id: string } }[]
-  cls?: [string, number]
-  sep?: [string, number]
-  processors?: PostProcessor[]
-}
-
-/** Special tokens around sequence A, from any of the post-processors that add some. */
-function templateTokens(processor: PostProcessor | null): { leading: string[]; trailing: string[] } {
-  const leading: string[] = []
-  const trailing: string[] = []
-  const { type, single = [], cls, sep, processors = [] } = processor ?? {}
-  if (type === 'TemplateProcessing') {
-    let before = true
-    for (const { SpecialToken: special } of single) {
-      if (special === undefined) before = false
-      else (before ? leading : trailing).push(special.id)
-    }
-  } else if (type === 'BertProcessing' || type === 'RobertaProcessing') {
-    leading.push(cls![0])
-    trailing.push(sep![0])
-  } else if (type === 'Sequence') {
-    for (const inner of processors) {
-      const tokens = templateTokens(inner)
-      leading.unshift(...tokens.leading)
-      trailing.push(...tokens.trailing)
-    }
-  } else if (type !== undefined && type !== 'ByteLevel') {
-    throw new Error(`the post-processor ${JSON.stringify(type)} is not known`)
-  }
-  return { leading, trailing }
 }
 
 function canonicalJson(value: unknown): string {
