@@ -144,7 +144,7 @@ const table: Row[] = [
     { microBatchTokens: real, ids: [1, [1]] },
   ],
   ['streamDocuments', (o) => model.streamDocuments(['w1'], o), {}, ['signals', 'signal'], { microBatchTokens: real }],
-  ['search', (o) => model.search(queries, documents, o), {}, ['topk', 'topK'], { topK: counted, clampNegatives: [1] }],
+  ['search', (o) => model.search(queries, documents, o), {}, ['topk', 'topK'], { topK: counted }],
   ['upload', (o) => model.upload(documents, o), {}, ['signl', 'signal'], { signal: [1] }],
   ['rank', (o) => model.rank('w1', ['w1'], o), {}, ['topk', 'topK'], { topK: counted, microBatchTokens: real }],
   [

@@ -15,13 +15,12 @@ export interface ModelOptions {
 
 /** Loads a model. What is worth knowing of its recipe goes to standard error where `aloud`. */
 export async function loadModel(folder: string, options: ModelOptions, aloud = true): Promise<Colbert> {
-  const model = await Colbert.load(folder, {
+  return Colbert.load(folder, {
     device: options.device,
     recipe: recipeOf(options.recipe ?? []),
     acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
+    onNote: (note) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`),
   })
-  for (const note of aloud ? model.recipeNotes : []) process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`)
-  return model
 }
 
 /** Fields of a recipe from `field=value`: texts as they stand, all else as JSON. */
@@ -30,7 +29,8 @@ function recipeOf(settings: readonly string[]): Partial<Recipe> {
   const kinds = defaultRecipe()
   for (const setting of settings) {
     const split = setting.indexOf('=')
-    if (split < 1) throw new ArgumentError('ERR_ARGUMENT', `--recipe ${setting}: expected field=value, as queryLength=64`)
+    if (split < 1)
+      throw new ArgumentError('ERR_ARGUMENT', `--recipe ${setting}: expected field=value, as queryLength=64`)
     const [field, text] = [setting.slice(0, split), setting.slice(split + 1)]
     recipe[field] = typeof kinds[field as keyof Recipe] === 'string' ? text : jsonOf(setting, text)
   }

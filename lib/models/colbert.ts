@@ -7,6 +7,7 @@ import {
   checkOptions,
   checkPath,
   flag,
+  func,
   type Kinds,
   object,
   oneOf,
@@ -21,6 +22,7 @@ import { Device, deviceOption, type Precision, precisions } from '../tensor/devi
 import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
+import { type AlignedField, checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
@@ -47,8 +49,12 @@ export interface LoadOptions extends CreateOptions {
   freshProjection?: boolean
   /** Dimension of the new projection. Default 128. */
   dim?: number
-  /** Overrides what the folder says about text. */
+  /** Overrides what the folder says about text. What its weights have learned stays, but for `acceptRecipeChange`. */
   recipe?: Partial<Recipe>
+  /** Fields of `recipe` that may differ from what the model was trained with. */
+  acceptRecipeChange?: readonly AlignedField[]
+  /** Told what whoever uses the model should know of its recipe. Default: a process warning. */
+  onNote?: (note: string) => void
 }
 
 const createOptions: Kinds<CreateOptions> = {
@@ -56,7 +62,15 @@ const createOptions: Kinds<CreateOptions> = {
   device: deviceOption,
   precision: oneOf(...precisions),
 }
-const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
+const loadOptions: Kinds<LoadOptions> = {
+  ...createOptions,
+  freshProjection: flag,
+  dim: whole(1),
+  recipe: object,
+  acceptRecipeChange: strings,
+  onNote: func,
+}
+const noteToProcess = (note: string): void => process.emitWarning(note, { type: 'RecipeWarning' })
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
 /**
  * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
@@ -108,9 +122,12 @@ export class Colbert {
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)
     checkOptions('Colbert.load', options, loadOptions)
-    return Colbert.read(dir, options).catch((error) => {
+    checkAcceptance('Colbert.load', options.recipe ?? {}, options.acceptRecipeChange ?? [])
+    const model = await Colbert.read(dir, options).catch((error) => {
       throw typed(error)
     })
+    for (const note of model.recipeNotes) (options.onNote ?? noteToProcess)(`${dir}: ${note}`)
+    return model
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
@@ -135,7 +152,8 @@ export class Colbert {
   async save(dir: string): Promise<void> {
     checkPath('save', dir)
     const { saveModel } = await import('./formats/save.js')
-    await saveModel(dir, { ...this.spec, parameters: this.parameters }).catch((error) => {
+    const trained = this.spec.learned.toFolder(this.parameters.updates)
+    await saveModel(dir, { ...this.spec, trained, parameters: this.parameters }).catch((error) => {
       throw typed(error)
     })
   }
@@ -165,20 +183,48 @@ export class Colbert {
     return this.recipe.clampNegatives
   }
 
-  /** Of the recipe, tokenizer included: what embeddings of this model carry. */
+  /** The recipe that the weights have learned; null before a training. */
+  get trainedRecipe(): Recipe | null {
+    return this.spec.learned.at(this.recipe, this.parameters.updates)
+  }
+
+  /** Changes of the recipe that were accepted since the weights first learned one, oldest first. */
+  get recipeChanges(): readonly RecipeChange[] {
+    return this.spec.learned.changes
+  }
+
+  /** What whoever uses the model should know of its recipe: prompts that are not known, lengths beyond those of training. */
+  get recipeNotes(): string[] {
+    return this.spec.learned.notes(this.recipe, this.parameters.updates)
+  }
+
+  /** Of the recipe, tokenizer included. */
   get recipeHash(): string {
     return recipeHash(this.recipe)
   }
 
   /**
    * Changes how text becomes tokens from now on, as a training phase with other lengths or prompts does. Embeddings made
-   * before no longer fit those made after.
-   * @throws RecipeError ERR_RECIPE for a prefix that is no token, or a length beyond the model's positions
+   * before no longer fit those made after. What the weights have learned, lengths apart, stays as it is unless
+   * `acceptRecipeChange` names it.
+   * @throws RecipeError ERR_RECIPE for a difference from what the model was trained with, a prefix that is no token, or a
+   *   length beyond the model's positions
    */
-  setRecipe(changes: Partial<Recipe>): void {
+  setRecipe(changes: Partial<Recipe>, options: Pick<LoadOptions, 'acceptRecipeChange'> = {}): void {
     required('setRecipe', 'changes', changes, object)
-    this.text = this.featurizerWith({ ...this.recipe, ...changes })
-    this.spec = { ...this.spec, recipe: this.recipe }
+    checkOptions('setRecipe', options, { acceptRecipeChange: strings })
+    const { acceptRecipeChange = [] } = options
+    checkAcceptance('setRecipe', changes, acceptRecipeChange)
+    const next = this.featurizerWith({ ...this.recipe, ...changes })
+    this.spec.learned.change(this.recipe, changes, next.recipe, this.parameters.updates, acceptRecipeChange)
+    this.text = next
+    this.spec = { ...this.spec, recipe: next.recipe }
+  }
+
+  /** Goes by the recipe of another model of the same weights, and by what is known of it. Errors as `setRecipe`. */
+  takeRecipe(other: Colbert): void {
+    this.text = this.featurizerWith(other.recipe)
+    this.spec = { ...this.spec, recipe: this.recipe, learned: other.spec.learned }
   }
 
   /** Text to tokens by another recipe, which the model does not take on. Errors as `setRecipe`. */
@@ -282,17 +328,18 @@ export class Colbert {
   async search(
     queries: Embeddings<'query', EmbeddingData>,
     documents: SearchedDocuments,
-    options: Omit<SearchOptions, 'dtype'> = {},
+    options: Omit<SearchOptions, 'dtype' | 'clampNegatives'> = {},
   ): Promise<Hit[][]> {
     // The documents' recipe is compared with the queries' where both are scored.
-    if (queries?.recipeHash !== undefined && queries.recipeHash !== this.recipeHash)
+    const problem = queries?.recipe && recipeMismatch(this.recipe, queries.recipe, 'of the model')
+    if (problem)
       throw new RecipeError(
         'ERR_RECIPE',
-        "search: the queries were encoded by another recipe than the model's, which decides how they are scored. " +
-          'Encode them again, or give the model the recipe they were made with',
-        { expected: this.recipeHash, found: queries.recipeHash },
+        `search: the queries were encoded by another recipe than the model's, which decides how they are scored:\n  ` +
+          `${problem}\nEncode them again, or give the model the recipe they were made with`,
+        { expected: this.recipe, found: queries.recipe },
       )
-    checkOptions('search', options, { topK: whole(1), clampNegatives: flag, signal })
+    checkOptions('search', options, { topK: whole(1), signal })
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       clampNegatives: this.clampNegatives,
@@ -407,6 +454,18 @@ function featurizerOf(tokenizer: Tokenizer, recipe: Recipe, positions: number): 
       { longest, positions },
     )
   return new Featurizer(tokenizer, recipe)
+}
+
+/** @throws ArgumentError ERR_ARGUMENT for a change that is accepted and not asked for */
+function checkAcceptance(what: string, changes: Partial<Recipe>, accept: readonly string[]): void {
+  checkAccepted(accept)
+  const idle = accept.find((field) => !(field in changes))
+  if (idle !== undefined)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `${what}: acceptRecipeChange names "${idle}", which has no effect: no change of it is asked for`,
+      { option: 'acceptRecipeChange', field: idle },
+    )
 }
 
 function shapesOf({ architecture, config, head }: ModelSpec): ParameterShape[] {

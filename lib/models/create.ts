@@ -2,6 +2,8 @@ import { ArgumentError, ConfigError, didYouMean } from '../errors.js'
 import type { Json } from '../io/json-reader.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+import { untrained } from './formats/trained.js'
+import { LearnedRecipe } from './learned-recipe.js'
 import { type BertConfig, bert } from './networks/bert.js'
 import type { DenseConfig } from './networks/dense.js'
 import { type Architecture, type EncoderConfig, maxLayers } from './networks/encoder.js'
@@ -55,6 +57,8 @@ export interface ModelSpec {
   head: DenseConfig[]
   tokenizer: Tokenizer
   recipe: Recipe
+  /** What of it the weights have learned. */
+  learned: LearnedRecipe
 }
 
 /** @throws ConfigError ERR_CONFIG for an unknown key or a bad value; FormatError, RecipeError as the parts of a model */
@@ -133,6 +137,7 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     head: [freshProjection(width, dim)],
     tokenizer,
     recipe,
+    learned: new LearnedRecipe(recipe, untrained),
   }
 }
 

@@ -1,4 +1,4 @@
-import { acceptedChanges, lengthNotes, type RecipeChange, describeChange } from '../text/alignment.js'
+import { acceptedChanges, lengthNotes, type RecipeChange } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Trained } from './formats/trained.js'
 
@@ -29,27 +29,27 @@ export class LearnedRecipe {
   }
 
   /**
-   * The model goes by `next` from now on.
+   * The model goes by `next` from now on, which is `now` with what was given.
    * @throws RecipeError ERR_RECIPE for a difference from what was learned that `accept` does not name
    */
-  change(now: Recipe, next: Recipe, updates: number, accept: readonly string[]): void {
+  change(now: Recipe, given: Partial<Recipe>, next: Recipe, updates: number, accept: readonly string[]): void {
     const learned = this.at(now, updates)
     if (learned) {
+      this.promptsKnown ||= updates > this.changedAt
       // Prompts that nobody knows are whatever the first to know says.
-      const known = this.promptsKnown || updates > this.changedAt
-      const before = known ? learned : { ...learned, ...promptsOf(next) }
+      const before = this.promptsKnown ? learned : { ...learned, ...promptsOf(next) }
       this.changes.push(...acceptedChanges('the model', before, next, accept))
       const { queryLength, documentLength } = learned
       this.recipe = { ...next, queryLength, documentLength }
-      this.promptsKnown = true
+      this.promptsKnown ||= given.queryPrompt !== undefined && given.documentPrompt !== undefined
     }
     this.changedAt = updates
   }
 
   /** As of a folder. */
   toFolder(updates: number): Trained {
-    const trained = this.recipe !== null || updates > 0
-    return { trained, promptsKnown: this.promptsKnown, changes: this.changes }
+    const { promptsKnown, changes } = this
+    return { trained: this.recipe !== null || updates > 0, promptsKnown: promptsKnown || updates > 0, changes }
   }
 
   /** What whoever uses the model by `now` should know. */
@@ -63,7 +63,6 @@ export class LearnedRecipe {
             'the model names no prompts, and may have been trained with some that its folder does not say. If you know that ' +
               "it was trained without: recipe: { queryPrompt: '', documentPrompt: '' }",
           ]),
-      ...this.changes.map((change) => `the recipe was changed since training: ${describeChange(change)}`),
       ...lengthNotes(learned, now),
     ]
   }

@@ -5,6 +5,7 @@ import type { LoadOptions } from './colbert.js'
 import { freshProjection, type ModelSpec, withPrefixes } from './create.js'
 import { readLayout } from './formats/layout.js'
 import { ModelWeights } from './formats/load.js'
+import { LearnedRecipe } from './learned-recipe.js'
 
 /** A model in a folder, before it has a device. */
 export interface StoredModel {
@@ -35,7 +36,10 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
     )
   const weights = await ModelWeights.open(layout)
   try {
-    const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
+    const folders = defaultRecipe(layout.recipe)
+    const recipe = defaultRecipe({ ...folders, ...options.recipe })
+    const learned = new LearnedRecipe(folders, layout.trained)
+    learned.change(folders, options.recipe ?? {}, recipe, 0, options.acceptRecipeChange ?? [])
     const stored = await Tokenizer.load(layout.encoderDir)
     const tokenizer = withPrefixes(stored, recipe)
     if (stored.vocabSize > weights.storedVocabulary)
@@ -49,7 +53,7 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
     const config = { ...weights.config, vocabulary }
     const head = fresh ? [freshProjection(config.width, options.dim ?? 128)] : layout.head.map((layer) => layer.config)
     const { architecture, json } = layout
-    return { spec: { architecture, config, json, head, tokenizer, recipe }, weights, fresh }
+    return { spec: { architecture, config, json, head, tokenizer, recipe, learned }, weights, fresh }
   } catch (error) {
     await weights.close()
     throw error

@@ -120,11 +120,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
   /** [rows, dim] */
   private readonly tokens: Tensor
 
-  private constructor(
-    device: Device,
-    { dim, role, recipe, ids, offsets }: Embeddings<R, EmbeddingData>,
-    type: DType,
-  ) {
+  private constructor(device: Device, { dim, role, recipe, ids, offsets }: Embeddings<R, EmbeddingData>, type: DType) {
     this.device = device
     this.dim = dim
     this.offsets = Float64Array.from(offsets)

@@ -44,7 +44,12 @@ export function recipeChanges(from: Recipe, to: Recipe): RecipeChange[] {
 export function describeChange({ field, from, to }: RecipeChange, then = 'in training', now = 'now'): string {
   const show = (value: unknown, other: unknown): string =>
     Array.isArray(value) && Array.isArray(other)
-      ? `${value.length} words (${value.filter((word) => !other.includes(word)).map((word) => JSON.stringify(word)).join(' ') || 'all of them in the other too'})`
+      ? `${value.length} words (${
+          value
+            .filter((word) => !other.includes(word))
+            .map((word) => JSON.stringify(word))
+            .join(' ') || 'all of them in the other too'
+        })`
       : JSON.stringify(value)
   return `${field}: ${show(from, to)} ${then}, ${show(to, from)} ${now}`
 }
@@ -63,7 +68,7 @@ export function acceptedChanges(what: string, trained: Recipe, now: Recipe, acce
     const fields = refused.map(({ field }) => field)
     throw new RecipeError(
       'ERR_RECIPE',
-      `${what} was trained with another recipe:\n  ${refused.map(describeChange).join('\n  ')}\n` +
+      `${what} was trained with another recipe:\n  ${refused.map((change) => describeChange(change)).join('\n  ')}\n` +
         'A model that is used otherwise than it was trained ranks worse. Leave it as it was, or accept exactly this ' +
         `change: acceptRecipeChange: ${JSON.stringify(fields).replaceAll('"', "'")} (on the command line: ` +
         `--accept-recipe-change ${fields.join(',')})`,
@@ -81,9 +86,13 @@ export function checkAccepted(accept: readonly string[]): asserts accept is read
     if (!isAlignedField(name)) {
       const hint = nearest(name, ALIGNED)
       const expected = hint === undefined ? `one of ${ALIGNED.join(', ')}` : `"${hint}"?`
-      throw new RecipeError('ERR_RECIPE', `acceptRecipeChange: "${name}" is no change to accept; expected ${expected}`, {
-        name,
-      })
+      throw new RecipeError(
+        'ERR_RECIPE',
+        `acceptRecipeChange: "${name}" is no change to accept; expected ${expected}`,
+        {
+          name,
+        },
+      )
     }
 }
 
@@ -94,12 +103,15 @@ export function lengthNotes(trained: Recipe, now: Recipe): string[] {
     .map((key) => `${key} is ${now[key]}, beyond the ${trained[key]} tokens that the model was trained with`)
 }
 
-/** Why embeddings of these recipes cannot be compared, or null. Lengths may differ: they cut texts, and change no meaning. */
-export function recipeMismatch(documents: Recipe | undefined, queries: Recipe | undefined): string | null {
-  if (!documents || !queries)
-    return documents === queries ? null : `only the ${documents ? 'documents' : 'queries'} say what theirs is`
-  const changes = recipeChanges(documents, queries)
-  if (changes.length > 0) return changes.map((c) => describeChange(c, 'of the documents', 'of the queries')).join('\n  ')
-  const [d, q] = [documents.tokenizerHash, queries.tokenizerHash]
-  return d === q ? null : `tokenizer: ${d.slice(0, 12)} of the documents, ${q.slice(0, 12)} of the queries`
+/** Why embeddings by two recipes cannot be compared, or null. Lengths may differ: they cut texts, and change no meaning. */
+export function recipeMismatch(
+  theirs: Recipe | undefined,
+  queries: Recipe | undefined,
+  whose = 'of the documents',
+): string | null {
+  if (!theirs || !queries) return theirs === queries ? null : `only one side says what its recipe is`
+  const changes = recipeChanges(theirs, queries)
+  if (changes.length > 0) return changes.map((c) => describeChange(c, whose, 'of the queries')).join('\n  ')
+  const [t, q] = [theirs.tokenizerHash, queries.tokenizerHash]
+  return t === q ? null : `tokenizer: ${t.slice(0, 12)} ${whose}, ${q.slice(0, 12)} of the queries`
 }

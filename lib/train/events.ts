@@ -62,6 +62,10 @@ export interface PhaseEvent extends Position {
   rows?: number
   /** Queries of a step. */
   batch?: number
+  /** Most tokens of a query, and of a document: what the phase trains on, and its checkpoints say. */
+  queryLength?: number
+  /** As `queryLength`. */
+  documentLength?: number
   /** Why it ended. */
   reason?: 'steps' | 'early-stop'
 }
@@ -125,7 +129,15 @@ export interface WarningEvent {
   /** Tells events apart. */
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect' | 'log'
+  code:
+    | 'damaged-checkpoint'
+    | 'recipe'
+    | 'unused-columns'
+    | 'short-rows'
+    | 'memory'
+    | 'disk-space'
+    | 'no-effect'
+    | 'log'
   /** In words. */
   message: string
   /** Machine-readable facts. */

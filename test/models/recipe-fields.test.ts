@@ -4,6 +4,7 @@
  */
 import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
+import { search } from '../../lib/retrieval/search.js'
 import { scope } from '../../lib/tensor/scope.js'
 import { defaultRecipe, PUNCTUATION, type Recipe } from '../../lib/text/recipe.js'
 import { BERT_SPECIAL_TOKENS, bertTokenizerJson } from '../../lib/text/tokenizer/bert.js'
@@ -120,7 +121,7 @@ t.before(async () => {
     const queries = await model.encodeQueries(rows.map(({ query }) => query))
     const documents = await model.encodeDocuments(rows.flatMap((row) => row.documents))
     const [cut, plain] = await Promise.all(
-      [true, false].map((clampNegatives) => model.search(queries, documents, { topK: 4, clampNegatives })),
+      [true, false].map((clampNegatives) => search(model.device, queries, documents, { topK: 4, clampNegatives })),
     )
     model.dispose()
     if (JSON.stringify(cut) !== JSON.stringify(plain)) return

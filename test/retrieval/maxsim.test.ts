@@ -4,6 +4,7 @@ import { DeviceEmbeddings, maxsim, maxsimSync, scoreBlocks } from '../../lib/ret
 import { search } from '../../lib/retrieval/search.js'
 import { Best } from '../../lib/retrieval/top-k.js'
 import { Device } from '../../lib/tensor/device.js'
+import { defaultRecipe } from '../../lib/text/recipe.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
@@ -130,7 +131,9 @@ t.test('search: best first, ties by lowest index, typed errors', async (t) => {
   const swapped = search(device, documents as never, queries as never)
   await t.rejects(swapped, { code: 'ERR_ARGUMENT', message: /swapped/ })
   await t.rejects(search(device, queries, undefined as never), { code: 'ERR_ARGUMENT' })
-  await t.rejects(search(device, queries, of('document', d, 'other')), { code: 'ERR_RECIPE' })
+  await t.rejects(search(device, queries, of('document', d, defaultRecipe({ queryPrefix: '' }))), {
+    code: 'ERR_RECIPE',
+  })
   await t.rejects(search(device, queries, { ...documents, dim: 8 }), { code: 'ERR_ARGUMENT' })
   await t.rejects(search(device, queries, documents, { topK: 0 }), { code: 'ERR_ARGUMENT' })
   const broken = { ...documents, data: documents.data.map((x, i) => (i === 0 ? Number.NaN : x)) }

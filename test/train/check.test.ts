@@ -32,7 +32,16 @@ t.test('lengths, cuts, samples, steps', async (t) => {
     { ...phase, data: file },
     { ...phase, name: 'two', data: file, prompts, documentLength: 12, negatives: 0 },
   ]
-  const { ok, faults, warnings, out, phases: found } = await checkRun(tinyRun(dir, model, 'out', phases))
+  const {
+    ok,
+    faults,
+    warnings,
+    out,
+    phases: found,
+  } = await checkRun({
+    ...tinyRun(dir, model, 'out', phases),
+    acceptRecipeChange: ['queryPrompt'],
+  })
   t.same([ok, faults, warnings, out.exists, out.lastCheckpoint], [true, [], [], false, null])
   t.notOk(existsSync(path.join(dir, 'out')))
   t.notOk(existsSync(path.join(dir, 'cache')), 'no shards either')

@@ -9,6 +9,7 @@ import { bert } from '../networks/bert.js'
 import { type DenseConfig, denseConfigOf } from '../networks/dense.js'
 import type { Architecture } from '../networks/encoder.js'
 import { modernbert } from '../networks/modernbert.js'
+import { type Trained, trainedOf, untrained } from './trained.js'
 import { readJson } from './weights.js'
 
 export type LayoutName = 'huggingface' | 'pylate' | 'sentence-transformers' | 'stanford'
@@ -28,6 +29,8 @@ export interface Layout {
   /** Folder of the encoder's weights and tokenizer. */
   encoderDir: string
   recipe: Partial<Recipe>
+  /** Whether the weights have learned by that recipe. */
+  trained: Trained
   /** Layers of the head, each with the folder and name prefix of its tensors. Empty in a plain encoder folder. */
   head: { config: DenseConfig; dir: string }[]
 }
@@ -72,15 +75,20 @@ export async function readLayout(dir: string): Promise<Layout> {
   )
 
   const author = authorOf(dir, modules, settings)
+  const trained = trainedOf(settings)
   if (author === 'sentence-transformers')
-    return { name: author, ...shared, ...(await nativeParts(dir, modules, settings, lowerCase)) }
+    return { name: author, ...shared, trained, ...(await nativeParts(dir, modules, settings, lowerCase)) }
   if (author === 'pylate') {
     const head = await readHead(modules.filter((m) => kindOf(m) === 'Dense'))
-    return { name: author, ...shared, head, recipe: pylateRecipe(settings, lowerCase) }
+    return { name: author, ...shared, trained, head, recipe: pylateRecipe(settings, lowerCase) }
   }
   const classes = Array.isArray(json.architectures) ? json.architectures : []
-  if (classes[0] === 'HF_ColBERT') return { name: 'stanford', ...shared, ...(await stanfordParts(dir, json)) }
-  return { name: 'huggingface', ...shared, head: [], recipe: { lowerCase } }
+  if (classes[0] === 'HF_ColBERT') {
+    // Stanford's ColBERT knows no prompts.
+    const known: Trained = { trained: true, promptsKnown: true, changes: [] }
+    return { name: 'stanford', ...shared, trained: known, ...(await stanfordParts(dir, json)) }
+  }
+  return { name: 'huggingface', ...shared, trained: untrained, head: [], recipe: { lowerCase } }
 }
 
 /** A module's class, without the package it is in, which has changed its layout more than once. */

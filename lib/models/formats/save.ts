@@ -7,11 +7,13 @@ import { recoverFolder, writeAtomic, writeFolder } from '../../io/atomic.js'
 import type { Json } from '../../io/json-reader.js'
 import type { Parameters } from '../../nn/index.js'
 import { packageVersion } from '../../packages.js'
+import { describeChange } from '../../text/alignment.js'
 import type { Recipe } from '../../text/recipe.js'
 import type { Tokenizer } from '../../text/tokenizer/tokenizer.js'
 import { type DenseConfig, denseFolder, denseJsonOf, denseParameters } from '../networks/dense.js'
 import type { Architecture, EncoderConfig } from '../networks/encoder.js'
 import { type TensorToWrite, writeSafetensors } from './safetensors.js'
+import { type Trained, trainedJson } from './trained.js'
 
 export interface ModelToSave {
   architecture: Architecture
@@ -20,6 +22,7 @@ export interface ModelToSave {
   json: Json
   head: readonly DenseConfig[]
   recipe: Recipe
+  trained: Trained
   tokenizer: Tokenizer
   parameters: Parameters
 }
@@ -95,13 +98,13 @@ async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
     max_seq_length: Math.max(recipe.queryLength, recipe.documentLength),
     do_lower_case: recipe.lowerCase,
   })
-  await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe))
+  await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe, model.trained))
   await tokenizer.save(dir)
   await writeAtomic(path.join(dir, 'README.md'), [modelCard(model)])
 }
 
 /** The keys PyLate writes, in its order; of the versions there, only ours had a part in it. */
-function settingsOf(r: Recipe): Json {
+function settingsOf(r: Recipe, trained: Trained): Json {
   return {
     model_type: 'ColBERT',
     __version__: { lateforge: packageVersion() },
@@ -115,11 +118,11 @@ function settingsOf(r: Recipe): Json {
     attend_to_expansion_tokens: r.attendToExpansionTokens,
     skiplist_words: r.skiplistWords,
     do_query_expansion: r.queryExpansion,
-    ...(r.clampNegatives && { lateforge: { clampNegatives: true } }),
+    lateforge: { ...(r.clampNegatives && { clampNegatives: true }), ...trainedJson(trained) },
   }
 }
 
-function modelCard({ architecture, config, head, recipe, parameters }: ModelToSave): string {
+function modelCard({ architecture, config, head, recipe, trained, parameters }: ModelToSave): string {
   const dim = head.at(-1)!.out
   return `---
 library_name: PyLate
@@ -130,7 +133,8 @@ tags: [ColBERT, PyLate, sentence-transformers, feature-extraction, lateforge]
 # ColBERT model
 
 A late-interaction retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per token.
-Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. Trained with lateforge; the folder has PyLate's layout.
+Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has PyLate's layout.
+${promptsText(recipe, trained)}
 
 \`\`\`ts
 import { Colbert } from 'lateforge'
@@ -144,6 +148,25 @@ from pylate import models                            # or: from sentence_transfo
 model = models.ColBERT("this folder")
 \`\`\`
 `
+}
+
+/** The prompts that the model has learned, and what of its recipe was changed on the way. */
+function promptsText({ queryPrompt, documentPrompt }: Recipe, { trained, promptsKnown, changes }: Trained): string {
+  const text = (prompt: string): string => (prompt === '' ? 'none' : `\`${prompt}\``)
+  const verb = trained ? 'Trained' : 'Not trained yet; set up'
+  const lines = [
+    promptsKnown
+      ? `${verb} with lateforge. Prompt of queries: ${text(queryPrompt)}; of documents: ${text(documentPrompt)}.`
+      : 'Whether it was trained with prompts is not known.',
+  ]
+  if (changes.length > 0)
+    lines.push(
+      '',
+      'Changes of its recipe that were accepted:',
+      '',
+      ...changes.map((change) => `- ${describeChange(change, 'before', 'since')}`),
+    )
+  return lines.join('\n')
 }
 
 /** Keys of config.json that transformers 5 takes only as floats: 2 must be written 2.0, which JSON.stringify cannot. */

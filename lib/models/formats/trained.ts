@@ -28,11 +28,16 @@ export function trainedOf(settings: JsonReader): Trained {
   const changes = own.objects('recipeChanges')
   const odd = changes.find(({ field }) => !isAlignedField(field))
   if (odd) throw own.bad('recipeChanges', odd, 'fields of a recipe')
-  return { trained: own.flag('trained', true), promptsKnown: named || ours, changes: changes as unknown as RecipeChange[] }
+  return {
+    trained: own.flag('trained', true),
+    promptsKnown: named || own.flag('promptsKnown', ours),
+    changes: changes as unknown as RecipeChange[],
+  }
 }
 
 /** The section as it is written. */
-export const trainedJson = ({ trained, changes }: Trained): Json => ({
+export const trainedJson = ({ trained, promptsKnown, changes }: Trained): Json => ({
   trained,
+  ...(!promptsKnown && { promptsKnown }),
   ...(changes.length > 0 && { recipeChanges: changes }),
 })

@@ -81,20 +81,30 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
   checkOptions('checkRun', options, { rows: whole(1), signal: aSignal })
   const config = resolveConfig(input)
   const faults = new Faults(config)
+  const notes: string[] = []
   const device = await faults.try(null, 'device', () => Device.open(config.device))
-  const model = device && (await faults.try(null, 'model', () => openModel(config)))
+  const model = device && (await faults.try(null, 'model', () => openModel(config, (note) => notes.push(note))))
   try {
-    return await checkPhases(config, model ?? null, faults, options)
+    const checked = await checkPhases(config, model ?? null, faults, options)
+    checked.warnings.unshift(...notes.map(recipeNote))
+    return checked
   } finally {
     if (typeof config.model === 'string') model?.dispose()
   }
 }
 
+/** What is worth knowing of the model's recipe. */
+export const recipeNote = (message: string): WarningEvent => ({ type: 'warning', code: 'recipe', message, details: {} })
+
 /** The model that a run starts from, or goes on with from `folder`. */
-export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
+export async function openModel(
+  config: ResolvedRun,
+  onNote: (message: string) => void,
+  folder?: string,
+): Promise<Colbert> {
   const { model, freshProjection, dim, precision, seed, recipe = {} } = config
   if (typeof model !== 'string') return model
-  const options = { device: config.device, precision }
+  const options = { device: config.device, precision, onNote }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, {
     ...options,
@@ -129,7 +139,12 @@ export async function checkPhases(
     if (trained && next) {
       const [before, after] = [trained, next]
       const changes = await faults.try(index, 'prompts', () =>
-        acceptedChanges(index === first ? 'the model' : 'the model of the phase before', before, after, config.acceptRecipeChange),
+        acceptedChanges(
+          index === first ? 'the model' : 'the model of the phase before',
+          before,
+          after,
+          config.acceptRecipeChange,
+        ),
       )
       for (const { field } of changes ?? []) accepted.add(field)
     }

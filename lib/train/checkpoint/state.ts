@@ -6,7 +6,6 @@ import type { Colbert } from '../../models/colbert.js'
 import type { Parameters } from '../../nn/parameters.js'
 import { checkOptions, kind, object, required, whole } from '../../options.js'
 import type { Tensor } from '../../tensor/tensor.js'
-import type { Recipe } from '../../text/recipe.js'
 import type { AdamW } from '../optim/adamw.js'
 import { latestCheckpoint, listCheckpoints, verifyCheckpoint, writeCheckpoint } from './checkpoint.js'
 
@@ -131,9 +130,13 @@ export async function readOptimizer(
 
 /**
  * Writes the weights of a saved model over those of `model`, which must have the same shape.
- * @returns the recipe it was saved with
+ * @param then what else is to be taken from the saved model, which lives no longer than that
  */
-export async function readWeights(model: Colbert, folder: string): Promise<Recipe> {
+export async function readWeights(
+  model: Colbert,
+  folder: string,
+  then: (saved: Colbert) => void = () => {},
+): Promise<void> {
   const { Colbert } = await import('../../models/colbert.js')
   const saved = await Colbert.load(folder, { device: model.device, precision: 'float32' })
   try {
@@ -146,7 +149,7 @@ export async function readWeights(model: Colbert, folder: string): Promise<Recip
         { path: folder },
       )
     model.parameters.write(await saved.parameters.values.values())
-    return saved.recipe
+    then(saved)
   } finally {
     saved.dispose()
   }

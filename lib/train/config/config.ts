@@ -204,7 +204,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       return (error as Error).message
     }
   }
-  const set = 'tokenizerHash' in recipe && 'tokenizerHash is the tokenizer\'s; it cannot be set'
+  const set = 'tokenizerHash' in recipe && "tokenizerHash is the tokenizer's; it cannot be set"
   const badRecipe = set || refusal(() => defaultRecipe(recipe))
   if (badRecipe) issues.push({ path: 'recipe', message: `is no part of one: ${badRecipe}`, where: locate(['recipe']) })
   const badName = refusal(() => checkAccepted(acceptRecipeChange))

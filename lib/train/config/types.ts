@@ -180,7 +180,8 @@ export interface ResolvedPhase
 }
 
 /** A run with its defaults, as `config.json` has it. */
-export interface ResolvedRun extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim' | 'recipe'> {
+export interface ResolvedRun
+  extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim' | 'recipe'> {
   /** The phases with their defaults. */
   phases: ResolvedPhase[]
 }

@@ -10,7 +10,7 @@ import type { Colbert } from '../../models/colbert.js'
 import { packageVersion } from '../../packages.js'
 import { Device } from '../../tensor/device.js'
 import { sumSquares } from '../../tensor/ops.gen.js'
-import { checkPhases, openModel } from '../check/check.js'
+import { checkPhases, openModel, recipeNote } from '../check/check.js'
 import { Faults } from '../check/faults.js'
 import {
   clearUnfinished,
@@ -129,9 +129,13 @@ async function perform(
   const started = performance.now()
   try {
     const faults = new Faults(config)
+    const note = (message: string) => warnings.push(recipeNote(message))
     const saved = point && join(point.folder, 'model')
-    model = (await faults.try(null, 'model', () => openModel(config, saved ?? undefined))) ?? null
-    if (model && saved && typeof config.model !== 'string') model.setRecipe(await readWeights(model, saved))
+    model = (await faults.try(null, 'model', () => openModel(config, note, saved ?? undefined))) ?? null
+    if (model && saved && typeof config.model !== 'string') {
+      const given = model
+      await readWeights(given, saved, (state) => given.takeRecipe(state))
+    }
     const found = await onRank0(group, async () => {
       const { warnings } = await checkPhases(config, model, faults, {
         first: point?.state.completed.length,

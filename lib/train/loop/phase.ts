@@ -201,6 +201,8 @@ class PhaseRunner {
         steps,
         rows: data.rows,
         batch: phase.batch,
+        queryLength: host.model.recipe.queryLength,
+        documentLength: host.model.recipe.documentLength,
       })
       this.clock = performance.now()
       let next = this.fetch(progress.step)

@@ -90,7 +90,8 @@ function lineOf(event: TrainEvent): string | undefined {
       return event.resumed ? `resuming ${event.resumed}` : `${event.out}: ${event.phases.join(' → ')}`
     case 'phase':
       return event.at === 'begin'
-        ? `${event.phase}: ${event.steps} steps of ${event.batch}, ${event.rows} rows${event.step ? `, from step ${event.step}` : ''}`
+        ? `${event.phase}: ${event.steps} steps of ${event.batch}, ${event.rows} rows, queries of ${event.queryLength} tokens, ` +
+            `documents of ${event.documentLength}${event.step ? `, from step ${event.step}` : ''}`
         : event.reason === 'early-stop'
           ? `${event.phase}: stopped at step ${event.step}, no better evaluation in a while`
           : undefined
