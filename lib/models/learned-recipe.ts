@@ -1,22 +1,20 @@
-import { acceptedChanges, lengthNotes, type RecipeChange } from '../text/alignment.js'
+import { type AlignedField, acceptedChanges, lengthNotes, type RecipeChange } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Trained } from './formats/trained.js'
-
-const promptsOf = ({ queryPrompt, documentPrompt }: Recipe): Partial<Recipe> => ({ queryPrompt, documentPrompt })
 
 /** The recipe that a model's weights have learned, beside the one that it goes by now. */
 export class LearnedRecipe {
   /** Changes that were accepted, oldest first. */
   readonly changes: RecipeChange[]
   private recipe: Recipe | null
-  private promptsKnown: boolean
+  private unknown: readonly AlignedField[]
   /** Optimiser steps before the last change. */
   private changedAt = 0
 
   /** @param recipe that of the model's folder, or of a model that was made just now */
-  constructor(recipe: Recipe, { trained, promptsKnown, changes }: Trained) {
+  constructor(recipe: Recipe, { trained, unknown, changes }: Trained) {
     this.recipe = trained ? recipe : null
-    this.promptsKnown = promptsKnown
+    this.unknown = unknown
     this.changes = [...changes]
   }
 
@@ -35,21 +33,25 @@ export class LearnedRecipe {
   change(now: Recipe, given: Partial<Recipe>, next: Recipe, updates: number, accept: readonly string[]): void {
     const learned = this.at(now, updates)
     if (learned) {
-      this.promptsKnown ||= updates > this.changedAt
-      // Prompts that nobody knows are whatever the first to know says.
-      const before = this.promptsKnown ? learned : { ...learned, ...promptsOf(next) }
+      const unknown = this.unknownAt(updates)
+      // What nobody knows is whatever the first to know says.
+      const before = { ...learned, ...Object.fromEntries(unknown.map((field) => [field, next[field]])) }
       this.changes.push(...acceptedChanges('the model', before, next, accept))
       const { queryLength, documentLength } = learned
       this.recipe = { ...next, queryLength, documentLength }
-      this.promptsKnown ||= given.queryPrompt !== undefined && given.documentPrompt !== undefined
+      this.unknown = unknown.filter((field) => given[field] === undefined)
     }
     this.changedAt = updates
   }
 
+  /** Training here leaves nothing unknown. */
+  private unknownAt(updates: number): readonly AlignedField[] {
+    return updates > this.changedAt ? [] : this.unknown
+  }
+
   /** As of a folder. */
   toFolder(updates: number): Trained {
-    const { promptsKnown, changes } = this
-    return { trained: this.recipe !== null || updates > 0, promptsKnown: promptsKnown || updates > 0, changes }
+    return { trained: this.recipe !== null || updates > 0, unknown: this.unknownAt(updates), changes: this.changes }
   }
 
   /** What whoever uses the model by `now` should know. */
@@ -57,7 +59,7 @@ export class LearnedRecipe {
     const learned = this.at(now, updates)
     if (!learned) return []
     return [
-      ...(this.promptsKnown || updates > 0
+      ...(!this.unknownAt(updates).some((field) => field.endsWith('Prompt'))
         ? []
         : [
             'the model names no prompts, and may have been trained with some that its folder does not say. If you know that ' +

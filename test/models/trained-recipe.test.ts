@@ -164,6 +164,7 @@ t.test('a folder that may have had prompts in training says so once', async (t) 
   const loaded = await load(foreign)
   t.match(notes, [/names no prompts/])
   t.equal(notes.length, 1)
+  loaded.setRecipe({ clampNegatives: true }) // PyLate's folders do not say it either
   loaded.setRecipe({ queryPrompt: 'w1 ', documentPrompt: 'w2 ' })
   t.same(loaded.recipeNotes, [], 'whoever knows them says so')
   t.throws(() => loaded.setRecipe({ queryPrompt: '' }), { code: 'ERR_RECIPE' })

@@ -85,7 +85,7 @@ export async function readLayout(dir: string): Promise<Layout> {
   const classes = Array.isArray(json.architectures) ? json.architectures : []
   if (classes[0] === 'HF_ColBERT') {
     // Stanford's ColBERT knows no prompts.
-    const known: Trained = { trained: true, promptsKnown: true, changes: [] }
+    const known: Trained = { trained: true, unknown: [], changes: [] }
     return { name: 'stanford', ...shared, trained: known, ...(await stanfordParts(dir, json)) }
   }
   return { name: 'huggingface', ...shared, trained: untrained, head: [], recipe: { lowerCase } }

@@ -151,11 +151,11 @@ model = models.ColBERT("this folder")
 }
 
 /** The prompts that the model has learned, and what of its recipe was changed on the way. */
-function promptsText({ queryPrompt, documentPrompt }: Recipe, { trained, promptsKnown, changes }: Trained): string {
+function promptsText({ queryPrompt, documentPrompt }: Recipe, { trained, unknown, changes }: Trained): string {
   const text = (prompt: string): string => (prompt === '' ? 'none' : `\`${prompt}\``)
   const verb = trained ? 'Trained' : 'Not trained yet; set up'
   const lines = [
-    promptsKnown
+    !unknown.some((field) => field.endsWith('Prompt'))
       ? `${verb} with lateforge. Prompt of queries: ${text(queryPrompt)}; of documents: ${text(documentPrompt)}.`
       : 'Whether it was trained with prompts is not known.',
   ]

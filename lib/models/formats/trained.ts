@@ -1,19 +1,19 @@
 /** What a folder says of the recipe that its weights were trained with. */
 import type { Json, JsonReader } from '../../io/json-reader.js'
-import { isAlignedField, type RecipeChange } from '../../text/alignment.js'
+import { type AlignedField, isAlignedField, type RecipeChange } from '../../text/alignment.js'
 
 /** How a model came by its recipe. */
 export interface Trained {
   /** Whether its weights have learned by a recipe at all: a plain encoder, or a model that was only created, has not. */
   trained: boolean
-  /** Whether the prompts of its training are known. */
-  promptsKnown: boolean
+  /** Fields of the recipe that the folder says nothing of, whatever its training did. */
+  unknown: readonly AlignedField[]
   /** Changes of the recipe since its weights first learned one, oldest first. */
   changes: readonly RecipeChange[]
 }
 
 /** A model that has learned nothing yet. */
-export const untrained: Trained = { trained: false, promptsKnown: true, changes: [] }
+export const untrained: Trained = { trained: false, unknown: [], changes: [] }
 
 /**
  * Of a folder with config_sentence_transformers.json. PyLate and sentence-transformers write empty prompts where none were
@@ -22,22 +22,27 @@ export const untrained: Trained = { trained: false, promptsKnown: true, changes:
  */
 export function trainedOf(settings: JsonReader): Trained {
   const own = settings.object('lateforge')
-  const prompts = settings.object('prompts')
-  const named = ['query', 'document'].some((role) => prompts.text(role, '') !== '')
   const ours = settings.has('lateforge') || settings.object('__version__').has('lateforge')
   const changes = own.objects('recipeChanges')
   const odd = changes.find(({ field }) => !isAlignedField(field))
   if (odd) throw own.bad('recipeChanges', odd, 'fields of a recipe')
   return {
     trained: own.flag('trained', true),
-    promptsKnown: named || own.flag('promptsKnown', ours),
+    unknown: own.texts('unknown', ours ? [] : unsaid(settings)).filter(isAlignedField),
     changes: changes as unknown as RecipeChange[],
   }
 }
 
+/** PyLate's mask is no setting of its folders: it trains with negative similarities as 0, and is searched without. */
+function unsaid(settings: JsonReader): AlignedField[] {
+  const prompts = settings.object('prompts')
+  const named = ['query', 'document'].some((role) => prompts.text(role, '') !== '')
+  return ['clampNegatives', ...(named ? [] : (['queryPrompt', 'documentPrompt'] as const))]
+}
+
 /** The section as it is written. */
-export const trainedJson = ({ trained, promptsKnown, changes }: Trained): Json => ({
+export const trainedJson = ({ trained, unknown, changes }: Trained): Json => ({
   trained,
-  ...(!promptsKnown && { promptsKnown }),
+  ...(unknown.length > 0 && { unknown }),
   ...(changes.length > 0 && { recipeChanges: changes }),
 })
