@@ -80,6 +80,12 @@ usingModel(program.command('eval'))
   .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)
   .option('--no-bm25', 'without the baseline')
   .option('--run <folder>', 'write TREC run files there', homed)
+  .option(
+    '--rerank <path>',
+    "rerank the documents of a TREC run instead of all: its file, or a folder that has one a collection, as --run's",
+    homed,
+  )
+  .option('--mteb <folder>', "write results as MTEB's JSON there", homed)
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
 

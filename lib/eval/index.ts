@@ -37,6 +37,7 @@ export {
   formatMarkdown,
   formatText,
 } from './report.js'
+export { type RerankOptions, rerankRun } from './rerank.js'
 export {
   checkRunIds,
   type MtebOptions,
