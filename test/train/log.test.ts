@@ -90,7 +90,8 @@ t.test('a run is trained though its log cannot be written, and says so once', as
   const logged = lines.map((line) => JSON.parse(line)).map(({ type, code }) => (type === 'warning' ? code : type))
   t.same(
     seen.filter((type) => type === 'log'),
-    ['log'],
+    ['log', 'log'],
+    'one for each file',
   )
   t.same(logged.toSorted(), seen.toSorted(), 'all of it is in the log')
 })

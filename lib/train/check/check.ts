@@ -214,8 +214,9 @@ async function checkOut(
   })
   if (!writable) return { path, exists, lastCheckpoint: null, freeBytes: 0 }
   await faults.try(null, 'out', () => checkReplaceable(join(path, 'model')))
-  for (const name of ['checkpoints', 'config.json', 'events.ndjson'])
-    if ((await isThere(join(path, name))) && (await stat(join(path, name))).isDirectory() !== (name === 'checkpoints'))
+  const folders = ['checkpoints', 'tensorboard']
+  for (const name of [...folders, 'config.json', 'events.ndjson'])
+    if ((await isThere(join(path, name))) && (await stat(join(path, name))).isDirectory() !== folders.includes(name))
       faults.add(null, 'out', 'ERR_FILE', `${join(path, name)} is in the way: the run writes its own`)
   const checkpoints = await faults.try(null, 'out', () => listCheckpoints(join(path, 'checkpoints')))
   const { bavail, bsize } = await statfs(holder)

@@ -23,10 +23,11 @@ import { lockFolder } from '../checkpoint/lock.js'
 import { readStateFile, readWeights, saveState } from '../checkpoint/state.js'
 import { decisive, fingerprint, plainConfig, resolveConfig } from '../config/config.js'
 import type { BestEvaluation, PhaseResult, ResolvedPhase, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
-import type { EventHub, WarningEvent } from '../events.js'
+import type { EventHub, TrainEvent, WarningEvent } from '../events.js'
 import { EventLog } from './log.js'
 import { type PhaseHost, type PhaseProgress, phaseResult, runPhase } from './phase.js'
 import type { TrainOptions } from './run.js'
+import { TensorBoardLog } from './tensorboard.js'
 
 /** What `state.json` of a run's checkpoint holds beside the steps. */
 interface RunState {
@@ -119,9 +120,10 @@ async function perform(
   }
   const device = typeof config.model === 'string' ? Device.open(config.device) : config.model.device
   await barrier(group, device)
+  let logs: { write(event: TrainEvent): void; close(): void }[] = []
   let log: EventLog | null = null
   const emit: EventHub['emit'] = (event) => {
-    log?.write(event)
+    for (const each of logs) each.write(event)
     hub.emit(event)
   }
   let model: Colbert | null = null
@@ -159,7 +161,11 @@ async function perform(
     })
     const trouble = (message: string, { code }: NodeJS.ErrnoException) =>
       emit({ type: 'warning', code: 'log', message, details: { out, code } })
-    log = group.rank === 0 ? new EventLog(out, point?.state.logBytes ?? 0, trouble) : null
+    if (group.rank === 0) {
+      log = new EventLog(out, point?.state.logBytes ?? 0, trouble)
+      logs = [log] // hears what the next one says while it is made
+      logs.push(new TensorBoardLog(out, point?.state.progress.globalStep ?? 0, trouble))
+    }
     for (const warning of [...warnings, ...found]) emit(warning)
     const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
     const names = config.phases.map(({ name }) => name)
@@ -244,9 +250,9 @@ async function perform(
       throw aborted(signal, last)
     throw error
   } finally {
-    const written = log
-    log = null // what closing it says goes to those who listen
-    written?.close()
+    const written = logs
+    logs = [] // what closing them says goes to those who listen
+    for (const each of written) each.close()
   }
 }
 
