@@ -22,7 +22,7 @@ void measure(const cpu::Isa& isa, const Shape& s, double peak, double budget) {
   Tensor qSegments = segments(std::vector<int64_t>(s.queries, s.queryTokens));
   Tensor dSegments = segments(std::vector<int64_t>(s.documents, s.documentTokens));
   Tensor groups;
-  if (s.layout == Layout::groups) groups = segments(std::vector<int64_t>(s.queries, s.documents / s.queries));
+  if (s.layout == Layout::grouped) groups = segments(std::vector<int64_t>(s.queries, s.documents / s.queries));
   const double pairs = static_cast<double>(s.documents) * (s.layout == Layout::all ? s.queries : 1);
   const double flops = 2.0 * kDim * pairs * s.queryTokens * s.documentTokens;
   const int64_t layout = static_cast<int64_t>(s.layout);
@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
       {"all 1x1000, 48x300", Layout::all, 1, 48, 1000, 300},
       {"all 128x16, 32x180", Layout::all, 128, 32, 16, 180},
       {"all 512x512, 32x180", Layout::all, 512, 32, 512, 180},
-      {"groups 16x32, 32x180", Layout::groups, 16, 32, 16 * 32, 180},
+      {"groups 16x32, 32x180", Layout::grouped, 16, 32, 16 * 32, 180},
   };
   for (const Shape& shape : shapes) measure(*isa, shape, top, budget);
 }

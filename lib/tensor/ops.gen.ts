@@ -143,7 +143,7 @@ export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Ten
   return run(27, [qkv, o, lse, dout, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
 }
 
-/** q [Tq, d], d [Td, d], pairs int32 [2 · P]; scores [queries, documents], or one a pair; layout: Layout */
+/** q [Tq, d], d [Td, d], pairs int64 [2 · P], or offsets of groups [queries + 1]; scores [queries, documents], or one a pair; layout: Layout */
 export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; clampNegatives: number }): [scores: Tensor, argmax: Tensor | null] {
   return run(28, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
 }

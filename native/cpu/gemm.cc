@@ -28,8 +28,8 @@ int64_t packedSize(int64_t n, int64_t k) {
 template <class T>
 constexpr int64_t kPackedA = kRowBlock * kDepth * static_cast<int64_t>(sizeof(T));
 
-// Packing of B, target[panel][k][column], zeros past the last column, by tasks that each read memory in order: a panel
-// where k is contiguous, else kPackedRows values of k.
+// Packing of B, [n, k] (NT) or [k, n], to target [panels, k, kColumns], zeros past the last column, by tasks that each
+// read memory in order: a panel where k is contiguous, else kPackedRows values of k.
 constexpr int64_t kPackedRows = 32;
 template <class T>
 int64_t packTasks(const Gemm<T>& g) {
@@ -64,7 +64,8 @@ void packB(const Gemm<T>& g, int64_t task, T* target) {
     for (int64_t j = 0; j < width; ++j) target[k * width + j] = j < count ? source[j * g.ldb + k] : T{0};
 }
 
-// One tile. Rows of A are `lda` apart, or (packed) lie beside each other for every k.
+// One tile: c [kRows, kColumns], rows ldc apart, = (add ? c : 0) + a · b + bias [kColumns], null for none. b [depth,
+// kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows].
 template <class T, bool packed>
 void tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
   constexpr int lanes = kLanes<T>;
@@ -101,6 +102,7 @@ void tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc,
   each([&](Vec<T>& v, int r, int j) { store(c + r * ldc + j, v); });
 }
 
+// The same where only `rows` × `columns` of the tile are in C.
 template <class T, bool packed>
 void edgeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, int64_t rows, int64_t columns,
               bool add, const T* bias) {
@@ -132,7 +134,7 @@ struct CopyOfRows {
   }
 };
 
-// A transposed, over a block of k: target[row / kRows][k][row % kRows], zeros past the last row.
+// A transposed (TN): a [depth, rows], lda apart, to target [rows / kRows, depth, kRows], zeros past the last row.
 template <class T>
 void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
   for (int64_t k = 0; k < depth; ++k)
@@ -146,8 +148,8 @@ void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
     }
 }
 
-// Rows [begin, end) of C, columns of panels [firstPanel, lastPanel). packedA: memory for a block of A, where it is
-// packed.
+// Rows [begin, end) of C [m, n], columns of panels [firstPanel, lastPanel). packedB [panels, k, kColumns]; packedA:
+// memory for a block of A [kRowBlock, kDepth], where it is packed.
 template <class T, bool packed>
 void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_t end, int64_t firstPanel,
            int64_t lastPanel) {

@@ -1,5 +1,6 @@
-// The one matrix micro-kernel: a block of C in registers, scalars of A broadcast against vectors of B.
-// Sums run over k in order for every element, whatever the block.
+// The matrix micro-kernel of attention and MaxSim: a block of C in registers, scalars of A broadcast against vectors of
+// B. Sums run over k in order for every element, whatever the block. (GEMM, whose rows of A lie far apart, has its
+// own.)
 #pragma once
 
 #include "lanes.h"
@@ -12,15 +13,12 @@ constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileColumns = kTileVectors * kLanes<T>;
 
-// C[M][N vectors] = (accumulate ? C : 0) + A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb.
-template <class T, int M, int N>
-void tile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
-  Vec<T> sum[M][N];
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) sum[i][j] = accumulate ? load(c + i * ldc + j * kLanes<T>) : Vec<T>{};
+// sum[M][N vectors] += A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb; before(p) runs before step p.
+template <class T, int M, int N, class F>
+inline void addProducts(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, Vec<T> (&sum)[M][N],
+                        F before) {
   for (int64_t p = 0; p < k; ++p) {
+    before(p);
     Vec<T> right[N];
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) right[j] = load(b + p * ldb + j * kLanes<T>);
@@ -31,6 +29,17 @@ void tile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb
       for (int j = 0; j < N; ++j) sum[i][j] += left * right[j];
     }
   }
+}
+
+// C[M][N vectors] = (accumulate ? C : 0) + A · B.
+template <class T, int M, int N>
+void tile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
+  Vec<T> sum[M][N];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) sum[i][j] = accumulate ? load(c + i * ldc + j * kLanes<T>) : Vec<T>{};
+  addProducts<T, M, N>(k, a, rs, cs, b, ldb, sum, [](int64_t) {});
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4

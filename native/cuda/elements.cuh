@@ -7,6 +7,7 @@
 
 namespace lateforge::cuda {
 
+// Operands of `count` elements, or of one. A thread per `width` elements.
 template <class F, int width>
 struct Elements {
   static constexpr int kThreads = 256, kMinBlocks = 4;

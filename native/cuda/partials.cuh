@@ -31,8 +31,9 @@ inline Grid partialGrid(int64_t rows, int64_t columns) {
   return {divideUp(rows, kPartialRows) * divideUp(columns, kWarp)};
 }
 
-// total[s][i] += Σ partial[b][s][i] over blocks b; partial is [blocks][sums][count]. A block owns 32 numbers of one
-// sum: warp w adds up blocks w, w + 8, …, then the warps are added in order.
+// partial [blocks, sums, count], total [count] of each sum: total[s][i] += Σ partial[b][s][i] over blocks b. Grid
+// [count / 32, sums], a block per 32 numbers of one sum: warp w adds up blocks w, w + 8, …, then the warps are added in
+// order.
 template <int sums>
 struct AddPartials {
   static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;

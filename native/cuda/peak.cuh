@@ -7,7 +7,7 @@
 
 namespace lateforge::cuda {
 
-// mma.sync on registers, eight independent chains a warp.
+// mma.sync on registers, eight independent chains a warp. sink [1] is never written; any number of blocks.
 template <class T>
 struct MultiplyTiles {
   static constexpr int kThreads = 256, kMinBlocks = 1, kChains = 8;
@@ -32,7 +32,7 @@ struct MultiplyTiles {
   }
 };
 
-// Multiply-adds on registers, sixteen independent chains a lane.
+// Multiply-adds on registers, sixteen independent chains a lane. sink [1] is never written; any number of blocks.
 struct MultiplyAdd {
   static constexpr int kThreads = 256, kMinBlocks = 4, kChains = 16;
   static constexpr double kOperations = 2.0 * kChains * kThreads;
@@ -53,13 +53,14 @@ struct MultiplyAdd {
   }
 };
 
-// Reads all of x, `rounds` times; in each round a block has another part, so that its own L1 never helps.
+// Reads all of x [pieces · 1024] packs, `rounds` times, by any number of blocks; sink [blocks, 256]; in each round a
+// block has another part, so that its own L1 never helps.
 struct ReadAll {
   static constexpr int kThreads = 256, kMinBlocks = 4, kAhead = 4, kPiece = kThreads * kAhead;
   Dev<const Pack<float, 4>> x;
   int64_t pieces;  // of kPiece packs
   int64_t rounds;
-  Dev<float> sink;  // one of each block: the sum of what it read
+  Dev<float> sink;  // one of each thread: the sum of what it read
   LF_DEVICE void operator()() const {
     float sum = 0;
     for (int64_t round = 0; round < rounds; ++round)

@@ -99,7 +99,7 @@
   /* dqkv as qkv, do as o */ \
   OP(attentionBackward, workspace, "qkv o lse do segments keyLengths? seeds?", "dqkv", "self", INT(heads) INT(window) REAL(dropout) INT(site)) \
   /* maxsim/ */ \
-  /* q [Tq, d], d [Td, d], pairs int32 [2 · P]; scores [queries, documents], or one a pair; layout: Layout */ \
+  /* q [Tq, d], d [Td, d], pairs int64 [2 · P], or offsets of groups [queries + 1]; scores [queries, documents], or one a pair; layout: Layout */ \
   OP(maxsim, workspace, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward", INT(layout) INT(wantArgmax) INT(clampNegatives)) \
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \

@@ -30,6 +30,7 @@ std::vector<float> gather(const void* data, bool transposed, int64_t rows, int64
   return all;
 }
 
+// C [m, n] = alpha · op(A) [m, k] · op(B) [k, n] + beta · C + bias [n].
 template <class In, class Out>
 int32_t multiply(const Gemm& g) {
   const std::vector<float> a = gather<In>(g.a, g.transA, g.m, g.k, g.lda);

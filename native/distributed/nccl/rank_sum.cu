@@ -5,6 +5,7 @@
 namespace lateforge::cuda {
 namespace {
 
+// parts [ranks, count], out [count]. An element a thread.
 template <class T, bool largest>
 struct Combine {
   Dev<const T> parts;

@@ -8,16 +8,13 @@
 
 namespace lateforge::cuda::flash {
 
-// dQ; leaves along and shift, lse in powers of two (+∞ where it was −∞: no weight), in statistics [2, heads, rows].
+// dQ; leaves along and shift, lse in powers of two (+∞ where it was −∞: no weight), in statistics. A block per 64
+// queries and head (fastest), 16 queries a warp.
 template <class T, int d, bool drops>
 struct BackwardQueries {
   static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
-  AttentionShape shape;
-  Dev<const T> qkv, o, dO;
-  Dev<const float> lse;
-  Dev<T> dqkv;
-  Dev<float> statistics;
+  BackwardOperands<T> x;
 
   static constexpr int64_t sharedBytes() { return 6 * Rows::bytes(); }
 
@@ -27,13 +24,13 @@ struct BackwardQueries {
     const Shared<T> ring = memory.take<T>(4 * kRows * d);  // two stages of keys and values
     auto keys = [&](int stage) { return Rows{ring + stage * 2 * kRows * d}; };
     auto values = [&](int stage) { return Rows{ring + (stage * 2 + 1) * kRows * d}; };
-    const auto head = static_cast<int32_t>(blockX() % shape.heads);
-    const auto first = static_cast<int32_t>(blockX() / shape.heads) * kRows;
-    const int64_t width = shape.width(), plane = int64_t{shape.heads} * d, column = int64_t{head} * d;
-    const Dev<const T> q = qkv + column, k = q + plane, v = k + plane;
-    queries.template load<false>(q, width, first, first, shape.rows);
-    ups.template load<false>(dO + column, plane, first, first, shape.rows);
-    const Own own = ownRows<drops>(shape, first, [](const AttentionShape& s, int32_t row) { return keysOf(s, row); });
+    const auto head = static_cast<int32_t>(blockX() % x.shape.heads);
+    const auto first = static_cast<int32_t>(blockX() / x.shape.heads) * kRows;
+    const int64_t width = x.shape.width(), plane = int64_t{x.shape.heads} * d, column = int64_t{head} * d;
+    const Dev<const T> q = x.qkv + column, k = q + plane, v = k + plane;
+    queries.template load<false>(q, width, first, first, x.shape.rows);
+    ups.template load<false>(x.dO + column, plane, first, first, x.shape.rows);
+    const Own own = ownRows<drops>(x.shape, first, [](const AttentionShape& s, int32_t row) { return keysOf(s, row); });
     const int32_t start = own.firstStreamed(drops);
     auto stream = [&](int32_t key, int stage) {
       keys(stage).template load<true>(k, width, key, own.blockLow, own.blockHigh);
@@ -71,15 +68,16 @@ struct BackwardQueries {
         if constexpr (drops)
 #pragma unroll
           for (int i = 0; i < 2; ++i)
-            kept[i] = keptKeys(shape, own, i, own.first + lane() / 4 + 8 * i, from + 4 * (lane() % 4), head);
+            kept[i] = keptKeys(x.shape, own, i, own.first + lane() / 4 + 8 * i, from + 4 * (lane() % 4), head);
         FragmentC weight[2], slope[2];
         scores<T, d>(weight, query, keys(stage), 16 * j);
         scores<T, d>(slope, up, values(stage), 16 * j);
         eachElement([&](int i, int tile, int value, int place) {
           const int32_t at = from + 4 * (lane() % 4) + place;
           float& dp = slope[tile].value[value];
-          if (drops) dp = kept[i] >> place & 1 ? dp * shape.keep : 0;
-          const float p = exp2Approximate(fusedMultiplyAdd(weight[tile].value[value], shape.scale * kLog2E, -shift[i]));
+          if (drops) dp = kept[i] >> place & 1 ? dp * x.shape.keep : 0;
+          const float p =
+              exp2Approximate(fusedMultiplyAdd(weight[tile].value[value], x.shape.scale * kLog2E, -shift[i]));
           dp = at >= own.low[i] && at < own.high[i] ? p * (dp - along[i]) : 0;
         });
         addWeighted<T, d>(dq, narrowed<T>(slope), keys(stage), 16 * j);
@@ -87,7 +85,8 @@ struct BackwardQueries {
     }
     waitCopies<0>();
     syncThreads();  // without a key: the queries have landed everywhere
-    queries.store(dqkv + (own.first * width + column), width, warp() * 16, own.count, dq, shape.scale, shape.scale);
+    queries.store(x.dqkv + (own.first * width + column), width, warp() * 16, own.count, dq, x.shape.scale,
+                  x.shape.scale);
   }
 
  private:
@@ -100,36 +99,33 @@ struct BackwardQueries {
     const int row = lane() % 16, half = lane() / 16;
     const bool exists = row < own.count;
     const int32_t r = own.first + (exists ? row : 0);
-    const int64_t at = (int64_t{r} * shape.heads + head) * d + half * (d / 2);
+    const int64_t at = (int64_t{r} * x.shape.heads + head) * d + half * (d / 2);
     Statistics s{0, infinity()};
     if (exists) {
 #pragma unroll
       for (int i = 0; i < d / 2; i += 8) {
-        const Pack<float, 8> up = loadFloats<8>(dO + (at + i)), out = loadFloats<8>(o + (at + i));
+        const Pack<float, 8> up = loadFloats<8>(x.dO + (at + i)), out = loadFloats<8>(x.o + (at + i));
 #pragma unroll
         for (int n = 0; n < 8; ++n) s.along += up[n] * out[n];
       }
-      const float l = lse[int64_t{r} * shape.heads + head];
+      const float l = x.lse[int64_t{r} * x.shape.heads + head];
       if (l != -infinity()) s.shift = l * kLog2E;
     }
     s.along += shuffleXor(s.along, 16);
     if (exists && half == 0) {
-      statistics[int64_t{head} * shape.rows + r] = s.along;
-      statistics[(int64_t{shape.heads} + head) * shape.rows + r] = s.shift;
+      x.statistics[int64_t{head} * x.shape.rows + r] = s.along;
+      x.statistics[(int64_t{x.shape.heads} + head) * x.shape.rows + r] = s.shift;
     }
     return s;
   }
 };
 
-// dK and dV.
+// dK and dV. A block per 64 keys and head (fastest), 16 keys a warp.
 template <class T, int d, bool drops>
 struct BackwardKeys {
   static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
-  AttentionShape shape;
-  Dev<const T> qkv, dO;
-  Dev<const float> statistics;
-  Dev<T> dqkv;
+  BackwardOperands<T> x;
 
   static constexpr int64_t sharedBytes() { return 6 * Rows::bytes() + sharedSize<float>(4 * kRows); }
 
@@ -140,23 +136,24 @@ struct BackwardKeys {
     const Shared<float> numbers = memory.take<float>(4 * kRows);
     auto queries = [&](int stage) { return Rows{ring + stage * 2 * kRows * d}; };
     auto ups = [&](int stage) { return Rows{ring + (stage * 2 + 1) * kRows * d}; };
-    const auto head = static_cast<int32_t>(blockX() % shape.heads);
-    const auto first = static_cast<int32_t>(blockX() / shape.heads) * kRows;
-    const int64_t width = shape.width(), plane = int64_t{shape.heads} * d, column = int64_t{head} * d;
-    const Dev<const T> q = qkv + column, k = q + plane, v = k + plane;
-    keys.template load<false>(k, width, first, first, shape.rows);
-    values.template load<false>(v, width, first, first, shape.rows);
+    const auto head = static_cast<int32_t>(blockX() % x.shape.heads);
+    const auto first = static_cast<int32_t>(blockX() / x.shape.heads) * kRows;
+    const int64_t width = x.shape.width(), plane = int64_t{x.shape.heads} * d, column = int64_t{head} * d;
+    const Dev<const T> q = x.qkv + column, k = q + plane, v = k + plane;
+    keys.template load<false>(k, width, first, first, x.shape.rows);
+    values.template load<false>(v, width, first, first, x.shape.rows);
     const Own own =
-        ownRows<drops>(shape, first, [](const AttentionShape& s, int32_t row) { return queriesOf(s, row); });
+        ownRows<drops>(x.shape, first, [](const AttentionShape& s, int32_t row) { return queriesOf(s, row); });
     const int32_t start = own.firstStreamed(drops);
     auto stream = [&](int32_t query, int stage) {
       queries(stage).template load<true>(q, width, query, own.blockLow, own.blockHigh);
-      ups(stage).template load<true>(dO + column, plane, query, own.blockLow, own.blockHigh);
+      ups(stage).template load<true>(x.dO + column, plane, query, own.blockLow, own.blockHigh);
       // along for half of the lanes, shift for the others.
       const int kind = thread() / kRows, i = thread() % kRows;
       const bool valid = query + i >= own.blockLow && query + i < own.blockHigh;
       copyAsync<4>(numbers + (stage * 2 * kRows + thread()),
-                   statistics + ((int64_t{kind} * shape.heads + head) * shape.rows + query + i), valid);
+                   Dev<const float>(x.statistics) + ((int64_t{kind} * x.shape.heads + head) * x.shape.rows + query + i),
+                   valid);
     };
     if (start < own.blockHigh) stream(start, 0);
     commitCopies();
@@ -190,9 +187,9 @@ struct BackwardKeys {
           const int32_t other = from + 4 * (lane() % 4) + place;
           float &p = weight[tile].value[at], &dp = slope[tile].value[at];
           const bool seen = other >= own.low[i] && other < own.high[i];
-          p = seen ? exp2Approximate(fusedMultiplyAdd(p, shape.scale * kLog2E, -shift[place])) : 0;
+          p = seen ? exp2Approximate(fusedMultiplyAdd(p, x.shape.scale * kLog2E, -shift[place])) : 0;
           const bool keeps = !drops || kept[i] >> place & 1;
-          dp = seen ? p * ((keeps ? dp * (drops ? shape.keep : 1) : 0) - along[place]) : 0;
+          dp = seen ? p * ((keeps ? dp * (drops ? x.shape.keep : 1) : 0) - along[place]) : 0;
           if (!keeps) p = 0;
         });
         addWeighted<T, d>(dv, narrowed<T>(weight), ups(stage), 16 * j);
@@ -201,9 +198,9 @@ struct BackwardKeys {
     }
     waitCopies<0>();
     syncThreads();  // without a query: the keys have landed everywhere
-    const Dev<T> to = dqkv + (own.first * width + plane + column);
-    keys.store(to, width, warp() * 16, own.count, dk, shape.scale, shape.scale);
-    values.store(to + plane, width, warp() * 16, own.count, dv, shape.keep, shape.keep);
+    const Dev<T> to = x.dqkv + (own.first * width + plane + column);
+    keys.store(to, width, warp() * 16, own.count, dk, x.shape.scale, x.shape.scale);
+    values.store(to + plane, width, warp() * 16, own.count, dv, x.shape.keep, x.shape.keep);
   }
 
  private:
@@ -239,7 +236,7 @@ struct BackwardKeys {
   }
 
   LF_DEVICE uint32_t blockOf(const Own& own, int half, int32_t block, int32_t query, int32_t head) const {
-    return keptBits(shape, own.key0[half], own.key1[half], static_cast<uint32_t>(block), static_cast<uint32_t>(query),
+    return keptBits(x.shape, own.key0[half], own.key1[half], static_cast<uint32_t>(block), static_cast<uint32_t>(query),
                     static_cast<uint32_t>(head));
   }
 };

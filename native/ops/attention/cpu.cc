@@ -59,7 +59,8 @@ struct Head {
   int64_t keyEnd(int64_t last) const { return p.window >= 0 && last + p.window < keys ? last + p.window : keys; }
 };
 
-// to[column][row] = from[row][column] · by for `rows` × `columns`, by whole vectors, the rest one by one.
+// to [columns, rows] = the transpose of from [rows, columns] · by, rows of them ldTo and ld apart; by whole vectors,
+// the rest one by one.
 template <class T>
 static void transposeInto(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t ldTo) {
   constexpr int64_t L = kLanes<T>;
@@ -77,14 +78,15 @@ static void transposeInto(const T* from, int64_t ld, int64_t rows, int64_t colum
     }
 }
 
-// The same, with zeros in lanes beyond the last row.
+// The same to [columns, lanes], with zeros in lanes beyond the last row.
 template <class T>
 static void lanesOf(const T* from, int64_t ld, int64_t rows, int64_t columns, T by, T* to, int64_t lanes) {
   if (rows < lanes) std::memset(to, 0, columns * lanes * sizeof(T));
   transposeInto(from, ld, rows, columns, by, to, lanes);
 }
 
-// What a tile needs of dropout: factor[key][query], 0 or keep, for keys [key, key + count) and `lanes` queries from q.
+// What a tile needs of dropout: factor [count, lanes], 0 or keep, of keys [key, key + count) and `lanes` queries from
+// q.
 template <class T>
 static void dropFactors(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* factor) {
   for (int64_t block = key / 4; block * 4 < key + count; ++block)
@@ -101,7 +103,7 @@ static void dropFactors(const Head<T>& h, int64_t key, int64_t count, int64_t q,
     }
 }
 
-// Sets what the window hides to −∞: keys [key, key + count), queries from q.
+// Sets what the window hides to −∞ in scores [count, lanes]: keys [key, key + count), queries from q.
 template <class T>
 static void hide(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* scores) {
   if (h.p.window < 0) return;
@@ -117,6 +119,9 @@ static void hide(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_
   }
 }
 
+// Queries [q, q + lanes) of a head. Pointers are to its first row and its own columns: qkv in rows of 3 · heads · h, o
+// in rows of heads · h, lse heads apart. scratch: qt, ot [h, lanes], the transposes of Q and O; s, factor [kKeys,
+// lanes].
 template <class T>
 static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes, T* scratch, T* o, T* lse) {
   const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d;
@@ -174,7 +179,8 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
   }
 }
 
-// dqkv of the head is zero on entry; queries go in order, so keys are summed in order.
+// The same for dO as o and dqkv as qkv, which is zero on entry; queries go in order, so keys are summed in order.
+// scratch: qt, dot, dqt [h, lanes]; rowsQ, rowsO [lanes, padded h]; s, ds, factor [kKeys, lanes].
 template <class T>
 static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO, const T* lse, T* dqkv, int64_t q,
                          int64_t lanes, T* scratch) {
@@ -265,6 +271,8 @@ static void forQueries(int64_t rows, F f) {
   for (int64_t q = 0; q < rows; q += kQueries<T>) f(q, rows - q <= kLanes<T> ? int64_t{kLanes<T>} : kQueries<T>);
 }
 
+// qkv [T, 3 · heads · h], segments [n + 1], keyLengths int32 [n], seeds [n, 2], o [T, heads · h], lse [T, heads];
+// keyLengths and seeds may be absent.
 template <class T>
 int32_t attention(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attention>(), call.in[0], call.in[1], call.in[2], call.in[3]);
@@ -280,6 +288,7 @@ int32_t attention(const OpCall& call, char*) {
   return 0;
 }
 
+// qkv, dqkv [T, 3 · heads · h], o, dO [T, heads · h], lse [T, heads], the rest as above.
 template <class T>
 int32_t attentionBackward(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attentionBackward>(), call.in[0], call.in[4], call.in[5], call.in[6]);

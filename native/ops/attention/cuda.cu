@@ -69,15 +69,14 @@ int32_t attention(const OpCall& call, Context& context) {
   const AttentionShape shape = shapeOf(call.as<params::attention>(), qkv, call.in[1], call.in[2], call.in[3]);
   return withReal(context, qkv.dtype, [&](auto t) {
     using T = decltype(t);
+    const ForwardOperands<T> x{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)};
     auto fast = [&](auto d, auto drops) {
       using Kernel = flash::Forward<T, d(), drops()>;
-      return launch(context, tileGrid(shape), Kernel::sharedBytes(),
-                    Kernel{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+      return launch(context, tileGrid(shape), Kernel::sharedBytes(), Kernel{x});
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        return launch(context, referenceGrid(shape), 0,
-                      reference_attention::Forward<T, n()>{shape, dev<const T>(qkv), dev<T>(o), dev<float>(lse)});
+        return launch(context, referenceGrid(shape), 0, reference_attention::Forward<T, n()>{x});
       };
       return withLoads(shape, run, qkv);
     };
@@ -90,25 +89,23 @@ int32_t attentionBackward(const OpCall& call, Context& context) {
   const AttentionShape shape = shapeOf(call.as<params::attentionBackward>(), qkv, call.in[4], call.in[5], call.in[6]);
   return withReal(context, qkv.dtype, [&](auto t) {
     using T = decltype(t);
-    const Dev<float> statistics = workspace<float>(call, 0, 2 * lse.count());
+    const BackwardOperands<T> x{shape,
+                                dev<const T>(qkv),
+                                dev<const T>(o),
+                                dev<const T>(dO),
+                                dev<const float>(lse),
+                                dev<T>(dqkv),
+                                workspace<float>(call, 0, 2 * lse.count())};
     auto fast = [&](auto d, auto drops) {
       using Queries = flash::BackwardQueries<T, d(), drops()>;
       using Keys = flash::BackwardKeys<T, d(), drops()>;
-      const Queries queries{shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
-                            dev<T>(dqkv), statistics};
-      if (launch(context, tileGrid(shape), Queries::sharedBytes(), queries)) return 1;
-      return launch(context, tileGrid(shape), Keys::sharedBytes(),
-                    Keys{shape, dev<const T>(qkv), dev<const T>(dO), statistics, dev<T>(dqkv)});
+      if (launch(context, tileGrid(shape), Queries::sharedBytes(), Queries{x})) return 1;
+      return launch(context, tileGrid(shape), Keys::sharedBytes(), Keys{x});
     };
     auto slow = [&] {
       auto run = [&](auto n) {
-        const reference_attention::BackwardQueries<T, n()> queries{
-            shape,        dev<const T>(qkv), dev<const T>(o), dev<const T>(dO), dev<const float>(lse),
-            dev<T>(dqkv), statistics};
-        const reference_attention::BackwardKeys<T, n()> keys{
-            shape, dev<const T>(qkv), dev<const T>(dO), dev<const float>(lse), statistics, dev<T>(dqkv)};
-        if (launch(context, referenceGrid(shape), 0, queries)) return 1;
-        return launch(context, referenceGrid(shape), 0, keys);
+        if (launch(context, referenceGrid(shape), 0, reference_attention::BackwardQueries<T, n()>{x})) return 1;
+        return launch(context, referenceGrid(shape), 0, reference_attention::BackwardKeys<T, n()>{x});
       };
       return withLoads(shape, run, qkv, o, dO);
     };

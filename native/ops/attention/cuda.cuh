@@ -11,15 +11,33 @@
 namespace lateforge::cuda {
 
 struct AttentionShape {
-  Dev<const int64_t> segments;
-  Dev<const int32_t> keyLengths;  // null: all are keys
-  Dev<const uint32_t> seeds;      // null without dropout
+  Dev<const int64_t> segments;    // [sequences + 1]
+  Dev<const int32_t> keyLengths;  // [sequences]; null: all are keys
+  Dev<const uint32_t> seeds;      // [sequences, 2]; null without dropout
   int64_t sequences;
   int32_t rows, heads, headDim, window;  // window −1: global
   uint32_t threshold, site;
   float scale, keep;  // headDim^-½; what dropout multiplies with
 
   LF_DEVICE int64_t width() const { return int64_t{3} * heads * headDim; }
+};
+
+// What the kernels are given.
+template <class T>
+struct ForwardOperands {
+  AttentionShape shape;
+  Dev<const T> qkv;  // [rows, 3 · heads · headDim]
+  Dev<T> o;          // [rows, heads · headDim]
+  Dev<float> lse;    // [rows, heads]
+};
+template <class T>
+struct BackwardOperands {
+  AttentionShape shape;
+  Dev<const T> qkv;       // [rows, 3 · heads · headDim]
+  Dev<const T> o, dO;     // [rows, heads · headDim]
+  Dev<const float> lse;   // [rows, heads]
+  Dev<T> dqkv;            // as qkv
+  Dev<float> statistics;  // [2, heads, rows], from the kernel of the queries to that of the keys
 };
 
 // What row `row` has to do with others: rows [low, high) of its sequence, which starts at `begin`.

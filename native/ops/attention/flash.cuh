@@ -6,14 +6,12 @@
 
 namespace lateforge::cuda::flash {
 
+// A block per 64 rows and head (fastest), 16 rows a warp.
 template <class T, int d, bool drops>
 struct Forward {
   static constexpr int kThreads = flash::kThreads, kMinBlocks = kBlocks<d, drops>;
   using Rows = Tile<T, d>;
-  AttentionShape shape;
-  Dev<const T> qkv;
-  Dev<T> o;
-  Dev<float> lse;
+  ForwardOperands<T> x;
 
   static constexpr int64_t sharedBytes() { return 5 * Rows::bytes(); }
 
@@ -23,12 +21,12 @@ struct Forward {
     const Shared<T> ring = memory.take<T>(4 * kRows * d);  // two stages of keys and values
     auto keys = [&](int stage) { return Rows{ring + stage * 2 * kRows * d}; };
     auto values = [&](int stage) { return Rows{ring + (stage * 2 + 1) * kRows * d}; };
-    const auto head = static_cast<int32_t>(blockX() % shape.heads);
-    const auto first = static_cast<int32_t>(blockX() / shape.heads) * kRows;
-    const int64_t width = shape.width(), plane = int64_t{shape.heads} * d;
-    const Dev<const T> q = qkv + int64_t{head} * d, k = q + plane, v = k + plane;
-    queries.template load<false>(q, width, first, first, shape.rows);
-    const Own own = ownRows<drops>(shape, first, [](const AttentionShape& s, int32_t row) { return keysOf(s, row); });
+    const auto head = static_cast<int32_t>(blockX() % x.shape.heads);
+    const auto first = static_cast<int32_t>(blockX() / x.shape.heads) * kRows;
+    const int64_t width = x.shape.width(), plane = int64_t{x.shape.heads} * d;
+    const Dev<const T> q = x.qkv + int64_t{head} * d, k = q + plane, v = k + plane;
+    queries.template load<false>(q, width, first, first, x.shape.rows);
+    const Own own = ownRows<drops>(x.shape, first, [](const AttentionShape& s, int32_t row) { return keysOf(s, row); });
     const int32_t start = own.firstStreamed(drops);
     auto stream = [&](int32_t key, int stage) {
       keys(stage).template load<true>(k, width, key, own.blockLow, own.blockHigh);
@@ -58,12 +56,12 @@ struct Forward {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const float total = sums.total[i] + shuffleXor(sums.total[i], 1), all = total + shuffleXor(total, 2);
-      by[i] = all == 0 ? 0 : shape.keep / all;
+      by[i] = all == 0 ? 0 : x.shape.keep / all;
       if (lane() % 4 == 0 && g + 8 * i < own.count)
-        lse[int64_t{own.first + g + 8 * i} * shape.heads + head] =
-            all == 0 ? -infinity() : sums.top[i] * shape.scale + logarithm(all);
+        x.lse[int64_t{own.first + g + 8 * i} * x.shape.heads + head] =
+            all == 0 ? -infinity() : sums.top[i] * x.shape.scale + logarithm(all);
     }
-    queries.store(o + (own.first * plane + int64_t{head} * d), plane, warp() * 16, own.count, sums.o, by[0], by[1]);
+    queries.store(x.o + (own.first * plane + int64_t{head} * d), plane, warp() * 16, own.count, sums.o, by[0], by[1]);
   }
 
  private:
@@ -83,7 +81,7 @@ struct Forward {
         if (own.sees(key + 16 * j))
 #pragma unroll
           for (int i = 0; i < 2; ++i)
-            kept[i] |= keptKeys(shape, own, i, own.first + lane() / 4 + 8 * i, key + 16 * j + 4 * (lane() % 4), head)
+            kept[i] |= keptKeys(x.shape, own, i, own.first + lane() / 4 + 8 * i, key + 16 * j + 4 * (lane() % 4), head)
                        << (4 * j);
     FragmentC score[4][2];
     float top[2] = {sums.top[0], sums.top[1]};
@@ -99,7 +97,7 @@ struct Forward {
         });
       eachElement([&](int i, int tile, int value, int) { top[i] = larger(top[i], score[j][tile].value[value]); });
     }
-    const float unit = shape.scale * kLog2E;
+    const float unit = x.shape.scale * kLog2E;
     float from[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {

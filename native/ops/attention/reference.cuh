@@ -27,6 +27,7 @@ LF_DEVICE bool partOf(const AttentionShape& shape, Part& part) {
   return true;
 }
 
+// ⟨a, b⟩ of a, b [d].
 template <int n, class T>
 LF_DEVICE float dotProduct(Dev<const T> a, Dev<const T> b, int32_t d) {
   float sum = 0;
@@ -37,7 +38,7 @@ LF_DEVICE float dotProduct(Dev<const T> a, Dev<const T> b, int32_t d) {
   return sum;
 }
 
-// sum += by · x, for the columns of a part.
+// sum += by · x [count], for the columns of a part.
 template <int n, class T>
 LF_DEVICE void addScaled(float (&sum)[kColumns], Dev<const T> x, float by, int32_t count) {
 #pragma unroll
@@ -67,24 +68,22 @@ LF_DEVICE float dropFactor(const AttentionShape& shape, const Sight& sight, int3
 // What is taken off the scores of a query; a query without keys has weights of 0.
 LF_DEVICE float shiftOf(float lse) { return lse == -infinity() ? infinity() : lse; }
 
+// A thread per part of a query and head.
 template <class T, int n>
 struct Forward {
   static constexpr int kThreads = 128, kMinBlocks = 2;
-  AttentionShape shape;
-  Dev<const T> qkv;
-  Dev<T> o;
-  Dev<float> lse;
+  ForwardOperands<T> x;
 
   LF_DEVICE void operator()() const {
     Part part;
-    if (!partOf<kThreads>(shape, part)) return;
-    const int64_t d = shape.headDim, width = shape.width(), plane = shape.heads * d;
-    const Dev<const T> q = qkv + (part.row * width + part.head * d);
-    const Sight sight = keysOf(shape, part.row);
+    if (!partOf<kThreads>(x.shape, part)) return;
+    const int64_t d = x.shape.headDim, width = x.shape.width(), plane = x.shape.heads * d;
+    const Dev<const T> q = x.qkv + (part.row * width + part.head * d);
+    const Sight sight = keysOf(x.shape, part.row);
     float top = -infinity(), total = 0, sum[kColumns] = {};
     for (int32_t key = sight.low; key < sight.high; ++key) {
-      const Dev<const T> k = qkv + (key * width + plane + part.head * d);
-      const float score = dotProduct<n>(q, k, shape.headDim) * shape.scale;
+      const Dev<const T> k = x.qkv + (key * width + plane + part.head * d);
+      const float score = dotProduct<n>(q, k, x.shape.headDim) * x.shape.scale;
       const float best = maximum(score, top);
       if (best != top) {  // also when it is NaN
         const float shrink = top == -infinity() ? 0 : exponential(top - best);
@@ -94,75 +93,68 @@ struct Forward {
       }
       const float weight = exponential(score - (top == -infinity() ? 0 : top));
       total += weight;
-      addScaled<n>(sum, k + (plane + part.first), weight * dropFactor(shape, sight, part.row, key, part.head),
+      addScaled<n>(sum, k + (plane + part.first), weight * dropFactor(x.shape, sight, part.row, key, part.head),
                    part.count);
     }
-    storeScaled(o + (part.row * plane + part.head * d + part.first), sum, total == 0 ? 0.0f : 1 / total, part.count);
+    storeScaled(x.o + (part.row * plane + part.head * d + part.first), sum, total == 0 ? 0.0f : 1 / total, part.count);
     if (part.first == 0)
-      lse[int64_t{part.row} * shape.heads + part.head] = total == 0 ? -infinity() : top + logarithm(total);
+      x.lse[int64_t{part.row} * x.shape.heads + part.head] = total == 0 ? -infinity() : top + logarithm(total);
   }
 };
 
-// dQ, and along = ⟨dO, O⟩ [heads, rows].
+// dQ; leaves ⟨dO, O⟩ in the first half of statistics. A thread per part of a query and head.
 template <class T, int n>
 struct BackwardQueries {
   static constexpr int kThreads = 128, kMinBlocks = 2;
-  AttentionShape shape;
-  Dev<const T> qkv, o, dO;
-  Dev<const float> lse;
-  Dev<T> dqkv;
-  Dev<float> along;
+  BackwardOperands<T> x;
 
   LF_DEVICE void operator()() const {
     Part part;
-    if (!partOf<kThreads>(shape, part)) return;
-    const int64_t d = shape.headDim, width = shape.width(), plane = shape.heads * d;
-    const Dev<const T> q = qkv + (part.row * width + part.head * d);
-    const Dev<const T> up = dO + (part.row * plane + part.head * d);
-    const float product = dotProduct<n>(up, o + (part.row * plane + part.head * d), shape.headDim);
-    if (part.first == 0) along[int64_t{part.head} * shape.rows + part.row] = product;
-    const float from = shiftOf(lse[int64_t{part.row} * shape.heads + part.head]);
-    const Sight sight = keysOf(shape, part.row);
+    if (!partOf<kThreads>(x.shape, part)) return;
+    const int64_t d = x.shape.headDim, width = x.shape.width(), plane = x.shape.heads * d;
+    const Dev<const T> q = x.qkv + (part.row * width + part.head * d);
+    const Dev<const T> up = x.dO + (part.row * plane + part.head * d);
+    const float product = dotProduct<n>(up, x.o + (part.row * plane + part.head * d), x.shape.headDim);
+    if (part.first == 0) x.statistics[int64_t{part.head} * x.shape.rows + part.row] = product;
+    const float from = shiftOf(x.lse[int64_t{part.row} * x.shape.heads + part.head]);
+    const Sight sight = keysOf(x.shape, part.row);
     float sum[kColumns] = {};
     for (int32_t key = sight.low; key < sight.high; ++key) {
-      const Dev<const T> k = qkv + (key * width + plane + part.head * d);
-      const float weight = exponential(dotProduct<n>(q, k, shape.headDim) * shape.scale - from);
+      const Dev<const T> k = x.qkv + (key * width + plane + part.head * d);
+      const float weight = exponential(dotProduct<n>(q, k, x.shape.headDim) * x.shape.scale - from);
       const float slope =
-          dotProduct<n>(up, k + plane, shape.headDim) * dropFactor(shape, sight, part.row, key, part.head);
+          dotProduct<n>(up, k + plane, x.shape.headDim) * dropFactor(x.shape, sight, part.row, key, part.head);
       addScaled<n>(sum, k + part.first, weight * (slope - product), part.count);
     }
-    storeScaled(dqkv + (part.row * width + part.head * d + part.first), sum, shape.scale, part.count);
+    storeScaled(x.dqkv + (part.row * width + part.head * d + part.first), sum, x.shape.scale, part.count);
   }
 };
 
-// dK and dV.
+// dK and dV. A thread per part of a key and head.
 template <class T, int n>
 struct BackwardKeys {
   static constexpr int kThreads = 128, kMinBlocks = 2;
-  AttentionShape shape;
-  Dev<const T> qkv, dO;
-  Dev<const float> lse, along;
-  Dev<T> dqkv;
+  BackwardOperands<T> x;
 
   LF_DEVICE void operator()() const {
     Part part;
-    if (!partOf<kThreads>(shape, part)) return;
-    const int64_t d = shape.headDim, width = shape.width(), plane = shape.heads * d;
-    const Dev<const T> k = qkv + (part.row * width + plane + part.head * d);
-    const Sight sight = queriesOf(shape, part.row);
+    if (!partOf<kThreads>(x.shape, part)) return;
+    const int64_t d = x.shape.headDim, width = x.shape.width(), plane = x.shape.heads * d;
+    const Dev<const T> k = x.qkv + (part.row * width + plane + part.head * d);
+    const Sight sight = queriesOf(x.shape, part.row);
     float keySum[kColumns] = {}, valueSum[kColumns] = {};
     for (int32_t query = sight.low; query < sight.high; ++query) {
-      const Dev<const T> q = qkv + (query * width + part.head * d), up = dO + (query * plane + part.head * d);
-      const float weight = exponential(dotProduct<n>(q, k, shape.headDim) * shape.scale -
-                                       shiftOf(lse[int64_t{query} * shape.heads + part.head]));
-      const float factor = dropFactor(shape, sight, query, part.row, part.head);
-      const float slope = dotProduct<n>(up, k + plane, shape.headDim) * factor;
-      addScaled<n>(keySum, q + part.first, weight * (slope - along[int64_t{part.head} * shape.rows + query]),
+      const Dev<const T> q = x.qkv + (query * width + part.head * d), up = x.dO + (query * plane + part.head * d);
+      const float weight = exponential(dotProduct<n>(q, k, x.shape.headDim) * x.shape.scale -
+                                       shiftOf(x.lse[int64_t{query} * x.shape.heads + part.head]));
+      const float factor = dropFactor(x.shape, sight, query, part.row, part.head);
+      const float slope = dotProduct<n>(up, k + plane, x.shape.headDim) * factor;
+      addScaled<n>(keySum, q + part.first, weight * (slope - x.statistics[int64_t{part.head} * x.shape.rows + query]),
                    part.count);
       addScaled<n>(valueSum, up + part.first, weight * factor, part.count);
     }
-    const Dev<T> dk = dqkv + (part.row * width + plane + part.head * d + part.first);
-    storeScaled(dk, keySum, shape.scale, part.count);
+    const Dev<T> dk = x.dqkv + (part.row * width + plane + part.head * d + part.first);
+    storeScaled(dk, keySum, x.shape.scale, part.count);
     storeScaled(dk + plane, valueSum, 1.0f, part.count);
   }
 };

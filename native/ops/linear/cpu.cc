@@ -7,6 +7,7 @@
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
+// x [T, in], w [out, in], b [out] or absent, y [T, out].
 template <class T>
 int32_t linear(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();
@@ -17,6 +18,8 @@ int32_t linear(const OpCall& call, char*) {
   return 0;
 }
 
+// x [T, in], w [out, in], dy [T, out]; dw [out, in] and db [out] are added to; dx [T, in]. The last three may be
+// absent.
 template <class T>
 int32_t linearBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();

@@ -9,7 +9,7 @@
 namespace lateforge::cuda {
 namespace {
 
-// Every row of y becomes b.
+// b [d], y [T, d]: every row of y becomes b. Elements (elements.cuh).
 template <class T>
 struct RepeatRow {
   Dev<const T> b;
@@ -21,7 +21,8 @@ struct RepeatRow {
   }
 };
 
-// Sums of x over 256 rows, for 32 columns: warp w adds rows w, w + 8, …, then the warps are added in order.
+// Sums of x [rows, columns] over 256 rows, for 32 columns, a block each (PartialBlock): warp w adds rows w, w + 8, …,
+// then the warps are added in order.
 template <class T>
 struct ColumnPartials {
   static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;

@@ -19,18 +19,8 @@ LF_DEVICE void addScaled(Four& sum, float g, const Four& x) {
   for (int k = 0; k < 4; ++k) sum[k] = fusedMultiplyAdd(g, x[k], sum[k]);
 }
 
-// What a backward kernel is given.
-template <class T>
-struct Gradient {
-  MaxsimTokens<T> q, d;
-  PairList pairs;
-  Dev<const int64_t> starts;
-  ArgmaxReader argmax;
-  Dev<const float> dscores;
-  Dev<float> sum;  // dq or dd
-};
-
-// dq: a warp per query row, which gathers its winners from the documents, 32 pairs at a time.
+// dq [q.rows, dim]: a warp per query row, which gathers its winners from the documents, 32 pairs at a time. Grid
+// [q.rows / 8, slabs].
 template <class T>
 struct GatherToQueries {
   static constexpr int kThreads = 256, kMinBlocks = 4;
@@ -52,19 +42,12 @@ struct GatherToQueries {
     if (row >= x.q.rows) return;
     const bool active = feature < x.q.dim;
     const int64_t i = sequenceOf(x.q.segments, x.q.sequences, row);
-    int64_t first = 0, last = x.pairs.count;
-    if (x.pairs.layout == Layout::all) {
-      first = i * x.d.sequences;
-      last = first + x.d.sequences;
-    } else if (x.pairs.layout == Layout::grouped) {
-      first = x.pairs.values[i];
-      last = x.pairs.values[i + 1];
-    }
+    const PairList::Range range = x.pairs.ofQuery(i);
     const int64_t target = row * x.q.dim + feature;
     Four sum = active ? loadPack<4>(Dev<const float>(x.sum) + target) : Four{};
-    for (int64_t k = first; k < last; k += kWarp) {
+    for (int64_t k = range.first; k < range.last; k += kWarp) {
       float g = 0;
-      const int64_t from = k + lane() < last ? source(k + lane(), i, row, g) : -1;
+      const int64_t from = k + lane() < range.last ? source(k + lane(), i, row, g) : -1;
       const uint32_t found = ballot(from >= 0);
       if (found == 0xffffffffu) {  // the usual case, in which the loads of several winners overlap
 #pragma unroll 8
@@ -85,7 +68,7 @@ struct GatherToQueries {
   }
 };
 
-// rowQuery[r]: the query of row r.
+// segments [queries + 1], rowQuery [rows]: the query of each row. A thread per row.
 struct FindQueries {
   static constexpr int kThreads = 256, kMinBlocks = 4;
   Dev<const int64_t> segments;
@@ -98,8 +81,9 @@ struct FindQueries {
   }
 };
 
-// dd, all pairs: a block owns `owned` consecutive rows of dd, of whatever documents, in shared memory; each of its
-// warps every 16th. Query rows stream through a ring; per 32 of them a warp asks which won one of its rows.
+// dd [d.rows, dim], all pairs; rowQuery [q.rows]. Grid [d.rows / owned, slabs]: a block owns `owned` consecutive rows
+// of dd, of whatever documents, in shared memory; each of its warps every 16th. Query rows stream through a ring; per
+// 32 of them a warp asks which won one of its rows.
 template <class T>
 struct ScatterToDocuments {
   static constexpr int kThreads = 512, kMinBlocks = 1, kWarps = kThreads / kWarp;
@@ -220,7 +204,8 @@ struct ScatterToDocuments {
   }
 };
 
-// dd, groups and pairs: a block per document, whose warps share its rows; few rows are touched, and in place.
+// dd [d.rows, dim], groups and pairs. Grid [documents, slabs]: a block per document, whose warps share its rows; few
+// rows are touched, and in place.
 template <class T>
 struct ScatterPairs {
   static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;
@@ -258,26 +243,20 @@ struct ScatterPairs {
 template <class T>
 int64_t ownedRows(const Context& context, int64_t tokens) {
   using Kernel = ScatterToDocuments<T>;
-  constexpr int64_t kMultiprocessors = 132;
   const int64_t most = (context.sharedLimit - Kernel::ringBytes()) / (kSlab * 4) / Kernel::kWarps * Kernel::kWarps;
-  return std::clamp(divideUp(divideUp(tokens, kMultiprocessors), Kernel::kWarps) * Kernel::kWarps,
+  return std::clamp(divideUp(divideUp(tokens, context.multiprocessors), Kernel::kWarps) * Kernel::kWarps,
                     int64_t{Kernel::kWarps}, most);
 }
 
 template <class T>
 int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   const View &dq = call.in[7], &dd = call.in[8];
-  Gradient<T> x{queriesOf<T>(call, m),  documentsOf<T>(call, m),      m.pairs, m.starts,
-                argmaxFrom(call.in[5]), dev<const float>(call.in[6]), nullptr};
   const int64_t slabs = divideUp(m.dim, kSlab);
-  if (dq.present()) {
-    x.sum = dev<float>(dq);
-    if (launch(context, {divideUp(m.queryTokens, GatherToQueries<T>::kThreads / kWarp), slabs}, 0,
-               GatherToQueries<T>{x}))
-      return 1;
-  }
+  if (dq.present() && launch(context, {divideUp(m.queryTokens, GatherToQueries<T>::kThreads / kWarp), slabs}, 0,
+                             GatherToQueries<T>{gradientOf<T>(call, m, dq)}))
+    return 1;
   if (!dd.present()) return 0;
-  x.sum = dev<float>(dd);
+  const Gradient<T> x = gradientOf<T>(call, m, dd);
   if (m.layout != Layout::all) return launch(context, {m.documents, slabs}, 0, ScatterPairs<T>{x});
   const Dev<int32_t> rowQuery = workspace<int32_t>(call, 0, m.queryTokens);
   if (launch(context, {divideUp(m.queryTokens, FindQueries::kThreads)}, 0,

@@ -15,57 +15,43 @@
 
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
+#include "../../cpu/tile.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
-
-template <class T>
-struct Lanes {
-  using Integer = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-  using Vector __attribute__((vector_size(LF_VECTOR_BYTES))) = T;
-  using Integers __attribute__((vector_size(LF_VECTOR_BYTES))) = Integer;
-  static constexpr int64_t kCount = LF_VECTOR_BYTES / sizeof(T);
-};
 
 constexpr int kVectors = 2;                     // of rows in a panel
 constexpr int kTile = kManyRegisters ? 14 : 6;  // document tokens; kTile x kVectors accumulators fit the registers
 constexpr int64_t kBlockRows = 256;             // query rows that pass over a document while it is in cache
 
-// The state of a panel's rows while they pass over one document.
+// The state of a panel's rows, one a lane, while they pass over one document.
 template <class T>
 struct Best {
-  typename Lanes<T>::Vector value[kVectors];
-  typename Lanes<T>::Integers token[kVectors];
-  typename Lanes<T>::Vector sum[kVectors];  // of all similarities: finite only if every one of them is
+  Vec<T> value[kVectors];
+  Vec<IntOf<T>> token[kVectors];
+  Vec<T> sum[kVectors];  // of all similarities: finite only if every one of them is
 };
 
+// Similarities of a panel's rows [dim, Vectors · lanes] with d [Tokens, dim], which `first` tokens come before; they
+// never leave registers.
 template <class T, int Vectors, bool Argmax, int Tokens>
 void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& best) {
-  using Vector = typename Lanes<T>::Vector;
-  using Integers = typename Lanes<T>::Integers;
-  Vector sims[Tokens][Vectors] = {};
+  using Integers = Vec<IntOf<T>>;
+  Vec<T> sims[Tokens][Vectors] = {};
   const T* ahead = d + Tokens * dim;
-  for (int64_t k = 0; k < dim; ++k) {
+  addProducts<T, Tokens, Vectors>(dim, d, dim, 1, panel, Vectors * kLanes<T>, sims, [=](int64_t k) {
     __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
-    Vector q[Vectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v)
-      q[v] = *reinterpret_cast<const Vector*>(panel + (k * Vectors + v) * Lanes<T>::kCount);
-#pragma GCC unroll 16
-    for (int t = 0; t < Tokens; ++t)
-#pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sims[t][v] += q[v] * d[t * dim + k];
-  }
+  });
 #pragma GCC unroll 2
   for (int v = 0; v < Vectors; ++v) {
-    Vector value = best.value[v], sum = best.sum[v];
+    Vec<T> value = best.value[v], sum = best.sum[v];
     Integers token = best.token[v];
 #pragma GCC unroll 16
     for (int t = 0; t < Tokens; ++t) {
       sum += sims[t][v];
       if constexpr (Argmax) {
         const Integers better = sims[t][v] > value;
-        const Integers here = Integers{} + static_cast<typename Lanes<T>::Integer>(first + t);
+        const Integers here = Integers{} + static_cast<IntOf<T>>(first + t);
         token = better ? here : token;
       }
       value = sims[t][v] > value ? sims[t][v] : value;
@@ -91,7 +77,7 @@ struct Scans {
   constexpr Scans() : of{} { fillScans<T, Vectors, Argmax>(of, std::make_integer_sequence<int, kTile>{}); }
 };
 
-// A panel over a whole document, in tiles as equal as possible.
+// A panel [dim, Vectors · lanes] over a whole document d [tokens, dim], in tiles as equal as possible.
 template <class T, int Vectors, bool Argmax>
 void scanDocument(const T* panel, const T* d, int64_t dim, int64_t tokens, Best<T>& best) {
   static constexpr Scans<T, Vectors, Argmax> scans;
@@ -106,7 +92,7 @@ void scanDocument(const T* panel, const T* d, int64_t dim, int64_t tokens, Best<
   }
 }
 
-// One row by the book: a NaN wins, and the first of them.
+// One row q [dim] over d [tokens, dim] by the book: a NaN wins, and the first of them.
 template <class T>
 T scanRow(const T* q, const T* d, int64_t dim, int64_t tokens, int64_t& token) {
   T best = -std::numeric_limits<T>::infinity();
@@ -123,7 +109,8 @@ T scanRow(const T* q, const T* d, int64_t dim, int64_t tokens, int64_t& token) {
   return best;
 }
 
-// Consecutive queries whose rows are packed together.
+// Consecutive queries whose rows are packed together, in panels [dim, kVectors · lanes]; the last may be one vector
+// wide.
 template <class T>
 struct Block {
   int64_t firstQuery, lastQuery, firstRow, lastRow;
@@ -132,38 +119,39 @@ struct Block {
 
 template <class T>
 struct Tokens {
-  const T* data;
-  const int64_t* segments;
+  const T* data;            // [rows, dim]
+  const int64_t* segments;  // [sequences + 1]
   int64_t dim;
   const T* row(int64_t i) const { return data + i * dim; }
 };
 
+// The block's rows of q [Tq, dim] to its panels, zeros past the last row.
 template <class T>
 void pack(const Tokens<T>& q, const Block<T>& block) {
-  constexpr int64_t kLanes = Lanes<T>::kCount;
-  const int64_t rows = block.lastRow - block.firstRow, padded = roundUp(rows, kLanes);
+  constexpr int64_t lanes = kLanes<T>;
+  const int64_t rows = block.lastRow - block.firstRow, padded = roundUp(rows, lanes);
   for (int64_t row = 0; row < padded; ++row) {
-    const int64_t panel = row / (kVectors * kLanes) * (kVectors * kLanes);
-    const int64_t width = std::min(kVectors * kLanes, padded - panel);
+    const int64_t panel = row / (kVectors * lanes) * (kVectors * lanes);
+    const int64_t width = std::min(kVectors * lanes, padded - panel);
     T* target = block.packed + panel * q.dim + (row - panel);
     const T* source = row < rows ? q.row(block.firstRow + row) : nullptr;
     for (int64_t k = 0; k < q.dim; ++k) target[k * width] = source ? source[k] : T(0);
   }
 }
 
-// Scores of a block's queries (stride apart) against one document, and the winners of its rows.
+// Scores of a block's queries (stride apart) against one document, and argmax [rows of the block].
 template <class T, class Index>
 void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, int64_t document, bool clampNegatives,
                 T* scores, int64_t stride, Index* argmax) {
-  constexpr int64_t kLanes = Lanes<T>::kCount, kPanel = kVectors * kLanes;
+  constexpr int64_t lanes = kLanes<T>, kPanel = kVectors * lanes;
   constexpr bool kArgmax = !std::is_void_v<Index>;
   const int64_t tokens = d.segments[document + 1] - d.segments[document];
   const T* start = d.row(d.segments[document]);
-  const int64_t padded = roundUp(block.lastRow - block.firstRow, kLanes);
+  const int64_t padded = roundUp(block.lastRow - block.firstRow, lanes);
   alignas(LF_VECTOR_BYTES) Best<T> best;
   const T* values = reinterpret_cast<const T*>(best.value);
   const T* sums = reinterpret_cast<const T*>(best.sum);
-  const auto* winning = reinterpret_cast<const typename Lanes<T>::Integer*>(best.token);
+  const auto* winning = reinterpret_cast<const IntOf<T>*>(best.token);
   for (int64_t i = block.firstQuery, row = 0; i < block.lastQuery; ++i) {
     T score = 0;
     for (const int64_t end = q.segments[i + 1] - block.firstRow; row < end; ++row) {
@@ -173,7 +161,7 @@ void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, i
       if (tokens > 0) {
         if (lane == 0) {
           const T* panel = block.packed + row * q.dim;
-          if (padded - row > kLanes)
+          if (padded - row > lanes)
             scanDocument<T, 2, kArgmax>(panel, start, q.dim, tokens, best);
           else
             scanDocument<T, 1, kArgmax>(panel, start, q.dim, tokens, best);
@@ -213,7 +201,7 @@ PairList pairsOf(const OpCall& call, Layout layout) {
   return {layout, call.in[4].as<int64_t>(), nq, layout == Layout::grouped ? nd : call.in[4].dims[0] / 2};
 }
 
-// Where each pair's winners start.
+// starts [P + 1]: where each pair's winners start.
 void startsOf(const PairList& pairs, const int64_t* qSegments, int64_t* starts) {
   starts[0] = 0;
   for (int64_t k = 0; k < pairs.count; ++k) {
@@ -230,7 +218,7 @@ int64_t blocksOf(const Tokens<T>& q, int64_t queries, int64_t minRows, T* packed
     const int64_t first = i++, row = q.segments[first];
     while (i < queries && q.segments[i] - row < minRows) ++i;
     blocks[count++] = {first, i, row, q.segments[i], packed};
-    packed += roundUp(q.segments[i] - row, Lanes<T>::kCount) * q.dim;
+    packed += roundUp(q.segments[i] - row, kLanes<T>) * q.dim;
   }
   return count;
 }
@@ -248,10 +236,12 @@ struct Room {
     const int64_t most = all ? rows / kBlockRows + 1 : call.in[1].dims[0] - 1;
     blocks = partSize(all ? 0 : (pairs + 1) * static_cast<int64_t>(sizeof(int64_t)));
     packed = blocks + partSize(most * static_cast<int64_t>(sizeof(Block<T>)));
-    end = packed + (rows + most * (Lanes<T>::kCount - 1)) * call.in[0].columns() * static_cast<int64_t>(sizeof(T));
+    end = packed + (rows + most * (kLanes<T> - 1)) * call.in[0].columns() * static_cast<int64_t>(sizeof(T));
   }
 };
 
+// q [Tq, dim], qSegments [nq + 1], d [Td, dim], dSegments [nd + 1], pairs [nq + 1] or [P, 2]; scores [nq, nd] of all
+// pairs, else [P]; argmax of the pairs' rows, [nd, Tq] of all pairs. Index void: no argmax.
 template <class T, class Index>
 void maxsimAs(const OpCall& call, Index* argmax) {
   const auto& p = call.as<params::maxsim>();
@@ -299,7 +289,7 @@ void maxsimAs(const OpCall& call, Index* argmax) {
 // Of all pairs, what a task of the backward owns at most. Rows of 128 numbers: half a MiB; documents of 180: 0.7 MiB.
 constexpr int64_t kOwnedRows = 1024, kOwnedDocuments = 8;
 
-// y += g · x
+// x, y [dim]: y += g · x
 template <class T>
 void axpy(T g, const T* __restrict__ x, T* __restrict__ y, int64_t dim) {
   if (dim == 128)  // the usual dimension, unrolled
@@ -315,7 +305,7 @@ bool won(Index winner, int64_t tokens) {
   return static_cast<std::make_unsigned_t<Index>>(winner) < static_cast<uint64_t>(tokens);
 }
 
-// dq of rows [from, to): what their winners in document j give. argmax[row] belongs to row.
+// dq [rows, dim], of rows [from, to): what their winners in document j give. argmax[row] belongs to row.
 template <class T, class Index>
 void gatherByArgmax(T g, const Index* argmax, const Tokens<T>& d, int64_t j, T* dq, int64_t from, int64_t to) {
   if (g == 0) return;
@@ -325,7 +315,7 @@ void gatherByArgmax(T g, const Index* argmax, const Tokens<T>& d, int64_t j, T* 
     if (won(argmax[row], tokens)) axpy(g, document + argmax[row] * d.dim, dq + row * d.dim, d.dim);
 }
 
-// dd of document j: what rows [from, to) of q give to their winners in it.
+// dd [Td, dim], of document j: what rows [from, to) of q [rows, dim] give to their winners in it.
 template <class T, class Index>
 void scatterByArgmax(T g, const Index* argmax, const T* q, const Tokens<T>& d, int64_t j, T* dd, int64_t from,
                      int64_t to) {
@@ -352,6 +342,7 @@ struct Owned {
   }
 };
 
+// dscores [P], argmax pair by pair; dq [Tq, dim], dd [Td, dim], added to, null where nobody wants them.
 template <class T, class Index>
 void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d, const PairList& pairs,
                      const Index* argmax, const T* dscores, T* dq, T* dd) {
@@ -381,6 +372,7 @@ void backwardOfPairs(const OpCall& call, const Tokens<T>& q, const Tokens<T>& d,
   }
 }
 
+// The same for all pairs: dscores [nq, nd], argmax [nd, Tq].
 template <class T, class Index>
 void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t nd, const Index* argmax,
                    const T* dscores, T* dq, T* dd) {
@@ -407,6 +399,7 @@ void backwardOfAll(const Tokens<T>& q, int64_t nq, const Tokens<T>& d, int64_t n
     });
 }
 
+// The operands of maxsimBackward, argmax in its type.
 template <class T, class Index>
 void backwardAs(const OpCall& call, const Index* argmax) {
   const Tokens<T> q{call.in[0].as<T>(), call.in[1].as<int64_t>(), call.in[0].dims[1]};
@@ -425,6 +418,7 @@ void backwardAs(const OpCall& call, const Index* argmax) {
 
 namespace kernels {
 
+// q [Tq, dim], d [Td, dim]; segments, pairs, scores, argmax as maxsimAs.
 template <class T>
 int32_t maxsim(const OpCall& call, char*) {
   const View& argmax = call.out[1];
@@ -439,6 +433,7 @@ int32_t maxsim(const OpCall& call, char*) {
   return 0;
 }
 
+// The operands of maxsim; dscores as scores, dq as q, dd as d.
 template <class T>
 int32_t maxsimBackward(const OpCall& call, char*) {
   const View& argmax = call.in[5];

@@ -1,5 +1,5 @@
 // MaxSim and its gradient (native/ops/maxsim/cpu.cc): which kernels run, and the plain ones, which take every type,
-// dimension and layout. The fast ones are in maxsim_mma.cu, maxsim_simt.cu and maxsim_backward.cu.
+// dimension and layout. The fast ones are in mma.cu, simt.cu and backward.cu.
 #include "../../cuda/device/shared.cuh"
 #include "../../cuda/device/warp.cuh"
 #include "../../cuda/ops.h"
@@ -9,7 +9,8 @@
 namespace lateforge::cuda {
 namespace {
 
-// starts[k]: query rows of all pairs before k. One block: every lane sums a run of pairs, the sums are added in order.
+// qSegments [queries + 1], starts [pairs]: query rows of all pairs before each. One block: every lane sums a run of
+// pairs, the sums are added in order.
 struct FindStarts {
   static constexpr int kThreads = 1024, kMinBlocks = 1;
   PairList pairs;
@@ -46,7 +47,7 @@ struct FindStarts {
   }
 };
 
-// A block per pair, a lane per query row.
+// q, d [rows, dim]; scores [pairs]. A block per pair, a lane per query row, 128 at a time.
 template <class T>
 struct PlainMaxsim {
   static constexpr int kThreads = 128, kMinBlocks = 4;
@@ -100,70 +101,34 @@ struct PlainMaxsim {
   }
 };
 
-// A lane per feature of a query row, which goes over the pairs of its query.
-template <class T>
-struct PlainQueryGradient {
+// dq or dd: a thread per feature of a row, which goes over the pairs of its query or document in order. rows · dim /
+// 256 blocks.
+template <class T, bool ofQueries>
+struct PlainGradient {
   static constexpr int kThreads = 256, kMinBlocks = 4;
-  MaxsimTokens<T> q, d;
-  PairList pairs;
-  Dev<const int64_t> starts;
-  ArgmaxReader argmax;
-  Dev<const float> dscores;
-  Dev<float> dq;
+  Gradient<T> x;
 
   LF_DEVICE void operator()() const {
-    const int64_t at = blockX() * kThreads + thread(), row = at / q.dim;
-    if (row >= q.rows) return;
-    const int64_t i = sequenceOf(q.segments, q.sequences, row);
-    const bool all = pairs.layout == Layout::all;
-    const int64_t first = all ? i * d.sequences : pairs.layout == Layout::grouped ? pairs.values[i] : 0;
-    const int64_t last = all                               ? first + d.sequences
-                         : pairs.layout == Layout::grouped ? pairs.values[i + 1]
-                                                           : pairs.count;
-    float sum = dq[at];
-    for (int64_t k = first; k < last; ++k) {
-      if (pairs.layout == Layout::pairs && pairs.query(k) != i) continue;
-      const float g = dscores[k];
-      if (g == 0) continue;
-      const int64_t j = pairs.document(k);
-      const int64_t token = argmax.at(all ? j * q.rows + row : starts[k] + row - q.begin(i), d.length(j));
-      if (token >= 0) sum = fusedMultiplyAdd(g, widen(d.data[(d.begin(j) + token) * d.dim + at % q.dim]), sum);
+    const MaxsimTokens<T>& own = ofQueries ? x.q : x.d;
+    const int64_t at = blockX() * kThreads + thread(), row = at / own.dim, feature = at % own.dim;
+    if (row >= own.rows) return;
+    const int64_t s = sequenceOf(own.segments, own.sequences, row);
+    const PairList::Range range = ofQueries ? x.pairs.ofQuery(s) : x.pairs.ofDocument(s);
+    float sum = x.sum[at];
+    for (int64_t k = range.first; k < range.last; k += range.step) {
+      const int64_t i = x.pairs.query(k), j = x.pairs.document(k);
+      const float g = x.dscores[k];
+      if ((ofQueries ? i : j) != s || g == 0) continue;
+      const int64_t begin = x.q.begin(i), winners = (x.starts ? x.starts[k] : j * x.q.rows + begin) - begin;
+      const int64_t first = ofQueries ? row : begin, last = ofQueries ? row + 1 : begin + x.q.length(i);
+      for (int64_t r = first; r < last; ++r) {
+        const int64_t token = x.argmax.at(winners + r, x.d.length(j)), winner = x.d.begin(j) + token;
+        if (token < 0 || !(ofQueries || winner == row)) continue;
+        const T other = ofQueries ? x.d.data[winner * own.dim + feature] : x.q.data[r * own.dim + feature];
+        sum = fusedMultiplyAdd(g, widen(other), sum);
+      }
     }
-    dq[at] = sum;
-  }
-};
-
-// A lane per feature of a document token, which goes over all rows of the queries that met its document.
-template <class T>
-struct PlainDocumentGradient {
-  static constexpr int kThreads = 256, kMinBlocks = 4;
-  MaxsimTokens<T> q, d;
-  PairList pairs;
-  Dev<const int64_t> starts;
-  ArgmaxReader argmax;
-  Dev<const float> dscores;
-  Dev<float> dd;
-
-  LF_DEVICE void operator()() const {
-    const int64_t at = blockX() * kThreads + thread(), row = at / d.dim;
-    if (row >= d.rows) return;
-    const int64_t j = sequenceOf(d.segments, d.sequences, row), token = row - d.begin(j);
-    const bool all = pairs.layout == Layout::all;
-    const int64_t first = pairs.layout == Layout::grouped ? j : 0;
-    const int64_t last = all ? q.sequences : pairs.layout == Layout::grouped ? j + 1 : pairs.count;
-    float sum = dd[at];
-    for (int64_t n = first; n < last; ++n) {
-      const int64_t k = all ? n * d.sequences + j : n;
-      if (pairs.document(k) != j) continue;
-      const float g = dscores[k];
-      if (g == 0) continue;
-      const int64_t i = pairs.query(k), begin = q.begin(i), end = begin + q.length(i);
-      const int64_t from = all ? j * q.rows : starts[k] - begin;
-      for (int64_t r = begin; r < end; ++r)
-        if (argmax.at(from + r, d.length(j)) == token)
-          sum = fusedMultiplyAdd(g, widen(q.data[r * q.dim + at % d.dim]), sum);
-    }
-    dd[at] = sum;
+    x.sum[at] = sum;
   }
 };
 
@@ -212,21 +177,17 @@ int32_t maxsim(const OpCall& call, Context& context) {
 }
 
 int32_t maxsimBackward(const OpCall& call, Context& context) {
-  const View &argmax = call.in[5], &dscores = call.in[6], &dq = call.in[7], &dd = call.in[8];
+  const View &dscores = call.in[6], &dq = call.in[7], &dd = call.in[8];
   MaxsimCall m = callOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout), dscores.count());
   if (findStarts(call, context, m)) return 1;
   if (!useReference("maxsim") && fitsOwners(call, m)) return maxsimBackwardByOwner(call, context, m);
   return withTokens(call.in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
-    const auto q = queriesOf<T>(call, m), d = documentsOf<T>(call, m);
-    const ArgmaxReader reader = argmaxFrom(argmax);
     if (dq.present() &&
-        launch(context, {divideUp(dq.count(), 256)}, 0,
-               PlainQueryGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dq)}))
+        launch(context, {divideUp(dq.count(), 256)}, 0, PlainGradient<T, true>{gradientOf<T>(call, m, dq)}))
       return 1;
     if (!dd.present()) return 0;
-    return launch(context, {divideUp(dd.count(), 256)}, 0,
-                  PlainDocumentGradient<T>{q, d, m.pairs, m.starts, reader, dev<const float>(dscores), dev<float>(dd)});
+    return launch(context, {divideUp(dd.count(), 256)}, 0, PlainGradient<T, false>{gradientOf<T>(call, m, dd)});
   });
 }
 

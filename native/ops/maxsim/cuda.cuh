@@ -14,8 +14,8 @@ constexpr int kPart = 32;
 
 template <class T>
 struct MaxsimTokens {
-  Dev<const T> data;  // [rows, dim]
-  Dev<const int64_t> segments;
+  Dev<const T> data;            // [rows, dim]
+  Dev<const int64_t> segments;  // [sequences + 1]
   int64_t rows, sequences, dim;
 
   LF_DEVICE int64_t begin(int64_t s) const { return segments[s]; }
@@ -25,8 +25,13 @@ struct MaxsimTokens {
 // The (query, document) pairs of a layout; for all pairs, pair i · documents + j.
 struct PairList {
   Layout layout;
-  Dev<const int64_t> values;  // offsets of the groups, or query, document, query, document, …
+  Dev<const int64_t> values;  // offsets of the groups [queries + 1], or query, document [count, 2]
   int64_t queries, documents, count;
+
+  // Every step-th of [first, last).
+  struct Range {
+    int64_t first, last, step;
+  };
 
   LF_DEVICE int64_t query(int64_t pair) const {
     if (layout == Layout::all) return pair / documents;
@@ -36,9 +41,21 @@ struct PairList {
     if (layout == Layout::all) return pair % documents;
     return layout == Layout::pairs ? values[2 * pair + 1] : pair;
   }
+  // Where the pairs of a query are, and those of a document; of a list, where others may be too.
+  LF_DEVICE Range ofQuery(int64_t i) const {
+    if (layout == Layout::all) return {i * documents, (i + 1) * documents, 1};
+    if (layout == Layout::grouped) return {values[i], values[i + 1], 1};
+    return {0, count, 1};
+  }
+  LF_DEVICE Range ofDocument(int64_t j) const {
+    if (layout == Layout::all) return {j, count, documents};
+    if (layout == Layout::grouped) return {j, j + 1, 1};
+    return {0, count, 1};
+  }
 };
 
-// The token that won each query row: one of these types (core chooses). The largest value is written for none, −1.
+// The token that won each query row, [documents, q.rows] of all pairs, else pair by pair: one of these types (core
+// chooses). The largest value is written for none, −1.
 struct ArgmaxWriter {
   Dev<uint8_t> bytes;
   Dev<uint16_t> narrow;
@@ -63,6 +80,17 @@ struct ArgmaxReader {
     const uint32_t token = bytes ? bytes[at] : narrow ? narrow[at] : static_cast<uint32_t>(wide[at]);
     return token < static_cast<uint64_t>(tokens) ? static_cast<int32_t>(token) : -1;
   }
+};
+
+// What a gradient kernel is given.
+template <class T>
+struct Gradient {
+  MaxsimTokens<T> q, d;
+  PairList pairs;
+  Dev<const int64_t> starts;  // [count]: where each pair's winners start; null for all pairs
+  ArgmaxReader argmax;
+  Dev<const float> dscores;  // [count]
+  Dev<float> sum;            // dq [q.rows, dim] or dd [d.rows, dim], added to
 };
 
 // One inner product as a chain of fused multiply-adds in the order of the features, as on the CPU.

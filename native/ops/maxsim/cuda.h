@@ -1,4 +1,4 @@
-// MaxSim on CUDA: what maxsim.cu, maxsim_mma.cu, maxsim_simt.cu and maxsim_backward.cu share on the host.
+// MaxSim on CUDA: what cuda.cu, mma.cu, simt.cu and backward.cu share on the host.
 #pragma once
 
 #include "../../cuda/launch.h"
@@ -58,15 +58,22 @@ inline ArgmaxReader argmaxFrom(const View& argmax) {
           devOf<const int32_t>(argmax, DType::i32)};
 }
 
-// Scores on the tensor cores; float16 and bfloat16, dim ≤ 128 (maxsim_mma.cu).
+// The operands of maxsimBackward, for the kernel that adds to `sum`, dq or dd.
+template <class T>
+Gradient<T> gradientOf(const OpCall& call, const MaxsimCall& m, const View& sum) {
+  return {queriesOf<T>(call, m),  documentsOf<T>(call, m),      m.pairs,        m.starts,
+          argmaxFrom(call.in[5]), dev<const float>(call.in[6]), dev<float>(sum)};
+}
+
+// Scores on the tensor cores; float16 and bfloat16, dim ≤ 128 (mma.cu).
 bool fitsTensorCores(const OpCall& call, const MaxsimCall& m);
 int32_t maxsimOnTensorCores(const OpCall& call, Context& context, const MaxsimCall& m);
 
-// Scores on the ordinary cores; every type and dimension (maxsim_simt.cu).
+// Scores on the ordinary cores; every type and dimension (simt.cu).
 bool fitsCores(const OpCall& call, const MaxsimCall& m);
 int32_t maxsimOnCores(const OpCall& call, Context& context, const MaxsimCall& m);
 
-// Gradients by owner (maxsim_backward.cu).
+// Gradients by owner (backward.cu).
 bool fitsOwners(const OpCall& call, const MaxsimCall& m);
 int32_t maxsimBackwardByOwner(const OpCall& call, Context& context, const MaxsimCall& m);
 

@@ -14,6 +14,7 @@ namespace lateforge::cuda {
 
 constexpr int kStageTokens = 64, kStages = 4;
 
+// Operands and grid are those of Tiles (tiles.cuh); kRows rows of q a block, kStageTokens tokens of d at a time.
 template <class T, int kSteps, int kRowWarps, int kTokenWarps, bool kArgmax>
 struct TensorMaxsim {
   static constexpr int kWarps = kRowWarps * kTokenWarps, kThreads = kWarp * kWarps;

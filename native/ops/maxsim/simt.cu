@@ -9,6 +9,7 @@
 namespace lateforge::cuda {
 namespace {
 
+// Operands and grid are those of Tiles (tiles.cuh); kRows rows of q a block, kTokens tokens of d at a time.
 template <class T, int kRows, int kTokens, bool kArgmax>
 struct SimtMaxsim {
   static constexpr int kThreads = kRows * kTokens / 16, kMinBlocks = kThreads == 256 ? 1 : 3, kWarps = kThreads / kWarp;
@@ -129,8 +130,8 @@ int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   using Stacked = SimtMaxsim<T, kStackedRows, 32, kArgmax>;
   using Single = SimtMaxsim<T, 32, 64, kArgmax>;
   if (worthStacking(m.layout, m.queries, m.parts()))
-    return runTiles<Stacked, T>(call, context, m, cutOf(m, kStackedRows, kMultiprocessors));
-  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 3 * kMultiprocessors));
+    return runTiles<Stacked, T>(call, context, m, cutOf(m, kStackedRows, context.multiprocessors));
+  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 3 * context.multiprocessors));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // How the fast forwards of MaxSim go over their work: tiles of query rows (fastest) times chunks of documents. What
-// they share is here; how similarities are made is theirs (maxsim_mma.cu, maxsim_simt.cu).
+// they share is here; how similarities are made is theirs (mma.cuh, simt.cu).
 //   Stacked  many rows of several queries over the same documents: all pairs
 //   single   32 rows of one query: few queries, groups, pairs
 // Rows beyond the end of a document repeat its last token, which never changes a maximum or its lowest index.
@@ -122,8 +122,9 @@ struct Task {
   LF_DEVICE bool nothing() const { return firstDocument >= lastDocument || (block && !rows); }
 };
 
-// The params of a forward, and what becomes of the maxima of a tile of kRows rows. kShares groups of warps may have
-// shared the tokens of a document.
+// The params of a forward, and what becomes of the maxima of a tile of kRows rows: scores [pairs], [queries, documents]
+// of all pairs; partial [pairs, parts], null where no query has more than one block. A block per tile (fastest) and
+// chunk of documents. kShares groups of warps may have shared the tokens of a document.
 template <class T, int kRows, int kShares, bool kArgmax>
 struct Tiles {
   MaxsimTokens<T> q, d;
@@ -230,7 +231,8 @@ struct Tiles {
   }
 };
 
-// Scores of queries with several parts.
+// partial [pairs, parts], qSegments [queries + 1], scores [pairs]: those of queries with several parts. A thread per
+// pair.
 struct AddParts {
   static constexpr int kThreads = 256, kMinBlocks = 4;
   PairList pairs;
@@ -250,7 +252,7 @@ struct AddParts {
 };
 
 // Chunks of documents that `tiles` row tiles go over, so that blocks fill a GPU evenly and a block's start (in the time
-// of so many tokens) is paid by enough work. Scores do not depend on it. The slots are an H100's.
+// of so many tokens) is paid by enough work. Scores do not depend on it.
 inline int64_t chunksOf(int64_t tiles, int64_t tokens, int64_t documents, int64_t slots) {
   constexpr int64_t kStart = 128;
   const int64_t most = std::max<int64_t>(1, std::min(documents, tokens / 64));
@@ -265,8 +267,6 @@ inline int64_t chunksOf(int64_t tiles, int64_t tokens, int64_t documents, int64_
   }
   return best;
 }
-
-constexpr int64_t kMultiprocessors = 132;
 
 // stackedRows: of a stacked tile, kStackedRows at least, 0 for single ones; slots: blocks that run at once.
 inline Cut cutOf(const MaxsimCall& m, int64_t stackedRows, int64_t slots) {

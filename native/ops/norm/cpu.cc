@@ -24,6 +24,8 @@ static T sumLanes(int64_t d, F f) {
   return addLanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+// x, residual, y, sum [T, d]; gamma, beta [d]; stats [T, 2]: mean, rstd. Residual (and sum with it) and beta may be
+// absent; nextResidual is for narrower types than the CPU's.
 template <class T>
 int32_t layerNorm(const OpCall& call, char*) {
   const int64_t d = call.in[0].columns();
@@ -59,6 +61,7 @@ int32_t layerNorm(const OpCall& call, char*) {
   return 0;
 }
 
+// sum, dy, dsum, dx [T, d]; gamma [d]; stats [T, 2]; dgamma, dbeta [d], added to. dsum, dgamma, dbeta may be absent.
 template <class T>
 int32_t layerNormBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), d = call.in[0].columns(), blocks = divideUp(rows, kPartialRows);
@@ -102,6 +105,7 @@ int32_t layerNormBackward(const OpCall& call, char*) {
   return 0;
 }
 
+// a, b [count].
 template <class T>
 static T dot(const T* a, const T* b, int64_t count) {
   Vec<T> sum[4] = {};
@@ -112,6 +116,7 @@ static T dot(const T* a, const T* b, int64_t count) {
   return addLanes<T>((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+// x, y [T, d], norm [T].
 template <class T>
 int32_t l2Normalize(const OpCall& call, char*) {
   const T eps = static_cast<T>(call.as<params::l2Normalize>().eps);
@@ -130,6 +135,7 @@ int32_t l2Normalize(const OpCall& call, char*) {
   return 0;
 }
 
+// y, dy, dx [T, d], norm [T].
 template <class T>
 int32_t l2NormalizeBackward(const OpCall& call, char*) {
   const T eps = static_cast<T>(call.as<params::l2NormalizeBackward>().eps);

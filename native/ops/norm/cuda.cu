@@ -1,6 +1,6 @@
-// LayerNorm and l2Normalize (native/ops/norm/cpu.cc, pointwise.cc). A warp owns a row and passes over it two or three
-// times. Rows are read in packs of `width` elements; layer norm keeps the first 1,024 elements in registers (256 of
-// rows that allow no packs), the rest of longer rows comes from the cache again.
+// LayerNorm and l2Normalize (native/ops/norm/cpu.cc). A warp owns a row, eight rows a block, and passes over it two or
+// three times. Rows are read in packs of `width` elements; layer norm keeps the first 1,024 elements in registers (256
+// of rows that allow no packs), the rest of longer rows comes from the cache again.
 #include "../../cuda/device/block.cuh"
 #include "../../cuda/ops.h"
 #include "../../cuda/partials.cuh"
@@ -48,7 +48,8 @@ int32_t withWidth(int64_t d, const F& f, const Views&... views) {
 template <class T>
 using UnitOf = std::conditional_t<std::is_same_v<T, Bf16>, F16, T>;
 
-// R: the type of the residual.
+// x, residual, y, sum, nextResidual [rows, d]; gamma, beta [d]; stats [rows, 2]: mean, rstd. A warp per row. R: the
+// type of the residual.
 template <class T, class R, int width>
 struct LayerNorm {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 3;
@@ -104,7 +105,7 @@ struct LayerNorm {
   }
 };
 
-// S: the type of the sum.
+// sum, dy, dsum, dx [rows, d]; gamma [d]; stats [rows, 2]. A warp per row. S: the type of the sum.
 template <class T, class S, int width>
 struct LayerNormBackward {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -141,8 +142,8 @@ struct LayerNormBackward {
   }
 };
 
-// Sums of dy x̂ and of dy over 256 rows, for 32 columns: warp w sums rows w, w + 8, …, then the warps are added in
-// order.
+// Sums of dy x̂ and of dy over 256 rows, for 32 columns, a block each (PartialBlock); sum, dy [rows, d]; stats [rows,
+// 2]. Warp w sums rows w, w + 8, …, then the warps are added in order.
 template <class T, class S>
 struct NormPartials {
   static constexpr int kThreads = 256, kMinBlocks = 4, kWarps = kThreads / kWarp;
@@ -185,7 +186,7 @@ int32_t withStream(Context& context, DType dtype, DType stream, const F& f) {
   });
 }
 
-// Of bfloat16 rows in float16, else in their own type.
+// x, y [rows, d], norm [rows]; y of bfloat16 rows in float16, else in their own type. A warp per row.
 template <class T, class Unit, int width>
 struct L2Normalize {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -214,6 +215,7 @@ struct L2Normalize {
   }
 };
 
+// y, dy, dx [rows, d], norm [rows]. A warp per row.
 template <class T, class Unit, int width>
 struct L2NormalizeBackward {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;

@@ -9,6 +9,7 @@ namespace lateforge::cpu::LF_ISA::kernels {
 
 constexpr int64_t kBlock = 4096;
 
+// x [n], y [1]; workspace double [blocks].
 template <class T>
 int32_t sumSquares(const OpCall& call, char*) {
   const T* x = call.in[0].as<T>();
@@ -34,6 +35,8 @@ int32_t sumSquares(const OpCall& call, char*) {
   return 0;
 }
 
+// param, grad, m, v [n]; squaredNorm [1] or absent; segments [groups + 1] of n; rates [groups, 2]: learning rate,
+// decay.
 template <class T>
 int32_t adamw(const OpCall& call, char*) {
   const auto& p = call.as<params::adamw>();

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kSquaresBlock = 4096;
 
-// partial[b] = Σ x² over the elements of block b.
+// x [count], partial [blocks]: Σ x² of the 4,096 elements of each block.
 struct SquaresOfBlock {
   static constexpr int kThreads = 256, kMinBlocks = 4;
   Dev<const float> x;
@@ -29,7 +29,7 @@ struct SquaresOfBlock {
   }
 };
 
-// One block: y = Σ partial.
+// partial [count], y [1] = Σ partial. One block.
 struct SumPartials {
   static constexpr int kThreads = 256, kMinBlocks = 1;
   Dev<const double> partial;
@@ -45,6 +45,7 @@ struct SumPartials {
   }
 };
 
+// w, m, v, g [n]; squaredNorm [1]; segments [sequences + 1] of n; groups [sequences, 2]. Elements (elements.cuh).
 struct AdamW {
   Dev<float> w, m, v;
   Dev<const float> g, squaredNorm;  // squaredNorm may be null

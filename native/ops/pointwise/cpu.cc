@@ -13,6 +13,7 @@
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
+// x of any shape and type, in place.
 template <class T>
 int32_t zero(const OpCall& call, char*) {
   char* x = call.in[0].as<char>();
@@ -20,6 +21,7 @@ int32_t zero(const OpCall& call, char*) {
   return 0;
 }
 
+// x [n, …], y [m, …] of one type: rows row … row + n − 1 of y.
 template <class T>
 int32_t copyRows(const OpCall& call, char*) {
   const View &x = call.in[0], &y = call.in[1];
@@ -38,6 +40,7 @@ static void elements(int64_t count, F f) {
   });
 }
 
+// a, b, y of one shape: y = a + b.
 template <class T>
 int32_t add(const OpCall& call, char*) {
   const T *a = call.in[0].as<T>(), *b = call.in[1].as<T>();
@@ -47,6 +50,7 @@ int32_t add(const OpCall& call, char*) {
   return 0;
 }
 
+// x, y of one shape: y += x.
 template <class T>
 int32_t addInto(const OpCall& call, char*) {
   const T* x = call.in[0].as<T>();
@@ -56,6 +60,7 @@ int32_t addInto(const OpCall& call, char*) {
   return 0;
 }
 
+// x, y of one shape, factor [1] or absent: y = x · by · factor.
 template <class T>
 int32_t scale(const OpCall& call, char*) {
   const T* x = call.in[0].as<T>();
@@ -66,7 +71,7 @@ int32_t scale(const OpCall& call, char*) {
   return 0;
 }
 
-// params::rescale is params::scale.
+// x of any shape, in place, factor [1] or absent. params::rescale is params::scale.
 template <class T>
 int32_t rescale(const OpCall& call, char* error) {
   OpCall inPlace = call;
@@ -83,6 +88,7 @@ static void withReal(const View& x, F f) {
   if (x.dtype == DType::bf16) f(x.as<BFloat16>());
 }
 
+// x, y of one shape, each of any real type.
 template <class T>
 int32_t cast(const OpCall& call, char*) {
   withReal(call.in[0], [&](const auto* x) {
@@ -95,6 +101,7 @@ int32_t cast(const OpCall& call, char*) {
   return 0;
 }
 
+// x, y of one shape: y = f(x).
 template <class T>
 int32_t activation(const OpCall& call, char*) {
   const T* x = call.in[0].as<T>();
@@ -106,6 +113,7 @@ int32_t activation(const OpCall& call, char*) {
   return 0;
 }
 
+// x, dy, dx of one shape: dx = dy · f′(x).
 template <class T>
 int32_t activationBackward(const OpCall& call, char*) {
   const T *x = call.in[0].as<T>(), *dy = call.in[1].as<T>();
@@ -118,6 +126,7 @@ int32_t activationBackward(const OpCall& call, char*) {
   return 0;
 }
 
+// x [T, 2 · d], y [T, d].
 template <class T>
 int32_t geglu(const OpCall& call, char*) {
   const int64_t rows = call.out[0].rows(), d = call.out[0].columns();
@@ -135,6 +144,7 @@ int32_t geglu(const OpCall& call, char*) {
   return 0;
 }
 
+// x, dx [T, 2 · d], dy [T, d].
 template <class T>
 int32_t gegluBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[1].rows(), d = call.in[1].columns();
@@ -155,6 +165,7 @@ int32_t gegluBackward(const OpCall& call, char*) {
   return 0;
 }
 
+// x, y [T, d]; segments [n + 1], seeds [n, 2]. A task per sequence.
 template <class T>
 int32_t dropout(const OpCall& call, char*) {
   const auto& p = call.as<params::dropout>();
@@ -182,6 +193,7 @@ int32_t dropout(const OpCall& call, char*) {
   return 0;
 }
 
+// x of any shape.
 template <class T>
 int32_t assertFinite(const OpCall& call, char* error) {
   const T* x = call.in[0].as<T>();

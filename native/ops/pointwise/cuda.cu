@@ -1,4 +1,5 @@
-// Element-wise ops (native/ops/pointwise/cpu.cc).
+// Element-wise ops (native/ops/pointwise/cpu.cc). A kernel with `at` is run by elements.cuh: 256 threads a block, each
+// with one pack of 16 bytes, or one element where packs do not fit.
 #include "../../cuda/device/atomic.cuh"
 #include "../../cuda/elements.cuh"
 #include "../../cuda/ops.h"
@@ -10,6 +11,7 @@
 namespace lateforge::cuda {
 namespace {
 
+// x bytes.
 struct ZeroBytes {
   Dev<uint8_t> x;
   template <int n>
@@ -18,6 +20,7 @@ struct ZeroBytes {
   }
 };
 
+// x, y as many bytes.
 struct CopyBytes {
   Dev<const uint8_t> x;
   Dev<uint8_t> y;
@@ -27,7 +30,7 @@ struct CopyBytes {
   }
 };
 
-// y = a + b; y may be a.
+// a, b, y of one shape: y = a + b; y may be a.
 template <class T>
 struct Add {
   Dev<const T> a, b;
@@ -41,7 +44,7 @@ struct Add {
   }
 };
 
-// y may be x.
+// x, y of one shape, factor [1]: y = x · by · factor; y may be x.
 template <class T>
 struct Scale {
   Dev<const T> x;
@@ -57,6 +60,7 @@ struct Scale {
   }
 };
 
+// x, y of one shape: y = f(x).
 template <class T, Activation kind>
 struct Activate {
   Dev<const T> x;
@@ -69,6 +73,7 @@ struct Activate {
   }
 };
 
+// x, dy, dx of one shape: dx = dy · f′(x).
 template <class T, Activation kind>
 struct ActivateBackward {
   Dev<const T> x, dy;
@@ -82,7 +87,7 @@ struct ActivateBackward {
   }
 };
 
-// x = [u | g] by rows of 2d, y = f(u) ∘ g. Element i of y; with vectors, d is a multiple of n.
+// x [T, 2 · d], rows [u | g]; y [T, d] = f(u) ∘ g. Element i of y; with vectors, d is a multiple of n.
 template <class T, Activation kind>
 struct Geglu {
   Dev<const T> x;
@@ -98,6 +103,7 @@ struct Geglu {
   }
 };
 
+// x, dx [T, 2 · d], dy [T, d]. Element i of dy.
 template <class T, Activation kind>
 struct GegluBackward {
   Dev<const T> x, dy;
@@ -118,7 +124,8 @@ struct GegluBackward {
   }
 };
 
-// A warp per token row: four features, one Philox block, at a time.
+// x, y [rows, d]; segments [sequences + 1], seeds [sequences, 2]. A warp per row, eight rows a block; a lane draws for
+// four features, one Philox block, at a time.
 template <class T>
 struct Dropout {
   static constexpr int kThreads = 256, kMinBlocks = 4;
@@ -146,7 +153,7 @@ struct Dropout {
   }
 };
 
-// The lowest element that is no finite number, if any.
+// x of any shape: the lowest element that is no finite number, if any.
 template <class T>
 struct FindNotFinite {
   Dev<const T> x;
@@ -159,6 +166,7 @@ struct FindNotFinite {
   }
 };
 
+// x as before: the value of that element. One warp.
 template <class T>
 struct KeepBadValue {
   static constexpr int kThreads = kWarp, kMinBlocks = 1;
@@ -169,6 +177,7 @@ struct KeepBadValue {
   }
 };
 
+// x, y of one shape and two types.
 template <class From, class To>
 struct Cast {
   Dev<const From> x;

@@ -6,6 +6,7 @@
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
+// x [T, 3 · heads · h] in place, segments [n + 1], table [positions, h]: h / 2 cosines, then as many sines.
 template <class T>
 int32_t rope(const OpCall& call, char*) {
   const auto& p = call.as<params::rope>();

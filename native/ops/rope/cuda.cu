@@ -7,7 +7,8 @@
 namespace lateforge::cuda {
 namespace {
 
-// n pairs at a time.
+// x [rows, 3 · heads · 2 · half] in place, segments [sequences + 1], table [positions, 2 · half]. A warp per row, eight
+// rows a block; a lane turns n pairs at a time.
 template <class T, int n>
 struct Rope {
   static constexpr int kThreads = 256, kMinBlocks = 4;

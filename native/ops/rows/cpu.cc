@@ -7,7 +7,7 @@
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
-// y[i] = x[index[i]].
+// x [any, d], index [rows], y [rows, d]: y[i] = x[index[i]].
 template <class T>
 static void gather(const T* x, const int32_t* index, T* y, int64_t rows, int64_t d) {
   forBlocks(rows, rowBlock(d), [&](int64_t begin, int64_t end) {
@@ -15,13 +15,14 @@ static void gather(const T* x, const int32_t* index, T* y, int64_t rows, int64_t
   });
 }
 
+// x [T, d], index int32 [n], y [n, d].
 template <class T>
 int32_t gatherRows(const OpCall& call, char*) {
   gather(call.in[0].as<T>(), call.in[1].as<int32_t>(), call.out[0].as<T>(), call.out[0].rows(), call.out[0].columns());
   return 0;
 }
 
-// Writes the rows that are named and zeros between them; the index rises strictly.
+// dy [n, d], index int32 [n], dx [rows, d]: the rows that are named and zeros between them; the index rises strictly.
 template <class T>
 int32_t scatterRows(const OpCall& call, char*) {
   const int32_t* index = call.in[1].as<int32_t>();
@@ -39,6 +40,7 @@ int32_t scatterRows(const OpCall& call, char*) {
   return 0;
 }
 
+// x [T, d], segments [n + 1], y [n, d]: the first row of each sequence, or the mean of its rows; 0 when it is empty.
 template <class T>
 int32_t poolRows(const OpCall& call, char*) {
   const int64_t* segments = call.in[1].as<int64_t>();
@@ -57,6 +59,7 @@ int32_t poolRows(const OpCall& call, char*) {
   return 0;
 }
 
+// dy [n, d], segments [n + 1], dx [T, d].
 template <class T>
 int32_t poolRowsBackward(const OpCall& call, char*) {
   const int64_t* segments = call.in[1].as<int64_t>();
@@ -74,6 +77,7 @@ int32_t poolRowsBackward(const OpCall& call, char*) {
   return 0;
 }
 
+// table [V, d], ids int32 [T], y [T, d].
 template <class T>
 int32_t embedding(const OpCall& call, char*) {
   gather(call.in[0].as<T>(), call.in[1].as<int32_t>(), call.out[0].as<T>(), call.out[0].rows(), call.out[0].columns());
@@ -84,6 +88,7 @@ struct ByIdThenToken {
   bool operator()(uint64_t a, uint64_t b) const { return a < b; }
 };
 
+// dy [T, d], ids int32 [T], dTable [V, d], added to; workspace uint64 [T]: id and token, to be sorted.
 template <class T>
 int32_t embeddingBackward(const OpCall& call, char*) {
   const T* dy = call.in[0].as<T>();

@@ -25,7 +25,7 @@ int32_t withWords(int64_t rowBytes, const F& f, const Views&... views) {
   return all % 4 == 0 ? f(uint32_t()) : f(uint16_t());
 }
 
-// y[i] = x[index[i]].
+// x [any, words], index [rows], y [rows, words]: y[i] = x[index[i]]. A warp per row, eight rows a block.
 template <class W>
 struct Gather {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -41,7 +41,8 @@ struct Gather {
   }
 };
 
-// dx[index[i]] = dy[i], zeros between; the index rises strictly.
+// dy [named, words], index [named], dx [rows, words]: dx[index[i]] = dy[i], zeros between; the index rises strictly. A
+// warp per row of dx, eight rows a block.
 template <class W>
 struct Scatter {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -67,7 +68,8 @@ struct Scatter {
   }
 };
 
-// y[s] = the first row of sequence s, or the mean of its rows, summed in order; 0 when it is empty.
+// x [T, d], segments [n + 1], y [n, d]: the first row of each sequence, or the mean of its rows, summed in order; 0
+// when it is empty. Grid [n, d / 128], a thread per column.
 template <class T>
 struct Pool {
   static constexpr int kThreads = 128, kMinBlocks = 8;
@@ -86,6 +88,7 @@ struct Pool {
   }
 };
 
+// dy [sequences, d], segments [sequences + 1], dx [rows, d]. A warp per row of dx, eight rows a block.
 template <class T>
 struct PoolBackward {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
@@ -103,9 +106,10 @@ struct PoolBackward {
   }
 };
 
-// dTable[id] += Σ dy of the tokens with that id, in token order. The block of the first such token owns the table row;
-// the others see that they are not the first and leave. Looking through all ids takes T²/64 warp steps, 0.1 ms at 32k
-// tokens by arithmetic, and needs no sort.
+// dy [tokens, d], ids [tokens], dTable [V, d]: dTable[id] += Σ dy of the tokens with that id, in token order. Grid
+// [tokens, d / 1024], a thread per four columns. The block of the first such token owns the table row; the others see
+// that they are not the first and leave. Looking through all ids takes T²/64 warp steps, 0.1 ms at 32k tokens by
+// arithmetic, and needs no sort.
 template <class T>
 struct EmbeddingBackward {
   static constexpr int kThreads = 256, kMinBlocks = 4, kEach = 4, kColumns = kThreads * kEach, kAtOnce = 8;
