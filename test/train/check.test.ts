@@ -33,13 +33,21 @@ t.test('lengths, cuts, samples, steps', async (t) => {
     { ...phase, name: 'two', data: file, prompts, documentLength: 12, negatives: 0 },
   ]
   const { ok, faults, warnings, out, phases: found } = await checkRun(tinyRun(dir, model, 'out', phases))
-  t.same([ok, faults, warnings, out.exists, out.lastCheckpoint], [true, [], [], false, null])
+  t.same([ok, faults, out.exists, out.lastCheckpoint], [true, [], false, null])
+  t.match(warnings, [{ code: 'unused-documents', message: /phase "two".* leaves out 40 of 80 documents/ }])
+  t.equal(warnings.length, 1)
   t.notOk(existsSync(path.join(dir, 'out')))
   t.notOk(existsSync(path.join(dir, 'cache')), 'no shards either')
   const [one, two] = found
   t.match(one, { name: 'one', rows: 40, batch: 12, stepsPerEpoch: 3, steps: 6, recipe: [] })
   t.match(one!.sources, [
-    { name: 'rows', rows: 40, batches: 3, documents: { fewest: 2, most: 2, used: 2, unused: 0 }, scores: false },
+    {
+      name: 'rows',
+      rows: 40,
+      batches: 3,
+      documents: { fewest: 2, most: 2, used: 80, unused: 0, shortRows: 0 },
+      scores: false,
+    },
   ])
   // [CLS] [Q] … [SEP]: a query of 6 words has 9 tokens, of 8; a document of 20 words has 23, of 16
   t.same(one!.sources[0]!.lengths, {
@@ -74,7 +82,7 @@ t.test('lengths, cuts, samples, steps', async (t) => {
   ])
   t.same(two!.samples[0]!.query.tokens, ['[CLS]', '[Q] ', 'w9', 'w1', 'w2', '[SEP]'], 'with its prompt')
   t.same(two!.samples[0]!.negatives, [])
-  t.match(two!.sources[0]!.documents, { used: 1, unused: 40 }, 'by choice, so without a warning')
+  t.match(two!.sources[0]!.documents, { used: 40, unused: 40, shortRows: 0 })
 
   const few = await checkRun(tinyRun(dir, model, 'out', phases), { rows: 10 })
   t.match(
