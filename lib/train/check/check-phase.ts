@@ -248,8 +248,8 @@ function checkSource(
   if (shortRows > 0)
     warn(
       'short-rows',
-      `${shortRows} of ${rows} rows have fewer than the ${negatives} negatives that are asked for (row ${row} has ` +
-        `${fewest - 1}) and are used as they are`,
+      `fewer than negatives: ${negatives} in ${shortRows} of ${rows} rows (row ${row} has ${fewest - 1}), which are used as ` +
+        'they are',
       { negatives, rows: shortRows, fewest: fewest - 1, row },
     )
   if (unused > 0)
@@ -261,8 +261,8 @@ function checkSource(
   if (taught && fewest === 1 && used > rows)
     warn(
       'single-documents',
-      `${alike} of ${rows} rows have one document (row ${row} is the first): ${phase.loss} has nothing to compare it with, ` +
-        'and they add 0 to the loss',
+      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${phase.loss} has nothing to compare it with, so ` +
+        'they add 0 to the loss',
       { rows: alike, row },
     )
   for (const [column, rows] of Object.entries(unusedColumns(phase, read)))
