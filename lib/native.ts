@@ -141,16 +141,15 @@ export interface Addon {
   shardInfo(shard: number): ShardInfo
   shardClose(shard: number): boolean
   /**
-   * Column 0 is the query, 1 the documents; sequences are row-major, items first … first + count - 1 of each row.
-   * With `skip`, `kept` has the token rows that are not on the skiplist, and the offsets of what is left.
-   * What returns a promise runs on Node's thread pool.
+   * Column 0 is the query of each row (`most` is 1), 1 its first `most` documents, all of them where it has no more;
+   * sequences are row by row. With `skip`, `kept` has the token rows that are not on the skiplist, and the offsets of
+   * what is left. What returns a promise runs on Node's thread pool.
    */
   shardCollate(
     shard: number,
     rows: Float64Array,
     column: number,
-    first: number,
-    count: number,
+    most: number,
     expandTo: number,
     maskId: number,
     attend: boolean,
@@ -161,30 +160,19 @@ export interface Addon {
     keyLengths: Int32Array<ArrayBuffer>
     kept: { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> } | null
   }>
+  /** Sequences of each row. */
+  shardCounts(shard: number, rows: Float64Array, column: number, most: number): Promise<Int32Array<ArrayBuffer>>
   /** Tokens of each sequence, without expansion; with `skip`, those that are not on the skiplist. */
   shardLengths(
     shard: number,
     rows: Float64Array,
     column: number,
-    first: number,
-    count: number,
+    most: number,
     skip?: Uint8Array,
   ): Promise<Int32Array<ArrayBuffer>>
   /** Content groups, dense from 0 in order of appearance. */
-  shardGroups(
-    shard: number,
-    rows: Float64Array,
-    column: number,
-    first: number,
-    count: number,
-  ): Promise<Int32Array<ArrayBuffer>>
-  shardScores(
-    shard: number,
-    rows: Float64Array,
-    column: number,
-    first: number,
-    count: number,
-  ): Promise<Float32Array<ArrayBuffer>>
+  shardGroups(shard: number, rows: Float64Array, column: number, most: number): Promise<Int32Array<ArrayBuffer>>
+  shardScores(shard: number, rows: Float64Array, column: number, most: number): Promise<Float32Array<ArrayBuffer>>
 }
 
 let loaded: Addon | undefined

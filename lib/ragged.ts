@@ -6,6 +6,13 @@ export interface Range {
   last: number
 }
 
+/** Offsets [n + 1] of rows that are lengths [n] long, from 0. */
+export function offsetsOf(lengths: ArrayLike<number>): Float64Array<ArrayBuffer> {
+  const offsets = new Float64Array(lengths.length + 1)
+  for (let i = 0; i < lengths.length; i++) offsets[i + 1] = offsets[i]! + lengths[i]!
+  return offsets
+}
+
 /**
  * Cuts texts into ranges of at most so many rows and texts; a text with more rows is alone. Micro-batches of encoding and
  * of training are such ranges, and the blocks that scoring goes by.

@@ -5,6 +5,7 @@ import { shardRows } from '../distributed/shard-rows.js'
 import { Random } from '../io/random.js'
 import { Colbert, type CreateOptions } from '../models/colbert.js'
 import { normal } from '../nn/index.js'
+import { offsetsOf } from '../ragged.js'
 import { BERT_SPECIAL_TOKENS } from '../text/tokenizer/bert.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { atOnce } from '../turns.js'
@@ -44,12 +45,6 @@ export function drawLengths(batch: number, seed: number): Lengths {
   return { queries: draw('queries', 11, 0.42, 4, 32), documents: draw('documents', 121, 0.55, 8, 180) }
 }
 
-function offsetsOf(lengths: readonly number[]): Float64Array<ArrayBuffer> {
-  const offsets = new Float64Array(lengths.length + 1)
-  for (const [i, n] of lengths.entries()) offsets[i + 1] = offsets[i]! + n
-  return offsets
-}
-
 function columnOf(
   rows: Int32Array,
   lengths: readonly number[],
@@ -58,7 +53,7 @@ function columnOf(
   column: number,
 ): TokenColumn {
   const keyLengths = Int32Array.from(rows, (i) => lengths[i]!)
-  const offsets = offsetsOf([...keyLengths])
+  const offsets = offsetsOf(keyLengths)
   const random = new Random(step, `column ${column}`)
   const ids = Int32Array.from({ length: offsets.at(-1)! }, () => 10 + random.integer(vocabulary - 20))
   return { ids, offsets, keyLengths, keep: null, keptOffsets: offsets, rows: Float64Array.from(rows), column }
@@ -82,7 +77,7 @@ export function batchOf(
     source: 'synthetic',
     queries: columnOf(own, queries, vocabulary, step, 0),
     documents: columnOf(own, documents, vocabulary, step, 1),
-    documentsPerQuery: 1,
+    documentsPerQuery: new Int32Array(queries.length).fill(1),
     counts,
     queryOffsets: offsetsOf(Array.from(order, (i) => queries[i]!)),
     documentOffsets: offsetsOf(Array.from(order, (i) => documents[i]!)),

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { shardRows } from '../distributed/shard-rows.js'
-import { ArgumentError, DataError } from '../errors.js'
-import { native } from '../native.js'
+import { ArgumentError } from '../errors.js'
+import { type Addon, native } from '../native.js'
+import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { finish, type TokenColumn } from './column.js'
 import { createPlan, type Sampling } from './plan.js'
@@ -19,19 +20,19 @@ export interface TrainBatch {
   source: string
   /** This rank's b queries. */
   queries: TokenColumn
-  /** Of this rank, query-major: document j of query i is sequence i·documentsPerQuery + j, j = 0 the positive. */
+  /** Documents of this rank's queries, one query's after the other's, the positive of each first. */
   documents: TokenColumn
-  /** Documents of each query, the positive included. */
-  documentsPerQuery: number
+  /** [B] how many documents each query has, of all ranks' queries in rank order; 1 at least, D together. */
+  documentsPerQuery: Int32Array<ArrayBuffer>
   /** Queries of each rank; they sum to B. */
   counts: number[]
   /** [B + 1] token bounds of all ranks' queries, in rank order. */
   queryOffsets: Float64Array<ArrayBuffer>
-  /** [B·documentsPerQuery + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
+  /** [D + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
   documentOffsets: Float64Array<ArrayBuffer> | null
-  /** [B] and [B·documentsPerQuery] of all ranks, in rank order: equal text, equal number; dense from 0. */
+  /** [B] of all ranks, in rank order: equal text, equal number; dense from 0. */
   queryDuplicateIds: Int32Array<ArrayBuffer>
-  /** [B · documentsPerQuery], as `queryDuplicateIds`. */
+  /** [D], as `queryDuplicateIds`. */
   documentDuplicateIds: Int32Array<ArrayBuffer>
   /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
@@ -57,7 +58,10 @@ export interface DataOptions extends PrepareOptions {
   featurizer: Featurizer
   /** Queries of a global batch. */
   batch: number
-  /** Documents beside the positive, taken from the front of each row; default: as many as every row of the source has. */
+  /**
+   * Most documents beside the positive; they are taken from the front of a row, and a row that has fewer is used as it
+   * is. Default: all of them.
+   */
   negatives?: number
   /** Decides the order of rows. */
   seed: number
@@ -87,7 +91,7 @@ export interface TrainData {
 
 /**
  * Training data by step: prepares the shards of the sources and plans the steps.
- * @throws DataError `ERR_DATA` when there is no data, a source is smaller than a batch, or a row lacks negatives.
+ * @throws DataError `ERR_DATA` when there is no data, or a source is smaller than a batch.
  */
 export async function openBatches(options: DataOptions): Promise<TrainData> {
   const { data = [], sources = [], featurizer, batch, negatives, seed, sampling } = options
@@ -96,25 +100,22 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
   }
   const set = await prepareShards([...sources, ...fileSources(data)], featurizer, options)
   try {
-    for (const { name, minDocuments } of set.sources) {
-      if (negatives !== undefined && minDocuments < 1 + negatives) {
-        throw new DataError(
-          'ERR_DATA',
-          `source "${name}" has rows with ${minDocuments - 1} negatives; ${negatives} are asked for.`,
-          { source: name, negatives, fewest: minDocuments - 1 },
-        )
-      }
-    }
     const plan = createPlan({ seed, batch, sources: set.sources, sampling })
+    // Their rows were cut to the shortest once: a checkpoint from then does not go on with other batches.
+    const ragged = set.sources
+      .filter(({ minDocuments, maxDocuments }) => negatives === undefined && minDocuments < maxDocuments)
+      .map(({ name }) => `all documents of ${name}`)
     return {
       async at(step, part) {
         const { source, rows } = plan.at(step)
         const from = set.sources[source]!
-        const documentsPerQuery = negatives === undefined ? from.minDocuments : 1 + negatives
-        return collateBatch(featurizer, from, rows, documentsPerQuery, step, part)
+        const most = Math.min(from.maxDocuments, 1 + (negatives ?? Number.POSITIVE_INFINITY))
+        return collateBatch(featurizer, from, rows, most, step, part)
       },
       fingerprint: createHash('sha256')
-        .update(JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional']))
+        .update(
+          JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional', ...ragged]),
+        )
         .digest('hex'),
       rows: set.sources.reduce((sum, source) => sum + source.rows, 0),
       stepsPerEpoch: plan.stepsPerEpoch,
@@ -127,12 +128,12 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** One rank's part of the batch of given rows of one source, with `documentsPerQuery` documents each. */
+/** One rank's part of the batch of given rows of one source, with at most `most` documents each. */
 async function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
-  documentsPerQuery: number,
+  most: number,
   step: number,
   { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
@@ -140,84 +141,85 @@ async function collateBatch(
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, documentsPerQuery, ranks)
-  const all = sharded?.rows ?? rows
-  const counts = sharded?.counts ?? [rows.length]
+  const given = await native().shardCounts(shard, rows, 1, most)
+  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, ranks)
+  const { rows: all, documentsPerQuery, counts } = sharded ?? { rows, documentsPerQuery: given, counts: [rows.length] }
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
-  const own = all.slice(begin, begin + counts[rank]!)
+  const end = begin + counts[rank]!
+  const own = all.slice(begin, end)
   const addon = native()
+  const { expandTo, maskId, recipe, skip } = featurizer
   const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
-    collateColumn(featurizer, shard, own, 'query', 1),
-    collateColumn(featurizer, shard, own, 'document', documentsPerQuery),
-    addon.shardGroups(shard, all, 0, 0, 1),
-    addon.shardGroups(shard, all, 1, 0, documentsPerQuery),
-    source.scores ? addon.shardScores(shard, own, 1, 0, documentsPerQuery) : null,
-    sharded && wanted ? addon.shardLengths(shard, all, 1, 0, documentsPerQuery, featurizer.skip) : null,
+    addon.shardCollate(shard, own, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens),
+    addon.shardCollate(shard, own, 1, most, 0, maskId, false, skip),
+    addon.shardGroups(shard, all, 0, 1),
+    addon.shardGroups(shard, all, 1, most),
+    source.scores ? addon.shardScores(shard, own, 1, most) : null,
+    sharded && wanted ? addon.shardLengths(shard, all, 1, most, skip) : null,
   ])
+  const columns = {
+    queries: columnOf(queries, own, 0),
+    documents: columnOf(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), most), 1),
+  }
   return {
     step,
     source: source.name,
-    queries,
-    documents,
+    ...columns,
     documentsPerQuery,
     counts,
-    queryOffsets: sharded ? boundsOf(sharded.queryTokens) : queries.keptOffsets,
-    documentOffsets: sharded ? kept && boundsOf(kept) : documents.keptOffsets,
+    queryOffsets: sharded ? offsetsOf(sharded.queryTokens) : columns.queries.keptOffsets,
+    documentOffsets: sharded ? kept && offsetsOf(kept) : columns.documents.keptOffsets,
     queryDuplicateIds,
     documentDuplicateIds,
     scores,
   }
 }
 
-/** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
+/** Rows, tokens of their queries and numbers of their documents in rank order, and the number of rows of each rank. */
 async function shardBatch(
   { expandTo }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
-  documentsPerQuery: number,
+  documentsPerQuery: Int32Array<ArrayBuffer>,
+  most: number,
   ranks: number,
-): Promise<{ rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] }> {
+): Promise<{
+  rows: Float64Array<ArrayBuffer>
+  queryTokens: Int32Array
+  documentsPerQuery: Int32Array<ArrayBuffer>
+  counts: number[]
+}> {
   const [queries, documents] = await Promise.all([
-    native().shardLengths(shard, rows, 0, 0, 1),
-    native().shardLengths(shard, rows, 1, 0, documentsPerQuery),
+    native().shardLengths(shard, rows, 0, 1),
+    native().shardLengths(shard, rows, 1, most),
   ])
   const queryTokens = queries.map((length) => Math.max(length, expandTo))
   const tokens = Float64Array.from(queryTokens)
-  for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / documentsPerQuery)]! += documents[i]!
+  let document = 0
+  for (const [row, count] of documentsPerQuery.entries())
+    for (const end = document + count; document < end; document++) tokens[row]! += documents[document]!
   const { order, counts } = shardRows(tokens, ranks)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
     queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),
+    documentsPerQuery: documentsPerQuery.map((_, i) => documentsPerQuery[order[i]!]!),
     counts,
   }
 }
 
-function boundsOf(lengths: Int32Array): Float64Array<ArrayBuffer> {
-  const bounds = new Float64Array(lengths.length + 1)
-  for (let i = 0; i < lengths.length; i++) bounds[i + 1] = bounds[i]! + lengths[i]!
-  return bounds
+/** What the shard packed. No token passes through JavaScript. */
+function columnOf(
+  { kept, ...packed }: Awaited<ReturnType<Addon['shardCollate']>>,
+  numbers: Float64Array<ArrayBuffer>,
+  column: number,
+): TokenColumn {
+  return finish(packed, kept, numbers, column)
 }
 
-/** Queries (`count` 1), or the first `count` documents, of rows of a shard. No token passes through JavaScript. */
-async function collateColumn(
-  featurizer: Featurizer,
-  shard: number,
-  rows: Float64Array<ArrayBuffer>,
-  role: 'query' | 'document',
-  count: number,
-): Promise<TokenColumn> {
-  const { expandTo, maskId, recipe, skip } = featurizer
-  const { kept, keyLengths, ...rest } =
-    role === 'query'
-      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
-      : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
-  const packed = { ...rest, keyLengths }
-  return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)
-}
-
-/** A number per document: the j-th of row r is r·count + j. */
-function documentNumbers(rows: Float64Array, count: number): Float64Array<ArrayBuffer> {
-  const numbers = new Float64Array(rows.length * count)
-  for (let i = 0; i < numbers.length; i++) numbers[i] = rows[Math.floor(i / count)]! * count + (i % count)
+/** A number per document, the same in any batch and on any rank: the j-th of row r is r·most + j. */
+function documentNumbers(rows: Float64Array, counts: Int32Array, most: number): Float64Array<ArrayBuffer> {
+  const numbers = new Float64Array(counts.reduce((sum, count) => sum + count, 0))
+  let document = 0
+  for (const [i, count] of counts.entries()) for (let j = 0; j < count; j++) numbers[document++] = rows[i]! * most + j
   return numbers
 }

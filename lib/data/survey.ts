@@ -6,8 +6,8 @@ import type { Source, TextRow } from './sources.js'
 export interface Survey {
   readonly name: string
   readonly rows: number
-  /** Documents of all rows together, of the row with the fewest (and which row that is first) and with the most. */
-  readonly documents: { all: number; fewest: number; fewestAt: number; most: number }
+  /** By their number of documents, rising: how many rows have so many, and which one is the first. */
+  readonly documents: readonly { count: number; rows: number; firstAt: number }[]
   /** Whether its rows have teacher scores. */
   readonly scores: boolean
   /** Columns that nothing reads, and how many rows have them. */
@@ -34,7 +34,7 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const { name } = source
   const fail = (row: number, problem: string): DataError =>
     new DataError('ERR_DATA', `source "${name}", row ${row}: ${problem}`, { source: name, row })
-  const documents = { all: 0, fewest: Number.POSITIVE_INFINITY, fewestAt: 0, most: 0 }
+  const documents = new Map<number, { count: number; rows: number; firstAt: number }>()
   const unused: Record<string, number> = {}
   let scores = false
   let rows = 0
@@ -50,9 +50,9 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
       throw fail(rows, `it has ${scores ? 'no ' : ''}teacher scores, unlike those before; give all rows some, or none.`)
     if (value.scores && value.scores.length !== count)
       throw fail(rows, `${value.scores.length} teacher scores for ${count} documents.`)
-    documents.all += count
-    documents.most = Math.max(documents.most, count)
-    if (count < documents.fewest) Object.assign(documents, { fewest: count, fewestAt: rows })
+    const alike = documents.get(count)
+    if (alike) alike.rows++
+    else documents.set(count, { count, rows: 1, firstAt: rows })
     for (const column of value.unused ?? []) unused[column] = (unused[column] ?? 0) + 1
     if ((rows - 1) % stride === 0) taken.push({ row: rows, value })
     if (taken.length > 2 * sample) {
@@ -67,5 +67,6 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   if (rows === 0) throw new DataError('ERR_DATA', `source "${name}" has no rows.`, { source: name })
   const kept = Math.min(sample, taken.length)
   const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
-  return { name, rows, documents, scores, unused, sample: spread }
+  const byCount = [...documents.values()].sort((a, b) => a.count - b.count)
+  return { name, rows, documents: byCount, scores, unused, sample: spread }
 }

@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, list, oneOf, processGroup, required, whole } from '../options.js'
 import { type ProcessGroup, singleProcess } from './group.js'
 
-/** How a batch of B queries and B · documentsPerQuery documents is spread over ranks. */
+/** How a batch of B queries, each with its documents, is spread over ranks: whose is the query, whose are its documents. */
 export interface Ranks {
   /** The process group that the batch is spread over. */
   group: ProcessGroup

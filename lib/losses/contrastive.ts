@@ -6,7 +6,8 @@ import * as raw from '../tensor/ops.gen.js'
 import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
-import { type Segments, Tensor } from '../tensor/tensor.js'
+import { Segments, Tensor } from '../tensor/tensor.js'
+import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
 
 /** Options of `contrastive`. */
 export interface ContrastiveOptions {
@@ -14,8 +15,11 @@ export interface ContrastiveOptions {
   temperature?: number
   /** Instead: log(1/temperature) as a parameter [1], clamped at ln 100 (open_clip). */
   logScale?: Tensor
-  /** Documents per query, the positive first: document i · documentsPerQuery is query i's positive. Default 1. */
-  documentsPerQuery?: number
+  /**
+   * Documents of each query, the positive first: one number for all, or one for each query. Documents are one query's
+   * after the other's. Default 1.
+   */
+  documentsPerQuery?: DocumentsPerQuery
   /** Content ids (int32): equal ids are duplicates, so never each other's negatives. One per query, one per document. */
   queryDuplicateIds?: Int32Array
   /** As `queryDuplicateIds`, of documents. */
@@ -27,8 +31,9 @@ export interface ContrastiveOptions {
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
   blockQueries?: number
   /**
-   * The batch is spread over ranks: groups and weights are then of the whole batch, in rank order. The loss is that of
-   * the whole batch, on every rank; the gradients, log scale's too, are this rank's part: ranks sum them.
+   * The batch is spread over ranks: `documentsPerQuery`, duplicate ids and weights are then of the whole batch, in rank
+   * order. The loss is that of the whole batch, on every rank; the gradients, log scale's too, are this rank's part: ranks
+   * sum them.
    */
   ranks?: Ranks
   /**
@@ -49,7 +54,7 @@ export const scoring = {
 const duplicateIds = instance('an Int32Array', () => Int32Array)
 const contrastiveOptions: Kinds<ContrastiveOptions> = {
   ...scoring,
-  documentsPerQuery: whole(1),
+  documentsPerQuery: documentsPerQueryKind,
   queryDuplicateIds: duplicateIds,
   documentDuplicateIds: duplicateIds,
   weights: numbers,
@@ -92,7 +97,7 @@ export function contrastive(
   options: ContrastiveOptions = {},
 ): Tensor {
   checkOptions('contrastive', options, contrastiveOptions)
-  const { documentsPerQuery = 1, blockQueries = 1024, keepScores = 2 ** 28 } = options
+  const { blockQueries = 1024, keepScores = 2 ** 28 } = options
   if (options.keepScores !== undefined && !options.ranks)
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
       option: 'keepScores',
@@ -100,11 +105,13 @@ export function contrastive(
   const clampNegatives = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
   const { group, counts, gathered, total, own, rows, columns } = batchSliceOf(options.ranks, queries.segments.count)
-  if (documents.segments.count !== columns.count * documentsPerQuery)
+  const offsets = documentOffsets('contrastive', options.documentsPerQuery ?? 1, total)
+  const here = offsets[columns.first + columns.count]! - offsets[columns.first]!
+  if (documents.segments.count !== here)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `${columns.count} queries with ${documentsPerQuery} documents each need ${columns.count * documentsPerQuery} documents, ` +
-        `got ${documents.segments.count}`,
+      `contrastive: by documentsPerQuery ${columns.count} queries need ${here} documents, got ${documents.segments.count}`,
+      { option: 'documentsPerQuery' },
     )
   const { logScale, learned } = scaleOf('contrastive', options, device)
   const weights = options.weights ? Float64Array.from(options.weights) : null
@@ -127,6 +134,7 @@ export function contrastive(
     const dq = needed.q ? zeros(device, q.shape) : null
     const dd = needed.d ? zeros(device, d.shape) : null
     const ds = needed.s ? zeros(device, [1]) : null
+    const groups = Segments.of(device, offsets)
     const qDuplicates = options.queryDuplicateIds ? Tensor.fromInt32(device, options.queryDuplicateIds) : null
     const dDuplicates = options.documentDuplicateIds ? Tensor.fromInt32(device, options.documentDuplicateIds) : null
     /** Of queries of the whole batch. */
@@ -134,7 +142,6 @@ export function contrastive(
       weights && Tensor.from(device, weights.subarray(first, first + count))
     const at = ({ first }: Block) => ({
       firstRow: rows.first + first,
-      documentsPerQuery,
       firstQuery: columns.first,
       learned,
     })
@@ -153,13 +160,13 @@ export function contrastive(
       return { segments, tokens, scores, argmax }
     }
     const statsOf = (block: Block, { scores }: Scored) =>
-      raw.rowStats(scores, logScale, documents.segments, qDuplicates, dDuplicates, at(block))
+      raw.rowStats(scores, logScale, documents.segments, groups, qDuplicates, dDuplicates, at(block))
     const lossOf = (stats: Tensor, first: number, count: number) =>
       raw.contrastiveLoss(stats, weightsOf(first, count), loss, { normalizer })
     const differentiate = (block: Block, { segments, tokens, scores, argmax }: Scored, lse: Tensor) => {
       const w = weightsOf(rows.first + block.first, block.last - block.first)
       const params = { ...at(block), normalizer }
-      raw.softmaxGrad(scores, lse, logScale, documents.segments, qDuplicates, dDuplicates, w, ds, params)
+      raw.softmaxGrad(scores, lse, logScale, documents.segments, groups, qDuplicates, dDuplicates, w, ds, params)
       const dTokens = dq?.rows(...tokensOf(block))
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }

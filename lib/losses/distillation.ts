@@ -1,25 +1,29 @@
 import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import { ArgumentError } from '../errors.js'
-import { checkOptions, either, flag, type Kinds, numbers, required, whole } from '../options.js'
+import { checkOptions, flag, type Kinds, numbers, required } from '../options.js'
 import * as raw from '../tensor/ops.gen.js'
 import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { clampOf, scaledBy, scaleOf, scoring } from './contrastive.js'
+import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
 
 /** Options of `distillation`. */
 export interface DistillationOptions {
   /** Teacher scores, one per document; only their differences within a query matter. */
   teacher: ArrayLike<number>
-  /** Documents per query: a number, or offsets [queries + 1] when they differ. */
-  documentsPerQuery: number | ArrayLike<number>
+  /** As in `contrastive`. A query with one document has nothing to compare and adds 0 to the loss. */
+  documentsPerQuery: DocumentsPerQuery
   /** Student scores are divided by it after the normalisation, 1e-30 to 1e30. Default 1. */
   temperature?: number
   /** As in `contrastive`. */
   logScale?: Tensor
   /** As in `contrastive`. */
   clampNegatives?: boolean
-  /** The batch is spread over ranks; nothing is gathered. The loss is that of the whole batch, on every rank. */
+  /**
+   * The batch is spread over ranks, `documentsPerQuery` is that of the whole batch; nothing is gathered. The loss is that of
+   * the whole batch, on every rank.
+   */
   ranks?: Ranks
   /** Student scores become (s − min)/(max − min + 1e-8) within each query first, as PyLate does. Default true. */
   normalizeScores?: boolean
@@ -30,7 +34,7 @@ export type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQ
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,
-  documentsPerQuery: either(whole(1), numbers),
+  documentsPerQuery: documentsPerQueryKind,
   clampNegatives: scoring.clampNegatives,
   ranks: scoring.ranks,
 }
@@ -111,15 +115,14 @@ function grouped(
   const count = queries.segments.count
   const slice = batchSliceOf(options.ranks && { ...options.ranks, gathered: 'none' }, count)
   const normalizer = slice.total > 0 ? 1 / slice.total : 0
-  const offsets =
-    typeof options.documentsPerQuery === 'number'
-      ? Float64Array.from({ length: count + 1 }, (_, i) => i * (options.documentsPerQuery as number))
-      : Float64Array.from(options.documentsPerQuery)
+  const { first } = slice.own
+  const all = documentOffsets(what, options.documentsPerQuery, slice.total)
+  const offsets = all.subarray(first, first + count + 1).map((offset) => offset - all[first]!)
   const total = documents.segments.count
-  if (offsets.length !== count + 1 || offsets[count] !== total || options.teacher.length !== total)
+  if (offsets[count] !== total || options.teacher.length !== total)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `${count} queries own ${offsets[offsets.length - 1]} documents with ${options.teacher.length} teacher scores, ` +
+      `${what}: ${count} queries own ${offsets[count]} documents with ${options.teacher.length} teacher scores, ` +
         `but there are ${total} documents`,
     )
   const needed = { q: q.requiresGradient, d: d.requiresGradient, s: logScale?.requiresGradient ?? false }

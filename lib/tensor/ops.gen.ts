@@ -153,9 +153,9 @@ export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegment
   run(29, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
-/** scores [rows, columns], logScale [1], stats [rows, 3] */
-export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number }): Tensor {
-  return run(30, [scores, logScale, dSegments, qDuplicates, dDuplicates], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned], 1)[0] as Tensor
+/** scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */
+export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; firstQuery: number; learned: number }): Tensor {
+  return run(30, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 /** parts [ranks · rows, 3], rank by rank; stats [rows, 3] */
@@ -168,12 +168,12 @@ export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p
   return run(32, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
-/** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1] */
-export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; documentsPerQuery: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(33, [scores, lse, logScale, dSegments, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.documentsPerQuery, p.firstQuery, p.learned, p.normalizer], 0)
+/** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats */
+export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; firstQuery: number; learned: number; normalizer: number }): void {
+  run(33, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
-/** scores, teacher, dscores [P]; querySegments: of P, by query; logScale, loss, dLogScale [1] */
+/** scores, teacher, dscores [P]; querySegments int64 [n + 1]: of P, by query; logScale, loss, dLogScale [1] */
 export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
   return run(34, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }

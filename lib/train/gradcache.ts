@@ -20,7 +20,7 @@ import {
   signal,
   whole,
 } from '../options.js'
-import { type Range, rangesOf } from '../ragged.js'
+import { offsetsOf, type Range, rangesOf } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
 import { zeros } from '../tensor/ops.js'
@@ -275,22 +275,25 @@ function* gradCachePasses(
 
 /** The side that is gathered, where its sequences are in the whole batch, and how many rows each rank has of it. */
 function gatheredSideOf(
-  batch: TrainBatch,
+  { queryOffsets, documentOffsets, documentsPerQuery }: TrainBatch,
   { counts }: Ranks,
   side: Side,
 ): { side: Side; offsets: Float64Array; rows: number[] } {
-  const offsets = side === 'queries' ? batch.queryOffsets : batch.documentOffsets
+  const offsets = side === 'queries' ? queryOffsets : documentOffsets
   if (!offsets)
     throw new ArgumentError(
       'ERR_ARGUMENT',
       'the batch does not say where all documents start: ask for its part with { documents: true } to gather them',
     )
-  const per = side === 'queries' ? 1 : batch.documentsPerQuery
-  let first = 0
+  // Where the queries of each rank end, and with them their documents, in sequences of that side.
+  const sequences = side === 'queries' ? null : offsetsOf(documentsPerQuery)
+  let query = 0
+  let from = 0
   const rows = counts.map((count) => {
-    const from = offsets[first * per]!
-    first += count
-    return offsets[first * per]! - from
+    query += count
+    const start = from
+    from = offsets[sequences ? sequences[query]! : query]!
+    return from - start
   })
   return { side, offsets, rows }
 }
@@ -298,12 +301,15 @@ function gatheredSideOf(
 /** A rank that has other rows than the others think would only be noticed in a collective. */
 function checkSlice({ counts, queries, documents, documentsPerQuery }: TrainBatch, { rank, size }: ProcessGroup): void {
   const [q, d] = [queries.offsets.length - 1, documents.offsets.length - 1]
-  if (counts.length !== size || counts[rank] !== q || d !== q * documentsPerQuery)
+  const [first, total] = [offsetsOf(counts)[rank]!, offsetsOf(counts)[size]]
+  const bounds = offsetsOf(documentsPerQuery)
+  const expected = bounds[first + q]! - bounds[first]!
+  if (counts.length !== size || counts[rank] !== q || documentsPerQuery.length !== total || d !== expected)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `rank ${rank} of ${size} has ${q} queries and ${d} documents (${documentsPerQuery} each), but the batch counts [${counts}] ` +
-        'queries by rank: give every rank its own part of the batch',
-      { rank, size, queries: q, documents: d, counts },
+      `rank ${rank} of ${size} has ${q} queries and ${d} documents, but the batch counts [${counts}] queries by rank, and ` +
+        `${expected} documents for this one by documentsPerQuery [${total}]: give every rank its own part of the batch`,
+      { rank, size, queries: q, documents: d, expected, counts },
     )
 }
 

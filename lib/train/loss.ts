@@ -29,13 +29,6 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
         { phase: name, source },
       )
-    if (documentsPerQuery < 2)
-      throw new DataError(
-        'ERR_DATA',
-        `phase "${name}": ${loss} compares the documents of a query, and each has only one in source "${source}": the loss ` +
-          'would be 0 at every step. Give every row more documents, or ask for more negatives',
-        { phase: name, source },
-      )
     return loss === 'distillation'
       ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, normalizeScores })
       : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })

@@ -125,13 +125,13 @@ class Open final : public Job {
 // Items of rows. The arguments are copies, and the shard stays mapped until the read is over.
 class Read : public Job {
  public:
-  // (shard, rows, column, first, count, …)
+  // (shard, rows, column, most, …)
   explicit Read(const Napi::CallbackInfo& info) : Job(info.Env()), shard(shardAt(info)) {
     const auto array = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
     rows_.assign(array.Data(), array.Data() + array.ElementLength());
     const int64_t column = integerAt(info, 2, "column", 0, 1);  // query or documents
     block = {rows_.data(), static_cast<int64_t>(rows_.size()), static_cast<ShardColumn>(column),
-             integerAt(info, 3, "first", 0), integerAt(info, 4, "count", 1)};
+             integerAt(info, 3, "most", 1)};
   }
 
  protected:
@@ -173,17 +173,17 @@ Napi::Value shardClose(const Napi::CallbackInfo& info) {
 // (…, expandTo, maskId, attend, skip?) → { ids, offsets, keyLengths, kept: { keep, offsets } | null }
 class Collate final : public Read {
  public:
-  explicit Collate(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 8)) {
-    expansion_ = {integerAt(info, 5, "expandTo", 0, 1 << 20), smallAt(info, 6, "maskId", 0), info[7].ToBoolean()};
+  explicit Collate(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 7)) {
+    expansion_ = {integerAt(info, 4, "expandTo", 0, 1 << 20), smallAt(info, 5, "maskId", 0), info[6].ToBoolean()};
   }
 
  private:
   Status work() override {
-    int64_t tokens = 0;
-    LF_TRY(shard->measure(block, expansion_, &tokens));
+    BlockSize size;
+    LF_TRY(shard->measure(block, expansion_, &size));
+    const auto [sequences, tokens] = size;
     LF_REQUIRE(tokens <= std::numeric_limits<int32_t>::max(), "ERR_DATA",
                "a batch of %lld tokens; the limit is 2^31 - 1", static_cast<long long>(tokens));
-    const int64_t sequences = block.sequences();
     int32_t* ids = ids_.allocate(tokens);
     double* offsets = offsets_.allocate(sequences + 1);
     shard->collate(block, expansion_, ids, offsets, keyLengths_.allocate(sequences));
@@ -215,16 +215,33 @@ class Collate final : public Read {
   Numbers<double> offsets_, keptOffsets_;
 };
 
-// (…, skip?) → Int32Array
-class Lengths final : public Read {
+// (…) → Int32Array: items of each row
+class Counts final : public Read {
  public:
-  explicit Lengths(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 5)) {}
+  using Read::Read;
 
  private:
   Status work() override {
-    int64_t tokens = 0;
-    LF_TRY(shard->measure(block, {}, &tokens));
-    shard->lengths(block, skiplist_, lengths_.allocate(block.sequences()));
+    BlockSize size;
+    LF_TRY(shard->measure(block, {}, &size));
+    shard->counts(block, counts_.allocate(block.rowCount));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override { return counts_.give(env); }
+
+  Numbers<int32_t> counts_;
+};
+
+// (…, skip?) → Int32Array
+class Lengths final : public Read {
+ public:
+  explicit Lengths(const Napi::CallbackInfo& info) : Read(info), skiplist_(skiplistAt(info, 4)) {}
+
+ private:
+  Status work() override {
+    BlockSize size;
+    LF_TRY(shard->measure(block, {}, &size));
+    shard->lengths(block, skiplist_, lengths_.allocate(size.sequences));
     return Status::fine();
   }
   Napi::Value result(Napi::Env env) override { return lengths_.give(env); }
@@ -240,9 +257,9 @@ class Groups final : public Read {
 
  private:
   Status work() override {
-    int64_t tokens = 0;
-    LF_TRY(shard->measure(block, {}, &tokens));
-    shard->groups(block, groups_.allocate(block.sequences()));
+    BlockSize size;
+    LF_TRY(shard->measure(block, {}, &size));
+    shard->groups(block, groups_.allocate(size.sequences));
     return Status::fine();
   }
   Napi::Value result(Napi::Env env) override { return groups_.give(env); }
@@ -258,9 +275,9 @@ class Scores final : public Read {
  private:
   Status work() override {
     LF_REQUIRE(shard->hasScores(), "ERR_DATA", "the shard has no teacher scores");
-    int64_t tokens = 0;
-    LF_TRY(shard->measure(block, {}, &tokens));
-    shard->scores(block, scores_.allocate(block.sequences()));
+    BlockSize size;
+    LF_TRY(shard->measure(block, {}, &size));
+    shard->scores(block, scores_.allocate(size.sequences));
     return Status::fine();
   }
   Napi::Value result(Napi::Env env) override { return scores_.give(env); }
@@ -280,6 +297,7 @@ void initData(Napi::Object exports) {
   provide(exports, "shardInfo", shardInfo);
   provide(exports, "shardClose", shardClose);
   provide(exports, "shardCollate", Job::start<Collate>);
+  provide(exports, "shardCounts", Job::start<Counts>);
   provide(exports, "shardLengths", Job::start<Lengths>);
   provide(exports, "shardGroups", Job::start<Groups>);
   provide(exports, "shardScores", Job::start<Scores>);

@@ -132,78 +132,90 @@ Status Shard::verify(const std::string& path) const {
   return Status::fine();
 }
 
-int64_t Shard::item(const ItemBlock& block, int64_t sequence) const {
-  const auto row = static_cast<int64_t>(block.rows[sequence / block.count]);
-  return rowItems_[row] + static_cast<int64_t>(block.column) + block.first + sequence % block.count;
+// Items of a row that the block takes.
+int64_t Shard::countOf(const ItemBlock& block, int64_t row) const {
+  return block.column == ShardColumn::kQuery ? 1 : std::min(block.most, rowItems_[row + 1] - rowItems_[row] - 1);
 }
 
-Status Shard::measure(const ItemBlock& block, const Expansion& expansion, int64_t* tokens) const {
-  LF_REQUIRE(block.count >= 1 && block.first >= 0 && block.first <= maxDocuments_ && block.count <= maxDocuments_,
-             "ERR_DATA", "items %lld to %lld of a row were asked for, but rows have at most %lld documents",
-             static_cast<long long>(block.first), static_cast<long long>(block.first + block.count),
-             static_cast<long long>(maxDocuments_));
-  *tokens = 0;
+// Calls visit(sequence, item) for every item of the block, row by row.
+template <class Visit>
+void Shard::each(const ItemBlock& block, const Visit& visit) const {
+  int64_t sequence = 0;
+  for (int64_t i = 0; i < block.rowCount; ++i) {
+    const auto row = static_cast<int64_t>(block.rows[i]);
+    const int64_t first = rowItems_[row] + static_cast<int64_t>(block.column), count = countOf(block, row);
+    for (int64_t item = first; item < first + count; ++item) visit(sequence++, item);
+  }
+}
+
+Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockSize* size) const {
+  LF_REQUIRE(block.most >= 1, "ERR_ARGUMENT", "%lld items of a row were asked for", static_cast<long long>(block.most));
+  LF_REQUIRE(block.column != ShardColumn::kQuery || block.most == 1, "ERR_ARGUMENT",
+             "%lld queries of a row were asked for; a row has one", static_cast<long long>(block.most));
+  *size = {};
   for (int64_t i = 0; i < block.rowCount; ++i) {
     const double row = block.rows[i];
     LF_REQUIRE(row >= 0 && row < static_cast<double>(rows_) && row == static_cast<double>(static_cast<int64_t>(row)),
                "ERR_ARGUMENT", "row %g of a shard with %lld rows", row, static_cast<long long>(rows_));
     const auto r = static_cast<int64_t>(row);
     const int64_t begin = rowItems_[r], end = rowItems_[r + 1];
-    LF_REQUIRE(begin >= 0 && begin < end && end <= items_, "ERR_FORMAT", "row %lld of a shard is damaged",
+    LF_REQUIRE(begin >= 0 && end >= begin + 2 && end <= items_, "ERR_FORMAT", "row %lld of a shard is damaged",
                static_cast<long long>(r));
-    const int64_t have = block.column == ShardColumn::kQuery ? 1 : end - begin - 1;
-    LF_REQUIRE(block.first + block.count <= have, "ERR_DATA",
-               "row %lld has %lld documents, %lld are needed (positive and negatives)", static_cast<long long>(r),
-               static_cast<long long>(have), static_cast<long long>(block.first + block.count));
-    for (int64_t k = 0; k < block.count; ++k) {
-      const int64_t at = item(block, i * block.count + k);
-      const int64_t from = offsets_[at], to = offsets_[at + 1];
+    const int64_t first = begin + static_cast<int64_t>(block.column), count = countOf(block, r);
+    for (int64_t item = first; item < first + count; ++item) {
+      const int64_t from = offsets_[item], to = offsets_[item + 1];
       LF_REQUIRE(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX, "ERR_FORMAT",
-                 "item %lld of a shard is damaged", static_cast<long long>(at));
-      *tokens += std::max(to - from, expansion.to);
+                 "item %lld of a shard is damaged", static_cast<long long>(item));
+      size->tokens += std::max(to - from, expansion.to);
     }
+    size->sequences += count;
   }
+  // What numbers them is 32 bits wide.
+  LF_REQUIRE(size->sequences <= INT32_MAX, "ERR_DATA", "a batch of %lld texts; the limit is 2^31 - 1",
+             static_cast<long long>(size->sequences));
   return Status::fine();
+}
+
+void Shard::counts(const ItemBlock& block, int32_t* counts) const {
+  for (int64_t i = 0; i < block.rowCount; ++i)
+    counts[i] = static_cast<int32_t>(countOf(block, static_cast<int64_t>(block.rows[i])));
 }
 
 void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
                     int32_t* keyLengths) const {
   int64_t written = 0;
   offsets[0] = 0;
-  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence) {
-    const int64_t at = item(block, sequence);
-    const int64_t real = offsets_[at + 1] - offsets_[at];
+  each(block, [&](int64_t sequence, int64_t item) {
+    const int64_t real = offsets_[item + 1] - offsets_[item];
     const int64_t length = std::max(real, expansion.to);
-    std::copy_n(ids_ + offsets_[at], real, ids + written);
+    std::copy_n(ids_ + offsets_[item], real, ids + written);
     std::fill_n(ids + written + real, length - real, expansion.maskId);
     keyLengths[sequence] = static_cast<int32_t>(expansion.attend ? length : real);
     written += length;
     offsets[sequence + 1] = static_cast<double>(written);
-  }
+  });
 }
 
 void Shard::lengths(const ItemBlock& block, const Skiplist& skiplist, int32_t* lengths) const {
-  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence) {
-    const int64_t at = item(block, sequence);
-    const int64_t from = offsets_[at], to = offsets_[at + 1];
+  each(block, [&](int64_t sequence, int64_t item) {
+    const int64_t from = offsets_[item], to = offsets_[item + 1];
     // Without a skiplist no token is looked at.
     lengths[sequence] = static_cast<int32_t>(
         skiplist.size == 0 ? to - from
                            : std::count_if(ids_ + from, ids_ + to, [&](int32_t id) { return skiplist.keeps(id); }));
-  }
+  });
 }
 
 void Shard::groups(const ItemBlock& block, int32_t* groups) const {
   std::unordered_map<uint64_t, int32_t> seen;
-  seen.reserve(static_cast<size_t>(block.sequences()));
-  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence)
-    groups[sequence] =
-        seen.try_emplace(hashes_[item(block, sequence)], static_cast<int32_t>(seen.size())).first->second;
+  seen.reserve(static_cast<size_t>(block.rowCount));
+  each(block, [&](int64_t sequence, int64_t item) {
+    groups[sequence] = seen.try_emplace(hashes_[item], static_cast<int32_t>(seen.size())).first->second;
+  });
 }
 
 void Shard::scores(const ItemBlock& block, float* scores) const {
-  for (int64_t sequence = 0; sequence < block.sequences(); ++sequence)
-    scores[sequence] = scores_[item(block, sequence)];
+  each(block, [&](int64_t sequence, int64_t item) { scores[sequence] = scores_[item]; });
 }
 
 int64_t keepRows(const int32_t* ids, const double* offsets, int64_t sequences, const Skiplist& skiplist, int32_t* keep,

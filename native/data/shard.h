@@ -22,15 +22,17 @@ namespace lateforge {
 
 enum class ShardColumn : int { kQuery = 0, kDocuments = 1 };
 
-// A block of `count` items of each row, from `first` on (queries: first 0, count 1).
+// The query of each row, or its first `most` documents: all of them where a row has no more.
 struct ItemBlock {
-  const double* rows;  // row numbers, as JS holds them
+  const double* rows;  // [rowCount] row numbers, as JS holds them
   int64_t rowCount;
   ShardColumn column;
-  int64_t first;
-  int64_t count;
+  int64_t most;  // queries: 1
+};
 
-  int64_t sequences() const { return rowCount * count; }
+// Sequences of a block, row by row, and tokens of all of them.
+struct BlockSize {
+  int64_t sequences = 0, tokens = 0;
 };
 
 // Sequences shorter than `to` tokens are filled up with `maskId`; `attend` counts the fill as attention keys.
@@ -65,9 +67,11 @@ class Shard {
   int64_t maxDocuments() const { return maxDocuments_; }
   bool hasScores() const { return scores_ != nullptr; }
 
-  // Checks rows, item numbers and offsets; `tokens` is the size of `ids` for collate.
-  Status measure(const ItemBlock& block, const Expansion& expansion, int64_t* tokens) const;
-  // Row-major sequences: ids[tokens], offsets[sequences + 1], keyLengths[sequences]. The block has been measured.
+  // Checks rows and offsets, and counts sequences and tokens. What follows takes a block that was measured.
+  Status measure(const ItemBlock& block, const Expansion& expansion, BlockSize* size) const;
+  // Items of each row of the block. counts[rowCount]
+  void counts(const ItemBlock& block, int32_t* counts) const;
+  // Row-major sequences: ids[tokens], offsets[sequences + 1], keyLengths[sequences].
   void collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
                int32_t* keyLengths) const;
   // Tokens of each sequence, without expansion; with a skiplist, tokens that are not on it. lengths[sequences].
@@ -82,7 +86,9 @@ class Shard {
   Status map(const std::string& path);
   Status layout(const std::string& path);
   Status verify(const std::string& path) const;
-  int64_t item(const ItemBlock& block, int64_t sequence) const;
+  int64_t countOf(const ItemBlock& block, int64_t row) const;
+  template <class Visit>
+  void each(const ItemBlock& block, const Visit& visit) const;
 
   const uint8_t* data_ = nullptr;
   size_t bytes_ = 0;

@@ -18,13 +18,14 @@
 // Residual streams: where x is of 16 bits, layerNorm's residual may be float32, and `sum` and `nextResidual`
 // (y, for the next layer) are: what runs through all layers is rounded once, not once a layer.
 //
-// Contrastive blocks: scores [rows, columns] are a part of all B queries by all B · documentsPerQuery documents. Row r
-// is query firstRow + r, column j is document firstQuery · documentsPerQuery + j, and query i's positive is document i
-// · documentsPerQuery. qDuplicates [B] and dDuplicates [B · documentsPerQuery] are those of the whole batch; dSegments
-// are the columns' own. stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞)
-// where a row has no columns here, or no positive. An empty document is no positive. contrastiveLoss gives rows without
-// one a loss of 0 and lse +∞, where softmaxGrad writes exact zeros. logScale is log(1 / temperature): with `learned` it
-// is a parameter, clamped at ln 100 as CLIP's is, else taken as given.
+// Contrastive blocks: scores [rows, columns] are a part of all B queries by all D documents. groups int64 [B + 1] say
+// which documents are whose: query i has documents groups[i] … groups[i + 1], one at least, and the first of them is
+// its positive. Row r is query firstRow + r; column j is document groups[firstQuery] + j, and the columns are all
+// documents of some queries. groups, qDuplicates [B] and dDuplicates [D] are those of the whole batch; dSegments are
+// the columns' own. stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a
+// row has no columns here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a
+// loss of 0 and lse +∞, where softmaxGrad writes exact zeros. logScale is log(1 / temperature): with `learned` it is a
+// parameter, clamped at ln 100 as CLIP's is, else taken as given.
 //
 // argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of
 // its document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below
@@ -104,15 +105,15 @@
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
   /* loss/ */ \
-  /* scores [rows, columns], logScale [1], stats [rows, 3] */ \
-  OP(rowStats, none, "scores logScale dSegments qDuplicates? dDuplicates?", "stats", "self", INT(firstRow) INT(documentsPerQuery) INT(firstQuery) INT(learned)) \
+  /* scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */ \
+  OP(rowStats, workspace, "scores logScale dSegments groups qDuplicates? dDuplicates?", "stats", "self", INT(firstRow) INT(firstQuery) INT(learned)) \
   /* parts [ranks · rows, 3], rank by rank; stats [rows, 3] */ \
   OP(combineStats, none, "parts", "stats", "self", INT(ranks)) \
   /* stats [rows, 3], weights, lse [rows], loss [1]; normalizer: 1 / sum of all weights */ \
   OP(contrastiveLoss, none, "stats weights? loss+", "lse", "self", REAL(normalizer)) \
-  /* scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1] */ \
-  OP(softmaxGrad, workspace, "scores! lse logScale dSegments qDuplicates? dDuplicates? weights? dLogScale+?", "", "self", INT(firstRow) INT(documentsPerQuery) INT(firstQuery) INT(learned) REAL(normalizer)) \
-  /* scores, teacher, dscores [P]; querySegments: of P, by query; logScale, loss, dLogScale [1] */ \
+  /* scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats */ \
+  OP(softmaxGrad, workspace, "scores! lse logScale dSegments groups qDuplicates? dDuplicates? weights? dLogScale+?", "", "self", INT(firstRow) INT(firstQuery) INT(learned) REAL(normalizer)) \
+  /* scores, teacher, dscores [P]; querySegments int64 [n + 1]: of P, by query; logScale, loss, dLogScale [1] */ \
   OP(distillLoss, workspace, "scores teacher querySegments logScale dSegments loss+ dLogScale+?", "dscores", "self", INT(minMax) INT(learned) REAL(normalizer)) \
   /* the same without a temperature */ \
   OP(marginMse, workspace, "scores teacher querySegments dSegments loss+", "dscores", "self", REAL(normalizer)) \

@@ -12,7 +12,7 @@ export function batchOfTexts(model: Colbert, queries: readonly string[], documen
     step: 0,
     source: 'texts',
     ...columns,
-    documentsPerQuery: documents.length / queries.length,
+    documentsPerQuery: new Int32Array(queries.length).fill(documents.length / queries.length),
     counts: [queries.length],
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,

@@ -36,7 +36,7 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
   for (let step = 0; step < 12; step++) {
     const batch = await data.at(step)
     used.add(batch.source)
-    t.match(batch, { step, documentsPerQuery: 2 })
+    t.match(batch, { step, documentsPerQuery: new Int32Array(8).fill(2) })
     t.equal(batch.scores === null, batch.source === 'pairs')
     for (const [i, row] of batch.queries.rows.entries()) {
       const real = [...features.query(`q ${row}`)]
@@ -80,19 +80,63 @@ t.test('batches: the text of the planned rows, expansion, skiplist, groups, scor
   await t.rejects(data.at(0), { code: 'ERR_DISPOSED' })
 })
 
+t.test('a row gives what it has, at most what is asked for', async (t) => {
+  const features = featurizer()
+  // Row i has 1 to 4 documents, row 3 the most.
+  const rows = Array.from({ length: 30 }, (_, i): TextRow => {
+    const documents = Array.from({ length: 1 + (i % 4) }, (_, j) => `d ${i}. ${j}`)
+    return { query: `q ${i}`, documents, scores: documents.map((_, j) => 10 * i + j) }
+  })
+  const common = { featurizer: features, batch: 8, seed, cacheDir: t.testdir(), workers: 0 }
+  const fingerprints = new Set<string>()
+  for (const [negatives, most] of [
+    [undefined, 4],
+    [9, 4],
+    [3, 4],
+    [2, 3],
+    [1, 2],
+    [0, 1],
+  ] as const) {
+    const data = await openBatches({ ...common, sources: [memorySource('ragged', rows)], negatives })
+    fingerprints.add(data.fingerprint)
+    t.match(data.sources, [{ minDocuments: 1, maxDocuments: 4 }])
+    for (let step = 0; step < 4; step++) {
+      const batch = await data.at(step)
+      const own = [...batch.queries.rows].map((row) => ({ row, texts: rows[row]!.documents.slice(0, most) }))
+      t.same(
+        batch.documentsPerQuery,
+        own.map(({ texts }) => texts.length),
+      )
+      t.same(
+        Array.from(batch.documents.rows.keys(), (i) => sequence(batch.documents, i)),
+        own.flatMap(({ texts }) => texts.map((text) => [...features.document(text)])),
+        'every document, the positive first',
+      )
+      t.same(
+        batch.scores,
+        own.flatMap(({ row, texts }) => texts.map((_, j) => 10 * row + j)),
+      )
+      t.same(
+        batch.documents.rows,
+        own.flatMap(({ row, texts }) => texts.map((_, j) => row * most + j)),
+        'numbered by their row',
+      )
+      t.equal(batch.documentDuplicateIds.length, batch.documents.rows.length)
+    }
+    data.close()
+  }
+  t.equal(fingerprints.size, 6)
+})
+
 t.test('defaults and refusals', async (t) => {
   const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
   const data = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 4 })
-  t.equal((await data.at(0)).documentsPerQuery, 3, 'every document all rows have')
+  t.same((await data.at(0)).documentsPerQuery, [3, 3, 3, 3], 'all documents')
   const other = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 5 })
   t.not(other.fingerprint, data.fingerprint)
   data.close()
   other.close()
   const bad: [object, { code: string; message?: RegExp }][] = [
-    [
-      { sources: [source('s', 20, 3)], batch: 4, negatives: 3 },
-      { code: 'ERR_DATA', message: /2 negatives; 3/ },
-    ],
     [
       { sources: [source('s', 20, 3)], batch: 21 },
       { code: 'ERR_DATA', message: /"s" has 20 rows/ },

@@ -34,9 +34,9 @@ t.test('what was written is what is read: tokens, scores, equal content', async 
   const set = await prepareShards([memorySource('s', data)], features, { cacheDir: t.testdir(), workers: 0 })
   const source = set.sources[0]!
   t.match(source, { name: 's', rows: 700, minDocuments: 2, maxDocuments: 4, scores: true })
-  const queries = await native().shardCollate(source.shard, all(700), 0, 0, 1, 12, features.maskId, false)
-  const documents = await native().shardCollate(source.shard, all(700), 1, 0, 2, 0, features.maskId, false)
-  const scores = await native().shardScores(source.shard, all(700), 1, 0, 2)
+  const queries = await native().shardCollate(source.shard, all(700), 0, 1, 12, features.maskId, false)
+  const documents = await native().shardCollate(source.shard, all(700), 1, 2, 0, features.maskId, false)
+  const scores = await native().shardScores(source.shard, all(700), 1, 2)
   for (const [i, row] of data.entries()) {
     const real = features.query(row.query)
     const query = queries.ids.subarray(queries.offsets[i], queries.offsets[i + 1])
@@ -51,41 +51,58 @@ t.test('what was written is what is read: tokens, scores, equal content', async 
       t.equal(scores[at], Math.fround(row.scores![k]!))
     }
   }
-  const lengths = async (column: number, first: number, count: number, skip?: Uint8Array) => [
-    ...(await native().shardLengths(source.shard, all(700), column, first, count, skip)),
+  const lengths = async (column: number, most: number, skip?: Uint8Array) => [
+    ...(await native().shardLengths(source.shard, all(700), column, most, skip)),
   ]
-  const second = data.map((row) => [...features.document(row.documents[1]!)])
   t.same(
-    await lengths(0, 0, 1),
+    await lengths(0, 1),
     data.map((row) => features.query(row.query).length),
     'without expansion',
   )
-  t.same(
-    await lengths(1, 1, 1),
-    second.map((ids) => ids.length),
-  )
-  t.same(
-    await lengths(1, 1, 1, features.skip),
-    second.map((ids) => ids.filter((id) => !features.skip[id]).length),
-  )
-  t.notSame(await lengths(1, 1, 1, features.skip), await lengths(1, 1, 1), 'something is on the skiplist')
-  t.same(await lengths(1, 1, 1, Uint8Array.of(1)), await lengths(1, 1, 1), 'ids outside the table are kept')
-  const both = await lengths(1, 0, 2)
-  t.same(
-    both,
-    [...both.keys()].map((i) => documents.offsets[i + 1]! - documents.offsets[i]!),
-  )
-  const groups = await native().shardGroups(source.shard, all(700), 1, 0, 2)
+  // Rows have 2 to 4 documents; a row with fewer than are asked for gives what it has.
+  for (const most of [1, 3, 1000]) {
+    const taken = data.map(({ documents }) => documents.slice(0, most))
+    const ids = taken.flat().map((text) => [...features.document(text)])
+    t.same(
+      await native().shardCounts(source.shard, all(700), 1, most),
+      taken.map(({ length }) => length),
+    )
+    t.same(
+      await lengths(1, most),
+      ids.map(({ length }) => length),
+    )
+    t.same(
+      await lengths(1, most, features.skip),
+      ids.map((some) => some.filter((id) => !features.skip[id]).length),
+    )
+    t.notSame(await lengths(1, most, features.skip), await lengths(1, most), 'something is on the skiplist')
+    t.same(await lengths(1, most, Uint8Array.of(1)), await lengths(1, most), 'ids outside the table are kept')
+    const columns = await native().shardCollate(source.shard, all(700), 1, most, 0, features.maskId, false)
+    t.same(columns.ids, ids.flat())
+    t.same(
+      await native().shardScores(source.shard, all(700), 1, most),
+      data.flatMap(({ scores }) => scores!.slice(0, most).map(Math.fround)),
+    )
+    const groups = [...(await native().shardGroups(source.shard, all(700), 1, most))]
+    const texts = taken.flat().map((text) => text.trim().replace(/\s+/g, ' '))
+    const numbers = new Map<string, number>()
+    for (const text of texts) if (!numbers.has(text)) numbers.set(text, numbers.size)
+    t.same(
+      groups,
+      texts.map((text) => numbers.get(text)),
+    )
+  }
+  const groups = await native().shardGroups(source.shard, all(700), 1, 2)
   t.equal(groups[10], groups[7], 'equal text apart from blanks is one group')
   t.equal(Math.max(...groups) + 1, new Set(groups).size, 'groups are dense')
-  const attended = await native().shardCollate(source.shard, all(3), 0, 0, 1, 12, 4, true)
+  const attended = await native().shardCollate(source.shard, all(3), 0, 1, 12, 4, true)
   t.equal(attended.keyLengths[0], 12, 'attended expansion')
   t.equal(attended.kept, null)
-  const underWay = native().shardCollate(source.shard, all(700), 1, 0, 2, 0, features.maskId, false)
+  const underWay = native().shardCollate(source.shard, all(700), 1, 2, 0, features.maskId, false)
   set.close()
   t.same((await underWay).ids, documents.ids, 'a read that has begun goes on')
   t.throws(() => native().shardInfo(source.shard), { code: 'ERR_DISPOSED' })
-  await t.rejects(native().shardGroups(source.shard, all(1), 0, 0, 1), { code: 'ERR_DISPOSED' })
+  await t.rejects(native().shardGroups(source.shard, all(1), 0, 1), { code: 'ERR_DISPOSED' })
 })
 
 t.test(
@@ -157,9 +174,9 @@ t.test('damaged shards: a typed error, and prepared anew', async (t) => {
         const some = all(Math.min(count, 60))
         const skip = new Uint8Array(20)
         const reads = await Promise.allSettled([
-          native().shardCollate(shard, some, 1, 0, 1, 0, 4, false, skip),
-          native().shardGroups(shard, some, 0, 0, 1),
-          native().shardLengths(shard, some, 1, 0, 1, skip),
+          native().shardCollate(shard, some, 1, 1, 0, 4, false, skip),
+          native().shardGroups(shard, some, 0, 1),
+          native().shardLengths(shard, some, 1, 1, skip),
         ])
         for (const read of reads) if (read.status === 'rejected') throw read.reason
       } finally {
@@ -279,21 +296,20 @@ t.test('the addon refuses rows and items that are not there', async (t) => {
     { cacheDir: t.testdir(), workers: 0 },
   )
   const { shard } = set.sources[0]!
-  const collate = (list: number[], column: number, first: number, count: number) =>
-    native().shardCollate(shard, Float64Array.from(list), column, first, count, 0, 4, false)
-  for (const row of [-1, 5, 0.5, Number.NaN, 1e300]) await t.rejects(collate([row], 0, 0, 1), { code: 'ERR_ARGUMENT' })
-  await t.rejects(collate([0], 1, 1, 2), { code: 'ERR_DATA', message: /2 documents, 3 are needed/ })
-  await t.rejects(collate([0], 0, 0, 2), { code: 'ERR_DATA' })
-  await t.rejects(collate([0], 1, 0, 0), { code: 'ERR_ARGUMENT' })
-  await t.rejects(collate([0], 1, 2 ** 52, 1), { code: 'ERR_DATA' })
-  await t.rejects(collate([0], 2, 0, 1), { code: 'ERR_ARGUMENT' })
-  await t.rejects(native().shardLengths(shard, Float64Array.of(5), 0, 0, 1), { code: 'ERR_ARGUMENT' })
-  await t.rejects(native().shardLengths(shard, all(1), 1, 0, 3), { code: 'ERR_DATA' })
-  await t.rejects(native().shardLengths(shard, all(1), 1, 0, 1, new Int32Array(3) as unknown as Uint8Array), {
+  const collate = (list: number[], column: number, most: number) =>
+    native().shardCollate(shard, Float64Array.from(list), column, most, 0, 4, false)
+  for (const row of [-1, 5, 0.5, Number.NaN, 1e300]) await t.rejects(collate([row], 0, 1), { code: 'ERR_ARGUMENT' })
+  t.equal((await collate([0], 1, 2 ** 52)).keyLengths.length, 2, 'all that there are')
+  await t.rejects(collate([0], 0, 2), { code: 'ERR_ARGUMENT', message: /a row has one/ })
+  for (const most of [0, -1, 0.5, Number.NaN]) await t.rejects(collate([0], 1, most), { code: 'ERR_ARGUMENT' })
+  await t.rejects(collate([0], 2, 1), { code: 'ERR_ARGUMENT' })
+  await t.rejects(native().shardCounts(shard, Float64Array.of(5), 1, 1), { code: 'ERR_ARGUMENT' })
+  await t.rejects(native().shardLengths(shard, Float64Array.of(5), 0, 1), { code: 'ERR_ARGUMENT' })
+  await t.rejects(native().shardLengths(shard, all(1), 1, 1, new Int32Array(3) as unknown as Uint8Array), {
     code: 'ERR_ARGUMENT',
   })
-  t.equal((await native().shardLengths(shard, all(0), 1, 0, 1)).length, 0)
-  await t.rejects(native().shardScores(shard, all(1), 1, 0, 1), { code: 'ERR_DATA', message: /teacher/ })
+  t.equal((await native().shardLengths(shard, all(0), 1, 1)).length, 0)
+  await t.rejects(native().shardScores(shard, all(1), 1, 1), { code: 'ERR_DATA', message: /teacher/ })
   await t.rejects(native().shardOpen('/nowhere/x.shard', true), { code: 'ERR_FORMAT' })
   await t.rejects(native().shardOpen('.', true), { code: 'ERR_FORMAT' })
   await t.rejects(native().shardOpen(1 as unknown as string, true), { code: 'ERR_ARGUMENT' })
@@ -307,12 +323,12 @@ t.test('where ArrayBuffers on memory of others are forbidden, batches are copied
   const { shard } = set.sources[0]!
   const batch = () =>
     Promise.all([
-      native().shardCollate(shard, all(50), 1, 0, 2, 0, features.maskId, false, Uint8Array.of(0, 0, 0, 1)),
-      native().shardLengths(shard, all(50), 1, 0, 2),
+      native().shardCollate(shard, all(50), 1, 2, 0, features.maskId, false, Uint8Array.of(0, 0, 0, 1)),
+      native().shardLengths(shard, all(50), 1, 2),
     ])
   const lent = await batch()
   native().forbidExternalBuffers()
   t.same(await batch(), lent)
-  const none = await native().shardLengths(shard, new Float64Array(0), 1, 0, 2)
+  const none = await native().shardLengths(shard, new Float64Array(0), 1, 2)
   t.equal(none.length, 0, 'nothing at all, copied')
 })

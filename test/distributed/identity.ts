@@ -8,6 +8,7 @@ import { columnFromTexts } from '../../lib/data/column.js'
 import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
+import { offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/index.js'
 import { type BatchLoss, type EmbeddingModel, type GradCacheOptions, gradCache } from '../../lib/train/gradcache.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
@@ -126,18 +127,23 @@ function compare(label: string, kind: string, got: Result, want: Result, toleran
   }
 }
 
-/** Texts that are equal across rows, and documents without tokens, one of them a positive. */
+/** Documents of each query: the positive alone, as many for all, or 0 to 5 beside it, another number at each turn. */
+const rows: Record<string, (turn: number) => number | number[]> = {
+  'K=0': () => 1,
+  'K=3': () => 4,
+  'K=0..5': (turn) => Array.from({ length: queries }, (_, i) => [1, 4, 6, 1, 2, 3, 5, 1][(i + 3 * turn) % queries]!),
+}
+
+/** Texts that are equal across rows: two queries, two positives, a document and the first positive. */
 function plant(batch: TrainBatch): TrainBatch {
-  const { documentsPerQuery } = batch
+  const starts = offsetsOf(batch.documentsPerQuery)
   const queryDuplicateIds = batch.queryDuplicateIds.map((g) => (g === 5 ? 2 : g))
-  const documentDuplicateIds = batch.documentDuplicateIds.map((g) =>
-    g === 6 * documentsPerQuery ? documentsPerQuery : g === 3 ? 0 : g,
-  )
+  const documentDuplicateIds = batch.documentDuplicateIds.map((g) => (g === starts[6] ? starts[1]! : g === 3 ? 0 : g))
   return { ...batch, queryDuplicateIds, documentDuplicateIds }
 }
 
 function scored(batch: TrainBatch): TrainBatch {
-  return { ...batch, scores: Float32Array.from(random.normals(queries * batch.documentsPerQuery)) }
+  return { ...batch, scores: Float32Array.from(random.normals(batch.documentDuplicateIds.length)) }
 }
 
 const kinds = ['f64', 'f32'] as const
@@ -147,11 +153,11 @@ for (const kind of kinds) {
   const before = device.memory()
   const model = new ToyModel(device, 1)
   const logScale = temperature(device)
-  for (const documentsPerQuery of [1, 4])
+  for (const [shape, documentsOf] of Object.entries(rows))
     for (const [a, counts] of assignments[size]!.entries()) {
-      const batch = scored(
-        plant(toyBatch(seedOf() + a, queries, documentsPerQuery, [4, queries * documentsPerQuery - 2])),
-      )
+      const documents = documentsOf(a)
+      const all = offsetsOf(toyBatch(1, queries, documents).documentsPerQuery)[queries]!
+      const batch = scored(plant(toyBatch(seedOf() + a, queries, documents, [4, all - 2])))
       const order = shuffled()
       const part = share(batch, order, counts, rank)
       for (const gather of ['queries', 'documents'] as const) {
@@ -169,19 +175,19 @@ for (const kind of kinds) {
         }
         const got = await step(model, part, loss, logScale, { ...cutting, group, gather })
         digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
-        const label = `${kind} K=${documentsPerQuery - 1} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
+        const label = `${kind} ${shape} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
         if (rank === 0) {
           const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
           compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
         }
       }
-      if (documentsPerQuery > 1)
+      if (shape !== 'K=0')
         for (const [name, loss] of Object.entries({ distilled, margins })) {
           const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather: 'none' })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
           if (rank === 0) {
             const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
-            compare(`${kind} ${name} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
+            compare(`${kind} ${name} ${shape} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
           }
         }
     }
@@ -197,20 +203,21 @@ for (const kind of kinds) {
   const model = await tinyModel()
   const logScale = temperature(model.device)
   const text = (n: number) => Array.from({ length: n }, () => words[random.integer(words.length)]!).join(' ')
-  for (const documentsPerQuery of [1, 4]) {
-    const rows = Array.from({ length: queries }, () => text(1 + random.integer(5)))
-    const documents = Array.from({ length: queries * documentsPerQuery }, (_, i) =>
+  for (const [shape, documentsOf] of Object.entries(rows)) {
+    const toy = toyBatch(1, queries, documentsOf(1))
+    const asked = Array.from({ length: queries }, () => text(1 + random.integer(5)))
+    const documents = Array.from(toy.documentDuplicateIds, (i) =>
       i === 2 ? '' : `${text(1 + random.integer(9))}. ${text(2)}, .`,
     )
     const columns = {
-      queries: columnFromTexts(model.featurizer, rows, 'query'),
+      queries: columnFromTexts(model.featurizer, asked, 'query'),
       documents: columnFromTexts(model.featurizer, documents, 'document'),
     }
     const groupsOf = (texts: string[]) => Int32Array.from(texts, (t) => texts.indexOf(t))
     const batch: TrainBatch = {
-      ...toyBatch(1, queries, documentsPerQuery),
+      ...toy,
       ...columns,
-      queryDuplicateIds: groupsOf(rows),
+      queryDuplicateIds: groupsOf(asked),
       documentDuplicateIds: groupsOf(documents),
     }
     const counts = assignments[size]!.at(-1)!
@@ -227,7 +234,7 @@ for (const kind of kinds) {
       digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
       if (rank === 0) {
         const want = await step(model, batch, loss, logScale, { microBatchTokens: 1e9 })
-        compare(`model K=${documentsPerQuery - 1} [${counts}] ${gather}`, 'model', got, want, 1e-5)
+        compare(`model ${shape} [${counts}] ${gather}`, 'model', got, want, 1e-5)
       }
     }
   }
@@ -241,7 +248,7 @@ for (const kind of kinds) {
   const [model, logScale] = [new ToyModel(device, 1), temperature(device)]
   const reference = rank === 0 ? ([new ToyModel(devices.f32, 1), temperature(devices.f32)] as const) : undefined
   const counts = assignments[size]!.at(-1)!
-  const batch = scored(plant(toyBatch(seedOf() + 50, queries, 2)))
+  const batch = scored(plant(toyBatch(seedOf() + 50, queries, rows['K=0..5']!(2))))
   const part = share(batch, shuffled(), counts, rank)
   const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
   for (const gather of ['queries', 'documents', 'none'] as const) {
@@ -265,7 +272,7 @@ for (const kind of kinds) {
   const settings = { masks: true, weights: false, blockQueries: 3, keepScores: 0 }
   const ends: Float64Array[] = []
   const batches = Array.from({ length: 10 }, (_, i) => ({
-    whole: plant(toyBatch(seedOf() + 100 + i, queries, 2)),
+    whole: plant(toyBatch(seedOf() + 100 + i, queries, rows['K=0..5']!(i))),
     order: shuffled(),
   }))
   for (const [m, model] of models.entries()) {

@@ -21,11 +21,11 @@ const texts = (count: number, longest: number) =>
     Array.from({ length: 1 + random(1 + random(longest)) }, () => (random(5) ? letters[random(26)] : '.')).join(' '),
   )
 const [queries, documents] = [texts(20, 20), texts(20, 70)]
-const source = (name: string, rows: number, perRow: number, scored: boolean) =>
+const source = (name: string, rows: number, perRow: () => number, scored: boolean) =>
   memorySource(
     name,
     Array.from({ length: rows }, (): TextRow => {
-      const list = Array.from({ length: perRow }, () => documents[random(20)]!)
+      const list = Array.from({ length: perRow() }, () => documents[random(20)]!)
       return { query: queries[random(20)]!, documents: list, ...(scored && { scores: list.map(() => random(1000)) }) }
     }),
   )
@@ -53,26 +53,31 @@ function sequence(column: TokenColumn, i: number): unknown {
 }
 const sequences = (column: TokenColumn) => [...column.rows.keys()].map((i) => sequence(column, i))
 /** Rows with everything that belongs to them, by row number. */
-function rowsOf({ queries, documents, documentsPerQuery, scores }: TrainBatch): Map<number, unknown> {
+function rowsOf(part: TrainBatch, rank = 0): Map<number, unknown> {
+  const { queries, documents, documentsPerQuery, counts, scores } = part
+  const first = bounds(counts)[rank]!
+  const starts = bounds([...documentsPerQuery.subarray(first, first + counts[rank]!)])
   const all = sequences(documents)
   const own = (i: number) => ({
     query: sequence(queries, i),
-    documents: all.slice(i * documentsPerQuery, (i + 1) * documentsPerQuery),
-    scores: scores && [...scores.subarray(i * documentsPerQuery, (i + 1) * documentsPerQuery)],
+    documents: all.slice(starts[i], starts[i + 1]),
+    scores: scores && [...scores.subarray(starts[i], starts[i + 1])],
   })
   return new Map([...queries.rows].map((row, i) => [row, own(i)]))
 }
 /** Which entries are equal: the same for two numberings of the same groups. */
 const pattern = (groups: number[]) => groups.map((group) => groups.indexOf(group))
 
-const settings: [number, Partial<Recipe>][] = [
-  [0, {}],
-  [3, {}],
-  [3, { queryExpansion: false, skiplistWords: [] }],
+const settings: [number | undefined, Partial<Recipe>, boolean][] = [
+  [0, {}, false],
+  [3, {}, false],
+  [3, { queryExpansion: false, skiplistWords: [] }, true],
+  [undefined, {}, true],
 ]
-for (const [negatives, overrides] of settings)
-  t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}`, async (t) => {
-    const sources = [source('kd', 90, 4, true), source('plain', 60, 5, false)]
+for (const [negatives, overrides, ragged] of settings)
+  t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}, ${ragged}`, async (t) => {
+    const [four, five] = [4, 5].map((most) => () => (ragged ? 1 + random(most + 3) : most))
+    const sources = [source('kd', 90, four!, true), source('plain', 60, five!, false)]
     const options = { sources, featurizer: featurizer(overrides), batch: 23, negatives, seed, workers: 0 }
     const data = await openBatches({ ...options, cacheDir: t.testdir() })
     t.teardown(() => data.close())
@@ -80,7 +85,7 @@ for (const [negatives, overrides] of settings)
       const whole = await data.at(step)
       const parts = await partsOf(data, step, ranks, true)
       const expected = rowsOf(whole)
-      const found = parts.flatMap((part) => [...rowsOf(part)])
+      const found = parts.flatMap((part, rank) => [...rowsOf(part, rank)])
       t.equal(found.length, 23, 'no row twice')
       t.same(new Map(found), expected, 'and none lost; each as on one rank')
 
@@ -94,9 +99,9 @@ for (const [negatives, overrides] of settings)
         )
       }
       const order = parts.flatMap(({ queries }) => [...queries.rows].map((row) => place.get(row)!))
-      const { documentsPerQuery } = whole
+      const starts = bounds([...whole.documentsPerQuery])
       const documentOrder = order.flatMap((i) =>
-        Array.from({ length: documentsPerQuery }, (_, k) => i * documentsPerQuery + k),
+        Array.from({ length: whole.documentsPerQuery[i]! }, (_, k) => starts[i]! + k),
       )
       const common = {
         counts: parts.map(({ queries }) => queries.rows.length),
@@ -106,10 +111,11 @@ for (const [negatives, overrides] of settings)
         documentDuplicateIds: pattern(documentOrder.map((i) => whole.documentDuplicateIds[i]!)),
       }
       for (const part of parts) {
-        const { step, source, counts } = part
-        t.match(
-          { step, source, documentsPerQuery: part.documentsPerQuery },
-          { step: whole.step, source: whole.source, documentsPerQuery },
+        const { step, source, counts, documentsPerQuery } = part
+        t.match({ step, source }, { step: whole.step, source: whole.source })
+        t.same(
+          documentsPerQuery,
+          order.map((i) => whole.documentsPerQuery[i]!),
         )
         const queryOffsets = [...part.queryOffsets]
         const documentOffsets = [...part.documentOffsets!]
@@ -129,10 +135,7 @@ for (const [negatives, overrides] of settings)
       const loads = parts.map((part) => part.queries.ids.length + part.documents.ids.length)
       const longest = Math.max(
         ...lengthsOf(whole.queries.offsets).map((query, i) => {
-          const [first, last] = [
-            whole.documents.offsets[i * documentsPerQuery]!,
-            whole.documents.offsets[(i + 1) * documentsPerQuery]!,
-          ]
+          const [first, last] = [whole.documents.offsets[starts[i]!]!, whole.documents.offsets[starts[i + 1]!]!]
           return query + last - first
         }),
       )
@@ -142,7 +145,8 @@ for (const [negatives, overrides] of settings)
   })
 
 t.test('pure: the same again, from another reader, in any order of steps and ranks', async (t) => {
-  const sources = [source('a', 40, 2, false), source('b', 33, 2, true)]
+  const perRow = () => 1 + random(4)
+  const sources = [source('a', 40, perRow, false), source('b', 33, perRow, true)]
   const options = { sources, featurizer: featurizer(), batch: 8, seed, cacheDir: t.testdir(), workers: 0 }
   const data = await openBatches(options)
   const forward: TrainBatch[][] = []

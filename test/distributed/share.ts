@@ -1,6 +1,7 @@
 /** A batch spread over ranks by any assignment, as lib/data would shard it. */
 import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
+import { offsetsOf } from '../../lib/ragged.js'
 
 /** Sequences of a column, in the order given. */
 function pick(column: TokenColumn, sequences: readonly number[]): TokenColumn {
@@ -38,14 +39,16 @@ export function share(
   rank: number,
 ): TrainBatch {
   const { documentsPerQuery, queryDuplicateIds, documentDuplicateIds, scores } = whole
+  const starts = offsetsOf(documentsPerQuery)
   const documentsOf = (rows: readonly number[]) =>
-    rows.flatMap((row) => Array.from({ length: documentsPerQuery }, (_, k) => row * documentsPerQuery + k))
+    rows.flatMap((row) => Array.from({ length: documentsPerQuery[row]! }, (_, k) => starts[row]! + k))
   const first = counts.slice(0, rank).reduce((sum, n) => sum + n, 0)
   const own = order.slice(first, first + counts[rank]!)
   return {
     ...whole,
     queries: pick(whole.queries, own),
     documents: pick(whole.documents, documentsOf(own)),
+    documentsPerQuery: Int32Array.from(order, (row) => documentsPerQuery[row]!),
     counts: [...counts],
     queryOffsets: pick(whole.queries, order).keptOffsets,
     documentOffsets: pick(whole.documents, documentsOf(order)).keptOffsets,

@@ -4,6 +4,7 @@ import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
 import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
+import { offsetsOf } from '../../lib/ragged.js'
 import { Device, ops, Tensor } from '../../lib/tensor/index.js'
 import { type BatchLoss, type GradCacheOptions, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { gradientScaleOf } from '../../lib/train/loss.js'
@@ -192,15 +193,14 @@ for (const bytes of [0, 700]) {
 function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<TrainBatch> {
   const first = sum(counts.slice(0, rank))
   const count = counts[rank]!
+  const starts = offsetsOf(documentsPerQuery)
   return {
+    documentsPerQuery: documentsPerQuery.slice(first, first + count),
     counts: [count],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,
     queryDuplicateIds: batch.queryDuplicateIds.slice(first, first + count),
-    documentDuplicateIds: batch.documentDuplicateIds.slice(
-      first * documentsPerQuery,
-      (first + count) * documentsPerQuery,
-    ),
+    documentDuplicateIds: batch.documentDuplicateIds.slice(starts[first], starts[first + count]),
   }
 }
 

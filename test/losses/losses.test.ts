@@ -3,6 +3,7 @@ import t from 'tap'
 import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
+import { offsetsOf } from '../../lib/ragged.js'
 import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
@@ -51,6 +52,10 @@ const documentLengths = [4, 2, 5, 0, 3, 1, 6, 2]
 const qDuplicates = Int32Array.from([0, 1, 0, 2])
 const dDuplicates = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
 
+/** Documents of each query: 8 in all. */
+const ragged = [1, 4, 2, 1]
+const teacher = [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0]
+
 const losses: Record<string, Loss> = {
   'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: 2 }),
   'contrastive, groups, weights, blocks of 3': (q, d, logScale) =>
@@ -62,16 +67,24 @@ const losses: Record<string, Loss> = {
       weights: [1, 0.5, 2, 0],
       blockQueries: 3,
     }),
-  'distillation, min-max': (q, d, logScale) =>
-    distillation(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], documentsPerQuery: 2, logScale }),
+  'contrastive, ragged, groups, blocks of 3': (q, d, logScale) =>
+    contrastive(q, d, {
+      logScale,
+      documentsPerQuery: ragged,
+      queryDuplicateIds: qDuplicates,
+      documentDuplicateIds: dDuplicates,
+      blockQueries: 3,
+    }),
+  'distillation, min-max': (q, d, logScale) => distillation(q, d, { teacher, documentsPerQuery: 2, logScale }),
   'distillation, ragged': (q, d, logScale) =>
     distillation(q, d, {
-      teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0],
-      documentsPerQuery: [0, 3, 3, 5, 8],
+      teacher,
+      documentsPerQuery: ragged,
       logScale,
       normalizeScores: false,
     }),
-  marginMse: (q, d) => marginMse(q, d, { teacher: [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0], documentsPerQuery: 2 }),
+  marginMse: (q, d) => marginMse(q, d, { teacher, documentsPerQuery: 2 }),
+  'marginMse, ragged': (q, d) => marginMse(q, d, { teacher, documentsPerQuery: Int32Array.from(ragged) }),
 }
 
 for (const [name, loss] of Object.entries(losses))
@@ -102,7 +115,7 @@ for (const [name, loss] of Object.entries(losses))
         if (Math.abs(numeric - gradient[at]!) > 1e-6 * (1 + Math.abs(numeric)))
           t.fail(`d${what}[${at}] is ${gradient[at]}, difference quotient ${numeric}`)
       }
-    if (name !== 'marginMse') {
+    if (!name.startsWith('marginMse')) {
       const above = (await run(exact, q, d, s0 + h, loss)).value
       const below = (await run(exact, q, d, s0 - h, loss)).value
       t.ok(
@@ -114,65 +127,141 @@ for (const [name, loss] of Object.entries(losses))
     t.ok(Math.abs(single.value - reference.value) < 1e-5 * (1 + Math.abs(reference.value)), 'float32 agrees')
   })
 
-/** InfoNCE as written in research: explicit loops, explicit exclusions. */
-function plainInfoNce(q: Side, d: Side, temperature: number, documentsPerQuery: number, groups: boolean): number {
-  const offsets = (lengths: number[]) => {
-    let total = 0
-    return [0, ...lengths.map((length) => (total += length))]
-  }
-  const [qo, d0] = [offsets(q.lengths), offsets(d.lengths)]
+/** Scores, one at a time: MaxSim of query i and document j; null for an empty document. */
+function plainScores(q: Side, d: Side): (number | null)[][] {
+  const [qo, d0] = [offsetsOf(q.lengths), offsetsOf(d.lengths)]
   const dot = (i: number, j: number) => {
     let sum = 0
     for (let x = 0; x < dim; x++) sum += q.data[i * dim + x]! * d.data[j * dim + x]!
     return sum
   }
-  let total = 0
-  for (let i = 0; i < q.lengths.length; i++) {
-    const own = i * documentsPerQuery
-    const logits: number[] = []
-    let positive = Number.NaN
-    for (let j = 0; j < d.lengths.length; j++) {
-      if (d.lengths[j] === 0) continue
-      if (groups && j !== own && dDuplicates[j] === dDuplicates[own]) continue
-      const other = Math.floor(j / documentsPerQuery)
-      if (groups && j !== own && j % documentsPerQuery === 0 && other !== i && qDuplicates[other] === qDuplicates[i])
-        continue
+  return q.lengths.map((_, i) =>
+    d.lengths.map((length, j) => {
+      if (length === 0) return null
       let score = 0
       for (let a = qo[i]!; a < qo[i + 1]!; a++) {
         let best = Number.NEGATIVE_INFINITY
         for (let b = d0[j]!; b < d0[j + 1]!; b++) best = Math.max(best, dot(a, b))
         score += best
       }
+      return score
+    }),
+  )
+}
+
+/** InfoNCE as written in research: explicit loops, explicit exclusions. @param counts documents of each query */
+function plainInfoNce(q: Side, d: Side, temperature: number, counts: readonly number[], groups: boolean): number {
+  const scores = plainScores(q, d)
+  const owner = counts.flatMap((count, i) => Array<number>(count).fill(i))
+  const positives = counts.map((_, i) => owner.indexOf(i))
+  let total = 0
+  for (const [i, own] of positives.entries()) {
+    if (scores[i]![own] === null) continue
+    const logits: number[] = []
+    for (let j = 0; j < d.lengths.length; j++) {
+      const score = scores[i]![j]!
+      if (score === null) continue
+      const other = owner[j]!
+      if (groups && j !== own) {
+        if (dDuplicates[j] === dDuplicates[own]) continue
+        if (j === positives[other] && other !== i && qDuplicates[other] === qDuplicates[i]) continue
+      }
       logits.push(score / temperature)
-      if (j === own) positive = score / temperature
     }
     const most = Math.max(...logits)
-    total += most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - positive
+    total += most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - scores[i]![own]! / temperature
   }
   return total / q.lengths.length
 }
 
-t.test('exclusions follow their definition', async (t) => {
-  const random = new Random(seed + 1)
-  const q = embeddings(random, queryLengths)
-  const d = embeddings(random, documentLengths)
-  for (const groups of [false, true])
-    for (const blockQueries of [1, 3, 100]) {
-      const got = await run(exact, q, d, 0, (Q, D) =>
-        contrastive(Q, D, {
-          temperature: 0.1,
-          documentsPerQuery: 2,
-          blockQueries,
-          ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
-        }),
-      )
-      const want = plainInfoNce(q, d, 0.1, 2, groups)
-      t.ok(
-        Math.abs(got.value - want) < 1e-10 * want,
-        `groups ${groups}, blocks of ${blockQueries}: ${got.value}, expected ${want}`,
+/** The documents of each query that are not empty, as [student's score, teacher's, whether it is the positive]. */
+function plainLists(q: Side, d: Side, counts: readonly number[]): { s: number; t: number; positive: boolean }[][] {
+  const scores = plainScores(q, d)
+  const starts = offsetsOf(counts)
+  return counts.map((count, i) =>
+    Array.from({ length: count }, (_, k) => starts[i]! + k).flatMap((j, k) =>
+      d.lengths[j] === 0 ? [] : [{ s: scores[i]![j]!, t: teacher[j]!, positive: k === 0 }],
+    ),
+  )
+}
+
+function plainDistillation(q: Side, d: Side, temperature: number, counts: readonly number[], minMax: boolean): number {
+  let total = 0
+  for (const list of plainLists(q, d, counts)) {
+    const [min, max] = [Math.min(...list.map(({ s }) => s)), Math.max(...list.map(({ s }) => s))]
+    const logits = list.map(({ s }) => (minMax ? (s - min) / (max - min + 1e-8) : s) / temperature)
+    const [p, z] = [list.reduce((sum, { t }) => sum + Math.exp(t), 0), logits.reduce((sum, x) => sum + Math.exp(x), 0)]
+    for (const [k, { t }] of list.entries()) total += (Math.exp(t) / p) * (t - Math.log(p) - (logits[k]! - Math.log(z)))
+  }
+  return total / counts.length
+}
+
+function plainMargins(q: Side, d: Side, counts: readonly number[]): number {
+  let total = 0
+  for (const list of plainLists(q, d, counts)) {
+    const [positive, ...negatives] = list
+    if (!positive?.positive) continue
+    for (const { s, t } of negatives) total += (positive.s - s - (positive.t - t)) ** 2 / negatives.length
+  }
+  return total / counts.length
+}
+
+for (const [name, tolerance] of [
+  ['cpu-f64', 1e-10],
+  ['cpu', 1e-5],
+  ['cuda-host', 1e-5],
+] as const)
+  t.test(`losses follow their definition, whatever the documents of a query: ${name}`, async (t) => {
+    const device = Device.open(name)
+    const random = new Random(seed + 1)
+    const q = embeddings(random, queryLengths)
+    const d = embeddings(random, documentLengths)
+    const compare = async (what: string, loss: Loss, want: number) => {
+      const got = await run(device, q, d, 0, loss)
+      t.ok(Math.abs(got.value - want) < tolerance * (1 + Math.abs(want)), `${what}: ${got.value}, expected ${want}`)
+      const exactly = await run(exact, q, d, 0, loss)
+      for (const side of ['dq', 'dd'] as const) {
+        const off = Math.hypot(...got[side].map((g, i) => g - exactly[side][i]!))
+        t.ok(off <= 10 * tolerance * (1 + Math.hypot(...exactly[side])), `${what}: ${side} is off by ${off}`)
+      }
+    }
+    // 3: an empty document is a positive, and so the only document of its query.
+    for (const counts of [[2, 2, 2, 2], ragged, [5, 1, 1, 1], [1, 1, 1, 5], [3, 1, 2, 2]]) {
+      for (const groups of [false, true])
+        for (const blockQueries of [1, 3, 100])
+          await compare(
+            `contrastive of [${counts}], groups ${groups}, blocks of ${blockQueries}`,
+            (Q, D) =>
+              contrastive(Q, D, {
+                temperature: 0.1,
+                documentsPerQuery: counts,
+                blockQueries,
+                ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
+              }),
+            plainInfoNce(q, d, 0.1, counts, groups),
+          )
+      for (const normalizeScores of [false, true])
+        await compare(
+          `distillation of [${counts}], normalised ${normalizeScores}`,
+          (Q, D) => distillation(Q, D, { teacher, documentsPerQuery: counts, temperature: 0.5, normalizeScores }),
+          plainDistillation(q, d, 0.5, counts, normalizeScores),
+        )
+      await compare(
+        `marginMse of [${counts}]`,
+        (Q, D) => marginMse(Q, D, { teacher, documentsPerQuery: counts }),
+        plainMargins(q, d, counts),
       )
     }
-})
+    // One number and as many counts are the same, to the bit.
+    for (const loss of [contrastive, distillation, marginMse] as ((q: unknown, d: unknown, o: unknown) => Tensor)[]) {
+      const all = { ...(loss !== (contrastive as unknown) && { teacher }) }
+      const withCounts = (documentsPerQuery: number | Int32Array) =>
+        run(device, q, d, 0, (Q, D) => loss(Q, D, { ...all, documentsPerQuery }))
+      const one = await withCounts(2)
+      const each = await withCounts(Int32Array.of(2, 2, 2, 2))
+      t.same(one, each)
+    }
+  })
 
 t.test('when every negative is excluded, loss and gradient are 0', async (t) => {
   const random = new Random(seed + 2)
@@ -203,26 +292,32 @@ t.test('blocks that lie in no batch are refused', async (t) => {
     const scores = Tensor.from(exact, [1, 2, 3, 4, 5, 6], [3, 2])
     const logScale = Tensor.from(exact, [0])
     const segments = Segments.fromLengths(exact, [1, 1])
-    const groups = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
-    const stats = (firstRow: number, firstQuery: number, documentsPerQuery = 1) =>
-      raw.rowStats(scores, logScale, segments, groups, groups, {
-        firstRow,
-        documentsPerQuery,
-        firstQuery,
-        learned: 0,
-      })
+    const duplicates = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
+    const one = Segments.fromLengths(exact, [1, 1, 1])
+    const stats = (firstRow: number, firstQuery: number, groups = one, q: Tensor | null = duplicates, d = q) =>
+      raw.rowStats(scores, logScale, segments, groups, q, d, { firstRow, firstQuery, learned: 0 })
     t.same(stats(0, 1).shape, [3, 3])
+    const bad = { code: /ERR_(SHAPE|ARGUMENT|DTYPE)/ }
     for (const [row, query] of [
       [1, 0],
       [0, 2],
       [-1, 0],
       [0, -1],
+      [2 ** 62, 0],
+      [0, 2 ** 40],
     ] as const)
-      t.throws(() => stats(row, query), { code: /ERR_(SHAPE|ARGUMENT)/ }, `row ${row}, query ${query}`)
-    t.throws(() => stats(0, 0, 2), { code: 'ERR_SHAPE' }, 'groups of another number of documents')
-    t.throws(() => stats(0, 0, 0), { code: 'ERR_SHAPE' })
-    const huge = { firstRow: 0, documentsPerQuery: 1, firstQuery: 2 ** 40, learned: 0 }
-    t.throws(() => raw.rowStats(scores, logScale, segments, null, null, huge), { code: 'ERR_ARGUMENT' })
+      for (const q of [duplicates, null]) t.throws(() => stats(row, query, one, q), bad, `row ${row}, query ${query}`)
+    const groupsOf = (...lengths: number[]) => Segments.fromLengths(exact, lengths)
+    t.same(stats(0, 0, groupsOf(2, 1, 5), null).shape, [3, 3])
+    t.same(stats(0, 1, groupsOf(4, 1, 1), null).shape, [3, 3])
+    t.throws(() => stats(0, 0, groupsOf(1, 2, 1), null), /are not all documents of some/)
+    t.throws(() => stats(0, 2, groupsOf(1, 2, 1), null), /are not all documents of some/)
+    t.throws(() => stats(0, 0, groupsOf(1, 1, 0), null), /query 2 of the groups has no document/)
+    t.throws(() => stats(0, 0, groupsOf(2), null), bad, 'rows of a batch of one')
+    t.throws(() => stats(0, 0, groupsOf(2, 1, 1), duplicates), bad, 'ids of another number of documents')
+    t.throws(() => stats(0, 0, groupsOf(1, 1, 1, 1), duplicates), bad, 'ids of another number of queries')
+    t.throws(() => stats(0, 0, duplicates as never, null), bad, 'groups that are no segments')
+    t.throws(() => stats(0, 0, one, duplicates, null), bad)
     for (const ranks of [0, -1, 2])
       t.throws(() => raw.combineStats(stats(0, 0), { ranks }), { code: 'ERR_SHAPE' }, `${ranks} ranks`)
     t.throws(() => raw.combineStats(scores, { ranks: 1 }), { code: 'ERR_SHAPE' }, 'no stats')
@@ -238,6 +333,18 @@ t.test('bad arguments are named', async (t) => {
     bad((Q, D) => contrastive(Q, D, { documentsPerQuery: 2 })),
     { code: 'ERR_ARGUMENT', message: /need 4 documents/ },
   )
+  for (const loss of [contrastive, distillation, marginMse] as ((q: unknown, d: unknown, o: unknown) => Tensor)[])
+    for (const [documentsPerQuery, message] of [
+      [[1, 2], /documents/],
+      [[2], /1 counts for 2 queries/],
+      [[0, 1, 2], /whole numbers ≥ 1/],
+      [[0, 2], /whole numbers ≥ 1/],
+      [[1.5, 0.5], /whole numbers ≥ 1/],
+    ] as const)
+      await t.rejects(
+        bad((Q, D) => loss(Q, D, { documentsPerQuery, ...(loss !== (contrastive as unknown) && { teacher: [1, 2] }) })),
+        { code: 'ERR_ARGUMENT', message },
+      )
   await t.rejects(
     bad((Q, D) => contrastive(Q, D, { temperature: 0 })),
     { code: 'ERR_ARGUMENT' },

@@ -17,40 +17,47 @@ const cpu::Kernels* tableOf(const cpu::Isa& isa) {
 double only(const Tensor& t) { return t.meta.dtype == DType::f32 ? t.as<float>()[0] : t.as<double>()[0]; }
 
 struct Contrast {
-  Tensor scores, logScale, dSegments, qDuplicates, dDuplicates, weights;
-  int64_t firstRow = 0, documentsPerQuery = 1, firstQuery = 0, learned = 1;
+  Tensor scores, logScale, dSegments, groups, qDuplicates, dDuplicates, weights;
+  int64_t firstRow = 0, firstQuery = 0, learned = 1;
   double normalizer = 0.25;
 
   int64_t rows() const { return scores.meta.dims[0]; }
   int64_t columns() const { return scores.meta.dims[1]; }
 
+  int64_t positive(int64_t query) const { return groups.as<int64_t>()[query]; }
+
+  // Of all columns.
   bool excluded(int64_t query, int64_t j) const {
     const int64_t* d = dSegments.as<int64_t>();
-    const int64_t positive = query * documentsPerQuery;
     if (d[j] == d[j + 1]) return true;
-    if (!qDuplicates.meta.present() || j == positive) return false;
+    if (!qDuplicates.meta.present() || j == positive(query)) return false;
     const int32_t* q = qDuplicates.as<int32_t>();
-    if (dDuplicates.as<int32_t>()[j] == dDuplicates.as<int32_t>()[positive]) return true;
-    return j % documentsPerQuery == 0 && j / documentsPerQuery != query && q[j / documentsPerQuery] == q[query];
+    if (dDuplicates.as<int32_t>()[j] == dDuplicates.as<int32_t>()[positive(query)]) return true;
+    for (int64_t other = 0; other + 1 < groups.meta.dims[0]; ++other)
+      if (other != query && positive(other) == j && q[other] == q[query]) return true;
+    return false;
   }
 };
 
+// Documents of each query: none but the positive, as many for all, more or fewer.
+const std::vector<int64_t> kAlone(8, 1), kThree(8, 3), kRagged{2, 1, 6, 3, 1, 1, 4, 5};
+
 template <class T>
-Contrast contrast(int64_t rows, int64_t queries, int64_t documentsPerQuery, int64_t firstRow, bool groups,
-                  double logScale, std::mt19937& rng) {
+Contrast contrast(int64_t rows, const std::vector<int64_t>& counts, int64_t firstRow, bool duplicates, double logScale,
+                  std::mt19937& rng) {
   Contrast c;
-  const int64_t columns = queries * documentsPerQuery;
+  c.groups = segments(counts);
+  const int64_t queries = std::ssize(counts), columns = c.positive(queries);
   c.scores = random<T>({rows, columns}, rng);
   c.logScale = make<T>({1}, {static_cast<T>(logScale)});
   std::vector<int64_t> lengths(static_cast<size_t>(columns), 3);
   lengths[static_cast<size_t>(columns / 2 + 1)] = 0;
-  lengths[static_cast<size_t>((firstRow + 1) * documentsPerQuery)] = 0;  // the positive of row 1
+  lengths[static_cast<size_t>(c.positive(firstRow + 1))] = 0;
   c.dSegments = segments(lengths);
   c.firstRow = firstRow;
-  c.documentsPerQuery = documentsPerQuery;
   c.weights = random<T>({rows}, rng);
   for (int64_t r = 0; r < rows; ++r) c.weights.as<T>()[r] = std::abs(c.weights.as<T>()[r]);
-  if (!groups) return c;
+  if (!duplicates) return c;
   std::vector<int32_t> q, d;
   for (int64_t i = 0; i < queries; ++i) q.push_back(static_cast<int32_t>(rng() % queries));
   for (int64_t j = 0; j < columns; ++j) d.push_back(static_cast<int32_t>(rng() % columns));
@@ -67,15 +74,15 @@ template <class T>
 Outcome contrastive(const cpu::Isa& isa, Contrast& c, double lossBefore = 0) {
   Outcome o;
   const cpu::Kernels* table = tableOf<T>(isa);
-  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.documentsPerQuery, c.firstQuery, c.learned},
-                {&c.scores, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates})[0];
+  o.stats = run(table, Op::rowStats, params::rowStats{c.firstRow, c.firstQuery, c.learned},
+                {&c.scores, &c.logScale, &c.dSegments, &c.groups, &c.qDuplicates, &c.dDuplicates})[0];
   o.loss = make<T>({1}, {static_cast<T>(lossBefore)});
   o.dLogScale = make<T>({1}, {static_cast<T>(lossBefore)});
   o.lse = run(table, Op::contrastiveLoss, params::contrastiveLoss{c.normalizer}, {&o.stats, &c.weights, &o.loss})[0];
   o.gradient = c.scores;
-  run(table, Op::softmaxGrad,
-      params::softmaxGrad{c.firstRow, c.documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
-      {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates, &c.weights, &o.dLogScale});
+  run(table, Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.firstQuery, c.learned, c.normalizer},
+      {&o.gradient, &o.lse, &c.logScale, &c.dSegments, &c.groups, &c.qDuplicates, &c.dDuplicates, &c.weights,
+       &o.dLogScale});
   return o;
 }
 
@@ -84,7 +91,7 @@ double contrastiveReference(const Contrast& c) {
   const double given = c.logScale.as<T>()[0], scale = std::exp(c.learned ? std::min(given, std::log(100.0)) : given);
   double loss = 0;
   for (int64_t r = 0; r < c.rows(); ++r) {
-    const int64_t query = c.firstRow + r, positive = query * c.documentsPerQuery;
+    const int64_t query = c.firstRow + r, positive = c.positive(query);
     if (c.excluded(query, positive)) continue;
     const T* s = c.scores.as<T>() + r * c.columns();
     double sum = 0;
@@ -97,9 +104,9 @@ double contrastiveReference(const Contrast& c) {
 
 template <class T>
 void checkContrastive(const cpu::Isa& isa, std::mt19937& rng) {
-  for (bool groups : {false, true})
-    for (int64_t documentsPerQuery : {1, 3}) {
-      Contrast c = contrast<T>(5, 8, documentsPerQuery, 2, groups, 0.7, rng);
+  for (bool duplicates : {false, true})
+    for (const auto& counts : {kAlone, kThree, kRagged}) {
+      Contrast c = contrast<T>(5, counts, 2, duplicates, 0.7, rng);
       const double tolerance = sizeof(T) == 4 ? 1e-5 : 1e-12;
       const double expected = contrastiveReference<T>(c), got = only(contrastive<T>(isa, c, 10).loss) - 10;
       CHECK(std::abs(got - expected) < tolerance, "%s: loss %g, expected %g", isa.name, got, expected);
@@ -107,7 +114,7 @@ void checkContrastive(const cpu::Isa& isa, std::mt19937& rng) {
       for (int64_t r = 0; r < c.rows(); ++r)
         for (int64_t j = 0; j < c.columns(); ++j) {
           const double g = o.gradient.as<T>()[r * c.columns() + j];
-          const bool silent = c.excluded(r + c.firstRow, (r + c.firstRow) * c.documentsPerQuery);
+          const bool silent = c.excluded(r + c.firstRow, c.positive(r + c.firstRow));
           if (silent || c.excluded(r + c.firstRow, j))
             CHECK(g == 0, "%s: excluded column has gradient %g", isa.name, g);
         }
@@ -128,26 +135,25 @@ Tensor columnsOf(const Tensor& m, int64_t first, int64_t last) {
 // columns.
 template <class T>
 void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
-  for (bool groups : {false, true})
-    for (int64_t documentsPerQuery : {1, 3}) {
-      const int64_t queries = 8, ranks = 4;
-      const int64_t owned[ranks + 1] = {0, 3, 3, 7, queries};
-      Contrast whole = contrast<T>(5, queries, documentsPerQuery, 2, groups, 0.7, rng);
+  for (bool duplicates : {false, true})
+    for (const auto& counts : {kAlone, kThree, kRagged}) {
+      const int64_t ranks = 4;
+      const int64_t owned[ranks + 1] = {0, 3, 3, 7, 8};
+      Contrast whole = contrast<T>(5, counts, 2, duplicates, 0.7, rng);
       const Outcome expected = contrastive<T>(isa, whole);
       std::vector<T> parts;
       Contrast part[ranks];
       for (int64_t r = 0; r < ranks; ++r) {
         Contrast& c = part[r] = whole;
-        const int64_t first = owned[r] * documentsPerQuery, last = owned[r + 1] * documentsPerQuery;
+        const int64_t first = whole.positive(owned[r]), last = whole.positive(owned[r + 1]);
         c.scores = columnsOf<T>(whole.scores, first, last);
         std::vector<int64_t> lengths;
         for (int64_t j = first; j < last; ++j)
           lengths.push_back(whole.dSegments.as<int64_t>()[j + 1] - whole.dSegments.as<int64_t>()[j]);
         c.dSegments = segments(lengths);
         c.firstQuery = owned[r];
-        const Tensor stats =
-            run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, documentsPerQuery, c.firstQuery, c.learned},
-                {&c.scores, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates})[0];
+        const Tensor stats = run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, c.firstQuery, c.learned},
+                                 {&c.scores, &c.logScale, &c.dSegments, &c.groups, &c.qDuplicates, &c.dDuplicates})[0];
         parts.insert(parts.end(), stats.as<T>(), stats.as<T>() + stats.meta.count());
       }
       const T* none = parts.data() + 1 * 5 * 3;  // rank 1 has no columns
@@ -167,12 +173,10 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
       for (int64_t r = 0; r < ranks; ++r) {
         Contrast& c = part[r];
         Tensor d = make<T>({1}, {T(0)}), lse = expected.lse;
-        run(tableOf<T>(isa), Op::softmaxGrad,
-            params::softmaxGrad{c.firstRow, documentsPerQuery, c.firstQuery, c.learned, c.normalizer},
-            {&c.scores, &lse, &c.logScale, &c.dSegments, &c.qDuplicates, &c.dDuplicates, &c.weights, &d});
+        run(tableOf<T>(isa), Op::softmaxGrad, params::softmaxGrad{c.firstRow, c.firstQuery, c.learned, c.normalizer},
+            {&c.scores, &lse, &c.logScale, &c.dSegments, &c.groups, &c.qDuplicates, &c.dDuplicates, &c.weights, &d});
         dLogScale += only(d);
-        const Tensor want =
-            columnsOf<T>(expected.gradient, owned[r] * documentsPerQuery, owned[r + 1] * documentsPerQuery);
+        const Tensor want = columnsOf<T>(expected.gradient, whole.positive(owned[r]), whole.positive(owned[r + 1]));
         for (int64_t k = 0; k < want.meta.count(); ++k)
           CHECK(c.scores.as<T>()[k] == want.as<T>()[k], "%s: gradient of rank %d", isa.name, (int)r);
       }
@@ -191,7 +195,7 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
 // Every gradient by central differences of the loss the kernels compute.
 void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
   for (bool weights : {false, true}) {
-    Contrast c = contrast<double>(4, 6, 2, 1, true, 0.7, rng);
+    Contrast c = contrast<double>(4, {2, 1, 5, 1, 1, 2}, 1, true, 0.7, rng);
     if (!weights) c.weights = none();
     const Outcome o = contrastive<double>(isa, c);
     const auto slope = [&](double& x) {
@@ -221,14 +225,14 @@ void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
 template <class T>
 void edges(const cpu::Isa& isa, std::mt19937& rng) {
   // Every document is the same text: nothing but the positive is left.
-  Contrast c = contrast<T>(4, 4, 1, 0, true, 1, rng);
+  Contrast c = contrast<T>(4, {1, 1, 1, 1}, 0, true, 1, rng);
   c.dSegments = segments({2, 2, 2, 2});
   c.dDuplicates = make<int32_t>({4}, {7, 7, 7, 7});
   Outcome o = contrastive<T>(isa, c);
   CHECK(o.loss.as<T>()[0] == 0 && o.dLogScale.as<T>()[0] == 0, "%s: %g", isa.name, (double)o.loss.as<T>()[0]);
   for (int64_t k = 0; k < 16; ++k) CHECK(o.gradient.as<T>()[k] == 0, "%s", isa.name);
   // Excluded columns are skipped even when they are no numbers; included ones poison the loss.
-  c = contrast<T>(3, 6, 1, 0, false, 1, rng);
+  c = contrast<T>(3, {1, 1, 1, 1, 1, 1}, 0, false, 1, rng);
   c.scores.as<T>()[4] = static_cast<T>(-kInfinity);  // column 4 is empty
   CHECK(c.excluded(0, 4), "the test's own assumption");
   c.scores.as<T>()[2 * 6 + 4] = std::numeric_limits<T>::quiet_NaN();
@@ -242,7 +246,7 @@ void edges(const cpu::Isa& isa, std::mt19937& rng) {
   o = contrastive<T>(isa, c);
   CHECK(std::isfinite(o.loss.as<T>()[0]) && o.gradient.as<T>()[3] == 0, "%s: weight 0", isa.name);
   // Large logits.
-  c = contrast<T>(3, 6, 1, 0, false, 4, rng);
+  c = contrast<T>(3, {1, 1, 1, 1, 1, 1}, 0, false, 4, rng);
   for (int64_t k = 0; k < 18; ++k) c.scores.as<T>()[k] *= 1000;
   o = contrastive<T>(isa, c);
   const double expected = [&] {

@@ -69,29 +69,42 @@ void readAll(const Shard& shard) {
   for (int64_t row = 0; row < std::min<int64_t>(shard.rows(), kRows); ++row) rows.push_back(static_cast<double>(row));
   const std::vector<uint8_t> skip{1, 0, 1, 1, 0};
   const Skiplist skiplist{skip.data(), static_cast<int64_t>(skip.size())};
-  for (const ShardColumn column : {ShardColumn::kQuery, ShardColumn::kDocuments})
-    for (const int64_t first : {0, 1})
-      for (size_t row = 0; row < rows.size(); ++row) {
-        const ItemBlock block{rows.data() + row, 1, column, first, 1};
-        const Expansion expansion{below(12), 4, false};
-        int64_t tokens = 0;
-        if (!shard.measure(block, expansion, &tokens).ok()) continue;
-        std::vector<int32_t> ids(static_cast<size_t>(tokens)), keep(ids.size());
-        double offsets[2], keptOffsets[2];
-        int32_t keys, group, all, length;
-        shard.collate(block, expansion, ids.data(), offsets, &keys);
-        shard.groups(block, &group);
-        shard.lengths(block, {}, &all);
-        shard.lengths(block, skiplist, &length);
-        const int64_t kept = keepRows(ids.data(), offsets, 1, skiplist, keep.data(), keptOffsets);
-        CHECK(group == 0 && keys == all && length <= all && tokens == std::max<int64_t>(all, expansion.to), "lengths");
+  for (const auto& [column, most] : {std::pair{ShardColumn::kQuery, int64_t{1}},
+                                     {ShardColumn::kDocuments, 1},
+                                     {ShardColumn::kDocuments, 2},
+                                     {ShardColumn::kDocuments, INT64_MAX}})
+    for (size_t row = 0; row < rows.size(); ++row) {
+      const ItemBlock block{rows.data() + row, 1, column, most};
+      const Expansion expansion{below(12), 4, false};
+      BlockSize size;
+      if (!shard.measure(block, expansion, &size).ok()) continue;
+      const auto sequences = static_cast<size_t>(size.sequences);
+      std::vector<int32_t> ids(static_cast<size_t>(size.tokens)), keep(ids.size());
+      std::vector<double> offsets(sequences + 1), keptOffsets(sequences + 1);
+      std::vector<int32_t> keys(sequences), groups(sequences), all(sequences), lengths(sequences);
+      int32_t count;
+      shard.counts(block, &count);
+      CHECK(count == size.sequences && count >= 1 && count <= most, "counts");
+      shard.collate(block, expansion, ids.data(), offsets.data(), keys.data());
+      shard.groups(block, groups.data());
+      shard.lengths(block, {}, all.data());
+      shard.lengths(block, skiplist, lengths.data());
+      const int64_t kept =
+          keepRows(ids.data(), offsets.data(), size.sequences, skiplist, keep.data(), keptOffsets.data());
+      CHECK(kept == static_cast<int64_t>(keptOffsets[sequences]) && offsets[sequences] == size.tokens, "bounds");
+      for (size_t i = 0; i < sequences; ++i) {
+        const auto tokens = static_cast<int64_t>(offsets[i + 1] - offsets[i]);
+        CHECK(groups[i] <= static_cast<int32_t>(i) && keys[i] == all[i] && lengths[i] <= all[i] &&
+                  tokens == std::max<int64_t>(all[i], expansion.to),
+              "lengths");
         // Expansion tokens (4) stay.
-        CHECK(kept == length + tokens - all && keptOffsets[1] == static_cast<double>(kept), "kept");
-        if (shard.hasScores()) {
-          float score;
-          shard.scores(block, &score);
-        }
+        CHECK(keptOffsets[i + 1] - keptOffsets[i] == static_cast<double>(lengths[i] + tokens - all[i]), "kept");
       }
+      if (shard.hasScores()) {
+        std::vector<float> scores(sequences);
+        shard.scores(block, scores.data());
+      }
+    }
 }
 
 void write(const std::string& path, const std::vector<uint8_t>& bytes) {

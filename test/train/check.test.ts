@@ -42,13 +42,21 @@ t.test('lengths, cuts, samples, steps', async (t) => {
     ...tinyRun(dir, model, 'out', phases),
     acceptRecipeChange: ['queryPrompt'],
   })
-  t.same([ok, faults, warnings, out.exists, out.lastCheckpoint], [true, [], [], false, null])
+  t.same([ok, faults, out.exists, out.lastCheckpoint], [true, [], false, null])
+  t.match(warnings, [{ code: 'unused-documents', message: /phase "two".* leaves out 40 of 80 documents/ }])
+  t.equal(warnings.length, 1)
   t.notOk(existsSync(path.join(dir, 'out')))
   t.notOk(existsSync(path.join(dir, 'cache')), 'no shards either')
   const [one, two] = found
   t.match(one, { name: 'one', rows: 40, batch: 12, stepsPerEpoch: 3, steps: 6, recipe: [] })
   t.match(one!.sources, [
-    { name: 'rows', rows: 40, batches: 3, documents: { fewest: 2, most: 2, used: 2, unused: 0 }, scores: false },
+    {
+      name: 'rows',
+      rows: 40,
+      batches: 3,
+      documents: { fewest: 2, most: 2, used: 80, unused: 0, shortRows: 0 },
+      scores: false,
+    },
   ])
   // [CLS] [Q] … [SEP]: a query of 6 words has 9 tokens, of 8; a document of 20 words has 23, of 16
   t.same(one!.sources[0]!.lengths, {
@@ -83,7 +91,7 @@ t.test('lengths, cuts, samples, steps', async (t) => {
   ])
   t.same(two!.samples[0]!.query.tokens, ['[CLS]', '[Q] ', 'w9', 'w1', 'w2', '[SEP]'], 'with its prompt')
   t.same(two!.samples[0]!.negatives, [])
-  t.match(two!.sources[0]!.documents, { used: 1, unused: 40 }, 'by choice, so without a warning')
+  t.match(two!.sources[0]!.documents, { used: 40, unused: 40, shortRows: 0 })
 
   const few = await checkRun(tinyRun(dir, model, 'out', phases), { rows: 10 })
   t.match(
@@ -159,4 +167,35 @@ t.test('memory: what is said before and what is there', async (t) => {
     model.dispose()
     await device.synchronize()
   }
+})
+
+t.test('memory where rows have few documents or many: the largest rows together', async (t) => {
+  const dir = folder(t)
+  const rows = Array.from({ length: 60 }, (_, i) => ({
+    query: `w${i} w1`,
+    documents: Array.from({ length: i % 5 === 4 ? 30 : 1 }, (_, j) => `w${j} w2 w3 w4 w5 w6`),
+  }))
+  const write = (name: string, some: object[]): string => {
+    writeFileSync(path.join(dir, name), some.map((row) => JSON.stringify(row)).join('\n'))
+    return path.join(dir, name)
+  }
+  const all = write('all.jsonl', rows)
+  const largest = write(
+    'largest.jsonl',
+    rows.filter(({ documents }) => documents.length > 1),
+  )
+  const model = await tinyModel()
+  const run = (data: string) => tinyRun(dir, model, `out-${path.basename(data)}`, [{ ...phase, data, epochs: 1 }])
+  const { memory, sources } = (await checkRun(run(all))).phases[0]!
+  t.match(sources[0]!.documents, { fewest: 1, most: 30, used: 12 * 30 + 48, unused: 0, shortRows: 0 })
+  const { usual, worst } = memory!
+  t.ok(usual.embeddings < 0.4 * worst.embeddings && usual.loss < 0.4 * worst.loss)
+  const device = Device.open()
+  await device.synchronize()
+  device.resetPeak()
+  await train(run(largest)).result
+  const { peak } = device.memory()
+  t.ok(peak > 0.7 * worst.bytes && peak < 1.3 * worst.bytes, `${peak} of ${worst.bytes}`)
+  t.ok(peak > 1.3 * usual.bytes, `${peak}, usual rows need ${usual.bytes}`)
+  model.dispose()
 })

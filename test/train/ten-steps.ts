@@ -31,7 +31,7 @@ async function batchOf(file: SafetensorsFile, step: number): Promise<TrainBatch>
     source: 'fixture',
     queries,
     documents,
-    documentsPerQuery: 1,
+    documentsPerQuery: new Int32Array(groups.length).fill(1),
     counts: [groups.length],
     queryOffsets: queries.keptOffsets,
     documentOffsets: documents.keptOffsets,

@@ -71,9 +71,21 @@ export function plainColumn(
   }
 }
 
-/** @param empty documents without tokens */
-export function toyBatch(seed: number, queries: number, documentsPerQuery: number, empty: number[] = []): TrainBatch {
+/**
+ * @param documents of each query: as many for all, or how many each has
+ * @param empty documents without tokens
+ */
+export function toyBatch(
+  seed: number,
+  queries: number,
+  documents: number | readonly number[],
+  empty: number[] = [],
+): TrainBatch {
   const random = new Random(seed)
+  const documentsPerQuery = Int32Array.from({ length: queries }, (_, i) =>
+    typeof documents === 'number' ? documents : documents[i]!,
+  )
+  const count = documentsPerQuery.reduce((sum, n) => sum + n, 0)
   const column = (count: number, longest: number, number: number): TokenColumn => {
     const offsets = new Float64Array(count + 1)
     for (let i = 0; i < count; i++) {
@@ -83,7 +95,7 @@ export function toyBatch(seed: number, queries: number, documentsPerQuery: numbe
     const ids = Int32Array.from({ length: offsets[count]! }, () => random.integer(vocabulary))
     return plainColumn(ids, offsets, number)
   }
-  const columns = { queries: column(queries, 6, 0), documents: column(queries * documentsPerQuery, 20, 1) }
+  const columns = { queries: column(queries, 6, 0), documents: column(count, 20, 1) }
   return {
     step: 0,
     source: 'toy',
@@ -93,7 +105,7 @@ export function toyBatch(seed: number, queries: number, documentsPerQuery: numbe
     queryOffsets: columns.queries.keptOffsets,
     documentOffsets: columns.documents.keptOffsets,
     queryDuplicateIds: Int32Array.from({ length: queries }, (_, i) => i),
-    documentDuplicateIds: Int32Array.from({ length: queries * documentsPerQuery }, (_, i) => i),
+    documentDuplicateIds: Int32Array.from({ length: count }, (_, i) => i),
     scores: null,
   }
 }

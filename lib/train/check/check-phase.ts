@@ -9,7 +9,7 @@ import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
 import type { Faults } from './faults.js'
 import { estimateMemory, gibibytes, type MemoryEstimate } from './memory.js'
-import { batchTokens, type Measured, measureTexts, type SampleText, sampleText, type TextLengths } from './texts.js'
+import { batchSizes, type Measured, measureTexts, type SampleText, sampleText, type TextLengths } from './texts.js'
 
 /** One source of a phase. */
 export interface SourceCheck {
@@ -19,16 +19,18 @@ export interface SourceCheck {
   rows: number
   /** Batches of one pass over it. */
   batches: number
-  /** Documents of a row, positive included: fewest, most, and how many a query is trained with. */
+  /** Documents of its rows, positives included. */
   documents: {
-    /** Documents of the shortest row. */
+    /** Of the row with the fewest. */
     fewest: number
-    /** Documents of the longest row. */
+    /** Of the row with the most. */
     most: number
-    /** Documents of each row that are trained on. */
+    /** Of all rows together: those that are trained on. */
     used: number
-    /** Documents of all rows that are not. */
+    /** Those that are not: beyond the first `1 + negatives` of their row. */
     unused: number
+    /** Rows with fewer than `negatives` asks for, used as they are. */
+    shortRows: number
   }
   /** Whether its rows have teacher scores. */
   scores: boolean
@@ -118,15 +120,16 @@ const CERTAIN = 1.1
 export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   const { config, index, model, featurizer } = context
   const phase = config.phases[index]!
-  const found: { survey: Survey; used: number; measured: Measured | null }[] = []
+  const found: Found[] = []
+  const most = 1 + (phase.negatives ?? Number.POSITIVE_INFINITY)
   const sources = await openSources(context)
   checkSettings(context, sources.length)
   for (const source of sources) {
     const read = await readSource(context, source)
     if (!read) continue
-    const used = phase.negatives === undefined ? read.documents.fewest : 1 + phase.negatives
-    checkSource(context, read, used)
-    found.push({ survey: read, used, measured: featurizer && (await measureTexts(read, featurizer, used)) })
+    const documents = documentsOf(read, most)
+    checkSource(context, read, documents)
+    found.push({ survey: read, documents, measured: featurizer && (await measureTexts(read, featurizer, most)) })
   }
   const whole = found.length === sources.length && found.length > 0
   const stepsPerEpoch = whole ? await checkPlan(context, found) : null
@@ -136,10 +139,29 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
     batch: phase.batch,
     stepsPerEpoch,
     steps: phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch))),
-    sources: found.map(({ survey, used, measured }) => sourceCheck(phase, survey, used, measured)),
+    sources: found.map((source) => sourceCheck(phase, source)),
     recipe: model && featurizer ? changesOf(model, featurizer) : [],
     memory: checkMemory(context, found),
-    samples: featurizer ? samplesOf(featurizer, found) : [],
+    samples: featurizer ? samplesOf(featurizer, found, most) : [],
+  }
+}
+
+/** A source that could be read. */
+interface Found {
+  survey: Survey
+  documents: SourceCheck['documents']
+  measured: Measured | null
+}
+
+/** What becomes of the documents of a source where a row gives `most` of them at most. */
+function documentsOf({ documents }: Survey, most: number): SourceCheck['documents'] {
+  const sum = (of: (row: Survey['documents'][number]) => number) => documents.reduce((total, row) => total + of(row), 0)
+  return {
+    fewest: documents[0]!.count,
+    most: documents.at(-1)!.count,
+    used: sum(({ count, rows }) => rows * Math.min(count, most)),
+    unused: sum(({ count, rows }) => rows * Math.max(0, count - most)),
+    shortRows: Number.isFinite(most) ? sum(({ count, rows }) => (count < most ? rows : 0)) : 0,
   }
 }
 
@@ -199,26 +221,19 @@ async function readSource(context: PhaseContext, source: Source): Promise<Survey
   )
 }
 
-function checkSource({ config, index, faults, warnings }: PhaseContext, read: Survey, used: number): void {
+function checkSource(
+  { config, index, faults, warnings }: PhaseContext,
+  read: Survey,
+  { fewest, used, unused, shortRows }: SourceCheck['documents'],
+): void {
   const phase = config.phases[index]!
-  const { name, documents } = read
+  const { name, rows } = read
   const fault = (key: keyof ResolvedPhase, message: string, details: Record<string, unknown> = {}): void =>
     faults.add(index, key, 'ERR_DATA', `source "${name}"${message}`, { source: name, ...details })
   const taught = phase.loss === 'distillation' || phase.loss === 'margin-mse'
-  if (documents.fewest < used)
-    fault('negatives', `, row ${documents.fewestAt}: ${documents.fewest - 1} negatives; ${used - 1} are asked for`, {
-      negatives: used - 1,
-      fewest: documents.fewest - 1,
-      row: documents.fewestAt,
-    })
   if (taught && !read.scores) fault('data', ` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
-  else if (taught && used === 1)
-    fault(
-      phase.negatives === undefined ? 'data' : 'negatives',
-      `${phase.negatives === undefined ? `, row ${documents.fewestAt}` : ''}: one document for each query, and ` +
-        `${phase.loss} compares at least two`,
-      { row: documents.fewestAt },
-    )
+  else if (taught && used === rows)
+    fault('data', `: one document in each of its ${rows} rows, and ${phase.loss} compares at least two`)
   const place = `phase "${phase.name}", source "${name}"`
   const warn = (code: WarningEvent['code'], message: string, details: Record<string, unknown>): void => {
     warnings.push({
@@ -228,13 +243,27 @@ function checkSource({ config, index, faults, warnings }: PhaseContext, read: Su
       details: { phase: phase.name, source: name, ...details },
     })
   }
-  const left = documents.all - read.rows * used
-  if (phase.negatives === undefined && left > 0)
+  const [{ firstAt: row, rows: alike }] = read.documents as [Survey['documents'][number]]
+  const { negatives } = phase
+  if (shortRows > 0)
     warn(
       'short-rows',
-      `rows have ${documents.fewest} to ${documents.most} documents, so queries are trained with ${used} each, as many as ` +
-        `row ${documents.fewestAt} has: ${left} of ${documents.all} documents are not used`,
-      { used, unused: left, row: documents.fewestAt },
+      `fewer than negatives: ${negatives} in ${shortRows} of ${rows} rows (row ${row} has ${fewest - 1}), which are used as ` +
+        'they are',
+      { negatives, rows: shortRows, fewest: fewest - 1, row },
+    )
+  if (unused > 0)
+    warn(
+      'unused-documents',
+      `negatives: ${negatives} leaves out ${unused} of ${used + unused} documents, from the end of the rows that have more`,
+      { negatives, documents: unused },
+    )
+  if (taught && fewest === 1 && used > rows)
+    warn(
+      'single-documents',
+      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${phase.loss} has nothing to compare it with, so ` +
+        'they add 0 to the loss',
+      { rows: alike, row },
     )
   for (const [column, rows] of Object.entries(unusedColumns(phase, read)))
     warn(
@@ -274,16 +303,16 @@ async function checkPlan(
 
 function checkMemory(
   { config, index, model, graphBytes, faults, warnings, ranks = 1 }: PhaseContext,
-  found: readonly { survey: Survey; used: number; measured: Measured | null }[],
+  found: readonly Found[],
 ): PhaseCheck['memory'] {
   const phase = config.phases[index]!
   if (!model || !graphBytes) return null
   const { limit } = model.device.memory()
-  const estimates = found.flatMap(({ survey, used, measured }) => {
+  const estimates = found.flatMap(({ survey, measured }) => {
     if (!measured) return []
-    const tokens = batchTokens(measured, phase.batch, survey.rows)
-    const of = (which: keyof typeof tokens) =>
-      estimateMemory(model, config, phase, { documentsPerQuery: used, tokens: tokens[which], graphBytes, ranks })
+    const sizes = batchSizes(measured, phase.batch, survey.rows)
+    const of = (which: keyof typeof sizes) =>
+      estimateMemory(model, config, phase, { sizes: sizes[which], graphBytes, ranks })
     return [{ worst: of('worst'), usual: of('usual') }]
   })
   if (estimates.length === 0) return null
@@ -325,17 +354,16 @@ function needs(
   )
 }
 
-function sourceCheck(phase: ResolvedPhase, read: Survey, used: number, measured: Measured | null): SourceCheck {
-  const { name, rows, documents, scores } = read
-  const { all, fewest, most } = documents
+function sourceCheck(phase: ResolvedPhase, { survey, documents, measured }: Found): SourceCheck {
+  const { name, rows, scores, sample } = survey
   return {
     name,
     rows,
     batches: Math.floor(rows / phase.batch),
-    documents: { fewest, most, used, unused: Math.max(0, all - rows * used) },
+    documents,
     scores,
-    unusedColumns: unusedColumns(phase, read),
-    lengths: measured && { rows: read.sample.length, queries: measured.queries, documents: measured.documents },
+    unusedColumns: unusedColumns(phase, survey),
+    lengths: measured && { rows: sample.length, queries: measured.queries, documents: measured.documents },
   }
 }
 
@@ -347,19 +375,18 @@ function changesOf({ recipe: before }: Colbert, { recipe: now }: Featurizer): Ph
 }
 
 /** Of the first sources one row each; of few sources more, spread over their samples. */
-function samplesOf(featurizer: Featurizer, found: readonly { survey: Survey; used: number }[]): SampleRow[] {
+function samplesOf(featurizer: Featurizer, found: readonly Found[], most: number): SampleRow[] {
   const sources = found.slice(0, SAMPLES)
   return Array.from({ length: sources.length === 0 ? 0 : SAMPLES }, (_, i) => {
-    const { survey, used } = sources[i % sources.length]!
-    const { name, sample } = survey
+    const { name, sample } = sources[i % sources.length]!.survey
     const each = Math.ceil(SAMPLES / sources.length)
     const at = Math.floor((Math.floor(i / sources.length) * (sample.length - 1)) / Math.max(1, each - 1))
-    return { name, used, taken: sample[at]! }
+    return { name, taken: sample[at]! }
   })
     .filter(({ taken }, i, all) => all.findIndex((other) => other.taken === taken) === i)
-    .map(({ name, used, taken: { row, value } }) => {
+    .map(({ name, taken: { row, value } }) => {
       const [positive, ...negatives] = value.documents
-        .slice(0, used)
+        .slice(0, most)
         .map((text) => sampleText(featurizer, text, 'document'))
       return { source: name, row, query: sampleText(featurizer, value.query, 'query'), positive: positive!, negatives }
     })

@@ -5,25 +5,24 @@ import { scope } from '../../tensor/scope.js'
 import { Tape, withoutTape } from '../../tensor/tape.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 
-/** Tokens of a whole batch: of its queries, expansion included, of its documents, and of its longest document. */
-export interface BatchTokens {
+/** A whole batch: tokens of its queries, expansion included, of its documents and of the longest; and how many those are. */
+export interface BatchSizes {
   queries: number
   documents: number
   longest: number
+  documentCount: number
 }
 
 interface Batch {
-  /** Documents of a query. */
-  documentsPerQuery: number
   /** Of all ranks together. */
-  tokens: BatchTokens
+  sizes: BatchSizes
   /** Of a token in a graph. */
   graphBytes: number
   ranks: number
 }
 
 /** Tokens of one rank. */
-type Sides = Pick<BatchTokens, 'queries' | 'documents'>
+type Sides = Pick<BatchSizes, 'queries' | 'documents'>
 
 /** Bytes of a device. */
 export interface MemoryEstimate {
@@ -70,28 +69,28 @@ export function estimateMemory(
   model: Colbert,
   config: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather'>,
-  { documentsPerQuery, tokens, graphBytes, ranks }: Batch,
+  { sizes, graphBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
   const real = parameters.values.bytes / parameters.values.size
   const { bytes: live } = device.memory()
   const base = live + 2 * parameters.values.bytes
-  const own = { queries: tokens.queries / ranks, documents: tokens.documents / ranks }
+  const own = { queries: sizes.queries / ranks, documents: sizes.documents / ranks }
   const allPairs = phase.loss === 'contrastive'
   const here = {
-    queries: allPairs && phase.gather === 'queries' ? tokens.queries : own.queries,
-    documents: allPairs && phase.gather === 'documents' ? tokens.documents : own.documents,
+    queries: allPairs && phase.gather === 'queries' ? sizes.queries : own.queries,
+    documents: allPairs && phase.gather === 'documents' ? sizes.documents : own.documents,
   }
   const vectors = (here.queries + here.documents) * dim
   const [values, gradients] = [vectors * (model.tokenType === 'float16' ? 2 : real), vectors * real]
 
-  const graphs = graphsOf(model, config, phase, { tokens, own, graphBytes, ranks })
+  const graphs = graphsOf(model, config, phase, { sizes, own, graphBytes, ranks })
 
-  const columns = (phase.batch * documentsPerQuery * here.documents) / tokens.documents
-  const rows = allPairs ? Math.min(BLOCK, (phase.batch * here.queries) / tokens.queries) : phase.batch / ranks
-  const winner = tokens.longest < 2 ** 8 ? 1 : tokens.longest < 2 ** 16 ? 2 : 4
-  const pairs = allPairs ? rows * columns : rows * documentsPerQuery
-  const loss = pairs * (real + (winner * tokens.queries) / phase.batch)
+  const columns = (sizes.documentCount * here.documents) / sizes.documents
+  const rows = Math.min(BLOCK, (phase.batch * here.queries) / sizes.queries)
+  const winner = sizes.longest < 2 ** 8 ? 1 : sizes.longest < 2 ** 16 ? 2 : 4
+  const pairs = allPairs ? rows * columns : columns
+  const loss = pairs * (real + (winner * sizes.queries) / phase.batch)
 
   const peak = Math.max(values + graphs.forward, values + gradients + graphs.kept + loss, gradients + graphs.backward)
   return {
@@ -110,10 +109,10 @@ function graphsOf(
   { device, parameters }: Colbert,
   { microBatchTokens, activationMemory }: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   { gather }: Pick<ResolvedPhase, 'gather'>,
-  { tokens, own, graphBytes, ranks }: Pick<Batch, 'tokens' | 'graphBytes' | 'ranks'> & { own: Sides },
+  { sizes, own, graphBytes, ranks }: Batch & { own: Sides },
 ): { kept: number; forward: number; backward: number } {
   let budget = activationMemory === 'auto' ? device.memory().limit / 4 : activationMemory
-  const most = Math.max(microBatchTokens, tokens.longest)
+  const most = Math.max(microBatchTokens, sizes.longest)
   const kept = { queries: 0, documents: 0 }
   for (const side of ['queries', 'documents'] as const)
     for (let left = own[side]; left > 0 && budget > 0; left -= most) {

@@ -1,7 +1,7 @@
 /** What the texts of a source become under a recipe: lengths, cuts, and some to look at. */
 import type { Survey } from '../../data/survey.js'
 import type { Featurizer } from '../../text/featurizer.js'
-import type { BatchTokens } from './memory.js'
+import type { BatchSizes } from './memory.js'
 
 /** Lengths of texts in tokens, markers and prompt included, expansion not. */
 export interface TextLengths {
@@ -37,30 +37,26 @@ export interface SampleText {
 export interface Measured {
   queries: TextLengths
   documents: TextLengths
-  /** Tokens of each row: of its query with expansion, of its documents. */
-  rows: { query: number; documents: number }[]
+  /** Of each row: tokens of its query with expansion, tokens of its documents, and how many these are. */
+  rows: { query: number; documents: number; documentCount: number }[]
 }
 
 /** Rows between two turns of the event loop. */
 const BREATH = 16
 
-/** Tokenizes the sample of a source, the first `documentsPerQuery` documents of each row. */
-export async function measureTexts(
-  { sample }: Survey,
-  featurizer: Featurizer,
-  documentsPerQuery: number,
-): Promise<Measured> {
+/** Tokenizes the sample of a source, at most `most` documents of each row. */
+export async function measureTexts({ sample }: Survey, featurizer: Featurizer, most: number): Promise<Measured> {
   const { expandTo, recipe } = featurizer
   const queries: Traced[] = []
   const documents: Traced[] = []
   const rows: Measured['rows'] = []
   for (const [i, { value }] of sample.entries()) {
     const query = traced(featurizer, value.query, 'query')
-    const own = value.documents.slice(0, documentsPerQuery).map((text) => traced(featurizer, text, 'document'))
+    const own = value.documents.slice(0, most).map((text) => traced(featurizer, text, 'document'))
     queries.push(query)
     documents.push(...own)
     const tokens = own.reduce((sum, { length }) => sum + length, 0)
-    rows.push({ query: Math.max(query.length, expandTo), documents: tokens })
+    rows.push({ query: Math.max(query.length, expandTo), documents: tokens, documentCount: own.length })
     if (i % BREATH === 0) await new Promise((resolve) => setImmediate(resolve))
   }
   return {
@@ -93,20 +89,25 @@ function lengthsOf(texts: readonly Traced[], limit: number): TextLengths {
 }
 
 /**
- * A batch of the longest rows of a source, and a usual one, by its sample: as large a part of the sample as the batch is
- * of the source is in the worst one.
+ * A batch of the rows of a source with the most tokens, and a usual one, by its sample: as large a part of the sample as
+ * the batch is of the source is in the worst one.
  */
-export function batchTokens(
+export function batchSizes(
   { rows, documents }: Measured,
   batch: number,
   all: number,
-): Record<'worst' | 'usual', BatchTokens> {
+): Record<'worst' | 'usual', BatchSizes> {
   const longestFirst = rows.toSorted((a, b) => b.query + b.documents - a.query - a.documents)
   const most = Math.min(rows.length, Math.max(1, Math.ceil((rows.length * batch) / all)))
-  const of = (part: readonly Measured['rows'][number][]): BatchTokens => {
-    const sum = (of: 'query' | 'documents') => part.reduce((total, row) => total + row[of], 0)
-    const scale = batch / part.length
-    return { queries: scale * sum('query'), documents: scale * sum('documents'), longest: documents.longest }
+  const of = (part: readonly Measured['rows'][number][]): BatchSizes => {
+    const scaled = (of: keyof Measured['rows'][number]) =>
+      (batch / part.length) * part.reduce((total, row) => total + row[of], 0)
+    return {
+      queries: scaled('query'),
+      documents: scaled('documents'),
+      longest: documents.longest,
+      documentCount: scaled('documentCount'),
+    }
   }
   return { worst: of(longestFirst.slice(0, most)), usual: of(rows) }
 }

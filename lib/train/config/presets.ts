@@ -22,7 +22,7 @@ const unsupervised = (extra: number): PresetPhase => ({
   checkpoint: { every: 500 },
 })
 
-/** Hard negatives: as many as every row of a source has; the paper's sources have up to 10. */
+/** Hard negatives: all that a row has; the paper's sources have up to 10. */
 const supervised = (extra: number): PresetPhase => ({
   ...common,
   name: 'supervised',

@@ -67,7 +67,7 @@ export interface PhaseConfig {
   data: string | Source | readonly (string | Source)[]
   /** Queries of a step, over all devices. */
   batch: number
-  /** Documents beside the positive; default: as many as every row of the source has. */
+  /** Most documents beside the positive, from the front of a row; a row with fewer is used as it is. Default: all. */
   negatives?: number
   /** How long: steps, or passes over the data. Default: one epoch. */
   steps?: number

@@ -40,52 +40,52 @@ bool clamped(const View& logScale, bool learned) {
 }
 
 // Which columns take part in the softmax of a row; rows and columns are a part of a batch (native/ops/list.h). A column
-// is left out when its document is empty, when it is another copy of the positive (same document group), or when it is
-// the positive of another query of the same query group.
+// is left out when its document is empty, when it is another copy of the positive (an equal document), or when it is
+// the positive of another query that is equal to this one.
 struct Contrast {
-  const int64_t* dSegments;
-  const int32_t* qDuplicates;
-  const int32_t* dDuplicates;
-  int64_t columns, documentsPerQuery, firstQuery;
+  const int64_t* dSegments;    // [columns + 1]
+  const int64_t* groups;       // [B + 1]
+  const int32_t* qDuplicates;  // [B], or null
+  const int32_t* dDuplicates;  // [D], or null
+  int64_t columns, firstQuery;
 
   bool empty(int64_t column) const { return dSegments[column] == dSegments[column + 1]; }
   // The column of a query's positive, or −1 when it is not among these or empty.
   int64_t positive(int64_t query) const {
-    const int64_t column = (query - firstQuery) * documentsPerQuery;
+    const int64_t column = groups[query] - groups[firstQuery];
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
 
   // Calls visit(column) for every column that takes part, in order.
   template <class Visit>
   void each(int64_t query, const Visit& visit) const {
-    const int64_t offset = firstQuery * documentsPerQuery, positive = query * documentsPerQuery;
-    for (int64_t other = firstQuery, column = 0; column < columns; ++other) {
+    const int64_t offset = groups[firstQuery], positive = groups[query];
+    for (int64_t other = firstQuery, document = offset; document < offset + columns; ++other) {
       const bool sameQuery = qDuplicates && other != query && qDuplicates[other] == qDuplicates[query];
-      for (int64_t k = 0; k < documentsPerQuery; ++k, ++column) {
-        if (empty(column) || (k == 0 && sameQuery)) continue;
-        const int64_t document = offset + column;
+      for (; document < groups[other + 1]; ++document) {
+        if (empty(document - offset) || (document == groups[other] && sameQuery)) continue;
         if (dDuplicates && document != positive && dDuplicates[document] == dDuplicates[positive]) continue;
-        visit(column);
+        visit(document - offset);
       }
     }
   }
 };
 
-// `first` is the input that holds dSegments; the groups follow it.
-Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t documentsPerQuery, int64_t firstQuery) {
-  const View& q = call.in[first + 1];
-  const View& d = call.in[first + 2];
+// `first` is the input that holds dSegments; groups and duplicates follow it.
+Contrast contrastOf(const OpCall& call, int first, int64_t firstQuery) {
+  const View& q = call.in[first + 2];
+  const View& d = call.in[first + 3];
   return {call.in[first].as<int64_t>(),
+          call.in[first + 1].as<int64_t>(),
           q.present() ? q.as<int32_t>() : nullptr,
           d.present() ? d.as<int32_t>() : nullptr,
-          columns,
-          documentsPerQuery,
+          call.in[first].dims[0] - 1,
           firstQuery};
 }
 
 // A list of documents of one query, with a teacher's scores: documents [first, last) that are not empty.
 struct List {
-  const int64_t* dSegments;
+  const int64_t* dSegments;  // [P + 1]
   int64_t first, last;
 
   bool empty(int64_t document) const { return dSegments[document] == dSegments[document + 1]; }
@@ -151,12 +151,13 @@ void addInOrder(const double* parts, int64_t count, double factor, T* total) {
 
 namespace kernels {
 
-// A logit of the positive that is −∞ is no number: −∞ means that there is no positive.
+// scores [rows, columns], logScale [1], dSegments [columns + 1], groups [B + 1], qDuplicates [B], dDuplicates [D],
+// stats [rows, 3]. A logit of the positive that is −∞ is no number: −∞ means that there is no positive.
 template <class T>
 int32_t rowStats(const OpCall& call, char*) {
   const auto& p = call.as<params::rowStats>();
   const int64_t columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 2, columns, p.documentsPerQuery, p.firstQuery);
+  const Contrast contrast = contrastOf(call, 2, p.firstQuery);
   const T scale = scaleOf<T>(call.in[1], p.learned);
   forTasks(call.in[0].dims[0], [&](int64_t r) {
     const T* scores = call.in[0].as<T>() + r * columns;
@@ -174,7 +175,7 @@ int32_t rowStats(const OpCall& call, char*) {
   return 0;
 }
 
-// Ranks are taken in order: the same bits wherever the parts come from.
+// parts [ranks · rows, 3], stats [rows, 3]. Ranks are taken in order: the same bits wherever the parts come from.
 template <class T>
 int32_t combineStats(const OpCall& call, char*) {
   const int64_t ranks = call.as<params::combineStats>().ranks, rows = call.out[0].dims[0];
@@ -199,6 +200,7 @@ int32_t combineStats(const OpCall& call, char*) {
   return 0;
 }
 
+// stats [rows, 3], weights, lse [rows], loss [1]
 template <class T>
 int32_t contrastiveLoss(const OpCall& call, char*) {
   const T* stats = call.in[0].as<T>();
@@ -217,18 +219,19 @@ int32_t contrastiveLoss(const OpCall& call, char*) {
   return 0;
 }
 
+// scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats.
 template <class T>
 int32_t softmaxGrad(const OpCall& call, char*) {
   const auto& p = call.as<params::softmaxGrad>();
   const int64_t rows = call.in[0].dims[0], columns = call.in[0].dims[1];
-  const Contrast contrast = contrastOf(call, 3, columns, p.documentsPerQuery, p.firstQuery);
+  const Contrast contrast = contrastOf(call, 3, p.firstQuery);
   const T scale = scaleOf<T>(call.in[2], p.learned);
   double* parts = static_cast<double*>(call.workspace);
   forTasks(rows, [&](int64_t r) {
     T* scores = call.in[0].as<T>() + r * columns;
     const T lse = call.in[1].as<T>()[r];
     const int64_t query = p.firstRow + r, positive = contrast.positive(query);
-    const T weight = call.in[6].present() ? call.in[6].as<T>()[r] : T(1);
+    const T weight = call.in[7].present() ? call.in[7].as<T>()[r] : T(1);
     const T factor = static_cast<T>(weight * p.normalizer * scale);
     int64_t done = 0;  // columns that have their gradient; those passed over get 0
     parts[r] = 0;
@@ -242,10 +245,11 @@ int32_t softmaxGrad(const OpCall& call, char*) {
       });
     std::fill(scores + done, scores + columns, T(0));
   });
-  if (call.in[7].present() && !clamped<T>(call.in[2], p.learned)) addInOrder(parts, rows, 1, call.in[7].as<T>());
+  if (call.in[8].present() && !clamped<T>(call.in[2], p.learned)) addInOrder(parts, rows, 1, call.in[8].as<T>());
   return 0;
 }
 
+// scores, teacher, dscores [P]; querySegments [n + 1], of P; logScale, loss, dLogScale [1]; dSegments [P + 1].
 // KL(softmax(teacher) ‖ softmax(scale · student)) per list. PyLate's Distillation: minMax 1 and logScale 0, normalizer
 // 1 / queries. sentence-transformers 6 divides teacher scores by the temperature too and multiplies the loss by its
 // square: give it scaled teacher scores and normalizer.
@@ -281,6 +285,7 @@ int32_t distillLoss(const OpCall& call, char*) {
   return 0;
 }
 
+// scores, teacher, dscores [P]; querySegments [n + 1], of P; dSegments [P + 1]; loss [1].
 // Mean over a list's negatives of the squared difference between the student's margin (positive − negative) and the
 // teacher's. The first document is the positive; a list without one, or without negatives, says nothing.
 template <class T>
@@ -325,8 +330,13 @@ LF_INSTANTIATE(marginMse);
 
 }  // namespace kernels
 
-// A sum for each row: of G · S; the loss and the gradient of the temperature; the loss.
+// A sum for each row: of G · S; the loss and the gradient of the temperature; the loss. rowStats needs none here.
 namespace needs {
+
+template <class T>
+int64_t rowStats(const OpCall&) {
+  return 0;
+}
 
 template <class T>
 int64_t softmaxGrad(const OpCall& call) {
@@ -343,6 +353,7 @@ int64_t marginMse(const OpCall& call) {
   return (call.in[2].dims[0] - 1) * static_cast<int64_t>(sizeof(double));
 }
 
+LF_INSTANTIATE_NEED(rowStats);
 LF_INSTANTIATE_NEED(softmaxGrad);
 LF_INSTANTIATE_NEED(distillLoss);
 LF_INSTANTIATE_NEED(marginMse);

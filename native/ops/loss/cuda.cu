@@ -19,43 +19,76 @@ LF_DEVICE float nothing() { return -infinity(); }
 
 // Which columns take part in the softmax of a row.
 struct Contrast {
-  Dev<const int64_t> dSegments;
-  Dev<const int32_t> qDuplicates, dDuplicates;  // null: no groups
-  int64_t columns, documentsPerQuery, firstQuery;
+  Dev<const int64_t> dSegments;    // [columns + 1]
+  Dev<const int64_t> groups;       // [B + 1]
+  Dev<const int32_t> qDuplicates;  // [B], or null
+  Dev<const int32_t> dDuplicates;  // [D], or null
+  Dev<int32_t> positiveOf;         // [columns]: the query whose positive it is, or −1; null without duplicates
+  int64_t columns, queries, firstQuery;
 
   LF_DEVICE bool empty(int64_t column) const { return dSegments[column] == dSegments[column + 1]; }
   // The column of a query's positive, or −1 when it is not among these or empty.
   LF_DEVICE int64_t positive(int64_t query) const {
-    const int64_t column = (query - firstQuery) * documentsPerQuery;
+    const int64_t column = groups[query] - groups[firstQuery];
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
   LF_DEVICE bool takesPart(int64_t query, int64_t column) const {
     if (empty(column)) return false;
     if (!qDuplicates) return true;
-    const int64_t other = firstQuery + column / documentsPerQuery;
-    if (column % documentsPerQuery == 0 && other != query && qDuplicates[other] == qDuplicates[query]) return false;
-    const int64_t document = firstQuery * documentsPerQuery + column, positive = query * documentsPerQuery;
+    const int32_t other = positiveOf[column];
+    if (other >= 0 && other != query && qDuplicates[other] == qDuplicates[query]) return false;
+    const int64_t document = groups[firstQuery] + column, positive = groups[query];
     return document == positive || dDuplicates[document] != dDuplicates[positive];
   }
 };
 
-// `first` is the input that holds dSegments; the groups follow it.
-Contrast contrastOf(const OpCall& call, int first, int64_t columns, int64_t documentsPerQuery, int64_t firstQuery) {
-  return {dev<const int64_t>(call.in[first]),
-          dev<const int32_t>(call.in[first + 1]),
-          dev<const int32_t>(call.in[first + 2]),
-          columns,
-          documentsPerQuery,
-          firstQuery};
+constexpr int kRowThreads = 256;
+
+// Fills positiveOf: the query of each column by binary search, so that no row has to search.
+struct FindPositives {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Contrast contrast;
+
+  LF_DEVICE void operator()() const {
+    const int64_t column = blockX() * kThreads + thread();
+    if (column >= contrast.columns) return;
+    const int64_t document = contrast.groups[contrast.firstQuery] + column;
+    int64_t query = contrast.firstQuery, end = contrast.queries;  // the last whose documents start no later
+    while (end - query > 1) {
+      const int64_t middle = query + (end - query) / 2;
+      if (contrast.groups[middle] <= document)
+        query = middle;
+      else
+        end = middle;
+    }
+    contrast.positiveOf[column] = contrast.groups[query] == document ? static_cast<int32_t>(query) : -1;
+  }
+};
+
+// Rows of a block and their columns. `first` is the input that holds dSegments, groups and duplicates follow it;
+// positiveOf lies `offset` bytes into the workspace.
+int32_t contrastOf(const OpCall& call, Context& context, int first, int64_t offset, int64_t firstQuery,
+                   Contrast& contrast) {
+  const int64_t columns = call.in[first].rows() - 1;
+  const bool duplicates = call.in[first + 2].present();
+  contrast = {dev<const int64_t>(call.in[first]),
+              dev<const int64_t>(call.in[first + 1]),
+              dev<const int32_t>(call.in[first + 2]),
+              dev<const int32_t>(call.in[first + 3]),
+              duplicates ? workspace<int32_t>(call, offset, columns) : Dev<int32_t>{},
+              columns,
+              call.in[first + 1].rows() - 1,
+              firstQuery};
+  return duplicates ? launch(context, {divideUp(columns, kRowThreads)}, 0, FindPositives{contrast}) : 0;
 }
 
-constexpr int kRowThreads = 256;
 constexpr int64_t kRowScratch = sharedSize<double>(kRowThreads / kWarp);
 
 struct RowStats {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<const float> scores, logScale;
-  Dev<float> stats;
+  Dev<const float> scores;    // [rows, columns]
+  Dev<const float> logScale;  // [1]
+  Dev<float> stats;           // [rows, 3]
   Contrast contrast;
   int64_t firstRow;
   bool learned;
@@ -92,8 +125,8 @@ struct RowStats {
 
 struct CombineStats {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<const float> parts;
-  Dev<float> stats;
+  Dev<const float> parts;  // [ranks · rows, 3]
+  Dev<float> stats;        // [rows, 3]
   int64_t rows, ranks;
 
   LF_DEVICE void operator()() const {
@@ -119,8 +152,10 @@ struct CombineStats {
 // One block.
 struct ContrastiveLoss {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 1;
-  Dev<const float> stats, weights;  // weights may be null
-  Dev<float> loss, lse;
+  Dev<const float> stats;    // [rows, 3]
+  Dev<const float> weights;  // [rows], or null
+  Dev<float> loss;           // [1]
+  Dev<float> lse;            // [rows]
   int64_t rows;
   double normalizer;
 
@@ -145,9 +180,11 @@ struct ContrastiveLoss {
 
 struct SoftmaxGrad {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
-  Dev<float> scores;
-  Dev<const float> lse, logScale, weights;  // weights may be null
-  Dev<double> parts;                        // Σ G · S of each row
+  Dev<float> scores;          // [rows, columns]
+  Dev<const float> lse;       // [rows]
+  Dev<const float> logScale;  // [1]
+  Dev<const float> weights;   // [rows], or null
+  Dev<double> parts;          // [rows]: Σ G · S of each
   Contrast contrast;
   int64_t firstRow;
   bool learned;
@@ -180,9 +217,9 @@ struct SoftmaxGrad {
 // One block: total += factor · Σ parts. Nothing when the logit scale (null: none that is learned) is clamped.
 struct AddTotal {
   static constexpr int kThreads = kRowThreads, kMinBlocks = 1;
-  Dev<const double> parts;
-  Dev<const float> logScale;
-  Dev<float> total;
+  Dev<const double> parts;    // [count]
+  Dev<const float> logScale;  // [1], or null
+  Dev<float> total;           // [1]
   int64_t count;
   double factor;
 
@@ -199,7 +236,7 @@ struct AddTotal {
 
 // The documents [first, last) of one query, dealt to the lanes of a warp; empty ones are passed over.
 struct List {
-  Dev<const int64_t> dSegments;
+  Dev<const int64_t> dSegments;  // [P + 1]
   int64_t first, last;
 
   LF_DEVICE bool empty(int64_t document) const { return dSegments[document] == dSegments[document + 1]; }
@@ -246,10 +283,12 @@ constexpr int kListThreads = 128;
 
 struct DistillLoss {
   static constexpr int kThreads = kListThreads, kMinBlocks = 4;
-  Dev<const float> scores, teacher, logScale;
-  Dev<const int64_t> groups, dSegments;
-  Dev<float> gradient;
-  Dev<double> losses, dLogScales;
+  Dev<const float> scores, teacher;  // [P]
+  Dev<const float> logScale;         // [1]
+  Dev<const int64_t> groups;         // [rows + 1], of P
+  Dev<const int64_t> dSegments;      // [P + 1]
+  Dev<float> gradient;               // [P]
+  Dev<double> losses, dLogScales;    // [rows]
   int64_t rows;
   bool minMax, learned;
   double normalizer;
@@ -293,10 +332,11 @@ struct DistillLoss {
 
 struct MarginMse {
   static constexpr int kThreads = kListThreads, kMinBlocks = 4;
-  Dev<const float> scores, teacher;
-  Dev<const int64_t> groups, dSegments;
-  Dev<float> gradient;
-  Dev<double> losses;
+  Dev<const float> scores, teacher;  // [P]
+  Dev<const int64_t> groups;         // [rows + 1], of P
+  Dev<const int64_t> dSegments;      // [P + 1]
+  Dev<float> gradient;               // [P]
+  Dev<double> losses;                // [rows]
   int64_t rows;
   double normalizer;
 
@@ -345,10 +385,11 @@ namespace ops {
 int32_t rowStats(const OpCall& call, Context& context) {
   const auto p = call.as<params::rowStats>();
   const View& scores = call.in[0];
-  return launch(
-      context, {scores.rows()}, kRowScratch,
-      RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]),
-               contrastOf(call, 2, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow, p.learned != 0});
+  Contrast contrast;
+  if (contrastOf(call, context, 2, 0, p.firstQuery, contrast)) return 1;
+  return launch(context, {scores.rows()}, kRowScratch,
+                RowStats{dev<const float>(scores), dev<const float>(call.in[1]), dev<float>(call.out[0]), contrast,
+                         p.firstRow, p.learned != 0});
 }
 
 int32_t combineStats(const OpCall& call, Context& context) {
@@ -369,13 +410,13 @@ int32_t softmaxGrad(const OpCall& call, Context& context) {
   const auto p = call.as<params::softmaxGrad>();
   const View& scores = call.in[0];
   const Dev<double> parts = workspace<double>(call, 0, scores.rows());
-  if (launch(context, {scores.rows()}, kRowScratch,
+  Contrast contrast;
+  if (contrastOf(call, context, 3, 8 * scores.rows(), p.firstQuery, contrast) ||
+      launch(context, {scores.rows()}, kRowScratch,
              SoftmaxGrad{dev<float>(scores), dev<const float>(call.in[1]), dev<const float>(call.in[2]),
-                         dev<const float>(call.in[6]), parts,
-                         contrastOf(call, 3, scores.columns(), p.documentsPerQuery, p.firstQuery), p.firstRow,
-                         p.learned != 0, p.normalizer}))
+                         dev<const float>(call.in[7]), parts, contrast, p.firstRow, p.learned != 0, p.normalizer}))
     return 1;
-  return call.in[7].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[7])
+  return call.in[8].present() ? addTotal(context, parts, scores.rows(), 1, p.learned ? call.in[2] : View{}, call.in[8])
                               : 0;
 }
 
@@ -405,8 +446,15 @@ int32_t marginMse(const OpCall& call, Context& context) {
 
 }  // namespace ops
 
-// A sum for each row: of G · S; the loss and the gradient of the temperature; the loss.
-int64_t needs::softmaxGrad(const OpCall& call) { return call.in[0].rows() * static_cast<int64_t>(sizeof(double)); }
+// positiveOf, where there are duplicates; and a sum for each row: of G · S; the loss and the gradient of the
+// temperature; the loss.
+int64_t needs::rowStats(const OpCall& call) {
+  return call.in[4].present() ? call.in[0].columns() * static_cast<int64_t>(sizeof(int32_t)) : 0;
+}
+int64_t needs::softmaxGrad(const OpCall& call) {
+  const int64_t table = call.in[5].present() ? call.in[0].columns() * static_cast<int64_t>(sizeof(int32_t)) : 0;
+  return call.in[0].rows() * static_cast<int64_t>(sizeof(double)) + table;
+}
 int64_t needs::distillLoss(const OpCall& call) { return 2 * needs::marginMse(call); }
 int64_t needs::marginMse(const OpCall& call) { return (call.in[2].rows() - 1) * static_cast<int64_t>(sizeof(double)); }
 

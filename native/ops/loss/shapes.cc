@@ -1,34 +1,42 @@
 // Checks and shapes: losses.
 #include "../shapes.h"
 
+#include <algorithm>
+
 namespace lateforge {
 
 // Which part of the batch a block is: see native/ops/list.h.
+// scores [rows, columns], logScale [1], dSegments [columns + 1], groups [B + 1], qDuplicates [B], dDuplicates [D]
 static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
-                            const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow,
-                            int64_t documentsPerQuery, int64_t firstQuery) {
+                            const Meta& groups, const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow,
+                            int64_t firstQuery) {
   LF_TRY(checkReal(op, scores, 2));
   LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
   LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
-  LF_REQUIRE(documentsPerQuery >= 1 && scores.dims[1] % documentsPerQuery == 0, "ERR_SHAPE",
-             "%s: %lld columns are no multiple of %lld", op, static_cast<long long>(scores.dims[1]),
-             static_cast<long long>(documentsPerQuery));
-  for (const int64_t count : {firstRow, firstQuery, documentsPerQuery})
-    LF_REQUIRE(count >= 0 && count <= INT32_MAX, "ERR_ARGUMENT", "%s: a place in the batch is %lld", op,
-               static_cast<long long>(count));
+  LF_TRY(checkSequences(op, groups, groups.dims[0] - 1));
+  const auto& starts = *groups.facts->values;
+  const auto queries = static_cast<int64_t>(starts.size()) - 1;
+  const auto none = std::adjacent_find(starts.begin(), starts.end());
+  LF_REQUIRE(none == starts.end(), "ERR_SHAPE", "%s: query %lld of the groups has no document", op,
+             static_cast<long long>(none - starts.begin()));
+  LF_REQUIRE(queries <= INT32_MAX, "ERR_SHAPE", "%s: %lld queries; the limit is 2^31 - 1", op,
+             static_cast<long long>(queries));
+  for (const int64_t place : {firstRow, firstQuery})
+    LF_REQUIRE(place >= 0 && place <= queries, "ERR_ARGUMENT", "%s: place %lld of a batch of %lld queries", op,
+               static_cast<long long>(place), static_cast<long long>(queries));
+  LF_REQUIRE(firstRow + scores.dims[0] <= queries, "ERR_SHAPE",
+             "%s: %lld rows from query %lld do not lie in a batch of %lld queries", op,
+             static_cast<long long>(scores.dims[0]), static_cast<long long>(firstRow), static_cast<long long>(queries));
+  const auto first = starts.begin() + firstQuery;
+  LF_REQUIRE(std::binary_search(first, starts.end(), *first + scores.dims[1]), "ERR_SHAPE",
+             "%s: %lld columns from query %lld on are not all documents of some of %lld queries, which have %lld", op,
+             static_cast<long long>(scores.dims[1]), static_cast<long long>(firstQuery),
+             static_cast<long long>(queries), static_cast<long long>(starts.back()));
   LF_REQUIRE(qDuplicates.present() == dDuplicates.present(), "ERR_ARGUMENT",
              "%s: qDuplicates and dDuplicates go together", op);
   if (!qDuplicates.present()) return Status::fine();
-  LF_REQUIRE(qDuplicates.dtype == DType::i32 && qDuplicates.rank == 1, "ERR_DTYPE",
-             "%s: qDuplicates must be int32 [B], got %s", op, qDuplicates.text().c_str());
-  const int64_t queries = qDuplicates.dims[0];
-  LF_TRY(checkSame(op, dDuplicates, Meta::of(DType::i32, {queries * documentsPerQuery})));
-  LF_REQUIRE(
-      firstRow + scores.dims[0] <= queries && firstQuery + scores.dims[1] / documentsPerQuery <= queries, "ERR_SHAPE",
-      "%s: %lld rows from query %lld and %lld columns from query %lld do not lie in a batch of %lld queries", op,
-      static_cast<long long>(scores.dims[0]), static_cast<long long>(firstRow), static_cast<long long>(scores.dims[1]),
-      static_cast<long long>(firstQuery), static_cast<long long>(queries));
-  return Status::fine();
+  LF_TRY(checkSame(op, qDuplicates, Meta::of(DType::i32, {queries})));
+  return checkSame(op, dDuplicates, Meta::of(DType::i32, {starts.back()}));
 }
 
 static Status checkStats(const char* op, const Meta& stats) {
@@ -38,7 +46,7 @@ static Status checkStats(const char* op, const Meta& stats) {
 }
 
 Status infer_rowStats(const params::rowStats& p, const Meta* in, Inferred& r) {
-  LF_TRY(checkContrast("rowStats", in[0], in[1], in[2], in[3], in[4], p.firstRow, p.documentsPerQuery, p.firstQuery));
+  LF_TRY(checkContrast("rowStats", in[0], in[1], in[2], in[3], in[4], in[5], p.firstRow, p.firstQuery));
   r.out[0] = Meta::of(in[0].dtype, {in[0].dims[0], 3});
   return Status::fine();
 }
@@ -61,11 +69,10 @@ Status infer_contrastiveLoss(const params::contrastiveLoss&, const Meta* in, Inf
 }
 
 Status infer_softmaxGrad(const params::softmaxGrad& p, const Meta* in, Inferred&) {
-  LF_TRY(
-      checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], p.firstRow, p.documentsPerQuery, p.firstQuery));
+  LF_TRY(checkContrast("softmaxGrad", in[0], in[2], in[3], in[4], in[5], in[6], p.firstRow, p.firstQuery));
   LF_TRY(checkSame("softmaxGrad: lse", in[1], Meta::of(in[0].dtype, {in[0].dims[0]})));
-  if (in[6].present()) LF_TRY(checkSame("softmaxGrad: weights", in[6], Meta::of(in[0].dtype, {in[0].dims[0]})));
-  if (in[7].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[7], Meta::of(in[0].dtype, {1})));
+  if (in[7].present()) LF_TRY(checkSame("softmaxGrad: weights", in[7], Meta::of(in[0].dtype, {in[0].dims[0]})));
+  if (in[8].present()) LF_TRY(checkSame("softmaxGrad: dLogScale", in[8], Meta::of(in[0].dtype, {1})));
   return Status::fine();
 }
 
