@@ -169,20 +169,22 @@ async function collateBatch(
   }
 }
 
-/** Rows and tokens of their queries in rank order, and the number of rows of each rank. */
+/** Rows and scoring tokens of their queries in rank order, and the number of rows of each rank. */
 async function shardBatch(
-  { expandTo }: Featurizer,
+  { expandTo, maskId, querySkip }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   documentsPerQuery: number,
   ranks: number,
 ): Promise<{ rows: Float64Array<ArrayBuffer>; queryTokens: Int32Array; counts: number[] }> {
-  const [queries, documents] = await Promise.all([
+  const [queries, documents, unskipped] = await Promise.all([
     native().shardLengths(shard, rows, 0, 0, 1),
     native().shardLengths(shard, rows, 1, 0, documentsPerQuery),
+    querySkip && native().shardLengths(shard, rows, 0, 0, 1, querySkip),
   ])
-  const queryTokens = queries.map((length) => Math.max(length, expandTo))
-  const tokens = Float64Array.from(queryTokens)
+  const expansion = queries.map((length) => Math.max(0, expandTo - length))
+  const queryTokens = (unskipped ?? queries).map((length, i) => length + (querySkip?.[maskId] ? 0 : expansion[i]!))
+  const tokens = Float64Array.from(queries, (length, i) => length + expansion[i]!)
   for (let i = 0; i < documents.length; i++) tokens[Math.floor(i / documentsPerQuery)]! += documents[i]!
   const { order, counts } = shardRows(tokens, ranks)
   return {
@@ -206,10 +208,11 @@ async function collateColumn(
   role: 'query' | 'document',
   count: number,
 ): Promise<TokenColumn> {
-  const { expandTo, maskId, recipe, skip } = featurizer
+  const { expandTo, maskId, recipe, skip, querySkip } = featurizer
+  const attend = recipe.attendToExpansionTokens
   const { kept, keyLengths, ...rest } =
     role === 'query'
-      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens)
+      ? await native().shardCollate(shard, rows, 0, 0, 1, expandTo, maskId, attend, querySkip ?? undefined)
       : await native().shardCollate(shard, rows, 1, 0, count, 0, maskId, false, skip)
   const packed = { ...rest, keyLengths }
   return role === 'query' ? finish(packed, kept, rows, 0) : finish(packed, kept, documentNumbers(rows, count), 1)

@@ -91,11 +91,11 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 
 /** The model that a run starts from, or goes on with from `folder`. */
 export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
-  const { model, freshProjection, dim, precision, seed } = config
+  const { model, freshProjection, dim, head, precision, seed } = config
   if (typeof model !== 'string') return model
   const options = { device: config.device, precision }
   if (folder !== undefined) return Colbert.load(folder, options)
-  return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
+  return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, head, seed }) })
 }
 
 /** @param model null where it could not be had: then what depends on it is left out */

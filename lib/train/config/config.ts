@@ -116,11 +116,19 @@ const model = z.custom<ResolvedRun['model']>(
   { error: 'expected a folder or, from TypeScript, a Colbert' },
 )
 
+const headLayer = z.strictObject({
+  out: z.int().min(8).multipleOf(8, { error: 'expected a multiple of 8' }),
+  bias: z.boolean().optional(),
+  activation: z.enum(['identity', 'gelu', 'relu', 'tanh', 'sigmoid', 'silu']).optional(),
+  residual: z.boolean().optional(),
+})
+
 const run = z.strictObject({
   preset: z.string().optional(),
   model: paths(model),
   freshProjection: z.boolean().default(false),
   dim: count.optional(),
+  head: z.array(headLayer).min(1, { error: 'expected at least one layer' }).optional(),
   out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
   seed: z.int().min(0).default(42),
   device: z.string().default('cpu'),
@@ -177,7 +185,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   if (typeof model !== 'string') {
     const made = 'belongs to a model that is read from a folder; this one is given as an object'
     if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
-    if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
+    for (const key of ['dim', 'head'] as const) if (config[key] !== undefined) issues.push({ path: key, message: made })
     // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
     const on = model.device?.name
     if (config.device !== 'cpu' && config.device !== on && config.device !== on?.split(':')[0])
@@ -190,10 +198,17 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: `is "bfloat16", for which "${config.device}" has no kernels; leave it out, or train on a GPU`,
       where: locate(['precision']),
     })
-  if (typeof model === 'string' && config.dim !== undefined && !config.freshProjection)
+  for (const key of ['dim', 'head'] as const)
+    if (typeof model === 'string' && config[key] !== undefined && !config.freshProjection)
+      issues.push({
+        path: key,
+        message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+        where: locate([key]),
+      })
+  if (config.dim !== undefined && config.head !== undefined)
     issues.push({
       path: 'dim',
-      message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+      message: 'is what the last layer of head says; give one of them',
       where: locate(['dim']),
     })
   if (
