@@ -20,8 +20,8 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateOptions, type LoadOptions } from './models/colbert.js'
-export type { CreateConfig } from './models/create.js'
+export { Colbert, type CreateOptions, type LoadOptions, type SaveOptions } from './models/colbert.js'
+export type { CreateConfig, HeadLayerConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
 export type { ParameterGroupOptions } from './models/parameter-groups.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'

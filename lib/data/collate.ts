@@ -148,9 +148,9 @@ async function collateBatch(
   const end = begin + counts[rank]!
   const own = all.slice(begin, end)
   const addon = native()
-  const { expandTo, maskId, recipe, skip } = featurizer
+  const { expandTo, maskId, recipe, skip, querySkip } = featurizer
   const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
-    addon.shardCollate(shard, own, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens),
+    addon.shardCollate(shard, own, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens, querySkip ?? undefined),
     addon.shardCollate(shard, own, 1, most, 0, maskId, false, skip),
     addon.shardGroups(shard, all, 0, 1),
     addon.shardGroups(shard, all, 1, most),
@@ -175,9 +175,9 @@ async function collateBatch(
   }
 }
 
-/** Rows, tokens of their queries and numbers of their documents in rank order, and the number of rows of each rank. */
+/** Rows, scoring tokens of their queries and numbers of their documents in rank order, and the number of rows of each rank. */
 async function shardBatch(
-  { expandTo }: Featurizer,
+  { expandTo, maskId, querySkip }: Featurizer,
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   documentsPerQuery: Int32Array<ArrayBuffer>,
@@ -189,12 +189,14 @@ async function shardBatch(
   documentsPerQuery: Int32Array<ArrayBuffer>
   counts: number[]
 }> {
-  const [queries, documents] = await Promise.all([
+  const [queries, documents, unskipped] = await Promise.all([
     native().shardLengths(shard, rows, 0, 1),
     native().shardLengths(shard, rows, 1, most),
+    querySkip && native().shardLengths(shard, rows, 0, 1, querySkip),
   ])
-  const queryTokens = queries.map((length) => Math.max(length, expandTo))
-  const tokens = Float64Array.from(queryTokens)
+  const expansion = queries.map((length) => Math.max(0, expandTo - length))
+  const queryTokens = (unskipped ?? queries).map((length, i) => length + (querySkip?.[maskId] ? 0 : expansion[i]!))
+  const tokens = Float64Array.from(queries, (length, i) => length + expansion[i]!)
   let document = 0
   for (const [row, count] of documentsPerQuery.entries())
     for (const end = document + count; document < end; document++) tokens[row]! += documents[document]!

@@ -39,7 +39,7 @@ export function* columnInSteps(
   texts: readonly string[],
   role: 'query' | 'document',
 ): Generator<void, TextColumn> {
-  const { expandTo, maskId, recipe, skip } = featurizer
+  const { expandTo, maskId, recipe, skip, querySkip } = featurizer
   const isQuery = role === 'query'
   const truncated = new Uint8Array(texts.length)
   const sequences: Int32Array[] = []
@@ -59,7 +59,8 @@ export function* columnInSteps(
   const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
   for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
   const keys = Float64Array.from(texts.keys())
-  const kept = isQuery ? null : keepTokens(ids, offsets, skip)
+  const left = isQuery ? querySkip : skip
+  const kept = left && keepTokens(ids, offsets, left)
   return { ...finish({ ids, offsets, keyLengths }, kept, keys, isQuery ? 0 : 1), truncated }
 }
 

@@ -1,24 +1,25 @@
 /** Ours and not zod: it is loaded with lateforge (see options.ts), and every complaint names the file. */
-import { FormatError } from '../errors.js'
+import { didYouMean, FormatError } from '../errors.js'
 
 export type Json = Record<string, unknown>
 
 /** Reads typed fields of a JSON object; every complaint names the file and the key. */
 export class JsonReader {
-  private readonly json: Json
-  private readonly file: string
+  /** The object as it is. */
+  readonly all: Json
+  readonly file: string
 
   constructor(json: Json, file: string) {
-    this.json = json
+    this.all = json
     this.file = file
   }
 
   has(key: string): boolean {
-    return this.json[key] !== undefined && this.json[key] !== null
+    return this.all[key] !== undefined && this.all[key] !== null
   }
 
   isNull(key: string): boolean {
-    return this.json[key] === null
+    return this.all[key] === null
   }
 
   /** A whole number ≥ `least`, and ≤ `most` where that is given. */
@@ -58,6 +59,18 @@ export class JsonReader {
     return [...value]
   }
 
+  isText(key: string): boolean {
+    return typeof this.all[key] === 'string'
+  }
+
+  /** Whole numbers ≥ 0. */
+  counts(key: string, fallback: readonly number[]): number[] {
+    const value = this.value(key, fallback)
+    if (!Array.isArray(value) || value.some((count) => !Number.isSafeInteger(count) || count < 0))
+      throw this.bad(key, value, 'an array of whole numbers ≥ 0')
+    return [...value]
+  }
+
   /** A nested object; empty when absent. */
   object(key: string): JsonReader {
     const value = this.value(key, {})
@@ -73,6 +86,17 @@ export class JsonReader {
     return value
   }
 
+  /** @throws FormatError ERR_FORMAT for a key that is none of these: nothing would read it */
+  allow(keys: readonly string[]): void {
+    for (const [key, value] of Object.entries(this.all))
+      if (!keys.includes(key))
+        throw new FormatError(
+          'ERR_FORMAT',
+          `${this.file}: "${key}" is ${JSON.stringify(value)}, which lateforge does not know and so cannot honour; ${didYouMean(key, keys)}`,
+          { file: this.file, key, value },
+        )
+  }
+
   bad(key: string, value: unknown, expected: string): FormatError {
     return new FormatError('ERR_FORMAT', `${this.file}: "${key}" is ${JSON.stringify(value)}, expected ${expected}`, {
       file: this.file,
@@ -82,7 +106,7 @@ export class JsonReader {
   }
 
   private value(key: string, fallback?: unknown): unknown {
-    const value = this.json[key] ?? fallback
+    const value = this.all[key] ?? fallback
     if (value === undefined)
       throw new FormatError('ERR_FORMAT', `${this.file} has no "${key}"`, { file: this.file, key })
     return value

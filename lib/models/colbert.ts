@@ -9,6 +9,7 @@ import {
   flag,
   func,
   type Kinds,
+  list,
   object,
   oneOf,
   required,
@@ -29,7 +30,7 @@ import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
 import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
-import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
+import { checkChain, dense, denseInitializer, denseParameters, type HeadLayerConfig } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
 import { type ModelParameterGroup, type ParameterGroupOptions, parameterGroups } from './parameter-groups.js'
 
@@ -47,14 +48,22 @@ export interface CreateOptions {
 export interface LoadOptions extends CreateOptions {
   /** A folder without a projection gets a new, random one; without this it is refused. */
   freshProjection?: boolean
-  /** Dimension of the new projection. Default 128. */
+  /** Dimension of the new projection, which is one matrix. Default 128. */
   dim?: number
+  /** In place of `dim`, the layers of the new projection. */
+  head?: readonly HeadLayerConfig[]
   /** Overrides what the folder says about text. What its weights have learned stays, but for `acceptRecipeChange`. */
   recipe?: Partial<Recipe>
   /** Fields of `recipe` that may differ from what the model was trained with. */
   acceptRecipeChange?: readonly AlignedField[]
   /** Told what whoever uses the model should know of its recipe. Default: a process warning. */
   onNote?: (note: string) => void
+}
+
+/** Options of `Colbert.save`. */
+export interface SaveOptions {
+  /** How the folder is laid out. Default: `pylate`, or `sentence-transformers` where that cannot hold the recipe. */
+  layout?: 'pylate' | 'sentence-transformers' | 'stanford'
 }
 
 const createOptions: Kinds<CreateOptions> = {
@@ -66,6 +75,7 @@ const loadOptions: Kinds<LoadOptions> = {
   ...createOptions,
   freshProjection: flag,
   dim: whole(1),
+  head: list(object),
   recipe: object,
   acceptRecipeChange: strings,
   onNote: func,
@@ -146,14 +156,18 @@ export class Colbert {
   }
 
   /**
-   * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 load too; whole or not at all.
-   * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model; FileError ERR_FILE when it cannot be written
+   * Writes a folder, whole or not at all: in PyLate's layout, which sentence-transformers 6 loads too, or in
+   * sentence-transformers 6's own where PyLate's has no words for the recipe.
+   * @param options `layout`: `pylate`, `sentence-transformers` or `stanford` (docs/models.md says what each can hold)
+   * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model, or the layout cannot hold this one; FileError
+   *   ERR_FILE when it cannot be written
    */
-  async save(dir: string): Promise<void> {
+  async save(dir: string, options: SaveOptions = {}): Promise<void> {
     checkPath('save', dir)
-    const { saveModel } = await import('./formats/save.js')
+    const { saveModel, savedLayouts } = await import('./formats/save.js')
+    checkOptions('save', options, { layout: oneOf(...savedLayouts) })
     const trained = this.spec.learned.toFolder(this.parameters.updates)
-    await saveModel(dir, { ...this.spec, trained, parameters: this.parameters }).catch((error) => {
+    await saveModel(dir, { ...this.spec, trained, parameters: this.parameters }, options.layout).catch((error) => {
       throw typed(error)
     })
   }
@@ -253,7 +267,8 @@ export class Colbert {
     return scope(() => {
       const { device } = this
       const [start, end] = [column.offsets[first]!, column.offsets[last]!]
-      const ids = Tensor.fromInt32(device, column.ids.subarray(start, end))
+      const hostIds = column.ids.subarray(start, end)
+      const ids = Tensor.fromInt32(device, hostIds)
       const segments = Segments.of(
         device,
         column.offsets.subarray(first, last + 1).map((o) => o - start),
@@ -262,7 +277,7 @@ export class Colbert {
       const partial = counts.some((count, i) => count < segments.offsets[i + 1]! - segments.offsets[i]!)
       const keyLengths = partial ? Tensor.fromInt32(device, counts) : null
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
-      const hidden = this.encoder.forward({ ids, segments, keyLengths }, training)
+      const hidden = this.encoder.forward({ ids, hostIds, segments, keyLengths }, training)
       const { clampNegatives } = this
       if (!column.keep) return { tokens: this.project(hidden), segments, clampNegatives }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]

@@ -2,34 +2,39 @@ import { ArgumentError, ConfigError, didYouMean } from '../errors.js'
 import type { Json } from '../io/json-reader.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+import { architectures } from './formats/layout.js'
 import { untrained } from './formats/trained.js'
 import { LearnedRecipe } from './learned-recipe.js'
-import { type BertConfig, bert } from './networks/bert.js'
-import type { DenseConfig } from './networks/dense.js'
+import type { BertConfig } from './networks/bert.js'
+import { type DenseConfig, type HeadLayerConfig, headOf, headProblem } from './networks/dense.js'
 import { type Architecture, type EncoderConfig, maxLayers } from './networks/encoder.js'
-import { type ModernBertConfig, modernbert } from './networks/modernbert.js'
+import type { ModernBertConfig } from './networks/modernbert.js'
+
+export type { HeadLayerConfig } from './networks/dense.js'
 
 /** A model to start from nothing. */
 export interface CreateConfig {
   /** The encoder's kind. */
-  architecture: 'modernbert' | 'bert'
+  architecture: 'modernbert' | 'bert' | 'roberta' | 'xlm-roberta'
   /** Number of transformer layers. */
   layers: number
   /** Hidden width, `heads` times the head dimension. */
   width: number
   /** Attention heads; the head dimension, width / heads, is a multiple of 8. */
   heads: number
-  /** Inner width of the MLP. Default: 1.5 · width (ModernBERT, whose MLP is gated), 4 · width (BERT). */
+  /** Inner width of the MLP. Default: 1.5 · width (ModernBERT, whose MLP is gated), 4 · width (the others). */
   intermediate?: number
-  /** Dimension of a token embedding, a multiple of 8. Default 128. */
+  /** Dimension of a token embedding, a multiple of 8: the projection is one matrix. Default 128. */
   dim?: number
+  /** In place of `dim`, a projection of several layers; the last one gives the token embedding. */
+  head?: readonly HeadLayerConfig[]
   /** A folder with a tokenizer.json, or a tokenizer. */
   tokenizer: string | Tokenizer
-  /** Longest sequence. Default 8192 (ModernBERT), 512 (BERT). */
+  /** Longest sequence. Default 8192 (ModernBERT), 512 (the others). */
   positions?: number
   /** ModernBERT's local attention: a token sees this many tokens around it. Default 128; every third layer is global. */
   localAttention?: number
-  /** Dropout in training. Default 0 (ModernBERT), 0.1 (BERT), as published. */
+  /** Dropout in training. Default 0 (ModernBERT), 0.1 (the others), as published. */
   dropout?: number
   /** How text becomes tokens; what is left out is PyLate's default. */
   recipe?: Partial<Recipe>
@@ -42,6 +47,7 @@ const keys: readonly (keyof CreateConfig)[] = [
   'heads',
   'intermediate',
   'dim',
+  'head',
   'tokenizer',
   'positions',
   'localAttention',
@@ -69,14 +75,18 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     if (!(keys as readonly string[]).includes(key)) {
       throw new ConfigError('ERR_CONFIG', `a model has no "${key}"; ${didYouMean(key, keys)}`, { key })
     }
-  const { architecture: name, dim = 128, tokenizer: source, dropout } = given
-  if (name !== 'modernbert' && name !== 'bert')
-    throw new ConfigError('ERR_CONFIG', `architecture is "${name}", expected "modernbert" or "bert"`, { name })
+  const { architecture: name, tokenizer: source, dropout } = given
+  if (!Object.hasOwn(architectures, name))
+    throw new ConfigError(
+      'ERR_CONFIG',
+      `architecture is "${name}", expected one of ${Object.keys(architectures).join(', ')}`,
+      { name },
+    )
+  const architecture = architectures[name]!
   for (const key of ['width', 'heads'] as const) whole(key, given[key])
   whole('layers', given.layers, maxLayers)
-  if (whole('dim', dim) % 8 !== 0)
-    throw new ConfigError('ERR_CONFIG', `dim is ${dim}, expected a multiple of 8`, { dim })
   const { layers, width, heads } = given
+  const head = freshHead(width, given)
   if (width % heads !== 0 || (width / heads) % 8 !== 0)
     throw new ConfigError(
       'ERR_CONFIG',
@@ -122,28 +132,45 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
   }
   const bertConfig: BertConfig = {
     ...shared,
-    types: 2,
+    // RoBERTa has one kind of token, and counts positions from the padding id on.
+    types: name === 'bert' ? 2 : 1,
+    padding: tokenizer.pad ?? tokenizer.mask,
     activation: 'gelu',
-    normEps: 1e-12,
+    normEps: name === 'bert' ? 1e-12 : 1e-5,
     hiddenDropout: p,
     attentionDropout: p,
   }
   const config = modern ? modernConfig : bertConfig
-  const architecture = (modern ? modernbert : bert) as unknown as Architecture
   return {
     architecture,
     config,
     json: { ...architecture.jsonOf(config), ...specialIds(tokenizer) },
-    head: [freshProjection(width, dim)],
+    head,
     tokenizer,
     recipe,
     learned: new LearnedRecipe(recipe, untrained),
   }
 }
 
-/** PyLate's default head: one matrix, neither bias nor activation. */
-export function freshProjection(width: number, dim: number): DenseConfig {
-  return { in: width, out: dim, bias: false, activation: 'identity', residual: false }
+/**
+ * A new head: of one matrix with neither bias nor activation, as PyLate's default, or of the layers that are asked for.
+ * @throws ConfigError ERR_CONFIG for an unknown key or a bad value
+ */
+export function freshHead(width: number, { dim, head }: Pick<CreateConfig, 'dim' | 'head'>): DenseConfig[] {
+  if (head === undefined) return headOf(width, [{ out: multipleOf8('dim', dim ?? 128) }])
+  const problem = headProblem(head)
+  if (problem !== null) throw new ConfigError('ERR_CONFIG', problem, { head })
+  if (dim !== undefined)
+    throw new ConfigError('ERR_CONFIG', 'give dim or head, not both: the last layer of head says the dimension', {
+      dim,
+    })
+  return headOf(width, head)
+}
+
+function multipleOf8(key: string, value: number): number {
+  if (whole(key, value) % 8 !== 0)
+    throw new ConfigError('ERR_CONFIG', `${key} is ${value}, expected a multiple of 8`, { key, value })
+  return value
 }
 
 /** A tokenizer that has the recipe's prefixes as tokens; the one given is left as it is. */

@@ -2,7 +2,7 @@ import { ArgumentError, FormatError } from '../errors.js'
 import { defaultRecipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import type { LoadOptions } from './colbert.js'
-import { freshProjection, type ModelSpec, withPrefixes } from './create.js'
+import { freshHead, type ModelSpec, withPrefixes } from './create.js'
 import { readLayout } from './formats/layout.js'
 import { ModelWeights } from './formats/load.js'
 import { LearnedRecipe } from './learned-recipe.js'
@@ -23,12 +23,14 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
   if (fresh && !options.freshProjection)
     throw new FormatError(
       'ERR_FORMAT',
-      `${dir} holds an encoder without a projection, which is no ColBERT model yet. To train it as one, ask for a new ` +
-        'one: { freshProjection: true, dim: 128 }',
+      `${dir} holds ${layout.dense ? 'a dense model, which pools a text into one vector' : 'an encoder without a projection'} ` +
+        'and is no ColBERT model yet. To train its encoder as one, ask for a new projection: ' +
+        '{ freshProjection: true, dim: 128 }',
       { dir },
     )
-  if (!fresh && (options.freshProjection || options.dim !== undefined))
-    throw new ArgumentError('ERR_ARGUMENT', `${dir} has a projection of its own; freshProjection and dim do not apply`)
+  const own = (['freshProjection', 'dim', 'head'] as const).find((key) => options[key])
+  if (!fresh && own)
+    throw new ArgumentError('ERR_ARGUMENT', `${dir} has a projection of its own; ${own} does not apply`)
   if (!fresh && options.seed !== undefined)
     throw new ArgumentError(
       'ERR_ARGUMENT',
@@ -40,7 +42,7 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
     const recipe = defaultRecipe({ ...folders, ...options.recipe })
     const learned = new LearnedRecipe(folders, layout.trained)
     learned.change(folders, options.recipe ?? {}, recipe, 0, options.acceptRecipeChange ?? [])
-    const stored = await Tokenizer.load(layout.encoderDir)
+    const stored = lowerCasing(await Tokenizer.load(layout.encoderDir), layout.lowerCases)
     const tokenizer = withPrefixes(stored, recipe)
     if (stored.vocabSize > weights.storedVocabulary)
       throw new FormatError(
@@ -51,11 +53,21 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
       )
     const vocabulary = Math.max(weights.storedVocabulary, tokenizer.vocabSize)
     const config = { ...weights.config, vocabulary }
-    const head = fresh ? [freshProjection(config.width, options.dim ?? 128)] : layout.head.map((layer) => layer.config)
+    const head = fresh ? freshHead(config.width, options) : layout.head.map((layer) => layer.config)
     const { architecture, json } = layout
     return { spec: { architecture, config, json, head, tokenizer, recipe, learned }, weights, fresh }
   } catch (error) {
     await weights.close()
     throw error
   }
+}
+
+/** As sentence-transformers 6 changes a tokenizer for `do_lower_case`, unless it has such a normaliser. */
+function lowerCasing(tokenizer: Tokenizer, asked: boolean): Tokenizer {
+  const { json, ...shared } = tokenizer.shared
+  const normalizer = json.normalizer as { type: string; normalizers?: { type: string }[] } | null
+  const parts = normalizer?.type === 'Sequence' ? normalizer.normalizers! : normalizer ? [normalizer] : []
+  if (!asked || parts.some(({ type }) => type === 'Lowercase')) return tokenizer
+  const lowered = { type: 'Sequence', normalizers: [{ type: 'Lowercase' }, ...parts] }
+  return Tokenizer.fromShared({ ...shared, json: { ...json, normalizer: lowered } })
 }

@@ -7,6 +7,8 @@ import type { Parameters } from './parameters.js'
 export interface Packed {
   /** Token ids, int32 [T]. */
   ids: Tensor
+  /** The same on the host: RoBERTa's positions depend on them. */
+  hostIds: Int32Array
   /** Where each sequence starts, [n + 1]. */
   segments: Segments
   /** How many leading rows of each sequence are attended to, int32 [n]; null: all (query expansion is not). */

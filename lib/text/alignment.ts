@@ -6,20 +6,24 @@ import type { Recipe } from './recipe.js'
  * the other way round, ranks worse and says nothing (the ColBERT-Zero paper's finding), so these stay as they were unless
  * somebody names the change. Lengths are not among them: they may differ, and only going beyond them is worth a word.
  */
-const ALIGNED = [
+export const alignedFields = [
   'queryPrompt',
   'documentPrompt',
   'queryPrefix',
   'documentPrefix',
   'queryExpansion',
   'attendToExpansionTokens',
+  'expansionToken',
   'skiplistWords',
+  'skiplistTasks',
+  'keepOnlyTokenIds',
   'clampNegatives',
+  'strip',
   'lowerCase',
 ] as const satisfies readonly (keyof Recipe)[]
 
 /** A field of a recipe that must stay as the model was trained. */
-export type AlignedField = (typeof ALIGNED)[number]
+export type AlignedField = (typeof alignedFields)[number]
 
 /** A field of a recipe that is no longer what the model was trained with. */
 export interface RecipeChange {
@@ -33,11 +37,13 @@ export interface RecipeChange {
 
 /** The fields in which two recipes differ and must not. */
 export function recipeChanges(from: Recipe, to: Recipe): RecipeChange[] {
-  return ALIGNED.filter((field) => JSON.stringify(from[field]) !== JSON.stringify(to[field])).map((field) => ({
-    field,
-    from: from[field],
-    to: to[field],
-  }))
+  return alignedFields
+    .filter((field) => JSON.stringify(from[field]) !== JSON.stringify(to[field]))
+    .map((field) => ({
+      field,
+      from: from[field],
+      to: to[field],
+    }))
 }
 
 /** `queryPrompt: "search_query: " in training, "" now`; of lists only what is not in both. */
@@ -78,14 +84,15 @@ export function acceptedChanges(what: string, trained: Recipe, now: Recipe, acce
   return changes
 }
 
-export const isAlignedField = (name: unknown): name is AlignedField => (ALIGNED as readonly unknown[]).includes(name)
+export const isAlignedField = (name: unknown): name is AlignedField =>
+  (alignedFields as readonly unknown[]).includes(name)
 
 /** @throws RecipeError `ERR_RECIPE` for a name that is no field whose change can be accepted */
 export function checkAccepted(accept: readonly string[]): asserts accept is readonly AlignedField[] {
   for (const name of accept)
     if (!isAlignedField(name)) {
-      const hint = nearest(name, ALIGNED)
-      const expected = hint === undefined ? `one of ${ALIGNED.join(', ')}` : `"${hint}"?`
+      const hint = nearest(name, alignedFields)
+      const expected = hint === undefined ? `one of ${alignedFields.join(', ')}` : `"${hint}"?`
       throw new RecipeError(
         'ERR_RECIPE',
         `acceptRecipeChange: "${name}" is no change to accept; expected ${expected}`,

@@ -20,22 +20,24 @@ interface RolePlan {
 }
 
 /**
- * Text to token ids by a recipe, exactly as PyLate builds them: `[CLS] [prefix] prompt text… [SEP]`, stripped, cut so
- * that the whole has at most the recipe's length. Only real tokens come out; query expansion is `expandTo` and
+ * Text to token ids by a recipe, exactly as PyLate builds them: `[CLS] [prefix] prompt text… [SEP]`, cut so that the
+ * whole has at most the recipe's length. Only real tokens come out; query expansion is `expandTo` and
  * `maskId`, applied when sequences are collated.
  */
 export class Featurizer {
   readonly tokenizer: Tokenizer
   /** The recipe, bound to this tokenizer by its hash. */
   readonly recipe: Recipe
-  /** Queries are filled up to this many tokens with `maskId`; 0 without expansion. */
+  /** Queries with fewer tokens are filled up to this many with `maskId`; 0 without expansion. */
   readonly expandTo: number
   readonly maskId: number
   /**
-   * 1 at the ids of skiplist tokens, one byte per id. A word counts only where it is itself a token: PyLate maps the
-   * others to the unknown id and then drops every unknown token of a document, which we do not imitate.
+   * 1 at the ids of tokens that documents leave out of scoring, one byte per id. A word counts only where it is itself a
+   * token: PyLate maps the others to the unknown id and then drops every unknown token, which we do not imitate.
    */
   readonly skip: Uint8Array
+  /** The same of queries, expansion included; null where they leave none out. */
+  readonly querySkip: Uint8Array | null
   private readonly plans: Readonly<Record<Role, RolePlan>>
 
   /**
@@ -56,13 +58,11 @@ export class Featurizer {
       query: plan(tokenizer, 'query', recipe.queryPrefix, recipe.queryPrompt, recipe.queryLength),
       document: plan(tokenizer, 'document', recipe.documentPrefix, recipe.documentPrompt, recipe.documentLength),
     }
-    this.expandTo = recipe.queryExpansion ? recipe.queryLength : 0
-    this.maskId = tokenizer.mask
-    this.skip = new Uint8Array(tokenizer.vocabSize)
-    for (const word of recipe.skiplistWords) {
-      const id = tokenizer.tokenToId(word)
-      if (id !== undefined) this.skip[id] = 1
-    }
+    const { queryExpansion, queryLength } = recipe
+    this.expandTo = queryExpansion === true ? queryLength : Number(queryExpansion)
+    this.maskId = recipe.expansionToken === '' ? tokenizer.mask : expansionId(tokenizer, recipe.expansionToken)
+    this.skip = skipped(tokenizer, recipe, 'document')
+    this.querySkip = recipe.skiplistTasks.includes('query') ? skipped(tokenizer, recipe, 'query') : null
   }
 
   /** Token ids of a query, at most `queryLength`. */
@@ -84,7 +84,8 @@ export class Featurizer {
   *featuresInSteps(text: string, role: Role): Generator<void, Features> {
     const { prompt, prefix, room } = this.plans[role]
     const { tokenizer, recipe } = this
-    const body = yield* tokenizer.encodeInSteps(strip(prompt + text), room + 1, recipe.lowerCase)
+    const whole = recipe.strip ? strip(prompt + text) : prompt + text
+    const body = yield* tokenizer.encodeInSteps(whole, room + 1, recipe.lowerCase)
     const truncated = body.length > room
     if (truncated) body.length = room
     const ids = [...tokenizer.leading, ...body, ...tokenizer.trailing]
@@ -112,6 +113,30 @@ function plan(tokenizer: Tokenizer, role: Role, prefix: string, prompt: string, 
     )
   }
   return { prompt, prefix: prefixIds, room: length - special }
+}
+
+function expansionId(tokenizer: Tokenizer, token: string): number {
+  const id = tokenizer.tokenToId(token)
+  if (id === undefined)
+    throw new RecipeError('ERR_RECIPE', `expansionToken is "${token}", which is no token; use '' for the mask token.`, {
+      token,
+    })
+  return id
+}
+
+function skipped(tokenizer: Tokenizer, recipe: Recipe, role: Role): Uint8Array {
+  const { skiplistWords, skiplistTasks, keepOnlyTokenIds: only } = recipe
+  const skip = new Uint8Array(tokenizer.vocabSize)
+  if (role === 'document' && only.length > 0) {
+    skip.fill(1)
+    for (const id of only) if (id < skip.length) skip[id] = 0
+  }
+  if (!skiplistTasks.includes(role)) return skip
+  for (const word of skiplistWords) {
+    const id = tokenizer.tokenToId(word)
+    if (id !== undefined) skip[id] = 1
+  }
+  return skip
 }
 
 /** Python's `str.strip()`, whose white space is not JavaScript's (it has the separators U+001C-1F and U+0085, not U+FEFF). */

@@ -18,14 +18,25 @@ export interface Recipe {
   queryLength: number
   /** Total tokens of a document, as `queryLength`. */
   documentLength: number
-  /** Fill queries up to queryLength with the mask token, each a scoring vector. */
-  queryExpansion: boolean
-  /** Whether other tokens may attend to those mask tokens. */
+  /**
+   * Fill queries with expansion tokens, each a scoring vector: up to queryLength (`true`; sentence-transformers calls it
+   * "fixed"), or up to so many tokens, while longer queries keep theirs up to queryLength ("min").
+   */
+  queryExpansion: boolean | number
+  /** Whether other tokens may attend to those expansion tokens. */
   attendToExpansionTokens: boolean
-  /** Document tokens left out of scoring, by exact token. */
+  /** The token queries are filled with; `''` for the tokenizer's mask token. */
+  expansionToken: string
+  /** Tokens left out of scoring, by exact token. */
   skiplistWords: string[]
+  /** Whose tokens the skiplist is for. */
+  skiplistTasks: ('query' | 'document')[]
+  /** Ids of the only document tokens that score; none: all do. Models of page images keep their patches by it. */
+  keepOnlyTokenIds: number[]
   /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
   clampNegatives: boolean
+  /** Take white space from both ends of prompt and text, as PyLate does; sentence-transformers 6 leaves it. */
+  strip: boolean
   /** Lower-case texts before the tokenizer sees them. */
   lowerCase: boolean
   /** `Tokenizer.hash`, prefixes included; `''` until a Featurizer binds the recipe to a tokenizer. */
@@ -44,8 +55,12 @@ const DEFAULTS: Readonly<Recipe> = {
   documentLength: 180,
   queryExpansion: true,
   attendToExpansionTokens: false,
+  expansionToken: '',
   skiplistWords: [...PUNCTUATION],
+  skiplistTasks: ['document'],
+  keepOnlyTokenIds: [],
   clampNegatives: false,
+  strip: true,
   lowerCase: false,
   tokenizerHash: '',
 }
@@ -64,24 +79,38 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
   }
   const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
   const recipe = { ...DEFAULTS, ...given } as Recipe
-  recipe.skiplistWords = Array.isArray(recipe.skiplistWords) ? [...recipe.skiplistWords] : recipe.skiplistWords
   for (const field of FIELDS) {
     const value: unknown = recipe[field]
-    if (field === 'skiplistWords') {
-      if (!Array.isArray(value) || value.some((word) => typeof word !== 'string')) {
-        throw invalid(field, value, 'an array of tokens')
-      }
+    const list = lists[field]
+    if (list) {
+      if (!Array.isArray(value) || !value.every(list.is)) throw invalid(field, value, list.expected)
+      Object.assign(recipe, { [field]: [...value] })
     } else if (field === 'queryLength' || field === 'documentLength') {
-      if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > 1 << 20) {
-        throw invalid(field, value, 'a number of tokens from 1 to 1048576')
-      }
+      if (!isLength(value)) throw invalid(field, value, 'a number of tokens from 1 to 1048576')
+    } else if (field === 'queryExpansion') {
+      if (typeof value !== 'boolean' && !(isLength(value) && value <= recipe.queryLength))
+        throw invalid(field, value, `true, false or a number of tokens up to queryLength, ${recipe.queryLength}`)
     } else if (typeof value !== typeof DEFAULTS[field]) {
       throw invalid(field, value, `a ${typeof DEFAULTS[field]}`)
     }
   }
+  if (recipe.queryExpansion === recipe.queryLength) recipe.queryExpansion = true
   // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
-  if (!recipe.queryExpansion) recipe.attendToExpansionTokens = false
+  if (!recipe.queryExpansion) Object.assign(recipe, { attendToExpansionTokens: false, expansionToken: '' })
   return recipe
+}
+
+const isLength = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 1 << 20
+
+/** What each entry of a list is. */
+const lists: Partial<Record<keyof Recipe, { expected: string; is(entry: unknown): boolean }>> = {
+  skiplistWords: { expected: 'an array of tokens', is: (word) => typeof word === 'string' },
+  skiplistTasks: {
+    expected: 'an array of "query" and "document"',
+    is: (task) => task === 'query' || task === 'document',
+  },
+  keepOnlyTokenIds: { expected: 'an array of ids', is: (id) => Number.isInteger(id) && (id as number) >= 0 },
 }
 
 /** sha256 (hex) over all fields. */

@@ -30,8 +30,10 @@ for (const name of ['cpu', 'cpu-f64'] as const)
       for (const run of ['plain', 'expansion', 'blind']) {
         const prefix = run === 'plain' ? '' : `${run}.`
         const read = (key: string) => file.numbers(prefix + key)
+        const hostIds = Int32Array.from(await read('ids'))
         const packed: Packed = {
-          ids: Tensor.fromInt32(device, Int32Array.from(await read('ids'))),
+          ids: Tensor.fromInt32(device, hostIds),
+          hostIds,
           segments: Segments.of(device, await read('offsets')),
           keyLengths: run === 'plain' ? null : Tensor.fromInt32(device, Int32Array.from(await read('keys'))),
         }

@@ -18,12 +18,12 @@ import { folder } from '../train/tiny.js'
 const words = ['Red', 'red', 'sky', 'sea', 'blue', 'deep', 'find', 'text', 'old', 'new']
 const json = bertTokenizerJson([...BERT_SPECIAL_TOKENS, ...PUNCTUATION, ...words]) as { normalizer: object }
 const tokenizer = Tokenizer.fromJson({ ...json, normalizer: { ...json.normalizer, lowercase: false } })
-/** Short and long texts, one with a capital, one of punctuation alone. */
+/** Short and long texts, one with a capital, one of punctuation alone; some end in a token that ends in a blank. */
 const rows = [
-  { query: 'Red sky', documents: ['old sky, Red sea.', 'new text'] },
+  { query: 'Red sky [Q] ', documents: ['old sky, Red sea.', 'new text [Q] '] },
   { query: 'deep blue sea find old red text', documents: ['deep deep blue sea, red sky and new old text', '!'] },
 ]
-const base: Partial<Recipe> = { queryPrefix: '[Q] ', documentPrefix: '', queryLength: 8, documentLength: 9 }
+const base: Partial<Recipe> = { queryPrefix: '[Q] ', documentPrefix: '', queryLength: 10, documentLength: 10 }
 
 interface Effect {
   change: Partial<Recipe>
@@ -43,8 +43,12 @@ const effects: Record<Exclude<keyof Recipe, 'tokenizerHash'>, Effect> = {
   documentLength: { change: { documentLength: 6 }, documents: true, phase: { documentLength: 6 } },
   queryExpansion: { change: { queryExpansion: false }, queries: true },
   attendToExpansionTokens: { change: { attendToExpansionTokens: true }, queries: true },
+  expansionToken: { change: { expansionToken: 'text' }, queries: true },
   skiplistWords: { change: { skiplistWords: [] }, documents: true },
+  skiplistTasks: { change: { skiplistTasks: ['query', 'document'] }, queries: true },
+  keepOnlyTokenIds: { change: { keepOnlyTokenIds: [2, 3, tokenizer.tokenToId('sky')!] }, documents: true },
   clampNegatives: { change: { clampNegatives: true } }, // only how they are scored
+  strip: { change: { strip: false }, queries: true, documents: true },
   lowerCase: { change: { lowerCase: true }, queries: true, documents: true },
 }
 

@@ -73,8 +73,9 @@ export async function train(how: How): Promise<Ten> {
           device,
           column.offsets.subarray(first, last + 1).map((o) => o - start),
         )
-        const ids = Tensor.fromInt32(device, column.ids.subarray(start, end))
-        const hidden = encoder.forward({ ids, segments, keyLengths: null }, null)
+        const hostIds = column.ids.subarray(start, end)
+        const ids = Tensor.fromInt32(device, hostIds)
+        const hidden = encoder.forward({ ids, hostIds, segments, keyLengths: null }, null)
         return { tokens: ops.l2Normalize(dense(params, head, hidden)), segments }
       }),
   }

@@ -6,13 +6,15 @@ import { FormatError } from '../../errors.js'
 import { recoverFolder, writeAtomic, writeFolder } from '../../io/atomic.js'
 import type { Json } from '../../io/json-reader.js'
 import type { Parameters } from '../../nn/index.js'
-import { packageVersion } from '../../packages.js'
 import { describeChange } from '../../text/alignment.js'
-import type { Recipe } from '../../text/recipe.js'
+import { PUNCTUATION, type Recipe } from '../../text/recipe.js'
 import type { Tokenizer } from '../../text/tokenizer/tokenizer.js'
-import { type DenseConfig, denseFolder, denseJsonOf, denseParameters } from '../networks/dense.js'
+import { type DenseConfig, denseFolder, denseParameters } from '../networks/dense.js'
 import type { Architecture, EncoderConfig } from '../networks/encoder.js'
+import { pylateFiles } from './pylate.js'
 import { type TensorToWrite, writeSafetensors } from './safetensors.js'
+import { multiVectorFiles } from './sentence-transformers.js'
+import { stanfordFiles } from './stanford.js'
 import { type Trained, trainedJson } from './trained.js'
 
 export interface ModelToSave {
@@ -27,22 +29,29 @@ export interface ModelToSave {
   parameters: Parameters
 }
 
+/** Layouts that models are written in. */
+export const savedLayouts = ['pylate', 'sentence-transformers', 'stanford'] as const
+export type SavedLayout = (typeof savedLayouts)[number]
+
 /** Everything we write; a folder that holds anything else is not ours to replace. */
 const ownFiles =
-  /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_Dense)$/
+  /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|artifact\.metadata|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_(Dense|MultiVectorMask|Normalize))$/
 
 /** What file managers leave in every folder that was looked at. */
 const litter = /^(\.DS_Store|\._.*|Thumbs\.db|desktop\.ini)$/i
 
 /**
- * Writes a folder in PyLate's layout, which PyLate and sentence-transformers 6 both load. It appears whole or not at all
- * (lib/io/atomic.ts). A model saved there before is replaced, and is there until then.
- * @throws FormatError ERR_FORMAT when `dir` holds something that is not a saved model
+ * Writes a folder, which appears whole or not at all (lib/io/atomic.ts). A model saved there before is replaced, and is
+ * there until then.
+ * @param asked without it PyLate's layout, which PyLate and sentence-transformers 6 both load, or sentence-transformers 6's
+ *   own where PyLate's cannot hold the recipe
+ * @throws FormatError ERR_FORMAT when `dir` holds something that is not a saved model, or the layout cannot hold the model
  */
-export async function saveModel(dir: string, model: ModelToSave): Promise<void> {
+export async function saveModel(dir: string, model: ModelToSave, asked?: SavedLayout): Promise<void> {
+  const layout = layoutFor(model, asked)
   await recoverFolder(dir)
   await checkReplaceable(path.resolve(dir))
-  await writeFolder(dir, (folder) => writeFiles(folder, model), { replaces: true })
+  await writeFolder(dir, (folder) => writeFiles(folder, model, layout), { replaces: true })
 }
 
 /** @throws FormatError ERR_FORMAT when `target` is there and is no saved model, which is all that saving replaces */
@@ -51,7 +60,8 @@ export async function checkReplaceable(target: string): Promise<void> {
   const all = (await stat(target)).isDirectory() ? await readdir(target) : ['']
   const entries = all.filter((name) => !litter.test(name))
   const foreign = entries.find((name) => !ownFiles.test(name))
-  if (foreign !== undefined || (entries.length > 0 && !entries.includes('modules.json')))
+  const isModel = entries.includes('modules.json') || entries.includes('artifact.metadata')
+  if (foreign !== undefined || (entries.length > 0 && !isModel))
     throw new FormatError(
       'ERR_FORMAT',
       `${target} exists and is no saved model${foreign ? ` (it holds "${foreign}")` : ''}; save to a new folder`,
@@ -59,8 +69,9 @@ export async function checkReplaceable(target: string): Promise<void> {
     )
 }
 
-async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
+async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout): Promise<void> {
   const { architecture, config, head, recipe, tokenizer, parameters } = model
+  const stanford = layout === 'stanford'
   const values = await parameters.values.values()
   const floats = types.isFloat32Array(values) ? values : Float32Array.from(values)
   const entry = new Map(parameters.entries.map((e) => [e.name, e]))
@@ -68,64 +79,122 @@ async function writeFiles(dir: string, model: ModelToSave): Promise<void> {
   const encoder: TensorToWrite[] = architecture.parameters(config).flatMap((parameter) =>
     architecture.stored(config, parameter).map(({ name, shape, offset }) => {
       const start = entry.get(parameter.name)!.offset + offset
-      return { name, shape, data: floats.subarray(start, start + shape.reduce((product, d) => product * d, 1)) }
+      const data = floats.subarray(start, start + shape.reduce((product, d) => product * d, 1))
+      return { name: stanford ? architecture.prefix + name : name, shape, data }
     }),
   )
-  await writeSafetensors(path.join(dir, 'model.safetensors'), encoder)
-  for (const [index, layer] of head.entries()) {
-    const folder = denseFolder(index)
-    const tensors = denseParameters(layer, index).map(({ name, shape }) => {
+  const layers = head.map((layer, index) =>
+    denseParameters(layer, index).map(({ name, shape }) => {
       const { offset, size } = entry.get(name)!
-      return { name: name.slice(folder.length + 1), shape, data: floats.subarray(offset, offset + size) }
-    })
-    await mkdir(path.join(dir, folder))
-    await writeSafetensors(path.join(dir, folder, 'model.safetensors'), tensors)
-    await writeJson(path.join(dir, folder, 'config.json'), denseJsonOf(layer))
+      return { name: name.slice(denseFolder(index).length + 1), shape, data: floats.subarray(offset, offset + size) }
+    }),
+  )
+  await writeSafetensors(path.join(dir, 'model.safetensors'), stanford ? [...encoder, ...layers.flat()] : encoder)
+  for (const [index, tensors] of stanford ? [] : layers.entries()) {
+    await mkdir(path.join(dir, denseFolder(index)))
+    await writeSafetensors(path.join(dir, denseFolder(index), 'model.safetensors'), tensors)
   }
 
   const { torch_dtype: _, ...json } = model.json
   await writeJson(path.join(dir, 'config.json'), {
     ...json,
-    architectures: [architecture.className],
+    architectures: [stanford ? 'HF_ColBERT' : architecture.className],
     vocab_size: config.vocabulary,
     dtype: 'float32',
+    ...(stanford && { dim: head[0]!.out }), // which vLLM asks for
   })
-  await writeJson(path.join(dir, 'modules.json'), [
-    { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Transformer' },
-    ...head.map((_, i) => ({ idx: i + 1, name: `${i + 1}`, path: denseFolder(i), type: 'pylate.models.Dense.Dense' })),
-  ])
-  await writeJson(path.join(dir, 'sentence_bert_config.json'), {
-    max_seq_length: Math.max(recipe.queryLength, recipe.documentLength),
-    do_lower_case: recipe.lowerCase,
-  })
-  await writeJson(path.join(dir, 'config_sentence_transformers.json'), settingsOf(recipe, model.trained))
-  await tokenizer.save(dir)
-  await writeAtomic(path.join(dir, 'README.md'), [modelCard(model)])
-}
-
-/** The keys PyLate writes, in its order; of the versions there, only ours had a part in it. */
-function settingsOf(r: Recipe, trained: Trained): Json {
-  return {
-    model_type: 'ColBERT',
-    __version__: { lateforge: packageVersion() },
-    prompts: { query: r.queryPrompt, document: r.documentPrompt },
-    default_prompt_name: null,
-    similarity_fn_name: 'MaxSim',
-    query_prefix: r.queryPrefix,
-    document_prefix: r.documentPrefix,
-    query_length: r.queryLength,
-    document_length: r.documentLength,
-    attend_to_expansion_tokens: r.attendToExpansionTokens,
-    skiplist_words: r.skiplistWords,
-    do_query_expansion: r.queryExpansion,
-    lateforge: { ...(r.clampNegatives && { clampNegatives: true }), ...trainedJson(trained) },
+  const own = trainedJson(model.trained)
+  const files = {
+    pylate: () => pylateFiles(recipe, head, own),
+    'sentence-transformers': () => multiVectorFiles(recipe, head, config.positions, own),
+    stanford: () => stanfordFiles(recipe, head, own),
+  }[layout]()
+  for (const [name, content] of Object.entries(files)) {
+    await mkdir(path.dirname(path.join(dir, name)), { recursive: true })
+    await writeJson(path.join(dir, name), content)
   }
+  await tokenizer.save(dir)
+  await writeAtomic(path.join(dir, 'README.md'), [modelCard(model, layout)])
 }
 
-function modelCard({ architecture, config, head, recipe, trained, parameters }: ModelToSave): string {
+function layoutFor(model: ModelToSave, asked: SavedLayout | undefined): SavedLayout {
+  const layout = asked ?? (unsaid.pylate(model).length === 0 ? 'pylate' : 'sentence-transformers')
+  const problems = unsaid[layout](model)
+  if (problems.length === 0) return layout
+  const other = savedLayouts.find((name) => unsaid[name](model).length === 0)
+  throw new FormatError(
+    'ERR_FORMAT',
+    `the layout "${layout}" cannot hold ${problems.join('; ')}. ${other ? `Use { layout: '${other}' }` : 'Change the recipe'}`,
+    { layout, problems },
+  )
+}
+
+/** What of a model each layout has no words for. */
+const unsaid: Record<SavedLayout, (model: ModelToSave) => string[]> = {
+  pylate: ({ recipe: r }) => [
+    ...only(r, 'queryExpansion', [true, false]),
+    ...only(r, 'expansionToken', ['']),
+    ...(r.skiplistWords.length > 0 ? only(r, 'skiplistTasks', ['document']) : []),
+    ...only(r, 'keepOnlyTokenIds', ['']),
+  ],
+  'sentence-transformers': ({ recipe, tokenizer }) =>
+    (['query', 'document'] as const).flatMap((role) => {
+      const [prefix, prompt] = [recipe[`${role}Prefix`], recipe[`${role}Prompt`]]
+      if (prefix === '') return []
+      const [first, ...rest] = tokenizer.encode(`${prefix}${prompt}a`)
+      const asText = first === tokenizer.tokenToId(prefix) && rest.join() === tokenizer.encode(`${prompt}a`).join()
+      return asText ? [] : [`${role}Prefix "${prefix}", since the tokenizer does not find that token in a text`]
+    }),
+  stanford: ({ architecture, head, recipe: r }) => {
+    const [layer] = head
+    const plain = head.length === 1 && !layer!.bias && layer!.activation === 'identity' && !layer!.residual
+    const punctuation = r.skiplistWords.toSorted().join(' ') === PUNCTUATION.toSorted().join(' ')
+    return [
+      ...(architecture.prefix.endsWith('bert.') || architecture.prefix === 'roberta.'
+        ? []
+        : [`architecture "${architecture.name}"`]),
+      ...(plain ? [] : ['a head of anything but one matrix']),
+      ...only(r, 'queryPrompt', ['']),
+      ...only(r, 'documentPrompt', ['']),
+      ...(['queryPrefix', 'documentPrefix'] as const).flatMap((key) =>
+        /^\S+$/.test(r[key]) ? [] : [`${key} "${r[key]}": only a token without blanks`],
+      ),
+      ...only(r, 'queryExpansion', [true]),
+      ...only(r, 'expansionToken', ['']),
+      ...(r.skiplistWords.length === 0 || (punctuation && r.skiplistTasks.join() === 'document')
+        ? []
+        : ['a skiplist other than the punctuation of documents']),
+      ...only(r, 'keepOnlyTokenIds', ['']),
+      ...only(r, 'clampNegatives', [false]),
+      ...only(r, 'strip', [true]),
+      ...only(r, 'lowerCase', [false]),
+    ]
+  },
+}
+
+function only(recipe: Recipe, key: keyof Recipe, values: readonly (string | boolean)[]): string[] {
+  const value = recipe[key]
+  const said = Array.isArray(value) ? value.join() : value
+  return (values as readonly unknown[]).includes(said) ? [] : [`${key} ${JSON.stringify(value)}`]
+}
+
+const pylate = `from pylate import models                            # or: from sentence_transformers import MultiVectorEncoder
+model = models.ColBERT("this folder")`
+const tools: Record<SavedLayout, { name: string; library: string; python: string }> = {
+  pylate: { name: 'PyLate', library: 'PyLate', python: pylate },
+  'sentence-transformers': {
+    name: 'sentence-transformers',
+    library: 'sentence-transformers',
+    python: 'from sentence_transformers import MultiVectorEncoder\nmodel = MultiVectorEncoder("this folder")',
+  },
+  stanford: { name: 'ColBERT by Stanford', library: 'PyLate', python: pylate },
+}
+
+function modelCard(model: ModelToSave, layout: SavedLayout): string {
+  const { architecture, config, head, recipe, trained, parameters } = model
   const dim = head.at(-1)!.out
   return `---
-library_name: PyLate
+library_name: ${tools[layout].library}
 pipeline_tag: sentence-similarity
 tags: [ColBERT, PyLate, sentence-transformers, feature-extraction, lateforge]
 ---
@@ -133,7 +202,7 @@ tags: [ColBERT, PyLate, sentence-transformers, feature-extraction, lateforge]
 # ColBERT model
 
 A late-interaction retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per token.
-Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has PyLate's layout.
+Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has the layout of ${tools[layout].name}.
 ${promptsText(recipe, trained)}
 
 \`\`\`ts
@@ -144,8 +213,7 @@ const hits = await model.search(await model.encodeQueries(['a question']), docum
 \`\`\`
 
 \`\`\`python
-from pylate import models                            # or: from sentence_transformers import MultiVectorEncoder
-model = models.ColBERT("this folder")
+${tools[layout].python}
 \`\`\`
 `
 }

@@ -1,6 +1,6 @@
 /** What a folder says of the recipe that its weights were trained with. */
 import type { Json, JsonReader } from '../../io/json-reader.js'
-import { type AlignedField, isAlignedField, type RecipeChange } from '../../text/alignment.js'
+import { type AlignedField, alignedFields, isAlignedField, type RecipeChange } from '../../text/alignment.js'
 
 /** How a model came by its recipe. */
 export interface Trained {
@@ -15,12 +15,25 @@ export interface Trained {
 /** A model that has learned nothing yet. */
 export const untrained: Trained = { trained: false, unknown: [], changes: [] }
 
+/** A dense model that was trained with prompts: they are all that it has learned of how a ColBERT model reads texts. */
+export const learnedPrompts: Trained = {
+  trained: true,
+  unknown: alignedFields.filter((field) => field !== 'queryPrompt' && field !== 'documentPrompt'),
+  changes: [],
+}
+
+/** PyLate and sentence-transformers write empty prompts where none were given, though training may have had its own. */
+export function unnamedPrompts(prompts: JsonReader): AlignedField[] {
+  const named = ['query', 'document'].some((role) => prompts.text(role, '') !== '')
+  return named ? [] : ['queryPrompt', 'documentPrompt']
+}
+
 /**
- * Of a folder with config_sentence_transformers.json. PyLate and sentence-transformers write empty prompts where none were
- * given, though training may have had its own; lateforge writes what it trained with, in a section of its own.
+ * Of the settings of a folder: lateforge writes what it trained with, in a section of its own.
+ * @param unsaid fields that folders of this kind, written by others, say nothing of
  * @throws FormatError ERR_FORMAT for a section that is none
  */
-export function trainedOf(settings: JsonReader): Trained {
+export function trainedOf(settings: JsonReader, unsaid: readonly AlignedField[]): Trained {
   const own = settings.object('lateforge')
   const ours = settings.has('lateforge') || settings.object('__version__').has('lateforge')
   const changes = own.objects('recipeChanges')
@@ -28,16 +41,9 @@ export function trainedOf(settings: JsonReader): Trained {
   if (odd) throw own.bad('recipeChanges', odd, 'fields of a recipe')
   return {
     trained: own.flag('trained', true),
-    unknown: own.texts('unknown', ours ? [] : unsaid(settings)).filter(isAlignedField),
+    unknown: own.texts('unknown', ours ? [] : unsaid).filter(isAlignedField),
     changes: changes as unknown as RecipeChange[],
   }
-}
-
-/** PyLate's mask is no setting of its folders: it trains with negative similarities as 0, and is searched without. */
-function unsaid(settings: JsonReader): AlignedField[] {
-  const prompts = settings.object('prompts')
-  const named = ['query', 'document'].some((role) => prompts.text(role, '') !== '')
-  return ['clampNegatives', ...(named ? [] : (['queryPrompt', 'documentPrompt'] as const))]
 }
 
 /** The section as it is written. */

@@ -1,4 +1,4 @@
-import { FormatError } from '../../errors.js'
+import { didYouMean, FormatError } from '../../errors.js'
 import { type Json, JsonReader } from '../../io/json-reader.js'
 import type { ParameterShape, Parameters } from '../../nn/index.js'
 import { linear } from '../../nn/index.js'
@@ -16,6 +16,28 @@ export interface DenseConfig {
   residual: boolean
 }
 
+/** A layer of a head to be made; its input is what comes before it. */
+export interface HeadLayerConfig {
+  /** Dimensions it gives, a multiple of 8. */
+  out: number
+  /** Default false. */
+  bias?: boolean
+  /** Default `identity`. */
+  activation?: DenseConfig['activation']
+  /** Adds its input to its output, through a matrix of its own where the dimensions differ. Default false. */
+  residual?: boolean
+}
+
+/** The layers of a new head on an encoder of that width. */
+export function headOf(width: number, layers: readonly HeadLayerConfig[]): DenseConfig[] {
+  let current = width
+  return layers.map(({ out, bias = false, activation = 'identity', residual = false }) => {
+    const layer = { in: current, out, bias, activation, residual }
+    current = out
+    return layer
+  })
+}
+
 const torchActivations: Readonly<Record<string, DenseConfig['activation']>> = {
   'torch.nn.modules.linear.Identity': 'identity',
   'torch.nn.modules.activation.GELU': 'gelu',
@@ -25,10 +47,16 @@ const torchActivations: Readonly<Record<string, DenseConfig['activation']>> = {
   'torch.nn.modules.activation.SiLU': 'silu',
 }
 
-/** @throws FormatError ERR_FORMAT for an activation we do not have */
-export function denseConfigOf(json: Json, file: string): DenseConfig {
+/**
+ * A layer's config.json.
+ * @param others keys that are read elsewhere
+ * @param activation of a file that names none
+ * @throws FormatError ERR_FORMAT for an activation we do not have, and for a key that nothing reads
+ */
+export function denseConfigOf(json: Json, file: string, others: readonly string[], activation: string): DenseConfig {
   const f = new JsonReader(json, file)
-  const name = f.text('activation_function', 'torch.nn.modules.activation.Tanh') // sentence-transformers' default
+  f.allow(['in_features', 'out_features', 'bias', 'activation_function', 'use_residual', ...others])
+  const name = f.text('activation_function', activation)
   const known = torchActivations[name]
   if (!known) throw f.bad('activation_function', name, `one of ${Object.keys(torchActivations).join(', ')}`)
   return {
@@ -78,6 +106,27 @@ export function dense(params: Parameters, configs: readonly DenseConfig[], x: Te
     current = c.residual ? add(activated, residual()) : activated
   }
   return current
+}
+
+/** What is wrong with layers to be made, or null. */
+export function headProblem(layers: unknown): string | null {
+  if (!Array.isArray(layers) || layers.length === 0)
+    return 'head is no list of layers; expected [{ out: 1536, residual: true }, { out: 128 }] or the like'
+  const activations = Object.values(torchActivations)
+  for (const [i, layer] of layers.entries()) {
+    const at = `head[${i}]`
+    if (typeof layer !== 'object' || layer === null)
+      return `${at} is ${String(layer)}, expected { out: 128 } or the like`
+    const { out, bias = false, activation = 'identity', residual = false, ...others } = layer as HeadLayerConfig
+    const [odd] = Object.keys(others)
+    if (odd !== undefined) return `${at} has no "${odd}"; ${didYouMean(odd, ['out', 'bias', 'activation', 'residual'])}`
+    if (!Number.isSafeInteger(out) || out < 8 || out % 8 !== 0) return `${at}.out is ${out}, expected a multiple of 8`
+    for (const [key, value] of Object.entries({ bias, residual }))
+      if (typeof value !== 'boolean') return `${at}.${key} is ${String(value)}, expected true or false`
+    if (!activations.includes(activation))
+      return `${at}.activation is "${String(activation)}"; ${didYouMean(String(activation), activations)}`
+  }
+  return null
 }
 
 /** @throws FormatError ERR_FORMAT when neighbouring layers of the head do not fit */

@@ -1,4 +1,4 @@
-import type { Json } from '../../io/json-reader.js'
+import type { Json, JsonReader } from '../../io/json-reader.js'
 import type { Packed, ParameterShape, Parameters, Training } from '../../nn/index.js'
 import type { Initializer } from '../../nn/initializers.js'
 import type { DropoutKey } from '../../tensor/ops.js'
@@ -17,6 +17,22 @@ export interface EncoderConfig {
 
 /** More is a mistake or an attack; each layer is an object here before any memory is asked for. */
 export const maxLayers = 1024
+
+/** What every config.json says alike. @throws FormatError ERR_FORMAT, also for heads that do not divide the width */
+export function sharedConfigOf(f: JsonReader): Omit<EncoderConfig, 'positions'> {
+  const width = f.count('hidden_size')
+  const heads = f.count('num_attention_heads')
+  if (width % heads !== 0) throw f.bad('num_attention_heads', heads, `a divisor of hidden_size ${width}`)
+  if (f.has('quantization_config'))
+    throw f.bad('quantization_config', '…', 'none: weights of 16 or 32 bits, which quantised ones are made from')
+  return {
+    vocabulary: f.count('vocab_size'),
+    width,
+    layers: f.count('num_hidden_layers', undefined, 1, maxLayers),
+    heads,
+    intermediate: f.count('intermediate_size'),
+  }
+}
 
 /** One tensor of a checkpoint file, as a range of rows of one of our parameters (BERT's q, k and v are one matrix). */
 export interface StoredPart {

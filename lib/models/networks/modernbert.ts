@@ -14,7 +14,7 @@ import { type ActivationName, attention, dropout, embedding, geglu, rope, ropeTa
 import { ownedBy, scope } from '../../tensor/scope.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { activationOf } from './activations.js'
-import { type Architecture, dropoutAt, type Encoder, type EncoderConfig, maxLayers } from './encoder.js'
+import { type Architecture, dropoutAt, type Encoder, type EncoderConfig, sharedConfigOf } from './encoder.js'
 
 export interface ModernBertConfig extends EncoderConfig {
   /** Which layers attend to everything; the others to tokens at most `window` away, inclusive. */
@@ -46,19 +46,14 @@ export const modernbert: Architecture<ModernBertConfig> = {
 
   configOf(json, file = 'config.json') {
     const f = new JsonReader(json, file)
-    const layers = f.count('num_hidden_layers', undefined, 1, maxLayers)
-    const width = f.count('hidden_size')
-    const heads = f.count('num_attention_heads')
-    if (width % heads !== 0 || (width / heads) % 2 !== 0)
-      throw f.bad('num_attention_heads', heads, `a divisor of hidden_size ${width} that gives an even head dimension`)
+    const shared = sharedConfigOf(f)
+    const { width, heads, layers } = shared
+    if ((width / heads) % 2 !== 0)
+      throw f.bad('num_attention_heads', heads, `a number that gives an even head dimension of ${width}`)
     const globalTheta = thetaOf(f, 'full_attention', f.real('global_rope_theta', 160000, 1))
     const localDefault = f.isNull('local_rope_theta') ? globalTheta : 10000
     return {
-      vocabulary: f.count('vocab_size'),
-      width,
-      layers,
-      heads,
-      intermediate: f.count('intermediate_size'),
+      ...shared,
       positions: f.count('max_position_embeddings', 8192),
       global: globalLayers(f, layers),
       window: Math.floor(f.count('local_attention', 128) / 2),

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { FormatError } from '../../errors.js'
 import { lfsHint } from '../../io/lfs.js'
+import { checkTokenizerConfig } from './config.js'
 import { type PackedModel, packModel } from './model.js'
 
 type Json = Record<string, unknown>
@@ -32,6 +33,7 @@ export async function readTokenizer(dir: string): Promise<TokenizerFile & { conf
   )
   const large = (await stat(file)).size > SMALL
   const read = large ? await readElsewhere(file) : packFile(file, await readFile(file, 'utf8'))
+  checkTokenizerConfig(file, config!, read.json)
   return { ...read, config: { ...map, ...config }, file }
 }
 

@@ -102,7 +102,7 @@ export async function openModel(
   onNote: (message: string) => void,
   folder?: string,
 ): Promise<Colbert> {
-  const { model, freshProjection, dim, precision, seed, recipe = {} } = config
+  const { model, freshProjection, dim, head, precision, seed, recipe = {} } = config
   if (typeof model !== 'string') return model
   const options = { device: config.device, precision, onNote }
   if (folder !== undefined) return Colbert.load(folder, options)
@@ -110,7 +110,7 @@ export async function openModel(
     ...options,
     recipe,
     acceptRecipeChange: config.acceptRecipeChange.filter((field) => field in recipe),
-    ...(freshProjection && { freshProjection, dim, seed }),
+    ...(freshProjection && { freshProjection, dim, head, seed }),
   })
 }
 

@@ -113,10 +113,11 @@ export function batchSizes(
 }
 
 export function sampleText(featurizer: Featurizer, text: string, role: 'query' | 'document'): SampleText {
-  const { tokenizer, skip, expandTo, maskId } = featurizer
+  const { tokenizer, expandTo, maskId } = featurizer
   const { ids, truncated: cut } = featurizer.features(text, role)
   const tokens = Array.from(ids, (id) => tokenizer.idToToken(id) ?? `<${id}>`)
-  const skipped = role === 'document' ? [...tokens.keys()].filter((i) => skip[ids[i]!]) : []
+  const skip = role === 'document' ? featurizer.skip : featurizer.querySkip
+  const skipped = skip ? [...tokens.keys()].filter((i) => skip[ids[i]!]) : []
   const expansion = role === 'query' ? Math.max(0, expandTo - tokens.length) : 0
   return { tokens, skipped, cut, expansion, mask: tokenizer.idToToken(maskId) ?? `<${maskId}>` }
 }

@@ -118,11 +118,19 @@ const model = z.custom<ResolvedRun['model']>(
   { error: 'expected a folder or, from TypeScript, a Colbert' },
 )
 
+const headLayer = z.strictObject({
+  out: z.int().min(8).multipleOf(8, { error: 'expected a multiple of 8' }),
+  bias: z.boolean().optional(),
+  activation: z.enum(['identity', 'gelu', 'relu', 'tanh', 'sigmoid', 'silu']).optional(),
+  residual: z.boolean().optional(),
+})
+
 const run = z.strictObject({
   preset: z.string().optional(),
   model: paths(model),
   freshProjection: z.boolean().default(false),
   dim: count.optional(),
+  head: z.array(headLayer).min(1, { error: 'expected at least one layer' }).optional(),
   recipe: z.record(z.string(), z.unknown(), { error: 'expected fields of a recipe' }).optional(),
   acceptRecipeChange: z.array(z.string(), { error: 'expected a list of fields of the recipe' }).default([]),
   out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
@@ -181,7 +189,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   if (typeof model !== 'string') {
     const made = 'belongs to a model that is read from a folder; this one is given as an object'
     if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
-    if (config.dim !== undefined) issues.push({ path: 'dim', message: made })
+    for (const key of ['dim', 'head'] as const) if (config[key] !== undefined) issues.push({ path: key, message: made })
     if (config.recipe !== undefined) issues.push({ path: 'recipe', message: `${made}. Call its setRecipe` })
     // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
     const on = model.device?.name
@@ -209,10 +217,17 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   if (badRecipe) issues.push({ path: 'recipe', message: `is no part of one: ${badRecipe}`, where: locate(['recipe']) })
   const badName = refusal(() => checkAccepted(acceptRecipeChange))
   if (badName) issues.push({ path: '', message: badName, where: locate(['acceptRecipeChange']) })
-  if (typeof model === 'string' && config.dim !== undefined && !config.freshProjection)
+  for (const key of ['dim', 'head'] as const)
+    if (typeof model === 'string' && config[key] !== undefined && !config.freshProjection)
+      issues.push({
+        path: key,
+        message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+        where: locate([key]),
+      })
+  if (config.dim !== undefined && config.head !== undefined)
     issues.push({
       path: 'dim',
-      message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
+      message: 'is what the last layer of head says; give one of them',
       where: locate(['dim']),
     })
   if (

@@ -4,6 +4,7 @@ import type { Source } from '../../data/sources.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
+import type { HeadLayerConfig } from '../../models/create.js'
 import type { Precision } from '../../tensor/device.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { AlignedField } from '../../text/alignment.js'
@@ -132,8 +133,10 @@ export interface RunConfig {
   model: string | Colbert
   /** Give a plain encoder folder a new random projection, of `dim` (default 128) dimensions. Default false. */
   freshProjection?: boolean
-  /** Of the fresh projection. Default 128. */
+  /** Of the fresh projection, which is one matrix. Default 128. */
   dim?: number
+  /** In place of `dim`, the layers of the fresh projection. */
+  head?: readonly HeadLayerConfig[]
   /** How texts become tokens, where it is to differ from what the model's folder says. Phases set lengths and prompts. */
   recipe?: Partial<Omit<Recipe, 'tokenizerHash'>>
   /**

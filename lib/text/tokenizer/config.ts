@@ -1,0 +1,49 @@
+import { FormatError } from '../../errors.js'
+import type { AddedTokenRecord } from './added.js'
+import { type PostProcessor, templateTokens } from './special.js'
+
+type Json = Record<string, unknown>
+const flags = ['lstrip', 'rstrip', 'single_word', 'normalized'] as const
+
+/**
+ * What tokenizer_config.json says twice: transformers changes the tokenizer of tokenizer.json by it, so the two must agree.
+ * Its other keys pad, cut (lib/models/formats reads those), decode, or name tokens and classes.
+ * @throws FormatError `ERR_FORMAT` that names the key, and both values
+ */
+export function checkTokenizerConfig(file: string, config: Json, json: Json): void {
+  const differs = (key: string, said: unknown, is: unknown): FormatError =>
+    new FormatError(
+      'ERR_FORMAT',
+      `tokenizer_config.json says ${key} ${JSON.stringify(said)}, but ${file} has ${JSON.stringify(is)}. transformers takes ` +
+        'what the config says and changes the tokenizer; save it once with transformers, so that both files agree',
+      { file, key },
+    )
+  const compare = (key: string, said: unknown, is: unknown): void => {
+    if (said !== undefined && said !== is) throw differs(key, said, is)
+  }
+  const normalizer = (json.normalizer ?? {}) as Json
+  const isBert = /^Bert(Japanese)?Tokenizer(Fast)?$/.test(String(config.tokenizer_class))
+  if (isBert && normalizer.type === 'BertNormalizer') {
+    const { do_lower_case = true, strip_accents = null, tokenize_chinese_chars = true } = config
+    compare('do_lower_case', do_lower_case, normalizer.lowercase ?? true)
+    compare('strip_accents', strip_accents, normalizer.strip_accents ?? null)
+    compare('tokenize_chinese_chars', tokenize_chinese_chars, normalizer.handle_chinese_chars ?? true)
+  }
+  const splitter = (json.pre_tokenizer ?? {}) as Json
+  if (splitter.type === 'ByteLevel')
+    compare('add_prefix_space', config.add_prefix_space, splitter.add_prefix_space ?? true)
+  const { leading, trailing } = templateTokens((json.post_processor ?? null) as PostProcessor | null)
+  for (const [key, name, tokens] of [
+    ['add_bos_token', 'bos_token', leading],
+    ['add_eos_token', 'eos_token', trailing],
+  ] as const)
+    if (typeof config[name] === 'string' && typeof config[key] === 'boolean')
+      compare(key, config[key], tokens.includes(config[name] as string))
+  const records = new Map((json.added_tokens as AddedTokenRecord[]).map((record) => [String(record.id), record]))
+  for (const [id, said] of Object.entries((config.added_tokens_decoder ?? {}) as Record<string, AddedTokenRecord>)) {
+    const record = records.get(id)
+    if (record?.content !== said.content)
+      throw differs(`added_tokens_decoder ${id}`, said.content, record?.content ?? null)
+    for (const flag of flags) compare(`added_tokens_decoder ${id} ${flag}`, said[flag], record[flag])
+  }
+}
