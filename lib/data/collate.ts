@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError } from '../errors.js'
-import { type Addon, native } from '../native.js'
+import { native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { finish, type TokenColumn } from './column.js'
@@ -141,14 +141,15 @@ async function collateBatch(
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
   }
   const { shard } = source
-  const given = await native().shardCounts(shard, rows, 1, most)
+  const addon = native()
+  const given = await addon.shardCounts(shard, rows, 1, most)
   const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, ranks)
   const { rows: all, documentsPerQuery, counts } = sharded ?? { rows, documentsPerQuery: given, counts: [rows.length] }
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const end = begin + counts[rank]!
   const own = all.slice(begin, end)
-  const addon = native()
   const { expandTo, maskId, recipe, skip, querySkip } = featurizer
+  // No token passes through JavaScript.
   const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
     addon.shardCollate(shard, own, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens, querySkip ?? undefined),
     addon.shardCollate(shard, own, 1, most, 0, maskId, false, skip),
@@ -158,8 +159,8 @@ async function collateBatch(
     sharded && wanted ? addon.shardLengths(shard, all, 1, most, skip) : null,
   ])
   const columns = {
-    queries: columnOf(queries, own, 0),
-    documents: columnOf(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), most), 1),
+    queries: finish(queries, own, 0),
+    documents: finish(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), most), 1),
   }
   return {
     step,
@@ -207,15 +208,6 @@ async function shardBatch(
     documentsPerQuery: documentsPerQuery.map((_, i) => documentsPerQuery[order[i]!]!),
     counts,
   }
-}
-
-/** What the shard packed. No token passes through JavaScript. */
-function columnOf(
-  { kept, ...packed }: Awaited<ReturnType<Addon['shardCollate']>>,
-  numbers: Float64Array<ArrayBuffer>,
-  column: number,
-): TokenColumn {
-  return finish(packed, kept, numbers, column)
 }
 
 /** A number per document, the same in any batch and on any rank: the j-th of row r is r·most + j. */

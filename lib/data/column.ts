@@ -61,7 +61,7 @@ export function* columnInSteps(
   const keys = Float64Array.from(texts.keys())
   const left = isQuery ? querySkip : skip
   const kept = left && keepTokens(ids, offsets, left)
-  return { ...finish({ ids, offsets, keyLengths }, kept, keys, isQuery ? 0 : 1), truncated }
+  return { ...finish({ ids, offsets, keyLengths, kept }, keys, isQuery ? 0 : 1), truncated }
 }
 
 type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyLengths'>
@@ -69,8 +69,7 @@ type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> 
 
 /** A column of what is packed; with what of it is kept, where not all is. */
 export function finish(
-  packed: Packed,
-  kept: Kept | null,
+  { kept, ...packed }: Packed & { kept: Kept | null },
   rows: Float64Array<ArrayBuffer>,
   column: number,
 ): TokenColumn {

@@ -308,7 +308,7 @@ function checkSlice({ counts, queries, documents, documentsPerQuery }: TrainBatc
     throw new ArgumentError(
       'ERR_ARGUMENT',
       `rank ${rank} of ${size} has ${q} queries and ${d} documents, but the batch counts [${counts}] queries by rank, and ` +
-        `${expected} documents for this one by documentsPerQuery [${total}]: give every rank its own part of the batch`,
+        `${expected} documents for this one by documentsPerQuery [${documentsPerQuery.length}]: give every rank its own part of the batch`,
       { rank, size, queries: q, documents: d, expected, counts },
     )
 }

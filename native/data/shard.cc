@@ -159,8 +159,8 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
                "ERR_ARGUMENT", "row %g of a shard with %lld rows", row, static_cast<long long>(rows_));
     const auto r = static_cast<int64_t>(row);
     const int64_t begin = rowItems_[r], end = rowItems_[r + 1];
-    LF_REQUIRE(begin >= 0 && end >= begin + 2 && end <= items_, "ERR_FORMAT", "row %lld of a shard is damaged",
-               static_cast<long long>(r));
+    LF_REQUIRE(begin >= 0 && begin < end && end <= items_ && end - begin >= 2, "ERR_FORMAT",
+               "row %lld of a shard is damaged", static_cast<long long>(r));
     const int64_t first = begin + static_cast<int64_t>(block.column), count = countOf(block, r);
     for (int64_t item = first; item < first + count; ++item) {
       const int64_t from = offsets_[item], to = offsets_[item + 1];

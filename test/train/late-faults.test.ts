@@ -186,7 +186,6 @@ t.test('what rows hold and training does not read is said once', async (t) => {
 
 t.test('one short row changes its own query and no other: reports A1, A2', async (t) => {
   const dir = folder(t)
-  const model = await tinyModel()
   /** 60 rows of 3 documents; row 7 of one where it is short. */
   const write = (name: string, scores: boolean, short: boolean): string => {
     const rows = Array.from({ length: 60 }, (_, i) => {
@@ -235,7 +234,6 @@ t.test('one short row changes its own query and no other: reports A1, A2', async
       full!.tokens.map((tokens) => tokens - 9),
     )
   }
-  model.dispose()
 })
 
 t.test('settings that do nothing on one rank, or with one source, are said', async (t) => {

@@ -228,12 +228,12 @@ function checkSource(
 ): void {
   const phase = config.phases[index]!
   const { name, rows } = read
-  const fault = (key: keyof ResolvedPhase, message: string, details: Record<string, unknown> = {}): void =>
-    faults.add(index, key, 'ERR_DATA', `source "${name}"${message}`, { source: name, ...details })
+  const fault = (message: string): void =>
+    faults.add(index, 'data', 'ERR_DATA', `source "${name}"${message}`, { source: name })
   const taught = phase.loss === 'distillation' || phase.loss === 'margin-mse'
-  if (taught && !read.scores) fault('data', ` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
+  if (taught && !read.scores) fault(` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
   else if (taught && used === rows)
-    fault('data', `: one document in each of its ${rows} rows, and ${phase.loss} compares at least two`)
+    fault(`: one document in each of its ${rows} rows, and ${phase.loss} compares at least two`)
   const place = `phase "${phase.name}", source "${name}"`
   const warn = (code: WarningEvent['code'], message: string, details: Record<string, unknown>): void => {
     warnings.push({
@@ -243,7 +243,7 @@ function checkSource(
       details: { phase: phase.name, source: name, ...details },
     })
   }
-  const [{ firstAt: row, rows: alike }] = read.documents as [Survey['documents'][number]]
+  const { firstAt: row, rows: alike } = read.documents[0]!
   const { negatives } = phase
   if (shortRows > 0)
     warn(
