@@ -12,6 +12,7 @@ export {
   FileError,
   FormatError,
   GroupError,
+  HubError,
   LateforgeError,
   LockedError,
   NativeError,
@@ -20,9 +21,11 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateOptions, type LoadOptions, type ParameterGroupOptions } from './models/colbert.js'
+export type { DownloadProgress } from './hub/repository.js'
+export { Colbert, type ParameterGroupOptions } from './models/colbert.js'
 export type { CreateConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
+export type { CreateOptions, LoadOptions } from './models/options.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'

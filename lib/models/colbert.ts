@@ -12,7 +12,6 @@ import {
   kind,
   number,
   object,
-  oneOf,
   required,
   signal,
   strings,
@@ -20,7 +19,7 @@ import {
 } from '../options.js'
 import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
-import { Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
+import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
@@ -32,26 +31,7 @@ import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
-
-/** Options of `Colbert.create`. */
-export interface CreateOptions {
-  /** Decides every initial value, with the parameter's name. Default 0. */
-  seed?: number
-  /** `cpu`, `cuda`, or one of several GPUs, as `cuda:1`; or a device that is open. Default `cpu`. */
-  device?: string | Device
-  /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
-  precision?: Precision
-}
-
-/** Options of `Colbert.load`. */
-export interface LoadOptions extends CreateOptions {
-  /** A folder without a projection gets a new, random one; without this it is refused. */
-  freshProjection?: boolean
-  /** Dimension of the new projection. Default 128. */
-  dim?: number
-  /** Overrides what the folder says about text. */
-  recipe?: Partial<Recipe>
-}
+import { type CreateOptions, createOptions, type LoadOptions, loadOptions } from './options.js'
 
 /** One group of `Colbert.parameterGroups`. */
 export interface ParameterGroupOptions {
@@ -73,12 +53,6 @@ export interface ModelParameterGroup {
   weightDecay: (entry: ParameterEntry) => number
 }
 
-const createOptions: Kinds<CreateOptions> = {
-  seed: whole(0),
-  device: deviceOption,
-  precision: oneOf(...precisions),
-}
-const loadOptions: Kinds<LoadOptions> = { ...createOptions, freshProjection: flag, dim: whole(1), recipe: object }
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
 const parameterGroupOptions: Kinds<ParameterGroupOptions> = {
   learningRate: number(0),
@@ -129,10 +103,11 @@ export class Colbert {
   }
 
   /**
-   * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
-   * projection is asked for.
+   * A model from a folder, or by its name on the Hub (`org/name`, `org/name@revision`): PyLate's layout,
+   * sentence-transformers 6's, Stanford's, or a plain encoder when a fresh projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
-   *   FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
+   *   HubError ERR_HUB for a model that cannot be had from the Hub; FileError ERR_FILE when files cannot be read or
+   *   written; DeviceError ERR_DEVICE when the device is not there; AbortedError ERR_ABORTED
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)
@@ -143,12 +118,12 @@ export class Colbert {
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
-    const [{ readLayout }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
-      import('./formats/layout.js'),
+    const [{ openModel }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
+      import('./formats/source.js'),
       import('./formats/load.js'),
       import('./create.js'),
     ])
-    const layout = await readLayout(dir)
+    const { layout, fetchWeights } = await openModel(dir, options)
     if (layout.head.length === 0 && !options.freshProjection)
       throw new FormatError(
         'ERR_FORMAT',
@@ -166,10 +141,11 @@ export class Colbert {
         'ERR_ARGUMENT',
         `seed is ${options.seed}, but nothing of ${dir} starts at random; it goes with freshProjection`,
       )
+    const stored = await Tokenizer.load(layout.encoderDir)
+    await fetchWeights()
     const weights = await ModelWeights.open(layout)
     try {
       const recipe = defaultRecipe({ ...layout.recipe, ...options.recipe })
-      const stored = await Tokenizer.load(layout.encoderDir)
       const tokenizer = withPrefixes(stored, recipe)
       if (stored.vocabSize > weights.storedVocabulary)
         throw new FormatError(

@@ -139,6 +139,11 @@ async function readModules(dir: string): Promise<Module[]> {
   return modules
 }
 
+/** Folders of the modules that `modules.json` lists, within `dir`; none where there is no such file. Errors as `readLayout`. */
+export async function modulePaths(dir: string): Promise<string[]> {
+  return (await readModules(dir)).map((module) => path.relative(dir, module.dir).replaceAll(path.sep, '/'))
+}
+
 async function readHead(dense: readonly Module[]): Promise<Layout['head']> {
   const head: Layout['head'] = []
   for (const { dir } of dense) {
