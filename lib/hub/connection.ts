@@ -24,6 +24,8 @@ export interface ConnectionOptions {
   /** Told why it waits, before it does. */
   onWait?: ((reason: string) => void) | undefined
   tries?: number
+  /** Whoever reads the answer bears it being cut off; else it is read here, and asked for again. */
+  streams?: boolean
 }
 
 /** Requests about one repository. */
@@ -64,7 +66,7 @@ export class Connection {
       let wait = backoff(this.settings, attempt)
       try {
         const response = await this.once(url, { ...init, headers })
-        if (response.ok) return response
+        if (response.ok) return this.options.streams ? response : await whole(response)
         if (!mayPass(response.status) || attempt >= tries) throw await this.refusal(url, response)
         reason = `the Hub answered ${response.status} ${response.statusText}`.trim()
         wait = askedToWait(response) ?? wait
@@ -201,7 +203,14 @@ export class Connection {
   }
 }
 
-export const offlineHint = 'HF_HUB_OFFLINE=1 works with what is in the cache; HF_ENDPOINT names another Hub'
+/** An answer with all of its body here. */
+async function whole(response: Response): Promise<Response> {
+  if (response.body === null) return response
+  const { status, statusText, headers } = response
+  return new Response(await response.arrayBuffer(), { status, statusText, headers })
+}
+
+const offlineHint = 'HF_HUB_OFFLINE=1 works with what is in the cache; HF_ENDPOINT names another Hub'
 
 /** Before the n-th repetition, ms. */
 export function backoff({ retryMs }: HubSettings, attempt: number): number {

@@ -161,7 +161,11 @@ export class Repository {
     const checksum = file.checksum! // a list has them all
     const target = cache.blob(checksum)
     await fetchBlob({
-      connection: new Connection(settings, name, { signal, onWait: (reason) => report(file, { waiting: reason }) }),
+      connection: new Connection(settings, name, {
+        signal,
+        streams: true,
+        onWait: (reason) => report(file, { waiting: reason }),
+      }),
       file: { ...file, checksum },
       url: `${settings.endpoint}/${sitePath(name)}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,
       target,
