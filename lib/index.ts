@@ -21,11 +21,13 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export type { DownloadProgress } from './hub/repository.js'
+export type { PushOptions, PushResult } from './hub/push.js'
+export type { HubProgress } from './hub/repository.js'
 export { Colbert, type ParameterGroupOptions } from './models/colbert.js'
 export type { CreateConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
 export type { CreateOptions, LoadOptions } from './models/options.js'
+export { pushFolder } from './models/push.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'

@@ -18,6 +18,7 @@ import {
 import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
+import { showTransfer } from './transfer.js'
 
 interface Options {
   split: string
@@ -48,6 +49,8 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   if (options.run && isRank0) await mkdir(options.run, { recursive: true })
   const model = await Colbert.load(modelPath, {
     device: options.device,
+    signal,
+    ...(isRank0 && { onProgress: showTransfer() }),
     recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
   })
   const reports: Comparison[] = []

@@ -6,6 +6,7 @@ import { eachLine } from '../io/lines.js'
 import { Colbert } from '../models/colbert.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { colour, interruptible, print, printJson } from './common.js'
+import { showTransfer } from './transfer.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
 export async function search(
@@ -17,7 +18,7 @@ export async function search(
   const signal = interruptible()
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await Colbert.load(modelPath, { device: options.device })
+  const model = await Colbert.load(modelPath, { device: options.device, signal, onProgress: showTransfer() })
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
   let truncatedDocuments = 0

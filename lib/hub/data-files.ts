@@ -60,14 +60,9 @@ export async function resolveDataFiles(name: string, options: DataFilesOptions =
       throw missing(repository, `no .parquet, .jsonl or .jsonl.gz file matches "${pattern}"`, all)
     return fetched(repository, found)
   }
-  const splits = await splitsOf(repository, all, config)
-  if (
-    splits !== null &&
-    !Object.values(splits)
-      .flat()
-      .some(({ path }) => readable.test(path))
-  )
-    return resolveConverted(repository, wanted, options)
+  const isReadable = ({ path }: HubFile): boolean => readable.test(path)
+  const splits = all.some(isReadable) ? await splitsOf(repository, all, config) : {}
+  if (!Object.values(splits).flat().some(isReadable)) return resolveConverted(repository, wanted, options)
   const files = chosen(repository, splits, split ?? 'train')
   return fetched(repository, files)
 }
@@ -129,7 +124,7 @@ async function splitsOf(repository: Repository, all: readonly HubFile[], config:
           config,
         },
       )
-    return inferred(all)
+    return inferSplits(all)
   }
   const byDefault =
     configs.length === 1 ? configs[0] : configs.find((c) => c.default === true || c.config_name === 'default')
@@ -151,7 +146,7 @@ async function splitsOf(repository: Repository, all: readonly HubFile[], config:
     )
   const dir = typeof found.data_dir === 'string' ? found.data_dir.replace(/^\.?\/|\/$/g, '') : ''
   const inside = dir === '' ? all : all.filter(({ path }) => path.startsWith(`${dir}/`))
-  if (found.data_files === undefined) return inferred(inside, dir)
+  if (found.data_files === undefined) return inferSplits(inside, dir)
   const splits = patternsOf(found.data_files)
   if (splits === null)
     throw new DataError(
@@ -216,9 +211,9 @@ const folderPatterns = (word: string) => [
 const filePatterns = (word: string) => [`**/${word}${S}*`, `**/*${S}${word}${S}*`]
 
 /** By names: `data/SPLIT-00000-of-00001.…`, else folders named after a split, else files, else all of it is `train`. */
-function inferred(all: readonly HubFile[], dir = ''): Splits {
+export function inferSplits(all: readonly HubFile[], dir = ''): Splits {
   const root = dir === '' ? '' : `${dir}/`
-  const sharded = /^data\/(.+)-\d{5}-of-\d{5}[^/]*\.[^/]*$/
+  const sharded = /^data\/([^/]+)-\d{5}-of-\d{5}[^/]*\.[^/]*$/
   const splits: Splits = {}
   for (const file of visible(all, '', root)) {
     const [, split] = sharded.exec(file.path.slice(root.length)) ?? []

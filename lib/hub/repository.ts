@@ -7,20 +7,30 @@ import { Connection, client } from './connection.js'
 import { described, type RepositoryName, sitePath } from './name.js'
 import { type HubSettings, readSettings } from './settings.js'
 
-/** How a download stands. */
-export interface DownloadProgress {
+/** How a download, or an upload, stands. */
+export interface HubProgress {
   /** The repository, as `org/name` or `datasets/org/name`. */
   repository: string
   /** The file that has come on. */
   file: string
-  /** Bytes of it that are here, and all of them. */
+  /** Bytes of it that are over. */
   bytes: number
+  /** All of its bytes. */
   totalBytes: number
-  /** Whether it is whole and checked. */
+  /** Whether it is whole, and checked. */
   done: boolean
-  /** Bytes and files of all that is fetched together, those that were here before included. */
-  all: { bytes: number; totalBytes: number; files: number; filesDone: number }
-  /** Why nothing comes at the moment, if so. */
+  /** All files that go over together, with those that were there before. */
+  all: {
+    /** Bytes that are over. */
+    bytes: number
+    /** All bytes. */
+    totalBytes: number
+    /** All files. */
+    files: number
+    /** Files that are whole. */
+    filesDone: number
+  }
+  /** Why nothing goes over at the moment, if so. */
   waiting?: string
 }
 
@@ -28,7 +38,7 @@ export interface DownloadProgress {
 export interface HubOptions {
   signal?: AbortSignal | undefined
   /** Told how downloads stand, a few times a second. */
-  onProgress?: ((progress: DownloadProgress) => void) | undefined
+  onProgress?: ((progress: HubProgress) => void) | undefined
   /** @internal Default: those of the environment. */
   settings?: HubSettings | undefined
 }

@@ -1,4 +1,4 @@
-import type { DownloadProgress } from '../hub/repository.js'
+import type { HubProgress } from '../hub/repository.js'
 import { flag, func, type Kinds, object, oneOf, signal, text, whole } from '../options.js'
 import { type Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
 import type { Recipe } from '../text/recipe.js'
@@ -24,7 +24,7 @@ export interface LoadOptions extends CreateOptions {
   /** Of a model on the Hub: a branch, a tag or a commit, as after `@` in its name. Default `main`. */
   revision?: string
   /** Told how the download of a model on the Hub stands, a few times a second. */
-  onProgress?: (progress: DownloadProgress) => void
+  onProgress?: (progress: HubProgress) => void
   /** Ends a download; what is there of it is gone on with the next time. */
   signal?: AbortSignal
 }

@@ -18,7 +18,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { HubError } from '../../lib/errors.js'
-import { type DownloadProgress, Repository } from '../../lib/hub/repository.js'
+import { type HubProgress, Repository } from '../../lib/hub/repository.js'
 import type { HubSettings } from '../../lib/hub/settings.js'
 import { ended, read } from '../command.js'
 import { filesOf, hub, variables } from './hub.js'
@@ -42,8 +42,8 @@ t.test('the layout of the cache', async (t) => {
   const { server, settings } = await hub(t)
   const commit = server.commit('models/org/name', files)
   server.pageSize = 2
-  const told: DownloadProgress[] = []
-  const folder = await fetchAll(settings, { onProgress: (progress: DownloadProgress) => told.push(progress) })
+  const told: HubProgress[] = []
+  const folder = await fetchAll(settings, { onProgress: (progress: HubProgress) => told.push(progress) })
   const root = path.join(settings.cache, 'models--org--name')
   t.equal(folder, path.join(root, 'snapshots', commit))
   t.same(filesOf(folder), Object.fromEntries(Object.entries(files).map(([name, text]) => [name, Buffer.from(text)])))
@@ -200,7 +200,7 @@ t.test('faults that pass', async (t) => {
   )
   const folder = await fetchAll(
     { ...settings, timeoutMs: 200 },
-    { onProgress: ({ waiting }: DownloadProgress) => waiting && waits.push(waiting) },
+    { onProgress: ({ waiting }: HubProgress) => waiting && waits.push(waiting) },
   )
   t.same(filesOf(folder)['model.safetensors'], weights)
   t.same(server.faults, [])
@@ -284,7 +284,7 @@ t.test('a signal', async (t) => {
   server.commit('models/org/name', files)
   server.faults.push({ match: /^GET \/[0-9a-f]{64}/, chunk: 10_000, pauseMs: 20 })
   const controller = new AbortController()
-  const onProgress = ({ file, bytes }: DownloadProgress) => {
+  const onProgress = ({ file, bytes }: HubProgress) => {
     if (file === 'model.safetensors' && bytes > 0) controller.abort()
   }
   t.match(await failure(fetchAll(settings, { signal: controller.signal, onProgress })), { code: 'ERR_ABORTED' })

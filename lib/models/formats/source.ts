@@ -25,6 +25,15 @@ export interface ModelSource {
 const small =
   /^(config\w*\.json|modules\.json|sentence_\w+_config\.json|artifact\.metadata|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json)$/
 
+const weightFile = /^model(-\d+-of-\d+)?\.safetensors$|^model\.safetensors\.index\.json$/
+
+/** Whether a file is a part of a model whose modules are in these folders. */
+export function isModelFile(dirs: readonly string[], file: string): boolean {
+  const name = path.posix.basename(file)
+  const dir = file.slice(0, -name.length - 1)
+  return dirs.includes(dir) && (small.test(name) || weightFile.test(name))
+}
+
 /**
  * A model folder, or a model on the Hub: `[org/]name[@revision]`. A folder that is there wins. Weights that cannot be read
  * (pickles) and layouts that are not known are refused before weights are fetched.
@@ -65,9 +74,9 @@ export async function openModel(given: string, options: ModelSourceOptions = {})
   const dirs = [...new Set([encoder, ...modules])]
   for (const dir of dirs)
     if (!has(join(dir, 'model.safetensors')) && !has(join(dir, 'model.safetensors.index.json'))) {
-      if (has(join(dir, 'pytorch_model.bin'))) throw onlyPickled(join(given, dir))
+      if (has(join(dir, 'pytorch_model.bin'))) throw onlyPickled(path.posix.join(given, dir))
       if (dir === encoder)
-        throw new FormatError('ERR_FORMAT', `${join(given, dir)} has no model.safetensors`, { dir: given })
+        throw new FormatError('ERR_FORMAT', `${path.posix.join(given, dir)} has no model.safetensors`, { dir: given })
     }
   const all = [...repository.files.keys()]
   await repository.fetch(all.filter((file) => ['', ...dirs].some((dir) => small.test(path.posix.relative(dir, file)))))

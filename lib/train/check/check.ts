@@ -3,9 +3,10 @@ import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { FileError, type LateforgeError } from '../../errors.js'
+import type { HubOptions, HubProgress } from '../../hub/repository.js'
 import { Colbert } from '../../models/colbert.js'
 import { checkReplaceable } from '../../models/formats/save.js'
-import { signal as aSignal, checkOptions, whole } from '../../options.js'
+import { signal as aSignal, checkOptions, func, whole } from '../../options.js'
 import { Device } from '../../tensor/device.js'
 import type { Featurizer } from '../../text/featurizer.js'
 import type { Recipe } from '../../text/recipe.js'
@@ -59,6 +60,8 @@ export interface CheckOptions {
   rows?: number
   /** Ends the check, with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told how the download of a model on the Hub stands. */
+  onDownload?: (progress: HubProgress) => void
 }
 
 /** For checks on the way of a training. */
@@ -77,11 +80,15 @@ export interface CheckContext extends CheckOptions {
  */
 export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
   const { resolveConfig } = await import('../config/config.js') // zod is loaded with the first config
-  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal })
+  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal, onDownload: func })
   const config = resolveConfig(input)
   const faults = new Faults(config)
   const device = await faults.try(null, 'device', () => Device.open(config.device))
-  const model = device && (await faults.try(null, 'model', () => openModel(config)))
+  const model =
+    device &&
+    (await faults.try(null, 'model', () =>
+      openModel(config, { onProgress: options.onDownload, signal: options.signal }),
+    ))
   try {
     return await checkPhases(config, model ?? null, faults, options)
   } finally {
@@ -90,10 +97,13 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 }
 
 /** The model that a run starts from, or goes on with from `folder`. */
-export async function openModel(config: ResolvedRun, folder?: string): Promise<Colbert> {
+export async function openModel(
+  config: ResolvedRun,
+  { folder, ...download }: { folder?: string | undefined } & HubOptions = {},
+): Promise<Colbert> {
   const { model, freshProjection, dim, precision, seed } = config
   if (typeof model !== 'string') return model
-  const options = { device: config.device, precision }
+  const options = { device: config.device, precision, ...download }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, { ...options, ...(freshProjection && { freshProjection, dim, seed }) })
 }

@@ -141,7 +141,8 @@ class Runner {
     call.workspace = workspace.data;
     call.workspaceBytes = workspace.bytes();
     char error[kErrorBytes] = "";
-    cuda::Context context{testStream(), sharedLimit_, nullptr, error};
+    cuda::Context context = testContext(error);
+    context.sharedLimit = sharedLimit_;
     CHECK(function(call, context) == 0, "%s", error);
   }
 

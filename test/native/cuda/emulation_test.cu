@@ -129,7 +129,8 @@ void limits() {
   refused("too much shared memory", [] {}, most + 128);
   allowed([most] { SharedMemory().take<char>(most)[most - 1] = 1; }, most);
   char error[kErrorBytes];
-  Context context{nullptr, 0, nullptr, error};
+  Context context = testContext(error);
+  context.stream = nullptr;
   auto nothing = [] {};
   CHECK(launch(context, {1}, 0, Body<decltype(nothing)>{nothing}) == 1, "a stream is mandatory");
 }

@@ -351,7 +351,8 @@ class Runner {
   }
   void issue(const OpCall& call, cuda::CudaOp op) const {
     char error[kErrorBytes] = "";
-    cuda::Context context{testStream(), sharedLimit, nullptr, error};
+    cuda::Context context = testContext(error);
+    context.sharedLimit = sharedLimit;
     CHECK(op(call, context) == 0, "%s: %s", p_.text(), error);
   }
 
