@@ -10,8 +10,12 @@ import { loadPackage, packageVersion } from '../packages.js'
 import { described, type RepositoryName, sitePath } from './name.js'
 import type { HubSettings } from './settings.js'
 
-/** How often a request is made that fails for a reason that may pass. */
+/** How often a request is made that fails for a reason that may pass: a question, and one in a long download. */
 const TRIES = 5
+const STREAM_TRIES = 8
+/** How often a question, where there is no way to the Hub at all: many machines have no network. */
+const LOST_TRIES = 2
+const lost = /^(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT)$/
 /** Longest wait between them, ms; a Hub that asks for more is told of in an error. */
 const LONGEST_MS = 5 * 60_000
 const LONGEST_BACKOFF_MS = 30_000
@@ -60,13 +64,13 @@ export class Connection {
     if (token !== undefined && url.origin === this.origin) headers.set('authorization', `Bearer ${token}`)
     headers.set('user-agent', `lateforge/${packageVersion()}; node/${process.versions.node}`)
     const method = init.method ?? 'GET'
-    const { tries = TRIES } = this.options
+    const { streams, tries = streams ? STREAM_TRIES : TRIES } = this.options
     for (let attempt = 1; ; attempt++) {
       let reason: string
       let wait = backoff(this.settings, attempt)
       try {
         const response = await this.once(url, { ...init, headers })
-        if (response.ok) return this.options.streams ? response : await whole(response)
+        if (response.ok) return streams ? response : await whole(response)
         if (!mayPass(response.status) || attempt >= tries) throw await this.refusal(url, response)
         reason = `the Hub answered ${response.status} ${response.statusText}`.trim()
         wait = askedToWait(response) ?? wait
@@ -76,7 +80,8 @@ export class Connection {
         if (this.aborted || init.signal?.aborted) throw this.abortion()
         if (error instanceof LateforgeError) throw error
         // What was asked for by POST may have been done before the line was cut.
-        if (method === 'POST' || attempt >= tries) throw this.unreachable(url, error)
+        const most = !streams && lost.test(codeOf(error)) ? LOST_TRIES : tries
+        if (method === 'POST' || attempt >= Math.min(tries, most)) throw this.unreachable(url, error)
         reason = reasonOf(error)
       }
       await this.pause(wait, reason)
@@ -194,7 +199,7 @@ export class Connection {
     if (status === 429)
       return this.error(
         'rate-limit',
-        `too many requests${wait === undefined ? `, ${TRIES} times in a row` : `; the Hub asks to wait ${Math.ceil(wait / 60_000)} minutes`}. ` +
+        `too many requests${wait === undefined ? `, ${this.options.tries ?? TRIES} times in a row` : `; the Hub asks to wait ${Math.ceil(wait / 60_000)} minutes`}. ` +
           (token === undefined ? 'With a token (HF_TOKEN) more are allowed' : 'Try again later'),
         details,
       )
@@ -248,6 +253,8 @@ async function saidBy(response: Response): Promise<string> {
     return text.split('\n')[0]!.slice(0, 200) || response.statusText
   }
 }
+
+const codeOf = (error: unknown): string => String(((error as Error).cause as NodeJS.ErrnoException | undefined)?.code)
 
 /** What undici says of a failed request is in its cause. */
 export function reasonOf(error: unknown): string {

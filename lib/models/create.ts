@@ -21,7 +21,7 @@ export interface CreateConfig {
   intermediate?: number
   /** Dimension of a token embedding, a multiple of 8. Default 128. */
   dim?: number
-  /** A folder with a tokenizer.json, or a tokenizer. */
+  /** A folder with a tokenizer.json, a repository on the Hub that has one (`org/name`), or a tokenizer. */
   tokenizer: string | Tokenizer
   /** Longest sequence. Default 8192 (ModernBERT), 512 (BERT). */
   positions?: number
@@ -90,7 +90,7 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     throw new ConfigError('ERR_CONFIG', `dropout is ${p}, expected a number in [0, 1)`, { dropout })
 
   const recipe = defaultRecipe(given.recipe)
-  const tokenizer = withPrefixes(typeof source === 'string' ? await Tokenizer.load(source) : source, recipe)
+  const tokenizer = withPrefixes(typeof source === 'string' ? await loadTokenizer(source) : source, recipe)
   const shared = {
     vocabulary: tokenizer.vocabSize,
     layers,
@@ -134,6 +134,11 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     tokenizer,
     recipe,
   }
+}
+
+async function loadTokenizer(source: string): Promise<Tokenizer> {
+  const { tokenizerFolder } = await import('./formats/source.js')
+  return Tokenizer.load(await tokenizerFolder(source))
 }
 
 /** PyLate's default head: one matrix, neither bias nor activation. */

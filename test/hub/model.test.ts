@@ -5,6 +5,7 @@ import path from 'node:path'
 import t from 'tap'
 import { pushFolder } from '../../lib/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { train } from '../../lib/train/loop/run.js'
 import { ended, main, read } from '../command.js'
 import { folder, saveTinyModel, tinyRun, writeData } from '../train/tiny.js'
@@ -131,6 +132,17 @@ t.test('refused before the weights are fetched', async (t) => {
   )
 })
 
+t.test('a tokenizer for a new model', async (t) => {
+  const { server, files, base } = await start(t)
+  server.commit('models/org/words', files)
+  const config = { architecture: 'bert', layers: 1, width: 32, heads: 1 } as const
+  const model = await Colbert.create({ ...config, tokenizer: 'org/words' })
+  t.equal(model.featurizer.tokenizer.vocabSize, (await Tokenizer.load(base)).vocabSize)
+  model.dispose()
+  t.equal(server.asked(/resolve/).length, 3)
+  t.match(await failure(Colbert.create({ ...config, tokenizer: 'org/none' })), { code: 'ERR_HUB' })
+})
+
 t.test('names that are none, and that nobody has', async (t) => {
   const { server } = await start(t)
   for (const name of [
@@ -153,7 +165,7 @@ t.test('names that are none, and that nobody has', async (t) => {
   t.same(server.received, [])
   t.match(await failure(Colbert.load('org/none')), {
     code: 'ERR_HUB',
-    message: /^there is no folder org\/none; model org\/none: there is none at http/,
+    message: /^org\/none is no folder; model org\/none: there is none at http/,
     details: { reason: 'repository' },
   })
   t.match(await failure(Colbert.load('org/none', { revision: 'a b' })), { code: 'ERR_ARGUMENT' })
@@ -294,7 +306,7 @@ t.test('the command line', async (t) => {
   )
   t.match(await cli(['search', 'org/none', 'corpus.txt', 'w1']), {
     code: 8,
-    err: /^error ERR_HUB {2}there is no folder org\/none; model org\/none: there is none/,
+    err: /^error ERR_HUB {2}org\/none is no folder; model org\/none: there is none/,
   })
   const dry = await cli(['push', 'base', 'org/new', '--dry-run'])
   t.match(dry, { code: 0, out: / {2}config\.json\n[\s\S]*would go to http.*org\/new\n$/ })

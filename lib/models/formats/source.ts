@@ -35,36 +35,53 @@ export function isModelFile(dirs: readonly string[], file: string): boolean {
 }
 
 /**
+ * The repository of a name, or null for a folder, which wins.
+ * @throws FormatError ERR_FORMAT for a text that is neither; the others as `openModel`
+ */
+async function repositoryOf(given: string, options: ModelSourceOptions): Promise<Repository | null> {
+  await recoverFolder(given)
+  const isThere = await stat(given).then(
+    () => true,
+    () => false,
+  )
+  const { revision, ...hub } = options
+  if (isThere && revision === undefined) return null
+  if (isThere)
+    throw new ArgumentError('ERR_ARGUMENT', `${given} is a folder, which has no revision "${revision}"; leave it out`, {
+      revision,
+    })
+  const name = parseModelName(given)
+  if (name === null)
+    throw new FormatError(
+      'ERR_FORMAT',
+      `${given} is no folder, and no name on the Hub, which is org/name or org/name@revision`,
+      { dir: given },
+    )
+  return Repository.open(atRevision(name, revision), hub).catch((error) => {
+    throw error instanceof HubError
+      ? new HubError(error.code, `${given} is no folder; ${error.message}`, error.details, { cause: error.cause })
+      : error
+  })
+}
+
+/** The folder of a tokenizer: of that name, or of a repository on the Hub. Errors as `openModel`. */
+export async function tokenizerFolder(given: string): Promise<string> {
+  const repository = await repositoryOf(given, {})
+  if (repository === null) return given
+  return repository.fetch(
+    [...repository.files.keys()].filter((file) => /^tokenizer|^special_tokens_map/.test(file) && small.test(file)),
+  )
+}
+
+/**
  * A model folder, or a model on the Hub: `[org/]name[@revision]`. A folder that is there wins. Weights that cannot be read
  * (pickles) and layouts that are not known are refused before weights are fetched.
  * @throws FormatError ERR_FORMAT as `readLayout`, and for a text that is neither; ArgumentError ERR_ARGUMENT for a
  *   revision of a folder; HubError, FileError, AbortedError as `Repository`
  */
 export async function openModel(given: string, options: ModelSourceOptions = {}): Promise<ModelSource> {
-  await recoverFolder(given)
-  const isThere = await stat(given).then(
-    () => true,
-    () => false,
-  )
-  const name = isThere ? null : parseModelName(given)
-  const { revision, ...hub } = options
-  if (isThere && revision !== undefined)
-    throw new ArgumentError('ERR_ARGUMENT', `${given} is a folder, which has no revision "${revision}"; leave it out`, {
-      revision,
-    })
-  if (name === null) {
-    if (isThere) return { layout: await readLayout(given), fetchWeights: async () => {} }
-    throw new FormatError(
-      'ERR_FORMAT',
-      `${given} is no folder, and no name on the Hub, which is org/name or org/name@revision`,
-      { dir: given },
-    )
-  }
-  const repository = await Repository.open(atRevision(name, revision), hub).catch((error) => {
-    throw error instanceof HubError
-      ? new HubError(error.code, `there is no folder ${given}; ${error.message}`, error.details, { cause: error.cause })
-      : error
-  })
+  const repository = await repositoryOf(given, options)
+  if (repository === null) return { layout: await readLayout(given), fetchWeights: async () => {} }
   const folder = repository.folder
   const has = (file: string): boolean => repository.files.has(file)
   if (has('modules.json')) await repository.fetch(['modules.json'])
