@@ -50,6 +50,12 @@ export class GroupError extends LateforgeError {}
 /** The caller's AbortSignal fired. Code `ERR_ABORTED`. */
 export class AbortedError extends LateforgeError {}
 
+/**
+ * The Hub (huggingface.co, or what HF_ENDPOINT names) refused, cannot be reached, or sent something else than it promised.
+ * Code `ERR_HUB`; `details.reason` says which.
+ */
+export class HubError extends LateforgeError {}
+
 /** The operating system refused a file: permission, space, a name in use. Code `ERR_FILE`; `details` has its code. */
 export class FileError extends LateforgeError {}
 
@@ -81,6 +87,7 @@ export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_GROUP: GroupError,
   ERR_ABORTED: AbortedError,
   ERR_FILE: FileError,
+  ERR_HUB: HubError,
 }
 
 /**

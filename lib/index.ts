@@ -12,6 +12,7 @@ export {
   FileError,
   FormatError,
   GroupError,
+  HubError,
   LateforgeError,
   LockedError,
   NativeError,
@@ -20,10 +21,14 @@ export {
   ShapeError,
   UnsupportedError,
 } from './errors.js'
-export { Colbert, type CreateOptions, type LoadOptions, type SaveOptions } from './models/colbert.js'
+export type { PushOptions, PushResult } from './hub/push.js'
+export type { HubProgress } from './hub/repository.js'
+export { Colbert } from './models/colbert.js'
 export type { CreateConfig, HeadLayerConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
+export type { CreateOptions, LoadOptions, SaveOptions } from './models/options.js'
 export type { ParameterGroupOptions } from './models/parameter-groups.js'
+export { pushFolder } from './models/push.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { defaultRecipe, type Recipe } from './text/recipe.js'

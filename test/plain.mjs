@@ -15,7 +15,7 @@ if (file.endsWith('.test.ts')) {
   const compiled = path.join(tree, 'build/js', file.replace(/\.ts$/, '.js'))
   const options = (process.env.NODE_OPTIONS ?? '').replace(/"--import=[^"]*@tapjs[^"]*"|--import=\S*@tapjs\S*/g, '')
   // By `env`, because tap's hooks write themselves into the NODE_OPTIONS of whatever is started here.
-  const variables = [`NODE_OPTIONS=${options.trim()}`]
+  const variables = [`NODE_OPTIONS=${options.trim()}`, 'HF_HUB_OFFLINE=1'] // a name that is no folder is asked of no Hub
   if (sanitized) {
     variables.push(`LD_PRELOAD=${readFileSync(path.join(tree, 'runtime'), 'utf8')}`)
     variables.push('ASAN_OPTIONS=detect_leaks=0', 'UBSAN_OPTIONS=print_stacktrace=1') // the leaks are Node's own

@@ -23,6 +23,7 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_FILE: 3,
   ERR_OUT_OF_MEMORY: 6,
   ERR_DIVERGED: 7,
+  ERR_HUB: 8,
 }
 
 /** Writes an error to standard error: code, message, no stack. @returns the exit code */

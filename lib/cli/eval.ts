@@ -57,7 +57,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   for (const folder of folders) collection = await open(folder, options)
   const firstStages = options.rerank ? await runsOf(options.rerank, names) : []
   if (options.run && isRank0) await mkdir(options.run, { recursive: true })
-  const model = await loadModel(modelPath, options, isRank0)
+  const model = await loadModel(modelPath, options, { signal, aloud: isRank0 })
   const reports: Comparison[] = []
   const results: MtebResult[] = []
   try {

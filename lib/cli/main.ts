@@ -73,7 +73,7 @@ program
 
 usingModel(program.command('eval'))
   .description('score a model on BEIR folders, with BM25 beside it')
-  .argument('<model>', 'folder of the model', homed)
+  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument('<collections...>', 'BEIR folders, or folders of them', allHomed)
   .option('--split <name>', 'split of the judgments', 'test')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
@@ -91,7 +91,7 @@ usingModel(program.command('eval'))
 
 usingModel(program.command('search'))
   .description('find the best texts of a collection for queries')
-  .argument('<model>', 'folder of the model', homed)
+  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument(
     '<corpus>',
     '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
@@ -103,6 +103,18 @@ usingModel(program.command('search'))
   .action(async (model, corpus, queries, options) =>
     (await import('./search.js')).search(model, corpus, queries, options),
   )
+
+program
+  .command('push')
+  .description('send a model folder with its card to the Hub')
+  .argument('<folder>', 'folder of the model', homed)
+  .argument('<name>', 'of its repository, org/name; it is made if it is not there')
+  .option('--private', 'a repository that is made can be seen by its owners alone')
+  .option('--revision <branch>', 'branch; made from main if it is not there; default: main')
+  .option('--message <text>', 'title of the commit')
+  .option('--dry-run', 'send nothing, list what would be sent')
+  .option('--json', 'print one JSON object')
+  .action(async (folder, name, options) => (await import('./push.js')).push(folder, name, options))
 
 const choice = (names: readonly string[]) => (text: string) => {
   if (!names.includes(text)) throw new InvalidArgumentError(`Expected ${names.join(' or ')}.`)

@@ -4,6 +4,7 @@ import { Colbert } from '../models/colbert.js'
 import type { AlignedField } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { colour } from './common.js'
+import { showTransfer } from './transfer.js'
 
 /** Options of every verb that uses a model as it is. */
 export interface ModelOptions {
@@ -13,10 +14,16 @@ export interface ModelOptions {
   acceptRecipeChange?: readonly string[]
 }
 
-/** Loads a model. What is worth knowing of its recipe goes to standard error where `aloud`. */
-export async function loadModel(folder: string, options: ModelOptions, aloud = true): Promise<Colbert> {
-  return Colbert.load(folder, {
+/** Loads a model. How its download stands, and what is worth knowing of its recipe, goes to standard error where `aloud`. */
+export async function loadModel(
+  name: string,
+  options: ModelOptions,
+  { signal, aloud = true }: { signal: AbortSignal; aloud?: boolean },
+): Promise<Colbert> {
+  return Colbert.load(name, {
     device: options.device,
+    signal,
+    ...(aloud && { onProgress: showTransfer() }),
     recipe: recipeOf(options.recipe ?? []),
     acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
     onNote: (note) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`),

@@ -17,7 +17,7 @@ export async function search(
   const signal = interruptible()
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await loadModel(modelPath, options)
+  const model = await loadModel(modelPath, options, { signal })
   const { recipeNotes } = model
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!

@@ -6,10 +6,7 @@ import {
   above,
   checkOptions,
   checkPath,
-  flag,
-  func,
   type Kinds,
-  list,
   object,
   oneOf,
   required,
@@ -19,67 +16,22 @@ import {
 } from '../options.js'
 import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
-import { Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
+import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
-import { type AlignedField, checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
+import { checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { inTurns } from '../turns.js'
 import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
-import { checkChain, dense, denseInitializer, denseParameters, type HeadLayerConfig } from './networks/dense.js'
+import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
+import { type CreateOptions, createOptions, type LoadOptions, loadOptions, type SaveOptions } from './options.js'
 import { type ModelParameterGroup, type ParameterGroupOptions, parameterGroups } from './parameter-groups.js'
 
-/** Options of `Colbert.create`. */
-export interface CreateOptions {
-  /** Decides every initial value, with the parameter's name. Default 0. */
-  seed?: number
-  /** `cpu`, `cuda`, or one of several GPUs, as `cuda:1`; or a device that is open. Default `cpu`. */
-  device?: string | Device
-  /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
-  precision?: Precision
-}
-
-/** Options of `Colbert.load`. */
-export interface LoadOptions extends CreateOptions {
-  /** A folder without a projection gets a new, random one; without this it is refused. */
-  freshProjection?: boolean
-  /** Dimension of the new projection, which is one matrix. Default 128. */
-  dim?: number
-  /** In place of `dim`, the layers of the new projection. */
-  head?: readonly HeadLayerConfig[]
-  /** Overrides what the folder says about text. What its weights have learned stays, but for `acceptRecipeChange`. */
-  recipe?: Partial<Recipe>
-  /** Fields of `recipe` that may differ from what the model was trained with. */
-  acceptRecipeChange?: readonly AlignedField[]
-  /** Told what whoever uses the model should know of its recipe. Default: a process warning. */
-  onNote?: (note: string) => void
-}
-
-/** Options of `Colbert.save`. */
-export interface SaveOptions {
-  /** How the folder is laid out. Default: `pylate`, or `sentence-transformers` where that cannot hold the recipe. */
-  layout?: 'pylate' | 'sentence-transformers' | 'stanford'
-}
-
-const createOptions: Kinds<CreateOptions> = {
-  seed: whole(0),
-  device: deviceOption,
-  precision: oneOf(...precisions),
-}
-const loadOptions: Kinds<LoadOptions> = {
-  ...createOptions,
-  freshProjection: flag,
-  dim: whole(1),
-  head: list(object),
-  recipe: object,
-  acceptRecipeChange: strings,
-  onNote: func,
-}
 const noteToProcess = (note: string): void => process.emitWarning(note, { type: 'RecipeWarning' })
 export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
 /**
@@ -124,10 +76,11 @@ export class Colbert {
   }
 
   /**
-   * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
-   * projection is asked for.
+   * A model from a folder, or by its name on the Hub (`org/name`, `org/name@revision`): PyLate's layout,
+   * sentence-transformers 6's, Stanford's, or a plain encoder when a fresh projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
-   *   FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
+   *   HubError ERR_HUB for a model that cannot be had from the Hub; FileError ERR_FILE when files cannot be read or
+   *   written; DeviceError ERR_DEVICE when the device is not there; AbortedError ERR_ABORTED
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)

@@ -28,7 +28,7 @@ export interface CreateConfig {
   dim?: number
   /** In place of `dim`, a projection of several layers; the last one gives the token embedding. */
   head?: readonly HeadLayerConfig[]
-  /** A folder with a tokenizer.json, or a tokenizer. */
+  /** A folder with a tokenizer.json, a repository on the Hub that has one (`org/name`), or a tokenizer. */
   tokenizer: string | Tokenizer
   /** Longest sequence. Default 8192 (ModernBERT), 512 (the others). */
   positions?: number
@@ -104,7 +104,7 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     throw new ConfigError('ERR_CONFIG', `dropout is ${p}, expected a number in [0, 1)`, { dropout })
 
   const recipe = defaultRecipe(given.recipe)
-  const tokenizer = withPrefixes(typeof source === 'string' ? await Tokenizer.load(source) : source, recipe)
+  const tokenizer = withPrefixes(typeof source === 'string' ? await loadTokenizer(source) : source, recipe)
   const shared = {
     vocabulary: tokenizer.vocabSize,
     layers,
@@ -171,6 +171,11 @@ function multipleOf8(key: string, value: number): number {
   if (whole(key, value) % 8 !== 0)
     throw new ConfigError('ERR_CONFIG', `${key} is ${value}, expected a multiple of 8`, { key, value })
   return value
+}
+
+async function loadTokenizer(source: string): Promise<Tokenizer> {
+  const { tokenizerFolder } = await import('./formats/source.js')
+  return Tokenizer.load(await tokenizerFolder(source))
 }
 
 /** A tokenizer that has the recipe's prefixes as tokens; the one given is left as it is. */

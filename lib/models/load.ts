@@ -1,11 +1,11 @@
 import { ArgumentError, FormatError } from '../errors.js'
 import { defaultRecipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
-import type { LoadOptions } from './colbert.js'
 import { freshHead, type ModelSpec, withPrefixes } from './create.js'
-import { readLayout } from './formats/layout.js'
 import { ModelWeights } from './formats/load.js'
+import { openModelSource } from './formats/source.js'
 import { LearnedRecipe } from './learned-recipe.js'
+import type { LoadOptions } from './options.js'
 
 /** A model in a folder, before it has a device. */
 export interface StoredModel {
@@ -16,9 +16,9 @@ export interface StoredModel {
   fresh: boolean
 }
 
-/** The model of a folder. Errors as `Colbert.load`, but for those of the device. */
+/** The model of a folder, or of a name on the Hub: all that can be refused is, before its weights are fetched. Errors as `Colbert.load`, but for those of the device. */
 export async function openStoredModel(dir: string, options: LoadOptions): Promise<StoredModel> {
-  const layout = await readLayout(dir)
+  const { layout, fetchWeights } = await openModelSource(dir, options)
   const fresh = layout.head.length === 0
   if (fresh && !options.freshProjection)
     throw new FormatError(
@@ -36,13 +36,14 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
       'ERR_ARGUMENT',
       `seed is ${options.seed}, but nothing of ${dir} starts at random; it goes with freshProjection`,
     )
+  const folders = defaultRecipe(layout.recipe)
+  const recipe = defaultRecipe({ ...folders, ...options.recipe })
+  const learned = new LearnedRecipe(folders, layout.trained)
+  learned.change(folders, options.recipe ?? {}, recipe, 0, options.acceptRecipeChange ?? [])
+  const stored = lowerCasing(await Tokenizer.load(layout.encoderDir), layout.lowerCases)
+  await fetchWeights()
   const weights = await ModelWeights.open(layout)
   try {
-    const folders = defaultRecipe(layout.recipe)
-    const recipe = defaultRecipe({ ...folders, ...options.recipe })
-    const learned = new LearnedRecipe(folders, layout.trained)
-    learned.change(folders, options.recipe ?? {}, recipe, 0, options.acceptRecipeChange ?? [])
-    const stored = lowerCasing(await Tokenizer.load(layout.encoderDir), layout.lowerCases)
     const tokenizer = withPrefixes(stored, recipe)
     if (stored.vocabSize > weights.storedVocabulary)
       throw new FormatError(

@@ -1,4 +1,5 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
+import type { HubProgress } from '../hub/repository.js'
 import type { BestEvaluation, PhaseResult } from './config/types.js'
 
 interface Position {
@@ -174,6 +175,12 @@ export interface PrepareEvent {
   cached: boolean
 }
 
+/** Files of a model or a data set come from the Hub. */
+export interface DownloadEvent extends HubProgress {
+  /** Tells events apart. */
+  type: 'download'
+}
+
 /** The run ended well. */
 export interface DoneEvent {
   /** Tells events apart. */
@@ -196,6 +203,7 @@ export type TrainEvent =
   | CheckEvent
   | StartEvent
   | PrepareEvent
+  | DownloadEvent
   | PhaseEvent
   | StepEvent
   | EvalEvent

@@ -13,6 +13,7 @@ export {
   singleProcess,
 } from '../distributed/group.js'
 export { startedByLauncher } from '../distributed/launcher.js'
+export { duration } from '../io/progress-line.js'
 export type { GroupStats } from '../native.js'
 export type { StepKey } from '../nn/index.js'
 export { type CheckOptions, checkRun, type RunCheck } from './check/check.js'
@@ -45,7 +46,7 @@ export {
   gradCache,
   gradCacheAsync,
 } from './gradcache.js'
-export { duration, type ProgressOptions, showProgress, stepLine } from './loop/progress.js'
+export { type ProgressOptions, showProgress, stepLine } from './loop/progress.js'
 export { Run, type TrainOptions, train } from './loop/run.js'
 export { AdamW, type AdamWOptions, type ParameterGroup } from './optim/adamw.js'
 export { constant, cosine, linear, type ScheduleName, schedule } from './optim/schedule.js'

@@ -102,6 +102,11 @@ async function readModules(dir: string): Promise<Module[]> {
   return modules
 }
 
+/** Folders of the modules that `modules.json` lists, within `dir`; none where there is no such file. Errors as `readFolder`. */
+export async function modulePaths(dir: string): Promise<string[]> {
+  return (await readModules(dir)).map((module) => path.relative(dir, module.dir).replaceAll(path.sep, '/'))
+}
+
 /** Keys of config_sentence_transformers.json that all tools write and that decide nothing here, or are checked below. */
 export const sharedSettings = [
   'model_type',

@@ -24,29 +24,16 @@ export class Weights {
     if (existsSync(single)) return new Weights(dir, [await SafetensorsFile.open(single)])
     const index = path.join(dir, 'model.safetensors.index.json')
     if (existsSync(index)) return Weights.sharded(dir, index)
-    if (existsSync(path.join(dir, 'pytorch_model.bin')))
-      throw new FormatError(
-        'ERR_FORMAT',
-        `${dir} has its weights only as pytorch_model.bin, a pickle, which can run any code and is never opened. ` +
-          'Convert it once in Python: model.save_pretrained(dir, safe_serialization=True)',
-        { dir },
-      )
+    if (existsSync(path.join(dir, 'pytorch_model.bin'))) throw onlyPickled(dir)
     throw new FormatError('ERR_FORMAT', `${dir} has no model.safetensors`, { dir })
   }
 
   private static async sharded(dir: string, index: string): Promise<Weights> {
-    const map = (await readJson(index)).weight_map
-    if (typeof map !== 'object' || map === null || Array.isArray(map))
-      throw new FormatError('ERR_FORMAT', `${index} has no weight_map`, { file: index })
-    const entries = Object.entries(map as Record<string, unknown>)
-    const names = new Set(entries.map(([, file]) => file))
+    const entries = await weightMap(index)
     const files: SafetensorsFile[] = []
     try {
-      for (const name of names) {
-        if (typeof name !== 'string' || path.basename(name) !== name)
-          throw new FormatError('ERR_FORMAT', `${index}: "${name}" is no file name of this folder`, { file: index })
+      for (const name of new Set(entries.map(([, file]) => file)))
         files.push(await SafetensorsFile.open(path.join(dir, name)))
-      }
       for (const [tensor, file] of entries)
         if (!files.some((f) => path.basename(f.path) === file && f.has(tensor)))
           throw new FormatError('ERR_FORMAT', `${index}: tensor "${tensor}" is not in ${file}`, { file: index, tensor })
@@ -90,6 +77,32 @@ export class Weights {
     if (!file) throw new FormatError('ERR_FORMAT', `${this.dir} has no tensor "${name}"`, { dir: this.dir, name })
     return file
   }
+}
+
+/** The file of each tensor, by an index of shards. @throws FormatError ERR_FORMAT for an index that names other files */
+async function weightMap(index: string): Promise<[tensor: string, file: string][]> {
+  const map = (await readJson(index)).weight_map
+  if (typeof map !== 'object' || map === null || Array.isArray(map))
+    throw new FormatError('ERR_FORMAT', `${index} has no weight_map`, { file: index })
+  for (const name of Object.values(map))
+    if (typeof name !== 'string' || path.basename(name) !== name)
+      throw new FormatError('ERR_FORMAT', `${index}: "${name}" is no file name of this folder`, { file: index })
+  return Object.entries(map)
+}
+
+/** The files that an index of shards names. Errors as `Weights.open`. */
+export async function shardsIn(index: string): Promise<string[]> {
+  return [...new Set((await weightMap(index)).map(([, file]) => file))]
+}
+
+/** What is said of weights that nobody opens. */
+export function onlyPickled(dir: string): FormatError {
+  return new FormatError(
+    'ERR_FORMAT',
+    `${dir} has its weights only as pytorch_model.bin, a pickle, which can run any code and is never opened. ` +
+      'Convert it once in Python: model.save_pretrained(dir, safe_serialization=True)',
+    { dir },
+  )
 }
 
 /** A JSON object from a file. @throws FormatError ERR_FORMAT */

@@ -3,9 +3,10 @@ import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { FileError, type LateforgeError } from '../../errors.js'
+import type { HubOptions, HubProgress } from '../../hub/repository.js'
 import { Colbert } from '../../models/colbert.js'
 import { checkReplaceable } from '../../models/formats/save.js'
-import { signal as aSignal, checkOptions, whole } from '../../options.js'
+import { signal as aSignal, checkOptions, func, whole } from '../../options.js'
 import { Device } from '../../tensor/device.js'
 import { acceptedChanges } from '../../text/alignment.js'
 import type { Featurizer } from '../../text/featurizer.js'
@@ -60,6 +61,8 @@ export interface CheckOptions {
   rows?: number
   /** Ends the check, with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told how the download of a model on the Hub stands. */
+  onDownload?: (progress: HubProgress) => void
 }
 
 /** For checks on the way of a training. */
@@ -78,12 +81,14 @@ export interface CheckContext extends CheckOptions {
  */
 export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
   const { resolveConfig } = await import('../config/config.js') // zod is loaded with the first config
-  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal })
+  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal, onDownload: func })
   const config = resolveConfig(input)
   const faults = new Faults(config)
   const notes: string[] = []
   const device = await faults.try(null, 'device', () => Device.open(config.device))
-  const model = device && (await faults.try(null, 'model', () => openModel(config, (note) => notes.push(note))))
+  const onNote = (note: string) => notes.push(note)
+  const download = { onProgress: options.onDownload, signal: options.signal }
+  const model = device && (await faults.try(null, 'model', () => openModel(config, { onNote, ...download })))
   try {
     const checked = await checkPhases(config, model ?? null, faults, options)
     checked.warnings.unshift(...notes.map(recipeNote))
@@ -96,15 +101,18 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
 /** What is worth knowing of the model's recipe. */
 export const recipeNote = (message: string): WarningEvent => ({ type: 'warning', code: 'recipe', message, details: {} })
 
+/** How a model is opened: as a folder of the run, or from where the config says. */
+interface OpenModelOptions extends HubOptions {
+  /** Folder of a checkpoint. */
+  folder?: string | undefined
+  onNote: (message: string) => void
+}
+
 /** The model that a run starts from, or goes on with from `folder`. */
-export async function openModel(
-  config: ResolvedRun,
-  onNote: (message: string) => void,
-  folder?: string,
-): Promise<Colbert> {
+export async function openModel(config: ResolvedRun, { folder, ...rest }: OpenModelOptions): Promise<Colbert> {
   const { model, freshProjection, dim, head, precision, seed, recipe = {} } = config
   if (typeof model !== 'string') return model
-  const options = { device: config.device, precision, onNote }
+  const options = { device: config.device, precision, ...rest }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, {
     ...options,

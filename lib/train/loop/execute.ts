@@ -5,6 +5,7 @@ import { differences } from '../../distributed/differences.js'
 import { type ProcessGroup, singleProcess } from '../../distributed/group.js'
 import { startHeartbeat } from '../../distributed/heartbeat.js'
 import { AbortedError, CheckpointError, ConfigError, FileError } from '../../errors.js'
+import type { HubProgress } from '../../hub/repository.js'
 import { writeAtomic } from '../../io/atomic.js'
 import type { Colbert } from '../../models/colbert.js'
 import { packageVersion } from '../../packages.js'
@@ -133,7 +134,9 @@ async function perform(
     const faults = new Faults(config)
     const note = (message: string) => warnings.push(recipeNote(message))
     const saved = point && join(point.folder, 'model')
-    model = (await faults.try(null, 'model', () => openModel(config, note, saved ?? undefined))) ?? null
+    const onProgress = (progress: HubProgress) => hub.emit({ type: 'download', ...progress })
+    const start = { folder: saved ?? undefined, onNote: note, onProgress, signal }
+    model = (await faults.try(null, 'model', () => openModel(config, start))) ?? null
     if (model && saved && typeof config.model !== 'string') {
       const given = model
       await readWeights(given, saved, (state) => given.takeRecipe(state))

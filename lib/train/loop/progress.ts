@@ -1,3 +1,5 @@
+import { transferShower } from '../../hub/show.js'
+import { duration, ProgressLine } from '../../io/progress-line.js'
 import { checkOptions, number, object } from '../../options.js'
 import type { StepEvent, TrainEvent } from '../events.js'
 
@@ -16,53 +18,27 @@ export interface ProgressOptions {
 export async function showProgress(run: AsyncIterable<TrainEvent>, options: ProgressOptions = {}): Promise<void> {
   checkOptions('showProgress', options, { stream: object, everyMs: number(0) })
   const { stream = process.stderr, everyMs = 30_000 } = options
-  const drawn = { text: '', at: Number.NEGATIVE_INFINITY }
-  // Whoever reads it may leave; the training goes on.
-  let gone = false
-  const onError = (): void => {
-    gone = true
-  }
-  stream.on('error', onError)
-  const write = (text: string): void => {
-    if (!gone) stream.write(text)
-  }
-  const clear = (): void => {
-    if (drawn.text && stream.isTTY) write('\r\x1b[2K')
-    drawn.text = ''
-  }
-  const say = (line: string): void => {
-    clear()
-    write(`${line}\n`)
-  }
-  const draw = (text: string): void => {
-    const now = performance.now()
-    if (stream.isTTY) {
-      if (now - drawn.at < 100) return
-      drawn.text = text
-      write(`\r\x1b[2K${text.slice(0, (stream.columns ?? 120) - 1)}`)
-    } else if (now - drawn.at >= everyMs) say(text)
-    else return
-    drawn.at = now
-  }
+  const line = new ProgressLine(stream, everyMs)
+  const download = transferShower(line)
   let phases: string[] = []
   try {
     for await (const event of run) {
       if (event.type === 'start') phases = event.phases
-      if (event.type === 'step') draw(stepLine(event, phases))
-      else if (event.type === 'check') draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
+      if (event.type === 'step') line.draw(stepLine(event, phases))
+      else if (event.type === 'download') download(event)
+      else if (event.type === 'check') line.draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
       else if (event.type === 'prepare' && !event.done)
-        draw(`${event.phase}  reading ${event.source}: ${event.rows} rows`)
+        line.draw(`${event.phase}  reading ${event.source}: ${event.rows} rows`)
       else {
-        if (event.type === 'phase' && event.at === 'begin') drawn.at = Number.NEGATIVE_INFINITY
-        const line = lineOf(event)
-        if (line) say(line)
+        if (event.type === 'phase' && event.at === 'begin') line.restart()
+        const text = lineOf(event)
+        if (text) line.say(text)
       }
     }
   } catch {
     // whoever started the run reports it
   } finally {
-    clear()
-    setImmediate(() => stream.off('error', onError)) // an error of the last write comes after it
+    line.close()
   }
 }
 
@@ -111,15 +87,4 @@ function lineOf(event: TrainEvent): string | undefined {
 function short(n: number): string {
   const [unit, by] = n >= 1e6 ? ['M', 1e6] : n >= 1e3 ? ['k', 1e3] : ['', 1]
   return `${(n / (by as number)).toPrecision(3)}${unit}`
-}
-
-/** `2h 5m`, `13s`. No package: pretty-ms writes two hours and five seconds as `2h 5s`. */
-export function duration(seconds: number): string {
-  const s = Math.round(seconds)
-  const parts = [Math.floor(s / 3600), Math.floor(s / 60) % 60, s % 60]
-  const first = parts.findIndex((part) => part > 0)
-  return parts
-    .map((part, i) => `${part}${'hms'[i]}`)
-    .slice(first === -1 ? 2 : first, (first === -1 ? 2 : first) + 2)
-    .join(' ')
 }

@@ -1,0 +1,27 @@
+import { size } from '../hub/show.js'
+import { pushFolder } from '../models/push.js'
+import { colour, interruptible, print, printJson } from './common.js'
+import { showTransfer } from './transfer.js'
+
+interface Options {
+  private?: boolean
+  revision?: string
+  message?: string
+  dryRun?: boolean
+  json?: boolean
+}
+
+/** `lateforge push <folder> <name>` */
+export async function push(folder: string, name: string, { json, ...options }: Options): Promise<void> {
+  const result = await pushFolder(folder, name, {
+    ...options,
+    onProgress: showTransfer('sent'),
+    signal: interruptible(),
+  })
+  for (const file of result.leftOut)
+    process.stderr.write(`${colour('dim', `not a part of the model, left out: ${file}`)}\n`)
+  if (json) return printJson(result)
+  for (const file of result.files) print(`${size(file.size).padStart(8)}  ${file.path}`)
+  const where = `${result.url}${options.revision === undefined ? '' : `/tree/${options.revision}`}`
+  print(options.dryRun ? `would go to ${where}` : `${result.created ? 'made ' : ''}${where}, commit ${result.commit}`)
+}

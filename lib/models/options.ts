@@ -1,0 +1,62 @@
+import type { HubProgress } from '../hub/repository.js'
+import { flag, func, type Kinds, list, object, oneOf, signal, strings, text, whole } from '../options.js'
+import { type Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
+import type { AlignedField } from '../text/alignment.js'
+import type { Recipe } from '../text/recipe.js'
+import type { HeadLayerConfig } from './networks/dense.js'
+
+/** Options of `Colbert.create`. */
+export interface CreateOptions {
+  /** Decides every initial value, with the parameter's name. Default 0. */
+  seed?: number
+  /** `cpu`, `cuda`, or one of several GPUs, as `cuda:1`; or a device that is open. Default `cpu`. */
+  device?: string | Device
+  /** What it computes with. Default: `bfloat16` on a GPU, else `float32`. */
+  precision?: Precision
+}
+
+/** Options of `Colbert.load`. */
+export interface LoadOptions extends CreateOptions {
+  /** A folder without a projection gets a new, random one; without this it is refused. */
+  freshProjection?: boolean
+  /** Dimension of the new projection, which is one matrix. Default 128. */
+  dim?: number
+  /** In place of `dim`, the layers of the new projection. */
+  head?: readonly HeadLayerConfig[]
+  /** Overrides what the folder says about text. What its weights have learned stays, but for `acceptRecipeChange`. */
+  recipe?: Partial<Recipe>
+  /** Fields of `recipe` that may differ from what the model was trained with. */
+  acceptRecipeChange?: readonly AlignedField[]
+  /** Told what whoever uses the model should know of its recipe. Default: a process warning. */
+  onNote?: (note: string) => void
+  /** Of a model on the Hub: a branch, a tag or a commit, as after `@` in its name. Default `main`. */
+  revision?: string
+  /** Told how the download of a model on the Hub stands, a few times a second. */
+  onProgress?: (progress: HubProgress) => void
+  /** Ends a download; what is there of it is gone on with the next time. */
+  signal?: AbortSignal
+}
+
+/** Options of `Colbert.save`. */
+export interface SaveOptions {
+  /** How the folder is laid out. Default: `pylate`, or `sentence-transformers` where that cannot hold the recipe. */
+  layout?: 'pylate' | 'sentence-transformers' | 'stanford'
+}
+
+export const createOptions: Kinds<CreateOptions> = {
+  seed: whole(0),
+  device: deviceOption,
+  precision: oneOf(...precisions),
+}
+export const loadOptions: Kinds<LoadOptions> = {
+  ...createOptions,
+  freshProjection: flag,
+  dim: whole(1),
+  head: list(object),
+  recipe: object,
+  acceptRecipeChange: strings,
+  onNote: func,
+  revision: text,
+  onProgress: func,
+  signal,
+}
