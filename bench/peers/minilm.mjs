@@ -16,7 +16,11 @@ import { Segments, Tensor } from '../../dist/tensor/tensor.js'
 const [dir, file] = process.argv.slice(2)
 const texts = JSON.parse(readFileSync(`${file}.texts.json`, 'utf8'))
 const expected = await SafetensorsFile.open(file)
-const [ids, offsets, theirs] = [await expected.numbers('ids'), await expected.numbers('offsets'), await expected.floats('hidden')]
+const [ids, offsets, theirs] = [
+  await expected.numbers('ids'),
+  await expected.numbers('offsets'),
+  await expected.floats('hidden'),
+]
 const tokenizer = await Tokenizer.load(dir)
 const layout = await readLayout(dir)
 const weights = await ModelWeights.open(layout)
@@ -31,12 +35,17 @@ for (const [i, text] of texts.entries()) {
   const own = [...tokenizer.leading, ...tokenizer.encode(text, 254), ...tokenizer.trailing]
   const given = Int32Array.from(ids.slice(first, last))
   if (own.join() !== given.join()) differing++
-  const values = await scope(() =>
-    withoutTape(() => {
-      const packed = { ids: Tensor.fromInt32(device, given), hostIds: given, segments: Segments.of(device, [0, given.length]), keyLengths: null }
-      return encoder.forward(packed, null).values()
-    }),
-  )
+  const hidden = scope(() => {
+    const packed = {
+      ids: Tensor.fromInt32(device, given),
+      hostIds: given,
+      segments: Segments.of(device, [0, given.length]),
+      keyLengths: null,
+    }
+    return withoutTape(() => encoder.forward(packed, null))
+  })
+  const values = await hidden.values()
+  hidden.dispose()
   const reference = theirs.subarray(first * width, last * width)
   for (let j = 0; j < values.length; j++) {
     worst = Math.max(worst, Math.abs(values[j] - reference[j]))
@@ -45,8 +54,10 @@ for (const [i, text] of texts.entries()) {
   const [a, b] = [values, reference].map((rows) => dense(rows))
   for (let j = 0; j < width; j++) worstDense = Math.max(worstDense, Math.abs(a[j] - b[j]))
 }
-console.log(`${texts.length} texts, ${ids.length} tokens: ids of ${differing} texts differ; hidden states up to ${largest.toFixed(2)}, off by ` +
-  `${worst.toExponential(1)} at most; dense embeddings by ${worstDense.toExponential(1)}`)
+console.log(
+  `${texts.length} texts, ${ids.length} tokens: ids of ${differing} texts differ; hidden states up to ${largest.toFixed(2)}, off by ` +
+    `${worst.toExponential(1)} at most; dense embeddings by ${worstDense.toExponential(1)}`,
+)
 
 function dense(rows) {
   const mean = new Float64Array(width)

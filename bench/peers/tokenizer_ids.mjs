@@ -12,13 +12,19 @@ for (const name of readdirSync(folder).filter((name) => existsSync(join(folder, 
   const { vocabSize, ids } = json(name, 'ids.json')
   const tokenizer = await Tokenizer.load(join(folder, name))
   const start = performance.now()
-  const wrong = texts.map((text, i) => [text, tokenizer.encode(text), ids[i]]).filter(([, a, b]) => a.join() !== b.join())
+  const wrong = texts
+    .map((text, i) => [text, tokenizer.encode(text), ids[i]])
+    .filter(([, a, b]) => a.join() !== b.join())
   const total = ids.reduce((sum, list) => sum + list.length, 0)
   const seconds = (performance.now() - start) / 1000
-  console.log(`${name}: vocabulary ${vocabSize}, ${texts.length} texts, ${total} ids: ${wrong.length} texts differ (${seconds.toFixed(1)} s)`)
+  console.log(
+    `${name}: vocabulary ${vocabSize}, ${texts.length} texts, ${total} ids: ${wrong.length} texts differ (${seconds.toFixed(1)} s)`,
+  )
   for (const [text, ours, theirs] of show ? wrong.slice(0, 12) : []) {
     const at = ours.findIndex((id, i) => id !== theirs[i])
-    console.log(`  ${JSON.stringify(text.slice(0, 120))}\n    at ${at}: ${ours.slice(at, at + 6)} | ${theirs.slice(at, at + 6)}: ` +
-      `${ours.slice(at, at + 4).map((id) => tokenizer.idToToken(id))} | ${theirs.slice(at, at + 4).map((id) => tokenizer.idToToken(id))}`)
+    console.log(
+      `  ${JSON.stringify(text.slice(0, 120))}\n    at ${at}: ${ours.slice(at, at + 6)} | ${theirs.slice(at, at + 6)}: ` +
+        `${ours.slice(at, at + 4).map((id) => tokenizer.idToToken(id))} | ${theirs.slice(at, at + 4).map((id) => tokenizer.idToToken(id))}`,
+    )
   }
 }

@@ -53,14 +53,16 @@ export class Featurizer {
       )
     }
     this.tokenizer = tokenizer
-    this.recipe = { ...recipe, tokenizerHash: tokenizer.hash }
+    const { expansionToken } = recipe
+    this.maskId = expansionToken === '' ? tokenizer.mask : expansionId(tokenizer, expansionToken)
+    const isMask = expansionToken !== '' && this.maskId === tokenizer.mask
+    this.recipe = { ...recipe, tokenizerHash: tokenizer.hash, expansionToken: isMask ? '' : expansionToken }
     this.plans = {
       query: plan(tokenizer, 'query', recipe.queryPrefix, recipe.queryPrompt, recipe.queryLength),
       document: plan(tokenizer, 'document', recipe.documentPrefix, recipe.documentPrompt, recipe.documentLength),
     }
     const { queryExpansion, queryLength } = recipe
     this.expandTo = queryExpansion === true ? queryLength : Number(queryExpansion)
-    this.maskId = recipe.expansionToken === '' ? tokenizer.mask : expansionId(tokenizer, recipe.expansionToken)
     this.skip = skipped(tokenizer, recipe, 'document')
     this.querySkip = recipe.skiplistTasks.includes('query') ? skipped(tokenizer, recipe, 'query') : null
   }
