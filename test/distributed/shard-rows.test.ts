@@ -69,6 +69,7 @@ const settings: [number, Partial<Recipe>][] = [
   [0, {}],
   [3, {}],
   [3, { queryExpansion: false, skiplistWords: [] }],
+  [1, { queryExpansion: 6, skiplistWords: ['q', '.'], skiplistTasks: ['query', 'document'] }],
 ]
 for (const [negatives, overrides] of settings)
   t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}`, async (t) => {
