@@ -19,6 +19,8 @@ t.test('two files that disagree are refused by name', async (t) => {
     ['roberta', { add_prefix_space: false }, /add_prefix_space/],
     ['unigram', { bos_token: '<s>', add_bos_token: false }, /add_bos_token/],
     ['unigram', { eos_token: '</s>', add_eos_token: false }, /add_eos_token/],
+    ['bert', { truncation_side: 'left' }, /truncation_side is "left", expected "right"/],
+    ['bert', { split_special_tokens: true }, /split_special_tokens is true/],
     ['bert', { added_tokens_decoder: { 4: { ...mask, content: '[X]' } } }, /added_tokens_decoder 4 "\[X\]"/],
     ['bert', { added_tokens_decoder: { 4: { ...mask, lstrip: true } } }, /added_tokens_decoder 4 lstrip/],
   ]
