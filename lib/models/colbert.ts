@@ -118,7 +118,7 @@ export class Colbert {
    * A model from a folder: PyLate's layout, sentence-transformers 6's, Stanford's, or a plain encoder when a fresh
    * projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
-   *   FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
+   *   ConfigError ERR_CONFIG for a new projection that cannot be; FileError ERR_FILE when it cannot be read; DeviceError ERR_DEVICE when the device is not there
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)

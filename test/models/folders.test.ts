@@ -158,6 +158,12 @@ t.test('damaged folders give typed errors, and their memory back', async (t) => 
       /not supported/,
     ],
     [
+      'pylate',
+      'a module of its own',
+      (dir) => edit(dir, 'modules.json', (j) => (j[0].type = 'custom_st.Transformer')),
+      /custom_st\.Transformer, code of its own/,
+    ],
+    [
       'st6',
       'embeddings that are no unit vectors',
       (dir) => edit(dir, 'modules.json', (j) => j.pop()),
@@ -174,7 +180,7 @@ t.test('damaged folders give typed errors, and their memory back', async (t) => 
       'nobody says who wrote it',
       (dir) => {
         edit(dir, 'modules.json', (j) => {
-          for (const m of j) m.type = m.type.replace('pylate.', 'mine.')
+          for (const m of j) m.type = m.type.replace('pylate.', 'sentence_transformers.')
         })
         rmSync(path.join(dir, 'config_sentence_transformers.json'))
       },

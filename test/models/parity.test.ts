@@ -81,7 +81,8 @@ for (const name of ['cpu', 'cpu-f64'] as const)
             t.ok(Math.abs(mySum - sum) <= slack * Math.sqrt(size), `${run}: sum of ${part.name}`)
           }
         t.same([...left], [], `${run}: every parameter was compared`)
-        for (const tensor of [...Object.values(packed), weights, hidden, embeddings, quiet]) tensor?.dispose()
+        const { ids, segments, keyLengths } = packed
+        for (const tensor of [ids, segments, keyLengths, weights, hidden, embeddings, quiet]) tensor?.dispose()
       }
       await file.close()
       encoder.dispose()
