@@ -10,7 +10,7 @@ import { Tape, withoutTape } from '../../lib/tensor/tape.js'
 import { Segments, Tensor } from '../../lib/tensor/tensor.js'
 import { fixtures, json, loadEncoder } from './fixture.js'
 
-const cases = ['modernbert/dh32', 'modernbert/dh64', 'modernbert/biases', 'bert/dh32', 'bert/dh64']
+const cases = ['modernbert/dh32', 'modernbert/dh64', 'modernbert/biases', 'bert/dh32', 'bert/dh64', 'roberta/small']
 /** The fixtures hold float32, so the float64 backend is compared at its rounding; sums and losses are float64. */
 const bounds = {
   cpu: { output: 1e-4, gradient: 1e-3, loss: 1e-4 },
