@@ -80,7 +80,8 @@ export class Colbert {
    * sentence-transformers 6's, Stanford's, or a plain encoder when a fresh projection is asked for.
    * @throws FormatError ERR_FORMAT for a folder that is missing something, damaged, pickled, or of another kind;
    *   HubError ERR_HUB for a model that cannot be had from the Hub; FileError ERR_FILE when files cannot be read or
-   *   written; DeviceError ERR_DEVICE when the device is not there; AbortedError ERR_ABORTED
+   *   written; DeviceError ERR_DEVICE when the device is not there; AbortedError ERR_ABORTED;
+   *   ConfigError ERR_CONFIG for a new projection that cannot be
    */
   static async load(dir: string, options: LoadOptions = {}): Promise<Colbert> {
     checkPath('Colbert.load', dir)

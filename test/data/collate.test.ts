@@ -152,7 +152,14 @@ t.test('defaults and refusals', async (t) => {
 })
 
 t.test('columnFromTexts builds what the shards give', async (t) => {
-  for (const overrides of [{}, { attendToExpansionTokens: true }, { queryExpansion: false }, { skiplistWords: [] }]) {
+  const changes: Partial<Recipe>[] = [
+    {},
+    { attendToExpansionTokens: true },
+    { queryExpansion: false },
+    { skiplistWords: [] },
+    { queryExpansion: 4, skiplistWords: ['.', '7'], skiplistTasks: ['query', 'document'] },
+  ]
+  for (const overrides of changes) {
     const features = featurizer(overrides)
     const data = await openBatches({
       sources: [source('s', 6, 1)],

@@ -73,6 +73,7 @@ const settings: [number | undefined, Partial<Recipe>, boolean][] = [
   [3, {}, false],
   [3, { queryExpansion: false, skiplistWords: [] }, true],
   [undefined, {}, true],
+  [1, { queryExpansion: 6, skiplistWords: ['q', '.'], skiplistTasks: ['query', 'document'] }, true],
 ]
 for (const [negatives, overrides, ragged] of settings)
   t.test(`the parts make up the batch: ${negatives} negatives, ${JSON.stringify(overrides)}, ${ragged}`, async (t) => {

@@ -1,4 +1,4 @@
-import { cpSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
@@ -68,9 +68,43 @@ t.test('a plain encoder becomes a model only when asked to', async (t) => {
   t.notSame((await other.encodeDocuments(['late interaction'])).data, data, 'the seed decides the projection')
   t.equal(other.tokenizer.vocabSize, model.tokenizer.vocabSize + 1)
   t.ok((await other.encodeQueries(['late'])).data.every(Number.isFinite), 'an added token has an embedding')
-  model.dispose()
-  other.dispose()
+  const deep = await Colbert.load(dir, {
+    freshProjection: true,
+    head: [{ out: 48, residual: true }, { out: 8 }],
+    recipe,
+  })
+  t.equal(deep.dim, 8)
+  for (const each of [model, other, deep]) each.dispose()
   await t.rejects(Colbert.load(path.join(fixtures, 'checkpoints/pylate/model'), { freshProjection: true }), {
     code: 'ERR_ARGUMENT',
   })
+})
+
+t.test('each layout holds what it has words for, and refuses the rest by name', async (t) => {
+  const load = (layout: string) => Colbert.load(path.join(fixtures, 'checkpoints', layout, 'model'))
+  const stanford = await load('stanford')
+  const dir = path.join(temporary, 'as-stanford')
+  await stanford.save(dir, { layout: 'stanford' })
+  await stanford.save(dir, { layout: 'stanford' }) // replaces what was there
+  t.same(readdirSync(dir).sort(), [
+    ...['README.md', 'artifact.metadata', 'config.json', 'model.safetensors'],
+    ...['special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json'],
+  ])
+  const again = await Colbert.load(dir)
+  t.same(again.recipe, stanford.recipe)
+  t.same((await again.encodeQueries(['late'])).data, (await stanford.encodeQueries(['late'])).data)
+  const pylate = await load('pylate')
+  const refused = path.join(temporary, 'refused')
+  const named =
+    /architecture "modernbert"; a head .*; queryPrompt "search: ".*queryPrefix "\[Q\] ".*Use \{ layout: 'pylate' \}/
+  await t.rejects(pylate.save(refused, { layout: 'stanford' }), { code: 'ERR_FORMAT', message: named })
+  pylate.setRecipe({ queryExpansion: 8, expansionToken: '[unused0]', skiplistTasks: ['query'], keepOnlyTokenIds: [4] })
+  const all = /queryExpansion 8; expansionToken "\[unused0\]"; skiplistTasks \["query"\]; keepOnlyTokenIds \[4\]/
+  await t.rejects(pylate.save(refused, { layout: 'pylate' }), { code: 'ERR_FORMAT', message: all })
+  t.notOk(existsSync(refused), 'and nothing was written')
+  await t.rejects(pylate.save(refused, { layout: 'onnx' as never }), { code: 'ERR_ARGUMENT', message: /layout/ })
+  await pylate.save(refused)
+  const settings = JSON.parse(readFileSync(path.join(refused, 'config_sentence_transformers.json'), 'utf8'))
+  t.equal(settings.model_type, 'MultiVectorEncoder', "its own layout where PyLate's cannot hold the recipe")
+  for (const each of [stanford, again, pylate]) each.dispose()
 })

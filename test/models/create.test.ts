@@ -6,7 +6,7 @@ import { texts as some, tokenizer } from './words.js'
 
 const texts = some.slice(0, 3)
 
-for (const architecture of ['modernbert', 'bert'] as const)
+for (const architecture of ['modernbert', 'bert', 'roberta', 'xlm-roberta'] as const)
   t.test(`${architecture}: create, embed, save, load`, async (t) => {
     const device = Device.open()
     await device.synchronize()
@@ -88,4 +88,43 @@ t.test('streams, aborts and ranks; the event loop stays free', async (t) => {
   await t.rejects(model.search(await other.encodeQueries(['a']), whole), { code: 'ERR_RECIPE' })
   model.dispose()
   other.dispose()
+})
+
+t.test('a head of several layers with residuals', async (t) => {
+  const head = [
+    { out: 96, residual: true },
+    { out: 64, residual: true, activation: 'gelu', bias: true },
+    { out: 16 },
+  ] as const
+  const shape = { architecture: 'modernbert', layers: 1, width: 64, heads: 2, positions: 256, tokenizer } as const
+  const model = await Colbert.create({ ...shape, head }, { seed: 3 })
+  t.same(
+    model.parameters.entries.filter(({ name }) => name.includes('_Dense')).map(({ name, shape }) => [name, shape]),
+    [
+      ['1_Dense.linear.weight', [96, 64]],
+      ['1_Dense.residual.weight', [96, 64]],
+      ['2_Dense.linear.weight', [64, 96]],
+      ['2_Dense.linear.bias', [64]],
+      ['2_Dense.residual.weight', [64, 96]],
+      ['3_Dense.linear.weight', [16, 64]],
+    ],
+  )
+  t.equal(model.dim, 16)
+  const bound = Math.max(...(await model.parameters.get('1_Dense.residual.weight').values()).map(Math.abs))
+  t.ok(bound <= 1 / 8 && bound > 0.12, `PyLate's start: uniform in ± 64^-½, found ${bound}`)
+  const folder = path.join(t.testdir(), 'model')
+  await model.save(folder)
+  const again = await Colbert.load(folder)
+  t.same((await again.encodeDocuments(texts)).data, (await model.encodeDocuments(texts)).data)
+  for (const each of [model, again]) each.dispose()
+  const bad: [unknown, RegExp][] = [
+    [[], /no list of layers/],
+    [[{ out: 12 }], /head\[0\]\.out is 12, expected a multiple of 8/],
+    [[{ out: 16, residul: true }], /head\[0\] has no "residul"; did you mean "residual"/],
+    [[{ out: 16, activation: 'gelo' }], /did you mean "gelu"/],
+    [[{ out: 16, bias: 1 }], /bias is 1/],
+  ]
+  for (const [layers, message] of bad)
+    await t.rejects(Colbert.create({ ...shape, head: layers as never }), { code: 'ERR_CONFIG', message })
+  await t.rejects(Colbert.create({ ...shape, head, dim: 16 }), { code: 'ERR_CONFIG', message: /not both/ })
 })

@@ -159,10 +159,28 @@ t.test('damaged folders give typed errors, and their memory back', async (t) => 
     ],
     [
       'pylate',
+      'a module of its own',
+      (dir) => edit(dir, 'modules.json', (j) => (j[0].type = 'custom_st.Transformer')),
+      /custom_st\.Transformer, code of its own/,
+    ],
+    [
+      'st6',
+      'embeddings that are no unit vectors',
+      (dir) => edit(dir, 'modules.json', (j) => j.pop()),
+      /no Normalize module/,
+    ],
+    [
+      'st6',
+      'a layer after normalising',
+      (dir) => edit(dir, 'modules.json', (j) => j.splice(1, 0, j.pop())),
+      /Dense module comes after Normalize/,
+    ],
+    [
+      'pylate',
       'nobody says who wrote it',
       (dir) => {
         edit(dir, 'modules.json', (j) => {
-          for (const m of j) m.type = m.type.replace('pylate.', 'mine.')
+          for (const m of j) m.type = m.type.replace('pylate.', 'sentence_transformers.')
         })
         rmSync(path.join(dir, 'config_sentence_transformers.json'))
       },
@@ -260,4 +278,18 @@ t.test('a bad request to create', async (t) => {
   ] as const)
     await t.rejects(Colbert.create({ ...good, ...change } as never), { code }, JSON.stringify(change))
   await t.rejects(Colbert.create(good, { seed: -1 }), { code: 'ERR_ARGUMENT' })
+})
+
+t.test('a dense model is named as one, and its prompts are kept', async (t) => {
+  const dir = copy('pylate')
+  edit(dir, 'modules.json', (j) => {
+    j[1].type = 'sentence_transformers.models.Pooling'
+    j[2].type = 'sentence_transformers.models.Dense'
+  })
+  writeFileSync(path.join(dir, settings), JSON.stringify({ prompts: { query: 'search: ', passage: 'p: ' } }))
+  await t.rejects(Colbert.load(dir), { code: 'ERR_FORMAT', message: /a dense model, which pools .* freshProjection/ })
+  const recipe = { queryLength: 32, documentLength: 64 }
+  const model = await Colbert.load(dir, { freshProjection: true, dim: 8, recipe })
+  t.same([model.recipe.queryPrompt, model.recipe.documentPrompt, model.dim], ['search: ', '', 8])
+  model.dispose()
 })

@@ -10,7 +10,7 @@ import { Tape, withoutTape } from '../../lib/tensor/tape.js'
 import { Segments, Tensor } from '../../lib/tensor/tensor.js'
 import { fixtures, json, loadEncoder } from './fixture.js'
 
-const cases = ['modernbert/dh32', 'modernbert/dh64', 'modernbert/biases', 'bert/dh32', 'bert/dh64']
+const cases = ['modernbert/dh32', 'modernbert/dh64', 'modernbert/biases', 'bert/dh32', 'bert/dh64', 'roberta/small']
 /** The fixtures hold float32, so the float64 backend is compared at its rounding; sums and losses are float64. */
 const bounds = {
   cpu: { output: 1e-4, gradient: 1e-3, loss: 1e-4 },
@@ -81,7 +81,8 @@ for (const name of ['cpu', 'cpu-f64'] as const)
             t.ok(Math.abs(mySum - sum) <= slack * Math.sqrt(size), `${run}: sum of ${part.name}`)
           }
         t.same([...left], [], `${run}: every parameter was compared`)
-        for (const tensor of [...Object.values(packed), weights, hidden, embeddings, quiet]) tensor?.dispose()
+        const { ids, segments, keyLengths } = packed
+        for (const tensor of [ids, segments, keyLengths, weights, hidden, embeddings, quiet]) tensor?.dispose()
       }
       await file.close()
       encoder.dispose()

@@ -37,6 +37,13 @@ t.test('bad recipe values name the field', async (t) => {
     [{ clampNegatives: 'neginf' }, /clampNegatives/],
     [{ skiplistWords: '.,' }, /skiplistWords/],
     [{ queryPrefix: null }, /queryPrefix/],
+    [
+      { queryExpansion: 33 },
+      /"queryExpansion": got 33, expected true, false or a number of tokens up to queryLength, 32/,
+    ],
+    [{ queryExpansion: 'min' }, /queryExpansion/],
+    [{ skiplistTasks: ['passage'] }, /skiplistTasks/],
+    [{ keepOnlyTokenIds: [-1] }, /keepOnlyTokenIds/],
   ]
   for (const [override, message] of bad) t.throws(() => defaultRecipe(override), { code: 'ERR_RECIPE', message })
 })
@@ -71,6 +78,23 @@ t.test('skiplist: exact tokens only, never the unknown id', async (t) => {
   )
   t.equal(features.skip[UNK], 0)
   t.equal(features.skip[PAD], 0)
+})
+
+t.test('featurizer: expansion up to a floor, its token, whose skiplist, white space', async (t) => {
+  const tok = tokenizer()
+  t.equal(defaultRecipe({ queryExpansion: 32 }).queryExpansion, true, 'all of queryLength')
+  const asked = defaultRecipe({ queryExpansion: 4, expansionToken: 'b', skiplistTasks: ['query'] })
+  const features = new Featurizer(tok, asked)
+  t.same([features.expandTo, features.maskId], [4, id('b')])
+  t.same([features.skip.includes(1), features.querySkip?.[id('.')]], [false, 1])
+  t.equal(new Featurizer(tok, defaultRecipe({ expansionToken: '[MASK]' })).recipe.expansionToken, '', 'its own name')
+  t.throws(() => new Featurizer(tok, defaultRecipe({ expansionToken: '[X]' })), {
+    code: 'ERR_RECIPE',
+    message: /\[X\]/,
+  })
+  tok.addTokens(['c '])
+  const ends = (strip: boolean) => new Featurizer(tok, defaultRecipe({ strip })).document('c ')[2]
+  t.same([ends(true), ends(false)], [id('c'), tok.tokenToId('c ')])
 })
 
 t.test('featurizer refuses what it cannot honour', async (t) => {

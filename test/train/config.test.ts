@@ -153,6 +153,13 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     t.match(issues[0]?.message, message)
   }
   t.match(problem({ ...minimal, dim: 8 }).message, /^dim has no effect without freshProjection/)
+  const head = [{ out: 16, residual: true }, { out: 8 }]
+  t.match(problem({ ...minimal, head }).message, /^head has no effect without freshProjection/)
+  t.match(
+    problem({ ...minimal, freshProjection: true, dim: 8, head }).message,
+    /^dim is what the last layer of head says/,
+  )
+  t.match(problem({ ...minimal, freshProjection: true, head: [{ out: 9 }] }).message, /^head\[0\]\.out/)
   for (const loss of ['distillation', 'margin-mse'])
     t.match(
       problem({ ...minimal, commDtype: 'float16', phases: [{ ...phase, loss }] }).message,
@@ -170,6 +177,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     t.doesNotThrow(() => resolveConfig(config), JSON.stringify(changes))
   }
   t.equal(resolveConfig({ ...minimal, freshProjection: true, dim: 8 }).dim, 8)
+  t.same(resolveConfig({ ...minimal, freshProjection: true, head }).head, head)
 })
 
 t.test('YAML: every problem has its line and column, overrides are named', async (t) => {

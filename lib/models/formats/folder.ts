@@ -91,6 +91,12 @@ async function readModules(dir: string): Promise<Module[]> {
     const inside = typeof folder === 'string' && !path.isAbsolute(folder) && !folder.split(/[\\/]/).includes('..')
     if (typeof type !== 'string' || !inside)
       throw new FormatError('ERR_FORMAT', `${file}: module ${i} needs a type and a path inside the folder`, { file, i })
+    if (!/^(sentence_transformers|pylate)\./.test(type))
+      throw new FormatError(
+        'ERR_FORMAT',
+        `${file}: module ${i} is ${type}, code of its own, which lateforge cannot run; expected one of sentence_transformers or pylate`,
+        { file, type },
+      )
     // `kwargs` names arguments that sentence-transformers hands through; none of ours takes any.
     new JsonReader(entry as Json, `${file}, module ${i}`).allow(['idx', 'name', 'path', 'type', 'kwargs'])
     return { type, dir: path.join(dir, folder as string) }

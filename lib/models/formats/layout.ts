@@ -68,7 +68,7 @@ export async function readLayout(dir: string): Promise<Layout> {
   const json = config.all
   const shared = { name, architecture, json, configFile, encoderDir, dense, lowerCases: false }
   const parts = await partsOf(name, folder, architecture)
-  checkTokenizer(folder, parts.recipe)
+  checkPadding(folder, parts.recipe)
   if (name !== 'sentence-transformers') return { ...shared, ...parts }
   return { ...shared, ...parts, lowerCases: transformer.flag('do_lower_case', false) && !parts.recipe.lowerCase }
 }
@@ -124,15 +124,9 @@ function authorOf({ dir, modules, settings, config }: Folder): LayoutName {
   return Array.isArray(classes) && classes[0] === 'HF_ColBERT' ? 'stanford' : 'huggingface'
 }
 
-/**
- * Settings of tokenizer_config.json that change ids; what is left merely pads, decodes or names classes.
- * @throws FormatError ERR_FORMAT for what transformers would do differently from tokenizer.json
- */
-function checkTokenizer({ tokenizer: f }: Folder, { queryExpansion }: Partial<Recipe>): void {
-  const side = f.text('truncation_side', 'right')
-  if (side !== 'right') throw f.bad('truncation_side', side, '"right": long texts lose their end')
-  const padding = f.text('padding_side', 'right')
-  if (padding !== 'right' && queryExpansion)
-    throw f.bad('padding_side', padding, '"right": expansion tokens come after the text')
-  if (f.flag('split_special_tokens', false)) throw f.bad('split_special_tokens', true, 'false')
+/** @throws FormatError ERR_FORMAT for a tokenizer that puts expansion tokens before the text; nothing else is padded */
+function checkPadding({ tokenizer: f }: Folder, { queryExpansion }: Partial<Recipe>): void {
+  const side = f.text('padding_side', 'right')
+  if (side !== 'right' && queryExpansion)
+    throw f.bad('padding_side', side, '"right": expansion tokens come after the text')
 }

@@ -150,9 +150,7 @@ const unsaid: Record<SavedLayout, (model: ModelToSave) => string[]> = {
     const plain = head.length === 1 && !layer!.bias && layer!.activation === 'identity' && !layer!.residual
     const punctuation = r.skiplistWords.toSorted().join(' ') === PUNCTUATION.toSorted().join(' ')
     return [
-      ...(architecture.prefix.endsWith('bert.') || architecture.prefix === 'roberta.'
-        ? []
-        : [`architecture "${architecture.name}"`]),
+      ...(architecture.name === 'modernbert' ? ['architecture "modernbert"'] : []),
       ...(plain ? [] : ['a head of anything but one matrix']),
       ...only(r, 'queryPrompt', ['']),
       ...only(r, 'documentPrompt', ['']),

@@ -43,7 +43,7 @@ interface Family {
   className: string
   /** Of tensor names in files that hold a task head too. */
   prefix: string
-  /** `pad_token_id` where config.json has none. */
+  /** Id of the padding token where config.json names none. */
   padding: number
   /** RoBERTa counts positions from the padding id on, and padding tokens in a text not at all. */
   countsFromPadding: boolean
@@ -88,7 +88,7 @@ function family(f: Family): Architecture<BertConfig> {
       if (positionType !== 'absolute') throw j.bad('position_embedding_type', positionType, '"absolute"')
       for (const key of ['is_decoder', 'add_cross_attention'])
         if (j.flag(key, false)) throw j.bad(key, true, 'false: an encoder')
-      const padding = j.count('pad_token_id', f.padding, 0)
+      const padding = f.countsFromPadding ? j.count('pad_token_id', f.padding, 0) : f.padding
       const rows = j.count('max_position_embeddings', 512)
       if (rows <= first(padding)) throw j.bad('max_position_embeddings', rows, `more than ${first(padding)}`)
       return {

@@ -23,7 +23,7 @@ export interface HeadLayerConfig {
   /** Default false. */
   bias?: boolean
   /** Default `identity`. */
-  activation?: DenseConfig['activation']
+  activation?: 'identity' | 'gelu' | 'relu' | 'tanh' | 'sigmoid' | 'silu'
   /** Adds its input to its output, through a matrix of its own where the dimensions differ. Default false. */
   residual?: boolean
 }

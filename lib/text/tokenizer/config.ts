@@ -6,8 +6,9 @@ type Json = Record<string, unknown>
 const flags = ['lstrip', 'rstrip', 'single_word', 'normalized'] as const
 
 /**
- * What tokenizer_config.json says twice: transformers changes the tokenizer of tokenizer.json by it, so the two must agree.
- * Its other keys pad, cut (lib/models/formats reads those), decode, or name tokens and classes.
+ * What tokenizer_config.json says that tokenizer.json says too: transformers changes the tokenizer by it, so the two must
+ * agree. And what neither may say, as we do not cut or split that way. Its other keys pad and set lengths
+ * (lib/models/formats reads those), decode, or name tokens and classes.
  * @throws FormatError `ERR_FORMAT` that names the key, and both values
  */
 export function checkTokenizerConfig(file: string, config: Json, json: Json): void {
@@ -21,6 +22,17 @@ export function checkTokenizerConfig(file: string, config: Json, json: Json): vo
   const compare = (key: string, said: unknown, is: unknown): void => {
     if (said !== undefined && said !== is) throw differs(key, said, is)
   }
+  const { direction } = (json.truncation ?? {}) as Json
+  for (const [key, value, only] of [
+    ['truncation_side', String(config.truncation_side ?? direction ?? 'right').toLowerCase(), 'right'],
+    ['split_special_tokens', config.split_special_tokens ?? false, false],
+  ] as const)
+    if (value !== only)
+      throw new FormatError(
+        'ERR_FORMAT',
+        `the tokenizer's ${key} is ${JSON.stringify(value)}, expected ${JSON.stringify(only)}`,
+        { file, key },
+      )
   const normalizer = (json.normalizer ?? {}) as Json
   const isBert = /^Bert(Japanese)?Tokenizer(Fast)?$/.test(String(config.tokenizer_class))
   if (isBert && normalizer.type === 'BertNormalizer') {
