@@ -27,7 +27,7 @@ int32_t variant(const OpCall& call, Context& context) {
   const cuda::MaxsimCall m = cuda::callOf(call, Layout::all, call.out[0].count());
   constexpr int64_t kBlocks = 8 / (kRowWarps * kTokenWarps);  // of a multiprocessor, for eight warps
   return cuda::runTiles<Kernel, F16>(
-      call, context, m, cuda::cutOf(m, kTokenWarps == 1 ? Kernel::kRows : 0, kBlocks * context.multiprocessors));
+      call, context, m, cuda::cutOf(m, kTokenWarps == 1 ? Kernel::kRows : 0, kBlocks * cuda::kMultiprocessors));
 }
 int32_t cores(const OpCall& call, Context& context) {
   return cuda::maxsimOnCores(call, context, cuda::callOf(call, Layout::all, call.out[0].count()));

@@ -12,6 +12,7 @@
 #include "../runtime/round.h"
 #include "gemm.h"
 #include "lt.h"
+#include "runtime/library.h"
 
 namespace lateforge::cuda {
 namespace {
@@ -19,8 +20,24 @@ namespace {
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 constexpr int64_t kTokenStep = 1024;
 
-const Functions<lt::Api>& library() {
-  static const auto* opened = new Functions<lt::Api>({"libcublasLt.so.13", "libcublasLt.so.12"});
+struct LtLibrary {
+  lt::Api api;
+  Library file;
+  bool complete = false;
+};
+
+const LtLibrary& library() {
+  static const LtLibrary* opened = [] {
+    auto* l = new LtLibrary;
+    l->file = openLibrary({"libcublasLt.so.13", "libcublasLt.so.12"});
+    l->complete = l->file.handle != nullptr;
+#define F(name, arguments) l->complete = l->complete && l->file.bind(l->api.name, "cublasLt" #name);
+    LF_LT(F)
+#undef F
+    l->complete = l->complete && l->file.bind(l->api.GetVersion, "cublasLtGetVersion") &&
+                  l->file.bind(l->api.GetStatusString, "cublasLtGetStatusString");
+    return l;
+  }();
   return *opened;
 }
 
@@ -82,7 +99,7 @@ class LtHandle {
 };
 
 LtHandle* LtHandle::open(char* error) {
-  const auto& l = library();
+  const LtLibrary& l = library();
   if (!l.complete) {
     std::snprintf(error, kErrorBytes, "cuBLASLt is needed: %s", l.file.reason.c_str());
     return nullptr;
@@ -213,7 +230,7 @@ void closeGemm(StreamHandle stream) {
 }
 
 std::string describeLt() {
-  const auto& l = library();
+  const LtLibrary& l = library();
   return l.complete ? l.file.path + ", version " + std::to_string(l.api.GetVersion()) : l.file.reason;
 }
 

@@ -8,8 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/library.h"
-
 namespace lateforge::cuda::lt {
 
 using Handle = struct cublasLtContext*;
@@ -43,35 +41,30 @@ enum PreferenceAttribute {
   kPreferenceAlignmentD = 8,
 };
 
-// LF_LT(F): F(result, name, arguments)
+// LF_LT(F): F(name, arguments)
 #define LF_LT(F)                                                                                                     \
-  F(size_t, GetVersion, ())                                                                                          \
-  F(const char*, GetStatusString, (Status))                                                                          \
-  F(Status, Create, (Handle*))                                                                                       \
-  F(Status, Destroy, (Handle))                                                                                       \
-  F(Status, MatmulDescCreate, (Desc*, ComputeType, cudaDataType_t))                                                  \
-  F(Status, MatmulDescDestroy, (Desc))                                                                               \
-  F(Status, MatmulDescSetAttribute, (Desc, DescAttribute, const void*, size_t))                                      \
-  F(Status, MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t, uint64_t, int64_t))                              \
-  F(Status, MatrixLayoutDestroy, (Layout))                                                                           \
-  F(Status, MatmulPreferenceCreate, (Preference*))                                                                   \
-  F(Status, MatmulPreferenceDestroy, (Preference))                                                                   \
-  F(Status, MatmulPreferenceSetAttribute, (Preference, PreferenceAttribute, const void*, size_t))                    \
-  F(Status, MatmulAlgoGetHeuristic, (Handle, Desc, Layout, Layout, Layout, Layout, Preference, int, Heuristic*, int*)) \
-  F(Status, MatmulAlgoCheck, (Handle, Desc, Layout, Layout, Layout, Layout, const Algo*, Heuristic*))                \
-  F(Status, Matmul,                                                                                                  \
+  F(Create, (Handle*))                                                                                               \
+  F(Destroy, (Handle))                                                                                               \
+  F(MatmulDescCreate, (Desc*, ComputeType, cudaDataType_t))                                                          \
+  F(MatmulDescDestroy, (Desc))                                                                                       \
+  F(MatmulDescSetAttribute, (Desc, DescAttribute, const void*, size_t))                                              \
+  F(MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t, uint64_t, int64_t))                                      \
+  F(MatrixLayoutDestroy, (Layout))                                                                                   \
+  F(MatmulPreferenceCreate, (Preference*))                                                                           \
+  F(MatmulPreferenceDestroy, (Preference))                                                                           \
+  F(MatmulPreferenceSetAttribute, (Preference, PreferenceAttribute, const void*, size_t))                            \
+  F(MatmulAlgoGetHeuristic, (Handle, Desc, Layout, Layout, Layout, Layout, Preference, int, Heuristic*, int*))       \
+  F(MatmulAlgoCheck, (Handle, Desc, Layout, Layout, Layout, Layout, const Algo*, Heuristic*))                        \
+  F(Matmul,                                                                                                          \
     (Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta, const void* c, \
      Layout, void* d, Layout, const Algo*, void* workspace, size_t workspaceBytes, cudaStream_t))
 
 struct Api {
-  LF_LT(LF_FUNCTION)
-
-  template <class Visit>
-  void each(const Visit& f) {
-#define F(result, name, arguments) f(name, "cublasLt" #name);
-    LF_LT(F)
+#define F(name, arguments) Status(*name) arguments = nullptr;
+  LF_LT(F)
 #undef F
-  }
+  size_t (*GetVersion)() = nullptr;
+  const char* (*GetStatusString)(Status) = nullptr;
 };
 
 }  // namespace lateforge::cuda::lt

@@ -32,10 +32,9 @@ inline void describe(const Fault& fault, const OpCall& call, char* error) {
 // What an op gets besides its operands.
 struct Context {
   StreamHandle stream;
-  int64_t sharedLimit;      // dynamic shared memory a block may take, bytes
-  int64_t multiprocessors;  // of the device: how work is cut, never what comes out
-  void* fault;              // device address of a Fault
-  char* error;              // of kErrorBytes
+  int64_t sharedLimit;  // dynamic shared memory a block may take, bytes
+  void* fault;          // device address of a Fault
+  char* error;          // of kErrorBytes
 };
 
 // Returns 0, or writes a message to context.error and returns 1.

@@ -93,13 +93,11 @@ bool readEmulationSeed(int64_t& seed, char* error) {
   return readCount("LATEFORGE_EMULATION_SEED", 0, std::numeric_limits<int64_t>::max(), seed, error);
 }
 
-// Null where LATEFORGE_EMULATION_PROFILE names none.
-const Profile* findProfile() {
-  static constexpr Profile kProfiles[] = {{"sm_86", 99 * 1024, 84}, {"sm_80", 163 * 1024, 108}, {"sm_90", 227 * 1024, 132}};
-  const std::string_view wanted = setting("LATEFORGE_EMULATION_PROFILE");
-  for (const Profile& profile : kProfiles)
-    if (wanted.empty() || wanted == profile.name) return &profile;
-  return nullptr;
+// 0 where LATEFORGE_EMULATION_PROFILE names none.
+int64_t profileLimit() {
+  const std::string_view profile = setting("LATEFORGE_EMULATION_PROFILE");
+  if (profile.empty() || profile == "sm_86") return 99 * 1024;
+  return profile == "sm_80" ? 163 * 1024 : profile == "sm_90" ? 227 * 1024 : 0;
 }
 
 struct Settings {
@@ -314,16 +312,16 @@ void countConflicts(const uintptr_t* addresses) {
 
 int64_t takeConflicts() { return std::exchange(settings().conflicts, 0); }
 
-const Profile& deviceProfile() {
-  const Profile* profile = findProfile();
-  if (!profile) fail("LATEFORGE_EMULATION_PROFILE is none of sm_80, sm_86, sm_90");
-  return *profile;
+int64_t sharedLimit() {
+  const int64_t limit = profileLimit();
+  if (limit == 0) fail("LATEFORGE_EMULATION_PROFILE is none of sm_80, sm_86, sm_90");
+  return limit;
 }
 
 bool checkSettings(char* error) {
   int64_t seed;
   if (!readEmulationSeed(seed, error)) return false;
-  return findProfile() || refuseSetting("LATEFORGE_EMULATION_PROFILE", "sm_80, sm_86 or sm_90", error);
+  return profileLimit() > 0 || refuseSetting("LATEFORGE_EMULATION_PROFILE", "sm_80, sm_86 or sm_90", error);
 }
 
 void setSeed(uint64_t seed) {

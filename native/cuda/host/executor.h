@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 namespace lateforge::cuda::host {
 
@@ -20,13 +19,9 @@ struct Shape {
 // LATEFORGE_EMULATION_SEED, or 1.
 void setSeed(uint64_t seed);
 
-// The device that is played: LATEFORGE_EMULATION_PROFILE, sm_80 (an A100), sm_86 (an A40: the least, so the default) or
-// sm_90 (an H100). Fails for any other.
-struct Profile {
-  std::string_view name;
-  int64_t sharedLimit, multiprocessors;  // as a Context has them
-};
-const Profile& deviceProfile();
+// Dynamic shared memory of a block, in bytes, on the device that is played: LATEFORGE_EMULATION_PROFILE, sm_80, sm_86
+// (the least, so the default) or sm_90. Fails for any other.
+int64_t sharedLimit();
 
 // Whether these two variables hold what they may. False with a message of at most kErrorBytes.
 bool checkSettings(char* error);

@@ -24,9 +24,7 @@ int32_t runOp(const OpCall& call, void* fault, char* error) try {
   poisonResults(call);
   Fault state;
   poisonDevice(fault, sizeof state);
-  const Profile& profile = deviceProfile();
-  Context context{reinterpret_cast<StreamHandle>(uintptr_t{1}), profile.sharedLimit, profile.multiprocessors, fault,
-                  error};
+  Context context{reinterpret_cast<StreamHandle>(uintptr_t{1}), sharedLimit(), fault, error};
   const CudaOp op = kOps.op[static_cast<int>(call.op)];
   if (!op) throw std::runtime_error("the CUDA backend lacks this op");
   if (op(call, context)) return 1;

@@ -21,24 +21,8 @@ struct Library {
   void* symbol(const char* name) const;
 };
 
-// A field of an Api: a function of a library by the name it has there, but for the library's prefix.
-#define LF_FUNCTION(result, name, arguments) result(*name) arguments = nullptr;
-
 // The first of `names` (most wanted first) found in LATEFORGE_CUDA_LIB_PATH, on the loader's path, in CUDA_HOME,
 // CUDA_PATH or /usr/local/cuda. Never closed.
 Library openLibrary(std::initializer_list<const char*> names);
-
-// A library with all functions that are used of it: fields of Api, which Api::each shows with their names.
-template <class Api>
-struct Functions {
-  Api api;
-  Library file;
-  bool complete;  // or else file.reason says what is missing
-
-  explicit Functions(std::initializer_list<const char*> names)
-      : file(openLibrary(names)), complete(file.handle != nullptr) {
-    api.each([this](auto& function, const char* name) { complete = complete && file.bind(function, name); });
-  }
-};
 
 }  // namespace lateforge::cuda

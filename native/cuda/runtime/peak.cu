@@ -32,7 +32,7 @@ struct Bench {
   // `work` a launch, by the best launch; 0 on failure.
   template <class Kernel>
   double rate(int64_t blocks, double work, const Kernel& kernel) {
-    Context context{stream, 48 * 1024, multiprocessors, nullptr, error};
+    Context context{stream, 48 * 1024, nullptr, error};
     float best = 0;
     double spent = 0;
     for (int i = 0; i < 3 || (spent < seconds / 4 && i < 1000); ++i) {

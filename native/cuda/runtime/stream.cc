@@ -56,7 +56,6 @@ bool Stream::prepare(char* error) {
   };
   if (!fine(cudaSetDevice(device_), "the device cannot be used") ||
       !fine(cudaDeviceGetAttribute(&sharedLimit_, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_), "attribute") ||
-      !fine(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device_), "attribute") ||
       !fine(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking), "no stream") ||
       !fine(cudaMalloc(reinterpret_cast<void**>(&fault_), sizeof *fault_), "no memory") ||
       !fine(cudaMallocHost(reinterpret_cast<void**>(&faultRead_), sizeof *faultRead_), "no pinned memory"))
@@ -204,7 +203,7 @@ void Stream::executeRun(const OpCall& call) {
   const bool mayFault = call.op == Op::assertFinite;
   if (mayFault && !check(cudaMemsetAsync(fault_, 0xff, sizeof *fault_, handle_), lastOp_)) return;
   char text[kErrorBytes] = "";
-  cuda::Context context{handle_, sharedLimit_, multiprocessors_, fault_, text};
+  cuda::Context context{handle_, sharedLimit_, fault_, text};
   if (ops_[op](call, context)) return fail(lastOp_, text);
   if (mayFault) readFault(call);
   if (waitForEveryOp()) check(cudaStreamSynchronize(handle_), lastOp_);

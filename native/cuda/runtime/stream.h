@@ -88,7 +88,7 @@ struct Stream {
   const int32_t device_;
   const cuda::CudaOp* const ops_;
   cudaStream_t handle_ = nullptr;
-  int sharedLimit_ = 0, multiprocessors_ = 0;
+  int sharedLimit_ = 0;
   cuda::Fault* fault_ = nullptr;      // on the device
   cuda::Fault* faultRead_ = nullptr;  // pinned
   std::atomic<int64_t> pending_{0};

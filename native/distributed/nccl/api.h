@@ -1,13 +1,11 @@
 // The part of NCCL's C interface that is used (2.14 or newer), declared here so that neither its header nor its library
-// is needed to build. The values are part of its ABI; check.cc compares them with NVIDIA's header wherever there
+// is needed to build. The values are part of its ABI; nccl_check.cc compares them with NVIDIA's header wherever there
 // is one.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-
-#include "../../cuda/runtime/library.h"
 
 namespace lateforge::cuda::nccl {
 
@@ -36,31 +34,26 @@ struct Config {
   int blocking = 0;
 };
 
-// LF_NCCL(F): F(result, name, arguments)
-#define LF_NCCL(F)                                                        \
-  F(const char*, GetErrorString, (Status))                                \
-  F(const char*, GetLastError, (Comm))                                    \
-  F(Status, GetVersion, (int*))                                           \
-  F(Status, GetUniqueId, (Id*))                                           \
-  F(Status, CommInitRankConfig, (Comm*, int size, Id, int rank, Config*)) \
-  F(Status, CommFinalize, (Comm))                                         \
-  F(Status, CommDestroy, (Comm))                                          \
-  F(Status, CommAbort, (Comm))                                            \
-  F(Status, CommGetAsyncError, (Comm, Status*))                           \
-  F(Status, GroupStart, ())                                               \
-  F(Status, GroupEnd, ())                                                 \
-  F(Status, Send, (const void*, size_t, DataType, int, Comm, cudaStream_t)) \
-  F(Status, Recv, (void*, size_t, DataType, int, Comm, cudaStream_t))
+// LF_NCCL(F): F(name, arguments)
+#define LF_NCCL(F)                                                  \
+  F(GetVersion, (int*))                                             \
+  F(GetUniqueId, (Id*))                                             \
+  F(CommInitRankConfig, (Comm*, int size, Id, int rank, Config*))   \
+  F(CommFinalize, (Comm))                                           \
+  F(CommDestroy, (Comm))                                            \
+  F(CommAbort, (Comm))                                              \
+  F(CommGetAsyncError, (Comm, Status*))                             \
+  F(GroupStart, ())                                                 \
+  F(GroupEnd, ())                                                   \
+  F(Send, (const void*, size_t, DataType, int, Comm, cudaStream_t)) \
+  F(Recv, (void*, size_t, DataType, int, Comm, cudaStream_t))
 
 struct Api {
-  LF_NCCL(LF_FUNCTION)
-
-  template <class Visit>
-  void each(const Visit& f) {
-#define F(result, name, arguments) f(name, "nccl" #name);
-    LF_NCCL(F)
+#define F(name, arguments) Status(*name) arguments = nullptr;
+  LF_NCCL(F)
 #undef F
-  }
+  const char* (*GetErrorString)(Status) = nullptr;
+  const char* (*GetLastError)(Comm) = nullptr;
 };
 
 }  // namespace lateforge::cuda::nccl

@@ -12,6 +12,7 @@
 #include <new>
 #include <thread>
 
+#include "../../cuda/runtime/library.h"
 #include "../../cuda/runtime/nccl.h"
 #include "../../cuda/runtime/stream.h"
 #include "../device_transport.h"
@@ -25,8 +26,24 @@ using cuda::nccl::Status;
 
 static_assert(sizeof(cuda::nccl::Id) == kChannelIdBytes);
 
-const cuda::Functions<cuda::nccl::Api>& library() {
-  static const auto* opened = new cuda::Functions<cuda::nccl::Api>({"libnccl.so.2"});
+struct Nccl {
+  cuda::nccl::Api api;
+  cuda::Library file;
+  bool complete = false;
+};
+
+const Nccl& library() {
+  static const Nccl* opened = [] {
+    auto* n = new Nccl;
+    n->file = cuda::openLibrary({"libnccl.so.2"});
+    n->complete = n->file.handle != nullptr;
+#define F(name, arguments) n->complete = n->complete && n->file.bind(n->api.name, "nccl" #name);
+    LF_NCCL(F)
+#undef F
+    n->complete = n->complete && n->file.bind(n->api.GetErrorString, "ncclGetErrorString") &&
+                  n->file.bind(n->api.GetLastError, "ncclGetLastError");
+    return n;
+  }();
   return *opened;
 }
 
@@ -121,7 +138,7 @@ int32_t DeviceChannel::exchange(const Slice* send, const Slice* receive, Stopped
 int32_t DeviceChannel::combine(bool largest, DType dtype, void* out, const void* parts, int64_t count, Stopped stopped,
                                char* error) {
   cudaSetDevice(device);
-  cuda::Context context{stream_, 0, 0, nullptr, error};
+  cuda::Context context{stream_, 0, nullptr, error};
   if (cuda::combineRanks(context, largest, dtype, out, parts, count, size)) return 1;
   return finish("a sum", stopped, error);
 }
@@ -190,7 +207,7 @@ int32_t identify(Stream* stream, char* name, char* error) {
 }
 
 int32_t makeId(uint8_t* id, char* error) {
-  const auto& nccl = library();
+  const Nccl& nccl = library();
   if (!nccl.complete) {
     std::snprintf(error, kErrorBytes, "NCCL is needed for several ranks: %s", nccl.file.reason.c_str());
     return 1;
@@ -204,7 +221,7 @@ int32_t makeId(uint8_t* id, char* error) {
 
 int32_t openChannel(Stream* stream, const uint8_t* id, int32_t rank, int32_t size, Stopped stopped,
                     DeviceChannel** channel, char* error) {
-  const auto& nccl = library();
+  const Nccl& nccl = library();
   if (!nccl.complete) {
     std::snprintf(error, kErrorBytes, "NCCL is needed for several ranks: %s", nccl.file.reason.c_str());
     return 1;
@@ -251,7 +268,7 @@ const DeviceTransport kNcclTransport = {
 };
 
 std::string describeNccl() {
-  const auto& nccl = library();
+  const Nccl& nccl = library();
   if (!nccl.complete) return nccl.file.reason;
   int version = 0;
   nccl.api.GetVersion(&version);

@@ -1,4 +1,4 @@
-// Compares api.h with NVIDIA's own header, where a toolkit has it. Compiles to nothing.
+// Compares nccl_api.h with NVIDIA's own header, where a toolkit has it. Compiles to nothing.
 #if __has_include(<nccl.h>)
 #include <nccl.h>
 
@@ -25,13 +25,13 @@ static_assert(offsetof(Config, magic) == offsetof(ncclConfig_t, magic));
 static_assert(offsetof(Config, version) == offsetof(ncclConfig_t, version));
 static_assert(offsetof(Config, blocking) == offsetof(ncclConfig_t, blocking));
 
-// Arguments: as many, and each as wide, as the result is (structs and enums have their own names there).
-template <class R, class... A, class S, class... B>
-constexpr bool alike(R (*)(A...), S (*)(B...)) {
-  static_assert(sizeof...(A) == sizeof...(B) && sizeof(R) == sizeof(S));
+// Arguments: as many, and each as wide (structs and enums have their own names there).
+template <class... A, class... B>
+constexpr bool alike(Status (*)(A...), ncclResult_t (*)(B...)) {
+  static_assert(sizeof...(A) == sizeof...(B));
   return ((sizeof(A) == sizeof(B) && std::is_pointer_v<A> == std::is_pointer_v<B>) && ...);
 }
-#define F(result, name, arguments) static_assert(alike(decltype(Api::name){}, decltype(&nccl##name){}));
+#define F(name, arguments) static_assert(alike(decltype(Api::name){}, decltype(&nccl##name){}));
 LF_NCCL(F)
 #undef F
 

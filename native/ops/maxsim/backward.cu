@@ -258,8 +258,9 @@ struct ScatterPairs {
 template <class T>
 int64_t ownedRows(const Context& context, int64_t tokens) {
   using Kernel = ScatterToDocuments<T>;
+  constexpr int64_t kMultiprocessors = 132;
   const int64_t most = (context.sharedLimit - Kernel::ringBytes()) / (kSlab * 4) / Kernel::kWarps * Kernel::kWarps;
-  return std::clamp(divideUp(divideUp(tokens, context.multiprocessors), Kernel::kWarps) * Kernel::kWarps,
+  return std::clamp(divideUp(divideUp(tokens, kMultiprocessors), Kernel::kWarps) * Kernel::kWarps,
                     int64_t{Kernel::kWarps}, most);
 }
 

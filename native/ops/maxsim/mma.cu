@@ -10,8 +10,8 @@ int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   using Single = TensorMaxsim<T, kSteps, 1, 4, kArgmax>;
   static_assert(Stacked::kRows >= kStackedRows);
   if (worthStacking(m.layout, m.queries, m.parts()))
-    return runTiles<Stacked, T>(call, context, m, cutOf(m, Stacked::kRows, context.multiprocessors));
-  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 2 * context.multiprocessors));
+    return runTiles<Stacked, T>(call, context, m, cutOf(m, Stacked::kRows, kMultiprocessors));
+  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 2 * kMultiprocessors));
 }
 
 template <class T, int kSteps>

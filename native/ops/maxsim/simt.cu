@@ -129,8 +129,8 @@ int32_t run(const OpCall& call, Context& context, const MaxsimCall& m) {
   using Stacked = SimtMaxsim<T, kStackedRows, 32, kArgmax>;
   using Single = SimtMaxsim<T, 32, 64, kArgmax>;
   if (worthStacking(m.layout, m.queries, m.parts()))
-    return runTiles<Stacked, T>(call, context, m, cutOf(m, kStackedRows, context.multiprocessors));
-  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 3 * context.multiprocessors));
+    return runTiles<Stacked, T>(call, context, m, cutOf(m, kStackedRows, kMultiprocessors));
+  return runTiles<Single, T>(call, context, m, cutOf(m, 0, 3 * kMultiprocessors));
 }
 
 }  // namespace

@@ -250,7 +250,7 @@ struct AddParts {
 };
 
 // Chunks of documents that `tiles` row tiles go over, so that blocks fill a GPU evenly and a block's start (in the time
-// of so many tokens) is paid by enough work. Scores do not depend on it.
+// of so many tokens) is paid by enough work. Scores do not depend on it. The slots are an H100's.
 inline int64_t chunksOf(int64_t tiles, int64_t tokens, int64_t documents, int64_t slots) {
   constexpr int64_t kStart = 128;
   const int64_t most = std::max<int64_t>(1, std::min(documents, tokens / 64));
@@ -265,6 +265,8 @@ inline int64_t chunksOf(int64_t tiles, int64_t tokens, int64_t documents, int64_
   }
   return best;
 }
+
+constexpr int64_t kMultiprocessors = 132;
 
 // stackedRows: of a stacked tile, kStackedRows at least, 0 for single ones; slots: blocks that run at once.
 inline Cut cutOf(const MaxsimCall& m, int64_t stackedRows, int64_t slots) {

@@ -141,8 +141,7 @@ class Runner {
     call.workspace = workspace.data;
     call.workspaceBytes = workspace.bytes();
     char error[kErrorBytes] = "";
-    cuda::Context context = testContext(error);
-    context.sharedLimit = sharedLimit_;
+    cuda::Context context{testStream(), sharedLimit_, nullptr, error};
     CHECK(function(call, context) == 0, "%s", error);
   }
 

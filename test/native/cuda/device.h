@@ -105,30 +105,25 @@ inline cuda::StreamHandle testStream() {
 #endif
 }
 
-// What an op gets here; error of kErrorBytes.
-inline cuda::Context testContext(char* error) {
-#ifdef __CUDACC__
-  const auto attribute = [](cudaDeviceAttr name) {
-    int value = 0;
-    if (cudaDeviceGetAttribute(&value, name, 0) != cudaSuccess) std::abort();
-    return int64_t{value};
-  };
-  static const int64_t limit = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-  static const int64_t multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
-#else
-  const auto [name, limit, multiprocessors] = cuda::host::deviceProfile();
-#endif
-  return {testStream(), limit, multiprocessors, nullptr, error};
-}
-
 // Dynamic shared memory a block may take here.
-inline int64_t sharedLimit() { return testContext(nullptr).sharedLimit; }
+inline int64_t sharedLimit() {
+#ifdef __CUDACC__
+  static const int64_t limit = [] {
+    int bytes = 0;
+    if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) != cudaSuccess) std::abort();
+    return bytes;
+  }();
+  return limit;
+#else
+  return cuda::host::sharedLimit();
+#endif
+}
 
 // Runs to the end. "" or what went wrong.
 template <class Kernel>
 std::string attempt(cuda::Grid grid, int64_t sharedBytes, const Kernel& kernel) {
   char error[kErrorBytes] = "";
-  cuda::Context context = testContext(error);
+  cuda::Context context{testStream(), sharedLimit(), nullptr, error};
   if (cuda::launch(context, grid, sharedBytes, kernel)) return error;
 #ifdef __CUDACC__
   if (const cudaError_t status = cudaStreamSynchronize(context.stream); status != cudaSuccess)

@@ -129,8 +129,7 @@ void limits() {
   refused("too much shared memory", [] {}, most + 128);
   allowed([most] { SharedMemory().take<char>(most)[most - 1] = 1; }, most);
   char error[kErrorBytes];
-  Context context = testContext(error);
-  context.stream = nullptr;
+  Context context{nullptr, 0, nullptr, error};
   auto nothing = [] {};
   CHECK(launch(context, {1}, 0, Body<decltype(nothing)>{nothing}) == 1, "a stream is mandatory");
 }

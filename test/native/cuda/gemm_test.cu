@@ -113,7 +113,7 @@ void check(const Problem& p) {
     const Matrix c(start.values, p.out);
     g.c = c.address();
     char error[kErrorBytes] = "";
-    Context context = testContext(error);
+    Context context{testStream(), sharedLimit(), nullptr, error};
     const bool refused = gemm(context, g);
     CHECK(!refused, "[%lld, %lld, %lld]: %s", (long long)m, (long long)n, (long long)k, error);
     if (refused) return;
@@ -157,7 +157,7 @@ void refusesBias() {
   g.c = y.view(DType::f32, {64}).data;
   g.bias = static_cast<const char*>(g.a) + 4;
   char error[kErrorBytes] = "";
-  Context context = testContext(error);
+  Context context{testStream(), sharedLimit(), nullptr, error};
   CHECK(gemm(context, g) && std::strstr(error, "16 bytes"), "a bias that is not aligned: '%s'", error);
 }
 

@@ -12,7 +12,7 @@ template <int kRowWarps>
 int32_t stacked(const OpCall& call, Context& context) {
   using Kernel = TensorMaxsim<F16, 8, kRowWarps, 1, false>;
   const MaxsimCall m = callOf(call, Layout::all, call.out[0].count());
-  return runTiles<Kernel, F16>(call, context, m, cutOf(m, Kernel::kRows, context.multiprocessors));
+  return runTiles<Kernel, F16>(call, context, m, cutOf(m, Kernel::kRows, kMultiprocessors));
 }
 
 void fewerRows() {

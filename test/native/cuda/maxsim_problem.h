@@ -351,8 +351,7 @@ class Runner {
   }
   void issue(const OpCall& call, cuda::CudaOp op) const {
     char error[kErrorBytes] = "";
-    cuda::Context context = testContext(error);
-    context.sharedLimit = sharedLimit;
+    cuda::Context context{testStream(), sharedLimit, nullptr, error};
     CHECK(op(call, context) == 0, "%s: %s", p_.text(), error);
   }
 

@@ -345,7 +345,7 @@ void wildWinners() {
   useReference(false);
 }
 
-// More token rows than a block for each multiprocessor can own in shared memory, however much a block may take: sums of integers, exactly.
+// More token rows than 132 blocks can own in shared memory, however much a block may take: sums of integers, exactly.
 void limits() {
   for (const int64_t dim : {8, 136}) {
     Problem p = all("as many rows as shared memory holds", {3, 2}, Lengths(17, 3600), dim);
@@ -451,7 +451,7 @@ void farAway(const Problem& p) {
     call.workspace = workspace.view(DType::u8, {1 << 20}).data;
     call.workspaceBytes = 1 << 20;
     char error[kErrorBytes] = "";
-    Context context = testContext(error);
+    Context context{testStream(), sharedLimit(), nullptr, error};
     CHECK(ops::maxsim(call, context) == 0, "%s", error);
     const std::vector<uint8_t> won = winners.values();
     checkExact(p, {scores.values(), {won.begin(), won.end()}}, want, nameOf<T>());

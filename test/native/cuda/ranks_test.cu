@@ -25,7 +25,7 @@ void compare(int64_t count, int32_t ranks) {
                    reinterpret_cast<const char*>(parts.data()), count, ranks);
     const Buffer<T> from(parts), to(want.size());
     char error[kErrorBytes] = "";
-    cuda::Context context = testContext(error);
+    cuda::Context context{testStream(), 0, nullptr, error};
     const DType dtype = sizeof(T) == 8 ? DType::f64 : DType::f32;
     CHECK(cuda::combineRanks(context, largest, dtype, to.view(dtype, {count}).data, from.view(dtype, {count}).data,
                              count, ranks) == 0,
