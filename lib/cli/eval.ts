@@ -17,8 +17,9 @@ import {
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
 import { Colbert } from '../models/colbert.js'
+import type { LoadOptions } from '../models/options.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
-import { showTransfer } from './transfer.js'
+import { showingTransfer } from './transfer.js'
 
 interface Options {
   split: string
@@ -47,12 +48,10 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   let collection: Collection | undefined
   for (const folder of folders) collection = await open(folder, options)
   if (options.run && isRank0) await mkdir(options.run, { recursive: true })
-  const model = await Colbert.load(modelPath, {
-    device: options.device,
-    signal,
-    ...(isRank0 && { onProgress: showTransfer() }),
-    recipe: { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) },
-  })
+  const recipe = { ...(queryLength && { queryLength }), ...(documentLength && { documentLength }) }
+  const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
+    Colbert.load(modelPath, { device: options.device, signal, onProgress, recipe })
+  const model = await (isRank0 ? showingTransfer(load) : load())
   const reports: Comparison[] = []
   try {
     for (const [i, folder] of folders.entries()) {

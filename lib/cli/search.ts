@@ -6,7 +6,7 @@ import { eachLine } from '../io/lines.js'
 import { Colbert } from '../models/colbert.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { colour, interruptible, print, printJson } from './common.js'
-import { showTransfer } from './transfer.js'
+import { showingTransfer } from './transfer.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
 export async function search(
@@ -18,7 +18,9 @@ export async function search(
   const signal = interruptible()
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
-  const model = await Colbert.load(modelPath, { device: options.device, signal, onProgress: showTransfer() })
+  const model = await showingTransfer((onProgress) =>
+    Colbert.load(modelPath, { device: options.device, signal, onProgress }),
+  )
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
   let truncatedDocuments = 0

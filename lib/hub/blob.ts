@@ -25,6 +25,7 @@ export interface BlobJob {
   /** Folder for the claims of processes that want it. */
   lock: string
   onBytes: (bytes: number) => void
+  onWait: (reason: string) => void
 }
 
 /**
@@ -44,6 +45,7 @@ export async function fetchBlob(job: BlobJob): Promise<void> {
     const claim = await claimFolder(job.lock)
     if ('release' in claim) return holding(claim, async () => (await isThere()) || fetchWhole(job))
     if (job.connection.aborted) throw job.connection.abortion()
+    job.onWait(`process ${claim.pid} on ${claim.host} is fetching it`)
     await sleep(wait)
   }
 }
@@ -120,7 +122,7 @@ async function receive(
     try {
       const blob = await client().downloadFile({
         ...connection.params,
-        repo: file.path, // what it is called with is in `url`
+        repo: connection.repository,
         path: file.path,
         downloadInfo: { url, size: file.size, etag: file.checksum },
         xet: false,

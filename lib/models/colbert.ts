@@ -118,12 +118,12 @@ export class Colbert {
   }
 
   private static async read(dir: string, options: LoadOptions): Promise<Colbert> {
-    const [{ openModel }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
+    const [{ locateModel }, { ModelWeights }, { freshProjection, withPrefixes }] = await Promise.all([
       import('./formats/source.js'),
       import('./formats/load.js'),
       import('./create.js'),
     ])
-    const { layout, fetchWeights } = await openModel(dir, options)
+    const { layout, fetchWeights } = await locateModel(dir, options)
     if (layout.head.length === 0 && !options.freshProjection)
       throw new FormatError(
         'ERR_FORMAT',
