@@ -7,12 +7,12 @@ import type { SampleText, TextLengths } from '../train/check/texts.js'
 import { print, printJson } from './common.js'
 import { evaluatorOf } from './evaluator.js'
 import { type Accepted, readArguments } from './train.js'
-import { showTransfer } from './transfer.js'
+import { showingTransfer } from './transfer.js'
 
 /** `lateforge check [config.yaml] [key=value …]` */
 export async function check(args: readonly string[], options: { json?: boolean } & Accepted): Promise<void> {
   const config = await readArguments(args, options)
-  const checked = await checkRun(config, { onDownload: showTransfer() })
+  const checked = await showingTransfer((onDownload) => checkRun(config, { onDownload }))
   const { faults: evaluation } = await evaluatorOf(config, true)
   const faults: Fault[] = [...checked.faults, ...evaluation]
   const result: RunCheck = { ...checked, ok: faults.length === 0, faults }

@@ -1,10 +1,11 @@
 /** A model as a verb of the command line uses it: by its own recipe, but for what was asked for and accepted. */
 import { ArgumentError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
+import type { LoadOptions } from '../models/options.js'
 import type { AlignedField } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { colour } from './common.js'
-import { showTransfer } from './transfer.js'
+import { showingTransfer } from './transfer.js'
 
 /** Options of every verb that uses a model as it is. */
 export interface ModelOptions {
@@ -20,14 +21,16 @@ export async function loadModel(
   options: ModelOptions,
   { signal, aloud = true }: { signal: AbortSignal; aloud?: boolean },
 ): Promise<Colbert> {
-  return Colbert.load(name, {
-    device: options.device,
-    signal,
-    ...(aloud && { onProgress: showTransfer() }),
-    recipe: recipeOf(options.recipe ?? []),
-    acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
-    onNote: (note) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`),
-  })
+  const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
+    Colbert.load(name, {
+      device: options.device,
+      signal,
+      onProgress,
+      recipe: recipeOf(options.recipe ?? []),
+      acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
+      onNote: (note) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`),
+    })
+  return aloud ? showingTransfer(load) : load()
 }
 
 /** Fields of a recipe from `field=value`: texts as they stand, all else as JSON. */

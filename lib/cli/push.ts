@@ -1,7 +1,7 @@
 import { size } from '../hub/show.js'
 import { pushFolder } from '../models/push.js'
 import { colour, interruptible, print, printJson } from './common.js'
-import { showTransfer } from './transfer.js'
+import { showingTransfer } from './transfer.js'
 
 interface Options {
   private?: boolean
@@ -13,11 +13,11 @@ interface Options {
 
 /** `lateforge push <folder> <name>` */
 export async function push(folder: string, name: string, { json, ...options }: Options): Promise<void> {
-  const result = await pushFolder(folder, name, {
-    ...options,
-    onProgress: showTransfer('sent'),
-    signal: interruptible(),
-  })
+  const signal = interruptible()
+  const result = await showingTransfer(
+    (onProgress) => pushFolder(folder, name, { ...options, onProgress, signal }),
+    'sent',
+  )
   for (const file of result.leftOut)
     process.stderr.write(`${colour('dim', `not a part of the model, left out: ${file}`)}\n`)
   if (json) return printJson(result)

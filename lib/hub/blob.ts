@@ -25,6 +25,7 @@ export interface BlobJob {
   /** Folder for the claims of processes that want it. */
   lock: string
   onBytes: (bytes: number) => void
+  onWait: (reason: string) => void
 }
 
 /**
@@ -44,6 +45,7 @@ export async function fetchBlob(job: BlobJob): Promise<void> {
     const claim = await claimFolder(job.lock)
     if ('release' in claim) return holding(claim, async () => (await isThere()) || fetchWhole(job))
     if (job.connection.aborted) throw job.connection.abortion()
+    job.onWait(`process ${claim.pid} on ${claim.host} is fetching it`)
     await sleep(wait)
   }
 }
@@ -59,13 +61,14 @@ async function holding(lock: FolderLock, work: () => Promise<unknown>): Promise<
 async function fetchWhole(job: BlobJob): Promise<void> {
   const { file, target, connection } = job
   const part = `${target}.lateforge.incomplete`
-  // Twice: what was begun may be damaged, as by a power loss.
-  for (const begun of [await sizeOf(part), 0]) {
-    if (begun === 0 || begun > file.size) await rm(part, { force: true })
+  const there = await sizeOf(part)
+  // Once more from nothing, where what was begun is damaged, as by a power loss.
+  for (const begun of there > 0 && there <= file.size ? [there, 0] : [0]) {
+    if (begun === 0) await rm(part, { force: true })
     const handle = await open(part, constants.O_RDWR | constants.O_CREAT)
     let right: boolean
     try {
-      right = (await receive(job, handle, begun > file.size ? 0 : begun)) === file.checksum
+      right = (await receive(job, handle, begun)) === file.checksum
       if (right) await flush(handle)
     } catch (error) {
       throw withAdvice(error, target)
@@ -76,9 +79,8 @@ async function fetchWhole(job: BlobJob): Promise<void> {
       await rename(part, target)
       return syncPath(dirname(target))
     }
-    await rm(part, { force: true })
-    if (begun === 0) break
   }
+  await rm(part, { force: true })
   throw connection.error(
     'checksum',
     `${file.path} did not arrive as it is at the Hub: its checksum is not ${file.checksum}. A proxy or a mirror may have ` +
@@ -108,6 +110,7 @@ async function receive(
   const buffer = Buffer.allocUnsafe(1 << 20)
   for (let read = 0; read < begun; ) {
     const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, begun - read), read)
+    if (bytesRead === 0) return '' // it has become shorter
     hash.update(buffer.subarray(0, bytesRead))
     read += bytesRead
   }
@@ -120,7 +123,7 @@ async function receive(
     try {
       const blob = await client().downloadFile({
         ...connection.params,
-        repo: file.path, // what it is called with is in `url`
+        repo: connection.repository,
         path: file.path,
         downloadInfo: { url, size: file.size, etag: file.checksum },
         xet: false,

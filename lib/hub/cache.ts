@@ -45,7 +45,7 @@ export class RepositoryCache {
   }
 
   async rememberCommit(revision: string, commit: string): Promise<void> {
-    if ((await this.commitOf(revision)) !== commit) await writeAtomic(join(this.folder, 'refs', revision), [commit])
+    if ((await this.commitOf(revision)) !== commit) await this.remember(join(this.folder, 'refs', revision), commit)
   }
 
   /** All files of a commit, or undefined where nobody has listed them yet. */
@@ -67,7 +67,14 @@ export class RepositoryCache {
 
   async rememberTree(commit: string, files: StoredTree['files']): Promise<void> {
     const tree: StoredTree = { format_version: 1, files }
-    await writeAtomic(this.treeFile(commit), [JSON.stringify(tree, null, 1)])
+    await this.remember(this.treeFile(commit), JSON.stringify(tree, null, 1))
+  }
+
+  /** In a cache that others keep and this user may only read, the Hub is asked again the next time. */
+  private async remember(file: string, text: string): Promise<void> {
+    await writeAtomic(file, [text]).catch((error) => {
+      if (!/^(EROFS|EACCES|EPERM)$/.test(error.details?.code)) throw error
+    })
   }
 
   private treeFile(commit: string): string {

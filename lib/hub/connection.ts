@@ -35,15 +35,17 @@ export interface ConnectionOptions {
 /** Requests about one repository. */
 export class Connection {
   readonly settings: HubSettings
-  private readonly repository: RepositoryName
+  readonly repository: RepositoryName
   private readonly options: ConnectionOptions
   private readonly origin: string
+  private readonly tries: number
 
   constructor(settings: HubSettings, repository: RepositoryName, options: ConnectionOptions = {}) {
     this.settings = settings
     this.repository = repository
     this.options = options
     this.origin = new URL(settings.endpoint).origin
+    this.tries = options.tries ?? (options.streams ? STREAM_TRIES : TRIES)
   }
 
   /** What the client's functions take: which Hub, and how to talk to it. The token is not theirs: see `fetch`. */
@@ -64,7 +66,8 @@ export class Connection {
     if (token !== undefined && url.origin === this.origin) headers.set('authorization', `Bearer ${token}`)
     headers.set('user-agent', `lateforge/${packageVersion()}; node/${process.versions.node}`)
     const method = init.method ?? 'GET'
-    const { streams, tries = streams ? STREAM_TRIES : TRIES } = this.options
+    const { tries } = this
+    const { streams } = this.options
     for (let attempt = 1; ; attempt++) {
       let reason: string
       let wait = backoff(this.settings, attempt)
@@ -199,7 +202,7 @@ export class Connection {
     if (status === 429)
       return this.error(
         'rate-limit',
-        `too many requests${wait === undefined ? `, ${this.options.tries ?? TRIES} times in a row` : `; the Hub asks to wait ${Math.ceil(wait / 60_000)} minutes`}. ` +
+        `too many requests${wait === undefined ? `, ${this.tries} times in a row` : `; the Hub asks to wait ${Math.ceil(wait / 60_000)} minutes`}. ` +
           (token === undefined ? 'With a token (HF_TOKEN) more are allowed' : 'Try again later'),
         details,
       )

@@ -62,20 +62,21 @@ export class Repository {
   /** False where nobody has listed the files of this commit: they are those that happen to be in the cache. */
   readonly listed: boolean
   private readonly cache: RepositoryCache
-  private readonly connection: Connection | null
+  /** Whether the Hub answers. */
+  private readonly online: boolean
   private readonly options: HubOptions
   private readonly settings: HubSettings
 
   private constructor(
     found: { name: RepositoryName; commit: string; files: readonly HubFile[]; listed: boolean },
-    parts: { cache: RepositoryCache; connection: Connection | null; options: HubOptions; settings: HubSettings },
+    parts: { cache: RepositoryCache; online: boolean; options: HubOptions; settings: HubSettings },
   ) {
     this.name = found.name
     this.commit = found.commit
     this.listed = found.listed
     this.files = new Map([...found.files].sort(byPath).map((file) => [file.path, file]))
     this.cache = parts.cache
-    this.connection = parts.connection
+    this.online = parts.online
     this.options = parts.options
     this.settings = parts.settings
   }
@@ -92,7 +93,7 @@ export class Repository {
     const known = commitName.test(revision) ? revision : await cache.commitOf(revision)
     const cached = known !== undefined && (await filesOf(cache, known))
     if (settings.offline) {
-      if (cached) return new Repository({ name, ...cached }, { cache, connection: null, options, settings })
+      if (cached) return new Repository({ name, ...cached }, { cache, online: false, options, settings })
       throw notCached(settings, name, known)
     }
     // A Hub that does not answer is given up sooner where there is something else to go by.
@@ -104,15 +105,14 @@ export class Repository {
         await cache.rememberCommit(revision, commit)
       }
       const files = (await cache.tree(commit)) ?? (await listFiles(asking, name, commit, cache))
-      const connection = new Connection(settings, name, waiting(name, options))
-      return new Repository({ name, commit, files, listed: true }, { cache, connection, options, settings })
+      return new Repository({ name, commit, files, listed: true }, { cache, online: true, options, settings })
     } catch (error) {
       const silent = error instanceof HubError && /^(unreachable|server)$/.test(String(error.details.reason))
       if (!silent || !cached) throw typed(error)
       process.emitWarning(`${(error as Error).message}. What is in the cache is used, commit ${known}`, {
         code: 'LATEFORGE_HUB',
       })
-      return new Repository({ name, ...cached }, { cache, connection: null, options, settings })
+      return new Repository({ name, ...cached }, { cache, online: false, options, settings })
     }
   }
 
@@ -131,8 +131,7 @@ export class Repository {
     const missing: HubFile[] = []
     for (const file of wanted) if (!(await this.cache.has(this.commit, file))) missing.push(file)
     if (missing.length === 0) return this.folder
-    const { connection } = this
-    if (connection === null) throw notCached(this.settings, this.name, this.commit, missing)
+    if (!this.online) throw notCached(this.settings, this.name, this.commit, missing)
     await this.checkRoom(missing)
     const report = reporter(this.name, wanted, missing, this.options.onProgress)
     const queue = missing.values()
@@ -163,6 +162,7 @@ export class Repository {
   private file(path: string): HubFile {
     const file = this.files.get(path)
     if (file) return file
+    if (!this.listed) throw notCached(this.settings, this.name, this.commit, [{ path, size: 0 }])
     throw new HubError('ERR_HUB', `${described(this.name)}: it has no file ${path}`, { reason: 'file', file: path })
   }
 
@@ -170,17 +170,19 @@ export class Repository {
     const { settings, name, commit, cache } = this
     const checksum = file.checksum! // a list has them all
     const target = cache.blob(checksum)
+    const onWait = (reason: string): void => report(file, { waiting: reason })
     await fetchBlob({
       connection: new Connection(settings, name, {
         signal,
         streams: true,
-        onWait: (reason) => report(file, { waiting: reason }),
+        onWait,
       }),
       file: { ...file, checksum },
       url: `${settings.endpoint}/${sitePath(name)}/resolve/${commit}/${file.path.split('/').map(encodeURIComponent).join('/')}`,
       target,
       lock: cache.lockOf(name, checksum),
       onBytes: (bytes) => report(file, { bytes }),
+      onWait,
     })
     await cache.link(commit, file, target)
     report(file, { bytes: file.size, done: true })

@@ -3,7 +3,7 @@ import { defaultRecipe } from '../text/recipe.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { freshHead, type ModelSpec, withPrefixes } from './create.js'
 import { ModelWeights } from './formats/load.js'
-import { openModelSource } from './formats/source.js'
+import { locateModel } from './formats/source.js'
 import { LearnedRecipe } from './learned-recipe.js'
 import type { LoadOptions } from './options.js'
 
@@ -18,7 +18,7 @@ export interface StoredModel {
 
 /** The model of a folder, or of a name on the Hub: all that can be refused is, before its weights are fetched. Errors as `Colbert.load`, but for those of the device. */
 export async function openStoredModel(dir: string, options: LoadOptions): Promise<StoredModel> {
-  const { layout, fetchWeights } = await openModelSource(dir, options)
+  const { layout, fetchWeights } = await locateModel(dir, options)
   const fresh = layout.head.length === 0
   if (fresh && !options.freshProjection)
     throw new FormatError(

@@ -83,6 +83,25 @@ t.test('by name, and offline the second time', async (t) => {
   t.match(await failure(Colbert.load('org/tiny')), { code: 'ERR_FORMAT', message: /config\.json/ }, 'a folder wins')
 })
 
+t.test('a cache of another tool that has a part of it', async (t) => {
+  const { server, settings, files } = await start(t)
+  server.commit('models/org/tiny', files)
+  ;(await Colbert.load('org/tiny')).dispose()
+  const root = path.join(settings.cache, 'models--org--tiny')
+  rmSync(path.join(root, 'trees'), { recursive: true })
+  withVariables(t, { HF_HUB_OFFLINE: '1' })
+  ;(await Colbert.load('org/tiny')).dispose()
+  const snapshot = path.join(root, 'snapshots', server.repositories.get('models/org/tiny')!.refs.get('main')!)
+  for (const name of ['model.safetensors', 'config.json']) {
+    rmSync(path.join(snapshot, name))
+    t.match(await failure(Colbert.load('org/tiny')), {
+      code: 'ERR_HUB',
+      details: { reason: 'offline', missing: [name] },
+    })
+    writeFileSync(path.join(snapshot, name), files[name]!)
+  }
+})
+
 t.test('shards', async (t) => {
   const { server, base, files } = await start(t)
   const { 'model.safetensors': whole, ...rest } = files

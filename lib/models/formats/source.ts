@@ -9,7 +9,7 @@ import { modulePaths } from './folder.js'
 import { type Layout, readLayout } from './layout.js'
 import { onlyPickled, shardsIn } from './weights.js'
 
-/** Options of `openModelSource`. */
+/** Options of `locateModel`. */
 export interface ModelSourceOptions extends HubOptions {
   /** A branch, a tag or a commit of a model on the Hub. Default: that of the name, else `main`. */
   revision?: string | undefined
@@ -37,7 +37,7 @@ export function isModelFile(dirs: readonly string[], file: string): boolean {
 
 /**
  * The repository of a name, or null for a folder, which wins.
- * @throws FormatError ERR_FORMAT for a text that is neither; the others as `openModelSource`
+ * @throws FormatError ERR_FORMAT for a text that is neither; the others as `locateModel`
  */
 async function repositoryOf(given: string, options: ModelSourceOptions): Promise<Repository | null> {
   await recoverFolder(given)
@@ -65,7 +65,7 @@ async function repositoryOf(given: string, options: ModelSourceOptions): Promise
   })
 }
 
-/** The folder of a tokenizer: of that name, or of a repository on the Hub. Errors as `openModelSource`. */
+/** The folder of a tokenizer: of that name, or of a repository on the Hub. Errors as `locateModel`. */
 export async function tokenizerFolder(given: string): Promise<string> {
   const repository = await repositoryOf(given, {})
   if (repository === null) return given
@@ -80,7 +80,7 @@ export async function tokenizerFolder(given: string): Promise<string> {
  * @throws FormatError ERR_FORMAT as `readLayout`, and for a text that is neither; ArgumentError ERR_ARGUMENT for a
  *   revision of a folder; HubError, FileError, AbortedError as `Repository`
  */
-export async function openModelSource(given: string, options: ModelSourceOptions = {}): Promise<ModelSource> {
+export async function locateModel(given: string, options: ModelSourceOptions = {}): Promise<ModelSource> {
   const repository = await repositoryOf(given, options)
   if (repository === null) return { layout: await readLayout(given), fetchWeights: async () => {} }
   const folder = repository.folder
@@ -93,10 +93,12 @@ export async function openModelSource(given: string, options: ModelSourceOptions
   for (const dir of dirs)
     if (!has(join(dir, 'model.safetensors')) && !has(join(dir, 'model.safetensors.index.json'))) {
       if (has(join(dir, 'pytorch_model.bin'))) throw onlyPickled(path.posix.join(given, dir))
-      if (dir === encoder)
-        throw new FormatError('ERR_FORMAT', `${path.posix.join(given, dir)} has no model.safetensors`, { dir: given })
+      if (dir !== encoder) continue
+      // Nobody knows whether the repository has them: the error is that the cache lacks them.
+      if (!repository.listed) await repository.fetch([join(dir, 'model.safetensors')])
+      throw new FormatError('ERR_FORMAT', `${path.posix.join(given, dir)} has no model.safetensors`, { dir: given })
     }
-  const all = [...repository.files.keys()]
+  const all = [...repository.files.keys(), join(encoder, 'config.json')]
   await repository.fetch(all.filter((file) => ['', ...dirs].some((dir) => small.test(path.posix.relative(dir, file)))))
   const layout = await readLayout(folder)
   return {
