@@ -10,6 +10,8 @@ export interface Survey {
   readonly documents: { all: number; fewest: number; fewestAt: number; most: number }
   /** Whether its rows have teacher scores. */
   readonly scores: boolean
+  /** Negatives that are null or empty in the files, and left out. */
+  readonly missing: number
   /** Columns that nothing reads, and how many rows have them. */
   readonly unused: Readonly<Record<string, number>>
   /** Rows spread evenly over the source. */
@@ -38,6 +40,7 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const unused: Record<string, number> = {}
   let scores = false
   let rows = 0
+  let missing = 0
   // Every stride-th row; when they are twice too many, every second of those.
   let taken: { row: number; value: TextRow }[] = []
   let stride = 1
@@ -53,6 +56,7 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
     documents.all += count
     documents.most = Math.max(documents.most, count)
     if (count < documents.fewest) Object.assign(documents, { fewest: count, fewestAt: rows })
+    missing += value.missing ?? 0
     for (const column of value.unused ?? []) unused[column] = (unused[column] ?? 0) + 1
     if ((rows - 1) % stride === 0) taken.push({ row: rows, value })
     if (taken.length > 2 * sample) {
@@ -67,5 +71,5 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   if (rows === 0) throw new DataError('ERR_DATA', `source "${name}" has no rows.`, { source: name })
   const kept = Math.min(sample, taken.length)
   const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
-  return { name, rows, documents, scores, unused, sample: spread }
+  return { name, rows, documents, scores, missing, unused, sample: spread }
 }

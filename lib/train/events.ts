@@ -125,7 +125,15 @@ export interface WarningEvent {
   /** Tells events apart. */
   type: 'warning'
   /** Stable name of what it warns of. */
-  code: 'damaged-checkpoint' | 'unused-columns' | 'short-rows' | 'memory' | 'disk-space' | 'no-effect' | 'log'
+  code:
+    | 'damaged-checkpoint'
+    | 'unused-columns'
+    | 'missing-negatives'
+    | 'short-rows'
+    | 'memory'
+    | 'disk-space'
+    | 'no-effect'
+    | 'log'
   /** In words. */
   message: string
   /** Machine-readable facts. */

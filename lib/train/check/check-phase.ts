@@ -1,7 +1,7 @@
 /** One phase of a run before its first step: its data, its text rules, its memory. */
 import { createPlan } from '../../data/plan.js'
 import { requireDistinctNames } from '../../data/shards.js'
-import { fileSources, type Source } from '../../data/sources.js'
+import { fileSources, isFiles, isSource, type Source } from '../../data/sources.js'
 import { type Survey, survey } from '../../data/survey.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
@@ -32,6 +32,8 @@ export interface SourceCheck {
   }
   /** Whether its rows have teacher scores. */
   scores: boolean
+  /** Negatives that are null or empty in the files, and left out. */
+  missing: number
   /** Columns that nothing reads, and how many rows have them. */
   unusedColumns: Readonly<Record<string, number>>
   /** Of rows spread evenly over the source; null where the model's text rules are not known. */
@@ -174,13 +176,13 @@ export function noEffect(what: string, because: string, details: { phase?: strin
 /** The sources of a phase; none where one of them is not to be had. */
 async function openSources({ config, index, faults }: PhaseContext): Promise<Source[]> {
   const { data } = config.phases[index]!
-  const patterns = data.filter((item) => typeof item === 'string')
-  const given = data.filter((item) => typeof item !== 'string')
+  const { cacheDir } = config
+  const files = data.filter(isFiles)
   const before = faults.list.length
-  for (const pattern of patterns) await faults.try(index, 'data', () => fileSources(pattern))
+  for (const item of files) await faults.try(index, 'data', () => fileSources(item, { cacheDir }))
   if (faults.list.length > before) return []
-  const all = await faults.try(index, 'data', () => {
-    const sources = [...given, ...fileSources(patterns)]
+  const all = await faults.try(index, 'data', async () => {
+    const sources = [...data.filter(isSource), ...(await fileSources(files, { cacheDir }))]
     requireDistinctNames(sources)
     return sources
   })
@@ -245,6 +247,8 @@ function checkSource({ config, index, faults, warnings }: PhaseContext, read: Su
         rows,
       },
     )
+  if (read.missing > 0)
+    warn('missing-negatives', `${read.missing} negatives are null or empty and are left out`, { missing: read.missing })
 }
 
 /** Columns that the phase does not read, and how many rows have them. */
@@ -253,8 +257,8 @@ function unusedColumns({ loss }: ResolvedPhase, { unused, scores, rows }: Survey
 }
 
 const hintFor = (column: string): string =>
-  /^neg|negative|^hn_?\d/i.test(column)
-    ? '. Hard negatives are read from "negative", then "negative_1", "negative_2" … without a gap, or from a list "negatives"'
+  /scores?$|^labels?$/.test(column)
+    ? `. If they are a teacher's scores, one for each document: columns: { scores: '${column}' }`
     : ''
 
 /** @returns steps of an epoch, or null where there is no plan */
@@ -262,11 +266,11 @@ async function checkPlan(
   { config, index, faults }: PhaseContext,
   found: readonly { survey: Survey }[],
 ): Promise<number | null> {
-  const { batch, sampling } = config.phases[index]!
+  const { batch, sampling, smallSources } = config.phases[index]!
   const sources = found.map(({ survey }) => survey)
   const before = faults.list.length
   for (const source of sources)
-    await faults.try(index, 'batch', () => createPlan({ seed: 0, batch, sources: [source] }))
+    await faults.try(index, 'batch', () => createPlan({ seed: 0, batch, sources: [source], smallSources }))
   const enough = sources.map(({ name, rows }) => ({ name, rows: Math.max(rows, batch) }))
   const plan = await faults.try(index, 'sampling', () => createPlan({ seed: 0, batch, sources: enough, sampling }))
   return plan && faults.list.length === before ? plan.stepsPerEpoch : null
@@ -334,6 +338,7 @@ function sourceCheck(phase: ResolvedPhase, read: Survey, used: number, measured:
     batches: Math.floor(rows / phase.batch),
     documents: { fewest, most, used, unused: Math.max(0, all - rows * used) },
     scores,
+    missing: read.missing,
     unusedColumns: unusedColumns(phase, read),
     lengths: measured && { rows: read.sample.length, queries: measured.queries, documents: measured.documents },
   }
