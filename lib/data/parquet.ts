@@ -5,53 +5,17 @@
  * interface: package.json therefore names one version of it.
  */
 import { type FileHandle, open } from 'node:fs/promises'
-import { brotliDecompressSync, crc32, gunzipSync } from 'node:zlib'
-import type { Compressors, DecodedArray, FileMetaData, PageHeader, SchemaTree } from 'hyparquet'
+import type { FileMetaData, SchemaTree } from 'hyparquet'
 import type { ColumnDecoder } from 'hyparquet/src/types.js'
 import { DataError, LateforgeError } from '../errors.js'
+import { lfsHint } from '../io/lfs.js'
 import { readError } from '../io/lines.js'
+import { bytesAt, type Hyparquet, LeafCursor, load } from './parquet-pages.js'
 
 /** Rows that are given at a time, at most. */
 const ROWS = 4096
-/** Bytes that are read at a time: what most pages have. */
-const WINDOW = 1 << 20
-/** Values of the largest page that is believed; the usual writers stay below a hundredth of it. */
-const MOST_VALUES = 1 << 24
-/** Bytes of the largest page, unpacked. */
-const MOST_BYTES = 1 << 30
 const MAGIC = 'PAR1'
 const ENCRYPTED = 'PARE'
-
-/** hyparquet, loaded when the first file is. */
-const load = async () => {
-  const [main, column, assemble, convert, schema, { compressors }] = await Promise.all([
-    import('hyparquet'),
-    import('hyparquet/src/column.js'),
-    import('hyparquet/src/assemble.js'),
-    import('hyparquet/src/convert.js'),
-    import('hyparquet/src/schema.js'),
-    import('hyparquet-compressors'),
-  ])
-  return {
-    ...main,
-    ...column,
-    ...assemble,
-    ...convert,
-    ...schema,
-    // Node's own where it has them: faster, and never beyond the size that the header says.
-    compressors: {
-      ...compressors,
-      GZIP: (packed: Uint8Array, size: number) => gunzipSync(packed, { maxOutputLength: Math.max(1, size) }),
-      BROTLI: (packed: Uint8Array, size: number) =>
-        brotliDecompressSync(packed, { maxOutputLength: Math.max(1, size) }),
-    } as Compressors,
-    parsers: { ...convert.DEFAULT_PARSERS, stringFromBytes },
-  }
-}
-type Hyparquet = Awaited<ReturnType<typeof load>>
-
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-const stringFromBytes = (bytes: Uint8Array): string => bytes && utf8.decode(bytes)
 
 /** A Parquet file, open; `close` it. */
 export class ParquetFile {
@@ -74,6 +38,8 @@ export class ParquetFile {
     this.lib = lib
     this.schema = lib.parquetSchema(metadata)
     this.names = this.schema.children.map(({ element }) => element.name)
+    for (const { num_rows } of metadata.row_groups)
+      if (num_rows < 0) throw new Error('a row group has no number of rows')
     this.rowCount = metadata.row_groups.reduce((sum, group) => sum + Number(group.num_rows), 0)
     if (this.rowCount !== Number(metadata.num_rows))
       throw new Error('its row groups have other rows than its footer says')
@@ -92,7 +58,7 @@ export class ParquetFile {
       ]
       const [head, tail] = ends.map((bytes) => Buffer.from(bytes).toString('latin1'))
       if (head === ENCRYPTED || tail === ENCRYPTED) throw new Error('it is encrypted, which is not supported')
-      if (head !== MAGIC) throw new Error('it does not begin with PAR1')
+      if (head !== MAGIC) throw new Error(lfsHint(await textAt(handle, size)) || 'it does not begin with PAR1')
       if (size < 12 || tail !== MAGIC) throw new Error('it does not end with PAR1: it is cut off')
       const file = handle
       const slice = async (start: number, end = size): Promise<ArrayBuffer> => bytesAt(file, start, end - start)
@@ -204,131 +170,8 @@ class ColumnCursor {
   }
 }
 
-/** A column chunk, read from its first page to its last. */
-class LeafCursor {
-  readonly path: string
-  private readonly handle: FileHandle
-  private readonly end: number
-  private readonly decoder: ColumnDecoder
-  private readonly lib: Hyparquet
-  private readonly repeated: boolean
-  /** Values that are still to come. */
-  private left: number
-  /** Where the next byte is in the file, and what was read from there on. */
-  private at: number
-  private window = new DataView(new ArrayBuffer(0))
-  private dictionary: DecodedArray | undefined
-  /** Rows that were decoded and not taken; where rows go over pages, the last may not be whole yet. */
-  private rows: DecodedArray = []
-  private taken = 0
-
-  constructor(handle: FileHandle, start: number, end: number, values: number, decoder: ColumnDecoder, lib: Hyparquet) {
-    this.handle = handle
-    this.at = start
-    this.end = end
-    this.left = values
-    this.decoder = decoder
-    this.lib = lib
-    this.path = decoder.pathInSchema.join('.')
-    this.repeated = lib.getMaxRepetitionLevel(decoder.schemaPath) > 0
-  }
-
-  get ready(): number {
-    const open = this.repeated && this.left > 0 ? 1 : 0
-    return Math.max(0, this.rows.length - this.taken - open)
-  }
-
-  /** Decodes pages until there is a row to take, or none is left. */
-  async fill(): Promise<void> {
-    while (this.ready === 0 && this.left > 0) await this.page()
-  }
-
-  take(count: number): DecodedArray {
-    const rows = this.rows.slice(this.taken, this.taken + count)
-    this.taken += count
-    return rows
-  }
-
-  private async page(): Promise<void> {
-    const { decoder, lib } = this
-    const header = await this.header()
-    const { compressed_page_size: size, data_page_header, data_page_header_v2, dictionary_page_header } = header
-    const values = (data_page_header ?? data_page_header_v2 ?? dictionary_page_header)?.num_values ?? 0
-    const isDictionary = header.type === 'DICTIONARY_PAGE'
-    if (!(values >= 0 && values <= MOST_VALUES) || (!isDictionary && values > this.left))
-      throw new Error(`a page has ${values} values`)
-    if (!(header.uncompressed_page_size >= 0 && header.uncompressed_page_size <= MOST_BYTES))
-      throw new Error(`a page has ${header.uncompressed_page_size} bytes`)
-    await this.need(size)
-    const reader = { view: this.window, offset: 0 }
-    const bytes = new Uint8Array(this.window.buffer, this.window.byteOffset, size)
-    if (header.crc !== undefined && crc32(bytes) !== header.crc >>> 0) throw new Error('a page has another checksum')
-    this.skip(size)
-    if (!isDictionary && !data_page_header && !data_page_header_v2) return // an index
-    if (isDictionary) {
-      const { data } = lib.readPage(reader, header, decoder, undefined, undefined, 0)
-      this.dictionary = data && lib.convert(data, decoder)
-      return
-    }
-    const before = this.taken < this.rows.length ? this.rows.slice(this.taken) : []
-    const { data } = lib.readPage(
-      reader,
-      header,
-      decoder,
-      this.dictionary,
-      this.repeated ? (before as never) : undefined,
-      0,
-    )
-    this.left -= values
-    this.rows = data ?? []
-    this.taken = 0
-    if (!this.repeated && this.rows.length !== values)
-      throw new Error(`a page has ${this.rows.length} of ${values} values`)
-  }
-
-  /** The header of the next page, past which the window then begins. */
-  private async header(): Promise<PageHeader> {
-    for (let size = 1 << 12; ; size *= 8) {
-      const rest = this.end - this.at
-      if (rest <= 0) throw new Error('a column ends before its last page')
-      await this.need(Math.min(size, rest))
-      const reader = { view: this.window, offset: 0 }
-      try {
-        const header = this.lib.parquetHeader(reader)
-        if (!(header.compressed_page_size >= 0 && header.compressed_page_size <= rest - reader.offset))
-          throw new Error(`a page has ${header.compressed_page_size} bytes, and its column ${rest}`)
-        this.skip(reader.offset)
-        return header
-      } catch (error) {
-        if (size >= rest || this.window.byteLength >= rest) throw error // else it may only have been cut by the window
-      }
-    }
-  }
-
-  private async need(bytes: number): Promise<void> {
-    if (this.window.byteLength >= bytes) return
-    if (bytes > this.end - this.at) throw new Error('a column ends within a page')
-    this.window = new DataView(
-      await bytesAt(this.handle, this.at, Math.max(bytes, Math.min(WINDOW, this.end - this.at))),
-    )
-  }
-
-  private skip(bytes: number): void {
-    const { buffer, byteOffset, byteLength } = this.window
-    this.at += bytes
-    this.window = new DataView(buffer, byteOffset + bytes, byteLength - bytes)
-  }
-}
-
-async function bytesAt(handle: FileHandle, position: number, length: number): Promise<ArrayBuffer> {
-  const bytes = new Uint8Array(length)
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, length - done, position + done)
-    if (bytesRead === 0) throw new Error('it ended while it was read')
-    done += bytesRead
-  }
-  return bytes.buffer
-}
+const textAt = async (handle: FileHandle, size: number): Promise<string> =>
+  Buffer.from(await bytesAt(handle, 0, Math.min(64, size))).toString('latin1')
 
 /** What a caller is told of a file that cannot be read, at or after row `row`. */
 function damaged(path: string, error: unknown, row?: number): unknown {

@@ -1,4 +1,4 @@
-/** What a row of a file says, by the names of its columns: every layout in use (docs/data.md has the table). */
+/** What a row of a file says, by the names of its columns: every layout in use (docs/guides/data.md has the table). */
 import { DataError, didYouMean } from '../errors.js'
 import { parseList } from './lists.js'
 import type { TextTable } from './tables.js'
@@ -132,9 +132,15 @@ export function layoutOf(names: readonly string[], where: string, map: ColumnMap
     documents,
     scores,
     id,
-    unused: names.filter((name) => !used.has(name) && !rowNames.includes(name)),
+    unused: [...names.filter((name) => !used.has(name) && !rowNames.includes(name)), ...unusedOf(tables)],
   }
 }
+
+/** Columns of tables that nothing reads, as `documents.url`. */
+const unusedOf = (tables: RowTables): string[] =>
+  Object.entries(tables).flatMap(([role, table]) =>
+    [...((table as TextTable | undefined)?.unused ?? [])].map((name) => `${role}.${name}`),
+  )
 
 /** Columns that a map names and a file does not have. @throws DataError ERR_DATA */
 export function requireMapped(names: Iterable<string>, where: string, map: ColumnMap = {}): void {
@@ -260,7 +266,8 @@ export class RowReader {
       texts.push(fields.document(name, document, i > 0))
       if (scored) scores.push(...(fields.scores(`${name}[1]`, [score], 1) as number[]))
     }
-    return [{ query, ...fields.kept(texts, scored ? scores : undefined, '[1]') }]
+    const unused = unusedOf(this.tables)
+    return [{ query, ...fields.kept(texts, scored ? scores : undefined, '[1]'), ...(unused.length > 0 && { unused }) }]
   }
 }
 

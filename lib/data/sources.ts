@@ -9,7 +9,8 @@ import { expandPattern } from './glob.js'
 import { jsonRows } from './jsonl.js'
 import { ParquetFile } from './parquet.js'
 import { type ColumnMap, RowReader, type RowTables, requireMapped, type TextRow } from './rows.js'
-import { type TableFiles, TextTable } from './tables.js'
+import type { TableFiles } from './table-files.js'
+import { TextTable } from './tables.js'
 
 export type { TextRow } from './rows.js'
 
@@ -101,7 +102,7 @@ export async function fileSources(
 }
 
 /**
- * Files of .jsonl, .jsonl.gz or .parquet as one source, in the order given. docs/data.md has the layouts of their rows.
+ * Files of .jsonl, .jsonl.gz or .parquet as one source, in the order given. docs/guides/data.md has the layouts of their rows.
  * @throws DataError ERR_DATA for another ending; while rows are read, for what is wrong, with file and line or row
  */
 export function fileSource(files: string | readonly string[], options: FileSourceOptions = {}): Source {
@@ -109,15 +110,15 @@ export function fileSource(files: string | readonly string[], options: FileSourc
   if (list.length === 0) throw new DataError('ERR_DATA', 'a source needs a file.')
   for (const file of list) requireEnding(file)
   const { name = stem(list[0]!), columns = {}, queries, documents, cacheDir = defaultCacheDir() } = options
-  const openTable = async (given: TableFiles | undefined): Promise<TextTable | undefined> =>
-    given && TextTable.open([given.files].flat() as string[], given, cacheDir)
+  const openTable = async (given: TableFiles | undefined, titles: boolean): Promise<TextTable | undefined> =>
+    given && TextTable.open([given.files].flat() as string[], { ...given, titles, cacheDir })
   return {
     name,
     async *[Symbol.asyncIterator]() {
       const tables: RowTables = {}
       try {
-        tables.queries = await openTable(queries)
-        tables.documents = await openTable(documents)
+        tables.queries = await openTable(queries, false)
+        tables.documents = await openTable(documents, true)
         const reader = new RowReader(columns, tables)
         const seen = new Set<string>()
         for (const file of list)

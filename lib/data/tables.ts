@@ -6,23 +6,8 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { DataError } from '../errors.js'
-import { lineBatches } from '../io/lines.js'
 import { BUILDING } from './cache.js'
-import { jsonLines } from './jsonl.js'
-import { ParquetFile } from './parquet.js'
-
-/** Which files a table is, and where their names do not say it, which columns. */
-export interface TableFiles {
-  /** Files of the table. */
-  files: string | readonly string[]
-  /** Column of the ids. Default: `query_id`, `document_id`, `_id` and their like. */
-  id?: string
-  /** Column of the texts. Default: `text`, else the only one left. */
-  text?: string
-}
-
-const idNames = ['query_id', 'document_id', 'doc_id', 'docid', 'qid', 'pid', '_id', 'id']
-const textNames = ['text', 'query', 'document', 'passage', 'contents']
+import { type TableFiles, tableEntries } from './table-files.js'
 
 /** Bytes that are gathered before they are written. */
 const PENDING = 1 << 20
@@ -30,6 +15,8 @@ const PENDING = 1 << 20
 export class TextTable {
   /** Of its first file, for messages. */
   readonly name: string
+  /** Columns of its files that nothing reads. */
+  readonly unused = new Set<string>()
   private readonly folder: string
   private readonly file: number
   private pending: Buffer[] = []
@@ -49,20 +36,21 @@ export class TextTable {
   }
 
   /**
-   * Reads a table from .jsonl, .jsonl.gz, .parquet files, or .tsv and .tsv.gz without a header: id, text and, as in
-   * Stanford's collections, perhaps a title. `close` it.
+   * Reads a table from .jsonl, .jsonl.gz, .parquet files, or .tsv and .tsv.gz without a header: id, text and, with `titles`,
+   * perhaps a title. Titles come before their texts: with a blank, of a .tsv with " | " as in ColBERT's loader. `close` it.
    * @throws DataError ERR_DATA for other files or columns, or two texts of one id
    */
   static async open(
     files: readonly string[],
-    { id, text }: Omit<TableFiles, 'files'>,
-    cacheDir: string,
+    options: Omit<TableFiles, 'files'> & { titles: boolean; cacheDir: string },
   ): Promise<TextTable> {
+    const { cacheDir } = options
     await mkdir(cacheDir, { recursive: true })
     const table = new TextTable(basename(files[0]!), await mkdtemp(join(cacheDir, BUILDING)))
     try {
       for (const file of files)
-        for await (const entry of entries(file, id, text)) table.add(entry.id, entry.text, entry.where)
+        for await (const entry of tableEntries(file, options, table.unused))
+          table.add(entry.id, entry.text, entry.where)
       table.flush()
       return table
     } catch (error) {
@@ -172,88 +160,4 @@ function hashOf(bytes: Buffer): number {
   for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   return (hash ^ (hash >>> 13)) >>> 0
-}
-
-interface Entry {
-  id: string
-  text: string
-  where: string
-}
-
-async function* entries(file: string, id: string | undefined, text: string | undefined): AsyncGenerator<Entry> {
-  if (/\.tsv(\.gz)?$/.test(file)) yield* tsvEntries(file)
-  else if (file.endsWith('.parquet')) {
-    const parquet = await ParquetFile.open(file)
-    try {
-      const columns = tableColumns(parquet.names, file, id, text)
-      let row = 0
-      for await (const rows of parquet.rows([columns.id, columns.text, ...columns.title]))
-        for (const values of rows) yield entryOf(values, columns, `${file}, row ${++row}`)
-    } finally {
-      await parquet.close()
-    }
-  } else {
-    let columns: TableColumns | undefined
-    for await (const { value, where } of jsonLines(file)) {
-      if (typeof value !== 'object' || value === null || Array.isArray(value))
-        throw new DataError('ERR_DATA', `${where}: expected a JSON object with an id and a text.`, { where })
-      columns ??= tableColumns(Object.keys(value), where, id, text)
-      yield entryOf(value as Record<string, unknown>, columns, where)
-    }
-  }
-}
-
-async function* tsvEntries(file: string): AsyncGenerator<Entry> {
-  let number = 0
-  for await (const lines of lineBatches(file))
-    for (const line of lines) {
-      number++
-      if (line === '') continue
-      const [id, text, title] = line.split('\t')
-      const where = `${file}:${number}`
-      if (id === undefined || text === undefined)
-        throw new DataError('ERR_DATA', `${where}: expected an id, a tab and a text.`, { where })
-      // As ColBERT's own loader joins them.
-      yield { id: id.trim(), text: title ? `${title} | ${text}` : text, where }
-    }
-}
-
-interface TableColumns {
-  id: string
-  text: string
-  title: string[]
-}
-
-function tableColumns(names: readonly string[], where: string, id?: string, text?: string): TableColumns {
-  const fail = (problem: string, hint: string): DataError =>
-    new DataError(
-      'ERR_DATA',
-      `${where}: ${problem}. Its columns: ${names.map((n) => JSON.stringify(n)).join(', ')}. ${hint}`,
-      {
-        where,
-        columns: [...names],
-      },
-    )
-  for (const name of [id, text])
-    if (name !== undefined && !names.includes(name))
-      throw fail(`there is no column "${name}"`, 'Name one that is there')
-  const ids = names.filter((name) => idNames.includes(name) && name !== text)
-  if (id === undefined && ids.length !== 1)
-    throw fail('no column, or more than one, is the id', 'Say which it is: id: NAME')
-  const key = id ?? ids[0]!
-  const left = names.filter((name) => name !== key && name !== 'title')
-  const texts = left.length === 1 ? left : left.filter((name) => name === 'text')
-  const found = text ?? texts[0] ?? left.find((name) => textNames.includes(name))
-  if (found === undefined) throw fail('no column is the text', 'Say which it is: text: NAME')
-  return { id: key, text: found, title: names.includes('title') && found !== 'title' ? ['title'] : [] }
-}
-
-function entryOf(values: Readonly<Record<string, unknown>>, { id, text, title }: TableColumns, where: string): Entry {
-  const key = values[id]
-  const body = values[text]
-  const head = title.map((name) => values[name]).find((value) => typeof value === 'string' && value.trim() !== '')
-  if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')
-    throw new DataError('ERR_DATA', `${where}: "${id}" is no id.`, { where })
-  if (typeof body !== 'string') throw new DataError('ERR_DATA', `${where}: "${text}" is not a string.`, { where })
-  return { id: String(key), text: head === undefined ? body : `${head as string} ${body}`, where }
 }

@@ -13,7 +13,7 @@ export {
   type Source,
   type SourceOptions,
 } from '../data/sources.js'
-export type { TableFiles } from '../data/tables.js'
+export type { TableFiles } from '../data/table-files.js'
 export type { CommDtype } from '../distributed/exchange.js'
 export {
   type GroupSettings,

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { type DataEntry, isSource, type Source } from '../../data/sources.js'
-import type { TableFiles } from '../../data/tables.js'
+import type { TableFiles } from '../../data/table-files.js'
 import { isObject } from '../../distributed/differences.js'
 import { homed, pathProblem } from '../../environment.js'
 import type { ResolvedPhase } from './types.js'
