@@ -52,7 +52,7 @@ t.test('a fault of phase 2 of 2', async (t) => {
   const mixed = write('mixed.jsonl', `${JSON.stringify(row)}\n{"query":"w1","document":"w2"}\n`)
   const cases: [what: string, phase: Partial<PhaseConfig>, key: string, code: string, words: RegExp][] = [
     ['no file', { data: path.join(dir, 'none.jsonl') }, 'data', 'ERR_DATA', /none\.jsonl/],
-    ['a row that is none', { data: bad }, 'data', 'ERR_DATA', /bad\.jsonl:3: "document" is missing/],
+    ['a row that is none', { data: bad }, 'data', 'ERR_DATA', /bad\.jsonl:3: no column is the positive/],
     ['no scores', { loss: 'distillation' }, 'data', 'ERR_DATA', /"triplets" has no teacher scores/],
     ['scores in some rows', { data: mixed }, 'data', 'ERR_DATA', /"mixed", row 2: .*scores/],
     ['one document to distil', { loss: 'distillation', data: short }, 'data', 'ERR_DATA', /row 5: one document/],
@@ -162,8 +162,8 @@ t.test('what rows hold and training does not read is said once', async (t) => {
     query: `w${i}`,
     positive: `w${i} w1`,
     ...(i === 7 ? {} : { negative: 'w2', negative_1: 'w3' }),
-    HN1: 'w4',
-    ...(i < 5 && { negative_3: 'w5' }),
+    title: 'w4',
+    ...(i < 5 && { negative_3: i === 4 ? null : 'w5' }),
   }))
   const file = path.join(dir, 'ragged.jsonl')
   writeFileSync(file, rows.map((row) => JSON.stringify(row)).join('\n'))
@@ -172,9 +172,9 @@ t.test('what rows hold and training does not read is said once', async (t) => {
   const warnings: object[] = []
   for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
   t.same(warnings, [
-    { code: 'short-rows', phase: 'one', source: 'ragged', used: 1, unused: 38, row: 8 },
-    { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'HN1', rows: 20 },
-    { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'negative_3', rows: 5 },
+    { code: 'short-rows', phase: 'one', source: 'ragged', used: 1, unused: 42, row: 8 },
+    { code: 'unused-columns', phase: 'one', source: 'ragged', column: 'title', rows: 20 },
+    { code: 'missing-negatives', phase: 'one', source: 'ragged', missing: 1 },
   ])
   model.dispose()
 })
