@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { brotliDecompressSync, crc32, gunzipSync } from 'node:zlib'
 import type { Compressors, DataReader, DecodedArray, PageHeader } from 'hyparquet'
 import type { ColumnDecoder } from 'hyparquet/src/types.js'
+import { unloadable } from '../packages.js'
 import { checkPage } from './parquet-check.js'
 
 /** Bytes that are read at a time: what most pages have. */
@@ -14,7 +15,7 @@ const MOST_VALUES = 1 << 24
 /** Bytes of the largest page, unpacked. */
 const MOST_BYTES = 1 << 30
 
-/** hyparquet, loaded when the first file is. */
+/** hyparquet, loaded when the first file is. @throws NativeError ERR_NATIVE when it is not there */
 export const load = async () => {
   const [main, column, assemble, convert, datapage, schema, { compressors }] = await Promise.all([
     import('hyparquet'),
@@ -24,7 +25,9 @@ export const load = async () => {
     import('hyparquet/src/datapage.js'),
     import('hyparquet/src/schema.js'),
     import('hyparquet-compressors'),
-  ])
+  ]).catch((cause) => {
+    throw unloadable('hyparquet', cause)
+  })
   return {
     ...main,
     ...column,

@@ -4,6 +4,7 @@ import { createReadStream, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { DataError, UnsupportedError } from '../errors.js'
 import { readError } from '../io/lines.js'
+import { checkOptions, either, type Kinds, list, object, required, strings, text } from '../options.js'
 import { defaultCacheDir } from './cache.js'
 import { expandPattern } from './glob.js'
 import { jsonRows } from './jsonl.js'
@@ -77,6 +78,7 @@ export async function fileSources(
   options: SourceOptions = {},
 ): Promise<Source[]> {
   const items = Array.isArray(data) ? (data as readonly (string | DataEntry)[]) : [data as string | DataEntry]
+  for (const item of items) if (typeof item !== 'string') checkEntry(item)
   const opened: { files: string[]; entry: Omit<DataEntry, 'files'> }[] = []
   const seen = new Set<string>()
   for (const item of items) {
@@ -106,10 +108,10 @@ export async function fileSources(
  * @throws DataError ERR_DATA for another ending; while rows are read, for what is wrong, with file and line or row
  */
 export function fileSource(files: string | readonly string[], options: FileSourceOptions = {}): Source {
-  const list = [files].flat() as string[]
-  if (list.length === 0) throw new DataError('ERR_DATA', 'a source needs a file.')
-  for (const file of list) requireEnding(file)
-  const { name = stem(list[0]!), columns = {}, queries, documents, cacheDir = defaultCacheDir() } = options
+  const paths = [files].flat() as string[]
+  if (paths.length === 0) throw new DataError('ERR_DATA', 'a source needs a file.')
+  for (const file of paths) requireEnding(file)
+  const { name = stem(paths[0]!), columns = {}, queries, documents, cacheDir = defaultCacheDir() } = options
   const openTable = async (given: TableFiles | undefined, titles: boolean): Promise<TextTable | undefined> =>
     given && TextTable.open([given.files].flat() as string[], { ...given, titles, cacheDir })
   return {
@@ -121,7 +123,7 @@ export function fileSource(files: string | readonly string[], options: FileSourc
         tables.documents = await openTable(documents, true)
         const reader = new RowReader(columns, tables)
         const seen = new Set<string>()
-        for (const file of list)
+        for (const file of paths)
           if (file.endsWith('.parquet')) yield* parquetRows(file, reader, columns)
           else yield* jsonRows(file, reader, seen)
         if (seen.size > 0) requireMapped(seen, `source "${name}"`, columns)
@@ -131,7 +133,7 @@ export function fileSource(files: string | readonly string[], options: FileSourc
       }
     },
     async fingerprint() {
-      const parts: unknown[] = [ROWS_VERSION, columns, await hashAll(list)]
+      const parts: unknown[] = [ROWS_VERSION, columns, await hashAll(paths)]
       for (const given of [queries, documents])
         parts.push(
           given ? [given.id ?? null, given.text ?? null, await hashAll([given.files].flat() as string[])] : null,
@@ -168,6 +170,34 @@ async function* parquetRows(path: string, reader: RowReader, columns: ColumnMap)
   }
 }
 
+const names = either(text, list(text))
+const columnKinds: Kinds<ColumnMap> = {
+  query: text,
+  positive: text,
+  negatives: either(text, strings),
+  documents: text,
+  scores: names,
+}
+const tableKinds: Kinds<TableFiles> = { files: names, id: text, text }
+const entryKinds: Kinds<DataEntry> = {
+  name: text,
+  files: names,
+  columns: object,
+  queries: either(names, object),
+  documents: either(names, object),
+  split: text,
+  revision: text,
+}
+
+/** @throws ArgumentError ERR_ARGUMENT for a key or value that an entry cannot have */
+function checkEntry(entry: DataEntry): void {
+  checkOptions('data', entry, entryKinds)
+  required('data', 'files', entry?.files, names)
+  checkOptions('data: columns', entry.columns, columnKinds)
+  for (const key of ['queries', 'documents'] as const)
+    if (object.is(entry[key])) checkOptions(`data: ${key}`, entry[key] as TableFiles, tableKinds)
+}
+
 function requireEnding(file: string): void {
   if (!/\.(jsonl?(\.gz)?|parquet)$/.test(file))
     throw new DataError(
@@ -196,14 +226,14 @@ async function expandAll(
   options: SourceOptions,
   where: Pick<DataEntry, 'split' | 'revision'>,
 ): Promise<string[]> {
-  const list = [patterns].flat() as string[]
+  const names = [patterns].flat() as string[]
   for (const key of ['split', 'revision'] as const)
-    if (where[key] !== undefined && !list.some((name) => name.startsWith(hub)))
-      throw new DataError('ERR_DATA', `${key} has no effect on local files (${list.join(', ')}); leave it out.`, {
+    if (where[key] !== undefined && !names.some((name) => name.startsWith(hub)))
+      throw new DataError('ERR_DATA', `${key} has no effect on local files (${names.join(', ')}); leave it out.`, {
         key,
       })
   const files: string[] = []
-  for (const pattern of list) files.push(...(await expand(pattern, options, where)))
+  for (const pattern of names) files.push(...(await expand(pattern, options, where)))
   return [...new Set(files)]
 }
 

@@ -247,6 +247,18 @@ t.test('a map that names no column, and tables without an id', async (t) => {
   t.same(readdirSync(cacheDir), [], 'nothing is left of the tables')
 })
 
+t.test('entries with what nobody reads', async (t) => {
+  const cases: [unknown, RegExp][] = [
+    [{ file: 'a' }, /data has no option "file"; did you mean "files"\?/],
+    [{ name: 'a' }, /data needs files/],
+    [{ files: 5 }, /data: files is 5/],
+    [{ files: 'a', columns: { querry: 'q' } }, /data: columns has no option "querry"; did you mean "query"\?/],
+    [{ files: 'a', documents: { files: 'd', ids: 'x' } }, /data: documents has no option "ids"; did you mean "id"\?/],
+  ]
+  for (const [entry, message] of cases)
+    await t.rejects(fileSources(entry as DataEntry), { code: 'ERR_ARGUMENT', message }, JSON.stringify(entry))
+})
+
 t.test('data sets of the Hub go through one function', async (t) => {
   const dir = t.testdir({ 'a.jsonl': pair(0), 'b.jsonl': pair(1) })
   const asked: unknown[] = []
