@@ -37,9 +37,14 @@ export function loadPackage<T>(name: string): T {
   try {
     return createRequire(here as string)(name) as T
   } catch (cause) {
-    const reason = (cause as Error).message.split('\n')[0]
-    throw new NativeError('ERR_NATIVE', `${name} could not be loaded: ${reason}. ${stayOut}`, { name }, { cause })
+    throw unloadable(name, cause)
   }
+}
+
+/** The error of a dependency that is not there. */
+export function unloadable(name: string, cause: unknown): NativeError {
+  const reason = (cause as Error).message.split('\n')[0]
+  return new NativeError('ERR_NATIVE', `${name} could not be loaded: ${reason}. ${stayOut}`, { name }, { cause })
 }
 
 function nameAndVersion(file: string): { name?: string; version: string } {

@@ -69,6 +69,7 @@ function phaseText(phase: PhaseCheck): string {
   for (const source of sources) {
     const unused = Object.entries(source.unusedColumns).map(([column, n]) => `${column} (${count(n)} rows)`)
     if (unused.length > 0) lines.push(`  ${source.name}: columns not used: ${unused.join(', ')}`)
+    if (source.missing > 0) lines.push(`  ${source.name}: negatives null or empty, left out: ${count(source.missing)}`)
   }
   if (sources.some(({ lengths }) => lengths)) lines.push('', lengthTable(phase))
   for (const sample of samples) lines.push('', sampleRow(sample))

@@ -5,9 +5,9 @@ import { native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { finish, type TokenColumn } from './column.js'
-import { createPlan, type Sampling } from './plan.js'
+import { createPlan, type Sampling, type SmallSources } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
-import { fileSources, type Source } from './sources.js'
+import { type DataEntry, fileSources, type Source, type SourceOptions } from './sources.js'
 
 /**
  * One rank's rows of a global batch of B queries, and what it has to know of the others'. "Rank order" is all rows of
@@ -50,8 +50,8 @@ export interface BatchPart {
 
 /** What batches are made of, and how. */
 export interface DataOptions extends PrepareOptions {
-  /** File patterns (`pairs/*.jsonl.gz`), each file a source; or `sources`, or both. */
-  data?: string | readonly string[]
+  /** File patterns (`pairs/*.jsonl.gz`), each file a source, and entries { files } that are one; or `sources`, or both. */
+  data?: string | DataEntry | readonly (string | DataEntry)[]
   /** Sources beside those of `data`, e.g. of `memorySource`. */
   sources?: readonly Source[]
   /** Text to tokens, by a recipe. */
@@ -67,6 +67,10 @@ export interface DataOptions extends PrepareOptions {
   seed: number
   /** How often each source gives a batch. Default `proportional`. */
   sampling?: Sampling
+  /** A source with fewer rows than a batch is refused, or its rows repeat within a batch. Default `refuse`. */
+  smallSources?: SmallSources
+  /** Told how the download of a data set from the Hub stands. */
+  onDownload?: SourceOptions['onDownload']
 }
 
 /** Training data by step; `close` it. */
@@ -94,13 +98,13 @@ export interface TrainData {
  * @throws DataError `ERR_DATA` when there is no data, or a source is smaller than a batch.
  */
 export async function openBatches(options: DataOptions): Promise<TrainData> {
-  const { data = [], sources = [], featurizer, batch, negatives, seed, sampling } = options
+  const { data = [], sources = [], featurizer, batch, negatives, seed, sampling, smallSources } = options
   if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
     throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
   }
-  const set = await prepareShards([...sources, ...fileSources(data)], featurizer, options)
+  const set = await prepareShards([...sources, ...(await fileSources(data, options))], featurizer, options)
   try {
-    const plan = createPlan({ seed, batch, sources: set.sources, sampling })
+    const plan = createPlan({ seed, batch, sources: set.sources, sampling, smallSources })
     // Their rows were cut to the shortest once: a checkpoint from then does not go on with other batches.
     const ragged = set.sources
       .filter(({ minDocuments, maxDocuments }) => negatives === undefined && minDocuments < maxDocuments)
@@ -114,7 +118,10 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
       },
       fingerprint: createHash('sha256')
         .update(
-          JSON.stringify([set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional', ...ragged]),
+          JSON.stringify([
+            ...[set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional', ...ragged],
+            ...(smallSources === 'wrap' ? [smallSources] : []),
+          ]),
         )
         .digest('hex'),
       rows: set.sources.reduce((sum, source) => sum + source.rows, 0),

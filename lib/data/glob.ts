@@ -8,20 +8,24 @@ import { DataError } from '../errors.js'
 
 /**
  * Files that match a pattern, sorted: `*` and `?` within a name, `**` for any folders. A plain path is itself, a
- * folder stands for the .jsonl and .jsonl.gz files in it.
+ * folder stands for the .jsonl, .jsonl.gz and .parquet files in it.
  * @throws DataError `ERR_DATA` when nothing matches.
  */
 export function expandPattern(pattern: string): string[] {
   const plain = existsSync(pattern)
   const files = plain
     ? statSync(pattern).isDirectory()
-      ? walk(pattern, [/^.*\.jsonl(\.gz)?$/])
+      ? walk(pattern, [/^.*\.(jsonl(\.gz)?|parquet)$/])
       : [pattern]
     : match(pattern)
   if (files.length === 0) {
-    throw new DataError('ERR_DATA', `no file matches "${pattern}"${plain ? ' (a folder without .jsonl files)' : ''}.`, {
-      pattern,
-    })
+    throw new DataError(
+      'ERR_DATA',
+      `no file matches "${pattern}"${plain ? ' (a folder without .jsonl or .parquet files)' : ''}.`,
+      {
+        pattern,
+      },
+    )
   }
   return files.sort()
 }

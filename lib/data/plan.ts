@@ -9,12 +9,16 @@ export interface PlanOptions {
   batch: number
   sources: readonly { name: string; rows: number }[]
   sampling?: Sampling
+  smallSources?: SmallSources
 }
+
+/** What becomes of a source with fewer rows than a batch: it is an error, or a batch takes rows of it several times. */
+export type SmallSources = 'refuse' | 'wrap'
 
 export interface StepPlan {
   /** Index into `sources`. */
   source: number
-  /** Row numbers of that source, `batch` of them, no two equal. */
+  /** Row numbers of that source, `batch` of them, no two equal unless the source has fewer. */
   rows: Float64Array<ArrayBuffer>
 }
 
@@ -45,15 +49,17 @@ const WEIGHT_PARTS = 1000
  * @throws DataError `ERR_DATA` for a source with fewer rows than a batch; ArgumentError `ERR_ARGUMENT` for bad options.
  */
 export function createPlan(options: PlanOptions): Plan {
-  const { seed, batch, sources, sampling = 'proportional' } = options
+  const { seed, batch, sources, sampling = 'proportional', smallSources = 'refuse' } = options
   if (!Number.isInteger(batch) || batch < 1) throw badArgument('batch', batch, 'a positive integer')
   if (!Number.isSafeInteger(seed)) throw badArgument('seed', seed, 'an integer')
   if (sources.length === 0) throw new DataError('ERR_DATA', 'there is no source to plan batches from.')
   const batches = sources.map(({ name, rows }) => {
     if (rows >= batch) return Math.floor(rows / batch)
+    if (smallSources === 'wrap' && rows > 0) return 1
     throw new DataError(
       'ERR_DATA',
-      `source "${name}" has ${rows} rows, fewer than one batch of ${batch}. Merge it with another source or lower the batch.`,
+      `source "${name}" has ${rows} rows, fewer than one batch of ${batch}. Merge it with another source, lower the batch, ` +
+        'or let its rows repeat in a batch: smallSources: wrap.',
       { source: name, rows, batch },
     )
   })
@@ -67,11 +73,19 @@ export function createPlan(options: PlanOptions): Plan {
     const place = permute(step % block, block, keyOf(seed, 0, blockNumber))
     const source = upperBound(ends, place)
     const ordinal = blockNumber * counts[source]! + place - (ends[source]! - counts[source]!)
+    const count = sources[source]!.rows
+    const rows = new Float64Array(batch)
+    if (count < batch) {
+      for (let i = 0; i < batch; i++) {
+        const at = ordinal * batch + i
+        rows[i] = permute(at % count, count, keyOf(seed, source + 1, Math.floor(at / count)))
+      }
+      return { source, rows }
+    }
     const epoch = Math.floor(ordinal / batches[source]!)
     const first = (ordinal % batches[source]!) * batch
     const key = keyOf(seed, source + 1, epoch)
-    const rows = new Float64Array(batch)
-    for (let i = 0; i < batch; i++) rows[i] = permute(first + i, sources[source]!.rows, key)
+    for (let i = 0; i < batch; i++) rows[i] = permute(first + i, count, key)
     return { source, rows }
   }
   return { stepsPerEpoch: batches.reduce((sum, count) => sum + count, 0), block, at }

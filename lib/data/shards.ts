@@ -2,21 +2,21 @@ import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { homed } from '../environment.js'
 import { AbortedError, ArgumentError, DataError, FileError, FormatError, typed } from '../errors.js'
 import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { recipeHash } from '../text/recipe.js'
+import { BUILDING, defaultCacheDir } from './cache.js'
+import type { TextRow } from './rows.js'
 import { ShardWriter } from './shard-writer.js'
-import type { Source, TextRow } from './sources.js'
+import type { Source } from './sources.js'
 import type { EncodedRows, RowTexts } from './tokenize.js'
 import { RowEncoder } from './tokenizer-pool.js'
 
 /** Part of every cache key: raised when the layout or the meaning of a shard changes. */
 const FORMAT_VERSION = 1
 const BATCH_ROWS = 256
-const BUILDING = '.building-'
 
 /** Where and how texts are tokenized. */
 export interface PrepareOptions {
@@ -65,11 +65,6 @@ export interface ShardSet {
   /** Changes with the content, order or names of the sources, the recipe or the tokenizer. */
   readonly fingerprint: string
   close(): void
-}
-
-function defaultCacheDir(): string {
-  const { LATEFORGE_CACHE, XDG_CACHE_HOME } = process.env
-  return LATEFORGE_CACHE ? homed(LATEFORGE_CACHE) : join(XDG_CACHE_HOME || homed('~/.cache'), 'lateforge', 'shards')
 }
 
 /**

@@ -10,8 +10,12 @@ export interface Survey {
   readonly documents: readonly { count: number; rows: number; firstAt: number }[]
   /** Whether its rows have teacher scores. */
   readonly scores: boolean
+  /** Negatives that are null or empty in the files, and left out. */
+  readonly missing: number
   /** Columns that nothing reads, and how many rows have them. */
   readonly unused: Readonly<Record<string, number>>
+  /** Files of its data set that are of a kind that is not read. */
+  readonly unusedFiles: readonly string[]
   /** Rows spread evenly over the source. */
   readonly sample: readonly { row: number; value: TextRow }[]
 }
@@ -38,6 +42,7 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const unused: Record<string, number> = {}
   let scores = false
   let rows = 0
+  let missing = 0
   // Every stride-th row; when they are twice too many, every second of those.
   let taken: { row: number; value: TextRow }[] = []
   let stride = 1
@@ -53,6 +58,7 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
     const alike = documents.get(count)
     if (alike) alike.rows++
     else documents.set(count, { count, rows: 1, firstAt: rows })
+    missing += value.missing ?? 0
     for (const column of value.unused ?? []) unused[column] = (unused[column] ?? 0) + 1
     if ((rows - 1) % stride === 0) taken.push({ row: rows, value })
     if (taken.length > 2 * sample) {
@@ -68,5 +74,6 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const kept = Math.min(sample, taken.length)
   const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
   const byCount = [...documents.values()].sort((a, b) => a.count - b.count)
-  return { name, rows, documents: byCount, scores, unused, sample: spread }
+  const { unusedFiles = [] } = source
+  return { name, rows, documents: byCount, scores, missing, unused, unusedFiles, sample: spread }
 }

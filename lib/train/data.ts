@@ -6,11 +6,12 @@ import {
   func,
   type Kinds,
   kind,
+  list,
   object,
+  oneOf,
   required,
   seed,
   signal,
-  strings,
   text,
   whole,
 } from '../options.js'
@@ -30,7 +31,7 @@ const sampling = kind(
       Number.isFinite((v as { tempered: unknown }).tempered)),
 )
 const openOptions: Kinds<DataOptions & { model: object }> = {
-  data: either(text, strings),
+  data: either(text, object, list(either(text, object))),
   sources: kind('an array of sources', Array.isArray),
   model: object,
   featurizer: object,
@@ -38,6 +39,8 @@ const openOptions: Kinds<DataOptions & { model: object }> = {
   negatives: whole(0),
   seed,
   sampling,
+  smallSources: oneOf('refuse', 'wrap'),
+  onDownload: func,
   cacheDir: text,
   workers: whole(0, 1024),
   signal,

@@ -1,8 +1,18 @@
 export type { BatchPart, DataOptions, TrainBatch, TrainData } from '../data/collate.js'
 export type { TokenColumn } from '../data/column.js'
-export type { Sampling } from '../data/plan.js'
+export type { Sampling, SmallSources } from '../data/plan.js'
+export type { ColumnMap, TextRow } from '../data/rows.js'
 export type { PrepareOptions, PrepareProgress, ShardSource } from '../data/shards.js'
-export { fileSource, fileSources, memorySource, type Source, type TextRow } from '../data/sources.js'
+export {
+  type DataEntry,
+  type FileSourceOptions,
+  fileSource,
+  fileSources,
+  memorySource,
+  type Source,
+  type SourceOptions,
+} from '../data/sources.js'
+export type { TableFiles } from '../data/table-files.js'
 export type { CommDtype } from '../distributed/exchange.js'
 export {
   type GroupSettings,

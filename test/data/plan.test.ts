@@ -92,6 +92,49 @@ t.test('tempered and weighted shares; a small source starts its next epoch witho
   for (let step = 0; step < 20; step++) t.equal(zero.at(step).source, 0)
 })
 
+t.test('wrap: rows of a source smaller than a batch repeat evenly, and other sources keep their rows', async (t) => {
+  const sources = [
+    { name: 'big', rows: 200 },
+    { name: 'small', rows: 7 },
+    { name: 'one', rows: 1 },
+  ]
+  const plan = createPlan({ seed, batch: 32, sources, smallSources: 'wrap' })
+  t.equal(plan.stepsPerEpoch, 6 + 1 + 1)
+  const alone = createPlan({
+    seed,
+    batch: 32,
+    sources: [{ name: 'big', rows: 200 }, sources[1]!, sources[2]!].map((s) => ({ ...s, rows: Math.max(s.rows, 32) })),
+  })
+  const uses = [new Map<number, number>(), new Map<number, number>(), new Map<number, number>()]
+  const epochs = 21
+  for (let step = 0; step < epochs * plan.stepsPerEpoch; step++) {
+    const { source, rows } = plan.at(step)
+    t.equal(rows.length, 32)
+    const inBatch = new Map<number, number>()
+    for (const row of rows) {
+      if (!(row >= 0 && row < sources[source]!.rows)) t.fail(`row ${row}`)
+      uses[source]!.set(row, (uses[source]!.get(row) ?? 0) + 1)
+      inBatch.set(row, (inBatch.get(row) ?? 0) + 1)
+    }
+    if (source === 0) t.same([source, rows], [alone.at(step).source, alone.at(step).rows], 'as without small ones')
+    else t.ok(Math.max(...inBatch.values()) <= Math.ceil(32 / sources[source]!.rows) + 1)
+    t.same(createPlan({ seed, batch: 32, sources, smallSources: 'wrap' }).at(step), { source, rows }, 'pure')
+  }
+  const counts = [...uses[1]!.values()]
+  t.equal(counts.length, 7)
+  t.ok(Math.max(...counts) - Math.min(...counts) <= 1, `${counts}: every row as often as any other`)
+  const first = [...Array(plan.block).keys()].map((step) => plan.at(step)).find(({ source }) => source === 1)!
+  t.equal(new Set(first.rows.subarray(0, 7)).size, 7, 'an epoch ends before the next begins')
+  t.throws(() => createPlan({ seed, batch: 2, sources: [{ name: 'none', rows: 0 }], smallSources: 'wrap' }), {
+    code: 'ERR_DATA',
+  })
+  t.same(
+    createPlan({ seed, batch: 7, sources: sources.slice(0, 2), smallSources: 'wrap' }).at(3),
+    createPlan({ seed, batch: 7, sources: sources.slice(0, 2) }).at(3),
+    'no effect where none is small',
+  )
+})
+
 t.test('bad options', async (t) => {
   const sources = [
     { name: 'a', rows: 40 },

@@ -1,9 +1,9 @@
-import { symlinkSync } from 'node:fs'
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { expandPattern } from '../../lib/data/glob.js'
-import { fileSource, fileSources, parseRow, type Source, type TextRow } from '../../lib/data/sources.js'
+import { type DataEntry, fileSource, fileSources, type Source, type TextRow } from '../../lib/data/sources.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
@@ -13,32 +13,6 @@ async function all(source: Source): Promise<TextRow[]> {
   return rows
 }
 const pair = (i: number) => `{"query":"q${i}","document":"d${i}"}`
-
-t.test('layouts of a row', async (t) => {
-  t.same(parseRow({ query: 'q', document: 'd', id: 7 }, 'x'), { query: 'q', documents: ['d'], id: '7' })
-  t.same(parseRow({ query: 'q', positive: 'p', negative: 'n' }, 'x'), { query: 'q', documents: ['p', 'n'] })
-  t.same(parseRow({ query: 'q', positive: 'p', negative_1: 'a', negative_2: 'b' }, 'x').documents, ['p', 'a', 'b'])
-  t.same(parseRow({ query: 'q', document: 'p', negatives: ['a', 'b'] }, 'x').documents, ['p', 'a', 'b'])
-  t.same(parseRow({ query: 'q', documents: ['p', 'a'], scores: [1, 0.5] }, 'x'), {
-    query: 'q',
-    documents: ['p', 'a'],
-    scores: [1, 0.5],
-  })
-  const bad: [unknown, RegExp][] = [
-    [null, /f:3: expected a JSON object/],
-    [['q', 'd'], /expected a JSON object/],
-    [{ document: 'd' }, /"query" is missing/],
-    [{ query: ' ', document: 'd' }, /"query" is empty/],
-    [{ query: 'q' }, /"document" is missing/],
-    [{ query: 'q', document: 3 }, /"document" is not a string/],
-    [{ query: 'q', positive: 'p', negatives: ['a', ''] }, /"negatives\[1\]" is empty/],
-    [{ query: 'q', documents: [] }, /"documents" is empty/],
-    [{ query: 'q', documents: 'p' }, /not an array/],
-    [{ query: 'q', documents: ['p'], scores: [1, 2] }, /2 entries for 1/],
-    [{ query: 'q', documents: ['p'], scores: ['1'] }, /finite numbers/],
-  ]
-  for (const [value, message] of bad) t.throws(() => parseRow(value, 'f:3'), { code: 'ERR_DATA', message })
-})
 
 t.test('lines: byte-order mark, CRLF, blank lines, no last line end, gzip members, lines across chunks', async (t) => {
   const long = JSON.stringify({ query: 'é'.repeat(400_000), document: 'd' })
@@ -79,7 +53,7 @@ t.test('damaged files name file and line', async (t) => {
   })
   await t.rejects(all(fileSource(join(dir, 'field.jsonl'))), {
     code: 'ERR_DATA',
-    message: /field\.jsonl:2: "document" is missing/,
+    message: /field\.jsonl:2: no column is the positive/,
   })
   await t.rejects(all(fileSource(join(dir, 'utf8.jsonl'))), { code: 'ERR_DATA', message: /UTF-8/ })
   await t.rejects(all(fileSource(join(dir, 'cut.jsonl.gz'))), { code: 'ERR_DATA', message: /not an intact gzip/ })
@@ -114,7 +88,7 @@ t.test('patterns', async (t) => {
   t.same(names('pairs/d*/*.jsonl'), ['deep/a.jsonl'])
   t.throws(() => expandPattern(join(dir, 'pairs/z*')), { code: 'ERR_DATA', message: /no file matches/ })
   t.throws(() => expandPattern(join(dir, 'nowhere/*')), { code: 'ERR_DATA' })
-  const sources = fileSources([join(dir, 'pairs/**/*.jsonl'), join(dir, 'pairs/a.jsonl')])
+  const sources = await fileSources([join(dir, 'pairs/**/*.jsonl'), join(dir, 'pairs/a.jsonl')])
   t.same(
     sources.map(({ name }) => name),
     [`${basename('pairs')}/a`, 'deep/a', 'c'],
@@ -157,5 +131,138 @@ t.test('a line of many chunks, and one that is too long', async (t) => {
     code: 'ERR_DATA',
     message: /c\.jsonl\.gz:2: the line is longer than 64 Mi characters/,
     details: { line: 2 },
+  })
+})
+
+const namesOf = (sources: readonly Source[]) => sources.map(({ name }) => name)
+
+t.test('names: as many folders as tell files apart, and two of one name refused', async (t) => {
+  const dir = t.testdir({
+    en: { train: { 'pairs.jsonl': pair(0), 'only.jsonl': pair(0) }, dev: { 'pairs.jsonl': pair(1) } },
+    de: { train: { 'pairs.jsonl': pair(2) } },
+    twins: { 'x.jsonl': pair(0), 'x.jsonl.gz': gzipSync(pair(1)) },
+  })
+  t.same(namesOf(await fileSources(join(dir, '*/*/*.jsonl'))), [
+    'de/train/pairs',
+    'dev/pairs',
+    'only',
+    'en/train/pairs',
+  ])
+  await t.rejects(fileSources(join(dir, 'twins')), {
+    code: 'ERR_DATA',
+    message: /twins\/x\.jsonl and .*twins\/x\.jsonl\.gz would have one name, "x"/,
+  })
+  const named = [
+    { name: 'one', files: join(dir, 'twins/x.jsonl') },
+    { name: 'two', files: join(dir, 'twins/x.jsonl.gz') },
+  ]
+  t.same(namesOf(await fileSources(named)), ['one', 'two'])
+})
+
+t.test('several files are one source: parts of a set, and entries', async (t) => {
+  const dir = t.testdir({
+    set: Object.fromEntries([0, 1, 2].map((i) => [`train-0000${i}-of-00003.jsonl`, pair(i)])),
+    cut: { 'train-00000-of-00002.jsonl': pair(0) },
+    other: { 'b.jsonl': pair(8), 'a.jsonl.gz': gzipSync(`${pair(5)}\n${pair(6)}`) },
+  })
+  const [set] = await fileSources(join(dir, 'set'))
+  t.equal(set!.name, 'train')
+  t.same(
+    (await all(set!)).map(({ query }) => query),
+    ['q0', 'q1', 'q2'],
+  )
+  await t.rejects(fileSources(join(dir, 'cut')), { code: 'ERR_DATA', message: /has 1 of the 2 parts of train/ })
+  t.equal((await all((await fileSources(join(dir, 'cut/*.jsonl')))[0]!)).length, 1, 'a pattern may mean some of them')
+  const entry = { name: 'mine', files: [join(dir, 'other/*'), join(dir, 'set/*0000[01]*'.replace('[01]', '?'))] }
+  const sources = await fileSources([entry, join(dir, 'set')])
+  t.same(namesOf(sources), ['mine', 'train'])
+  t.same(
+    (await all(sources[0]!)).map(({ query }) => query),
+    ['q5', 'q6', 'q8', 'q0', 'q1', 'q2'],
+    'patterns in their order, files sorted',
+  )
+})
+
+t.test('fingerprints: of the content of all files, the map and the tables', async (t) => {
+  const dir = t.testdir({
+    'a.jsonl': pair(0),
+    'b.jsonl': pair(1),
+    copy: { 'c.jsonl': pair(0) },
+    'ids.jsonl': '{"query":1,"document":2}',
+    'q.tsv': '1\tq',
+    'other.tsv': '1\tr',
+    'd.tsv': '2\td',
+  })
+  const of = async (entry: DataEntry) => (await fileSources({ name: 'n', ...entry }))[0]!.fingerprint!()
+  const at = (name: string) => join(dir, name)
+  const a = await of({ files: at('a.jsonl') })
+  t.equal(await of({ files: at('copy/c.jsonl') }), a, 'not of the path')
+  const ids = { files: at('ids.jsonl'), queries: at('q.tsv'), documents: at('d.tsv') }
+  const different = [
+    a,
+    await of({ files: at('b.jsonl') }),
+    await of({ files: [at('a.jsonl'), at('b.jsonl')] }),
+    await of({ files: [at('b.jsonl'), at('a.jsonl')] }),
+    await of({ files: at('a.jsonl'), columns: { query: 'query' } }),
+    await of(ids),
+    await of({ ...ids, queries: at('other.tsv') }),
+    await of({ ...ids, documents: { files: at('d.tsv'), id: 'x' } }),
+  ]
+  t.equal(new Set(different).size, different.length)
+})
+
+t.test('a map that names no column, and tables without an id', async (t) => {
+  const dir = t.testdir({
+    'a.jsonl': `${pair(0)}\n${pair(1)}`,
+    'ids.jsonl': '{"query_id":7,"document_ids":"[1, 3]","scores":[2,1]}',
+    'q.jsonl': '{"_id":"7","text":"q","lang":"de"}',
+    'd.tsv': '1\tone\n2\ttwo',
+    'twice.tsv': '7\tq\n7\tq\n7\tr',
+    cache: {},
+  })
+  const at = (name: string) => join(dir, name)
+  const cacheDir = at('cache')
+  const read = async (entry: DataEntry) => all((await fileSources(entry, { cacheDir }))[0]!)
+  await t.rejects(read({ files: at('a.jsonl'), columns: { negatives: ['negative'] } }), {
+    code: 'ERR_DATA',
+    message: /source "a" has no column "negative" \(columns\.negatives\)/,
+  })
+  const ids = { files: at('ids.jsonl'), queries: at('q.jsonl'), documents: at('d.tsv') }
+  await t.rejects(read(ids), {
+    code: 'ERR_DATA',
+    message: /ids\.jsonl:1: "document_ids\[1\]" is "3", which d\.tsv does not have/,
+  })
+  await t.rejects(read({ ...ids, queries: at('twice.tsv') }), {
+    code: 'ERR_DATA',
+    message: /twice\.tsv:3: the id "7" has had another text/,
+  })
+  await t.rejects(read({ ...ids, queries: { files: at('q.jsonl'), text: 'txt' } }), { message: /no column "txt"/ })
+  writeFileSync(at('d.tsv'), '1\tone\n3\tthree')
+  t.same(
+    await read(ids),
+    [{ query: 'q', documents: ['one', 'three'], scores: [2, 1], id: undefined, unused: ['queries.lang'] }].map(
+      ({ id: _, ...row }) => row,
+    ),
+  )
+  t.same(readdirSync(cacheDir), [], 'nothing is left of the tables')
+})
+
+t.test('entries with what nobody reads', async (t) => {
+  const cases: [unknown, RegExp][] = [
+    [{ file: 'a' }, /data has no option "file"; did you mean "files"\?/],
+    [{ name: 'a' }, /data needs files/],
+    [{ files: 5 }, /data: files is 5/],
+    [{ files: 'a', columns: { querry: 'q' } }, /data: columns has no option "querry"; did you mean "query"\?/],
+    [{ files: 'a', documents: { files: 'd', ids: 'x' } }, /data: documents has no option "ids"; did you mean "id"\?/],
+  ]
+  for (const [entry, message] of cases)
+    await t.rejects(fileSources(entry as DataEntry), { code: 'ERR_ARGUMENT', message }, JSON.stringify(entry))
+})
+
+t.test('what only data sets of the Hub have', async (t) => {
+  const dir = t.testdir({ 'a.jsonl': pair(0) })
+  await t.rejects(fileSources({ files: join(dir, 'a.jsonl'), split: 'train' }), {
+    code: 'ERR_DATA',
+    message: /split has no effect on local files/,
   })
 })

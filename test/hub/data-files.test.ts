@@ -2,6 +2,7 @@
 import { readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { parquetWriteBuffer } from 'hyparquet-writer'
 import t from 'tap'
 import { inferSplits, resolveDataFiles } from '../../lib/hub/data-files.js'
 import { parseDataName, parseModelName } from '../../lib/hub/name.js'
@@ -207,20 +208,26 @@ t.test('a part of a data set in a cache that nobody has listed', async (t) => {
   })
 })
 
-/** Parquet as soon as `openData` reads it. */
-const ENDING = 'jsonl'
-
 t.test('a model and a data set by name, from nothing to a training step; offline the second time', async (t) => {
   const { server, settings } = await hub(t)
   withVariables(t, variables(settings))
   const dir = folder(t)
   await saveTinyModel(path.join(dir, 'base'))
   server.commit('models/org/tiny', filesIn(path.join(dir, 'base')))
-  server.commit('datasets/org/pairs', { [`train.${ENDING}`]: readFileSync(writeData(dir).pairs) })
+  const rows = readFileSync(writeData(dir).pairs, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const column = (name: 'query' | 'document') => ({ name, data: rows.map((row) => row[name]) })
+  const parquet = parquetWriteBuffer({ columnData: [column('query'), column('document')] })
+  server.commit('datasets/org/pairs', { 'data/train-00000-of-00001.parquet': Buffer.from(parquet) })
+  const sources: string[] = []
   const step = async (out: string): Promise<number> => {
-    const { files } = await resolveDataFiles('hf://datasets/org/pairs')
-    const phase = { name: 'one', loss: 'contrastive', data: files, batch: 8, steps: 1, learningRate: 1e-3 } as const
-    const { model, phases } = await train(tinyRun(dir, 'org/tiny', out, [phase])).result
+    const data = 'hf://datasets/org/pairs'
+    const phase = { name: 'one', loss: 'contrastive', data, batch: 8, steps: 1, learningRate: 1e-3 } as const
+    const run = train(tinyRun(dir, 'org/tiny', out, [phase]))
+    for await (const event of run) if (event.type === 'step') sources.push(event.source)
+    const { model, phases } = await run.result
     model.dispose()
     return phases[0]!.loss
   }
@@ -229,5 +236,6 @@ t.test('a model and a data set by name, from nothing to a training step; offline
   await server.stop()
   withVariables(t, { HF_HUB_OFFLINE: '1' })
   t.equal(await step('second'), loss)
+  t.same(sources, ['org/pairs', 'org/pairs'])
   ;(await Colbert.load('org/tiny')).dispose()
 })

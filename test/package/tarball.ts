@@ -29,21 +29,19 @@ export function packFolder(from: string, to: string): string {
   return file
 }
 
-/**
- * Tarballs of what lateforge depends on, and of what that does, out of the checkout's node_modules, for installations
- * without a network.
- */
+/** Tarballs of what lateforge depends on, and of what that does, out of the checkout's node_modules: to install offline. */
 export function packDependencies(folder: string): string[] {
   const root = packageRoot()
   const names = new Set<string>()
-  const add = (manifest: string): void => {
-    for (const name of Object.keys(JSON.parse(readFileSync(manifest, 'utf8')).dependencies ?? {})) {
+  const add = (of: string): void => {
+    const { dependencies = {} } = JSON.parse(readFileSync(path.join(of, 'package.json'), 'utf8'))
+    for (const name of Object.keys(dependencies)) {
       if (names.has(name)) continue
       names.add(name)
-      add(path.join(root, 'node_modules', name, 'package.json'))
+      add(path.join(root, 'node_modules', name))
     }
   }
-  add(path.join(root, 'package.json'))
+  add(root)
   return [...names].map((name) => packFolder(path.join(root, 'node_modules', name), folder))
 }
 

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
 import path from 'node:path'
 import t from 'tap'
 import { ConfigError, type LateforgeError } from '../../lib/errors.js'
@@ -57,6 +58,32 @@ t.test('defaults', async (t) => {
   t.match(resolved, { loss: { id: 'mine', fn }, evaluate: { every: 7, metric: 'ndcg@10', mode: 'max' } })
 })
 
+t.test('data: patterns, entries and sources, in a list or alone', async (t) => {
+  const source = { name: 's', async *[Symbol.asyncIterator]() {} }
+  const entry = { files: '~/x/*.parquet', columns: { query: 'q', negatives: ['a'] }, documents: { files: 'd.tsv' } }
+  const of = (data: unknown) => resolveConfig({ ...minimal, phases: [{ ...phase, data }] })
+  t.same(of(entry).phases[0]!.data, [{ ...entry, files: `${homedir()}/x/*.parquet` }])
+  t.same(of([entry, 'a.jsonl', source]).phases[0]!.data, [
+    { ...entry, files: `${homedir()}/x/*.parquet` },
+    'a.jsonl',
+    source,
+  ])
+  const hub = { name: 'h', files: ['hf://datasets/a/b', 'c.jsonl'], queries: 'q.tsv' }
+  t.same((plainConfig(of([hub, 'hf://datasets/a/b'])) as { phases: { data: unknown }[] }).phases[0]!.data, [
+    { name: 'h', files: ['hf://datasets/a/b', path.resolve('c.jsonl')], queries: path.resolve('q.tsv') },
+    'hf://datasets/a/b',
+  ])
+  t.equal(fingerprint(of('a.jsonl')), fingerprint(resolveConfig(minimal)), 'not of where data is')
+  t.notMatch(
+    decisive(resolveConfig(minimal)),
+    { phases: [{ smallSources: 'refuse' }] },
+    'as before there was the setting',
+  )
+  t.match(decisive(resolveConfig({ ...minimal, phases: [{ ...phase, smallSources: 'wrap' }] })), {
+    phases: [{ smallSources: 'wrap' }],
+  })
+})
+
 t.test('problems in objects', async (t) => {
   const cases: [unknown, RegExp][] = [
     [{ ...minimal, precision: 'bfloat16' }, /^precision is "bfloat16", for which "cpu" has no kernels/],
@@ -83,6 +110,28 @@ t.test('problems in objects', async (t) => {
     ],
     [{ ...minimal, phases: [{ ...phase, loss: { id: 'x' } }] }, /phases\[0\]\.loss/],
     [{ ...minimal, phases: [{ ...phase, data: [] }] }, /^phases\[0\]\.data is \[\]; expected a file pattern/],
+    [{ ...minimal, phases: [{ ...phase, data: undefined }] }, /^phases\[0\]\.data is missing; expected a file pattern/],
+    [{ ...minimal, phases: [{ ...phase, data: 5 }] }, /^phases\[0\]\.data is 5; expected a file pattern/],
+    [{ ...minimal, phases: [{ ...phase, data: ['a', 5] }] }, /^phases\[0\]\.data\[1\] is 5; expected a file pattern/],
+    [{ ...minimal, phases: [{ ...phase, data: ['~no/a'] }] }, /^phases\[0\]\.data\[0\] is "~no\/a"/],
+    [{ ...minimal, phases: [{ ...phase, data: {} }] }, /^phases\[0\]\.data\.files is missing; expected a file pattern/],
+    [
+      { ...minimal, phases: [{ ...phase, data: [{ files: 'a', colums: {} }] }] },
+      /^phases\[0\]\.data\[0\]: unknown key "colums", did you mean "columns"\?$/,
+    ],
+    [
+      { ...minimal, phases: [{ ...phase, data: { files: 'a', columns: { querry: 'q' } } }] },
+      /^phases\[0\]\.data\.columns: unknown key "querry", did you mean "query"\?$/,
+    ],
+    [
+      { ...minimal, phases: [{ ...phase, data: { files: 'a', documents: { fils: 'd' } } }] },
+      /unknown key "fils", did you mean "files"\?/,
+    ],
+    [{ ...minimal, phases: [{ ...phase, smallSources: 'repeat' }] }, /smallSources is "repeat"/],
+    [
+      { ...minimal, phases: [{ ...phase, smallSources: 'wrap', maskDuplicates: false }] },
+      /smallSources wrap repeats rows in a batch/,
+    ],
     [{ ...minimal, phases: [{ ...phase, sampling: 'even' }] }, /sampling is "even"; expected proportional/],
     [{ ...minimal, phases: [{ ...phase, schedule: 'cos' }] }, /schedule is "cos"/],
     [{ ...minimal, phases: [{ ...phase, freeze: ['('] }] }, /freeze\[0\] is "\("; expected a regular expression/],

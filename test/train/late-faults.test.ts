@@ -47,7 +47,7 @@ t.test('a fault of phase 2 of 2', async (t) => {
   const mixed = write('mixed.jsonl', `${JSON.stringify(row)}\n{"query":"w1","document":"w2"}\n`)
   const cases: [what: string, phase: Partial<PhaseConfig>, key: string, code: string, words: RegExp][] = [
     ['no file', { data: path.join(dir, 'none.jsonl') }, 'data', 'ERR_DATA', /none\.jsonl/],
-    ['a row that is none', { data: bad }, 'data', 'ERR_DATA', /bad\.jsonl:3: "document" is missing/],
+    ['a row that is none', { data: bad }, 'data', 'ERR_DATA', /bad\.jsonl:3: no column is the positive/],
     ['no scores', { loss: 'distillation' }, 'data', 'ERR_DATA', /"triplets" has no teacher scores/],
     ['scores in some rows', { data: mixed }, 'data', 'ERR_DATA', /"mixed", row 2: .*scores/],
     [
@@ -162,8 +162,8 @@ t.test('what rows hold and training does not read is said once', async (t) => {
     query: `w${i}`,
     positive: `w${i} w1`,
     ...(i === 7 ? {} : { negative: 'w2', negative_1: 'w3' }),
-    HN1: 'w4',
-    ...(i < 5 && { negative_3: 'w5' }),
+    title: 'w4',
+    ...(i < 5 && { negative_3: i === 4 ? null : 'w5' }),
   }))
   const file = path.join(dir, 'ragged.jsonl')
   writeFileSync(file, rows.map((row) => JSON.stringify(row)).join('\n'))

@@ -1,7 +1,7 @@
 /** One phase of a run before its first step: its data, its text rules, its memory. */
 import { createPlan } from '../../data/plan.js'
 import { requireDistinctNames } from '../../data/shards.js'
-import { fileSources, type Source } from '../../data/sources.js'
+import { fileSources, isFiles, isSource, type Source, type SourceOptions } from '../../data/sources.js'
 import { type Survey, survey } from '../../data/survey.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
@@ -34,6 +34,8 @@ export interface SourceCheck {
   }
   /** Whether its rows have teacher scores. */
   scores: boolean
+  /** Negatives that are null or empty in the files, and left out. */
+  missing: number
   /** Columns that nothing reads, and how many rows have them. */
   unusedColumns: Readonly<Record<string, number>>
   /** Of rows spread evenly over the source; null where the model's text rules are not known. */
@@ -111,6 +113,7 @@ export interface PhaseContext {
   ranks?: number
   signal?: AbortSignal
   onProgress?: (event: CheckEvent) => void
+  onDownload?: SourceOptions['onDownload']
 }
 
 const SAMPLES = 3
@@ -194,15 +197,15 @@ export function noEffect(what: string, because: string, details: { phase?: strin
 }
 
 /** The sources of a phase; none where one of them is not to be had. */
-async function openSources({ config, index, faults }: PhaseContext): Promise<Source[]> {
+async function openSources({ config, index, faults, onDownload, signal }: PhaseContext): Promise<Source[]> {
   const { data } = config.phases[index]!
-  const patterns = data.filter((item) => typeof item === 'string')
-  const given = data.filter((item) => typeof item !== 'string')
+  const options = { cacheDir: config.cacheDir, onDownload, signal }
+  const files = data.filter(isFiles)
   const before = faults.list.length
-  for (const pattern of patterns) await faults.try(index, 'data', () => fileSources(pattern))
+  for (const item of files) await faults.try(index, 'data', () => fileSources(item, options))
   if (faults.list.length > before) return []
-  const all = await faults.try(index, 'data', () => {
-    const sources = [...given, ...fileSources(patterns)]
+  const all = await faults.try(index, 'data', async () => {
+    const sources = [...data.filter(isSource), ...(await fileSources(files, options))]
     requireDistinctNames(sources)
     return sources
   })
@@ -274,6 +277,14 @@ function checkSource(
         rows,
       },
     )
+  if (read.unusedFiles.length > 0)
+    warn(
+      'unused-files',
+      `${read.unusedFiles.length} files of the data set are of a kind that is not read, as ${read.unusedFiles[0]}`,
+      { files: read.unusedFiles },
+    )
+  if (read.missing > 0)
+    warn('missing-negatives', `${read.missing} negatives are null or empty and are left out`, { missing: read.missing })
 }
 
 /** Columns that the phase does not read, and how many rows have them. */
@@ -282,8 +293,8 @@ function unusedColumns({ loss }: ResolvedPhase, { unused, scores, rows }: Survey
 }
 
 const hintFor = (column: string): string =>
-  /^neg|negative|^hn_?\d/i.test(column)
-    ? '. Hard negatives are read from "negative", then "negative_1", "negative_2" … without a gap, or from a list "negatives"'
+  /scores?$|^labels?$/.test(column)
+    ? `. If they are a teacher's scores, one for each document: columns: { scores: '${column}' }`
     : ''
 
 /** @returns steps of an epoch, or null where there is no plan */
@@ -291,11 +302,11 @@ async function checkPlan(
   { config, index, faults }: PhaseContext,
   found: readonly { survey: Survey }[],
 ): Promise<number | null> {
-  const { batch, sampling } = config.phases[index]!
+  const { batch, sampling, smallSources } = config.phases[index]!
   const sources = found.map(({ survey }) => survey)
   const before = faults.list.length
   for (const source of sources)
-    await faults.try(index, 'batch', () => createPlan({ seed: 0, batch, sources: [source] }))
+    await faults.try(index, 'batch', () => createPlan({ seed: 0, batch, sources: [source], smallSources }))
   const enough = sources.map(({ name, rows }) => ({ name, rows: Math.max(rows, batch) }))
   const plan = await faults.try(index, 'sampling', () => createPlan({ seed: 0, batch, sources: enough, sampling }))
   return plan && faults.list.length === before ? plan.stepsPerEpoch : null
@@ -362,6 +373,7 @@ function sourceCheck(phase: ResolvedPhase, { survey, documents, measured }: Foun
     batches: Math.floor(rows / phase.batch),
     documents,
     scores,
+    missing: survey.missing,
     unusedColumns: unusedColumns(phase, survey),
     lengths: measured && { rows: sample.length, queries: measured.queries, documents: measured.documents },
   }

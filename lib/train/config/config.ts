@@ -3,28 +3,15 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { isObject, show } from '../../distributed/differences.js'
-import { homed, pathProblem } from '../../environment.js'
 import { ConfigError, didYouMean, nearest } from '../../errors.js'
 import { defaultPrecision, precisions } from '../../tensor/device.js'
 import { checkAccepted } from '../../text/alignment.js'
 import { defaultRecipe } from '../../text/recipe.js'
 import { schedules } from '../optim/schedule.js'
+import { absolute, column, data, entry, paths, table } from './data.js'
 import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
 import { presets } from './presets.js'
 import type { ResolvedPhase, ResolvedRun } from './types.js'
-
-/** A string, or those of a list, that are paths: their `~` is the home folder. Everything else is left as it is. */
-const paths = <T>(schema: z.ZodType<T>) =>
-  schema.transform((value, context): T => {
-    const list = (Array.isArray(value) ? value : [value]) as unknown[]
-    const problem = list.map((item) => typeof item === 'string' && pathProblem(item)).find(Boolean)
-    if (problem) {
-      context.addIssue({ code: 'custom', message: problem })
-      return z.NEVER
-    }
-    const known = list.map((item) => (typeof item === 'string' ? homed(item) : item))
-    return (Array.isArray(value) ? known : known[0]) as T
-  })
 
 const count = z.int().min(1)
 const positive = z.number().positive()
@@ -32,10 +19,6 @@ const positive = z.number().positive()
 const temperature = z.number().min(1e-30).max(1e30)
 const leastLearned = 0.01
 const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
-
-const isSource = (value: unknown): boolean =>
-  isObject(value) && typeof value.name === 'string' && Symbol.asyncIterator in value
-const isPattern = (value: unknown): boolean => typeof value === 'string' && value !== ''
 
 const isExpression = (text: string): boolean => {
   try {
@@ -51,14 +34,6 @@ const loss = z.custom<ResolvedPhase['loss']>(
     (lossNames as readonly unknown[]).includes(value) ||
     (isObject(value) && typeof value.id === 'string' && typeof value.fn === 'function'),
   { error: `expected ${lossNames.join(', ')} or, from TypeScript, { id, fn }` },
-)
-
-const data = z.custom<ResolvedPhase['data'] | string>(
-  (value) => {
-    const list = Array.isArray(value) ? value : [value]
-    return list.length > 0 && list.every((item) => isPattern(item) || isSource(item))
-  },
-  { error: 'expected a file pattern, a list of them or, from TypeScript, sources' },
 )
 
 const sampling = z.custom<ResolvedPhase['sampling']>(
@@ -83,7 +58,7 @@ const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min
 const phase = z.strictObject({
   name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
   loss,
-  data: paths(data),
+  data,
   batch: count,
   negatives: z.int().min(0).optional(),
   steps: count.optional(),
@@ -99,6 +74,7 @@ const phase = z.strictObject({
   documentLength: count.optional(),
   prompts: z.strictObject({ query: z.string().optional(), document: z.string().optional() }).optional(),
   sampling: sampling.default('proportional'),
+  smallSources: z.enum(['refuse', 'wrap']).default('refuse'),
   freeze: z.array(z.string().refine(isExpression, { error: 'expected a regular expression' })).default([]),
   weightDecay: z.number().min(0).default(0),
   maxGradNorm: z.number().min(0).default(1),
@@ -167,9 +143,8 @@ export function resolveConfig(config: unknown, locate: Locate = locateIn(config)
 
 function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
   const evaluate = phase.evaluate && { ...phase.evaluate, every: phase.evaluate.every ?? phase.checkpoint.every }
-  const data = Array.isArray(phase.data) ? phase.data : [phase.data]
   const epochs = phase.steps === undefined ? (phase.epochs ?? 1) : undefined
-  return { ...phase, data, epochs, evaluate }
+  return { ...phase, epochs, evaluate }
 }
 
 const own = 'a loss of your own'
@@ -259,6 +234,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
     if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)
       add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
+    if (phase.smallSources === 'wrap' && name === 'contrastive' && !phase.maskDuplicates)
+      add(i, 'smallSources', 'wrap repeats rows in a batch, which are negatives of themselves without maskDuplicates')
     if (phase.steps !== undefined && phase.warmup > phase.steps)
       add(i, 'warmup', `is ${phase.warmup} steps, the phase has ${phase.steps}; take fewer, or a share (as 0.05)`)
   }
@@ -328,6 +305,10 @@ function keysAt(path: readonly (string | number)[]): string[] {
     evaluate: evaluate.shape,
     checkpoint: checkpoint.shape,
     prompts: { query: 0, document: 0 },
+    data: entry.shape,
+    columns: column.shape,
+    queries: table.shape,
+    documents: table.shape,
   }
   const name = path.filter((part) => typeof part === 'string').at(-1) ?? ''
   return Object.keys(shapes[name] ?? {})
@@ -353,8 +334,9 @@ export function decisive(config: ResolvedRun): Record<string, unknown> {
   return {
     ...rest,
     device: device.split(':')[0],
-    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, ...phase }) => ({
+    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, smallSources, ...phase }) => ({
       ...phase,
+      ...(smallSources !== 'refuse' && { smallSources }), // runs from before there was the setting go on
       loss: typeof loss === 'string' ? loss : loss.id,
       // Not where its data is: a path may be written in several ways.
       ...(evaluate?.patience && { evaluate: { ...evaluate, data: undefined } }),
@@ -392,7 +374,7 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
     phases: config.phases.map(({ evaluate, ...phase }) => ({
       ...phase,
       loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
-      data: phase.data.map((item) => (typeof item === 'string' ? resolve(item) : { object: item.name })),
+      data: phase.data.map(absolute),
       ...(evaluate && {
         evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: resolve(evaluate.data) }) },
       }),

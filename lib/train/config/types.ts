@@ -1,6 +1,6 @@
 import type { TrainBatch } from '../../data/collate.js'
-import type { Sampling } from '../../data/plan.js'
-import type { Source } from '../../data/sources.js'
+import type { Sampling, SmallSources } from '../../data/plan.js'
+import type { DataEntry, Source } from '../../data/sources.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
@@ -64,8 +64,11 @@ export interface PhaseConfig {
   name: string
   /** By name, or your own. */
   loss: LossName | CustomLoss
-  /** File patterns of .jsonl or .jsonl.gz, or sources (from TypeScript). */
-  data: string | Source | readonly (string | Source)[]
+  /**
+   * File patterns of .jsonl, .jsonl.gz or .parquet, each file a source; entries { files } that are one; or sources (from
+   * TypeScript).
+   */
+  data: string | DataEntry | Source | readonly (string | DataEntry | Source)[]
   /** Queries of a step, over all devices. */
   batch: number
   /** Most documents beside the positive, from the front of a row; a row with fewer is used as it is. Default: all. */
@@ -101,6 +104,8 @@ export interface PhaseConfig {
   }
   /** How often each source gives a batch. Default `proportional`. */
   sampling?: Sampling
+  /** A source with fewer rows than a batch is refused, or its rows repeat within a batch. Default `refuse`. */
+  smallSources?: SmallSources
   /** Regular expressions of names of parameters that stay as they are. Default none. */
   freeze?: readonly string[]
   /** Decoupled, on matrices only. Default 0. */
@@ -174,8 +179,8 @@ export interface ResolvedPhase
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
     'negatives' | 'steps' | 'epochs' | 'queryLength' | 'documentLength' | 'prompts'
   > {
-  /** File patterns and sources. */
-  data: readonly (string | Source)[]
+  /** File patterns, entries and sources. */
+  data: readonly (string | DataEntry | Source)[]
   /** With its defaults. */
   evaluate?: Given<EvaluateConfig, 'patience' | 'data' | 'split'>
   /** With its defaults. */

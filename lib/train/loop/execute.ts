@@ -148,6 +148,7 @@ async function perform(
         rows: 200,
         signal,
         onProgress: (event) => hub.emit(event),
+        onDownload: onProgress,
       })
       faults.throwAny()
       if (unwritable) throw unwritable

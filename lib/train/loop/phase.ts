@@ -1,4 +1,5 @@
 import { openBatches, type TrainBatch, type TrainData } from '../../data/collate.js'
+import { isFiles, isSource } from '../../data/sources.js'
 import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
@@ -72,16 +73,18 @@ export async function runPhase(
   model.setRecipe(changes, { acceptRecipeChange })
   const open = (): Promise<TrainData> =>
     openBatches({
-      data: phase.data.filter((item) => typeof item === 'string'),
-      sources: phase.data.filter((item) => typeof item !== 'string'),
+      data: phase.data.filter(isFiles),
+      sources: phase.data.filter(isSource),
       featurizer: model.featurizer,
       batch: phase.batch,
       negatives: phase.negatives,
       seed: config.seed + index,
       sampling: phase.sampling,
+      smallSources: phase.smallSources,
       cacheDir: config.cacheDir,
       workers: config.workers,
       signal,
+      onDownload: (progress) => host.emit({ type: 'download', ...progress }),
       onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
     })
   const data = await rank0First(group, open)
