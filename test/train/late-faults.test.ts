@@ -172,13 +172,13 @@ t.test('what rows hold and training does not read is said once', async (t) => {
   const warnings: object[] = []
   for await (const event of run) if (event.type === 'warning') warnings.push({ code: event.code, ...event.details })
   const columns = (phase: string) => [
-    { code: 'unused-columns', phase, source: 'ragged', column: 'HN1', rows: 20 },
-    { code: 'unused-columns', phase, source: 'ragged', column: 'negative_3', rows: 5 },
+    { code: 'unused-columns', phase, source: 'ragged', column: 'title', rows: 20 },
+    { code: 'missing-negatives', phase, source: 'ragged', missing: 1 },
   ]
   t.same(warnings, [
     ...columns('one'),
     { code: 'short-rows', phase: 'two', source: 'ragged', negatives: 1, rows: 1, fewest: 0, row: 8 },
-    { code: 'unused-documents', phase: 'two', source: 'ragged', negatives: 1, documents: 19 },
+    { code: 'unused-documents', phase: 'two', source: 'ragged', negatives: 1, documents: 23 },
     ...columns('two'),
   ])
   model.dispose()
