@@ -335,7 +335,7 @@ function sourceCheck(phase: ResolvedPhase, read: Survey, used: number, measured:
   return {
     name,
     rows,
-    batches: Math.floor(rows / phase.batch),
+    batches: Math.floor(rows / phase.batch) || Number(phase.smallSources === 'wrap'),
     documents: { fewest, most, used, unused: Math.max(0, all - rows * used) },
     scores,
     missing: read.missing,
