@@ -7,7 +7,7 @@
 //                                                                  run goes straight to its step
 //
 // 10 GB: make x 10 20, then train x.
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Colbert, Tokenizer, train } from 'lateforge'
 import { fileSource, openData } from 'lateforge/train'
@@ -18,7 +18,12 @@ const GROUP = 250_000
 
 const [mode, folder = 'parquet-bench', ...rest] = process.argv.slice(2)
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`
-const peak = () => `peak memory ${mib(process.resourceUsage().maxRSS * 1024)}`
+/** Memory of the process's own, without pages of mapped files, which the system takes back when it needs them; Linux. */
+const own = () => 1024 * Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1])
+let most = 0
+setInterval(() => (most = Math.max(most, own())), 50).unref()
+const peak = () =>
+  `at most ${mib(Math.max(most, own()))} of memory, ${mib(process.resourceUsage().maxRSS * 1024)} with mapped files`
 const files = () =>
   readdirSync(folder)
     .filter((name) => name.endsWith('.parquet'))

@@ -173,11 +173,10 @@ async function* parquetRows(path: string, reader: RowReader, columns: ColumnMap)
   try {
     requireMapped(file.names, path, columns)
     const layout = reader.layoutOf(file.names, path)
-    const unused = new Set(layout.unused)
     const { query, positive, documents, negatives, scores, id } = layout
     const used = [query, positive, documents, id, ...negatives, ...[scores].flat()].filter((name) => name !== undefined)
     let row = 0
-    for await (const rows of file.rows(used.filter((name) => !unused.has(name))))
+    for await (const rows of file.rows([...new Set(used)]))
       for (const values of rows) yield* reader.rows(values, layout, `${path}, row ${++row}`)
   } finally {
     await file.close()

@@ -128,6 +128,30 @@ t.test('a row gives what it has, at most what is asked for', async (t) => {
   t.equal(fingerprints.size, 6)
 })
 
+t.test('a small source of Parquet and tables wraps round, and its repeated rows are duplicates', async (t) => {
+  const at = (name: string) => `test/fixtures/layouts/kd.${name}.parquet`
+  const data = await openBatches({
+    data: { name: 'kd', files: at('train'), queries: at('queries'), documents: at('documents') },
+    smallSources: 'wrap',
+    featurizer: featurizer(),
+    batch: 8,
+    seed,
+    cacheDir: t.testdir(),
+    workers: 0,
+  })
+  t.match(data, { rows: 3, stepsPerEpoch: 1 })
+  const { queries, queryDuplicateIds, documentDuplicateIds, documentsPerQuery, scores } = await data.at(5)
+  t.equal(queries.rows.length, 8)
+  t.same([...documentsPerQuery], Array(8).fill(4))
+  t.equal(scores!.length, 32)
+  for (const [a, row] of queries.rows.entries())
+    for (const [b, other] of queries.rows.entries()) {
+      t.equal(queryDuplicateIds[a] === queryDuplicateIds[b], row === other)
+      t.equal(documentDuplicateIds[4 * a] === documentDuplicateIds[4 * b], row === other)
+    }
+  data.close()
+})
+
 t.test('defaults and refusals', async (t) => {
   const common = { featurizer: featurizer(), seed, cacheDir: t.testdir(), workers: 0 }
   const data = await openBatches({ ...common, sources: [source('s', 20, 3)], batch: 4 })

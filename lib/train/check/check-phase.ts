@@ -370,7 +370,7 @@ function sourceCheck(phase: ResolvedPhase, { survey, documents, measured }: Foun
   return {
     name,
     rows,
-    batches: Math.floor(rows / phase.batch),
+    batches: Math.floor(rows / phase.batch) || Number(phase.smallSources === 'wrap'),
     documents,
     scores,
     missing: survey.missing,
