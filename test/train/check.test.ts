@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { native } from '../../lib/native.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { PhaseConfig } from '../../lib/train/config/types.js'
 import { checkRun } from '../../lib/train/index.js'
@@ -163,7 +164,10 @@ t.test('memory: what is said before and what is there', async (t) => {
     await train(config).result
     const { peak } = device.memory()
     t.ok(usual.bytes <= worst.bytes)
-    t.ok(peak > 0.7 * usual.bytes && peak < 1.3 * worst.bytes, `${peak} of ${usual.bytes} to ${worst.bytes}`)
+    // Each thread has workspaces of its own, which only beside a model as small as this one are seen.
+    const workspaces = 2 ** 18 * native().cpuInfo().threads
+    const most = 1.3 * worst.bytes + workspaces
+    t.ok(peak > 0.7 * usual.bytes && peak < most, `${peak} of ${usual.bytes} to ${worst.bytes}`)
     model.dispose()
     await device.synchronize()
   }
