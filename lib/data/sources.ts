@@ -16,8 +16,11 @@ import { TextTable } from './tables.js'
 
 export type { TextRow } from './rows.js'
 
-/** Part of every fingerprint: raised when the same file is read as other rows. */
-const ROWS_VERSION = 1
+/**
+ * Part of every fingerprint, and of checkpoints: raised when the same file is read as other rows, or a recipe gets fields.
+ * Before it was counted, columns were fewer.
+ */
+export const ROWS_VERSION = 1
 
 /** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
 export interface Source extends AsyncIterable<TextRow> {

@@ -6,7 +6,7 @@ import type { Recipe } from './recipe.js'
  * the other way round, ranks worse and says nothing (the ColBERT-Zero paper's finding), so these stay as they were unless
  * somebody names the change. Lengths are not among them: they may differ, and only going beyond them is worth a word.
  */
-export const alignedFields = [
+export const alignedFields: readonly AlignedField[] = [
   'queryPrompt',
   'documentPrompt',
   'queryPrefix',
@@ -20,10 +20,10 @@ export const alignedFields = [
   'clampNegatives',
   'strip',
   'lowerCase',
-] as const satisfies readonly (keyof Recipe)[]
+]
 
 /** A field of a recipe that must stay as the model was trained. */
-export type AlignedField = (typeof alignedFields)[number]
+export type AlignedField = Exclude<keyof Recipe, 'queryLength' | 'documentLength' | 'tokenizerHash'>
 
 /** A field of a recipe that is no longer what the model was trained with. */
 export interface RecipeChange {
@@ -46,17 +46,13 @@ export function recipeChanges(from: Recipe, to: Recipe): RecipeChange[] {
     }))
 }
 
-/** `queryPrompt: "search_query: " in training, "" now`; of lists only what is not in both. */
+/** `queryPrompt: "search_query: " in training, "" now`; of long lists only what is not in both. */
 export function describeChange({ field, from, to }: RecipeChange, then = 'in training', now = 'now'): string {
-  const show = (value: unknown, other: unknown): string =>
-    Array.isArray(value) && Array.isArray(other)
-      ? `${value.length} words (${
-          value
-            .filter((word) => !other.includes(word))
-            .map((word) => JSON.stringify(word))
-            .join(' ') || 'all of them in the other too'
-        })`
-      : JSON.stringify(value)
+  const show = (value: unknown, other: unknown): string => {
+    if (!Array.isArray(value) || !Array.isArray(other) || value.length <= 4) return JSON.stringify(value)
+    const alone = value.filter((word) => !other.includes(word))
+    return `${value.length} entries (${alone.length === 0 ? 'none' : alone.map((word) => JSON.stringify(word)).join(' ')} of them alone)`
+  }
   return `${field}: ${show(from, to)} ${then}, ${show(to, from)} ${now}`
 }
 

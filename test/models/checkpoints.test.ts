@@ -98,7 +98,10 @@ t.test('each layout holds what it has words for, and refuses the rest by name', 
   const named =
     /architecture "modernbert"; a head .*; queryPrompt "search: ".*queryPrefix "\[Q\] ".*Use \{ layout: 'pylate' \}/
   await t.rejects(pylate.save(refused, { layout: 'stanford' }), { code: 'ERR_FORMAT', message: named })
-  pylate.setRecipe({ queryExpansion: 8, expansionToken: '[unused0]', skiplistTasks: ['query'], keepOnlyTokenIds: [4] })
+  pylate.setRecipe(
+    { queryExpansion: 8, expansionToken: '[unused0]', skiplistTasks: ['query'], keepOnlyTokenIds: [4] },
+    { acceptRecipeChange: ['queryExpansion', 'expansionToken', 'skiplistTasks', 'keepOnlyTokenIds'] },
+  )
   const all = /queryExpansion 8; expansionToken "\[unused0\]"; skiplistTasks \["query"\]; keepOnlyTokenIds \[4\]/
   await t.rejects(pylate.save(refused, { layout: 'pylate' }), { code: 'ERR_FORMAT', message: all })
   t.notOk(existsSync(refused), 'and nothing was written')

@@ -1,5 +1,5 @@
 import { openBatches, type TrainBatch, type TrainData } from '../../data/collate.js'
-import { isFiles, isSource } from '../../data/sources.js'
+import { isFiles, isSource, ROWS_VERSION } from '../../data/sources.js'
 import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
@@ -22,6 +22,8 @@ export interface PhaseProgress {
   globalStep: number
   /** Of the data: the rows of a step are a function of it, the seed and the step. */
   data: string
+  /** How rows were read; absent in checkpoints of before that was counted. */
+  rowsVersion?: number
   loss: number
   best: BestEvaluation | null
   /** Evaluations in a row without a new best. */
@@ -155,8 +157,12 @@ class PhaseRunner {
     if (from && (from.progress.data !== data.fingerprint || from.progress.steps !== steps))
       throw new CheckpointError(
         'ERR_CHECKPOINT',
-        `phase "${phase.name}": the data is not what it was at ${from.folder}; the steps that follow would read other ` +
-          'rows. Restore it, or start a new run from the model in that checkpoint',
+        from.progress.rowsVersion === ROWS_VERSION
+          ? `phase "${phase.name}": the data is not what it was at ${from.folder}; the steps that follow would read other ` +
+              'rows. Restore it, or start a new run from the model in that checkpoint'
+          : `phase "${phase.name}": ${from.folder} was made by a lateforge that read rows and recipes otherwise (version ` +
+              `${from.progress.rowsVersion ?? 0} of that; this one has ${ROWS_VERSION}), so it cannot go on within the phase. ` +
+              `Start a new run from its model: model: ${from.folder}/model`,
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
     warmupOf(phase, steps)
@@ -167,6 +173,7 @@ class PhaseRunner {
           steps,
           globalStep: firstStep,
           data: data.fingerprint,
+          rowsVersion: ROWS_VERSION,
           loss: Number.NaN,
           best: null,
           withoutBest: 0,
