@@ -23,8 +23,10 @@ import {
   writeRun,
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
+import { nanoBeirFolder, nanoBeirOf } from '../eval/nanobeir.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
+import { showingTransfer } from './transfer.js'
 
 interface Options extends ModelOptions {
   split: string
@@ -50,7 +52,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const isRank0 = !group || group.rank === 0 // who speaks for all
   if (options.rerank && group && group.size > 1)
     throw new ArgumentError('ERR_ARGUMENT', '--rerank runs on one rank; start it without mpirun', { option: 'rerank' })
-  const folders = (await Promise.all(paths.map(beirFolders))).flat()
+  const folders = (await Promise.all(paths.map((path) => foldersOf(path, signal)))).flat()
   const names = namesOf(folders)
   // All are read before the first is scored: a fault in the last one would cost the work on the others.
   let collection: Collection | undefined
@@ -105,6 +107,16 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
       printJson({ model: modelPath, recipeNotes: model.recipeNotes, split, topK, collections: reports })
   }
   if (isRank0 && !options.json && reports.length > 1) print(averages(reports, metrics))
+}
+
+/** The collections of a folder, or of a name of NanoBEIR. */
+async function foldersOf(path: string, signal: AbortSignal): Promise<string[]> {
+  const names = nanoBeirOf(path)
+  if (!names) return beirFolders(path)
+  const folders: string[] = []
+  for (const name of names)
+    folders.push(await showingTransfer((onProgress) => nanoBeirFolder(name, { onProgress, signal })))
+  return folders
 }
 
 /** MTEB's deepest cut. */

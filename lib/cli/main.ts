@@ -74,7 +74,7 @@ program
 usingModel(program.command('eval'))
   .description('score a model on BEIR folders, with BM25 beside it')
   .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
-  .argument('<collections...>', 'BEIR folders, or folders of them', allHomed)
+  .argument('<collections...>', 'BEIR folders, folders of them, or NanoBEIR by name: nanobeir, NanoSciFact …', allHomed)
   .option('--split <name>', 'split of the judgments', 'test')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
   .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)

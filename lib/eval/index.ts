@@ -28,6 +28,7 @@ export {
   type TrecRun,
 } from './metrics.js'
 export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
+export { type NanoBeirOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
 export { readQrels } from './qrels.js'
 export {
   type CompareOptions,

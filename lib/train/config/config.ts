@@ -44,7 +44,7 @@ const sampling = z.custom<ResolvedPhase['sampling']>(
   { error: 'expected proportional, { tempered: exponent } or a list of weights' },
 )
 
-const evaluate = z.strictObject({
+const evaluation = z.strictObject({
   every: count.optional(),
   metric: z.string().min(1).default('ndcg@10'),
   mode: z.enum(['max', 'min']).default('max'),
@@ -52,6 +52,9 @@ const evaluate = z.strictObject({
   data: paths(z.string()).optional(),
   split: z.string().optional(),
 })
+
+/** The name of a collection stands for an evaluation on it. */
+const evaluate = z.preprocess((value) => (typeof value === 'string' ? { data: value } : value), evaluation)
 
 const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min(0).default(2) })
 
@@ -302,7 +305,7 @@ function keysAt(path: readonly (string | number)[]): string[] {
   const shapes: Record<string, object> = {
     '': run.shape,
     phases: phase.shape,
-    evaluate: evaluate.shape,
+    evaluate: evaluation.shape,
     checkpoint: checkpoint.shape,
     prompts: { query: 0, document: 0 },
     data: entry.shape,
@@ -360,6 +363,9 @@ function sorted(value: unknown): unknown {
   )
 }
 
+/** Absolute, where it is there; else it is a name. */
+const located = (path: string): string => (existsSync(path) ? resolve(path) : path)
+
 /**
  * The config as plain data, for `config.json` in the run's folder; objects become what stands for them, and paths absolute
  * ones, which mean the same wherever the run is resumed.
@@ -368,7 +374,7 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
   const { model, out, cacheDir } = config
   return {
     ...config,
-    model: typeof model === 'string' ? (existsSync(model) ? resolve(model) : model) : { object: 'Colbert' },
+    model: typeof model === 'string' ? located(model) : { object: 'Colbert' },
     out: resolve(out),
     ...(cacheDir !== undefined && { cacheDir: resolve(cacheDir) }),
     phases: config.phases.map(({ evaluate, ...phase }) => ({
@@ -376,7 +382,7 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
       loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
       data: phase.data.map(absolute),
       ...(evaluate && {
-        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: resolve(evaluate.data) }) },
+        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: located(evaluate.data) }) },
       }),
     })),
   }

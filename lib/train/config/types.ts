@@ -44,7 +44,7 @@ export interface EvaluateConfig {
   mode?: 'max' | 'min'
   /** Stop the phase after so many evaluations in a row without a new best. Default: never. */
   patience?: number
-  /** For the function that evaluates: a BEIR folder and its split. The command line's needs them; its split is `dev`. */
+  /** For the function that evaluates: a BEIR folder and its split, or `nanobeir`. The command line's needs them; its split is `dev`. */
   data?: string
   /** Of the BEIR folder. Default `dev` on the command line. */
   split?: string
@@ -124,8 +124,8 @@ export interface PhaseConfig {
   gather?: 'queries' | 'documents'
   /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
   start?: 'last' | 'best'
-  /** Evaluations between steps. Default none. */
-  evaluate?: EvaluateConfig
+  /** Evaluations between steps; a name stands for `{ data: name }`. Default none. */
+  evaluate?: EvaluateConfig | string
   /** Checkpoints of the phase. */
   checkpoint?: CheckpointConfig
 }
