@@ -56,6 +56,13 @@ program
   .action(async (args, options) => (await import('./train.js')).train(args, options))
 
 program
+  .command('init')
+  .description('write a config with a preset written out and explained; without arguments, list the presets')
+  .argument('[preset]', 'colbert-zero, finetune …')
+  .argument('[file]', 'default: the name of the preset with .yaml; - for standard output', homed)
+  .action(async (preset, file) => (await import('./init.js')).init(preset, file))
+
+program
   .command('check')
   .description('check a run without training it: data, lengths, memory, and texts as the model reads them')
   .argument('[arguments...]', 'config.yaml and overrides, as for train')

@@ -32,7 +32,7 @@ export type { Fault } from './check/faults.js'
 export type { MemoryEstimate } from './check/memory.js'
 export type { SampleText, TextLengths } from './check/texts.js'
 export { latest, loadState, saveState, type TrainingState } from './checkpoint/state.js'
-export { presets } from './config/presets.js'
+export { type Preset, presets } from './config/presets.js'
 export type {
   BestEvaluation,
   CheckpointConfig,

@@ -357,7 +357,7 @@ phases:
 })
 
 t.test('presets: every one needs only model, out and data', async (t) => {
-  for (const [name, phases] of presets) {
+  for (const [name, { phases }] of presets) {
     const config = resolveConfig({
       preset: name,
       model: 'm',

@@ -255,15 +255,15 @@ function withPreset(config: unknown, locate: Locate): unknown {
     throw configError([{ path: 'preset', message, where: locate(['preset']), ...(hint && { suggestion: hint }) }])
   }
   const own: unknown[] = Array.isArray(config.phases) ? config.phases : []
-  if (own.length > base.length)
+  if (own.length > base.phases.length)
     throw configError([
       {
         path: 'phases',
-        message: `preset "${name}" has ${base.length} phases, ${own.length} are given`,
-        where: locate(['phases', base.length]),
+        message: `preset "${name}" has ${base.phases.length} phases, ${own.length} are given`,
+        where: locate(['phases', base.phases.length]),
       },
     ])
-  const phases = base.map((phase, i) => {
+  const phases = base.phases.map((phase, i) => {
     const given = own[i]
     if (!isObject(given)) return given === undefined || given === null ? phase : given
     const inherited: Record<string, unknown> = { ...phase }

@@ -2,6 +2,18 @@ import type { PhaseConfig } from './types.js'
 
 type PresetPhase = Omit<PhaseConfig, 'data'>
 
+/** A list of phases without their data, and what whoever takes it should know. */
+export interface Preset {
+  /** Where its numbers come from, and in what it deviates from there: sentences. */
+  about: readonly string[]
+  /** A model that it is meant to start from. */
+  model: string
+  /** Give that model, an encoder, a new projection. */
+  freshProjection?: true
+  /** Its phases. */
+  phases: readonly PresetPhase[]
+}
+
 /**
  * ColBERT-Zero (arXiv 2602.16609; numbers from PyLate's examples/train/ColBERT-zero): AdamW without decay, clipping at
  * 1, no warm-up, linear decay to 0. Its texts have prompts, which use 7 tokens of the length.
@@ -17,19 +29,21 @@ const unsupervised = (extra: number): PresetPhase => ({
   negatives: 0,
   learningRate: 3e-4,
   temperature: 0.02,
+  gradientScale: 'pylate',
   queryLength: 32 + extra,
   documentLength: 180 + extra,
   checkpoint: { every: 500 },
 })
 
-/** Hard negatives: all that a row has; the paper's sources have up to 10. */
 const supervised = (extra: number): PresetPhase => ({
   ...common,
   name: 'supervised',
   loss: 'contrastive',
   batch: 64,
+  negatives: 10,
   learningRate: 8e-6,
   temperature: 0.2,
+  gradientScale: 'pylate-contrastive',
   queryLength: 32 + extra,
   documentLength: 512 + extra,
   checkpoint: { every: 1500 },
@@ -74,19 +88,104 @@ const small: PresetPhase[] = [
   { name: 'distillation', loss: 'distillation', batch: 16, steps: 300, learningRate: 2e-4, checkpoint: { every: 150 } },
 ]
 
-function family(name: string, phases: (extra: number) => PresetPhase[]): [string, readonly PresetPhase[]][] {
+const finetuned: PresetPhase = {
+  ...common,
+  name: 'finetune',
+  loss: 'contrastive',
+  epochs: 3,
+  batch: 128,
+  negatives: 7,
+  learningRate: 3e-6,
+  temperature: 0.02,
+  checkpoint: { every: 500 },
+}
+
+const paper = "ColBERT-Zero (arXiv 2602.16609), with the numbers of PyLate's examples/train/ColBERT-zero."
+const evaluation = 'The scripts choose the best checkpoint on NanoBEIR: add `evaluate: nanobeir` to a phase for that.'
+const masks =
+  'Equal texts are not negatives of each other (maskDuplicates), which PyLate does not look at; its scores count negative ' +
+  'similarities as 0 (recipe: { clampNegatives: true }), these do not.'
+const unsupervisedScale =
+  "Phase unsupervised has PyLate's gradient, the batch times that of the mean loss, so that nearly every step is clipped."
+const hardNegatives =
+  'Phase supervised takes at most 10 negatives of a row; the script takes the smallest number of its source, up to 11.'
+
+const rates = 'Its learning rates are those of the three phases; those of this way are not published.'
+
+const projection = { model: 'answerdotai/ModernBERT-base', freshProjection: true } as const
+const dense = { model: 'nomic-ai/modernbert-embed-base-unsupervised', freshProjection: true } as const
+
+function family(
+  name: string,
+  preset: Omit<Preset, 'phases'>,
+  phases: (extra: number) => PresetPhase[],
+): [string, Preset][] {
+  const plain = 'Without prompts, and lengths without the 7 tokens that they take.'
   return [
-    [name, phases(7).map((phase) => ({ ...phase, prompts }))],
-    [`${name}-no-prompts`, phases(0).map((phase) => ({ ...phase, prompts: { query: '', document: '' } }))],
+    [name, { ...preset, phases: phases(7).map((phase) => ({ ...phase, prompts })) }],
+    [
+      `${name}-no-prompts`,
+      {
+        ...preset,
+        about: [`${preset.about[0]} ${plain}`, ...preset.about.slice(1)],
+        phases: phases(0).map((phase) => ({ ...phase, prompts: { query: '', document: '' } })),
+      },
+    ],
   ]
 }
 
+const laptop = ["Sizes for minutes on a laptop's cores, from a small encoder; of our own making."]
+const onLaptop = { about: laptop, model: 'jhu-clsp/ettin-encoder-17m', freshProjection: true } as const
+
 /** Phases without their data. */
-export const presets: ReadonlyMap<string, readonly PresetPhase[]> = new Map<string, readonly PresetPhase[]>([
-  ...family('colbert-zero', (extra) => [unsupervised(extra), supervised(extra), distilled(extra)]),
-  ...family('supervised-kd', (extra) => [supervised(extra), distilled(extra)]),
-  ...family('kd-only', (extra) => [distilled(extra)]),
-  ['laptop', small],
-  ['laptop-supervised-kd', small.slice(1)],
-  ['laptop-kd', small.slice(2)],
+export const presets: ReadonlyMap<string, Preset> = new Map<string, Preset>([
+  ...family(
+    'colbert-zero',
+    { ...projection, about: [paper, unsupervisedScale, hardNegatives, masks, evaluation] },
+    (extra) => [unsupervised(extra), supervised(extra), distilled(extra)],
+  ),
+  ...family(
+    'supervised-kd',
+    {
+      ...dense,
+      about: [
+        'The cheap way: from a dense model that was pre-trained with prompts.',
+        paper,
+        rates,
+        hardNegatives,
+        masks,
+        evaluation,
+      ],
+    },
+    (extra) => [supervised(extra), distilled(extra)],
+  ),
+  ...family(
+    'kd-only',
+    {
+      ...{ model: 'nomic-ai/modernbert-embed-base', freshProjection: true },
+      about: [
+        'The cheapest way: from a dense model that was trained in both of its phases.',
+        paper,
+        rates,
+        masks,
+        evaluation,
+      ],
+    },
+    (extra) => [distilled(extra)],
+  ),
+  [
+    'finetune',
+    {
+      about: [
+        "From any ColBERT checkpoint on triplets of your own, with the numbers of LateOn's supervised phase (arXiv 2607.27178).",
+        'LateOn draws 7 of 50 mined negatives anew each step; this takes the first 7 of a row.',
+        'Prompts and lengths are those of the checkpoint.',
+      ],
+      model: 'lightonai/LateOn-unsupervised',
+      phases: [finetuned],
+    },
+  ],
+  ['laptop', { ...onLaptop, phases: small }],
+  ['laptop-supervised-kd', { ...onLaptop, phases: small.slice(1) }],
+  ['laptop-kd', { ...onLaptop, phases: small.slice(2) }],
 ])
