@@ -113,6 +113,14 @@ const lists: Partial<Record<keyof Recipe, { expected: string; is(entry: unknown)
   keepOnlyTokenIds: { expected: 'an array of ids', is: (id) => Number.isInteger(id) && (id as number) >= 0 },
 }
 
+/** A copy that nobody can change: what a model goes by, and has learned, changes by `setRecipe` alone. */
+export function fixedRecipe(recipe: Recipe): Recipe {
+  const copy = { ...recipe }
+  for (const field of Object.keys(lists) as (keyof Recipe)[])
+    Object.assign(copy, { [field]: Object.freeze([...(recipe[field] as unknown[])]) })
+  return Object.freeze(copy)
+}
+
 /** sha256 (hex) over all fields. */
 export function recipeHash(recipe: Recipe): string {
   return createHash('sha256')
