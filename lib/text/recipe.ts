@@ -91,7 +91,7 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
       if (typeof value !== 'boolean' && !(isLength(value) && value <= recipe.queryLength))
         throw invalid(field, value, `true, false or a number of tokens up to queryLength, ${recipe.queryLength}`)
     } else if (typeof value !== typeof DEFAULTS[field]) {
-      throw invalid(field, value, `a ${typeof DEFAULTS[field]}`)
+      throw invalid(field, value, `a ${typeof DEFAULTS[field]}${value === null ? "; in YAML none is ''" : ''}`)
     }
   }
   if (recipe.queryExpansion === recipe.queryLength) recipe.queryExpansion = true
