@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { DataError } from '../errors.js'
+import { ArgumentError, DataError } from '../errors.js'
 import type { HubProgress } from '../hub/repository.js'
 import { readError } from '../io/lines.js'
 import { checkOptions, either, type Kinds, list, object, required, strings, text } from '../options.js'
@@ -17,7 +17,7 @@ import { TextTable } from './tables.js'
 export type { TextRow } from './rows.js'
 
 /** Part of every fingerprint: raised when the same file is read as other rows. */
-const ROWS_VERSION = 1
+const ROWS_VERSION = 2
 
 /** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
 export interface Source extends AsyncIterable<TextRow> {
@@ -205,6 +205,11 @@ const entryKinds: Kinds<DataEntry> = {
 
 /** @throws ArgumentError ERR_ARGUMENT for a key or value that an entry cannot have */
 function checkEntry(entry: DataEntry): void {
+  if (object.is(entry) && isSource(entry))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `data names files, and ${entry.name} is a source: give it as sources: [SOURCE]`,
+    )
   checkOptions('data', entry, entryKinds)
   required('data', 'files', entry?.files, names)
   checkOptions('data: columns', entry.columns, columnKinds)
