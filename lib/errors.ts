@@ -111,14 +111,18 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
   return best
 }
 
+/** Insertions, deletions, substitutions and swaps of neighbours. */
 function editDistance(a: string, b: string): number {
+  let before: number[] = []
   let row = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]
     for (let j = 1; j <= b.length; j++) {
       const substitute = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substitute, row[j]! + 1, next[j - 1]! + 1))
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      next.push(Math.min(substitute, row[j]! + 1, next[j - 1]! + 1, swapped ? before[j - 2]! + 1 : substitute))
     }
+    before = row
     row = next
   }
   return row[b.length]!

@@ -42,7 +42,9 @@ function recipeOf(settings: readonly string[]): Partial<Recipe> {
     if (split < 1)
       throw new ArgumentError('ERR_ARGUMENT', `--recipe ${setting}: expected field=value, as queryLength=64`)
     const [field, text] = [setting.slice(0, split), setting.slice(split + 1)]
-    recipe[field] = typeof kinds[field as keyof Recipe] === 'string' ? text : jsonOf(setting, text)
+    // A field that there is not is named when the recipe is made.
+    const isText = !Object.hasOwn(kinds, field) || typeof kinds[field as keyof Recipe] === 'string'
+    recipe[field] = isText ? text : jsonOf(setting, text)
   }
   return recipe as Partial<Recipe>
 }

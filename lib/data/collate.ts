@@ -4,6 +4,7 @@ import { ArgumentError } from '../errors.js'
 import { native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
+import type { Recipe } from '../text/recipe.js'
 import { finish, type TokenColumn } from './column.js'
 import { createPlan, type Sampling, type SmallSources } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
@@ -36,6 +37,8 @@ export interface TrainBatch {
   documentDuplicateIds: Int32Array<ArrayBuffer>
   /** Teacher scores of this rank's documents, or null. */
   scores: Float32Array<ArrayBuffer> | null
+  /** How its texts became tokens. */
+  recipe?: Recipe
 }
 
 /** Which rank's rows of a batch: `shardRows` tells them. */
@@ -180,6 +183,7 @@ async function collateBatch(
     queryDuplicateIds,
     documentDuplicateIds,
     scores,
+    recipe,
   }
 }
 

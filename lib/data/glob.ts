@@ -3,8 +3,9 @@
  * and broken links, and takes files once more through links to folders; Node has its own from version 22.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { extname, join } from 'node:path'
 import { DataError } from '../errors.js'
+import { nearby } from '../io/nearby.js'
 
 /**
  * Files that match a pattern, sorted: `*` and `?` within a name, `**` for any folders. A plain path is itself, a
@@ -21,13 +22,22 @@ export function expandPattern(pattern: string): string[] {
   if (files.length === 0) {
     throw new DataError(
       'ERR_DATA',
-      `no file matches "${pattern}"${plain ? ' (a folder without .jsonl or .parquet files)' : ''}.`,
+      `no file matches "${pattern}"${plain ? ' (a folder without .jsonl or .parquet files)' : hintFor(pattern)}.`,
       {
         pattern,
       },
     )
   }
   return files.sort()
+}
+
+/** What may have been meant by a pattern that is no file. */
+function hintFor(pattern: string): string {
+  if (/[*?]/.test(pattern)) return ''
+  const name = /^(?:(?:hf:\/*|https?:\/\/[^/]+\/)(?:datasets\/)?)?([\w.-]+\/[\w.-]+)\/?$/i.exec(pattern)?.[1]
+  const near = nearby(pattern)
+  if (near !== '' || name === undefined || extname(pattern) !== '') return near
+  return ` (a data set on the Hub is named hf://datasets/${name})`
 }
 
 function match(pattern: string): string[] {

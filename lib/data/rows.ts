@@ -66,6 +66,9 @@ const negativeIdLists = ['negative_ids', 'neg_ids', 'negative_document_ids']
 const rowNames = ['id', '_id', 'query_id', 'qid']
 const scorePairs = ['pos_scores', 'neg_scores'] as const
 
+/** Columns that are lists by their name, also where they are kept as text. Others may hold a text that looks like one. */
+const listNames = new Set([...documentsNames, ...negativeLists, 'positive_passages'])
+
 type Role = 'query' | 'positive' | 'documents'
 
 /**
@@ -253,6 +256,8 @@ export class RowReader {
     const fields = new Fields(where, this.tables)
     if (Object.keys(this.map).length > 0)
       throw fields.fail('the row is a list, and has no columns that could be named.')
+    if (typeof values[0] === 'object' && values[0] !== null)
+      throw fields.fail('the row is a list of rows; expected one row, a JSON object, on each line.')
     if (values.length < 2) throw fields.fail('a row that is a list has a query and at least one document.')
     const query = fields.query('[0]', values[0])
     const scored = Array.isArray(values[1])
@@ -270,6 +275,13 @@ export class RowReader {
     return [{ query, ...fields.kept(texts, scored ? scores : undefined, '[1]'), ...(unused.length > 0 && { unused }) }]
   }
 }
+
+/** JSON keeps whole numbers up to 2^53; larger ids were rounded when they were read, and two may have become one. */
+export const isRounded = (value: unknown): boolean =>
+  typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value)
+
+/** What is said of one. */
+export const ROUNDED = ', an id too large for a number of JSON, which was rounded. Write such ids as text.'
 
 const isName = (value: unknown): boolean =>
   typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint'
@@ -302,16 +314,18 @@ class Fields {
 
   /** A document, or a list of them; of ids a list may be text. */
   documents(name: string, value: unknown, mayMiss: boolean): (string | null)[] {
-    const list = typeof value === 'string' && this.tables.documents ? (parseList(value) ?? value) : value
+    const isList = this.tables.documents !== undefined || listNames.has(name)
+    const list = typeof value === 'string' && isList ? (parseList(value) ?? value) : value
     if (!Array.isArray(list)) return [this.document(name, value, mayMiss)]
     return list.map((item, i) => this.document(`${name}[${i}]`, item, mayMiss))
   }
 
   /** A list of documents. */
   list(name: string, value: unknown): (string | null)[] {
-    if (!Array.isArray(value) && !(this.tables.documents && typeof value === 'string' && parseList(value)))
+    if (!Array.isArray(value) && !(typeof value === 'string' && parseList(value)))
       throw this.fail(`"${name}" is ${isMissing(value) ? 'missing' : 'not an array'}.`)
-    return this.documents(name, value, true)
+    const list = typeof value === 'string' ? parseList(value) : value
+    return this.documents(name, list, true)
   }
 
   scores(name: string, value: unknown, count: number): number[] | undefined {
@@ -363,6 +377,7 @@ class Fields {
 
   private lookUp(name: string, value: unknown, table: TextTable): string {
     if (!isName(value)) throw this.fail(`"${name}" is ${isMissing(value) ? 'missing' : 'no id'}.`)
+    if (isRounded(value)) throw this.fail(`"${name}" is ${value}${ROUNDED}`)
     const text = table.get(String(value))
     if (text === undefined)
       throw this.fail(`"${name}" is ${JSON.stringify(String(value))}, which ${table.name} does not have.`)

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { DataError } from '../errors.js'
+import { ArgumentError, DataError } from '../errors.js'
 import type { HubProgress } from '../hub/repository.js'
 import { readError } from '../io/lines.js'
 import { checkOptions, either, type Kinds, list, object, required, strings, text } from '../options.js'
@@ -208,6 +208,11 @@ const entryKinds: Kinds<DataEntry> = {
 
 /** @throws ArgumentError ERR_ARGUMENT for a key or value that an entry cannot have */
 function checkEntry(entry: DataEntry): void {
+  if (object.is(entry) && isSource(entry))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `data names files, and ${entry.name} is a source: give it as sources: [SOURCE]`,
+    )
   checkOptions('data', entry, entryKinds)
   required('data', 'files', entry?.files, names)
   checkOptions('data: columns', entry.columns, columnKinds)

@@ -3,6 +3,7 @@ import { DataError } from '../errors.js'
 import { lineBatches } from '../io/lines.js'
 import { jsonLines } from './jsonl.js'
 import { ParquetFile } from './parquet.js'
+import { isRounded, ROUNDED } from './rows.js'
 
 /** Which files a table is, and where their names do not say it, which columns. */
 export interface TableFiles {
@@ -113,6 +114,7 @@ function columnsOf(
 
 function entryOf(values: Readonly<Record<string, unknown>>, { id, text, title }: Columns, where: string): TableEntry {
   const key = values[id]
+  if (isRounded(key)) throw new DataError('ERR_DATA', `${where}: "${id}" is ${key}${ROUNDED}`, { where })
   const body = values[text]
   const head = title.map((name) => values[name]).find((value) => typeof value === 'string' && value.trim() !== '')
   if (typeof key !== 'string' && typeof key !== 'number' && typeof key !== 'bigint')

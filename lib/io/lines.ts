@@ -2,7 +2,7 @@
  * The one reader of lines. Ours and no package: those split strings at line ends, which is one line here, and leave to
  * their callers what makes up the rest, faults with file and line.
  */
-import { createReadStream } from 'node:fs'
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
 import { pipeline } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { DataError, LateforgeError } from '../errors.js'
@@ -54,6 +54,16 @@ export async function* lineBatches(path: string): AsyncGenerator<string[]> {
   }
 }
 
+function isGzip(path: string): boolean {
+  const file = openSync(path, 'r')
+  try {
+    const start = Buffer.alloc(2)
+    return readSync(file, start, 0, 2, 0) === 2 && start.readUInt16BE() === 0x1f8b
+  } finally {
+    closeSync(file)
+  }
+}
+
 /** What a caller is told when `path` could not be read as far as `line`. */
 export function readError(path: string, line: number, error: unknown): unknown {
   if (error instanceof LateforgeError) return error
@@ -64,7 +74,7 @@ export function readError(path: string, line: number, error: unknown): unknown {
       : code.startsWith('Z_')
         ? `${path} is not an intact gzip file (near line ${line}). Fetch or compress it again.`
         : code === 'ERR_ENCODING_INVALID_ENCODED_DATA'
-          ? `${path} is not valid UTF-8 (at or after line ${line}). Convert it to UTF-8.`
+          ? `${path} is not valid UTF-8 (at or after line ${line}). ${isGzip(path) ? 'It is packed by gzip: name it .gz.' : 'Convert it to UTF-8.'}`
           : code.startsWith('E')
             ? `${path} cannot be read: ${(error as Error).message}.`
             : undefined

@@ -141,7 +141,7 @@ export class Colbert {
     return this.text
   }
 
-  /** How text becomes tokens: prefixes, prompts, lengths, expansion, skiplist, tokenizer. */
+  /** How text becomes tokens: prefixes, prompts, lengths, expansion, skiplist, tokenizer. Frozen; `setRecipe` changes it. */
   get recipe(): Recipe {
     return this.text.recipe
   }

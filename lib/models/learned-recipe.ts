@@ -1,5 +1,5 @@
 import { type AlignedField, acceptedChanges, lengthNotes, type RecipeChange } from '../text/alignment.js'
-import type { Recipe } from '../text/recipe.js'
+import { fixedRecipe, type Recipe } from '../text/recipe.js'
 import type { Trained } from './formats/trained.js'
 
 /** The recipe that a model's weights have learned, beside the one that it goes by now. */
@@ -13,7 +13,7 @@ export class LearnedRecipe {
 
   /** @param recipe that of the model's folder, or of a model that was made just now */
   constructor(recipe: Recipe, { trained, unknown, changes }: Trained) {
-    this.recipe = trained ? recipe : null
+    this.recipe = trained ? fixedRecipe(recipe) : null
     this.unknown = unknown
     this.changes = [...changes]
   }
@@ -38,7 +38,7 @@ export class LearnedRecipe {
       const before = { ...learned, ...Object.fromEntries(unknown.map((field) => [field, next[field]])) }
       this.changes.push(...acceptedChanges('the model', before, next, accept))
       const { queryLength, documentLength } = learned
-      this.recipe = { ...next, queryLength, documentLength }
+      this.recipe = fixedRecipe({ ...next, queryLength, documentLength })
       this.unknown = unknown.filter((field) => given[field] === undefined)
     }
     this.changedAt = updates

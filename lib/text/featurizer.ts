@@ -1,6 +1,6 @@
 import { RecipeError } from '../errors.js'
 import { atOnce } from '../turns.js'
-import type { Recipe } from './recipe.js'
+import { fixedRecipe, type Recipe } from './recipe.js'
 import type { Tokenizer } from './tokenizer/tokenizer.js'
 
 type Role = 'query' | 'document'
@@ -26,7 +26,7 @@ interface RolePlan {
  */
 export class Featurizer {
   readonly tokenizer: Tokenizer
-  /** The recipe, bound to this tokenizer by its hash. */
+  /** The recipe, bound to this tokenizer by its hash; frozen. */
   readonly recipe: Recipe
   /** Queries with fewer tokens are filled up to this many with `maskId`; 0 without expansion. */
   readonly expandTo: number
@@ -56,7 +56,11 @@ export class Featurizer {
     const { expansionToken } = recipe
     this.maskId = expansionToken === '' ? tokenizer.mask : expansionId(tokenizer, expansionToken)
     const isMask = expansionToken !== '' && this.maskId === tokenizer.mask
-    this.recipe = { ...recipe, tokenizerHash: tokenizer.hash, expansionToken: isMask ? '' : expansionToken }
+    this.recipe = fixedRecipe({
+      ...recipe,
+      tokenizerHash: tokenizer.hash,
+      expansionToken: isMask ? '' : expansionToken,
+    })
     this.plans = {
       query: plan(tokenizer, 'query', recipe.queryPrefix, recipe.queryPrompt, recipe.queryLength),
       document: plan(tokenizer, 'document', recipe.documentPrefix, recipe.documentPrompt, recipe.documentLength),

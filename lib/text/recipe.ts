@@ -91,7 +91,7 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
       if (typeof value !== 'boolean' && !(isLength(value) && value <= recipe.queryLength))
         throw invalid(field, value, `true, false or a number of tokens up to queryLength, ${recipe.queryLength}`)
     } else if (typeof value !== typeof DEFAULTS[field]) {
-      throw invalid(field, value, `a ${typeof DEFAULTS[field]}`)
+      throw invalid(field, value, `a ${typeof DEFAULTS[field]}${value === null ? "; in YAML none is ''" : ''}`)
     }
   }
   if (recipe.queryExpansion === recipe.queryLength) recipe.queryExpansion = true
@@ -111,6 +111,14 @@ const lists: Partial<Record<keyof Recipe, { expected: string; is(entry: unknown)
     is: (task) => task === 'query' || task === 'document',
   },
   keepOnlyTokenIds: { expected: 'an array of ids', is: (id) => Number.isInteger(id) && (id as number) >= 0 },
+}
+
+/** A copy that nobody can change: what a model goes by, and has learned, changes by `setRecipe` alone. */
+export function fixedRecipe(recipe: Recipe): Recipe {
+  const copy = { ...recipe }
+  for (const field of Object.keys(lists) as (keyof Recipe)[])
+    Object.assign(copy, { [field]: Object.freeze([...(recipe[field] as unknown[])]) })
+  return Object.freeze(copy)
 }
 
 /** sha256 (hex) over all fields. */

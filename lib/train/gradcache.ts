@@ -4,7 +4,7 @@ import type { TokenColumn } from '../data/column.js'
 import { Buckets } from '../distributed/buckets.js'
 import { allGatherTokens, type CommDtype, reduceScatterRows } from '../distributed/exchange.js'
 import { type Pending, type ProcessGroup, singleProcess } from '../distributed/group.js'
-import { AbortedError, ArgumentError } from '../errors.js'
+import { AbortedError, ArgumentError, RecipeError } from '../errors.js'
 import type { Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { StepKey } from '../nn/index.js'
 import type { Parameters } from '../nn/parameters.js'
@@ -27,6 +27,8 @@ import { zeros } from '../tensor/ops.js'
 import { Scope } from '../tensor/scope.js'
 import { Tape, withoutTape } from '../tensor/tape.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
+import { describeChange, recipeChanges } from '../text/alignment.js'
+import type { Recipe } from '../text/recipe.js'
 
 /** What GradCache needs of a model; `Colbert` is one. */
 export interface EmbeddingModel {
@@ -40,6 +42,8 @@ export interface EmbeddingModel {
   readonly tokenType?: DType
   /** How it scores, which the embeddings that a loss is given carry. Default false. */
   readonly clampNegatives?: boolean
+  /** How it reads texts, which must be how those of a batch became tokens. */
+  readonly recipe?: Recipe
   /** Unit-norm embeddings of sequences [first, last) of a column; dropout only with a key. */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings
 }
@@ -159,6 +163,20 @@ export async function gradCacheAsync(
   }
 }
 
+/** @throws RecipeError ERR_RECIPE for a batch that would teach a model another recipe than the one it goes by */
+function checkRecipe(models: Recipe | undefined, batchs: Recipe | undefined): void {
+  if (!models || !batchs || models === batchs) return
+  const changes = recipeChanges(models, batchs)
+  if (changes.length > 0)
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `gradCache: the batch was made by another recipe than the model's:\n  ${changes
+        .map((change) => describeChange(change, 'of the model', 'of the batch'))
+        .join('\n  ')}\nOpen the data with the model; its setRecipe changes how it reads texts`,
+      { changes },
+    )
+}
+
 /** The passes; yields after each micro-batch. Nothing ambient survives a yield: tapes and scopes are explicit. */
 function* gradCachePasses(
   model: EmbeddingModel,
@@ -174,6 +192,7 @@ function* gradCachePasses(
       throw new ArgumentError('ERR_ARGUMENT', `gradCache: ${name} has no effect without group; leave it out`, {
         option: name,
       })
+  checkRecipe(model.recipe, batch.recipe)
   const { device } = model
   const { group = singleProcess, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
   checkSlice(batch, group)

@@ -45,6 +45,22 @@ t.test('negatives under every name, in the order of their numbers, gaps included
   ])
 })
 
+t.test('lists kept as text, under names of lists; texts that look like lists, under others', async (t) => {
+  const negatives = `['a', "it's"]`
+  t.same(documentsOf({ query: 'q', positive: 'p', negatives }), ['p', 'a', "it's"])
+  t.same(documentsOf({ query: 'q', documents: '["p", "a"]' }), ['p', 'a'])
+  t.same(documentsOf({ query: 'q', positive: '["p"]', negative: '[1]' }), ['["p"]', '[1]'])
+})
+
+t.test('what was rounded is no id, and a file that is one list is not a row', async (t) => {
+  const tables = { documents: { name: 'd', get: () => 'text', unused: new Set() } as unknown as TextTable }
+  const big = { query: 'q', document_ids: [2 ** 63, 1] }
+  t.throws(() => rowsOf(big, {}, tables), { code: 'ERR_DATA', message: /rounded/ })
+  t.equal(rowsOf({ query: 'q', document_ids: [12345678901234567890n, 1] }, {}, tables)[0]!.documents.length, 2)
+  const rows = [{ query: 'q', positive: 'p' }]
+  t.throws(() => new RowReader().positional(rows, 'f:1'), { code: 'ERR_DATA', message: /a list of rows/ })
+})
+
 t.test('queries and positives; a positive of several makes several rows', async (t) => {
   for (const query of ['query', 'anchor', 'question'])
     for (const positive of ['positive', 'pos', 'document', 'answer'])

@@ -6,10 +6,12 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { writeBeir } from '../../lib/eval/index.js'
+import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { alignedFields } from '../../lib/text/alignment.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
+import { AdamW, type BatchLoss, gradCacheAsync, loadState, openData, saveState } from '../../lib/train/index.js'
 import { train } from '../../lib/train/loop/run.js'
 import { lateforge } from '../command.js'
 import { folder, saveTinyModel, tinyModel, tinyRun, writeData } from '../train/tiny.js'
@@ -193,4 +195,48 @@ t.test('what may be accepted', async (t) => {
   t.match(warned, [/acceptRecipeChange has no effect here: lowerCase stays as trained/])
   ;(await idle.result).model.dispose()
   t.equal(Object.keys(defaultRecipe()).length, alignedFields.length + 3, 'all fields but lengths and tokenizer')
+})
+
+t.test('nothing changes a recipe but setRecipe', async (t) => {
+  const model = await load(withPrompts)
+  const { recipe, trainedRecipe } = model
+  t.throws(() => Object.assign(recipe, { queryPrompt: '' }), TypeError)
+  t.throws(() => Object.assign(trainedRecipe!, { queryPrompt: '' }), TypeError)
+  t.throws(() => recipe.skiplistWords.push('w1'), TypeError)
+  const skiplistWords = ['w3']
+  model.setRecipe({ skiplistWords }, { acceptRecipeChange: ['skiplistWords'] })
+  skiplistWords.push('w4')
+  t.same(model.recipe.skiplistWords, ['w3'], 'nor does the list that it was given')
+  model.dispose()
+})
+
+t.test('a loop of its own: batches and checkpoints of another recipe are refused', async (t) => {
+  const [a, b] = [await load(withPrompts), await load(without)]
+  const data = await openData({ data: pairs, model: b, batch: 4, seed: 1 })
+  const loss: BatchLoss = ({ queries, documents }) => contrastive(queries, documents)
+  const options = { seed: 1, step: 0, microBatchTokens: 4096 }
+  await t.rejects(gradCacheAsync(a, await data.at(0), loss, options), {
+    code: 'ERR_RECIPE',
+    message: /queryPrompt: "w1 " of the model, "" of the batch/,
+  })
+  ;(await gradCacheAsync(b, await data.at(0), loss, options)).dispose()
+  data.close()
+
+  const [optA, optB] = [
+    new AdamW([{ parameters: a.parameters, learningRate: 0 }]),
+    new AdamW([{ parameters: b.parameters, learningRate: 0 }]),
+  ]
+  const path = await saveState(join(dir, 'states'), { model: a, opt: optA, step: 1 })
+  const before = await b.parameters.values.values()
+  await t.rejects(loadState(path, { model: b, opt: optB }), {
+    code: 'ERR_RECIPE',
+    message: /"w1 " in training, "" now/,
+  })
+  t.same(await b.parameters.values.values(), before, 'and nothing was loaded')
+  const fresh = await load(base, { queryPrompt: 'w1 ', documentPrompt: 'w2 ', queryLength: 11 })
+  const opt = new AdamW([{ parameters: fresh.parameters, learningRate: 0 }])
+  await loadState(path, { model: fresh, opt })
+  t.equal(fresh.recipe.queryLength, 11, 'lengths may differ')
+  t.throws(() => fresh.setRecipe({ queryPrompt: '' }), { code: 'ERR_RECIPE' }, 'its weights have learned the prompts')
+  for (const each of [optA, optB, opt, a, b, fresh]) each.dispose()
 })

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { FormatError } from '../../errors.js'
 import { recoverFolder } from '../../io/atomic.js'
 import type { Json } from '../../io/json-reader.js'
+import { nearby } from '../../io/nearby.js'
 import type { Recipe } from '../../text/recipe.js'
 import { bert, roberta, xlmRoberta } from '../networks/bert.js'
 import type { Architecture } from '../networks/encoder.js'
@@ -49,9 +51,13 @@ export async function readLayout(dir: string): Promise<Layout> {
     () => false,
   )
   if (!isFolder)
-    throw new FormatError('ERR_FORMAT', `${dir} is no folder; expected one with config.json and model.safetensors`, {
-      dir,
-    })
+    throw new FormatError(
+      'ERR_FORMAT',
+      `${dir} is no folder; expected one with config.json and model.safetensors${nearby(dir)}`,
+      { dir },
+    )
+  if (!existsSync(path.join(dir, 'modules.json')) && existsSync(path.join(dir, 'model', 'config.json')))
+    throw new FormatError('ERR_FORMAT', `${dir} is no model, but has one in it: ${path.join(dir, 'model')}`, { dir })
   const folder = await readFolder(dir)
   const { encoderDir, config, transformer } = folder
   const configFile = path.join(encoderDir, 'config.json')
@@ -87,7 +93,11 @@ function partsOf(name: LayoutName, folder: Folder, architecture: Architecture): 
 }
 
 /** Of an encoder without a head; the prompts of a dense model are kept, as sentence-transformers 6 does. */
-function encoderParts({ settings, transformer, modules }: Folder): Parts {
+function encoderParts({ dir, settings, transformer, modules }: Folder): Parts {
+  // What comes after a pooled vector is no part of an encoder; what comes without one would be lost.
+  const odd = modules.find((m) => !['Transformer', 'Normalize'].includes(kindOf(m)))
+  if (odd && !modules.some((m) => kindOf(m) === 'Pooling'))
+    throw new FormatError('ERR_FORMAT', `${dir}/modules.json: module ${odd.type} is not supported`, { dir })
   if (modules.length > 0) checkTransformer(transformer, ['query_length', 'document_length'])
   const lowerCase = transformer.flag('do_lower_case', false)
   if (settings.text('model_type', 'SentenceTransformer') !== 'SentenceTransformer')

@@ -41,7 +41,7 @@ export async function readPylate({ dir, modules, settings: f, transformer }: Fol
   return {
     head: await readHead(modules, 'torch.nn.modules.linear.Identity'),
     // Its mask is no setting of its folders: it trains with negative similarities as 0, and is searched without.
-    trained: trainedOf(f, ['clampNegatives', ...unnamedPrompts(prompts)]),
+    trained: trainedOf(f, ['clampNegatives', ...unnamedPrompts(prompts)], ['clampNegatives', 'unstripped']),
     recipe: {
       queryPrefix: f.text('query_prefix', '[Q] '),
       documentPrefix: f.text('document_prefix', '[D] '),

@@ -20,6 +20,8 @@ import { readJson } from './weights.js'
 
 const multiVectorKeys = ['query_length', 'document_length', 'query_expansion']
 /** Pooling makes a vector of its own beside those of the tokens, which nothing of this model looks at. */
+/** Of our section, beside what `trainedOf` reads. */
+const ownKeys = ['query_prefix', 'document_prefix', 'clampNegatives', 'strip', 'lowerCase']
 const modulesOf = ['Transformer', 'Dense', 'Pooling', 'MultiVectorMask', 'Normalize']
 const perToken = ['module_input_name', 'module_output_name']
 
@@ -39,7 +41,7 @@ export async function readMultiVector(folder: Folder, positions: number): Promis
   const [queryPrefix, documentPrefix] = [own.text('query_prefix', ''), own.text('document_prefix', '')]
   return {
     head: await readHead(modules, 'torch.nn.modules.activation.Tanh'),
-    trained: trainedOf(settings, unnamedPrompts(prompts)),
+    trained: trainedOf(settings, unnamedPrompts(prompts), ownKeys),
     recipe: {
       queryPrefix,
       documentPrefix,
@@ -82,7 +84,11 @@ export async function readHead(modules: readonly Module[], activation: string): 
   for (const module of modules) {
     const { dir } = module
     const file = path.join(dir, 'config.json')
-    if (kindOf(module) === 'Normalize') checkPerToken(await optionalFields(file), 'sentence_embedding')
+    if (kindOf(module) === 'Normalize') {
+      const f = await optionalFields(file)
+      f.allow(perToken)
+      checkPerToken(f, 'sentence_embedding')
+    }
     if (kindOf(module) !== 'Dense') continue
     const json = await readJson(file)
     checkPerToken(new JsonReader(json, file), 'token_embeddings')
@@ -132,7 +138,9 @@ function lengths({ modules, transformer: f, tokenizer }: Folder, positions: numb
 async function mask(modules: readonly Module[]): Promise<Partial<Recipe>> {
   const module = modules.find((m) => kindOf(m) === 'MultiVectorMask')
   if (!module) return { skiplistWords: [] }
-  const f = await optionalFields(path.join(module.dir, 'config.json'))
+  // Without its file a skiplist would be lost.
+  const file = path.join(module.dir, 'config.json')
+  const f = new JsonReader(await readJson(file), file)
   f.allow(['skiplist_words', 'skiplist_tasks', 'keep_only_token_ids'])
   const tasks = f.isText('skiplist_tasks') ? [f.text('skiplist_tasks', '')] : f.texts('skiplist_tasks', ['document'])
   const odd = tasks.find((task) => task !== 'query' && task !== 'document')

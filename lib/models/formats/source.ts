@@ -5,6 +5,7 @@ import { ArgumentError, FormatError, HubError } from '../../errors.js'
 import { atRevision, parseModelName } from '../../hub/name.js'
 import { type HubOptions, Repository } from '../../hub/repository.js'
 import { recoverFolder } from '../../io/atomic.js'
+import { nearby } from '../../io/nearby.js'
 import { modulePaths } from './folder.js'
 import { type Layout, readLayout } from './layout.js'
 import { onlyPickled, shardsIn } from './weights.js'
@@ -52,15 +53,20 @@ async function repositoryOf(given: string, options: ModelSourceOptions): Promise
       revision,
     })
   const name = parseModelName(given)
-  if (name === null)
+  if (name === null) {
+    const bare = given.replace(/^(hf:\/\/|https?:\/\/[^/]+\/)(models\/)?/i, '').replace(/\/$/, '')
+    const hint = bare !== given && parseModelName(bare) ? ` (did you mean "${bare}"?)` : nearby(given)
     throw new FormatError(
       'ERR_FORMAT',
-      `${given} is no folder, and no name on the Hub, which is org/name or org/name@revision`,
+      `${given} is no folder, and no name on the Hub, which is org/name or org/name@revision${hint}`,
       { dir: given },
     )
+  }
   return Repository.open(atRevision(name, revision), hub).catch((error) => {
     throw error instanceof HubError
-      ? new HubError(error.code, `${given} is no folder; ${error.message}`, error.details, { cause: error.cause })
+      ? new HubError(error.code, `${given} is no folder${nearby(given)}; ${error.message}`, error.details, {
+          cause: error.cause,
+        })
       : error
   })
 }

@@ -31,17 +31,25 @@ export function unnamedPrompts(prompts: JsonReader): AlignedField[] {
 /**
  * Of the settings of a folder: lateforge writes what it trained with, in a section of its own.
  * @param unsaid fields that folders of this kind, written by others, say nothing of
+ * @param others keys of the section that are read elsewhere
  * @throws FormatError ERR_FORMAT for a section that is none
  */
-export function trainedOf(settings: JsonReader, unsaid: readonly AlignedField[]): Trained {
+export function trainedOf(
+  settings: JsonReader,
+  unsaid: readonly AlignedField[],
+  others: readonly string[] = [],
+): Trained {
   const own = settings.object('lateforge')
+  own.allow(['trained', 'unknown', 'recipeChanges', ...others])
   const ours = settings.has('lateforge') || settings.object('__version__').has('lateforge')
   const changes = own.objects('recipeChanges')
   const odd = changes.find(({ field }) => !isAlignedField(field))
   if (odd) throw own.bad('recipeChanges', odd, 'fields of a recipe')
+  const unknown = own.texts('unknown', ours ? [] : unsaid)
+  if (!unknown.every(isAlignedField)) throw own.bad('unknown', unknown, 'fields of a recipe')
   return {
     trained: own.flag('trained', true),
-    unknown: own.texts('unknown', ours ? [] : unsaid).filter(isAlignedField),
+    unknown,
     changes: changes as unknown as RecipeChange[],
   }
 }

@@ -54,8 +54,8 @@ export function checkTokenizerConfig(file: string, config: Json, json: Json): vo
   const records = new Map((json.added_tokens as AddedTokenRecord[]).map((record) => [String(record.id), record]))
   for (const [id, said] of Object.entries((config.added_tokens_decoder ?? {}) as Record<string, AddedTokenRecord>)) {
     const record = records.get(id)
-    if (record?.content !== said.content)
-      throw differs(`added_tokens_decoder ${id}`, said.content, record?.content ?? null)
+    if (record === undefined || record.content !== said?.content)
+      throw differs(`added_tokens_decoder ${id}`, said?.content ?? null, record?.content ?? null)
     for (const flag of flags) compare(`added_tokens_decoder ${id} ${flag}`, said[flag], record[flag])
   }
 }

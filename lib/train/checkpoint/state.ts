@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CheckpointError, typed } from '../../errors.js'
+import { CheckpointError, RecipeError, typed } from '../../errors.js'
 import { writeAtomic } from '../../io/atomic.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Parameters } from '../../nn/parameters.js'
 import { checkOptions, kind, object, required, whole } from '../../options.js'
 import type { Tensor } from '../../tensor/tensor.js'
+import { describeChange, recipeChanges } from '../../text/alignment.js'
 import type { AdamW } from '../optim/adamw.js'
 import { latestCheckpoint, listCheckpoints, verifyCheckpoint, writeCheckpoint } from './checkpoint.js'
 
@@ -59,8 +60,9 @@ export async function saveState(dir: string, state: TrainingState): Promise<stri
 
 /**
  * Puts a training back to where it was. `path` is a checkpoint (`…/step-N`) or a folder of them, of which the latest is
- * taken. The model must have the shape of the saved one; its recipe is not touched.
- * @throws CheckpointError ERR_CHECKPOINT when there is none, it is damaged, or it belongs to another model
+ * taken. The model must have the shape of the saved one and its recipe, of which lengths may differ.
+ * @throws CheckpointError ERR_CHECKPOINT when there is none, it is damaged, or it belongs to another model; RecipeError
+ *   ERR_RECIPE for a model that reads texts in another way than the saved one
  */
 export async function loadState(
   path: string,
@@ -74,9 +76,24 @@ export async function loadState(
   const folder = entry?.path ?? path
   if (!entry) await verifyCheckpoint(folder)
   const state = await readStateFile(folder)
-  await readWeights(model, join(folder, 'model'))
+  await readWeights(model, join(folder, 'model'), (saved) => takeRecipe(model, saved, folder))
   await readOptimizer(folder, state.optimizerSteps, opt, parameters)
   return { step: state.step, extra: state.extra, path: folder }
+}
+
+/** What is known of the recipe that the weights have learned comes with them. */
+function takeRecipe(model: Colbert, saved: Colbert, folder: string): void {
+  const problem = recipeChanges(saved.recipe, model.recipe)
+  if (problem.length > 0)
+    throw new RecipeError(
+      'ERR_RECIPE',
+      `${folder} was trained with another recipe:\n  ${problem.map((change) => describeChange(change)).join('\n  ')}\n` +
+        `Give it a model of the same: Colbert.load('${join(folder, 'model')}')`,
+      { changes: problem },
+    )
+  const { queryLength, documentLength } = model.recipe
+  model.takeRecipe(saved)
+  model.setRecipe({ queryLength, documentLength })
 }
 
 /** The newest checkpoint of a run's folder (or of a folder of checkpoints) that is intact, or null. */
@@ -130,7 +147,7 @@ export async function readOptimizer(
 
 /**
  * Writes the weights of a saved model over those of `model`, which must have the same shape.
- * @param then what else is to be taken from the saved model, which lives no longer than that
+ * @param then what else is to be taken from the saved model, before its weights are; it lives no longer than that
  */
 export async function readWeights(
   model: Colbert,
@@ -148,8 +165,8 @@ export async function readWeights(
         `${folder} holds a model of another shape than the one that is trained. Give the model the run was started with`,
         { path: folder },
       )
-    model.parameters.write(await saved.parameters.values.values())
     then(saved)
+    model.parameters.write(await saved.parameters.values.values())
   } finally {
     saved.dispose()
   }

@@ -192,7 +192,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   }
   const set = 'tokenizerHash' in recipe && "tokenizerHash is the tokenizer's; it cannot be set"
   const badRecipe = set || refusal(() => defaultRecipe(recipe))
-  if (badRecipe) issues.push({ path: 'recipe', message: `is no part of one: ${badRecipe}`, where: locate(['recipe']) })
+  if (badRecipe) issues.push({ path: 'recipe', message: `is wrong: ${badRecipe}`, where: locate(['recipe']) })
   const badName = refusal(() => checkAccepted(acceptRecipeChange))
   if (badName) issues.push({ path: '', message: badName, where: locate(['acceptRecipeChange']) })
   for (const key of ['dim', 'head'] as const)
