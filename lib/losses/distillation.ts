@@ -18,6 +18,13 @@ export interface DistillationOptions {
   temperature?: number
   /** As in `contrastive`. */
   logScale?: Tensor
+  /** Teacher scores are divided by it, 1e-30 to 1e30. Default 1. */
+  teacherTemperature?: number
+  /**
+   * The loss is multiplied by `temperature`², as sentence-transformers does (Hinton et al. 2015, "Distilling the knowledge
+   * in a neural network"); not of one that is learned. Default false.
+   */
+  temperatureSquared?: boolean
   /** As in `contrastive`. */
   clampNegatives?: boolean
   /**
@@ -42,13 +49,15 @@ const distillationOptions: Kinds<DistillationOptions> = {
   ...marginOptions,
   temperature: scoring.temperature,
   logScale: scoring.logScale,
+  teacherTemperature: scoring.temperature,
+  temperatureSquared: flag,
   normalizeScores: flag,
 }
 
 /**
- * KL(softmax(teacher) ‖ softmax(student)) over each query's own documents, mean over queries; the student's scores are
- * MaxSim. As PyLate's `Distillation` (normalizeScores, temperature 1) and sentence-transformers'
- * `MultiVectorDistillKLDivLoss` (normalizeScores off).
+ * KL(softmax(teacher / teacherTemperature) ‖ softmax(student / temperature)) over each query's own documents, mean over
+ * queries; the student's scores are MaxSim. As PyLate's `Distillation` (normalizeScores, both temperatures 1) and
+ * sentence-transformers' `MultiVectorDistillKLDivLoss` (normalizeScores off, temperatureSquared).
  * @returns the loss, [1]
  * @throws as `contrastive`
  */
@@ -58,6 +67,14 @@ export function distillation(
   options: DistillationOptions,
 ): Tensor {
   checkOptions('distillation', options, distillationOptions)
+  const { temperatureSquared = false, temperature = 1 } = options
+  if (temperatureSquared && options.logScale)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'distillation: temperatureSquared goes with a temperature that is given, not with logScale; leave one of them out',
+      { option: 'temperatureSquared' },
+    )
+  const factor = temperatureSquared ? temperature ** 2 : 1
   const { logScale, learned } = scaleOf('distillation', options, queries.tokens.device)
   const loss = grouped(
     'distillation',
@@ -69,7 +86,7 @@ export function distillation(
       raw.distillLoss(scores, teacher, groups, logScale, documents.segments, loss, ds, {
         minMax: (options.normalizeScores ?? true) ? 1 : 0,
         learned,
-        normalizer,
+        normalizer: factor * normalizer,
       }),
   )
   if (!options.logScale) logScale.dispose()
@@ -103,7 +120,7 @@ function grouped(
   what: string,
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: MarginOptions,
+  options: MarginOptions & Pick<DistillationOptions, 'teacherTemperature'>,
   logScale: Tensor | null,
   rowLoss: RowLoss,
 ): Tensor {
@@ -134,7 +151,7 @@ function grouped(
       const dd = needed.d ? zeros(device, d.shape) : null
       const ds = needed.s ? zeros(device, [1]) : null
       const groups = Segments.of(device, offsets)
-      const teacher = Tensor.from(device, options.teacher)
+      const teacher = Tensor.from(device, tempered(options, offsets, documents.segments.offsets))
       const wantArgmax = dq || dd ? 1 : 0
       const p = { layout: 1, wantArgmax, clampNegatives }
       const [scores, argmax] = raw.maxsim(q, queries.segments, d, documents.segments, groups, p)
@@ -148,4 +165,25 @@ function grouped(
     ([, dq, dd, ds], save) => scaledBy([dq, dd, ds], save, logScale),
   )
   return loss!
+}
+
+/**
+ * Teacher scores over their temperature, counted from the highest of their query: float32 would lose the differences of
+ * large scores, and has no room for what a small temperature makes of them.
+ */
+function tempered(
+  { teacher, teacherTemperature = 1 }: Pick<DistillationOptions, 'teacher' | 'teacherTemperature'>,
+  groups: Float64Array,
+  documents: Float64Array,
+): ArrayLike<number> {
+  if (teacherTemperature === 1) return teacher
+  const scores = new Float64Array(teacher.length) // of empty documents 0; no loss looks at it
+  for (let i = 0; i + 1 < groups.length; i++) {
+    let most = Number.NEGATIVE_INFINITY
+    for (let j = groups[i]!; j < groups[i + 1]!; j++)
+      if (documents[j]! < documents[j + 1]!) most = Math.max(most, teacher[j]!)
+    for (let j = groups[i]!; j < groups[i + 1]!; j++)
+      if (documents[j]! < documents[j + 1]!) scores[j] = Math.max(-3e38, (teacher[j]! - most) / teacherTemperature)
+  }
+  return scores
 }

@@ -7,7 +7,7 @@ import type { BatchLoss } from './gradcache.js'
 
 /** The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe. */
 export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
-  const { loss, temperature, maskDuplicates, normalizeScores, name } = phase
+  const { loss, temperature, maskDuplicates, normalizeScores, teacherTemperature, temperatureSquared, name } = phase
   if (typeof loss === 'object') return (input) => loss.fn({ ...input, temperature, logScale })
   const scale = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
@@ -30,7 +30,10 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
         { phase: name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, normalizeScores })
+      ? distillation(queries, documents, {
+          ...scale,
+          ...{ teacher, documentsPerQuery, ranks, normalizeScores, teacherTemperature, temperatureSquared },
+        })
       : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
   }
 }

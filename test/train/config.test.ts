@@ -177,6 +177,9 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ normalizeScores: false }, 'normalizeScores', /no effect on contrastive, only on distillation/],
     [{ ...margin, normalizeScores: false }, 'normalizeScores', /no effect on margin-mse/],
     [{ ...mine, normalizeScores: false }, 'normalizeScores', /no effect on a loss of your own/],
+    [{ teacherTemperature: 2 }, 'teacherTemperature', /no effect on contrastive, only on distillation/],
+    [{ ...margin, temperatureSquared: true }, 'temperatureSquared', /no effect on margin-mse/],
+    [{ ...distillation, ...learned, temperatureSquared: true }, 'temperatureSquared', /this one is learned/],
     [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
     [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
     [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
@@ -217,6 +220,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   const good: object[] = [
     { temperature: 0.005 },
     { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
+    { ...distillation, temperature: 0.25, teacherTemperature: 0.1, temperatureSquared: true },
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { negatives: 0 },

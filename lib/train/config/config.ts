@@ -68,6 +68,8 @@ const phase = z.strictObject({
   warmup: z.number().min(0).default(0),
   temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
+  teacherTemperature: temperature.optional(),
+  temperatureSquared: z.boolean().optional(),
   normalizeScores: z.boolean().default(true),
   maskDuplicates: z.boolean().default(true),
   queryLength: count.optional(),
@@ -152,6 +154,8 @@ const own = 'a loss of your own'
 const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, ...losses: string[]])[] = [
   ['temperature', 1, 'contrastive', 'distillation', own],
   ['learnableTemperature', false, 'contrastive', 'distillation', own],
+  ['teacherTemperature', undefined, 'distillation'],
+  ['temperatureSquared', undefined, 'distillation'],
   ['normalizeScores', true, 'distillation'],
   ['maskDuplicates', true, 'contrastive'],
   ['gather', 'queries', 'contrastive', own],
@@ -224,6 +228,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'start', 'best needs a phase before with `evaluate`')
     if (phase.learnableTemperature && phase.loss !== 'margin-mse' && phase.temperature < leastLearned)
       add(i, 'temperature', `is ${phase.temperature}, and one that is learned stays at ${leastLearned} and above`)
+    if (phase.learnableTemperature && phase.temperatureSquared)
+      add(i, 'temperatureSquared', 'is of a temperature that is given, and this one is learned; leave it out')
     const name = typeof phase.loss === 'string' ? phase.loss : own
     for (const [key, without, ...losses] of onlyFor)
       if (phase[key] !== without && !losses.includes(name))

@@ -87,6 +87,10 @@ export interface PhaseConfig {
   temperature?: number
   /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
   learnableTemperature?: boolean
+  /** Distillation: teacher scores are divided by it before the softmax; 1e-30 to 1e30. Default 1. */
+  teacherTemperature?: number
+  /** Distillation: the loss times the student's temperature squared, as sentence-transformers. Default false. */
+  temperatureSquared?: boolean
   /** Distillation: min-max normalise the student's scores within each query, as PyLate. Default true. */
   normalizeScores?: boolean
   /** Contrastive: equal texts are never each other's negatives. Default true. */
@@ -177,7 +181,14 @@ type Given<T, K extends keyof T> = Omit<Required<T>, K> & Pick<T, K>
 export interface ResolvedPhase
   extends Given<
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
-    'negatives' | 'steps' | 'epochs' | 'queryLength' | 'documentLength' | 'prompts'
+    | 'negatives'
+    | 'steps'
+    | 'epochs'
+    | 'teacherTemperature'
+    | 'temperatureSquared'
+    | 'queryLength'
+    | 'documentLength'
+    | 'prompts'
   > {
   /** File patterns, entries and sources. */
   data: readonly (string | DataEntry | Source)[]
