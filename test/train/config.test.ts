@@ -170,6 +170,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   const distillation = { loss: 'distillation' }
   const margin = { loss: 'margin-mse' }
   const mine = { loss: { id: 'mine', fn() {} } }
+  const both = { loss: { contrastive: 1, distillation: 1 } }
   const learned = { learnableTemperature: true }
   const cases: [changes: object, key: string, message: RegExp][] = [
     [{ ...margin, temperature: 0.1 }, 'temperature', /no effect on margin-mse, only on contrastive, distillation/],
@@ -180,6 +181,19 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ teacherTemperature: 2 }, 'teacherTemperature', /no effect on contrastive, only on distillation/],
     [{ ...margin, temperatureSquared: true }, 'temperatureSquared', /no effect on margin-mse/],
     [{ ...distillation, ...learned, temperatureSquared: true }, 'temperatureSquared', /this one is learned/],
+    [{ studentTemperature: 2 }, 'studentTemperature', /no effect on contrastive, only on distillation/],
+    [{ ...distillation, studentTemperature: 2 }, 'studentTemperature', /is what temperature says/],
+    [
+      { loss: { contrastive: 1, 'margin-mse': 1 }, normalizeScores: false },
+      'normalizeScores',
+      /no effect on contr.* \+ marg/,
+    ],
+    [{ ...both, gradientScale: 'pylate' }, 'gradientScale', /no effect on contrastive \+ distillation/],
+    [{ ...both, negatives: 0 }, 'negatives', /is 0, and contrastive \+ distillation compares/],
+    [{ loss: { contrastive: 1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 1, distilation: 1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 1, distillation: -1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 0, distillation: 0 } }, 'loss', /two of them or more with weights/],
     [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
     [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
     [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
@@ -221,6 +235,15 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { temperature: 0.005 },
     { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
     { ...distillation, temperature: 0.25, teacherTemperature: 0.1, temperatureSquared: true },
+    { ...both, temperature: 1e-3, studentTemperature: 2e-3, teacherTemperature: 0.1, temperatureSquared: true },
+    {
+      ...both,
+      ...learned,
+      studentTemperature: 1,
+      temperatureSquared: true,
+      maskDuplicates: false,
+      gather: 'documents',
+    },
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { negatives: 0 },

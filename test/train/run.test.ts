@@ -4,6 +4,7 @@ import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { StepEvent, TrainEvent } from '../../lib/train/events.js'
+import { stepLine } from '../../lib/train/loop/progress.js'
 import { train } from '../../lib/train/loop/run.js'
 import { bitsOf, folder, saveTinyModel, threePhases, tinyModel, tinyRun } from './tiny.js'
 
@@ -71,6 +72,24 @@ t.test('three phases, from a model object', async (t) => {
   await device.synchronize()
   const after = device.memory()
   t.same([after.tensors, after.bytes], [before.tensors, before.bytes], 'memory is where it was')
+})
+
+t.test('two losses in one phase: a step shows both', async (t) => {
+  const dir = folder(t)
+  const model = await tinyModel()
+  const third = threePhases(dir, 4)[2]!
+  const loss = { contrastive: 2, distillation: 0.5 }
+  const run = train(tinyRun(dir, model, 'run', [{ ...third, loss, temperature: 0.1, studentTemperature: 1 }]))
+  const seen = steps(await eventsOf(run))
+  await run.result
+  t.equal(seen.length, 4)
+  for (const { loss: sum, losses } of seen) {
+    t.same(Object.keys(losses!), ['contrastive', 'distillation'])
+    t.ok(losses!.contrastive! > 0 && losses!.distillation! > 0)
+    t.ok(Math.abs(2 * losses!.contrastive! + 0.5 * losses!.distillation! - sum) < 1e-5 * sum, 'the loss is their sum')
+  }
+  t.match(stepLine(seen[0]!), /loss [\d.]+ \(contrastive [\d.]+, distillation [\d.]+\)/)
+  model.dispose()
 })
 
 t.test('20 steps = 10 + abort + resume + 10, and two runs at once give the bits each gives alone', async (t) => {

@@ -5,6 +5,7 @@ import { fileSources, isFiles, isSource, type Source, type SourceOptions } from 
 import { type Survey, survey } from '../../data/survey.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
+import { includes, partsOf } from '../config/losses.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
 import type { Faults } from './faults.js'
@@ -233,10 +234,13 @@ function checkSource(
   const { name, rows } = read
   const fault = (message: string): void =>
     faults.add(index, 'data', 'ERR_DATA', `source "${name}"${message}`, { source: name })
-  const taught = phase.loss === 'distillation' || phase.loss === 'margin-mse'
-  if (taught && !read.scores) fault(` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
+  const taught = includes(phase.loss, 'distillation', 'margin-mse')
+  const loss = partsOf(phase.loss)
+    .flatMap(([name]) => (name === 'contrastive' ? [] : [name]))
+    .join(' and ')
+  if (taught && !read.scores) fault(` has no teacher scores, which ${loss} needs: rows with "scores"`)
   else if (taught && used === rows)
-    fault(`: one document in each of its ${rows} rows, and ${phase.loss} compares at least two`)
+    fault(`: one document in each of its ${rows} rows, and ${loss} compares at least two`)
   const place = `phase "${phase.name}", source "${name}"`
   const warn = (code: WarningEvent['code'], message: string, details: Record<string, unknown>): void => {
     warnings.push({
@@ -264,7 +268,7 @@ function checkSource(
   if (taught && fewest === 1 && used > rows)
     warn(
       'single-documents',
-      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${phase.loss} has nothing to compare it with, so ` +
+      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${loss} has nothing to compare it with, so ` +
         'they add 0 to the loss',
       { rows: alike, row },
     )

@@ -7,9 +7,10 @@ import type { Colbert } from '../../models/colbert.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
+import { gathers } from '../config/losses.js'
 import { recipeOf } from '../config/recipe.js'
-import type { BestEvaluation, Evaluate, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
-import type { CheckpointEvent, EventHub } from '../events.js'
+import type { BestEvaluation, Evaluate, LossName, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
+import type { CheckpointEvent, EventHub, StepEvent } from '../events.js'
 import { gradCacheAsync } from '../gradcache.js'
 import { gradientScaleOf, lossOf } from '../loss.js'
 import { AdamW } from '../optim/adamw.js'
@@ -114,6 +115,8 @@ interface PendingStep {
 
 interface StepNumbers {
   loss: number
+  /** By name, where it has several parts. */
+  losses?: StepEvent['losses']
   norm: number
   /** Attended tokens of the whole batch. */
   tokens: number
@@ -267,14 +270,20 @@ class PhaseRunner {
     const logScale = this.temperature?.get('logScale')
     const before = logScale?.value()
     before?.catch(() => {}) // met in `read`, unless the step fails before
-    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
+    const losses: Promise<[LossName, number]>[] = []
+    const onPart = (name: LossName, part: Tensor) => {
+      const value = part.value().then((value): [LossName, number] => [name, value])
+      value.catch(() => {}) // as `before`
+      losses.push(value)
+    }
+    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, onPart), {
       seed: config.seed,
       step: progress.globalStep,
       microBatchTokens: config.microBatchTokens,
       activationMemory: host.activationMemory,
       gradientScale: gradientScaleOf(phase, group.size),
       group,
-      gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
+      gather: gathers(phase.loss) ? phase.gather : 'none',
       commDtype: config.commDtype,
     })
     if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
@@ -284,7 +293,7 @@ class PhaseRunner {
     const scale = schedule(phase.schedule, step, steps, warmupOf(phase, steps))
     const squared = this.opt.step({ scale })
     const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
-    const numbers = read(loss, squared, counts, before, fixed)
+    const numbers = read(loss, squared, counts, before, fixed, losses)
     numbers.catch(() => {}) // met in `awaitStep`
     return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
   }
@@ -294,7 +303,7 @@ class PhaseRunner {
     const { pending, phase, progress, host } = this
     if (!pending) return
     this.pending = null
-    const { loss, norm, tokens, stopping, finished, temperature } = await pending.numbers
+    const { loss, losses, norm, tokens, stopping, finished, temperature } = await pending.numbers
     this.stopping ||= stopping > 0
     const globalStep = progress.globalStep - progress.step + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
@@ -315,6 +324,7 @@ class PhaseRunner {
       globalStep,
       steps: progress.steps,
       loss,
+      ...(losses && { losses }),
       learningRate: pending.learningRate,
       gradientNorm: norm,
       ...(temperature !== undefined && { temperature }),
@@ -417,14 +427,17 @@ async function read(
   counts: Tensor,
   logScale: Promise<number> | undefined,
   fixed: number | undefined,
+  losses: Promise<[LossName, number]>[],
 ): Promise<StepNumbers> {
   try {
     const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
+    const parts = await Promise.all(losses)
     const [tokens, stopping] = [sums[0]!, sums[1]!]
     const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
     return {
       ...{ loss: value, norm: Math.sqrt(square), tokens, stopping, finished: performance.now() },
       ...(temperature !== undefined && { temperature }),
+      ...(parts.length > 0 && { losses: Object.fromEntries(parts) }),
     }
   } finally {
     for (const tensor of [loss, squared, counts]) tensor.dispose()
