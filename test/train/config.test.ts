@@ -204,6 +204,8 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
     [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
     [{ negatives: 0, batch: 1 }, 'batch', /nothing to tell the positive from/],
+    [{ steps: 10, scheduleSteps: 9 }, 'scheduleSteps', /is 9, the phase has 10 steps/],
+    [{ steps: 9, scheduleSteps: 10, schedule: 'constant' }, 'scheduleSteps', /no effect on a constant schedule/],
     [{ steps: 10, warmup: 11 }, 'warmup', /is 11 steps, the phase has 10/],
     [{ ...learned, temperature: 0.005 }, 'temperature', /is 0\.005, and one that is learned stays at 0\.01/],
     [{ ...distillation, ...learned, temperature: 0.005 }, 'temperature', /stays at 0\.01/],

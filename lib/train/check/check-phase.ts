@@ -3,8 +3,10 @@ import { createPlan } from '../../data/plan.js'
 import { requireDistinctNames } from '../../data/shards.js'
 import { fileSources, isFiles, isSource, type Source, type SourceOptions } from '../../data/sources.js'
 import { type Survey, survey } from '../../data/survey.js'
+import type { LateforgeError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
+import { horizonOf } from '../config/horizon.js'
 import { includes, partsOf } from '../config/losses.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
@@ -137,12 +139,15 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   }
   const whole = found.length === sources.length && found.length > 0
   const stepsPerEpoch = whole ? await checkPlan(context, found) : null
+  const steps = phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch)))
+  const keyOf = ({ details }: LateforgeError) => ('scheduleSteps' in details ? 'scheduleSteps' : 'warmup')
+  if (steps !== null) await context.faults.try(index, keyOf, () => horizonOf(phase, steps))
   return {
     name: phase.name,
     rows: found.reduce((sum, { survey }) => sum + survey.rows, 0),
     batch: phase.batch,
     stepsPerEpoch,
-    steps: phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch))),
+    steps,
     sources: found.map((source) => sourceCheck(phase, source)),
     recipe: model && featurizer ? changesOf(model, featurizer) : [],
     memory: checkMemory(context, found),

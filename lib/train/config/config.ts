@@ -77,6 +77,7 @@ const phase = z.strictObject({
   epochs: positive.optional(),
   learningRate: positive,
   schedule: z.enum(schedules).default('linear'),
+  scheduleSteps: count.optional(),
   warmup: z.number().min(0).default(0),
   temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
@@ -263,6 +264,10 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
     if (phase.smallSources === 'wrap' && includes(phase.loss, 'contrastive') && !phase.maskDuplicates)
       add(i, 'smallSources', 'wrap repeats rows in a batch, which are negatives of themselves without maskDuplicates')
+    if (phase.scheduleSteps !== undefined && phase.schedule === 'constant')
+      add(i, 'scheduleSteps', 'has no effect on a constant schedule, which comes down to nothing; leave it out')
+    if (phase.steps !== undefined && phase.scheduleSteps !== undefined && phase.scheduleSteps < phase.steps)
+      add(i, 'scheduleSteps', `is ${phase.scheduleSteps}, the phase has ${phase.steps} steps; take as many at least`)
     if (phase.steps !== undefined && phase.warmup > phase.steps)
       add(i, 'warmup', `is ${phase.warmup} steps, the phase has ${phase.steps}; take fewer, or a share (as 0.05)`)
   }

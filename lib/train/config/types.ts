@@ -84,7 +84,9 @@ export interface PhaseConfig {
   learningRate: number
   /** Default `linear`, to 0. */
   schedule?: ScheduleName
-  /** Steps of linear warm-up (≥ 1), or their share of the phase (< 1). Default 0. */
+  /** Steps over which the schedule comes down to 0, where the phase stops before. Default: those of the phase. */
+  scheduleSteps?: number
+  /** Steps of linear warm-up (≥ 1), or their share of `scheduleSteps` (< 1). Default 0. */
   warmup?: number
   /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
   temperature?: number
@@ -189,6 +191,7 @@ export interface ResolvedPhase
     | 'negatives'
     | 'steps'
     | 'epochs'
+    | 'scheduleSteps'
     | 'studentTemperature'
     | 'teacherTemperature'
     | 'temperatureSquared'

@@ -7,6 +7,7 @@ import type { Colbert } from '../../models/colbert.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
+import { horizonOf } from '../config/horizon.js'
 import { gathers } from '../config/losses.js'
 import { recipeOf } from '../config/recipe.js'
 import type { BestEvaluation, Evaluate, LossName, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
@@ -134,6 +135,7 @@ class PhaseRunner {
   private readonly data: TrainData
   private readonly from: PhaseResume | null
   private readonly progress: PhaseProgress
+  private readonly horizon: ReturnType<typeof horizonOf>
   private readonly opt: AdamW
   private readonly temperature: Parameters | null
   private pending: PendingStep | null = null
@@ -168,7 +170,7 @@ class PhaseRunner {
               `Start a new run from its model: model: ${from.folder}/model`,
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
-    warmupOf(phase, steps)
+    this.horizon = horizonOf(phase, steps)
     this.progress = from
       ? { ...from.progress }
       : {
@@ -290,7 +292,8 @@ class PhaseRunner {
     // What a rank knows of the step and the others do not.
     const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
     group.allReduceSum(counts).wait()
-    const scale = schedule(phase.schedule, step, steps, warmupOf(phase, steps))
+    const { horizon, warmupSteps } = this.horizon
+    const scale = schedule(phase.schedule, step, horizon, warmupSteps)
     const squared = this.opt.step({ scale })
     const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
     const numbers = read(loss, squared, counts, before, fixed, losses)
@@ -398,19 +401,6 @@ class PhaseRunner {
       { cause: signal?.reason },
     )
   }
-}
-
-/** Steps of warm-up. @throws ConfigError ERR_CONFIG when the phase is over before them */
-function warmupOf({ warmup, name }: ResolvedPhase, steps: number): number {
-  const wanted = warmup < 1 ? Math.round(warmup * steps) : warmup
-  if (wanted > steps)
-    throw new ConfigError(
-      'ERR_CONFIG',
-      `phase "${name}": warmup is ${warmup} steps, the phase has ${steps}: the learning rate would not get where it is set. ` +
-        'Take fewer, or a share of the phase (as 0.05)',
-      { phase: name, warmup, steps },
-    )
-  return wanted
 }
 
 function temperatureOf(model: Colbert, temperature: number): Parameters {
