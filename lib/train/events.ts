@@ -1,6 +1,6 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
 import type { HubProgress } from '../hub/repository.js'
-import type { BestEvaluation, PhaseResult } from './config/types.js'
+import type { BestEvaluation, LossName, PhaseResult } from './config/types.js'
 
 interface Position {
   /** Name of the phase. */
@@ -79,6 +79,8 @@ export interface StepEvent extends Position {
   steps: number
   /** Loss of the whole batch. */
   loss: number
+  /** The losses that it is the weighted sum of, by name and without their weights; absent where it is one. */
+  losses?: Partial<Record<LossName, number>>
   /** Learning rate of this step. */
   learningRate: number
   /** Global norm before clipping. */

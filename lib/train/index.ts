@@ -40,6 +40,7 @@ export type {
   Evaluate,
   EvaluateConfig,
   LossName,
+  LossWeights,
   PhaseConfig,
   PhaseResult,
   ResolvedPhase,

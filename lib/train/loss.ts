@@ -1,19 +1,43 @@
 import { DataError } from '../errors.js'
 import { contrastive } from '../losses/contrastive.js'
 import { distillation, marginMse } from '../losses/distillation.js'
+import { add, scale } from '../tensor/ops.js'
 import type { Tensor } from '../tensor/tensor.js'
-import type { ResolvedPhase } from './config/types.js'
+import { isOwn, partsOf } from './config/losses.js'
+import type { LossName, ResolvedPhase } from './config/types.js'
 import type { BatchLoss } from './gradcache.js'
 
-/** The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe. */
-export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
-  const { loss, temperature, maskDuplicates, normalizeScores, name } = phase
-  if (typeof loss === 'object') return (input) => loss.fn({ ...input, temperature, logScale })
-  const scale = logScale ? { logScale } : { temperature }
+/**
+ * The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe.
+ * @param onPart where it has several: told the value of each before its weight, as soon as it is queued
+ */
+export function lossOf(
+  phase: ResolvedPhase,
+  logScale: Tensor | undefined,
+  onPart?: (name: LossName, value: Tensor) => void,
+): BatchLoss {
+  const { loss, temperature } = phase
+  if (isOwn(loss)) return (input) => loss.fn({ ...input, temperature, logScale })
+  if (typeof loss === 'string') return namedLoss(loss, phase, logScale)
+  const parts = partsOf(loss).map(([name, weight]) => ({ name, weight, of: namedLoss(name, phase, logScale) }))
+  return (input) =>
+    parts
+      .map(({ name, weight, of }) => {
+        const value = of(input)
+        onPart?.(name, value)
+        return scale(value, weight)
+      })
+      .reduce((sum, part) => add(sum, part))
+}
+
+function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
+  const { temperature, studentTemperature, maskDuplicates, normalizeScores, teacherTemperature, temperatureSquared } =
+    phase
+  const scaled = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
     return ({ queries, documents, batch, ranks }) =>
       contrastive(queries, documents, {
-        ...scale,
+        ...scaled,
         ranks,
         documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && {
@@ -21,16 +45,20 @@ export function lossOf(phase: ResolvedPhase, logScale: Tensor | undefined): Batc
           documentDuplicateIds: batch.documentDuplicateIds,
         }),
       })
+  const student = studentTemperature === undefined ? scaled : { temperature: studentTemperature }
   return ({ queries, documents, batch, ranks }) => {
     const { scores: teacher, documentsPerQuery, source } = batch
     if (!teacher)
       throw new DataError(
         'ERR_DATA',
-        `phase "${name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
-        { phase: name, source },
+        `phase "${phase.name}": ${loss} needs teacher scores, and source "${source}" has none. Its rows need "scores"`,
+        { phase: phase.name, source },
       )
     return loss === 'distillation'
-      ? distillation(queries, documents, { ...scale, teacher, documentsPerQuery, ranks, normalizeScores })
+      ? distillation(queries, documents, {
+          ...student,
+          ...{ teacher, documentsPerQuery, ranks, normalizeScores, teacherTemperature, temperatureSquared },
+        })
       : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
   }
 }

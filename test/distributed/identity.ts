@@ -10,7 +10,9 @@ import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/index.js'
+import type { ResolvedPhase } from '../../lib/train/config/types.js'
 import { type BatchLoss, type EmbeddingModel, type GradCacheOptions, gradCache } from '../../lib/train/gradcache.js'
+import { lossOf } from '../../lib/train/loss.js'
 import { AdamW } from '../../lib/train/optim/adamw.js'
 import { Random } from '../random.js'
 import { tinyModel, words } from '../train/tiny.js'
@@ -73,6 +75,21 @@ const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
   distillation(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
   marginMse(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
+
+/** Both in one, as a phase has them: the teacher's term at a temperature of its own. */
+const mixed = (logScale: Parameters): BatchLoss =>
+  lossOf(
+    {
+      ...{
+        loss: { contrastive: 1, distillation: 0.7 },
+        temperature: 1,
+        studentTemperature: 0.3,
+        teacherTemperature: 2,
+      },
+      ...{ maskDuplicates: true, normalizeScores: false },
+    } as ResolvedPhase,
+    logScale.get('logScale'),
+  )
 
 function temperature(device: Device): Parameters {
   const parameters = new Parameters(device, [{ name: 'logScale', shape: [1] }])
@@ -182,12 +199,23 @@ for (const kind of kinds) {
         }
       }
       if (shape !== 'K=0')
-        for (const [name, loss] of Object.entries({ distilled, margins })) {
-          const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather: 'none' })
+        for (const [name, loss, gather] of [
+          ['distilled', distilled, 'none'],
+          ['margins', margins, 'none'],
+          ['mixed', mixed(logScale), 'queries'],
+          ['mixed', mixed(logScale), 'documents'],
+        ] as const) {
+          const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
           if (rank === 0) {
             const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
-            compare(`${kind} ${name} ${shape} [${counts}]`, `${kind} ${name}`, got, want, kind === 'f64' ? 1e-11 : 1e-5)
+            compare(
+              `${kind} ${name} ${shape} [${counts}] ${gather}`,
+              `${kind} ${name}`,
+              got,
+              want,
+              kind === 'f64' ? 1e-11 : 1e-5,
+            )
           }
         }
     }

@@ -100,19 +100,15 @@ for (const [student, teacherTemperature] of [
   [0.5, 2],
 ] as const)
   t.test(`sentence-transformers distillation, temperatures ${student} and ${teacherTemperature}`, (t) =>
-    compare(
-      t,
-      st6,
-      `distill.k3.student${student}.teacher${teacherTemperature}`,
-      3,
-      (q, d, teacher) =>
-        distillation(q, d, {
-          teacher: teacher.map((s) => s / teacherTemperature),
-          documentsPerQuery: 4,
-          temperature: student,
-          normalizeScores: false,
-        }),
-      { value: student ** 2, gradient: student ** 2 },
+    compare(t, st6, `distill.k3.student${student}.teacher${teacherTemperature}`, 3, (q, d, teacher) =>
+      distillation(q, d, {
+        teacher,
+        documentsPerQuery: 4,
+        temperature: student,
+        teacherTemperature,
+        temperatureSquared: true,
+        normalizeScores: false,
+      }),
     ),
   )
 

@@ -76,6 +76,8 @@ const losses: Record<string, Loss> = {
       blockQueries: 3,
     }),
   'distillation, min-max': (q, d, logScale) => distillation(q, d, { teacher, documentsPerQuery: 2, logScale }),
+  'distillation, teacher temperature': (q, d, logScale) =>
+    distillation(q, d, { teacher, documentsPerQuery: 2, logScale, teacherTemperature: 0.3 }),
   'distillation, ragged': (q, d, logScale) =>
     distillation(q, d, {
       teacher,
@@ -185,9 +187,17 @@ function plainLists(q: Side, d: Side, counts: readonly number[]): { s: number; t
   )
 }
 
-function plainDistillation(q: Side, d: Side, temperature: number, counts: readonly number[], minMax: boolean): number {
+function plainDistillation(
+  q: Side,
+  d: Side,
+  temperature: number,
+  counts: readonly number[],
+  minMax: boolean,
+  teacherTemperature = 1,
+): number {
   let total = 0
-  for (const list of plainLists(q, d, counts)) {
+  for (const given of plainLists(q, d, counts)) {
+    const list = given.map(({ s, t }) => ({ s, t: t / teacherTemperature }))
     const [min, max] = [Math.min(...list.map(({ s }) => s)), Math.max(...list.map(({ s }) => s))]
     const logits = list.map(({ s }) => (minMax ? (s - min) / (max - min + 1e-8) : s) / temperature)
     const [p, z] = [list.reduce((sum, { t }) => sum + Math.exp(t), 0), logits.reduce((sum, x) => sum + Math.exp(x), 0)]
@@ -245,6 +255,16 @@ for (const [name, tolerance] of [
           `distillation of [${counts}], normalised ${normalizeScores}`,
           (Q, D) => distillation(Q, D, { teacher, documentsPerQuery: counts, temperature: 0.5, normalizeScores }),
           plainDistillation(q, d, 0.5, counts, normalizeScores),
+        )
+      for (const temperatureSquared of [false, true])
+        await compare(
+          `distillation of [${counts}], teacher temperature .2, times the student's squared ${temperatureSquared}`,
+          (Q, D) =>
+            distillation(Q, D, {
+              ...{ teacher, documentsPerQuery: counts, normalizeScores: false, temperatureSquared },
+              ...{ temperature: 0.5, teacherTemperature: 0.2 },
+            }),
+          plainDistillation(q, d, 0.5, counts, false, 0.2) * (temperatureSquared ? 0.25 : 1),
         )
       await compare(
         `marginMse of [${counts}]`,

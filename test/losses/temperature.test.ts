@@ -12,7 +12,7 @@ for (const [name, tolerance] of [
     const device = Device.open(name)
     const angle = Math.acos(0.99)
     const at = (radians: number) => [Math.cos(radians), Math.sin(radians), 0, 0, 0, 0, 0, 0]
-    const [loss, learned, distilled] = scope(() => {
+    const [loss, learned, distilled, taught] = scope(() => {
       const segments = Segments.fromLengths(device, [1, 1])
       const side = (...rows: number[][]) => ({ tokens: Tensor.from(device, rows.flat(), [rows.length, 8]), segments })
       const [q, d] = [side(at(0), at(angle)), side(at(0), at(angle))]
@@ -21,6 +21,10 @@ for (const [name, tolerance] of [
         contrastive(q, d, { temperature: 0.001 }),
         contrastive(q, d, { logScale: Tensor.from(device, [Math.log(1000)]) }),
         distillation(one, d, { teacher: [0, -1000], documentsPerQuery: 2, temperature: 0.001, normalizeScores: false }),
+        distillation(one, d, {
+          ...{ teacher: [5e8, -5e8], teacherTemperature: 1e-30 }, // no float32 holds the quotients
+          ...{ documentsPerQuery: 2, temperature: 0.001, normalizeScores: false },
+        }),
       ]
     })
     // Sums of a row are stored in float32: of 1 + e^-10 half a unit in the last place is 1.3e-3 of e^-10.
@@ -31,7 +35,8 @@ for (const [name, tolerance] of [
     await check(loss, Math.log1p(Math.exp(-10)), 'fixed')
     await check(learned, Math.log1p(Math.exp(-1)), 'learned, so clamped at .01')
     await check(distilled, Math.log1p(Math.exp(-10)), 'distillation')
-    for (const tensor of [loss, learned, distilled]) tensor.dispose()
+    await check(taught, Math.log1p(Math.exp(-10)), 'a teacher at 1e-30')
+    for (const tensor of [loss, learned, distilled, taught]) tensor.dispose()
   })
 
 t.test('a temperature that no float32 score can be divided by is refused', async (t) => {
@@ -52,6 +57,12 @@ t.test('a temperature that no float32 score can be divided by is refused', async
     }
     const logScale = Tensor.from(device, [0])
     t.throws(() => contrastive(side, side, { temperature: 1, logScale }), /temperature has no effect beside logScale/)
+    const both = { logScale, temperatureSquared: true, teacher: [1], documentsPerQuery: 1 }
+    t.throws(() => distillation(side, side, both), { code: 'ERR_ARGUMENT', details: { option: 'temperatureSquared' } })
+    t.throws(() => distillation(side, side, { teacher: [1], documentsPerQuery: 1, teacherTemperature: 0 }), {
+      code: 'ERR_ARGUMENT',
+      details: { option: 'teacherTemperature' },
+    })
     contrastive(side, side, { temperature: 1e-30 })
   })
 })

@@ -170,6 +170,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   const distillation = { loss: 'distillation' }
   const margin = { loss: 'margin-mse' }
   const mine = { loss: { id: 'mine', fn() {} } }
+  const both = { loss: { contrastive: 1, distillation: 1 } }
   const learned = { learnableTemperature: true }
   const cases: [changes: object, key: string, message: RegExp][] = [
     [{ ...margin, temperature: 0.1 }, 'temperature', /no effect on margin-mse, only on contrastive, distillation/],
@@ -177,6 +178,22 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ normalizeScores: false }, 'normalizeScores', /no effect on contrastive, only on distillation/],
     [{ ...margin, normalizeScores: false }, 'normalizeScores', /no effect on margin-mse/],
     [{ ...mine, normalizeScores: false }, 'normalizeScores', /no effect on a loss of your own/],
+    [{ teacherTemperature: 2 }, 'teacherTemperature', /no effect on contrastive, only on distillation/],
+    [{ ...margin, temperatureSquared: true }, 'temperatureSquared', /no effect on margin-mse/],
+    [{ ...distillation, ...learned, temperatureSquared: true }, 'temperatureSquared', /this one is learned/],
+    [{ studentTemperature: 2 }, 'studentTemperature', /no effect on contrastive, only on distillation/],
+    [{ ...distillation, studentTemperature: 2 }, 'studentTemperature', /is what temperature says/],
+    [
+      { loss: { contrastive: 1, 'margin-mse': 1 }, normalizeScores: false },
+      'normalizeScores',
+      /no effect on contr.* \+ marg/,
+    ],
+    [{ ...both, gradientScale: 'pylate' }, 'gradientScale', /no effect on contrastive \+ distillation/],
+    [{ ...both, negatives: 0 }, 'negatives', /is 0, and contrastive \+ distillation compares/],
+    [{ loss: { contrastive: 1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 1, distilation: 1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 1, distillation: -1 } }, 'loss', /two of them or more with weights/],
+    [{ loss: { contrastive: 0, distillation: 0 } }, 'loss', /two of them or more with weights/],
     [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
     [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
     [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
@@ -187,6 +204,8 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
     [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
     [{ negatives: 0, batch: 1 }, 'batch', /nothing to tell the positive from/],
+    [{ steps: 10, scheduleSteps: 9 }, 'scheduleSteps', /is 9, the phase has 10 steps/],
+    [{ steps: 9, scheduleSteps: 10, schedule: 'constant' }, 'scheduleSteps', /no effect on a constant schedule/],
     [{ steps: 10, warmup: 11 }, 'warmup', /is 11 steps, the phase has 10/],
     [{ ...learned, temperature: 0.005 }, 'temperature', /is 0\.005, and one that is learned stays at 0\.01/],
     [{ ...distillation, ...learned, temperature: 0.005 }, 'temperature', /stays at 0\.01/],
@@ -217,6 +236,16 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
   const good: object[] = [
     { temperature: 0.005 },
     { ...distillation, temperature: 0.5, normalizeScores: false, gradientScale: 2 },
+    { ...distillation, temperature: 0.25, teacherTemperature: 0.1, temperatureSquared: true },
+    { ...both, temperature: 1e-3, studentTemperature: 2e-3, teacherTemperature: 0.1, temperatureSquared: true },
+    {
+      ...both,
+      ...learned,
+      studentTemperature: 1,
+      temperatureSquared: true,
+      maskDuplicates: false,
+      gather: 'documents',
+    },
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { negatives: 0 },

@@ -4,7 +4,9 @@ import t from 'tap'
 import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
+import type { ResolvedPhase } from '../../lib/train/config/types.js'
 import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
+import { lossOf } from '../../lib/train/loss.js'
 import { seed } from '../seed.js'
 import { ToyModel, toyBatch } from './toy.js'
 
@@ -96,6 +98,51 @@ for (const [name, tolerance] of [
     const end = device.memory()
     t.same([end.tensors, end.bytes], [start.tensors, start.bytes], 'nothing is left, also after failures')
   })
+
+t.test('losses with weights: the weighted sum of both and of their gradients, and both are told', async (t) => {
+  const device = Device.open('cpu-f64')
+  const before = device.memory().tensors
+  const model = new ToyModel(device, seed)
+  const scores = Float32Array.from({ length: 27 }, (_, i) => Math.sin(3 * i))
+  const gradientOf = async (loss: ResolvedPhase['loss'], changes: Partial<ResolvedPhase>, microBatchTokens: number) => {
+    const told: Record<string, Promise<number>> = {}
+    const phase = { maskDuplicates: true, normalizeScores: false, temperature: 1, ...changes, loss } as ResolvedPhase
+    const value = gradCache(
+      model,
+      { ...batch, scores },
+      lossOf(phase, undefined, (name, part) => {
+        told[name] = part.value()
+      }),
+      { ...key, microBatchTokens },
+    )
+    const gradients = await model.parameters.gradients.values()
+    const result = { value: await value.value(), gradients, told }
+    value.dispose()
+    model.parameters.zeroGradients()
+    return result
+  }
+  const alone = [
+    await gradientOf('contrastive', { temperature: 0.1 }, 1e9),
+    await gradientOf('distillation', { temperature: 0.4, teacherTemperature: 0.5 }, 1e9),
+  ]
+  for (const [microBatchTokens, contrastive, distillation] of [
+    [1, 1, 1],
+    [17, 0.5, 2],
+    [1e9, 0, 3],
+  ] as const) {
+    const changes = { temperature: 0.1, studentTemperature: 0.4, teacherTemperature: 0.5 }
+    const got = await gradientOf({ contrastive, distillation }, changes, microBatchTokens)
+    const sum = (of: (part: (typeof alone)[number]) => number) =>
+      contrastive * of(alone[0]!) + distillation * of(alone[1]!)
+    t.ok(Math.abs(got.value - sum(({ value }) => value)) < 1e-10, `${contrastive} and ${distillation}: the sum`)
+    t.ok(Math.abs((await got.told.contrastive!) - alone[0]!.value) < 1e-10, 'one is told without its weight')
+    t.ok(Math.abs((await got.told.distillation!) - alone[1]!.value) < 1e-10, 'and so is the other')
+    const off = Math.hypot(...got.gradients.map((g, i) => g - sum(({ gradients }) => gradients[i]!)))
+    t.ok(off < 1e-9 * Math.hypot(...got.gradients), `gradients are off by ${off}`)
+  }
+  model.parameters.dispose()
+  t.equal(device.memory().tensors, before)
+})
 
 t.test('dropout follows the row, not the micro-batch, and is off without a key', async (t) => {
   const device = Device.open('cpu')

@@ -4,7 +4,9 @@ import t from 'tap'
 import { Colbert } from '../../lib/models/colbert.js'
 import { Device } from '../../lib/tensor/device.js'
 import type { StepEvent, TrainEvent } from '../../lib/train/events.js'
+import { stepLine } from '../../lib/train/loop/progress.js'
 import { train } from '../../lib/train/loop/run.js'
+import { linear } from '../../lib/train/optim/schedule.js'
 import { bitsOf, folder, saveTinyModel, threePhases, tinyModel, tinyRun } from './tiny.js'
 
 async function eventsOf(run: AsyncIterable<TrainEvent>): Promise<TrainEvent[]> {
@@ -71,6 +73,48 @@ t.test('three phases, from a model object', async (t) => {
   await device.synchronize()
   const after = device.memory()
   t.same([after.tensors, after.bytes], [before.tensors, before.bytes], 'memory is where it was')
+})
+
+t.test('two losses in one phase: a step shows both', async (t) => {
+  const dir = folder(t)
+  const model = await tinyModel()
+  const third = threePhases(dir, 4)[2]!
+  const loss = { contrastive: 2, distillation: 0.5 }
+  const run = train(tinyRun(dir, model, 'run', [{ ...third, loss, temperature: 0.1, studentTemperature: 1 }]))
+  const seen = steps(await eventsOf(run))
+  await run.result
+  t.equal(seen.length, 4)
+  for (const { loss: sum, losses } of seen) {
+    t.same(Object.keys(losses!), ['contrastive', 'distillation'])
+    t.ok(losses!.contrastive! > 0 && losses!.distillation! > 0)
+    t.ok(Math.abs(2 * losses!.contrastive! + 0.5 * losses!.distillation! - sum) < 1e-5 * sum, 'the loss is their sum')
+  }
+  t.match(stepLine(seen[0]!), /loss [\d.]+ \(contrastive [\d.]+, distillation [\d.]+\)/)
+  model.dispose()
+})
+
+t.test('a phase that stops before its schedule does', async (t) => {
+  const dir = folder(t)
+  const model = await tinyModel()
+  const [first] = threePhases(dir, 4)
+  const change = { scheduleSteps: 20, warmup: 0.1, learnableTemperature: false }
+  const run = train(tinyRun(dir, model, 'run', [{ ...first!, ...change }]))
+  const seen = steps(await eventsOf(run))
+  await run.result
+  t.same(
+    seen.map(({ learningRate }) => learningRate),
+    [0, 1, 2, 3].map((step) => first!.learningRate * linear(step, 20, 2)),
+  )
+  for (const [wrong, path, message] of [
+    [{ scheduleSteps: 6 }, 'scheduleSteps', /scheduleSteps is 6, the phase has 7 steps/],
+    [{ warmup: 8 }, 'warmup', /the warm-up has 8 steps, the phase 7/],
+  ] as const) {
+    const { steps: _, ...epoch } = { ...first!, ...wrong } // 60 rows by 8
+    const error = await train(tinyRun(dir, model, 'other', [epoch])).result.catch((error) => error)
+    t.match(error, { code: 'ERR_CONFIG', message })
+    t.match(error.details.issues, [{ path: `phases[0].${path} (phase "one")` }])
+  }
+  model.dispose()
 })
 
 t.test('20 steps = 10 + abort + resume + 10, and two runs at once give the bits each gives alone', async (t) => {

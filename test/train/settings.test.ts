@@ -9,7 +9,7 @@ import { Device } from '../../lib/tensor/device.js'
 import { add } from '../../lib/tensor/ops.js'
 import { Tensor } from '../../lib/tensor/tensor.js'
 import { latest, loadState, saveState } from '../../lib/train/checkpoint/state.js'
-import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
+import type { CustomLoss, PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import { openData } from '../../lib/train/data.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { gradCache } from '../../lib/train/gradcache.js'
@@ -134,7 +134,7 @@ t.test('divergence ends the run; the checkpoint before it is intact', async (t) 
   const { config } = await onePhase(t, { checkpoint: { every: 2 } })
   const phase = config.phases[0] as PhaseConfig
   let calls = 0
-  const fn: Extract<PhaseConfig['loss'], object>['fn'] = ({ queries, documents, temperature }) => {
+  const fn: CustomLoss['fn'] = ({ queries, documents, temperature }) => {
     const loss = contrastive(queries, documents, { temperature })
     return ++calls === 4 ? add(loss, Tensor.from(loss.device, [Number.NaN])) : loss
   }

@@ -3,8 +3,11 @@ import { createPlan } from '../../data/plan.js'
 import { requireDistinctNames } from '../../data/shards.js'
 import { fileSources, isFiles, isSource, type Source, type SourceOptions } from '../../data/sources.js'
 import { type Survey, survey } from '../../data/survey.js'
+import type { LateforgeError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
+import { horizonOf } from '../config/horizon.js'
+import { includes, partsOf } from '../config/losses.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
 import type { Faults } from './faults.js'
@@ -136,12 +139,15 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   }
   const whole = found.length === sources.length && found.length > 0
   const stepsPerEpoch = whole ? await checkPlan(context, found) : null
+  const steps = phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch)))
+  const keyOf = ({ details }: LateforgeError) => ('scheduleSteps' in details ? 'scheduleSteps' : 'warmup')
+  if (steps !== null) await context.faults.try(index, keyOf, () => horizonOf(phase, steps))
   return {
     name: phase.name,
     rows: found.reduce((sum, { survey }) => sum + survey.rows, 0),
     batch: phase.batch,
     stepsPerEpoch,
-    steps: phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch))),
+    steps,
     sources: found.map((source) => sourceCheck(phase, source)),
     recipe: model && featurizer ? changesOf(model, featurizer) : [],
     memory: checkMemory(context, found),
@@ -233,10 +239,13 @@ function checkSource(
   const { name, rows } = read
   const fault = (message: string): void =>
     faults.add(index, 'data', 'ERR_DATA', `source "${name}"${message}`, { source: name })
-  const taught = phase.loss === 'distillation' || phase.loss === 'margin-mse'
-  if (taught && !read.scores) fault(` has no teacher scores, which ${phase.loss} needs: rows with "scores"`)
+  const taught = includes(phase.loss, 'distillation', 'margin-mse')
+  const loss = partsOf(phase.loss)
+    .flatMap(([name]) => (name === 'contrastive' ? [] : [name]))
+    .join(' and ')
+  if (taught && !read.scores) fault(` has no teacher scores, which ${loss} needs: rows with "scores"`)
   else if (taught && used === rows)
-    fault(`: one document in each of its ${rows} rows, and ${phase.loss} compares at least two`)
+    fault(`: one document in each of its ${rows} rows, and ${loss} compares at least two`)
   const place = `phase "${phase.name}", source "${name}"`
   const warn = (code: WarningEvent['code'], message: string, details: Record<string, unknown>): void => {
     warnings.push({
@@ -264,7 +273,7 @@ function checkSource(
   if (taught && fewest === 1 && used > rows)
     warn(
       'single-documents',
-      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${phase.loss} has nothing to compare it with, so ` +
+      `one document in ${alike} of ${rows} rows (row ${row} is the first): ${loss} has nothing to compare it with, so ` +
         'they add 0 to the loss',
       { rows: alike, row },
     )

@@ -3,6 +3,7 @@ import type { TokenColumn } from '../../data/column.js'
 import type { Colbert } from '../../models/colbert.js'
 import { scope } from '../../tensor/scope.js'
 import { Tape, withoutTape } from '../../tensor/tape.js'
+import { includes, partsOf } from '../config/losses.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 
 /** A whole batch: tokens of its queries, expansion included, of its documents and of the longest; and how many those are. */
@@ -76,12 +77,14 @@ export function estimateMemory(
   const { bytes: live } = device.memory()
   const base = live + 2 * parameters.values.bytes
   const own = { queries: sizes.queries / ranks, documents: sizes.documents / ranks }
-  const allPairs = phase.loss === 'contrastive'
+  const allPairs = includes(phase.loss, 'contrastive')
   const here = {
     queries: allPairs && phase.gather === 'queries' ? sizes.queries : own.queries,
     documents: allPairs && phase.gather === 'documents' ? sizes.documents : own.documents,
   }
   const vectors = (here.queries + here.documents) * dim
+  const parts = partsOf(phase.loss).length
+  const sums = parts > 1 ? parts + 1 : 1 // each part's gradients, and their sum
   const [values, gradients] = [vectors * (model.tokenType === 'float16' ? 2 : real), vectors * real]
 
   const graphs = graphsOf(model, config, phase, { sizes, own, graphBytes, ranks })
@@ -92,11 +95,12 @@ export function estimateMemory(
   const pairs = allPairs ? rows * columns : columns
   const loss = pairs * (real + (winner * sizes.queries) / phase.batch)
 
-  const peak = Math.max(values + graphs.forward, values + gradients + graphs.kept + loss, gradients + graphs.backward)
+  const made = values + sums * gradients
+  const peak = Math.max(values + graphs.forward, made + graphs.kept + loss, gradients + graphs.backward)
   return {
     bytes: Math.round(base + peak),
     base: Math.round(base),
-    embeddings: Math.round(values + gradients),
+    embeddings: Math.round(made),
     graphs: Math.round(Math.max(graphs.forward, graphs.backward)),
     loss: Math.round(loss),
   }

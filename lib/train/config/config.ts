@@ -9,16 +9,16 @@ import { checkAccepted } from '../../text/alignment.js'
 import { defaultRecipe } from '../../text/recipe.js'
 import { schedules } from '../optim/schedule.js'
 import { absolute, column, data, entry, paths, table } from './data.js'
+import { gathers, includes, isOwn, lossNames, nameOf } from './losses.js'
 import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
 import { presets } from './presets.js'
-import type { ResolvedPhase, ResolvedRun } from './types.js'
+import type { LossName, ResolvedPhase, ResolvedRun } from './types.js'
 
 const count = z.int().min(1)
 const positive = z.number().positive()
 /** As the losses take it (`temperatures` of lib/losses); a learned one is clamped at `leastLearned`. */
 const temperature = z.number().min(1e-30).max(1e30)
 const leastLearned = 0.01
-const lossNames = ['contrastive', 'distillation', 'margin-mse'] as const
 
 const isExpression = (text: string): boolean => {
   try {
@@ -29,12 +29,24 @@ const isExpression = (text: string): boolean => {
   }
 }
 
+const isLossName = (value: unknown): boolean => (lossNames as readonly unknown[]).includes(value)
 const loss = z.custom<ResolvedPhase['loss']>(
   (value) =>
-    (lossNames as readonly unknown[]).includes(value) ||
-    (isObject(value) && typeof value.id === 'string' && typeof value.fn === 'function'),
-  { error: `expected ${lossNames.join(', ')} or, from TypeScript, { id, fn }` },
+    isLossName(value) ||
+    (isObject(value) && typeof value.id === 'string' && typeof value.fn === 'function') ||
+    (isObject(value) && Object.keys(value).length > 1 && Object.keys(value).every(isLossName) && areWeights(value)),
+  {
+    error:
+      `expected ${lossNames.join(', ')}; two of them or more with weights, as { contrastive: 1, distillation: 1 }; or, ` +
+      'from TypeScript, { id, fn }',
+  },
 )
+
+/** Finite, ≥ 0, and not all of them 0. */
+function areWeights(value: object): boolean {
+  const weights = Object.values(value)
+  return weights.every((weight) => Number.isFinite(weight) && weight >= 0) && weights.some((weight) => weight > 0)
+}
 
 const sampling = z.custom<ResolvedPhase['sampling']>(
   (value) =>
@@ -68,9 +80,13 @@ const phase = z.strictObject({
   epochs: positive.optional(),
   learningRate: positive,
   schedule: z.enum(schedules).default('linear'),
+  scheduleSteps: count.optional(),
   warmup: z.number().min(0).default(0),
   temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
+  studentTemperature: temperature.optional(),
+  teacherTemperature: temperature.optional(),
+  temperatureSquared: z.boolean().optional(),
   normalizeScores: z.boolean().default(true),
   maskDuplicates: z.boolean().default(true),
   queryLength: count.optional(),
@@ -150,15 +166,18 @@ function resolvePhase(phase: ResolvedPhase): ResolvedPhase {
   return { ...phase, epochs, evaluate }
 }
 
-const own = 'a loss of your own'
-/** Settings that only some losses read: their value without effect, and those losses. */
-const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, ...losses: string[]])[] = [
-  ['temperature', 1, 'contrastive', 'distillation', own],
-  ['learnableTemperature', false, 'contrastive', 'distillation', own],
-  ['normalizeScores', true, 'distillation'],
-  ['maskDuplicates', true, 'contrastive'],
-  ['gather', 'queries', 'contrastive', own],
-]
+/** Settings that only some losses read: their value without effect, whether one's own reads them, and those losses. */
+const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, own: boolean, ...losses: LossName[]])[] =
+  [
+    ['temperature', 1, true, 'contrastive', 'distillation'],
+    ['learnableTemperature', false, true, 'contrastive', 'distillation'],
+    ['studentTemperature', undefined, false, 'distillation'],
+    ['teacherTemperature', undefined, false, 'distillation'],
+    ['temperatureSquared', undefined, false, 'distillation'],
+    ['normalizeScores', true, false, 'distillation'],
+    ['maskDuplicates', true, false, 'contrastive'],
+    ['gather', 'queries', true, 'contrastive'],
+  ]
 
 /** What the schema cannot say. */
 function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
@@ -208,10 +227,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: 'is what the last layer of head says; give one of them',
       where: locate(['dim']),
     })
-  if (
-    config.commDtype !== 'float32' &&
-    config.phases.every(({ loss }) => loss === 'distillation' || loss === 'margin-mse')
-  )
+  if (config.commDtype !== 'float32' && config.phases.every(({ loss }) => !gathers(loss)))
     issues.push({
       path: 'commDtype',
       message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
@@ -227,18 +243,34 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'start', 'best needs a phase before with `evaluate`')
     if (phase.learnableTemperature && phase.loss !== 'margin-mse' && phase.temperature < leastLearned)
       add(i, 'temperature', `is ${phase.temperature}, and one that is learned stays at ${leastLearned} and above`)
-    const name = typeof phase.loss === 'string' ? phase.loss : own
-    for (const [key, without, ...losses] of onlyFor)
-      if (phase[key] !== without && !losses.includes(name))
-        add(i, key, `has no effect on ${name}, only on ${losses.join(', ')}; leave it out`)
+    if (phase.learnableTemperature && phase.temperatureSquared && phase.studentTemperature === undefined)
+      add(i, 'temperatureSquared', 'is of a temperature that is given, and this one is learned; leave it out')
+    const name = nameOf(phase.loss)
+    for (const [key, without, own, ...losses] of onlyFor)
+      if (phase[key] !== without && !includes(phase.loss, ...losses) && !(own && isOwn(phase.loss)))
+        add(
+          i,
+          key,
+          `has no effect on ${name}, only on ${losses.join(', ')}${own ? ', a loss of your own' : ''}; leave it out`,
+        )
+    if (
+      phase.studentTemperature !== undefined &&
+      includes(phase.loss, 'distillation') &&
+      !includes(phase.loss, 'contrastive')
+    )
+      add(i, 'studentTemperature', 'is what temperature says where no contrastive loss is beside; give that')
     if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
       add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
-    if (phase.negatives === 0 && (name === 'distillation' || name === 'margin-mse'))
+    if (phase.negatives === 0 && includes(phase.loss, 'distillation', 'margin-mse'))
       add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
     if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)
       add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
-    if (phase.smallSources === 'wrap' && name === 'contrastive' && !phase.maskDuplicates)
+    if (phase.smallSources === 'wrap' && includes(phase.loss, 'contrastive') && !phase.maskDuplicates)
       add(i, 'smallSources', 'wrap repeats rows in a batch, which are negatives of themselves without maskDuplicates')
+    if (phase.scheduleSteps !== undefined && phase.schedule === 'constant')
+      add(i, 'scheduleSteps', 'has no effect on a constant schedule, which comes down to nothing; leave it out')
+    if (phase.steps !== undefined && phase.scheduleSteps !== undefined && phase.scheduleSteps < phase.steps)
+      add(i, 'scheduleSteps', `is ${phase.scheduleSteps}, the phase has ${phase.steps} steps; take as many at least`)
     if (phase.steps !== undefined && phase.warmup > phase.steps)
       add(i, 'warmup', `is ${phase.warmup} steps, the phase has ${phase.steps}; take fewer, or a share (as 0.05)`)
   }
@@ -340,7 +372,7 @@ export function decisive(config: ResolvedRun): Record<string, unknown> {
     phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, smallSources, ...phase }) => ({
       ...phase,
       ...(smallSources !== 'refuse' && { smallSources }), // runs from before there was the setting go on
-      loss: typeof loss === 'string' ? loss : loss.id,
+      loss: isOwn(loss) ? loss.id : loss,
       // Not where its data is: a path may be written in several ways.
       ...(evaluate?.patience && { evaluate: { ...evaluate, data: undefined } }),
     })),
@@ -379,7 +411,7 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
     ...(cacheDir !== undefined && { cacheDir: resolve(cacheDir) }),
     phases: config.phases.map(({ evaluate, ...phase }) => ({
       ...phase,
-      loss: typeof phase.loss === 'string' ? phase.loss : { object: phase.loss.id },
+      loss: isOwn(phase.loss) ? { object: phase.loss.id } : phase.loss,
       data: phase.data.map(absolute),
       ...(evaluate && {
         evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: located(evaluate.data) }) },

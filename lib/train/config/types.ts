@@ -34,6 +34,9 @@ export interface CustomLoss {
 /** Losses by name: those of lateforge/losses. */
 export type LossName = 'contrastive' | 'distillation' | 'margin-mse'
 
+/** Two losses or more in one, by their weights ≥ 0; of one with weight 0 the value is shown and nothing learned. */
+export type LossWeights = Partial<Record<LossName, number>>
+
 /** When a phase is evaluated, and by what it is judged. */
 export interface EvaluateConfig {
   /** Steps between evaluations; there is always one at the end of the phase. Default: as checkpoints. */
@@ -62,8 +65,8 @@ export interface CheckpointConfig {
 export interface PhaseConfig {
   /** Letters, digits, `.`, `_`, `-`; unique in the run. */
   name: string
-  /** By name, or your own. */
-  loss: LossName | CustomLoss
+  /** By name, several with their weights (`{ contrastive: 1, distillation: 1 }`), or your own. */
+  loss: LossName | LossWeights | CustomLoss
   /**
    * File patterns of .jsonl, .jsonl.gz or .parquet, each file a source; entries { files } that are one; or sources (from
    * TypeScript).
@@ -81,12 +84,20 @@ export interface PhaseConfig {
   learningRate: number
   /** Default `linear`, to 0. */
   schedule?: ScheduleName
-  /** Steps of linear warm-up (≥ 1), or their share of the phase (< 1). Default 0. */
+  /** Steps over which the schedule comes down to 0, where the phase stops before. Default: those of the phase. */
+  scheduleSteps?: number
+  /** Steps of linear warm-up (≥ 1), or their share of `scheduleSteps` (< 1). Default 0. */
   warmup?: number
   /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
   temperature?: number
   /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
   learnableTemperature?: boolean
+  /** Distillation beside another loss: the temperature of the student's scores in it. Default: `temperature`. */
+  studentTemperature?: number
+  /** Distillation: teacher scores are divided by it before the softmax; 1e-30 to 1e30. Default 1. */
+  teacherTemperature?: number
+  /** Distillation: the loss times the student's temperature squared, as sentence-transformers. Default false. */
+  temperatureSquared?: boolean
   /** Distillation: min-max normalise the student's scores within each query, as PyLate. Default true. */
   normalizeScores?: boolean
   /** Contrastive: equal texts are never each other's negatives. Default true. */
@@ -177,7 +188,16 @@ type Given<T, K extends keyof T> = Omit<Required<T>, K> & Pick<T, K>
 export interface ResolvedPhase
   extends Given<
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
-    'negatives' | 'steps' | 'epochs' | 'queryLength' | 'documentLength' | 'prompts'
+    | 'negatives'
+    | 'steps'
+    | 'epochs'
+    | 'scheduleSteps'
+    | 'studentTemperature'
+    | 'teacherTemperature'
+    | 'temperatureSquared'
+    | 'queryLength'
+    | 'documentLength'
+    | 'prompts'
   > {
   /** File patterns, entries and sources. */
   data: readonly (string | DataEntry | Source)[]

@@ -7,9 +7,11 @@ import type { Colbert } from '../../models/colbert.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
+import { horizonOf } from '../config/horizon.js'
+import { gathers } from '../config/losses.js'
 import { recipeOf } from '../config/recipe.js'
-import type { BestEvaluation, Evaluate, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
-import type { CheckpointEvent, EventHub } from '../events.js'
+import type { BestEvaluation, Evaluate, LossName, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
+import type { CheckpointEvent, EventHub, StepEvent } from '../events.js'
 import { gradCacheAsync } from '../gradcache.js'
 import { gradientScaleOf, lossOf } from '../loss.js'
 import { AdamW } from '../optim/adamw.js'
@@ -114,6 +116,8 @@ interface PendingStep {
 
 interface StepNumbers {
   loss: number
+  /** By name, where it has several parts. */
+  losses?: StepEvent['losses']
   norm: number
   /** Attended tokens of the whole batch. */
   tokens: number
@@ -131,6 +135,7 @@ class PhaseRunner {
   private readonly data: TrainData
   private readonly from: PhaseResume | null
   private readonly progress: PhaseProgress
+  private readonly horizon: ReturnType<typeof horizonOf>
   private readonly opt: AdamW
   private readonly temperature: Parameters | null
   private pending: PendingStep | null = null
@@ -165,7 +170,7 @@ class PhaseRunner {
               `Start a new run from its model: model: ${from.folder}/model`,
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
-    warmupOf(phase, steps)
+    this.horizon = horizonOf(phase, steps)
     this.progress = from
       ? { ...from.progress }
       : {
@@ -267,24 +272,31 @@ class PhaseRunner {
     const logScale = this.temperature?.get('logScale')
     const before = logScale?.value()
     before?.catch(() => {}) // met in `read`, unless the step fails before
-    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale), {
+    const losses: Promise<[LossName, number]>[] = []
+    const onPart = (name: LossName, part: Tensor) => {
+      const value = part.value().then((value): [LossName, number] => [name, value])
+      value.catch(() => {}) // as `before`
+      losses.push(value)
+    }
+    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, onPart), {
       seed: config.seed,
       step: progress.globalStep,
       microBatchTokens: config.microBatchTokens,
       activationMemory: host.activationMemory,
       gradientScale: gradientScaleOf(phase, group.size),
       group,
-      gather: phase.loss === 'contrastive' || typeof phase.loss === 'object' ? phase.gather : 'none',
+      gather: gathers(phase.loss) ? phase.gather : 'none',
       commDtype: config.commDtype,
     })
     if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
     // What a rank knows of the step and the others do not.
     const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
     group.allReduceSum(counts).wait()
-    const scale = schedule(phase.schedule, step, steps, warmupOf(phase, steps))
+    const { horizon, warmupSteps } = this.horizon
+    const scale = schedule(phase.schedule, step, horizon, warmupSteps)
     const squared = this.opt.step({ scale })
     const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
-    const numbers = read(loss, squared, counts, before, fixed)
+    const numbers = read(loss, squared, counts, before, fixed, losses)
     numbers.catch(() => {}) // met in `awaitStep`
     return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
   }
@@ -294,7 +306,7 @@ class PhaseRunner {
     const { pending, phase, progress, host } = this
     if (!pending) return
     this.pending = null
-    const { loss, norm, tokens, stopping, finished, temperature } = await pending.numbers
+    const { loss, losses, norm, tokens, stopping, finished, temperature } = await pending.numbers
     this.stopping ||= stopping > 0
     const globalStep = progress.globalStep - progress.step + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
@@ -315,6 +327,7 @@ class PhaseRunner {
       globalStep,
       steps: progress.steps,
       loss,
+      ...(losses && { losses }),
       learningRate: pending.learningRate,
       gradientNorm: norm,
       ...(temperature !== undefined && { temperature }),
@@ -390,19 +403,6 @@ class PhaseRunner {
   }
 }
 
-/** Steps of warm-up. @throws ConfigError ERR_CONFIG when the phase is over before them */
-function warmupOf({ warmup, name }: ResolvedPhase, steps: number): number {
-  const wanted = warmup < 1 ? Math.round(warmup * steps) : warmup
-  if (wanted > steps)
-    throw new ConfigError(
-      'ERR_CONFIG',
-      `phase "${name}": warmup is ${warmup} steps, the phase has ${steps}: the learning rate would not get where it is set. ` +
-        'Take fewer, or a share of the phase (as 0.05)',
-      { phase: name, warmup, steps },
-    )
-  return wanted
-}
-
 function temperatureOf(model: Colbert, temperature: number): Parameters {
   const parameters = new Parameters(model.device, [{ name: 'logScale', shape: [1] }])
   parameters.owner.name = 'a learned temperature'
@@ -417,14 +417,17 @@ async function read(
   counts: Tensor,
   logScale: Promise<number> | undefined,
   fixed: number | undefined,
+  losses: Promise<[LossName, number]>[],
 ): Promise<StepNumbers> {
   try {
     const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
+    const parts = await Promise.all(losses)
     const [tokens, stopping] = [sums[0]!, sums[1]!]
     const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
     return {
       ...{ loss: value, norm: Math.sqrt(square), tokens, stopping, finished: performance.now() },
       ...(temperature !== undefined && { temperature }),
+      ...(parts.length > 0 && { losses: Object.fromEntries(parts) }),
     }
   } finally {
     for (const tensor of [loss, squared, counts]) tensor.dispose()

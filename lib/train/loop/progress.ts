@@ -49,7 +49,7 @@ export function stepLine(e: StepEvent, phases: readonly string[] = []): string {
   return [
     `${e.phase}${number}`,
     `step ${e.step}/${e.steps} ${((100 * e.step) / e.steps).toFixed(1)} %`,
-    `loss ${e.loss.toPrecision(4)}`,
+    `loss ${e.loss.toPrecision(4)}${e.losses ? ` (${parts(e.losses)})` : ''}`,
     `lr ${e.learningRate.toExponential(1)}`,
     ...(e.temperature === undefined ? [] : [`temp ${Number(e.temperature.toPrecision(3))}`]),
     `grad ${e.gradientNorm.toPrecision(2)}`,
@@ -59,6 +59,11 @@ export function stepLine(e: StepEvent, phases: readonly string[] = []): string {
     `eta ${duration(e.etaSeconds)}`,
   ].join('  ')
 }
+
+const parts = (losses: NonNullable<StepEvent['losses']>): string =>
+  Object.entries(losses)
+    .map(([name, value]) => `${name} ${value.toPrecision(4)}`)
+    .join(', ')
 
 function lineOf(event: TrainEvent): string | undefined {
   switch (event.type) {

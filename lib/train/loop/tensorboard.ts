@@ -38,9 +38,10 @@ export class TensorBoardLog {
 
 function scalarsOf(event: TrainEvent): Record<string, number> | null {
   if (event.type === 'step') {
-    const { loss, learningRate, gradientNorm, temperature, tokensPerSecond, dataWaitMs, memory } = event
+    const { loss, losses = {}, learningRate, gradientNorm, temperature, tokensPerSecond, dataWaitMs, memory } = event
     return {
       'train/loss': loss,
+      ...Object.fromEntries(Object.entries(losses).map(([name, value]) => [`train/loss/${name}`, value])),
       'train/learning_rate': learningRate,
       'train/gradient_norm': gradientNorm,
       ...(temperature !== undefined && { 'train/temperature': temperature }),
