@@ -2,7 +2,7 @@
 import { ArgumentError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
 import type { LoadOptions } from '../models/options.js'
-import type { AlignedField } from '../text/alignment.js'
+import { type AlignedField, describeChange } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { colour } from './common.js'
 import { showingTransfer } from './transfer.js'
@@ -21,17 +21,25 @@ export async function loadModel(
   options: ModelOptions,
   { signal, aloud = true }: { signal: AbortSignal; aloud?: boolean },
 ): Promise<Colbert> {
+  const { acceptRecipeChange = [] } = options
+  const note = (text: string) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${text}\n`)
   const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
     Colbert.load(name, {
       device: options.device,
       signal,
       onProgress,
       recipe: recipeOf(options.recipe ?? []),
-      acceptRecipeChange: (options.acceptRecipeChange ?? []) as AlignedField[],
-      onNote: (note) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${note}\n`),
+      acceptRecipeChange: acceptRecipeChange as AlignedField[],
+      onNote: note,
     })
-  return aloud ? showingTransfer(load) : load()
+  const model = await (aloud ? showingTransfer(load) : load())
+  for (const change of model.recipeChanges)
+    if (acceptRecipeChange.includes(change.field) && same(change.to, model.recipe[change.field]))
+      note(`${name}: ${describeChange(change)} (accepted)`)
+  return model
 }
+
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** Fields of a recipe from `field=value`: texts as they stand, all else as JSON. */
 function recipeOf(settings: readonly string[]): Partial<Recipe> {

@@ -369,8 +369,11 @@ class Fields {
   }
 
   private text(name: string, value: unknown): string {
-    if (typeof value !== 'string')
-      throw this.fail(`"${name}" is ${value === undefined ? 'missing' : value === null ? 'null' : 'not a string'}.`)
+    if (typeof value !== 'string') {
+      const what = value === undefined ? 'missing' : value === null ? 'null' : 'not a string'
+      const hint = isName(value) ? ' If it is an id, give the tables that have its text: queries, documents.' : ''
+      throw this.fail(`"${name}" is ${what}.${hint}`)
+    }
     if (value.trim() === '') throw this.fail(`"${name}" is empty.`)
     return value
   }

@@ -20,7 +20,7 @@ import { Device, type Precision } from '../tensor/device.js'
 import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
-import { checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
+import { type AlignedField, checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
 import { Featurizer } from '../text/featurizer.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
@@ -159,6 +159,11 @@ export class Colbert {
   /** Changes of the recipe that were accepted since the weights first learned one, oldest first. */
   get recipeChanges(): readonly RecipeChange[] {
     return this.spec.learned.changes
+  }
+
+  /** Fields of the recipe of which nobody knows what the weights have learned; the first to say it is believed. */
+  get unknownRecipe(): readonly AlignedField[] {
+    return this.spec.learned.unknownAt(this.parameters.updates)
   }
 
   /** What whoever uses the model should know of its recipe: prompts that are not known, lengths beyond those of training. */

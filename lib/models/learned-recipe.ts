@@ -44,8 +44,8 @@ export class LearnedRecipe {
     this.changedAt = updates
   }
 
-  /** Training here leaves nothing unknown. */
-  private unknownAt(updates: number): readonly AlignedField[] {
+  /** Fields of which nobody knows what was learned. Training here leaves none. */
+  unknownAt(updates: number): readonly AlignedField[] {
     return updates > this.changedAt ? [] : this.unknown
   }
 

@@ -215,19 +215,21 @@ export function checkEmbeddings(side: string, embeddings: AnyEmbeddings): void {
 }
 
 /**
- * Checks both sides of a scoring.
- * @throws ShapeError ERR_SHAPE, ArgumentError ERR_ARGUMENT as `checkEmbeddings`, and for sides of other dimensions
+ * Checks both sides of a scoring. Recipes that both sides have must fit each other; their lengths may differ.
+ * @throws ShapeError ERR_SHAPE, ArgumentError ERR_ARGUMENT as `checkEmbeddings`, and for sides of other dimensions;
+ *   RecipeError ERR_RECIPE for other recipes
  */
 export function checkPair(queries: AnyEmbeddings, documents: AnyEmbeddings | DeviceEmbeddings): void {
   if (queries?.dim !== documents?.dim)
     throw new ArgumentError('ERR_ARGUMENT', `queries have ${queries?.dim} dimensions, documents ${documents?.dim}`)
   checkEmbeddings('queries', queries)
   if (!(documents instanceof DeviceEmbeddings)) checkEmbeddings('documents', documents)
+  if (queries.recipe && documents.recipe) checkRecipes(queries, documents)
 }
 
 /**
- * Checks that one side is queries and the other documents, by recipes that fit each other; their lengths may differ.
- * @throws as `checkPair`; ArgumentError ERR_ARGUMENT for swapped sides too; RecipeError ERR_RECIPE for other recipes
+ * Checks that one side is queries and the other documents, by recipes that fit each other, or both by none.
+ * @throws as `checkPair`; ArgumentError ERR_ARGUMENT for swapped sides too
  */
 export function checkSides(queries: AnyEmbeddings, documents: AnyEmbeddings | DeviceEmbeddings): void {
   for (const [given, role, side, maker] of [
@@ -244,6 +246,10 @@ export function checkSides(queries: AnyEmbeddings, documents: AnyEmbeddings | De
   checkPair(queries, documents)
   if (documents.ids && documents.ids.length !== countOf(documents))
     throw new ArgumentError('ERR_ARGUMENT', `${documents.ids.length} ids for ${countOf(documents)} documents`)
+  checkRecipes(queries, documents)
+}
+
+function checkRecipes(queries: Pick<AnyEmbeddings, 'recipe'>, documents: Pick<AnyEmbeddings, 'recipe'>): void {
   const problem = recipeMismatch(documents.recipe, queries.recipe)
   if (problem)
     throw new RecipeError(

@@ -40,7 +40,7 @@ export interface MaxSimLayout {
   layout?: Layout
   /** For `grouped` [queries + 1], for `pairs` [2 · pairs], of whole numbers; none for `all`. */
   pairs?: ArrayLike<number>
-  /** Negative similarities count as 0, which is what PyLate's padded scores amount to. Default false. */
+  /** Negative similarities count as 0, which is what PyLate's padded scores amount to. Default as the queries' recipe has it, else false. */
   clampNegatives?: boolean
 }
 
@@ -75,7 +75,7 @@ const queryBlock = { rows: 1 << 13, texts: 1 << 8 }
  * copied during the call and may change afterwards.
  * @returns `all`: [queries × documents], row-major; otherwise one score per pair, in order
  * @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT for bad options or pairs;
- *   UnsupportedError ERR_UNSUPPORTED; AbortedError ERR_ABORTED
+ *   UnsupportedError ERR_UNSUPPORTED; AbortedError ERR_ABORTED; RecipeError ERR_RECIPE for embeddings of two recipes
  */
 export async function maxsim(
   queries: AnyEmbeddings,
@@ -83,7 +83,7 @@ export async function maxsim(
   options: MaxSimOptions = {},
 ): Promise<Float32Array> {
   checkOptions('maxsim', options, maxsimOptions)
-  const { layout = 'all', clampNegatives = false, signal } = options
+  const { layout = 'all', clampNegatives = clampOf(queries), signal } = options
   const pairs = checkLayout(options)
   checkPair(queries, documents)
   const { device, type } = deviceFor(queries, documents, options)
@@ -118,7 +118,7 @@ export async function maxsim(
  */
 export function maxsimSync(queries: AnyEmbeddings, documents: AnyEmbeddings, options: MaxSimLayout = {}): Float32Array {
   checkOptions('maxsimSync', options, layoutOptions)
-  const { layout = 'all', clampNegatives = false } = options
+  const { layout = 'all', clampNegatives = clampOf(queries) } = options
   const pairs = checkLayout(options)
   checkPair(queries, documents)
   const inPlace = (side: string, { data, offsets }: AnyEmbeddings): [Float32Array, Float64Array] => {
@@ -128,6 +128,9 @@ export function maxsimSync(queries: AnyEmbeddings, documents: AnyEmbeddings, opt
   const [q, d] = [inPlace('queries', queries), inPlace('documents', documents)]
   return native().maxsimSync(...q, ...d, queries.dim, layouts.indexOf(layout), pairs, clampNegatives ? 1 : 0)
 }
+
+/** How a model's embeddings are scored. */
+const clampOf = (queries: AnyEmbeddings): boolean => queries?.recipe?.clampNegatives ?? false
 
 /** @returns the pairs as numbers, or null for all. @throws ArgumentError ERR_ARGUMENT */
 function checkLayout({ layout = 'all', pairs }: MaxSimLayout): Float64Array | null {

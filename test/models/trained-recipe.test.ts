@@ -8,6 +8,7 @@ import t from 'tap'
 import { writeBeir } from '../../lib/eval/index.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Colbert } from '../../lib/models/colbert.js'
+import { maxsim, maxsimSync } from '../../lib/retrieval/maxsim.js'
 import { alignedFields } from '../../lib/text/alignment.js'
 import { defaultRecipe, type Recipe } from '../../lib/text/recipe.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
@@ -97,6 +98,7 @@ for (const [what, model, wrong, difference] of [
         { status: 0 },
         `${verb[0]}, accepted`,
       )
+      t.match(lateforge([...verb, ...tail, '--accept-recipe-change', 'queryPrompt']).stderr, `${difference} (accepted)`)
       t.match(lateforge([...verb, '--accept-recipe-change', 'queryPrompt']), { status: 2, stderr: /no change of it/ })
     }
     const yaml = join(dir, `${runs++}.yaml`)
@@ -135,6 +137,9 @@ t.test('embeddings of two recipes are not compared, those of two lengths are', a
     message: /documentPrompt: "" of the documents, "w2 " of the queries/,
   })
   await t.rejects(b.search(queries, await b.encodeDocuments(['w2'])), { message: /"" of the model/ })
+  const others = await b.encodeDocuments(['w2'])
+  await t.rejects(maxsim(queries, others), { code: 'ERR_RECIPE' })
+  t.throws(() => maxsimSync(queries, others), { code: 'ERR_RECIPE' })
   const documents = await a.encodeDocuments(['w2', 'w3'])
   a.setRecipe({ queryLength: 12 })
   t.equal((await a.search(await a.encodeQueries(['w1']), documents))[0]!.length, 2)
@@ -181,6 +186,12 @@ t.test('a folder that may have had prompts in training says so once', async (t) 
   for await (const event of training) if (event.type === 'warning') events.push(event.message)
   t.match(events, [/names no prompts/], 'and a training does')
   ;(await training.result).model.dispose()
+  const later = phase({ name: 'two', prompts: { query: 'w3 ' } })
+  const byPhase = await train(run(foreign, [phase({ prompts })])).result
+  t.equal(byPhase.model.recipe.queryPrompt, 'w1 ', 'the first phase may say them')
+  t.same(byPhase.model.recipeChanges, [])
+  byPhase.model.dispose()
+  await t.rejects(train(run(foreign, [phase({ prompts }), later])).result, { code: 'ERR_RECIPE' }, 'and only the first')
 })
 
 t.test('what may be accepted', async (t) => {

@@ -33,7 +33,7 @@ export async function readTokenizer(dir: string): Promise<TokenizerFile & { conf
   )
   const large = (await stat(file)).size > SMALL
   const read = large ? await readElsewhere(file) : packFile(file, await readFile(file, 'utf8'))
-  checkTokenizerConfig(file, config!, read.json)
+  runnable(file, () => checkTokenizerConfig(file, config!, read.json))
   return { ...read, config: { ...map, ...config }, file }
 }
 
@@ -41,12 +41,18 @@ export async function readTokenizer(dir: string): Promise<TokenizerFile & { conf
 export function packFile(file: string, text: string): TokenizerFile {
   const { model, ...json } = parse(file, text)
   for (const [key, value] of Object.entries({ model, added_tokens: json.added_tokens })) {
-    if (typeof value !== 'object' || value === null)
+    if (typeof value !== 'object' || value === null || Array.isArray(value) !== (key === 'added_tokens'))
       throw new FormatError('ERR_FORMAT', `${file} has no "${key}"; expected a Hugging Face tokenizer.json.`, { file })
   }
+  return runnable(file, () => ({ json, model: packModel(model) }))
+}
+
+/** @throws FormatError `ERR_FORMAT` with the file for what a tokenizer is made of and we do not know */
+function runnable<T>(file: string, read: () => T): T {
   try {
-    return { json, model: packModel(model) }
+    return read()
   } catch (cause) {
+    if (cause instanceof FormatError) throw cause
     const reason = (cause as Error).message
     throw new FormatError('ERR_FORMAT', `${file} is not a tokenizer lateforge can run: ${reason}`, { file }, { cause })
   }

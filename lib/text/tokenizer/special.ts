@@ -41,7 +41,7 @@ export function templateTokens(processor: PostProcessor | null): { leading: stri
       leading.unshift(...tokens.leading)
       trailing.push(...tokens.trailing)
     }
-  } else if (type !== undefined && type !== 'ByteLevel') {
+  } else if (processor !== null && type !== 'ByteLevel') {
     throw new Error(`the post-processor ${JSON.stringify(type)} is not known`)
   }
   return { leading, trailing }

@@ -145,7 +145,11 @@ export async function checkPhases(
     const next = recipe && { ...recipe, ...recipeOf(config.phases[index]!) }
     const featurizer = model && (await textRules(model, next!, index, config, faults))
     if (trained && next) {
-      const [before, after] = [trained, next]
+      const unknown = index === first ? (model?.unknownRecipe ?? []) : []
+      const [before, after] = [
+        { ...trained, ...Object.fromEntries(unknown.map((field) => [field, next[field]])) },
+        next,
+      ]
       const changes = await faults.try(index, 'prompts', () =>
         acceptedChanges(
           index === first ? 'the model' : 'the model of the phase before',
