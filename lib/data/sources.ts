@@ -28,6 +28,8 @@ export interface Source extends AsyncIterable<TextRow> {
   readonly name: string
   /** Files of a data set of the Hub that are of a kind that is not read. */
   readonly unusedFiles?: readonly string[]
+  /** Sets of files of which only some parts are there, in words. */
+  readonly incomplete?: readonly string[]
   /** Changes when the rows change. Without it the rows are read once more, to hash them. */
   fingerprint?(): Promise<string>
 }
@@ -90,24 +92,25 @@ export async function fileSources(
 ): Promise<Source[]> {
   const items = Array.isArray(data) ? (data as readonly (string | DataEntry)[]) : [data as string | DataEntry]
   for (const item of items) if (typeof item !== 'string') checkEntry(item)
-  const opened: { files: string[]; entry: Omit<DataEntry, 'files'>; unusedFiles?: string[] }[] = []
+  const opened: { files: string[]; entry: Omit<DataEntry, 'files'>; unused: string[]; incomplete: string[] }[] = []
   const seen = new Set<string>()
   for (const item of items) {
     if (typeof item === 'string') {
       const found = await expand(item, options)
       const files = found.files.filter((file) => !seen.has(file))
       for (const file of files) seen.add(file)
-      const sets = item.startsWith(hub) ? [files] : partsOf(files, item)
-      opened.push(...sets.map((set) => ({ files: set, entry: { name: hubName(item) }, unusedFiles: found.unused })))
+      const sets = item.startsWith(hub) ? [files] : partsOf(files).map((set) => set.files)
+      const { unused, incomplete } = found
+      opened.push(...sets.map((set) => ({ files: set, entry: { name: hubName(item) }, unused, incomplete })))
     } else {
-      const { files, unused } = await expandAll(item.files, options, item)
+      const { files, ...rest } = await expandAll(item.files, options, item)
       const name = item.name ?? hubName([item.files].flat()[0]!)
-      opened.push({ files, entry: { ...item, name }, unusedFiles: unused })
+      opened.push({ files, entry: { ...item, name }, ...rest })
     }
   }
   const names = namesOf(opened.map(({ files, entry }) => ({ file: files[0]!, name: entry.name })))
   return Promise.all(
-    opened.map(async ({ files, entry, unusedFiles = [] }, i) => ({
+    opened.map(async ({ files, entry, unused, incomplete }, i) => ({
       ...fileSource(files, {
         name: names[i],
         columns: entry.columns,
@@ -115,7 +118,8 @@ export async function fileSources(
         documents: await table(entry.documents, options, entry),
         cacheDir: options.cacheDir,
       }),
-      ...(unusedFiles.length > 0 && { unusedFiles }),
+      ...(unused.length > 0 && { unusedFiles: unused }),
+      ...(incomplete.length > 0 && { incomplete }),
     })),
   )
 }
@@ -254,19 +258,22 @@ async function expandAll(
       throw new DataError('ERR_DATA', `${key} has no effect on local files (${names.join(', ')}); leave it out.`, {
         key,
       })
-  const found: Found = { files: [], unused: [] }
+  const found: Found = { files: [], unused: [], incomplete: [] }
   for (const pattern of names) {
-    const { files, unused } = await expand(pattern, options, where)
+    const { files, unused, incomplete } = await expand(pattern, options, where)
     found.files.push(...files)
     found.unused.push(...unused)
+    found.incomplete.push(...incomplete)
   }
   return { ...found, files: [...new Set(found.files)] }
 }
 
-/** Files of a pattern, and those beside them that are of a kind that is not read. */
+/** Files of a pattern, those beside them that are of a kind that is not read, and sets that are not whole. */
 interface Found {
   files: string[]
   unused: string[]
+  /** What is said of sets of which only some parts are there. */
+  incomplete: string[]
 }
 
 async function expand(
@@ -274,17 +281,17 @@ async function expand(
   { onDownload: onProgress, signal }: SourceOptions,
   where: Pick<DataEntry, 'config' | 'split' | 'revision'> = {},
 ): Promise<Found> {
-  if (!pattern.startsWith(hub)) return { files: expandPattern(pattern), unused: [] }
+  if (!pattern.startsWith(hub)) {
+    const files = expandPattern(pattern)
+    return { files, unused: [], incomplete: incompleteSets(files, pattern) }
+  }
   const { resolveDataFiles } = await import('../hub/data-files.js')
   const { config, split, revision } = where
-  return resolveDataFiles(pattern, { config, split, revision, onProgress, signal })
+  return { ...(await resolveDataFiles(pattern, { config, split, revision, onProgress, signal })), incomplete: [] }
 }
 
-/**
- * Files by the set that they are a part of, `train-00003-of-00012.parquet`; any other is a set of its own. A folder has the
- * whole of a set.
- */
-function partsOf(files: readonly string[], pattern: string): string[][] {
+/** Files by the set that they are a part of, `train-00003-of-00012.parquet`; any other is a set of its own. */
+function partsOf(files: readonly string[]): { files: string[]; of: number }[] {
   const sets = new Map<string, { files: string[]; of: number }>()
   for (const file of files) {
     const [, of] = /-\d+-of-(\d+)\./.exec(basename(file)) ?? []
@@ -293,15 +300,22 @@ function partsOf(files: readonly string[], pattern: string): string[][] {
     set.files.push(file)
     sets.set(key, set)
   }
-  for (const set of sets.values())
-    if (set.files.length !== set.of && statSync(pattern, { throwIfNoEntry: false })?.isDirectory())
-      throw new DataError(
-        'ERR_DATA',
-        `${pattern} has ${set.files.length} of the ${set.of} parts of ${stem(set.files[0]!)}. Fetch the others, or name the ` +
-          'files that you mean.',
-        { folder: pattern, parts: set.files.length, of: set.of },
-      )
-  return [...sets.values()].map(({ files }) => files)
+  return [...sets.values()]
+}
+
+/**
+ * Sets of which a folder or a pattern has only some parts: a download may not be through. A file that is named is meant.
+ * @throws DataError ERR_DATA for those of a folder
+ */
+function incompleteSets(files: readonly string[], pattern: string): string[] {
+  const isFolder = statSync(pattern, { throwIfNoEntry: false })?.isDirectory()
+  if (!isFolder && !/[*?]/.test(pattern)) return []
+  const said = partsOf(files)
+    .filter((set) => set.files.length !== set.of)
+    .map((set) => `${pattern} has ${set.files.length} of the ${set.of} parts of ${stem(set.files[0]!)}`)
+  if (isFolder && said.length > 0)
+    throw new DataError('ERR_DATA', `${said[0]}. Fetch the others, or name the files that you mean.`, { pattern })
+  return said
 }
 
 /** Whether it is a source already, and not files of one. */

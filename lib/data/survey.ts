@@ -16,6 +16,8 @@ export interface Survey {
   readonly unused: Readonly<Record<string, number>>
   /** Files of its data set that are of a kind that is not read. */
   readonly unusedFiles: readonly string[]
+  /** Sets of files of which only some parts are there, in words. */
+  readonly incomplete: readonly string[]
   /** Rows spread evenly over the source. */
   readonly sample: readonly { row: number; value: TextRow }[]
 }
@@ -74,6 +76,6 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const kept = Math.min(sample, taken.length)
   const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
   const byCount = [...documents.values()].sort((a, b) => a.count - b.count)
-  const { unusedFiles = [] } = source
-  return { name, rows, documents: byCount, scores, missing, unused, unusedFiles, sample: spread }
+  const { unusedFiles = [], incomplete = [] } = source
+  return { name, rows, documents: byCount, scores, missing, unused, unusedFiles, incomplete, sample: spread }
 }

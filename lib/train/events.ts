@@ -137,6 +137,7 @@ export interface WarningEvent {
     | 'recipe'
     | 'unused-columns'
     | 'unused-files'
+    | 'incomplete-set'
     | 'unused-documents'
     | 'missing-negatives'
     | 'short-rows'

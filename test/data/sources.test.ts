@@ -172,7 +172,10 @@ t.test('several files are one source: parts of a set, and entries', async (t) =>
     ['q0', 'q1', 'q2'],
   )
   await t.rejects(fileSources(join(dir, 'cut')), { code: 'ERR_DATA', message: /has 1 of the 2 parts of train/ })
-  t.equal((await all((await fileSources(join(dir, 'cut/*.jsonl')))[0]!)).length, 1, 'a pattern may mean some of them')
+  const [some] = await fileSources(join(dir, 'cut/*.jsonl'))
+  t.equal((await all(some!)).length, 1, 'a pattern may mean some of them')
+  t.match(some!.incomplete, [/\*\.jsonl has 1 of the 2 parts of train/], 'and it is said')
+  t.equal((await fileSources(join(dir, 'cut/train-00000-of-00002.jsonl')))[0]!.incomplete, undefined)
   const entry = { name: 'mine', files: [join(dir, 'other/*'), join(dir, 'set/*0000[01]*'.replace('[01]', '?'))] }
   const sources = await fileSources([entry, join(dir, 'set')])
   t.same(namesOf(sources), ['mine', 'train'])

@@ -286,6 +286,7 @@ function checkSource(
         rows,
       },
     )
+  for (const said of read.incomplete) warn('incomplete-set', said, {})
   if (read.unusedFiles.length > 0)
     warn(
       'unused-files',
