@@ -37,6 +37,7 @@ const openOptions: Kinds<DataOptions & { model: object }> = {
   featurizer: object,
   batch: whole(1),
   negatives: whole(0),
+  sampleNegatives: whole(1),
   seed,
   sampling,
   smallSources: oneOf('refuse', 'wrap'),

@@ -74,7 +74,8 @@ void readAll(const Shard& shard) {
                                      {ShardColumn::kDocuments, 2},
                                      {ShardColumn::kDocuments, INT64_MAX}})
     for (size_t row = 0; row < rows.size(); ++row) {
-      const ItemBlock block{rows.data() + row, 1, column, most};
+      ItemBlock block{rows.data() + row, 1, column, most};
+      if (below(2)) block.draw = {1 + below(3), random64(), static_cast<uint32_t>(random64())};
       const Expansion expansion{below(12), 4, false};
       BlockSize size;
       if (!shard.measure(block, expansion, &size).ok()) continue;

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import path from 'node:path'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
+import { checkRun } from '../../lib/train/check/check.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { type TrainOptions, train } from '../../lib/train/loop/run.js'
@@ -181,6 +182,21 @@ t.test('what rows hold and training does not read is said once', async (t) => {
     { code: 'unused-documents', phase: 'two', source: 'ragged', negatives: 1, documents: 23 },
     ...columns('two'),
   ])
+  const drawn = await checkRun(
+    tinyRun(dir, model, 'drawn', [
+      { ...good(file), sampleNegatives: 2 },
+      { ...good(file, 'two'), sampleNegatives: 3 },
+    ]),
+  )
+  t.match(
+    drawn.warnings.filter(({ code }) => code === 'short-rows' || code === 'no-effect'),
+    [
+      { message: /fewer than sampleNegatives: 2 in 1 of 20 rows \(row 8 has 0\)/ },
+      { code: 'short-rows', details: { phase: 'two', negatives: 3, rows: 16 } },
+      { message: /sampleNegatives: 3 has no effect here: no row has more negatives/ },
+    ],
+  )
+  t.equal(drawn.warnings.length, 7)
   model.dispose()
 })
 

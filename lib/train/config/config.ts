@@ -73,6 +73,7 @@ const phase = z.strictObject({
   data,
   batch: count,
   negatives: z.int().min(0).optional(),
+  sampleNegatives: count.optional(),
   steps: count.optional(),
   epochs: positive.optional(),
   learningRate: positive,
@@ -258,6 +259,13 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'studentTemperature', 'is what temperature says where no contrastive loss is beside; give that')
     if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
       add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
+    if (phase.sampleNegatives !== undefined && phase.sampleNegatives >= (phase.negatives ?? Number.POSITIVE_INFINITY))
+      add(
+        i,
+        'sampleNegatives',
+        `is ${phase.sampleNegatives}, and has no effect where negatives: ${phase.negatives} leaves no more; take fewer, or ` +
+          'leave one of them out',
+      )
     if (phase.negatives === 0 && includes(phase.loss, 'distillation', 'margin-mse'))
       add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
     if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)

@@ -76,6 +76,11 @@ export interface PhaseConfig {
   batch: number
   /** Most documents beside the positive, from the front of a row; a row with fewer is used as it is. Default: all. */
   negatives?: number
+  /**
+   * Of these, so many drawn anew at each step, a function of seed, step and row alone; scores follow their documents.
+   * Default: all.
+   */
+  sampleNegatives?: number
   /** How long: steps, or passes over the data. Default: one epoch. */
   steps?: number
   /** Instead of `steps`: passes over the data. */
@@ -189,6 +194,7 @@ export interface ResolvedPhase
   extends Given<
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
     | 'negatives'
+    | 'sampleNegatives'
     | 'steps'
     | 'epochs'
     | 'scheduleSteps'

@@ -82,6 +82,7 @@ export async function runPhase(
       featurizer: model.featurizer,
       batch: phase.batch,
       negatives: phase.negatives,
+      sampleNegatives: phase.sampleNegatives,
       seed: config.seed + index,
       sampling: phase.sampling,
       smallSources: phase.smallSources,
