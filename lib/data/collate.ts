@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError } from '../errors.js'
-import { type Draw, native } from '../native.js'
+import { type Choice, native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { finish, type TokenColumn } from './column.js'
+import { requireScores } from './false-negatives.js'
 import { createPlan, type Sampling, type SmallSources } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
 import { type DataEntry, fileSources, type Source, type SourceOptions } from './sources.js'
@@ -68,6 +69,11 @@ export interface DataOptions extends PrepareOptions {
    * has no more gives all. Default: all of them.
    */
   sampleNegatives?: number
+  /**
+   * Negatives are left out before that whose stored score is so many times the positive's, or more: false negatives, for
+   * a value as .95. All sources need scores. Default: none is.
+   */
+  dropAbove?: number
   /** Decides the order of rows, and draws. */
   seed: number
   /** How often each source gives a batch. Default `proportional`. */
@@ -86,7 +92,7 @@ export interface TrainData {
    * @throws ArgumentError `ERR_ARGUMENT` for a rank that is not one of `ranks`; DisposedError `ERR_DISPOSED` after close.
    */
   at(step: number, part?: BatchPart): Promise<TrainBatch>
-  /** Of content, recipe, tokenizer, batch, negatives and draws, seed and sampling: what `at` depends on. */
+  /** Of content, recipe, tokenizer, batch, choice of negatives, seed and sampling: what `at` depends on. */
   readonly fingerprint: string
   /** Rows of all sources. */
   readonly rows: number
@@ -103,17 +109,8 @@ export interface TrainData {
  * @throws DataError `ERR_DATA` when there is no data, or a source is smaller than a batch.
  */
 export async function openBatches(options: DataOptions): Promise<TrainData> {
-  const {
-    data = [],
-    sources = [],
-    featurizer,
-    batch,
-    negatives,
-    sampleNegatives,
-    seed,
-    sampling,
-    smallSources,
-  } = options
+  const { data = [], sources = [], featurizer, batch, negatives, sampleNegatives, dropAbove, seed } = options
+  const { sampling, smallSources } = options
   if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
     throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
   }
@@ -122,8 +119,12 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
       sampleNegatives,
     })
   }
+  if (dropAbove !== undefined && !(dropAbove > 0 && dropAbove <= 1e30)) {
+    throw new ArgumentError('ERR_ARGUMENT', `dropAbove is ${dropAbove}; expected a number > 0.`, { dropAbove })
+  }
   const set = await prepareShards([...sources, ...(await fileSources(data, options))], featurizer, options)
   try {
+    if (dropAbove !== undefined) for (const source of set.sources) requireScores(source)
     const plan = createPlan({ seed, batch, sources: set.sources, sampling, smallSources })
     // Their rows were cut to the shortest once: a checkpoint from then does not go on with other batches.
     const ragged = set.sources
@@ -134,8 +135,12 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
         const { source, rows } = plan.at(step)
         const from = set.sources[source]!
         const most = Math.min(from.maxDocuments, 1 + (negatives ?? Number.POSITIVE_INFINITY))
-        const draw = sampleNegatives !== undefined && { most, sample: sampleNegatives, seed, step }
-        return collateBatch(featurizer, from, rows, draw || most, step, part)
+        if (sampleNegatives === undefined && dropAbove === undefined)
+          return collateBatch(featurizer, from, rows, most, most, step, part)
+        const sample = sampleNegatives ?? most
+        const choice: Choice = { most, sample, seed, step, dropAbove: dropAbove ?? 0 }
+        // What is dropped makes room for documents from further behind.
+        return collateBatch(featurizer, from, rows, choice, dropAbove ? from.maxDocuments : most, step, part)
       },
       fingerprint: createHash('sha256')
         .update(
@@ -143,6 +148,7 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
             ...[set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional', ...ragged],
             ...(smallSources === 'wrap' ? [smallSources] : []),
             ...(sampleNegatives === undefined ? [] : [`sample ${sampleNegatives}`]),
+            ...(dropAbove === undefined ? [] : [`drop above ${dropAbove}`]),
           ]),
         )
         .digest('hex'),
@@ -157,12 +163,13 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** One rank's part of the batch of given rows of one source, with at most `most` documents each, or those of a draw. */
+/** One rank's part of the batch of given rows of one source, with at most `most` documents each, or those of a choice, numbered by `stride`. */
 async function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
-  most: number | Draw,
+  most: number | Choice,
+  stride: number,
   step: number,
   { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
@@ -188,7 +195,6 @@ async function collateBatch(
     source.scores ? addon.shardScores(shard, own, 1, most) : null,
     sharded && wanted ? addon.shardLengths(shard, all, 1, most, skip) : null,
   ])
-  const stride = typeof most === 'number' ? most : most.most
   const columns = {
     queries: finish(queries, own, 0),
     documents: finish(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), places, stride), 1),
@@ -213,7 +219,7 @@ async function shardBatch(
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   documentsPerQuery: Int32Array<ArrayBuffer>,
-  most: number | Draw,
+  most: number | Choice,
   ranks: number,
 ): Promise<{
   rows: Float64Array<ArrayBuffer>

@@ -139,6 +139,7 @@ export interface WarningEvent {
     | 'unused-files'
     | 'unused-documents'
     | 'missing-negatives'
+    | 'dropped-negatives'
     | 'short-rows'
     | 'single-documents'
     | 'memory'

@@ -125,7 +125,7 @@ class Open final : public Job {
 // Items of rows. The arguments are copies, and the shard stays mapped until the read is over.
 class Read : public Job {
  public:
-  // (shard, rows, column, most, …), where most may be { most, sample, seed, step }
+  // (shard, rows, column, most, …), where most may be { most, sample, seed, step, dropAbove }
   explicit Read(const Napi::CallbackInfo& info) : Job(info.Env()), shard(shardAt(info)) {
     const auto array = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
     rows_.assign(array.Data(), array.Data() + array.ElementLength());
@@ -142,12 +142,16 @@ class Read : public Job {
       const std::optional<int64_t> value = wholeNumber(given.Get(name));
       if (!value || *value < least || *value > most)
         raise(info.Env(), "ERR_ARGUMENT",
-              std::string(name) + " of a draw must be a whole number from " + std::to_string(least) + " on");
+              std::string(name) + " of a choice must be a whole number from " + std::to_string(least) + " on");
       return *value;
     };
     block.most = field("most", 1);
-    block.draw = {field("sample", 1), static_cast<uint64_t>(field("seed", 0)),
-                  static_cast<uint32_t>(field("step", 0, UINT32_MAX))};
+    const Napi::Value above = given.Get("dropAbove");
+    const double dropAbove = above.IsNumber() ? above.As<Napi::Number>().DoubleValue() : -1;
+    if (!(dropAbove >= 0 && dropAbove <= 1e30))
+      raise(info.Env(), "ERR_ARGUMENT", "dropAbove of a choice must be a number from 0 on");
+    block.choice = {field("sample", 1), static_cast<uint64_t>(field("seed", 0)),
+                    static_cast<uint32_t>(field("step", 0, UINT32_MAX)), dropAbove};
   }
 
  protected:

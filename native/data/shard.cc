@@ -133,10 +133,20 @@ Status Shard::verify(const std::string& path) const {
   return Status::fine();
 }
 
+// Whether a document beside the positive is no positive itself, by their scores.
+bool Shard::isKept(const ItemBlock& block, int64_t positive, int64_t item) const {
+  const double by = block.choice.dropAbove, score = by == 0 ? 0 : scores_[positive];
+  return by == 0 || scores_[item] < score * (score >= 0 ? by : 2 - by);
+}
+
 // Documents beside the positive that the block may take of a row.
 int64_t Shard::negativesOf(const ItemBlock& block, int64_t row) const {
   if (block.column == ShardColumn::kQuery) return 0;
-  return std::min(block.most, rowItems_[row + 1] - rowItems_[row] - 1) - 1;
+  const int64_t first = rowItems_[row] + 1, last = rowItems_[row + 1];
+  if (block.choice.dropAbove == 0) return std::min(block.most, last - first) - 1;
+  int64_t kept = 0;
+  for (int64_t item = first + 1; item < last && kept < block.most - 1; ++item) kept += isKept(block, first, item);
+  return kept;
 }
 
 // Calls visit(item) for every item of a row that the block takes, in the row's order. A draw takes each set of so many
@@ -144,20 +154,22 @@ int64_t Shard::negativesOf(const ItemBlock& block, int64_t row) const {
 // (seed, step, row), where dropout's are of columns 0 and 1 (sequenceSeed in lib/io/random.ts).
 template <class Visit>
 void Shard::eachOf(const ItemBlock& block, int64_t row, const Visit& visit) const {
-  const auto& [count, seed, step] = block.draw;
+  const auto& [count, seed, step, dropAbove] = block.choice;
   const auto low = [](auto n) { return static_cast<uint32_t>(n); };
   const auto high = [](auto n) { return static_cast<uint32_t>(n >> 32); };
   const int64_t first = rowItems_[row] + static_cast<int64_t>(block.column), negatives = negativesOf(block, row);
   visit(first);
   int64_t wanted = std::min(count, negatives);
   Philox4 words{};
-  for (int64_t i = 0; wanted > 0; ++i) {
-    const int64_t left = negatives - i;
+  int64_t i = -1;  // among the negatives that are kept
+  for (int64_t item = first + 1; wanted > 0; ++item) {
+    if (!isKept(block, first, item)) continue;
+    const int64_t left = negatives - ++i;
     if (left > wanted) {
       if (i % 4 == 0) words = philox(low(seed), high(seed), step, low(row), high(row), low(2 + i / 4));
       if (static_cast<int64_t>(uint64_t{words.word[i % 4]} * static_cast<uint64_t>(left) >> 32) >= wanted) continue;
     }
-    visit(first + 1 + i);
+    visit(item);
     --wanted;
   }
 }
@@ -176,6 +188,7 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
   LF_REQUIRE(block.most >= 1, "ERR_ARGUMENT", "%lld items of a row were asked for", static_cast<long long>(block.most));
   LF_REQUIRE(block.column != ShardColumn::kQuery || block.most == 1, "ERR_ARGUMENT",
              "%lld queries of a row were asked for; a row has one", static_cast<long long>(block.most));
+  LF_REQUIRE(block.choice.dropAbove == 0 || scores_, "ERR_DATA", "the shard has no scores to drop documents by");
   *size = {};
   for (int64_t i = 0; i < block.rowCount; ++i) {
     const double row = block.rows[i];
@@ -203,7 +216,7 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
 void Shard::counts(const ItemBlock& block, int32_t* counts) const {
   for (int64_t i = 0; i < block.rowCount; ++i)
     counts[i] =
-        static_cast<int32_t>(1 + std::min(block.draw.count, negativesOf(block, static_cast<int64_t>(block.rows[i]))));
+        static_cast<int32_t>(1 + std::min(block.choice.count, negativesOf(block, static_cast<int64_t>(block.rows[i]))));
 }
 
 void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,

@@ -22,20 +22,23 @@ namespace lateforge {
 
 enum class ShardColumn : int { kQuery = 0, kDocuments = 1 };
 
-// At most `count` of the documents beside the positive, drawn anew for each step and row.
-struct Draw {
+// Which documents beside the positive: of those that score below `dropAbove` times the positive (0: of all), so many as
+// the block takes; of these at most `count`, drawn anew for each step and row.
+struct Choice {
   int64_t count = INT64_MAX;
   uint64_t seed = 0;
   uint32_t step = 0;
+  double dropAbove = 0;
 };
 
-// The query of each row, or its first `most` documents: all of them where a row has no more; of these what `draw` says.
+// The query of each row, or its first `most` documents: all of them where a row has no more; of these what `choice`
+// says.
 struct ItemBlock {
   const double* rows;  // [rowCount] row numbers, as JS holds them
   int64_t rowCount;
   ShardColumn column;
   int64_t most;  // queries: 1
-  Draw draw = {};
+  Choice choice = {};
 };
 
 // Sequences of a block, row by row, and tokens of all of them.
@@ -96,6 +99,7 @@ class Shard {
   Status map(const std::string& path);
   Status layout(const std::string& path);
   Status verify(const std::string& path) const;
+  bool isKept(const ItemBlock& block, int64_t positive, int64_t item) const;
   int64_t negativesOf(const ItemBlock& block, int64_t row) const;
   template <class Visit>
   void eachOf(const ItemBlock& block, int64_t row, const Visit& visit) const;

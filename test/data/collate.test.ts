@@ -1,6 +1,7 @@
 import t from 'tap'
-import { openBatches } from '../../lib/data/collate.js'
+import { type DataOptions, openBatches } from '../../lib/data/collate.js'
 import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
+import { withoutFalseNegatives } from '../../lib/data/false-negatives.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
 import { philox } from '../../lib/io/random.js'
 import type { Recipe } from '../../lib/text/recipe.js'
@@ -200,6 +201,71 @@ t.test('negatives drawn anew at each step, from (seed, step, row) alone', async 
   t.not(some.fingerprint, all.fingerprint)
   all.close()
   some.close()
+})
+
+t.test('negatives that score as the positive are left out, before others are taken or drawn', async (t) => {
+  const features = featurizer()
+  // Scores of both signs; the limits are .75 (kept below), -.625 and 0.
+  const given = [
+    [1, 0.75, 0.5, 2, 0.74, 0.1, 0.75],
+    [-0.5, -0.6, -0.625, -0.7, 3, -0.63, -9],
+    [0, -1, 0, 1e-9, -1e-9, -2, -3],
+    [1, 1, 2, 3, 4, 5, 6],
+  ]
+  const kept = [[0, 2, 4, 5], [0, 3, 5, 6], [0, 1, 4, 5, 6], [0]]
+  const rows = given.map((scores, i) => ({ query: `q ${i}`, documents: scores.map((_, j) => `d ${i}. ${j}`), scores }))
+  const common = { featurizer: features, batch: 4, cacheDir: t.testdir(), workers: 0, seed }
+  const open = (options: Partial<DataOptions>) =>
+    openBatches({ ...common, sources: [memorySource('kd', rows)], ...options })
+  const fingerprints = new Set<string>()
+  for (const [options, want] of [
+    [{ dropAbove: 0.75 }, (row: number) => kept[row]!],
+    [{ dropAbove: 0.75, negatives: 2 }, (row: number) => kept[row]!.slice(0, 3)],
+    [{ dropAbove: 0.75, negatives: 3, sampleNegatives: 2 }, null],
+    [{ negatives: 3, sampleNegatives: 2 }, null],
+  ] as const) {
+    const data = await open(options)
+    fingerprints.add(data.fingerprint)
+    for (let step = 0; step < 8; step++) {
+      const batch = await data.at(step)
+      let at = 0
+      for (const [i, row] of batch.queries.rows.entries()) {
+        const places = Array.from(
+          { length: batch.documentsPerQuery[i]! },
+          () => batch.documents.rows[at++]! % (options.dropAbove ? 7 : 4),
+        )
+        if (want) t.same(places, want(row))
+        else if (options.dropAbove) {
+          const pool = kept[row]!.slice(0, 4)
+          t.equal(places.length, Math.min(3, pool.length))
+          t.ok(places[0] === 0 && places.every((j) => pool.includes(j)), `${places} are of ${pool}`)
+        }
+        const first = at - places.length
+        for (const [n, j] of places.entries()) {
+          t.same(sequence(batch.documents, first + n), [...features.document(`d ${row}. ${j}`)])
+          t.equal(batch.scores![first + n], Math.fround(given[row]![j]!))
+        }
+      }
+      const parts = await Promise.all([0, 1].map((rank) => data.at(step, { rank, ranks: 2 })))
+      t.same(
+        parts.flatMap(({ documents }) => [...documents.rows]).sort((a, b) => a - b),
+        [...batch.documents.rows].sort((a, b) => a - b),
+      )
+    }
+    data.close()
+  }
+  t.equal(fingerprints.size, 4)
+  for (const [i, row] of rows.entries())
+    t.same(
+      withoutFalseNegatives(row, 0.75).documents,
+      kept[i]!.map((j) => `d ${i}. ${j}`),
+      'check reads the same rows',
+    )
+  for (const dropAbove of [0, -1, Number.NaN]) await t.rejects(open({ dropAbove }), { code: 'ERR_ARGUMENT' })
+  await t.rejects(open({ dropAbove: 0.9, sources: [source('plain', 20, 2)] }), {
+    code: 'ERR_DATA',
+    message: /"plain" has no scores, by which dropAbove/,
+  })
 })
 
 t.test('a small source of Parquet and tables wraps round, and its repeated rows are duplicates', async (t) => {

@@ -204,6 +204,8 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
     [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
     [{ negatives: 3, sampleNegatives: 3 }, 'sampleNegatives', /is 3, and has no effect where negatives: 3/],
+    [{ dropAbove: 0 }, 'dropAbove', /is 0; expected/],
+    [{ negatives: 0, dropAbove: 0.9 }, 'dropAbove', /no effect where negatives is 0/],
     [{ sampleNegatives: 0 }, 'sampleNegatives', /is 0; expected/],
     [{ negatives: 0, batch: 1 }, 'batch', /nothing to tell the positive from/],
     [{ steps: 10, scheduleSteps: 9 }, 'scheduleSteps', /is 9, the phase has 10 steps/],

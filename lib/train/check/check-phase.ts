@@ -32,6 +32,8 @@ export interface SourceCheck {
     used: number
     /** Those that are not: beyond the first `1 + negatives` of their row. */
     unused: number
+    /** Negatives that `dropAbove` leaves out before all that; the figures above are without them. */
+    dropped: number
     /** Rows with fewer than `negatives`, or `sampleNegatives`, asks for, used as they are. */
     shortRows: number
   }
@@ -164,13 +166,14 @@ interface Found {
 }
 
 /** What becomes of the documents of a source where a row gives `most` of its first `pool` at most. */
-function documentsOf({ documents }: Survey, pool: number, most: number): SourceCheck['documents'] {
+function documentsOf({ documents, dropped }: Survey, pool: number, most: number): SourceCheck['documents'] {
   const sum = (of: (row: Survey['documents'][number]) => number) => documents.reduce((total, row) => total + of(row), 0)
   return {
     fewest: documents[0]!.count,
     most: documents.at(-1)!.count,
     used: sum(({ count, rows }) => rows * Math.min(count, most)),
     unused: sum(({ count, rows }) => rows * Math.max(0, count - pool)),
+    dropped: dropped.negatives,
     shortRows: Number.isFinite(most) ? sum(({ count, rows }) => (count < most ? rows : 0)) : 0,
   }
 }
@@ -221,10 +224,11 @@ async function openSources({ config, index, faults, onDownload, signal }: PhaseC
 
 async function readSource(context: PhaseContext, source: Source): Promise<Survey | undefined> {
   const { config, index, faults, rows = 1000, signal, onProgress } = context
-  const phase = config.phases[index]!.name
+  const { name: phase, dropAbove } = config.phases[index]!
   return faults.try(index, 'data', () =>
     survey(source, {
       sample: rows,
+      dropAbove,
       signal,
       onProgress: (read) => onProgress?.({ type: 'check', phase, source: source.name, rows: read }),
     }),
@@ -258,9 +262,24 @@ function checkSource(
   }
   const { firstAt: row, rows: alike } = read.documents[0]!
   const all = read.documents.reduce((sum, { count, rows }) => sum + count * rows, 0)
-  const { negatives, sampleNegatives } = phase
+  const { negatives, sampleNegatives, dropAbove } = phase
   const asked = sampleNegatives ?? negatives
   const key = sampleNegatives === undefined ? 'negatives' : 'sampleNegatives'
+  const { dropped } = read
+  if (dropped.negatives > 0)
+    warn(
+      'dropped-negatives',
+      `dropAbove: ${dropAbove} drops ${dropped.negatives} of ${dropped.of} negatives, in ${dropped.rows} of ${rows} rows, of ` +
+        `which ${dropped.emptied} have none left`,
+      { dropAbove, ...dropped },
+    )
+  else if (dropAbove !== undefined)
+    warnings.push(
+      noEffect(`${place}: dropAbove: ${dropAbove}`, 'no negative scores as high', {
+        phase: phase.name,
+        key: 'dropAbove',
+      }),
+    )
   if (shortRows > 0)
     warn(
       'short-rows',
@@ -308,8 +327,8 @@ function checkSource(
 }
 
 /** Columns that the phase does not read, and how many rows have them. */
-function unusedColumns({ loss }: ResolvedPhase, { unused, scores, rows }: Survey): Record<string, number> {
-  return { ...unused, ...(loss === 'contrastive' && scores && { scores: rows }) }
+function unusedColumns({ loss, dropAbove }: ResolvedPhase, { unused, scores, rows }: Survey): Record<string, number> {
+  return { ...unused, ...(loss === 'contrastive' && dropAbove === undefined && scores && { scores: rows }) }
 }
 
 const hintFor = (column: string): string =>

@@ -74,6 +74,7 @@ const phase = z.strictObject({
   batch: count,
   negatives: z.int().min(0).optional(),
   sampleNegatives: count.optional(),
+  dropAbove: positive.max(1e30).optional(),
   steps: count.optional(),
   epochs: positive.optional(),
   learningRate: positive,
@@ -266,6 +267,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
         `is ${phase.sampleNegatives}, and has no effect where negatives: ${phase.negatives} leaves no more; take fewer, or ` +
           'leave one of them out',
       )
+    if (phase.negatives === 0 && phase.dropAbove !== undefined)
+      add(i, 'dropAbove', 'has no effect where negatives is 0; leave it out')
     if (phase.negatives === 0 && includes(phase.loss, 'distillation', 'margin-mse'))
       add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
     if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)

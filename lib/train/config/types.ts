@@ -81,6 +81,11 @@ export interface PhaseConfig {
    * Default: all.
    */
   sampleNegatives?: number
+  /**
+   * Before both, negatives are left out whose stored score is so many times the positive's, or more: false negatives, for
+   * a value as 0.95. `check` says how many. Default: none is.
+   */
+  dropAbove?: number
   /** How long: steps, or passes over the data. Default: one epoch. */
   steps?: number
   /** Instead of `steps`: passes over the data. */
@@ -195,6 +200,7 @@ export interface ResolvedPhase
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
     | 'negatives'
     | 'sampleNegatives'
+    | 'dropAbove'
     | 'steps'
     | 'epochs'
     | 'scheduleSteps'

@@ -83,6 +83,7 @@ export async function runPhase(
       batch: phase.batch,
       negatives: phase.negatives,
       sampleNegatives: phase.sampleNegatives,
+      dropAbove: phase.dropAbove,
       seed: config.seed + index,
       sampling: phase.sampling,
       smallSources: phase.smallSources,
