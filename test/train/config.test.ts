@@ -181,6 +181,11 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ teacherTemperature: 2 }, 'teacherTemperature', /no effect on contrastive, only on distillation/],
     [{ ...margin, temperatureSquared: true }, 'temperatureSquared', /no effect on margin-mse/],
     [{ ...distillation, ...learned, temperatureSquared: true }, 'temperatureSquared', /this one is learned/],
+    [
+      { ...mine, scores: 'mean' },
+      'scores',
+      /no effect on a loss of your own, only on contrastive, distillation, margin-mse/,
+    ],
     [{ studentTemperature: 2 }, 'studentTemperature', /no effect on contrastive, only on distillation/],
     [{ ...distillation, studentTemperature: 2 }, 'studentTemperature', /is what temperature says/],
     [
@@ -253,7 +258,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { negatives: 0 },
-    { negatives: 50, sampleNegatives: 7 },
+    { negatives: 50, sampleNegatives: 7, scores: 'mean' },
   ]
   for (const changes of good) {
     const config = { ...minimal, commDtype: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }

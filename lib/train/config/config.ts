@@ -81,6 +81,7 @@ const phase = z.strictObject({
   schedule: z.enum(schedules).default('linear'),
   scheduleSteps: count.optional(),
   warmup: z.number().min(0).default(0),
+  scores: z.enum(['sum', 'mean']).optional(),
   temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
   studentTemperature: temperature.optional(),
@@ -170,6 +171,7 @@ const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, o
   [
     ['temperature', 1, true, 'contrastive', 'distillation'],
     ['learnableTemperature', false, true, 'contrastive', 'distillation'],
+    ['scores', undefined, false, 'contrastive', 'distillation', 'margin-mse'],
     ['studentTemperature', undefined, false, 'distillation'],
     ['teacherTemperature', undefined, false, 'distillation'],
     ['temperatureSquared', undefined, false, 'distillation'],

@@ -98,6 +98,8 @@ export interface PhaseConfig {
   scheduleSteps?: number
   /** Steps of linear warm-up (≥ 1), or their share of `scheduleSteps` (< 1). Default 0. */
   warmup?: number
+  /** MaxSim in the loss: the sum over a query's tokens, or their mean (MeanMaxSim, as mLateOn). Default `sum`. */
+  scores?: 'sum' | 'mean'
   /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
   temperature?: number
   /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
@@ -204,6 +206,7 @@ export interface ResolvedPhase
     | 'steps'
     | 'epochs'
     | 'scheduleSteps'
+    | 'scores'
     | 'studentTemperature'
     | 'teacherTemperature'
     | 'temperatureSquared'
