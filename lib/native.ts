@@ -141,7 +141,8 @@ export interface Addon {
   shardInfo(shard: number): ShardInfo
   shardClose(shard: number): boolean
   /**
-   * Column 0 is the query of each row (`most` is 1), 1 its first `most` documents, all of them where it has no more;
+   * Column 0 is the query of each row (`most` is 1), 1 its first `most` documents, all of them where it has no more, or
+   * what a choice takes of them;
    * sequences are row by row. With `skip`, `kept` has the token rows that are not on the skiplist, and the offsets of
    * what is left. What returns a promise runs on Node's thread pool.
    */
@@ -149,7 +150,7 @@ export interface Addon {
     shard: number,
     rows: Float64Array,
     column: number,
-    most: number,
+    most: number | Choice,
     expandTo: number,
     maskId: number,
     attend: boolean,
@@ -161,18 +162,52 @@ export interface Addon {
     kept: { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> } | null
   }>
   /** Sequences of each row. */
-  shardCounts(shard: number, rows: Float64Array, column: number, most: number): Promise<Int32Array<ArrayBuffer>>
+  shardCounts(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    most: number | Choice,
+  ): Promise<Int32Array<ArrayBuffer>>
   /** Tokens of each sequence, without expansion; with `skip`, those that are not on the skiplist. */
   shardLengths(
     shard: number,
     rows: Float64Array,
     column: number,
-    most: number,
+    most: number | Choice,
     skip?: Uint8Array,
   ): Promise<Int32Array<ArrayBuffer>>
   /** Content groups, dense from 0 in order of appearance. */
-  shardGroups(shard: number, rows: Float64Array, column: number, most: number): Promise<Int32Array<ArrayBuffer>>
-  shardScores(shard: number, rows: Float64Array, column: number, most: number): Promise<Float32Array<ArrayBuffer>>
+  shardGroups(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    most: number | Choice,
+  ): Promise<Int32Array<ArrayBuffer>>
+  /** Which document of its row each sequence is, 0 the positive. */
+  shardPlaces(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    most: number | Choice,
+  ): Promise<Int32Array<ArrayBuffer>>
+  shardScores(
+    shard: number,
+    rows: Float64Array,
+    column: number,
+    most: number | Choice,
+  ): Promise<Float32Array<ArrayBuffer>>
+}
+
+/**
+ * Of the first `most` documents of a row the positive and `sample` others, drawn anew for each step and row: a function of
+ * (seed, step, row), by Philox. Before, those are left out that score `dropAbove` times the positive or more; 0: none.
+ */
+export interface Choice {
+  most: number
+  sample: number
+  seed: number
+  step: number
+  dropAbove: number
 }
 
 let loaded: Addon | undefined

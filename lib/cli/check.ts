@@ -79,13 +79,13 @@ function phaseText(phase: PhaseCheck): string {
 function sourceTable({ sources }: PhaseCheck): string {
   return table([
     ['source', 'rows', 'batches', 'documents a row', 'used', 'not used', 'short rows', 'scores'],
-    ...sources.map(({ name, rows, batches, documents: { fewest, most, used, unused, shortRows }, scores }) => [
+    ...sources.map(({ name, rows, batches, documents: { fewest, most, used, unused, dropped, shortRows }, scores }) => [
       name,
       count(rows),
       count(batches),
       fewest === most ? count(most) : `${fewest} to ${most}`,
       count(used),
-      count(unused),
+      count(unused + dropped),
       count(shortRows),
       scores ? 'yes' : 'no',
     ]),

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError } from '../errors.js'
-import { native } from '../native.js'
+import { type Choice, native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
 import type { Featurizer } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
 import { finish, type TokenColumn } from './column.js'
+import { requireScores } from './false-negatives.js'
 import { createPlan, type Sampling, type SmallSources } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
 import { type DataEntry, fileSources, type Source, type SourceOptions } from './sources.js'
@@ -66,7 +67,17 @@ export interface DataOptions extends PrepareOptions {
    * is. Default: all of them.
    */
   negatives?: number
-  /** Decides the order of rows. */
+  /**
+   * Of these, so many drawn anew at each step, uniformly and without repeats, as a function of (seed, step, row); a row that
+   * has no more gives all. Default: all of them.
+   */
+  sampleNegatives?: number
+  /**
+   * Negatives are left out before that whose stored score is so many times the positive's, or more: false negatives, for
+   * a value as .95. All sources need scores. Default: none is.
+   */
+  dropAbove?: number
+  /** Decides the order of rows, and draws. */
   seed: number
   /** How often each source gives a batch. Default `proportional`. */
   sampling?: Sampling
@@ -84,7 +95,7 @@ export interface TrainData {
    * @throws ArgumentError `ERR_ARGUMENT` for a rank that is not one of `ranks`; DisposedError `ERR_DISPOSED` after close.
    */
   at(step: number, part?: BatchPart): Promise<TrainBatch>
-  /** Of content, recipe, tokenizer, batch, negatives, seed and sampling: what `at` depends on. */
+  /** Of content, recipe, tokenizer, batch, choice of negatives, seed and sampling: what `at` depends on. */
   readonly fingerprint: string
   /** Rows of all sources. */
   readonly rows: number
@@ -101,12 +112,22 @@ export interface TrainData {
  * @throws DataError `ERR_DATA` when there is no data, or a source is smaller than a batch.
  */
 export async function openBatches(options: DataOptions): Promise<TrainData> {
-  const { data = [], sources = [], featurizer, batch, negatives, seed, sampling, smallSources } = options
+  const { data = [], sources = [], featurizer, batch, negatives, sampleNegatives, dropAbove, seed } = options
+  const { sampling, smallSources } = options
   if (negatives !== undefined && (!Number.isInteger(negatives) || negatives < 0)) {
     throw new ArgumentError('ERR_ARGUMENT', `negatives is ${negatives}; expected a whole number ≥ 0.`, { negatives })
   }
+  if (sampleNegatives !== undefined && (!Number.isInteger(sampleNegatives) || sampleNegatives < 1)) {
+    throw new ArgumentError('ERR_ARGUMENT', `sampleNegatives is ${sampleNegatives}; expected a whole number ≥ 1.`, {
+      sampleNegatives,
+    })
+  }
+  if (dropAbove !== undefined && !(dropAbove > 0 && dropAbove <= 1e30)) {
+    throw new ArgumentError('ERR_ARGUMENT', `dropAbove is ${dropAbove}; expected a number > 0.`, { dropAbove })
+  }
   const set = await prepareShards([...sources, ...(await fileSources(data, options))], featurizer, options)
   try {
+    if (dropAbove !== undefined) for (const source of set.sources) requireScores(source)
     const plan = createPlan({ seed, batch, sources: set.sources, sampling, smallSources })
     // Their rows were cut to the shortest once: a checkpoint from then does not go on with other batches.
     const ragged = set.sources
@@ -117,13 +138,20 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
         const { source, rows } = plan.at(step)
         const from = set.sources[source]!
         const most = Math.min(from.maxDocuments, 1 + (negatives ?? Number.POSITIVE_INFINITY))
-        return collateBatch(featurizer, from, rows, most, step, part)
+        if (sampleNegatives === undefined && dropAbove === undefined)
+          return collateBatch(featurizer, from, rows, most, most, step, part)
+        const sample = sampleNegatives ?? most
+        const choice: Choice = { most, sample, seed, step, dropAbove: dropAbove ?? 0 }
+        // What is dropped makes room for documents from further behind.
+        return collateBatch(featurizer, from, rows, choice, dropAbove ? from.maxDocuments : most, step, part)
       },
       fingerprint: createHash('sha256')
         .update(
           JSON.stringify([
             ...[set.fingerprint, batch, negatives ?? null, seed, sampling ?? 'proportional', ...ragged],
             ...(smallSources === 'wrap' ? [smallSources] : []),
+            ...(sampleNegatives === undefined ? [] : [`sample ${sampleNegatives}`]),
+            ...(dropAbove === undefined ? [] : [`drop above ${dropAbove}`]),
           ]),
         )
         .digest('hex'),
@@ -138,12 +166,13 @@ export async function openBatches(options: DataOptions): Promise<TrainData> {
   }
 }
 
-/** One rank's part of the batch of given rows of one source, with at most `most` documents each. */
+/** One rank's part of the batch of given rows of one source, with at most `most` documents each, or those of a choice, numbered by `stride`. */
 async function collateBatch(
   featurizer: Featurizer,
   source: ShardSource,
   rows: Float64Array<ArrayBuffer>,
-  most: number,
+  most: number | Choice,
+  stride: number,
   step: number,
   { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
@@ -160,9 +189,10 @@ async function collateBatch(
   const own = all.slice(begin, end)
   const { expandTo, maskId, recipe, skip, querySkip } = featurizer
   // No token passes through JavaScript.
-  const [queries, documents, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
+  const [queries, documents, places, queryDuplicateIds, documentDuplicateIds, scores, kept] = await Promise.all([
     addon.shardCollate(shard, own, 0, 1, expandTo, maskId, recipe.attendToExpansionTokens, querySkip ?? undefined),
     addon.shardCollate(shard, own, 1, most, 0, maskId, false, skip),
+    addon.shardPlaces(shard, own, 1, most),
     addon.shardGroups(shard, all, 0, 1),
     addon.shardGroups(shard, all, 1, most),
     source.scores ? addon.shardScores(shard, own, 1, most) : null,
@@ -170,7 +200,7 @@ async function collateBatch(
   ])
   const columns = {
     queries: finish(queries, own, 0),
-    documents: finish(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), most), 1),
+    documents: finish(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), places, stride), 1),
   }
   return {
     step,
@@ -193,7 +223,7 @@ async function shardBatch(
   shard: number,
   rows: Float64Array<ArrayBuffer>,
   documentsPerQuery: Int32Array<ArrayBuffer>,
-  most: number,
+  most: number | Choice,
   ranks: number,
 ): Promise<{
   rows: Float64Array<ArrayBuffer>
@@ -221,10 +251,17 @@ async function shardBatch(
   }
 }
 
-/** A number per document, the same in any batch and on any rank: the j-th of row r is r·most + j. */
-function documentNumbers(rows: Float64Array, counts: Int32Array, most: number): Float64Array<ArrayBuffer> {
-  const numbers = new Float64Array(counts.reduce((sum, count) => sum + count, 0))
+/** A number per document, the same in any batch and on any rank: the one at place j of row r is r·stride + j. */
+function documentNumbers(
+  rows: Float64Array,
+  counts: Int32Array,
+  places: Int32Array,
+  stride: number,
+): Float64Array<ArrayBuffer> {
+  const numbers = new Float64Array(places.length)
   let document = 0
-  for (const [i, count] of counts.entries()) for (let j = 0; j < count; j++) numbers[document++] = rows[i]! * most + j
+  for (const [i, count] of counts.entries())
+    for (const end = document + count; document < end; document++)
+      numbers[document] = rows[i]! * stride + places[document]!
   return numbers
 }

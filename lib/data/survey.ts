@@ -1,4 +1,5 @@
 import { DataError } from '../errors.js'
+import { requireScores, withoutFalseNegatives } from './false-negatives.js'
 import { checkedRow, throwIfAborted } from './shards.js'
 import type { Source, TextRow } from './sources.js'
 
@@ -6,7 +7,9 @@ import type { Source, TextRow } from './sources.js'
 export interface Survey {
   readonly name: string
   readonly rows: number
-  /** By their number of documents, rising: how many rows have so many, and which one is the first. */
+  /** Negatives that `dropAbove` leaves out, of so many; the rows that have some of them, and those that have no other. */
+  readonly dropped: { readonly negatives: number; readonly of: number; readonly rows: number; readonly emptied: number }
+  /** By their number of documents without those, rising: how many rows have so many, and which one is the first. */
   readonly documents: readonly { count: number; rows: number; firstAt: number }[]
   /** Whether its rows have teacher scores. */
   readonly scores: boolean
@@ -23,6 +26,8 @@ export interface Survey {
 }
 
 export interface SurveyOptions {
+  /** As training takes the rows: without negatives that score so many times the positive, or more. */
+  dropAbove?: number
   /** Rows of the sample, at most. */
   sample: number
   signal?: AbortSignal
@@ -36,7 +41,10 @@ const BREATH = 1024
  * Reads a source once, every row of it.
  * @throws DataError `ERR_DATA` for the first row that is none, or a source without rows
  */
-export async function survey(source: Source, { sample, signal, onProgress }: SurveyOptions): Promise<Survey> {
+export async function survey(
+  source: Source,
+  { sample, dropAbove, signal, onProgress }: SurveyOptions,
+): Promise<Survey> {
   const { name } = source
   const fail = (row: number, problem: string): DataError =>
     new DataError('ERR_DATA', `source "${name}", row ${row}: ${problem}`, { source: name, row })
@@ -45,18 +53,26 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   let scores = false
   let rows = 0
   let missing = 0
+  const dropped = { negatives: 0, of: 0, rows: 0, emptied: 0 }
   // Every stride-th row; when they are twice too many, every second of those.
   let taken: { row: number; value: TextRow }[] = []
   let stride = 1
   for await (const given of source) {
     throwIfAborted(signal)
-    const value = checkedRow(given, name, ++rows)
-    const count = value.documents.length
-    if (rows === 1) scores = value.scores !== undefined
-    else if ((value.scores !== undefined) !== scores)
+    const whole = checkedRow(given, name, ++rows)
+    const all = whole.documents.length
+    if (rows === 1) scores = whole.scores !== undefined
+    else if ((whole.scores !== undefined) !== scores)
       throw fail(rows, `it has ${scores ? 'no ' : ''}teacher scores, unlike those before; give all rows some, or none.`)
-    if (value.scores && value.scores.length !== count)
-      throw fail(rows, `${value.scores.length} teacher scores for ${count} documents.`)
+    if (whole.scores && whole.scores.length !== all)
+      throw fail(rows, `${whole.scores.length} teacher scores for ${all} documents.`)
+    if (dropAbove !== undefined && !scores) requireScores({ name, scores })
+    const value = dropAbove === undefined ? whole : withoutFalseNegatives(whole, dropAbove)
+    const count = value.documents.length
+    dropped.of += all - 1
+    dropped.negatives += all - count
+    if (count < all) dropped.rows++
+    if (count === 1 && all > 1) dropped.emptied++
     const alike = documents.get(count)
     if (alike) alike.rows++
     else documents.set(count, { count, rows: 1, firstAt: rows })
@@ -77,5 +93,5 @@ export async function survey(source: Source, { sample, signal, onProgress }: Sur
   const spread = Array.from({ length: kept }, (_, i) => taken[Math.floor((i * taken.length) / kept)]!)
   const byCount = [...documents.values()].sort((a, b) => a.count - b.count)
   const { unusedFiles = [], incomplete = [] } = source
-  return { name, rows, documents: byCount, scores, missing, unused, unusedFiles, incomplete, sample: spread }
+  return { name, rows, dropped, documents: byCount, scores, missing, unused, unusedFiles, incomplete, sample: spread }
 }

@@ -8,6 +8,7 @@ import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
+import { type Scores, scoredBy, scoresKind } from './mean.js'
 
 /** Options of `contrastive`. */
 export interface ContrastiveOptions {
@@ -26,6 +27,8 @@ export interface ContrastiveOptions {
   documentDuplicateIds?: Int32Array
   /** Negative similarities count as 0, as in PyLate. Default: as the embeddings' model scores, else false. */
   clampNegatives?: boolean
+  /** MaxSim as the sum over a query's tokens, or as their mean. Default `sum`. */
+  scores?: Scores
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
@@ -49,6 +52,7 @@ export const scoring = {
   temperature: temperatures,
   logScale: instance('a tensor [1]', () => Tensor),
   clampNegatives: flag,
+  scores: scoresKind,
   ranks: object,
 }
 const duplicateIds = instance('an Int32Array', () => Int32Array)
@@ -97,6 +101,10 @@ export function contrastive(
   options: ContrastiveOptions = {},
 ): Tensor {
   checkOptions('contrastive', options, contrastiveOptions)
+  return scoredBy(options.scores, queries, (queries) => inBatch(queries, documents, options))
+}
+
+function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: ContrastiveOptions): Tensor {
   const { blockQueries = 1024, keepScores = 2 ** 28 } = options
   if (options.keepScores !== undefined && !options.ranks)
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {

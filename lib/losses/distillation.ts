@@ -8,6 +8,7 @@ import { record } from '../tensor/tape.js'
 import { Segments, Tensor } from '../tensor/tensor.js'
 import { clampOf, scaledBy, scaleOf, scoring } from './contrastive.js'
 import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
+import { type Scores, scoredBy } from './mean.js'
 
 /** Options of `distillation`. */
 export interface DistillationOptions {
@@ -28,6 +29,8 @@ export interface DistillationOptions {
   temperatureSquared?: boolean
   /** As in `contrastive`. */
   clampNegatives?: boolean
+  /** As in `contrastive`. */
+  scores?: Scores
   /**
    * The batch is spread over ranks, `documentsPerQuery` is that of the whole batch; of a side that is gathered, a rank reads
    * its own part. The loss is that of the whole batch, on every rank.
@@ -38,12 +41,16 @@ export interface DistillationOptions {
 }
 
 /** Options of `marginMse`: those of `distillation` without a temperature. */
-export type MarginOptions = Pick<DistillationOptions, 'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'ranks'>
+export type MarginOptions = Pick<
+  DistillationOptions,
+  'teacher' | 'documentsPerQuery' | 'clampNegatives' | 'scores' | 'ranks'
+>
 
 const marginOptions: Kinds<MarginOptions> = {
   teacher: numbers,
   documentsPerQuery: documentsPerQueryKind,
   clampNegatives: scoring.clampNegatives,
+  scores: scoring.scores,
   ranks: scoring.ranks,
 }
 const distillationOptions: Kinds<DistillationOptions> = {
@@ -113,6 +120,7 @@ export function marginMse(queries: TokenEmbeddings, documents: TokenEmbeddings, 
   )
 }
 
+type GroupedOptions = MarginOptions & Pick<DistillationOptions, 'teacherTemperature'>
 type RowLoss = (of: {
   scores: Tensor
   teacher: Tensor
@@ -137,12 +145,23 @@ function grouped(
   what: string,
   queries: TokenEmbeddings,
   documents: TokenEmbeddings,
-  options: MarginOptions & Pick<DistillationOptions, 'teacherTemperature'>,
+  options: GroupedOptions,
   logScale: Tensor | null,
   rowLoss: RowLoss,
 ): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
   required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
+  return scoredBy(options.scores, queries, (queries) => perList(what, queries, documents, options, logScale, rowLoss))
+}
+
+function perList(
+  what: string,
+  queries: TokenEmbeddings,
+  documents: TokenEmbeddings,
+  options: GroupedOptions,
+  logScale: Tensor | null,
+  rowLoss: RowLoss,
+): Tensor {
   const clampNegatives = clampOf(what, queries, documents, options.clampNegatives) ? 1 : 0
   const [q, d] = [queries.tokens, documents.tokens]
   const device = q.device

@@ -1,6 +1,7 @@
 import { type DataOptions, openBatches, type TrainData } from '../data/collate.js'
 import { ArgumentError } from '../errors.js'
 import {
+  above,
   checkOptions,
   either,
   func,
@@ -37,6 +38,8 @@ const openOptions: Kinds<DataOptions & { model: object }> = {
   featurizer: object,
   batch: whole(1),
   negatives: whole(0),
+  sampleNegatives: whole(1),
+  dropAbove: above(0),
   seed,
   sampling,
   smallSources: oneOf('refuse', 'wrap'),

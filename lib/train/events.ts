@@ -140,6 +140,7 @@ export interface WarningEvent {
     | 'incomplete-set'
     | 'unused-documents'
     | 'missing-negatives'
+    | 'dropped-negatives'
     | 'short-rows'
     | 'single-documents'
     | 'memory'

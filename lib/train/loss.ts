@@ -31,13 +31,14 @@ export function lossOf(
 }
 
 function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
-  const { temperature, studentTemperature, maskDuplicates, normalizeScores, teacherTemperature, temperatureSquared } =
-    phase
+  const { temperature, studentTemperature, teacherTemperature, temperatureSquared } = phase
+  const { maskDuplicates, normalizeScores, scores } = phase
   const scaled = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
     return ({ queries, documents, batch, ranks }) =>
       contrastive(queries, documents, {
         ...scaled,
+        scores,
         ranks,
         documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && {
@@ -57,9 +58,9 @@ function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | unde
     return loss === 'distillation'
       ? distillation(queries, documents, {
           ...student,
-          ...{ teacher, documentsPerQuery, ranks, normalizeScores, teacherTemperature, temperatureSquared },
+          ...{ teacher, documentsPerQuery, scores, ranks, normalizeScores, teacherTemperature, temperatureSquared },
         })
-      : marginMse(queries, documents, { teacher, documentsPerQuery, ranks })
+      : marginMse(queries, documents, { teacher, documentsPerQuery, scores, ranks })
   }
 }
 

@@ -125,13 +125,33 @@ class Open final : public Job {
 // Items of rows. The arguments are copies, and the shard stays mapped until the read is over.
 class Read : public Job {
  public:
-  // (shard, rows, column, most, …)
+  // (shard, rows, column, most, …), where most may be { most, sample, seed, step, dropAbove }
   explicit Read(const Napi::CallbackInfo& info) : Job(info.Env()), shard(shardAt(info)) {
     const auto array = arrayAt<Napi::Float64Array>(info, 1, napi_float64_array, "rows");
     rows_.assign(array.Data(), array.Data() + array.ElementLength());
     const int64_t column = integerAt(info, 2, "column", 0, 1);  // query or documents
-    block = {rows_.data(), static_cast<int64_t>(rows_.size()), static_cast<ShardColumn>(column),
-             integerAt(info, 3, "most", 1)};
+    block.rows = rows_.data();
+    block.rowCount = static_cast<int64_t>(rows_.size());
+    block.column = static_cast<ShardColumn>(column);
+    if (!info[3].IsObject()) {
+      block.most = integerAt(info, 3, "most", 1);
+      return;
+    }
+    const auto given = info[3].As<Napi::Object>();
+    const auto field = [&](const char* name, int64_t least, int64_t most = kLargestWhole) {
+      const std::optional<int64_t> value = wholeNumber(given.Get(name));
+      if (!value || *value < least || *value > most)
+        raise(info.Env(), "ERR_ARGUMENT",
+              std::string(name) + " of a choice must be a whole number from " + std::to_string(least) + " on");
+      return *value;
+    };
+    block.most = field("most", 1);
+    const Napi::Value above = given.Get("dropAbove");
+    const double dropAbove = above.IsNumber() ? above.As<Napi::Number>().DoubleValue() : -1;
+    if (!(dropAbove >= 0 && dropAbove <= 1e30))
+      raise(info.Env(), "ERR_ARGUMENT", "dropAbove of a choice must be a number from 0 on");
+    block.choice = {field("sample", 1), static_cast<uint64_t>(field("seed", 0)),
+                    static_cast<uint32_t>(field("step", 0, UINT32_MAX)), dropAbove};
   }
 
  protected:
@@ -144,7 +164,7 @@ class Read : public Job {
   }
 
   const std::shared_ptr<const Shard> shard;
-  ItemBlock block;
+  ItemBlock block{};
 
  private:
   std::vector<double> rows_;
@@ -267,6 +287,23 @@ class Groups final : public Read {
   Numbers<int32_t> groups_;
 };
 
+// (…) → Int32Array
+class Places final : public Read {
+ public:
+  using Read::Read;
+
+ private:
+  Status work() override {
+    BlockSize size;
+    LF_TRY(shard->measure(block, {}, &size));
+    shard->places(block, places_.allocate(size.sequences));
+    return Status::fine();
+  }
+  Napi::Value result(Napi::Env env) override { return places_.give(env); }
+
+  Numbers<int32_t> places_;
+};
+
 // (…) → Float32Array
 class Scores final : public Read {
  public:
@@ -300,6 +337,7 @@ void initData(Napi::Object exports) {
   provide(exports, "shardCounts", Job::start<Counts>);
   provide(exports, "shardLengths", Job::start<Lengths>);
   provide(exports, "shardGroups", Job::start<Groups>);
+  provide(exports, "shardPlaces", Job::start<Places>);
   provide(exports, "shardScores", Job::start<Scores>);
 }
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "../platform/platform.h"
+#include "../runtime/philox.h"
 
 namespace lateforge {
 
@@ -132,9 +133,45 @@ Status Shard::verify(const std::string& path) const {
   return Status::fine();
 }
 
-// Items of a row that the block takes.
-int64_t Shard::countOf(const ItemBlock& block, int64_t row) const {
-  return block.column == ShardColumn::kQuery ? 1 : std::min(block.most, rowItems_[row + 1] - rowItems_[row] - 1);
+// Whether a document beside the positive is no positive itself, by their scores.
+bool Shard::isKept(const ItemBlock& block, int64_t positive, int64_t item) const {
+  const double by = block.choice.dropAbove, score = by == 0 ? 0 : scores_[positive];
+  return by == 0 || scores_[item] < score * (score >= 0 ? by : 2 - by);
+}
+
+// Documents beside the positive that the block may take of a row.
+int64_t Shard::negativesOf(const ItemBlock& block, int64_t row) const {
+  if (block.column == ShardColumn::kQuery) return 0;
+  const int64_t first = rowItems_[row] + 1, last = rowItems_[row + 1];
+  if (block.choice.dropAbove == 0) return std::min(block.most, last - first) - 1;
+  int64_t kept = 0;
+  for (int64_t item = first + 1; item < last && kept < block.most - 1; ++item) kept += isKept(block, first, item);
+  return kept;
+}
+
+// Calls visit(item) for every item of a row that the block takes, in the row's order. A draw takes each set of so many
+// with the same probability (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S); its words are those of
+// (seed, step, row), where dropout's are of columns 0 and 1 (sequenceSeed in lib/io/random.ts).
+template <class Visit>
+void Shard::eachOf(const ItemBlock& block, int64_t row, const Visit& visit) const {
+  const auto& [count, seed, step, dropAbove] = block.choice;
+  const auto low = [](auto n) { return static_cast<uint32_t>(n); };
+  const auto high = [](auto n) { return static_cast<uint32_t>(n >> 32); };
+  const int64_t first = rowItems_[row] + static_cast<int64_t>(block.column), negatives = negativesOf(block, row);
+  visit(first);
+  int64_t wanted = std::min(count, negatives);
+  Philox4 words{};
+  int64_t i = -1;  // among the negatives that are kept
+  for (int64_t item = first + 1; wanted > 0; ++item) {
+    if (!isKept(block, first, item)) continue;
+    const int64_t left = negatives - ++i;
+    if (left > wanted) {
+      if (i % 4 == 0) words = philox(low(seed), high(seed), step, low(row), high(row), low(2 + i / 4));
+      if (static_cast<int64_t>(uint64_t{words.word[i % 4]} * static_cast<uint64_t>(left) >> 32) >= wanted) continue;
+    }
+    visit(item);
+    --wanted;
+  }
 }
 
 // Calls visit(sequence, item) for every item of the block, row by row.
@@ -143,8 +180,7 @@ void Shard::each(const ItemBlock& block, const Visit& visit) const {
   int64_t sequence = 0;
   for (int64_t i = 0; i < block.rowCount; ++i) {
     const auto row = static_cast<int64_t>(block.rows[i]);
-    const int64_t first = rowItems_[row] + static_cast<int64_t>(block.column), count = countOf(block, row);
-    for (int64_t item = first; item < first + count; ++item) visit(sequence++, item);
+    eachOf(block, row, [&](int64_t item) { visit(sequence++, item); });
   }
 }
 
@@ -152,6 +188,7 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
   LF_REQUIRE(block.most >= 1, "ERR_ARGUMENT", "%lld items of a row were asked for", static_cast<long long>(block.most));
   LF_REQUIRE(block.column != ShardColumn::kQuery || block.most == 1, "ERR_ARGUMENT",
              "%lld queries of a row were asked for; a row has one", static_cast<long long>(block.most));
+  LF_REQUIRE(block.choice.dropAbove == 0 || scores_, "ERR_DATA", "the shard has no scores to drop documents by");
   *size = {};
   for (int64_t i = 0; i < block.rowCount; ++i) {
     const double row = block.rows[i];
@@ -161,14 +198,14 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
     const int64_t begin = rowItems_[r], end = rowItems_[r + 1];
     LF_REQUIRE(begin >= 0 && begin < end && end <= items_ && end - begin >= 2, "ERR_FORMAT",
                "row %lld of a shard is damaged", static_cast<long long>(r));
-    const int64_t first = begin + static_cast<int64_t>(block.column), count = countOf(block, r);
-    for (int64_t item = first; item < first + count; ++item) {
+    int64_t damagedItem = -1;
+    eachOf(block, r, [&](int64_t item) {
       const int64_t from = offsets_[item], to = offsets_[item + 1];
-      LF_REQUIRE(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX, "ERR_FORMAT",
-                 "item %lld of a shard is damaged", static_cast<long long>(item));
+      if (!(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX)) damagedItem = item;
       size->tokens += std::max(to - from, expansion.to);
-    }
-    size->sequences += count;
+      ++size->sequences;
+    });
+    LF_REQUIRE(damagedItem < 0, "ERR_FORMAT", "item %lld of a shard is damaged", static_cast<long long>(damagedItem));
   }
   // What numbers them is 32 bits wide.
   LF_REQUIRE(size->sequences <= INT32_MAX, "ERR_DATA", "a batch of %lld texts; the limit is 2^31 - 1",
@@ -178,7 +215,8 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
 
 void Shard::counts(const ItemBlock& block, int32_t* counts) const {
   for (int64_t i = 0; i < block.rowCount; ++i)
-    counts[i] = static_cast<int32_t>(countOf(block, static_cast<int64_t>(block.rows[i])));
+    counts[i] =
+        static_cast<int32_t>(1 + std::min(block.choice.count, negativesOf(block, static_cast<int64_t>(block.rows[i]))));
 }
 
 void Shard::collate(const ItemBlock& block, const Expansion& expansion, int32_t* ids, double* offsets,
@@ -212,6 +250,15 @@ void Shard::groups(const ItemBlock& block, int32_t* groups) const {
   each(block, [&](int64_t sequence, int64_t item) {
     groups[sequence] = seen.try_emplace(hashes_[item], static_cast<int32_t>(seen.size())).first->second;
   });
+}
+
+void Shard::places(const ItemBlock& block, int32_t* places) const {
+  int64_t sequence = 0;
+  for (int64_t i = 0; i < block.rowCount; ++i) {
+    const auto row = static_cast<int64_t>(block.rows[i]);
+    const int64_t first = rowItems_[row] + static_cast<int64_t>(block.column);
+    eachOf(block, row, [&](int64_t item) { places[sequence++] = static_cast<int32_t>(item - first); });
+  }
 }
 
 void Shard::scores(const ItemBlock& block, float* scores) const {

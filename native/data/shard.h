@@ -22,12 +22,23 @@ namespace lateforge {
 
 enum class ShardColumn : int { kQuery = 0, kDocuments = 1 };
 
-// The query of each row, or its first `most` documents: all of them where a row has no more.
+// Which documents beside the positive: of those that score below `dropAbove` times the positive (0: of all), so many as
+// the block takes; of these at most `count`, drawn anew for each step and row.
+struct Choice {
+  int64_t count = INT64_MAX;
+  uint64_t seed = 0;
+  uint32_t step = 0;
+  double dropAbove = 0;
+};
+
+// The query of each row, or its first `most` documents: all of them where a row has no more; of these what `choice`
+// says.
 struct ItemBlock {
   const double* rows;  // [rowCount] row numbers, as JS holds them
   int64_t rowCount;
   ShardColumn column;
   int64_t most;  // queries: 1
+  Choice choice = {};
 };
 
 // Sequences of a block, row by row, and tokens of all of them.
@@ -78,6 +89,8 @@ class Shard {
   void lengths(const ItemBlock& block, const Skiplist& skiplist, int32_t* lengths) const;
   // Content groups, dense from 0 in order of appearance: equal texts have equal numbers. groups[sequences].
   void groups(const ItemBlock& block, int32_t* groups) const;
+  // Which document of its row each sequence is, 0 the positive. places[sequences]
+  void places(const ItemBlock& block, int32_t* places) const;
   // scores[sequences]; the shard has scores.
   void scores(const ItemBlock& block, float* scores) const;
 
@@ -86,7 +99,10 @@ class Shard {
   Status map(const std::string& path);
   Status layout(const std::string& path);
   Status verify(const std::string& path) const;
-  int64_t countOf(const ItemBlock& block, int64_t row) const;
+  bool isKept(const ItemBlock& block, int64_t positive, int64_t item) const;
+  int64_t negativesOf(const ItemBlock& block, int64_t row) const;
+  template <class Visit>
+  void eachOf(const ItemBlock& block, int64_t row, const Visit& visit) const;
   template <class Visit>
   void each(const ItemBlock& block, const Visit& visit) const;
 

@@ -1,7 +1,9 @@
 import t from 'tap'
-import { openBatches } from '../../lib/data/collate.js'
+import { type DataOptions, openBatches } from '../../lib/data/collate.js'
 import { columnFromTexts, type TokenColumn } from '../../lib/data/column.js'
+import { withoutFalseNegatives } from '../../lib/data/false-negatives.js'
 import { memorySource, type TextRow } from '../../lib/data/sources.js'
+import { philox } from '../../lib/io/random.js'
 import type { Recipe } from '../../lib/text/recipe.js'
 import { seed } from '../seed.js'
 import { featurizerOf } from './features.js'
@@ -128,6 +130,144 @@ t.test('a row gives what it has, at most what is asked for', async (t) => {
   t.equal(fingerprints.size, 6)
 })
 
+t.test('negatives drawn anew at each step, from (seed, step, row) alone', async (t) => {
+  const features = featurizer()
+  // Row i has i % 8 negatives.
+  const rows = Array.from({ length: 40 }, (_, i): TextRow => {
+    const documents = Array.from({ length: 1 + (i % 8) }, (_, j) => `d ${i}. ${j}`)
+    return { query: `q ${i}`, documents, scores: documents.map((_, j) => 10 * i + j) }
+  })
+  const common = { featurizer: features, batch: 10, cacheDir: t.testdir(), workers: 0 }
+  const open = (seed: number, negatives?: number) =>
+    openBatches({ ...common, seed, sources: [memorySource('kd', rows)], negatives, sampleNegatives: 3 })
+  /** Algorithm S as written, with the project's generator. */
+  const drawn = (negatives: number, step: number, row: number) => {
+    const places = [0]
+    for (let i = 0; i < negatives; i++) {
+      const words = philox([step, row, 0, 2 + Math.floor(i / 4)], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)])
+      const [left, wanted] = [negatives - i, Math.min(3, negatives) + 1 - places.length]
+      if (left <= wanted || Math.floor((words[i % 4]! * left) / 2 ** 32) < wanted) places.push(1 + i)
+      if (wanted === 0) break
+    }
+    return places.slice(0, 4)
+  }
+  for (const pool of [undefined, 5]) {
+    const data = await open(seed, pool)
+    const most = pool === undefined ? 8 : 6
+    const times = new Float64Array(8)
+    for (let step = 0; step < 200; step++) {
+      const batch = await data.at(step)
+      const own = [...batch.queries.rows].map((row) => ({ row, places: drawn(Math.min(row % 8, most - 1), step, row) }))
+      const want = own.flatMap(({ row, places }) => places.map((j) => ({ row, j })))
+      for (const { row, places } of own) if (row % 8 >= most - 1) for (const j of places) times[j]!++
+      if (step >= 10) continue
+      const counts = own.map(({ places }) => places.length)
+      t.same([...batch.documentsPerQuery], counts)
+      t.same(
+        Array.from(batch.documents.rows.keys(), (i) => sequence(batch.documents, i)),
+        want.map(({ row, j }) => [...features.document(`d ${row}. ${j}`)]),
+      )
+      t.same(
+        [...batch.scores!],
+        want.map(({ row, j }) => 10 * row + j),
+        'scores follow',
+      )
+      t.same(
+        [...batch.documents.rows],
+        want.map(({ row, j }) => row * most + j),
+        'a document has one number, drawn or not',
+      )
+      t.same(await data.at(step), batch, 'pure in the step')
+      const parts = await Promise.all([0, 1, 2].map((rank) => data.at(step, { rank, ranks: 3, documents: true })))
+      t.same(
+        parts.flatMap(({ documents }) => [...documents.rows]).sort((a, b) => a - b),
+        [...batch.documents.rows].sort((a, b) => a - b),
+        'ranks draw what one process draws',
+      )
+      t.same(parts[0]!.documentsPerQuery.toSorted(), Int32Array.from(counts).sort())
+      t.equal(parts[1]!.documentOffsets!.length, 1 + want.length)
+    }
+    // Of the rows that have them all, each negative as often as any other: 3 of most - 1, within six deviations.
+    const share = 3 / (most - 1)
+    for (const n of times.slice(1, most))
+      t.ok(Math.abs(n - times[0]! * share) < 6 * Math.sqrt(times[0]! * share * (1 - share)), `${times}`)
+    const other = await open(seed + 1, pool)
+    t.not(other.fingerprint, data.fingerprint)
+    other.close()
+    data.close()
+  }
+  const all = await openBatches({ ...common, seed, sources: [memorySource('kd', rows)] })
+  const some = await open(seed)
+  t.not(some.fingerprint, all.fingerprint)
+  all.close()
+  some.close()
+})
+
+t.test('negatives that score as the positive are left out, before others are taken or drawn', async (t) => {
+  const features = featurizer()
+  // Scores of both signs; the limits are .75 (kept below), -.625 and 0.
+  const given = [
+    [1, 0.75, 0.5, 2, 0.74, 0.1, 0.75],
+    [-0.5, -0.6, -0.625, -0.7, 3, -0.63, -9],
+    [0, -1, 0, 1e-9, -1e-9, -2, -3],
+    [1, 1, 2, 3, 4, 5, 6],
+  ]
+  const kept = [[0, 2, 4, 5], [0, 3, 5, 6], [0, 1, 4, 5, 6], [0]]
+  const rows = given.map((scores, i) => ({ query: `q ${i}`, documents: scores.map((_, j) => `d ${i}. ${j}`), scores }))
+  const common = { featurizer: features, batch: 4, cacheDir: t.testdir(), workers: 0, seed }
+  const open = (options: Partial<DataOptions>) =>
+    openBatches({ ...common, sources: [memorySource('kd', rows)], ...options })
+  const fingerprints = new Set<string>()
+  for (const [options, want] of [
+    [{ dropAbove: 0.75 }, (row: number) => kept[row]!],
+    [{ dropAbove: 0.75, negatives: 2 }, (row: number) => kept[row]!.slice(0, 3)],
+    [{ dropAbove: 0.75, negatives: 3, sampleNegatives: 2 }, null],
+    [{ negatives: 3, sampleNegatives: 2 }, null],
+  ] as const) {
+    const data = await open(options)
+    fingerprints.add(data.fingerprint)
+    for (let step = 0; step < 8; step++) {
+      const batch = await data.at(step)
+      let at = 0
+      for (const [i, row] of batch.queries.rows.entries()) {
+        const places = Array.from(
+          { length: batch.documentsPerQuery[i]! },
+          () => batch.documents.rows[at++]! % (options.dropAbove ? 7 : 4),
+        )
+        if (want) t.same(places, want(row))
+        else if (options.dropAbove) {
+          const pool = kept[row]!.slice(0, 4)
+          t.equal(places.length, Math.min(3, pool.length))
+          t.ok(places[0] === 0 && places.every((j) => pool.includes(j)), `${places} are of ${pool}`)
+        }
+        const first = at - places.length
+        for (const [n, j] of places.entries()) {
+          t.same(sequence(batch.documents, first + n), [...features.document(`d ${row}. ${j}`)])
+          t.equal(batch.scores![first + n], Math.fround(given[row]![j]!))
+        }
+      }
+      const parts = await Promise.all([0, 1].map((rank) => data.at(step, { rank, ranks: 2 })))
+      t.same(
+        parts.flatMap(({ documents }) => [...documents.rows]).sort((a, b) => a - b),
+        [...batch.documents.rows].sort((a, b) => a - b),
+      )
+    }
+    data.close()
+  }
+  t.equal(fingerprints.size, 4)
+  for (const [i, row] of rows.entries())
+    t.same(
+      withoutFalseNegatives(row, 0.75).documents,
+      kept[i]!.map((j) => `d ${i}. ${j}`),
+      'check reads the same rows',
+    )
+  for (const dropAbove of [0, -1, Number.NaN]) await t.rejects(open({ dropAbove }), { code: 'ERR_ARGUMENT' })
+  await t.rejects(open({ dropAbove: 0.9, sources: [source('plain', 20, 2)] }), {
+    code: 'ERR_DATA',
+    message: /"plain" has no scores, by which dropAbove/,
+  })
+})
+
 t.test('a small source of Parquet and tables wraps round, and its repeated rows are duplicates', async (t) => {
   const at = (name: string) => `test/fixtures/layouts/kd.${name}.parquet`
   const data = await openBatches({
@@ -166,6 +306,7 @@ t.test('defaults and refusals', async (t) => {
       { code: 'ERR_DATA', message: /"s" has 20 rows/ },
     ],
     [{ sources: [source('s', 20, 3)], batch: 4, negatives: -1 }, { code: 'ERR_ARGUMENT' }],
+    [{ sources: [source('s', 20, 3)], batch: 4, sampleNegatives: 0 }, { code: 'ERR_ARGUMENT' }],
     [{ batch: 4 }, { code: 'ERR_DATA', message: /no source/ }],
     [
       { data: 'nowhere/*.jsonl', batch: 4 },

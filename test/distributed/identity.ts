@@ -86,7 +86,7 @@ const mixed = (logScale: Parameters): BatchLoss =>
         studentTemperature: 0.3,
         teacherTemperature: 2,
       },
-      ...{ maskDuplicates: true, normalizeScores: false },
+      ...{ scores: 'mean', maskDuplicates: true, normalizeScores: false },
     } as ResolvedPhase,
     logScale.get('logScale'),
   )

@@ -4,7 +4,8 @@ import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { offsetsOf } from '../../lib/ragged.js'
-import { Device, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Device, type DType, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { cast } from '../../lib/tensor/ops.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
@@ -24,13 +25,13 @@ function embeddings(random: Random, lengths: number[]): { data: Float64Array; le
 type Side = ReturnType<typeof embeddings>
 type Loss = (q: TokenEmbeddings, d: TokenEmbeddings, logScale: Tensor) => Tensor
 
-async function run(device: Device, q: Side, d: Side, logScale: number, loss: Loss) {
+async function run(device: Device, q: Side, d: Side, logScale: number, loss: Loss, type = device.real as DType) {
   const before = device.memory().tensors
   const store = new Parameters(device, [{ name: 'logScale', shape: [1] }])
   store.values.write(device.real === 'float64' ? Float64Array.of(logScale) : Float32Array.of(logScale))
   const results = scope(() => {
     const side = ({ data, lengths }: Side) => {
-      const tokens = Tensor.from(device, data, [data.length / dim, dim])
+      const tokens = cast(Tensor.from(device, data, [data.length / dim, dim]), type)
       tokens.requiresGradient = true
       return { tokens, segments: Segments.fromLengths(device, lengths) }
     }
@@ -85,6 +86,11 @@ const losses: Record<string, Loss> = {
       logScale,
       normalizeScores: false,
     }),
+  'contrastive, mean': (q, d, logScale) =>
+    contrastive(q, d, { logScale, documentsPerQuery: ragged, blockQueries: 3, scores: 'mean' }),
+  'distillation, mean': (q, d, logScale) =>
+    distillation(q, d, { teacher, documentsPerQuery: 2, logScale, normalizeScores: false, scores: 'mean' }),
+  'marginMse, mean': (q, d) => marginMse(q, d, { teacher, documentsPerQuery: ragged, scores: 'mean' }),
   marginMse: (q, d) => marginMse(q, d, { teacher, documentsPerQuery: 2 }),
   'marginMse, ragged': (q, d) => marginMse(q, d, { teacher, documentsPerQuery: Int32Array.from(ragged) }),
 }
@@ -130,7 +136,7 @@ for (const [name, loss] of Object.entries(losses))
   })
 
 /** Scores, one at a time: MaxSim of query i and document j; null for an empty document. */
-function plainScores(q: Side, d: Side): (number | null)[][] {
+function plainScores(q: Side, d: Side, mean = false): (number | null)[][] {
   const [qo, d0] = [offsetsOf(q.lengths), offsetsOf(d.lengths)]
   const dot = (i: number, j: number) => {
     let sum = 0
@@ -146,14 +152,21 @@ function plainScores(q: Side, d: Side): (number | null)[][] {
         for (let b = d0[j]!; b < d0[j + 1]!; b++) best = Math.max(best, dot(a, b))
         score += best
       }
-      return score
+      return mean ? score / (qo[i + 1]! - qo[i]!) : score
     }),
   )
 }
 
 /** InfoNCE as written in research: explicit loops, explicit exclusions. @param counts documents of each query */
-function plainInfoNce(q: Side, d: Side, temperature: number, counts: readonly number[], groups: boolean): number {
-  const scores = plainScores(q, d)
+function plainInfoNce(
+  q: Side,
+  d: Side,
+  temperature: number,
+  counts: readonly number[],
+  groups: boolean,
+  mean = false,
+): number {
+  const scores = plainScores(q, d, mean)
   const owner = counts.flatMap((count, i) => Array<number>(count).fill(i))
   const positives = counts.map((_, i) => owner.indexOf(i))
   let total = 0
@@ -177,8 +190,13 @@ function plainInfoNce(q: Side, d: Side, temperature: number, counts: readonly nu
 }
 
 /** The documents of each query that are not empty, as [student's score, teacher's, whether it is the positive]. */
-function plainLists(q: Side, d: Side, counts: readonly number[]): { s: number; t: number; positive: boolean }[][] {
-  const scores = plainScores(q, d)
+function plainLists(
+  q: Side,
+  d: Side,
+  counts: readonly number[],
+  mean = false,
+): { s: number; t: number; positive: boolean }[][] {
+  const scores = plainScores(q, d, mean)
   const starts = offsetsOf(counts)
   return counts.map((count, i) =>
     Array.from({ length: count }, (_, k) => starts[i]! + k).flatMap((j, k) =>
@@ -194,9 +212,10 @@ function plainDistillation(
   counts: readonly number[],
   minMax: boolean,
   teacherTemperature = 1,
+  mean = false,
 ): number {
   let total = 0
-  for (const given of plainLists(q, d, counts)) {
+  for (const given of plainLists(q, d, counts, mean)) {
     const list = given.map(({ s, t }) => ({ s, t: t / teacherTemperature }))
     const [min, max] = [Math.min(...list.map(({ s }) => s)), Math.max(...list.map(({ s }) => s))]
     const logits = list.map(({ s }) => (minMax ? (s - min) / (max - min + 1e-8) : s) / temperature)
@@ -206,9 +225,9 @@ function plainDistillation(
   return total / counts.length
 }
 
-function plainMargins(q: Side, d: Side, counts: readonly number[]): number {
+function plainMargins(q: Side, d: Side, counts: readonly number[], mean = false): number {
   let total = 0
-  for (const list of plainLists(q, d, counts)) {
+  for (const list of plainLists(q, d, counts, mean)) {
     const [positive, ...negatives] = list
     if (!positive?.positive) continue
     for (const { s, t } of negatives) total += (positive.s - s - (positive.t - t)) ** 2 / negatives.length
@@ -266,6 +285,23 @@ for (const [name, tolerance] of [
             }),
           plainDistillation(q, d, 0.5, counts, false, 0.2) * (temperatureSquared ? 0.25 : 1),
         )
+      const scores = 'mean'
+      await compare(
+        `contrastive of [${counts}], mean`,
+        (Q, D) => contrastive(Q, D, { temperature: 0.1, documentsPerQuery: counts, blockQueries: 3, scores }),
+        plainInfoNce(q, d, 0.1, counts, false, true),
+      )
+      await compare(
+        `distillation of [${counts}], mean`,
+        (Q, D) =>
+          distillation(Q, D, { teacher, documentsPerQuery: counts, temperature: 0.5, normalizeScores: false, scores }),
+        plainDistillation(q, d, 0.5, counts, false, 1, true),
+      )
+      await compare(
+        `marginMse of [${counts}], mean`,
+        (Q, D) => marginMse(Q, D, { teacher, documentsPerQuery: counts, scores }),
+        plainMargins(q, d, counts, true),
+      )
       await compare(
         `marginMse of [${counts}]`,
         (Q, D) => marginMse(Q, D, { teacher, documentsPerQuery: counts }),
@@ -282,6 +318,17 @@ for (const [name, tolerance] of [
       t.same(one, each)
     }
   })
+
+t.test('means of 16-bit embeddings, as a GPU has them', async (t) => {
+  const random = new Random(seed + 5)
+  const [q, d] = [embeddings(random, queryLengths), embeddings(random, documentLengths)]
+  const loss: Loss = (Q, D) => contrastive(Q, D, { temperature: 0.1, documentsPerQuery: 2, scores: 'mean' })
+  const got = await run(Device.open('cuda-host'), q, d, 0, loss, 'float16')
+  const want = await run(exact, q, d, 0, loss)
+  t.ok(Math.abs(got.value / want.value - 1) < 2e-3, `${got.value}, expected ${want.value}`)
+  const off = Math.hypot(...got.dq.map((g, i) => g - want.dq[i]!))
+  t.ok(off < 5e-3 * Math.hypot(...want.dq), `dq is off by ${off}`)
+})
 
 t.test('when every negative is excluded, loss and gradient are 0', async (t) => {
   const random = new Random(seed + 2)

@@ -44,7 +44,7 @@ std::vector<uint8_t> sound() {
       for (int64_t tokens = 1 + below(9); tokens > 0; --tokens) ids.push_back(static_cast<int32_t>(below(kVocabulary)));
       offsets.push_back(static_cast<int64_t>(ids.size()));
       hashes.push_back(static_cast<uint64_t>(below(6)));
-      scores.push_back(1);
+      scores.push_back(static_cast<float>(below(3)));
     }
     rows.push_back(static_cast<int64_t>(hashes.size()));
   }
@@ -74,7 +74,8 @@ void readAll(const Shard& shard) {
                                      {ShardColumn::kDocuments, 2},
                                      {ShardColumn::kDocuments, INT64_MAX}})
     for (size_t row = 0; row < rows.size(); ++row) {
-      const ItemBlock block{rows.data() + row, 1, column, most};
+      ItemBlock block{rows.data() + row, 1, column, most};
+      if (below(2)) block.choice = {1 + below(3), random64(), static_cast<uint32_t>(random64()), below(2) ? 0 : 0.5 + below(2)};
       const Expansion expansion{below(12), 4, false};
       BlockSize size;
       if (!shard.measure(block, expansion, &size).ok()) continue;

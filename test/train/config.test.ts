@@ -181,6 +181,11 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ teacherTemperature: 2 }, 'teacherTemperature', /no effect on contrastive, only on distillation/],
     [{ ...margin, temperatureSquared: true }, 'temperatureSquared', /no effect on margin-mse/],
     [{ ...distillation, ...learned, temperatureSquared: true }, 'temperatureSquared', /this one is learned/],
+    [
+      { ...mine, scores: 'mean' },
+      'scores',
+      /no effect on a loss of your own, only on contrastive, distillation, margin-mse/,
+    ],
     [{ studentTemperature: 2 }, 'studentTemperature', /no effect on contrastive, only on distillation/],
     [{ ...distillation, studentTemperature: 2 }, 'studentTemperature', /is what temperature says/],
     [
@@ -203,6 +208,10 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...mine, gradientScale: 'pylate-contrastive' }, 'gradientScale', /no effect on a loss of your own/],
     [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
     [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
+    [{ negatives: 3, sampleNegatives: 3 }, 'sampleNegatives', /is 3, and has no effect where negatives: 3/],
+    [{ dropAbove: 0 }, 'dropAbove', /is 0; expected/],
+    [{ negatives: 0, dropAbove: 0.9 }, 'dropAbove', /no effect where negatives is 0/],
+    [{ sampleNegatives: 0 }, 'sampleNegatives', /is 0; expected/],
     [{ negatives: 0, batch: 1 }, 'batch', /nothing to tell the positive from/],
     [{ steps: 10, scheduleSteps: 9 }, 'scheduleSteps', /is 9, the phase has 10 steps/],
     [{ steps: 9, scheduleSteps: 10, schedule: 'constant' }, 'scheduleSteps', /no effect on a constant schedule/],
@@ -249,6 +258,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { negatives: 0 },
+    { negatives: 50, sampleNegatives: 7, scores: 'mean' },
   ]
   for (const changes of good) {
     const config = { ...minimal, commDtype: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }

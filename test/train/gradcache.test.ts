@@ -106,7 +106,14 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
   const scores = Float32Array.from({ length: 27 }, (_, i) => Math.sin(3 * i))
   const gradientOf = async (loss: ResolvedPhase['loss'], changes: Partial<ResolvedPhase>, microBatchTokens: number) => {
     const told: Record<string, Promise<number>> = {}
-    const phase = { maskDuplicates: true, normalizeScores: false, temperature: 1, ...changes, loss } as ResolvedPhase
+    const phase = {
+      scores: 'mean',
+      maskDuplicates: true,
+      normalizeScores: false,
+      temperature: 1,
+      ...changes,
+      loss,
+    } as ResolvedPhase
     const value = gradCache(
       model,
       { ...batch, scores },

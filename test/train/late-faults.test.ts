@@ -1,8 +1,9 @@
 /** Faults of the last phase are found before the first one trains, all of them at once, and nothing is written. */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
+import { checkRun } from '../../lib/train/check/check.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { type TrainOptions, train } from '../../lib/train/loop/run.js'
@@ -181,6 +182,51 @@ t.test('what rows hold and training does not read is said once', async (t) => {
     { code: 'unused-documents', phase: 'two', source: 'ragged', negatives: 1, documents: 23 },
     ...columns('two'),
   ])
+  const drawn = await checkRun(
+    tinyRun(dir, model, 'drawn', [
+      { ...good(file), sampleNegatives: 2 },
+      { ...good(file, 'two'), sampleNegatives: 3 },
+    ]),
+  )
+  t.match(
+    drawn.warnings.filter(({ code }) => code === 'short-rows' || code === 'no-effect'),
+    [
+      { message: /fewer than sampleNegatives: 2 in 1 of 20 rows \(row 8 has 0\)/ },
+      { code: 'short-rows', details: { phase: 'two', negatives: 3, rows: 16 } },
+      { message: /sampleNegatives: 3 has no effect here: no row has more negatives/ },
+    ],
+  )
+  t.equal(drawn.warnings.length, 7)
+  model.dispose()
+})
+
+t.test('what dropAbove leaves out is counted', async (t) => {
+  const dir = folder(t)
+  const { scored, triplets } = writeData(dir) // scores 3, 1, 0 and 0 to 2
+  const model = await tinyModel()
+  const phase = { ...good(scored), negatives: 2 }
+  const found = await checkRun(
+    tinyRun(dir, model, 'out', [
+      { ...phase, dropAbove: 1 / 3 },
+      { ...phase, name: 'two', dropAbove: 0.9 },
+    ]),
+  )
+  const texts = readFileSync(scored, 'utf8').trim().split('\n')
+  const high = texts.filter((line) => JSON.parse(line).scores[3] >= 1).length
+  const [dropped, ...rest] = found.warnings.filter(({ code }) => code !== 'short-rows')
+  t.match(dropped, {
+    code: 'dropped-negatives',
+    message: /dropAbove: 0\.33+ drops \d+ of 180 negatives, in 60 of 60 rows, of which 0 have none left/,
+    details: { phase: 'one', negatives: 60 + high, of: 180, rows: 60, emptied: 0 },
+  })
+  t.match(rest, [
+    { code: 'no-effect', message: /dropAbove: 0.9 has no effect here: no negative scores as high/ },
+    { code: 'unused-documents', details: { documents: 60 } },
+  ])
+  t.match(found.phases[0]!.sources[0]!.documents, { used: 3 * 60 - high, unused: 0, dropped: 60 + high })
+  await train(tinyRun(dir, model, 'trained', [{ ...phase, dropAbove: 1 / 3, steps: 2 }])).result
+  const refused = await refusal(tinyRun(dir, model, 'refused', [{ ...good(triplets), dropAbove: 0.9 }]))
+  t.match(refused, { code: 'ERR_DATA', message: /phases\[0\]\.data.*"triplets" has no scores, by which dropAbove/ })
   model.dispose()
 })
 

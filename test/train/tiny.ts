@@ -77,7 +77,7 @@ export function writeData(dir: string, seed = 1): { pairs: string; triplets: str
   }
 }
 
-/** Three phases of `steps` each: contrastive with a learned temperature, with negatives, distillation. */
+/** Three phases of `steps` each: contrastive with a learned temperature, with negatives, distillation with drawn ones. */
 export function threePhases(dir: string, steps: number, changes: Partial<PhaseConfig> = {}): PhaseConfig[] {
   const { pairs, triplets, scored } = writeData(dir)
   const common = { batch: 8, steps, checkpoint: { every: 3 }, ...changes }
@@ -100,7 +100,15 @@ export function threePhases(dir: string, steps: number, changes: Partial<PhaseCo
       learningRate: 5e-4,
       documentLength: 12,
     },
-    { ...common, name: 'three', loss: 'distillation', data: scored, learningRate: 3e-4, weightDecay: 0.01 },
+    {
+      ...common,
+      name: 'three',
+      loss: 'distillation',
+      data: scored,
+      sampleNegatives: 2,
+      learningRate: 3e-4,
+      weightDecay: 0.01,
+    },
   ]
 }
 

@@ -28,11 +28,13 @@ export interface SourceCheck {
     fewest: number
     /** Of the row with the most. */
     most: number
-    /** Of all rows together: those that are trained on. */
+    /** Of all rows together: those that one pass trains on. */
     used: number
     /** Those that are not: beyond the first `1 + negatives` of their row. */
     unused: number
-    /** Rows with fewer than `negatives` asks for, used as they are. */
+    /** Negatives that `dropAbove` leaves out before all that; the figures above are without them. */
+    dropped: number
+    /** Rows with fewer than `negatives`, or `sampleNegatives`, asks for, used as they are. */
     shortRows: number
   }
   /** Whether its rows have teacher scores. */
@@ -127,13 +129,14 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   const { config, index, model, featurizer } = context
   const phase = config.phases[index]!
   const found: Found[] = []
-  const most = 1 + (phase.negatives ?? Number.POSITIVE_INFINITY)
+  const pool = 1 + (phase.negatives ?? Number.POSITIVE_INFINITY)
+  const most = Math.min(pool, 1 + (phase.sampleNegatives ?? Number.POSITIVE_INFINITY))
   const sources = await openSources(context)
   checkSettings(context, sources.length)
   for (const source of sources) {
     const read = await readSource(context, source)
     if (!read) continue
-    const documents = documentsOf(read, most)
+    const documents = documentsOf(read, pool, most)
     checkSource(context, read, documents)
     found.push({ survey: read, documents, measured: featurizer && (await measureTexts(read, featurizer, most)) })
   }
@@ -162,14 +165,15 @@ interface Found {
   measured: Measured | null
 }
 
-/** What becomes of the documents of a source where a row gives `most` of them at most. */
-function documentsOf({ documents }: Survey, most: number): SourceCheck['documents'] {
+/** What becomes of the documents of a source where a row gives `most` of its first `pool` at most. */
+function documentsOf({ documents, dropped }: Survey, pool: number, most: number): SourceCheck['documents'] {
   const sum = (of: (row: Survey['documents'][number]) => number) => documents.reduce((total, row) => total + of(row), 0)
   return {
     fewest: documents[0]!.count,
     most: documents.at(-1)!.count,
     used: sum(({ count, rows }) => rows * Math.min(count, most)),
-    unused: sum(({ count, rows }) => rows * Math.max(0, count - most)),
+    unused: sum(({ count, rows }) => rows * Math.max(0, count - pool)),
+    dropped: dropped.negatives,
     shortRows: Number.isFinite(most) ? sum(({ count, rows }) => (count < most ? rows : 0)) : 0,
   }
 }
@@ -220,10 +224,11 @@ async function openSources({ config, index, faults, onDownload, signal }: PhaseC
 
 async function readSource(context: PhaseContext, source: Source): Promise<Survey | undefined> {
   const { config, index, faults, rows = 1000, signal, onProgress } = context
-  const phase = config.phases[index]!.name
+  const { name: phase, dropAbove } = config.phases[index]!
   return faults.try(index, 'data', () =>
     survey(source, {
       sample: rows,
+      dropAbove,
       signal,
       onProgress: (read) => onProgress?.({ type: 'check', phase, source: source.name, rows: read }),
     }),
@@ -256,19 +261,44 @@ function checkSource(
     })
   }
   const { firstAt: row, rows: alike } = read.documents[0]!
-  const { negatives } = phase
+  const all = read.documents.reduce((sum, { count, rows }) => sum + count * rows, 0)
+  const { negatives, sampleNegatives, dropAbove } = phase
+  const asked = sampleNegatives ?? negatives
+  const key = sampleNegatives === undefined ? 'negatives' : 'sampleNegatives'
+  const { dropped } = read
+  if (dropped.negatives > 0)
+    warn(
+      'dropped-negatives',
+      `dropAbove: ${dropAbove} drops ${dropped.negatives} of ${dropped.of} negatives, in ${dropped.rows} of ${rows} rows, of ` +
+        `which ${dropped.emptied} have none left`,
+      { dropAbove, ...dropped },
+    )
+  else if (dropAbove !== undefined)
+    warnings.push(
+      noEffect(`${place}: dropAbove: ${dropAbove}`, 'no negative scores as high', {
+        phase: phase.name,
+        key: 'dropAbove',
+      }),
+    )
   if (shortRows > 0)
     warn(
       'short-rows',
-      `fewer than negatives: ${negatives} in ${shortRows} of ${rows} rows (row ${row} has ${fewest - 1}), which are used as ` +
+      `fewer than ${key}: ${asked} in ${shortRows} of ${rows} rows (row ${row} has ${fewest - 1}), which are used as ` +
         'they are',
-      { negatives, rows: shortRows, fewest: fewest - 1, row },
+      { negatives: asked, rows: shortRows, fewest: fewest - 1, row },
     )
   if (unused > 0)
     warn(
       'unused-documents',
-      `negatives: ${negatives} leaves out ${unused} of ${used + unused} documents, from the end of the rows that have more`,
+      `negatives: ${negatives} leaves out ${unused} of ${all} documents, from the end of the rows that have more`,
       { negatives, documents: unused },
+    )
+  if (sampleNegatives !== undefined && read.documents.at(-1)!.count <= 1 + sampleNegatives)
+    warnings.push(
+      noEffect(`${place}: sampleNegatives: ${sampleNegatives}`, 'no row has more negatives', {
+        phase: phase.name,
+        key: 'sampleNegatives',
+      }),
     )
   if (taught && fewest === 1 && used > rows)
     warn(
@@ -298,8 +328,8 @@ function checkSource(
 }
 
 /** Columns that the phase does not read, and how many rows have them. */
-function unusedColumns({ loss }: ResolvedPhase, { unused, scores, rows }: Survey): Record<string, number> {
-  return { ...unused, ...(loss === 'contrastive' && scores && { scores: rows }) }
+function unusedColumns({ loss, dropAbove }: ResolvedPhase, { unused, scores, rows }: Survey): Record<string, number> {
+  return { ...unused, ...(loss === 'contrastive' && dropAbove === undefined && scores && { scores: rows }) }
 }
 
 const hintFor = (column: string): string =>

@@ -76,12 +76,15 @@ const phase = z.strictObject({
   data,
   batch: count,
   negatives: z.int().min(0).optional(),
+  sampleNegatives: count.optional(),
+  dropAbove: positive.max(1e30).optional(),
   steps: count.optional(),
   epochs: positive.optional(),
   learningRate: positive,
   schedule: z.enum(schedules).default('linear'),
   scheduleSteps: count.optional(),
   warmup: z.number().min(0).default(0),
+  scores: z.enum(['sum', 'mean']).optional(),
   temperature: temperature.default(1),
   learnableTemperature: z.boolean().default(false),
   studentTemperature: temperature.optional(),
@@ -171,6 +174,7 @@ const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, o
   [
     ['temperature', 1, true, 'contrastive', 'distillation'],
     ['learnableTemperature', false, true, 'contrastive', 'distillation'],
+    ['scores', undefined, false, 'contrastive', 'distillation', 'margin-mse'],
     ['studentTemperature', undefined, false, 'distillation'],
     ['teacherTemperature', undefined, false, 'distillation'],
     ['temperatureSquared', undefined, false, 'distillation'],
@@ -261,6 +265,15 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'studentTemperature', 'is what temperature says where no contrastive loss is beside; give that')
     if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
       add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
+    if (phase.sampleNegatives !== undefined && phase.sampleNegatives >= (phase.negatives ?? Number.POSITIVE_INFINITY))
+      add(
+        i,
+        'sampleNegatives',
+        `is ${phase.sampleNegatives}, and has no effect where negatives: ${phase.negatives} leaves no more; take fewer, or ` +
+          'leave one of them out',
+      )
+    if (phase.negatives === 0 && phase.dropAbove !== undefined)
+      add(i, 'dropAbove', 'has no effect where negatives is 0; leave it out')
     if (phase.negatives === 0 && includes(phase.loss, 'distillation', 'margin-mse'))
       add(i, 'negatives', `is 0, and ${name} compares the documents of a query; ask for 1 at least, or leave it out`)
     if (phase.negatives === 0 && name === 'contrastive' && phase.batch === 1)

@@ -76,6 +76,16 @@ export interface PhaseConfig {
   batch: number
   /** Most documents beside the positive, from the front of a row; a row with fewer is used as it is. Default: all. */
   negatives?: number
+  /**
+   * Of these, so many drawn anew at each step, a function of seed, step and row alone; scores follow their documents.
+   * Default: all.
+   */
+  sampleNegatives?: number
+  /**
+   * Before both, negatives are left out whose stored score is so many times the positive's, or more: false negatives, for
+   * a value as 0.95. `check` says how many. Default: none is.
+   */
+  dropAbove?: number
   /** How long: steps, or passes over the data. Default: one epoch. */
   steps?: number
   /** Instead of `steps`: passes over the data. */
@@ -88,6 +98,8 @@ export interface PhaseConfig {
   scheduleSteps?: number
   /** Steps of linear warm-up (≥ 1), or their share of `scheduleSteps` (< 1). Default 0. */
   warmup?: number
+  /** MaxSim in the loss: the sum over a query's tokens, or their mean (MeanMaxSim, as mLateOn). Default `sum`. */
+  scores?: 'sum' | 'mean'
   /** Scores are divided by it before the softmax; 1e-30 to 1e30, where it is learned 0.01 at least. Default 1. */
   temperature?: number
   /** Learn log(1/temperature), without decay; it stays at 0.01 and above. Default false. */
@@ -189,9 +201,12 @@ export interface ResolvedPhase
   extends Given<
     Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
     | 'negatives'
+    | 'sampleNegatives'
+    | 'dropAbove'
     | 'steps'
     | 'epochs'
     | 'scheduleSteps'
+    | 'scores'
     | 'studentTemperature'
     | 'teacherTemperature'
     | 'temperatureSquared'

@@ -82,6 +82,8 @@ export async function runPhase(
       featurizer: model.featurizer,
       batch: phase.batch,
       negatives: phase.negatives,
+      sampleNegatives: phase.sampleNegatives,
+      dropAbove: phase.dropAbove,
       seed: config.seed + index,
       sampling: phase.sampling,
       smallSources: phase.smallSources,
