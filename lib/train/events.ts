@@ -85,7 +85,10 @@ export interface StepEvent extends Position {
   learningRate: number
   /** Global norm before clipping. */
   gradientNorm: number
-  /** What scores were divided by in this step: fixed, or learned so far. Absent where the loss has none (margin-mse). */
+  /**
+   * What scores were divided by in this step: fixed, or learned so far; not `studentTemperature`. Absent where the loss has
+   * none (margin-mse).
+   */
   temperature?: number
   /** Attended tokens of the batch, without expansion. */
   tokens: number

@@ -112,6 +112,21 @@ for (const [student, teacherTemperature] of [
     ),
   )
 
+t.test('sentence-transformers InfoNCE over MeanMaxSim', (t) =>
+  compare(t, st6, 'mean.plain.k3', 3, (q, d) =>
+    contrastive(q, d, { temperature: 0.01, documentsPerQuery: 4, scores: 'mean' }),
+  ),
+)
+
+t.test('sentence-transformers distillation over MeanMaxSim', (t) =>
+  compare(t, st6, 'mean.distill.k3', 3, (q, d, teacher) =>
+    distillation(q, d, {
+      ...{ teacher, documentsPerQuery: 4, scores: 'mean', normalizeScores: false },
+      ...{ temperature: 0.01, teacherTemperature: 0.5, temperatureSquared: true },
+    }),
+  ),
+)
+
 for (const [kind, normalizeScores] of [
   ['minmax', true],
   ['raw', false],

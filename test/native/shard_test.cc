@@ -75,7 +75,8 @@ void readAll(const Shard& shard) {
                                      {ShardColumn::kDocuments, INT64_MAX}})
     for (size_t row = 0; row < rows.size(); ++row) {
       ItemBlock block{rows.data() + row, 1, column, most};
-      if (below(2)) block.choice = {1 + below(3), random64(), static_cast<uint32_t>(random64()), below(2) ? 0 : 0.5 + below(2)};
+      if (below(2))
+        block.choice = {1 + below(3), random64(), static_cast<uint32_t>(random64()), below(2) ? 0 : 0.5 + below(2)};
       const Expansion expansion{below(12), 4, false};
       BlockSize size;
       if (!shard.measure(block, expansion, &size).ok()) continue;
