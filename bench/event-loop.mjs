@@ -108,10 +108,7 @@ for (let round = 0; round < rounds; round++) {
   const bm25 = await measured('Bm25.build, 100,000 texts', () => Bm25.build(documents))
   await measured('bm25.search, one query of 20 words', () => bm25.search(documents[0], 1000))
   const { recipe } = await again.encodeQueries(['x'])
-  const [queries, stored] = [
-    embeddings('query', 1000, 2, 8, recipe),
-    embeddings('document', 100_000, 2, 8, recipe),
-  ]
+  const [queries, stored] = [embeddings('query', 1000, 2, 8, recipe), embeddings('document', 100_000, 2, 8, recipe)]
   const found = await measured('search, 1,000 queries x 100,000 documents, top 1,000', () =>
     again.search(queries, stored, { topK: 1000 }),
   )

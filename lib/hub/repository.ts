@@ -36,6 +36,7 @@ export interface HubProgress {
 
 /** Options of everything that reads from the Hub. */
 export interface HubOptions {
+  /** Ends it, with ERR_ABORTED. */
   signal?: AbortSignal | undefined
   /** Told how downloads stand, a few times a second. */
   onProgress?: ((progress: HubProgress) => void) | undefined
