@@ -10,6 +10,7 @@ const comments: Readonly<Record<string, string>> = {
   loss: 'contrastive, distillation or margin-mse',
   batch: 'queries of a step, over all devices',
   negatives: 'at most so many documents beside the positive, from the front of a row; 0: those of other queries alone',
+  sampleNegatives: 'of them, drawn anew at each step',
   epochs: 'passes over the data; or steps',
   steps: 'or epochs',
   learningRate: 'peak of AdamW',

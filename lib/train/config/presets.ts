@@ -94,7 +94,8 @@ const finetuned: PresetPhase = {
   loss: 'contrastive',
   epochs: 3,
   batch: 128,
-  negatives: 7,
+  negatives: 50,
+  sampleNegatives: 7,
   learningRate: 3e-6,
   temperature: 0.02,
   checkpoint: { every: 500 },
@@ -178,7 +179,7 @@ export const presets: ReadonlyMap<string, Preset> = new Map<string, Preset>([
     {
       about: [
         "From any ColBERT checkpoint on triplets of your own, with the numbers of LateOn's supervised phase (arXiv 2607.27178).",
-        'LateOn draws 7 of 50 mined negatives anew each step; this takes the first 7 of a row.',
+        'At each step 7 of up to 50 negatives of a row are drawn; a row with fewer gives what it has.',
         'Prompts and lengths are those of the checkpoint.',
       ],
       model: 'lightonai/LateOn-unsupervised',
