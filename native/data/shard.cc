@@ -201,7 +201,10 @@ Status Shard::measure(const ItemBlock& block, const Expansion& expansion, BlockS
     int64_t damagedItem = -1;
     eachOf(block, r, [&](int64_t item) {
       const int64_t from = offsets_[item], to = offsets_[item + 1];
-      if (!(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX)) damagedItem = item;
+      if (!(from >= 0 && from <= to && to <= tokens_ && to - from <= INT32_MAX)) {
+        damagedItem = item;
+        return;
+      }
       size->tokens += std::max(to - from, expansion.to);
       ++size->sequences;
     });
