@@ -11,7 +11,7 @@ import path from 'node:path'
 const file = path.relative(process.cwd(), process.argv[1] ?? '')
 if (file.endsWith('.test.ts')) {
   const sanitized = process.env.LATEFORGE_TEST_SANITIZED === '1' // the part `sanitized` of run.mjs
-  const tree = sanitized ? 'build/sanitized/root' : ''
+  const tree = sanitized ? 'build/sanitized/tree' : ''
   const compiled = path.join(tree, 'build/js', file.replace(/\.ts$/, '.js'))
   const options = (process.env.NODE_OPTIONS ?? '').replace(/"--import=[^"]*@tapjs[^"]*"|--import=\S*@tapjs\S*/g, '')
   // By `env`, because tap's hooks write themselves into the NODE_OPTIONS of whatever is started here.

@@ -96,7 +96,7 @@ const parts = {
   async sanitized() {
     if (!must(process.execPath, 'native/tools/cmake.cjs', '--sanitize')) return
     ctest('sanitized')
-    const tree = 'build/sanitized/root'
+    const tree = 'build/sanitized/tree'
     for (const name of ['build/js', 'package.json']) cpSync(name, `${tree}/${name}`, { recursive: true })
     const names = ['tensor/ops', 'tensor/hostile', 'tensor/endings', 'tensor/dropout', 'data/shards', 'cuda/step']
     await tap(

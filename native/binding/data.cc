@@ -235,23 +235,6 @@ class Collate final : public Read {
   Numbers<double> offsets_, keptOffsets_;
 };
 
-// (…) → Int32Array: items of each row
-class Counts final : public Read {
- public:
-  using Read::Read;
-
- private:
-  Status work() override {
-    BlockSize size;
-    LF_TRY(shard->measure(block, {}, &size));
-    shard->counts(block, counts_.allocate(block.rowCount));
-    return Status::fine();
-  }
-  Napi::Value result(Napi::Env env) override { return counts_.give(env); }
-
-  Numbers<int32_t> counts_;
-};
-
 // (…, skip?) → Int32Array
 class Lengths final : public Read {
  public:
@@ -270,8 +253,9 @@ class Lengths final : public Read {
   Numbers<int32_t> lengths_;
 };
 
-// (…) → Int32Array
-class Groups final : public Read {
+// (…) → Int32Array: what the shard says of each item, or of each row
+template <void (Shard::*kWrite)(const ItemBlock&, int32_t*) const, bool kOfRows = false>
+class Integers final : public Read {
  public:
   using Read::Read;
 
@@ -279,29 +263,12 @@ class Groups final : public Read {
   Status work() override {
     BlockSize size;
     LF_TRY(shard->measure(block, {}, &size));
-    shard->groups(block, groups_.allocate(size.sequences));
+    ((*shard).*kWrite)(block, values_.allocate(kOfRows ? block.rowCount : size.sequences));
     return Status::fine();
   }
-  Napi::Value result(Napi::Env env) override { return groups_.give(env); }
+  Napi::Value result(Napi::Env env) override { return values_.give(env); }
 
-  Numbers<int32_t> groups_;
-};
-
-// (…) → Int32Array
-class Places final : public Read {
- public:
-  using Read::Read;
-
- private:
-  Status work() override {
-    BlockSize size;
-    LF_TRY(shard->measure(block, {}, &size));
-    shard->places(block, places_.allocate(size.sequences));
-    return Status::fine();
-  }
-  Napi::Value result(Napi::Env env) override { return places_.give(env); }
-
-  Numbers<int32_t> places_;
+  Numbers<int32_t> values_;
 };
 
 // (…) → Float32Array
@@ -334,10 +301,10 @@ void initData(Napi::Object exports) {
   provide(exports, "shardInfo", shardInfo);
   provide(exports, "shardClose", shardClose);
   provide(exports, "shardCollate", Job::start<Collate>);
-  provide(exports, "shardCounts", Job::start<Counts>);
+  provide(exports, "shardCounts", Job::start<Integers<&Shard::counts, true>>);
   provide(exports, "shardLengths", Job::start<Lengths>);
-  provide(exports, "shardGroups", Job::start<Groups>);
-  provide(exports, "shardPlaces", Job::start<Places>);
+  provide(exports, "shardGroups", Job::start<Integers<&Shard::groups>>);
+  provide(exports, "shardPlaces", Job::start<Integers<&Shard::places>>);
   provide(exports, "shardScores", Job::start<Scores>);
 }
 

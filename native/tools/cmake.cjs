@@ -3,7 +3,7 @@
 // Usage: node native/tools/cmake.cjs [--product] [output folder]      Options for CMake: LATEFORGE_CMAKE='-DLF_BENCH=ON …'
 // --product: without the native tests and what only tests need.
 // --target NAME: the product for a platform of targets.cjs, by zig.
-// --sanitize: what runs with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized, its addon in root/ below.
+// --sanitize: what runs with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized, its addon in tree/ below.
 //   Node must preload the library that root/runtime names. Exit code 3, with the reason, where that does not work.
 'use strict'
 const { spawnSync } = require('node:child_process')

@@ -10,13 +10,7 @@ import { pathExpression } from '../../lib/hub/pattern.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { train } from '../../lib/train/loop/run.js'
 import { folder, saveTinyModel, tinyRun, writeData } from '../train/tiny.js'
-import { filesOf as filesIn, hub, variables, withVariables } from './hub.js'
-
-const failure = (work: Promise<unknown>): Promise<Error> =>
-  work.then(
-    () => t.fail('no error'),
-    (error) => error,
-  ) as never
+import { failure, filesOf as filesIn, hub, variables, withVariables } from './hub.js'
 
 t.test('splits by names, as `datasets` finds them', async (t) => {
   const layouts = JSON.parse(readFileSync('test/fixtures/data_layouts.json', 'utf8'))

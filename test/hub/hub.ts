@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
+import t from 'tap'
+import type { HubError } from '../../lib/errors.js'
 import type { HubSettings } from '../../lib/hub/settings.js'
 import { folder } from '../train/tiny.js'
 import { HubServer } from './server.js'
@@ -56,3 +58,10 @@ export function filesOf(root: string): Record<string, Buffer> {
     }),
   )
 }
+
+/** The error that something ends with; the test fails where it ends well. */
+export const failure = (work: Promise<unknown>): Promise<HubError> =>
+  work.then(
+    () => t.fail('no error'),
+    (error) => error,
+  ) as never

@@ -21,7 +21,7 @@ import { HubError } from '../../lib/errors.js'
 import { type HubProgress, Repository } from '../../lib/hub/repository.js'
 import type { HubSettings } from '../../lib/hub/settings.js'
 import { ended, read } from '../command.js'
-import { filesOf, hub, variables } from './hub.js'
+import { failure, filesOf, hub, variables } from './hub.js'
 
 const model = { type: 'model', name: 'org/name' } as const
 /** Large enough for several chunks. */
@@ -32,11 +32,6 @@ async function fetchAll(settings: HubSettings, options: object = {}, name: objec
   const repository = await Repository.open({ ...model, ...name }, { settings, ...options })
   return repository.fetch(repository.files.keys())
 }
-const failure = (work: Promise<unknown>): Promise<HubError> =>
-  work.then(
-    () => t.fail('no error'),
-    (error) => error,
-  ) as never
 
 t.test('the layout of the cache', async (t) => {
   const { server, settings } = await hub(t)

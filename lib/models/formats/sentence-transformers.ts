@@ -19,9 +19,9 @@ import { trainedOf, unnamedPrompts } from './trained.js'
 import { readJson } from './weights.js'
 
 const multiVectorKeys = ['query_length', 'document_length', 'query_expansion']
-/** Pooling makes a vector of its own beside those of the tokens, which nothing of this model looks at. */
 /** Of our section, beside what `trainedOf` reads. */
 const ownKeys = ['query_prefix', 'document_prefix', 'clampNegatives', 'strip', 'lowerCase']
+/** Pooling makes a vector of its own beside those of the tokens, which nothing of this model looks at. */
 const modulesOf = ['Transformer', 'Dense', 'Pooling', 'MultiVectorMask', 'Normalize']
 const perToken = ['module_input_name', 'module_output_name']
 
