@@ -141,17 +141,10 @@ function partOf({ segments }: TokenEmbeddings, first: number, count: number) {
 }
 
 /** What both have in common: MaxSim in layout `grouped`, a loss per row with its gradient, and MaxSim's backward. */
-function grouped(
-  what: string,
-  queries: TokenEmbeddings,
-  documents: TokenEmbeddings,
-  options: GroupedOptions,
-  logScale: Tensor | null,
-  rowLoss: RowLoss,
-): Tensor {
+function grouped(...[what, queries, documents, options, ...rest]: Parameters<typeof perList>): Tensor {
   required(what, 'teacher', options?.teacher, numbers)
   required(what, 'documentsPerQuery', options.documentsPerQuery, marginOptions.documentsPerQuery)
-  return scoredBy(options.scores, queries, (queries) => perList(what, queries, documents, options, logScale, rowLoss))
+  return scoredBy(options.scores, queries, (scored) => perList(what, scored, documents, options, ...rest))
 }
 
 function perList(

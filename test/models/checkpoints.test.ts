@@ -5,7 +5,7 @@ import { columnFromTexts } from '../../lib/data/column.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
-import { fixtures, json } from './fixture.js'
+import { encodesAs, fixtures, json } from './fixture.js'
 
 const temporary = t.testdir()
 
@@ -33,13 +33,7 @@ for (const [layout, reader] of [
       t.same([...column.ids], [...(await expected.numbers(`${role}.ids`))], `${role} ids`)
       t.same([...column.offsets], [...(await expected.numbers(`${role}.offsets`))], `${role} offsets`)
       t.same([...column.keyLengths], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
-      const encode = (m: Colbert) => (role === 'query' ? m.encodeQueries(texts) : m.encodeDocuments(texts))
-      const { data, offsets } = await encode(model)
-      t.same([...offsets], [...(await expected.numbers(`${role}.embeddingOffsets`))], `${role} rows`)
-      const values = await expected.floats(`${role}.embeddings`)
-      const worst = data.reduce((most, x, i) => Math.max(most, Math.abs(x - values[i]!)), 0)
-      t.ok(data.length === values.length && worst < 1e-5, `${role} embeddings, off by ${worst}`)
-      t.same((await encode(again)).data, data, `${role}: saved and loaded, the same bits`)
+      await encodesAs(t, expected, role, texts, { model, 'saved and loaded': again })
     }
     await expected.close()
     model.dispose()

@@ -5,7 +5,7 @@ import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
-import { fixtures, json } from './fixture.js'
+import { encodesAs, fixtures, json } from './fixture.js'
 
 const temporary = t.testdir()
 
@@ -41,15 +41,8 @@ for (const name of readdirSync(path.join(fixtures, 'folders')))
       if (name !== 'no-mask-expansion')
         t.same([...column.ids], [...(await expected.numbers(`${role}.ids`))], `${role} ids`)
       t.same([...column.keyLengths], [...(await expected.numbers(`${role}.attended`))], `${role} tokens attended to`)
-      const encode = (m: Colbert) =>
-        role === 'query' ? m.encodeQueries(texts.query) : m.encodeDocuments(texts.document)
-      const { data, offsets } = await encode(model)
-      t.same([...offsets], [...(await expected.numbers(`${role}.embeddingOffsets`))], `${role} rows`)
-      const values = await expected.floats(`${role}.embeddings`)
-      const worst = data.reduce((most, x, i) => Math.max(most, Math.abs(x - values[i]!)), 0)
-      t.ok(data.length === values.length && worst < 1e-5, `${role} embeddings, off by ${worst}`)
-      t.same((await encode(again)).data, data, `${role}: saved and loaded, the same bits`)
-      t.same((await encode(other)).data, data, `${role}: and in sentence-transformers' layout`)
+      const models = { model, 'saved and loaded': again, "in sentence-transformers' layout": other }
+      await encodesAs(t, expected, role, texts[role], models)
     }
     for (const each of [model, again, other]) each.dispose()
   })
