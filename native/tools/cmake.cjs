@@ -4,7 +4,7 @@
 // --product: without the native tests and what only tests need.
 // --target NAME: the product for a platform of targets.cjs, by zig.
 // --sanitize: what runs with AddressSanitizer and UndefinedBehaviorSanitizer, in build/sanitized, its addon in tree/ below.
-//   Node must preload the library that root/runtime names. Exit code 3, with the reason, where that does not work.
+//   Node must preload the library that tree/runtime names. Exit code 3, with the reason, where that does not work.
 'use strict'
 const { spawnSync } = require('node:child_process')
 const fs = require('node:fs')
@@ -21,7 +21,7 @@ const { values, positionals } = parseArgs({
 })
 const preset = values.sanitize ? 'sanitized' : 'default'
 const build = path.join(root, 'build', values.target ?? (values.sanitize ? 'sanitized' : 'cmake'))
-const tree = path.join(build, 'root')
+const tree = path.join(build, 'tree')
 const output = positionals[0] ? path.resolve(positionals[0]) : values.target && path.join(tree, 'build/Release')
 const options = (process.env.LATEFORGE_CMAKE ?? '').split(/\s+/).filter(Boolean)
 // Ninja where it is installed: it builds several targets at a time, and sees faster what is to do.

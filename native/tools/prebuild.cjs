@@ -13,7 +13,7 @@ function prebuild(name) {
   const { platform, arch, libc } = targets[name]
   // A folder of its own, and empty: prebuildify takes every library that lies beside the addon, in build/Release those of
   // tests too.
-  const cwd = path.join(root, 'build', name, 'root')
+  const cwd = path.join(root, 'build', name, 'tree')
   fs.rmSync(path.dirname(cwd), { recursive: true, force: true })
   fs.mkdirSync(cwd, { recursive: true })
   const { folder, files } = filesOf(name)
