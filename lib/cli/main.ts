@@ -40,6 +40,7 @@ const acceptRecipeChange = (): Option =>
 const usingModel = (command: Command): Command =>
   command
     .option('--device <name>', 'where the model runs', 'cpu')
+    .option('--dense', 'the model is a dense one, with one vector a text')
     .option('--recipe <field=value>', "instead of the model's, as queryLength=64; may be repeated", collected)
     .addOption(acceptRecipeChange())
 

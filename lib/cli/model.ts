@@ -10,6 +10,8 @@ import { showingTransfer } from './transfer.js'
 /** Options of every verb that uses a model as it is. */
 export interface ModelOptions {
   device: string
+  /** Take a dense model as what it is. */
+  dense?: boolean
   /** `field=value`, each. */
   recipe?: readonly string[]
   acceptRecipeChange?: readonly string[]
@@ -26,6 +28,7 @@ export async function loadModel(
   const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
     Colbert.load(name, {
       device: options.device,
+      dense: options.dense,
       signal,
       onProgress,
       recipe: recipeOf(options.recipe ?? []),

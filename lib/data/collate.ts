@@ -198,9 +198,15 @@ async function collateBatch(
     source.scores ? addon.shardScores(shard, own, 1, most) : null,
     sharded && wanted ? addon.shardLengths(shard, all, 1, most, skip) : null,
   ])
+  const pooled = recipe.pooling !== 'none'
   const columns = {
-    queries: finish(queries, own, 0),
-    documents: finish(documents, documentNumbers(own, documentsPerQuery.subarray(begin, end), places, stride), 1),
+    queries: finish(queries, own, 0, recipe),
+    documents: finish(
+      documents,
+      documentNumbers(own, documentsPerQuery.subarray(begin, end), places, stride),
+      1,
+      recipe,
+    ),
   }
   return {
     step,
@@ -208,8 +214,10 @@ async function collateBatch(
     ...columns,
     documentsPerQuery,
     counts,
-    queryOffsets: sharded ? offsetsOf(sharded.queryTokens) : columns.queries.keptOffsets,
-    documentOffsets: sharded ? kept && offsetsOf(kept) : columns.documents.keptOffsets,
+    queryOffsets: sharded
+      ? offsetsOf(pooled ? sharded.queryTokens.fill(1) : sharded.queryTokens)
+      : columns.queries.keptOffsets,
+    documentOffsets: sharded ? kept && offsetsOf(pooled ? kept.fill(1) : kept) : columns.documents.keptOffsets,
     queryDuplicateIds,
     documentDuplicateIds,
     scores,

@@ -1,4 +1,5 @@
 import type { Featurizer } from '../text/featurizer.js'
+import type { Recipe } from '../text/recipe.js'
 import { atOnce } from '../turns.js'
 
 /** Packed sequences of token ids, with what attention and scoring need to know of them. */
@@ -11,7 +12,7 @@ export interface TokenColumn {
   keyLengths: Int32Array<ArrayBuffer>
   /** Rows of `ids` that take part in scoring, without the skiplist's; null: all of them. */
   keep: Int32Array<ArrayBuffer> | null
-  /** [n + 1] bounds of the sequences among the kept rows. */
+  /** [n + 1] bounds of the sequences among the rows that score: the kept ones, or one a sequence in a dense model. */
   keptOffsets: Float64Array<ArrayBuffer>
   /** [n] a number per sequence that is unique within its source and column, for keying random draws. */
   rows: Float64Array<ArrayBuffer>
@@ -61,18 +62,21 @@ export function* columnInSteps(
   const keys = Float64Array.from(texts.keys())
   const left = isQuery ? querySkip : skip
   const kept = left && keepTokens(ids, offsets, left)
-  return { ...finish({ ids, offsets, keyLengths, kept }, keys, isQuery ? 0 : 1), truncated }
+  return { ...finish({ ids, offsets, keyLengths, kept }, keys, isQuery ? 0 : 1, recipe), truncated }
 }
 
 type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyLengths'>
 type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }
 
-/** A column of what is packed; with what of it is kept, where not all is. */
+/** A column of what is packed; with what of it is kept, where not all is and the recipe does not pool it. */
 export function finish(
   { kept, ...packed }: Packed & { kept: Kept | null },
   rows: Float64Array<ArrayBuffer>,
   column: number,
+  { pooling }: Pick<Recipe, 'pooling'>,
 ): TokenColumn {
+  if (pooling !== 'none')
+    return { ...packed, keep: null, keptOffsets: Float64Array.from(packed.offsets.keys()), rows, column }
   const all = kept === null || kept.keep.length === packed.ids.length
   return { ...packed, keep: all ? null : kept.keep, keptOffsets: all ? packed.offsets : kept.offsets, rows, column }
 }

@@ -20,7 +20,7 @@ export type { TextRow } from './rows.js'
  * Part of every fingerprint, and of checkpoints: raised when the same file is read as other rows, or a recipe gets fields.
  * Before it was counted, columns were fewer.
  */
-export const ROWS_VERSION = 1
+export const ROWS_VERSION = 2
 
 /** Rows of text under a name. A global batch never mixes sources. Iterating twice must give the same rows. */
 export interface Source extends AsyncIterable<TextRow> {

@@ -17,7 +17,7 @@ import {
 import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
 import { Device, type Precision } from '../tensor/device.js'
-import { gatherRows, l2Normalize, type TokenEmbeddings } from '../tensor/ops.js'
+import { gatherRows, l2Normalize, poolRows, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { type AlignedField, checkAccepted, type RecipeChange, recipeMismatch } from '../text/alignment.js'
@@ -56,7 +56,7 @@ export class Colbert {
     this.text = featurizerOf(tokenizer, recipe, config.positions)
     this.spec = { ...spec, recipe: this.text.recipe }
     this.device = device
-    this.dim = head.at(-1)!.out
+    this.dim = head.at(-1)?.out ?? config.width
     checkChain(head, config.width, 'the head')
     this.parameters = new Parameters(device, shapesOf(spec), device.typeOf(precision))
     this.parameters.owner.name = `a Colbert model (${architecture.name}, ${config.layers} layers of width ${config.width})`
@@ -217,8 +217,8 @@ export class Colbert {
   }
 
   /**
-   * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed; works on a
-   * tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
+   * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed, or one a
+   * sequence where the recipe pools them; works on a tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
    */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings {
     if (!(first >= 0 && first <= last && last < column.offsets.length))
@@ -238,6 +238,13 @@ export class Colbert {
       const training = key && { seeds: this.seedsOf(column, first, last, key) }
       const hidden = this.encoder.forward({ ids, hostIds, segments, keyLengths }, training)
       const { clampNegatives } = this
+      const { pooling } = this.recipe
+      if (pooling !== 'none')
+        return {
+          tokens: this.project(poolRows(hidden, segments, pooling)),
+          segments: Segments.of(device, Float64Array.from(segments.offsets.keys())),
+          clampNegatives,
+        }
       if (!column.keep) return { tokens: this.project(hidden), segments, clampNegatives }
       const [keptStart, keptEnd] = [column.keptOffsets[first]!, column.keptOffsets[last]!]
       const keep = Tensor.fromInt32(

@@ -24,7 +24,10 @@ export interface CreateConfig {
   heads: number
   /** Inner width of the MLP. Default: 1.5 · width (ModernBERT, whose MLP is gated), 4 · width (the others). */
   intermediate?: number
-  /** Dimension of a token embedding, a multiple of 8: the projection is one matrix. Default 128. */
+  /**
+   * Dimension of a token embedding, a multiple of 8: the projection is one matrix. Default 128; of a dense model
+   * (`recipe.pooling`), which then has no projection, the width.
+   */
   dim?: number
   /** In place of `dim`, a projection of several layers; the last one gives the token embedding. */
   head?: readonly HeadLayerConfig[]
@@ -86,7 +89,6 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
   for (const key of ['width', 'heads'] as const) whole(key, given[key])
   whole('layers', given.layers, maxLayers)
   const { layers, width, heads } = given
-  const head = freshHead(width, given)
   if (width % heads !== 0 || (width / heads) % 8 !== 0)
     throw new ConfigError(
       'ERR_CONFIG',
@@ -104,6 +106,8 @@ export async function modelSpecOf(given: CreateConfig): Promise<ModelSpec> {
     throw new ConfigError('ERR_CONFIG', `dropout is ${p}, expected a number in [0, 1)`, { dropout })
 
   const recipe = defaultRecipe(given.recipe)
+  const projects = recipe.pooling === 'none' || given.dim !== undefined || given.head !== undefined
+  const head = projects ? freshHead(width, given) : []
   const tokenizer = withPrefixes(typeof source === 'string' ? await loadTokenizer(source) : source, recipe)
   const shared = {
     vocabulary: tokenizer.vocabSize,

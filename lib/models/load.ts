@@ -19,18 +19,27 @@ export interface StoredModel {
 /** The model of a folder, or of a name on the Hub: all that can be refused is, before its weights are fetched. Errors as `Colbert.load`, but for those of the device. */
 export async function openStoredModel(dir: string, options: LoadOptions): Promise<StoredModel> {
   const { layout, fetchWeights } = await locateModel(dir, options)
-  const fresh = layout.head.length === 0
+  const dense = layout.name === 'dense'
+  if (dense && options.freshProjection)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'dense and freshProjection are two kinds of model, with one vector a text or one a token; give one of them',
+    )
+  const fresh = layout.head.length === 0 && !dense
   if (fresh && !options.freshProjection)
     throw new FormatError(
       'ERR_FORMAT',
-      `${dir} holds ${layout.dense ? 'a dense model, which pools a text into one vector' : 'an encoder without a projection'} ` +
+      `${dir} holds ${layout.pools ? 'a dense model, which pools a text into one vector' : 'an encoder without a projection'} ` +
         'and is no ColBERT model yet. To train its encoder as one, ask for a new projection: ' +
-        '{ freshProjection: true, dim: 128 }',
+        '{ freshProjection: true, dim: 128 }. To use it as a dense model: { dense: true }',
       { dir },
     )
   const own = (['freshProjection', 'dim', 'head'] as const).find((key) => options[key])
   if (!fresh && own)
-    throw new ArgumentError('ERR_ARGUMENT', `${dir} has a projection of its own; ${own} does not apply`)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      dense ? `${own} has no effect with dense: true` : `${dir} has a projection of its own; ${own} does not apply`,
+    )
   if (!fresh && options.seed !== undefined)
     throw new ArgumentError(
       'ERR_ARGUMENT',
@@ -38,6 +47,14 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
     )
   const folders = defaultRecipe(layout.recipe)
   const recipe = defaultRecipe({ ...folders, ...options.recipe })
+  if (dense !== (recipe.pooling !== 'none'))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      dense
+        ? `${dir} does not say how it pools: give recipe: { pooling: 'cls' } or 'mean', whichever it was trained with`
+        : `recipe.pooling is "${recipe.pooling}", but this is no dense model; for one ask with { dense: true }`,
+      { dir },
+    )
   const learned = new LearnedRecipe(folders, layout.trained)
   learned.change(folders, options.recipe ?? {}, recipe, 0, options.acceptRecipeChange ?? [])
   const stored = lowerCasing(await Tokenizer.load(layout.encoderDir), layout.lowerCases)

@@ -23,6 +23,11 @@ export interface LoadOptions extends CreateOptions {
   dim?: number
   /** In place of `dim`, the layers of the new projection. */
   head?: readonly HeadLayerConfig[]
+  /**
+   * Take a dense model's folder as what it is: one unit vector a text, by its `pooling`, which is scored as the one row
+   * that MaxSim sees. An encoder alone needs `recipe: { pooling: 'cls' }` or `'mean'`. Default false.
+   */
+  dense?: boolean
   /** Overrides what the folder says about text. What its weights have learned stays, but for `acceptRecipeChange`. */
   recipe?: Partial<Recipe>
   /** Fields of `recipe` that may differ from what the model was trained with. */
@@ -51,6 +56,7 @@ export const createOptions: Kinds<CreateOptions> = {
 export const loadOptions: Kinds<LoadOptions> = {
   ...createOptions,
   freshProjection: flag,
+  dense: flag,
   dim: whole(1),
   head: list(object),
   recipe: object,

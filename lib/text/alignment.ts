@@ -18,6 +18,7 @@ export const alignedFields: readonly AlignedField[] = [
   'skiplistTasks',
   'keepOnlyTokenIds',
   'clampNegatives',
+  'pooling',
   'strip',
   'lowerCase',
 ]

@@ -35,6 +35,11 @@ export interface Recipe {
   keepOnlyTokenIds: number[]
   /** Negative similarities count as 0, as in PyLate, whose masked tokens score 0. Skipped tokens never score. */
   clampNegatives: boolean
+  /**
+   * `none`: every token scores, which is late interaction. A dense model has one vector a text instead: its first token's
+   * (`cls`), or the mean over its tokens; MaxSim is the cosine then.
+   */
+  pooling: 'none' | 'cls' | 'mean'
   /** Take white space from both ends of prompt and text, as PyLate does; sentence-transformers 6 leaves it. */
   strip: boolean
   /** Lower-case texts before the tokenizer sees them. */
@@ -60,14 +65,25 @@ const DEFAULTS: Readonly<Recipe> = {
   skiplistTasks: ['document'],
   keepOnlyTokenIds: [],
   clampNegatives: false,
+  pooling: 'none',
   strip: true,
   lowerCase: false,
   tokenizerHash: '',
 }
+/** Of a dense model, as sentence-transformers'. */
+const DENSE: Readonly<Partial<Recipe>> = {
+  queryPrefix: '',
+  documentPrefix: '',
+  queryExpansion: false,
+  skiplistWords: [],
+  strip: false,
+}
+/** What says which tokens score, or how; a dense model has one vector. */
+const OF_TOKENS = ['queryExpansion', 'skiplistWords', 'keepOnlyTokenIds', 'clampNegatives'] as const
 const FIELDS = Object.keys(DEFAULTS) as (keyof Recipe)[]
 
 /**
- * PyLate's defaults with `overrides`.
+ * PyLate's defaults, or those of dense models where `pooling` is given, with `overrides`.
  * @throws RecipeError `ERR_RECIPE` for an unknown field or a value of the wrong kind.
  */
 export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
@@ -78,7 +94,8 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
     }
   }
   const given = Object.fromEntries(Object.entries(overrides).filter(([, value]) => value !== undefined))
-  const recipe = { ...DEFAULTS, ...given } as Recipe
+  const pooled = (given.pooling ?? 'none') !== 'none'
+  const recipe = { ...DEFAULTS, ...(pooled && DENSE), ...given } as Recipe
   for (const field of FIELDS) {
     const value: unknown = recipe[field]
     const list = lists[field]
@@ -87,6 +104,8 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
       Object.assign(recipe, { [field]: [...value] })
     } else if (field === 'queryLength' || field === 'documentLength') {
       if (!isLength(value)) throw invalid(field, value, 'a number of tokens from 1 to 1048576')
+    } else if (field === 'pooling') {
+      if (!['none', 'cls', 'mean'].includes(recipe.pooling)) throw invalid(field, value, '"none", "cls" or "mean"')
     } else if (field === 'queryExpansion') {
       if (typeof value !== 'boolean' && !(isLength(value) && value <= recipe.queryLength))
         throw invalid(field, value, `true, false or a number of tokens up to queryLength, ${recipe.queryLength}`)
@@ -94,6 +113,14 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
       throw invalid(field, value, `a ${typeof DEFAULTS[field]}${value === null ? "; in YAML none is ''" : ''}`)
     }
   }
+  const idle =
+    pooled && OF_TOKENS.find((field) => (Array.isArray(recipe[field]) ? recipe[field].length > 0 : recipe[field]))
+  if (idle)
+    throw invalid(
+      idle,
+      recipe[idle],
+      `${idle.endsWith('s') && idle !== 'clampNegatives' ? '[]' : 'false'}: pooling "${recipe.pooling}" makes one vector of all tokens`,
+    )
   if (recipe.queryExpansion === recipe.queryLength) recipe.queryExpansion = true
   // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
   if (!recipe.queryExpansion) Object.assign(recipe, { attendToExpansionTokens: false, expansionToken: '' })

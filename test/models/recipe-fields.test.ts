@@ -48,6 +48,10 @@ const effects: Record<Exclude<keyof Recipe, 'tokenizerHash'>, Effect> = {
   skiplistTasks: { change: { skiplistTasks: ['query', 'document'] }, queries: true },
   keepOnlyTokenIds: { change: { keepOnlyTokenIds: [2, 3, tokenizer.tokenToId('sky')!] }, documents: true },
   clampNegatives: { change: { clampNegatives: true } }, // only how they are scored
+  pooling: {
+    change: { pooling: 'mean', queryExpansion: false, skiplistWords: [] },
+    ...{ queries: true, documents: true },
+  },
   strip: { change: { strip: false }, queries: true, documents: true },
   lowerCase: { change: { lowerCase: true }, queries: true, documents: true },
 }

@@ -9,13 +9,14 @@ import type { Recipe } from '../../text/recipe.js'
 import { bert, roberta, xlmRoberta } from '../networks/bert.js'
 import type { Architecture } from '../networks/encoder.js'
 import { modernbert } from '../networks/modernbert.js'
+import { readDense } from './dense-model.js'
 import { checkTransformer, type Folder, kindOf, type Parts, readFolder } from './folder.js'
 import { pylateKeys, readPylate } from './pylate.js'
 import { readMultiVector } from './sentence-transformers.js'
 import { readStanford } from './stanford.js'
 import { learnedPrompts, unnamedPrompts, untrained } from './trained.js'
 
-export type LayoutName = 'huggingface' | 'pylate' | 'sentence-transformers' | 'stanford'
+export type LayoutName = 'huggingface' | 'dense' | 'pylate' | 'sentence-transformers' | 'stanford'
 
 export const architectures: Readonly<Record<string, Architecture>> = {
   bert,
@@ -33,8 +34,8 @@ export interface Layout extends Parts {
   configFile: string
   /** Folder of the encoder's weights and tokenizer. */
   encoderDir: string
-  /** A dense model: its pooled vector, and what comes after that, is left out. */
-  dense: boolean
+  /** It pools a text into one vector; read as an encoder, that and what comes after it are left out. */
+  pools: boolean
   /** The tokenizer has to lower-case, as sentence-transformers 6 makes it do for `do_lower_case`. */
   lowerCases: boolean
 }
@@ -42,9 +43,10 @@ export interface Layout extends Parts {
 /**
  * Finds out which project wrote a folder, and what its texts go through: PyLate, sentence-transformers 6, Stanford's
  * ColBERT, or an encoder without a head.
+ * @param dense such an encoder is read as a dense model
  * @throws FormatError ERR_FORMAT for anything that we would compute differently from its author
  */
-export async function readLayout(dir: string): Promise<Layout> {
+export async function readLayout(dir: string, dense = false): Promise<Layout> {
   await recoverFolder(dir)
   const isFolder = await stat(dir).then(
     (s) => s.isDirectory(),
@@ -69,13 +71,23 @@ export async function readLayout(dir: string): Promise<Layout> {
       `${configFile}: model_type is "${type}", expected one of ${Object.keys(architectures).join(', ')}`,
       { file: configFile, type },
     )
-  const name = authorOf(folder)
-  const dense = folder.modules.some((m) => kindOf(m) === 'Pooling') && name === 'huggingface'
+  const author = authorOf(folder)
+  if (dense && author !== 'huggingface')
+    throw new FormatError(
+      'ERR_FORMAT',
+      `${dir} is a model of token embeddings, no dense one; load it without \`dense\``,
+      {
+        dir,
+        author,
+      },
+    )
+  const name = dense ? 'dense' : author
+  const pools = folder.modules.some((m) => kindOf(m) === 'Pooling') && author === 'huggingface'
   const json = config.all
-  const shared = { name, architecture, json, configFile, encoderDir, dense, lowerCases: false }
+  const shared = { name, architecture, json, configFile, encoderDir, pools, lowerCases: false }
   const parts = await partsOf(name, folder, architecture)
   checkPadding(folder, parts.recipe)
-  if (name !== 'sentence-transformers') return { ...shared, ...parts }
+  if (name !== 'sentence-transformers' && name !== 'dense') return { ...shared, ...parts }
   return { ...shared, ...parts, lowerCases: transformer.flag('do_lower_case', false) && !parts.recipe.lowerCase }
 }
 
@@ -83,6 +95,8 @@ function partsOf(name: LayoutName, folder: Folder, architecture: Architecture): 
   switch (name) {
     case 'sentence-transformers':
       return readMultiVector(folder, architecture.configOf(folder.config.all, folder.config.file).positions)
+    case 'dense':
+      return readDense(folder, architecture.configOf(folder.config.all, folder.config.file).positions)
     case 'pylate':
       return readPylate(folder)
     case 'stanford':

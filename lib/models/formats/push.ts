@@ -18,8 +18,9 @@ export async function pushModel(folder: string, repository: RepositoryName, opti
 
 /** Whether it can be loaded, as far as can be told without reading the weights. */
 async function checkModel(folder: string): Promise<void> {
-  const layout = await readLayout(folder)
-  if (layout.head.length === 0)
+  const encoder = await readLayout(folder)
+  const layout = encoder.pools ? await readLayout(folder, true) : encoder
+  if (layout.head.length === 0 && layout.name !== 'dense')
     throw new FormatError(
       'ERR_FORMAT',
       `${folder} holds an encoder without a projection, which is no ColBERT model yet`,

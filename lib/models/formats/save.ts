@@ -11,6 +11,7 @@ import { PUNCTUATION, type Recipe } from '../../text/recipe.js'
 import type { Tokenizer } from '../../text/tokenizer/tokenizer.js'
 import { type DenseConfig, denseFolder, denseParameters } from '../networks/dense.js'
 import type { Architecture, EncoderConfig } from '../networks/encoder.js'
+import { denseFiles } from './dense-model.js'
 import { pylateFiles } from './pylate.js'
 import { type TensorToWrite, writeSafetensors } from './safetensors.js'
 import { multiVectorFiles } from './sentence-transformers.js'
@@ -35,7 +36,7 @@ export type SavedLayout = (typeof savedLayouts)[number]
 
 /** Everything we write; a folder that holds anything else is not ours to replace. */
 const ownFiles =
-  /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|artifact\.metadata|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_(Dense|MultiVectorMask|Normalize))$/
+  /^(modules\.json|config\.json|config_sentence_transformers\.json|sentence_bert_config\.json|artifact\.metadata|model\.safetensors|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|README\.md|\d+_(Dense|MultiVectorMask|Normalize|Pooling))$/
 
 /** What file managers leave in every folder that was looked at. */
 const litter = /^(\.DS_Store|\._.*|Thumbs\.db|desktop\.ini)$/i
@@ -106,7 +107,10 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
   const own = trainedJson(model.trained)
   const files = {
     pylate: () => pylateFiles(recipe, head, own),
-    'sentence-transformers': () => multiVectorFiles(recipe, head, config.positions, own),
+    'sentence-transformers': () =>
+      recipe.pooling === 'none'
+        ? multiVectorFiles(recipe, head, config.positions, own)
+        : denseFiles(recipe, head, config.positions, config.width, own),
     stanford: () => stanfordFiles(recipe, head, own),
   }[layout]()
   for (const [name, content] of Object.entries(files)) {
@@ -132,6 +136,7 @@ function layoutFor(model: ModelToSave, asked: SavedLayout | undefined): SavedLay
 /** What of a model each layout has no words for. */
 const unsaid: Record<SavedLayout, (model: ModelToSave) => string[]> = {
   pylate: ({ recipe: r }) => [
+    ...only(r, 'pooling', ['none']),
     ...only(r, 'queryExpansion', [true, false]),
     ...only(r, 'expansionToken', ['']),
     ...(r.skiplistWords.length > 0 ? only(r, 'skiplistTasks', ['document']) : []),
@@ -150,6 +155,7 @@ const unsaid: Record<SavedLayout, (model: ModelToSave) => string[]> = {
     const plain = head.length === 1 && !layer!.bias && layer!.activation === 'identity' && !layer!.residual
     const punctuation = r.skiplistWords.toSorted().join(' ') === PUNCTUATION.toSorted().join(' ')
     return [
+      ...only(r, 'pooling', ['none']),
       ...(architecture.name === 'modernbert' ? ['architecture "modernbert"'] : []),
       ...(plain ? [] : ['a head of anything but one matrix']),
       ...only(r, 'queryPrompt', ['']),
@@ -178,6 +184,11 @@ function only(recipe: Recipe, key: keyof Recipe, values: readonly (string | bool
 
 const pylate = `from pylate import models                            # or: from sentence_transformers import MultiVectorEncoder
 model = models.ColBERT("this folder")`
+const denseTool = {
+  name: 'sentence-transformers',
+  library: 'sentence-transformers',
+  python: 'from sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer("this folder")',
+}
 const tools: Record<SavedLayout, { name: string; library: string; python: string }> = {
   pylate: { name: 'PyLate', library: 'PyLate', python: pylate },
   'sentence-transformers': {
@@ -190,28 +201,30 @@ const tools: Record<SavedLayout, { name: string; library: string; python: string
 
 function modelCard(model: ModelToSave, layout: SavedLayout): string {
   const { architecture, config, head, recipe, trained, parameters } = model
-  const dim = head.at(-1)!.out
+  const dim = head.at(-1)?.out ?? config.width
+  const dense = recipe.pooling !== 'none'
+  const tool = dense ? denseTool : tools[layout]
   return `---
-library_name: ${tools[layout].library}
+library_name: ${tool.library}
 pipeline_tag: sentence-similarity
-tags: [ColBERT, PyLate, sentence-transformers, feature-extraction, lateforge]
+tags: [${dense ? '' : 'ColBERT, PyLate, '}sentence-transformers, feature-extraction, lateforge]
 ---
 
-# ColBERT model
+# ${dense ? 'Dense' : 'ColBERT'} model
 
-A late-interaction retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per token.
-Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has the layout of ${tools[layout].name}.
+A ${dense ? 'dense' : 'late-interaction'} retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per ${dense ? `text (pooling: ${recipe.pooling})` : 'token'}.
+Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has the layout of ${tool.name}.
 ${promptsText(recipe, trained)}
 
 \`\`\`ts
 import { Colbert } from 'lateforge'
-const model = await Colbert.load('this folder')
+const model = await Colbert.load('this folder'${dense ? ', { dense: true }' : ''})
 const documents = await model.encodeDocuments(['a text', 'another'])
 const hits = await model.search(await model.encodeQueries(['a question']), documents, { topK: 10 })
 \`\`\`
 
 \`\`\`python
-${tools[layout].python}
+${tool.python}
 \`\`\`
 `
 }

@@ -78,8 +78,16 @@ function checkOrder(dir: string, modules: readonly Module[]): void {
     if (kinds.filter((other) => other === kind).length > 1) throw fail(`there are two ${kind} modules`)
 }
 
-/** Layers of the head. @param activation of a layer that names none */
-export async function readHead(modules: readonly Module[], activation: string): Promise<HeadLayer[]> {
+/**
+ * Layers of the head.
+ * @param activation of a layer that names none
+ * @param works on which vectors all layers must: those of tokens, or of whole texts, as a layer does that says nothing
+ */
+export async function readHead(
+  modules: readonly Module[],
+  activation: string,
+  works: 'token_embeddings' | 'sentence_embedding' = 'token_embeddings',
+): Promise<HeadLayer[]> {
   const head: HeadLayer[] = []
   for (const module of modules) {
     const { dir } = module
@@ -87,31 +95,36 @@ export async function readHead(modules: readonly Module[], activation: string): 
     if (kindOf(module) === 'Normalize') {
       const f = await optionalFields(file)
       f.allow(perToken)
-      checkPerToken(f, 'sentence_embedding')
+      checkVectors(f, 'sentence_embedding', works)
     }
     if (kindOf(module) !== 'Dense') continue
     const json = await readJson(file)
-    checkPerToken(new JsonReader(json, file), 'token_embeddings')
+    checkVectors(new JsonReader(json, file), works, works)
     head.push({ config: denseConfigOf(json, file, perToken, activation), dir })
   }
   return head
 }
 
-function checkPerToken(f: JsonReader, usual: string): void {
+function checkVectors(f: JsonReader, usual: string, works: string): void {
   const input = f.text('module_input_name', usual)
   for (const [key, value] of [
     ['module_input_name', input],
     ['module_output_name', f.text('module_output_name', input)],
   ] as const)
-    if (value !== 'token_embeddings') throw f.bad(key, value, '"token_embeddings"')
+    if (value !== works) throw f.bad(key, value, `"${works}"`)
 }
 
-/** Lengths and expansion, with the limits that its tokenizer has without them. */
-function lengths({ modules, transformer: f, tokenizer }: Folder, positions: number): Partial<Recipe> {
-  // A tokenizer without a limit says 1e30.
-  const limit = f.has('max_seq_length')
+/** Most tokens of a text: the folder's limit, or its tokenizer's, which says 1e30 where it has none. */
+export function longestText({ transformer: f, tokenizer }: Folder, positions: number): number {
+  return f.has('max_seq_length')
     ? f.count('max_seq_length')
     : Math.min(positions, tokenizer.real('model_max_length', positions, 1))
+}
+
+/** Lengths and expansion. */
+function lengths(folder: Folder, positions: number): Partial<Recipe> {
+  const { modules, transformer: f } = folder
+  const limit = longestText(folder, positions)
   const queryLength = f.count('query_length', limit)
   const documentLength = f.count('document_length', limit)
   if (!f.has('query_expansion')) return { queryLength, documentLength, queryExpansion: false }

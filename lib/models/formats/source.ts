@@ -14,6 +14,8 @@ import { onlyPickled, shardsIn } from './weights.js'
 export interface ModelSourceOptions extends HubOptions {
   /** A branch, a tag or a commit of a model on the Hub. Default: that of the name, else `main`. */
   revision?: string | undefined
+  /** Read an encoder as a dense model. */
+  dense?: boolean | undefined
 }
 
 /** A model whose weights may still be at the Hub. */
@@ -46,7 +48,7 @@ async function repositoryOf(given: string, options: ModelSourceOptions): Promise
     () => true,
     () => false,
   )
-  const { revision, ...hub } = options
+  const { revision, dense: _, ...hub } = options
   if (isThere && revision === undefined) return null
   if (isThere)
     throw new ArgumentError('ERR_ARGUMENT', `${given} is a folder, which has no revision "${revision}"; leave it out`, {
@@ -88,7 +90,7 @@ export async function tokenizerFolder(given: string): Promise<string> {
  */
 export async function locateModel(given: string, options: ModelSourceOptions = {}): Promise<ModelSource> {
   const repository = await repositoryOf(given, options)
-  if (repository === null) return { layout: await readLayout(given), fetchWeights: async () => {} }
+  if (repository === null) return { layout: await readLayout(given, options.dense), fetchWeights: async () => {} }
   const folder = repository.folder
   const has = (file: string): boolean => repository.files.has(file)
   if (has('modules.json')) await repository.fetch(['modules.json'])
@@ -106,7 +108,7 @@ export async function locateModel(given: string, options: ModelSourceOptions = {
     }
   const all = [...repository.files.keys(), join(encoder, 'config.json')]
   await repository.fetch(all.filter((file) => ['', ...dirs].some((dir) => small.test(path.posix.relative(dir, file)))))
-  const layout = await readLayout(folder)
+  const layout = await readLayout(folder, options.dense)
   return {
     layout,
     async fetchWeights() {

@@ -110,9 +110,9 @@ interface OpenModelOptions extends HubOptions {
 
 /** The model that a run starts from, or goes on with from `folder`. */
 export async function openModel(config: ResolvedRun, { folder, ...rest }: OpenModelOptions): Promise<Colbert> {
-  const { model, freshProjection, dim, head, precision, seed, recipe = {} } = config
+  const { model, freshProjection, dense, dim, head, precision, seed, recipe = {} } = config
   if (typeof model !== 'string') return model
-  const options = { device: config.device, precision, ...rest }
+  const options = { device: config.device, precision, dense, ...rest }
   if (folder !== undefined) return Colbert.load(folder, options)
   return Colbert.load(model, {
     ...options,

@@ -82,7 +82,10 @@ export function estimateMemory(
     queries: allPairs && phase.gather === 'queries' ? sizes.queries : own.queries,
     documents: allPairs && phase.gather === 'documents' ? sizes.documents : own.documents,
   }
-  const vectors = (here.queries + here.documents) * dim
+  const pooled = model.recipe.pooling !== 'none'
+  const rowsOfText = (side: keyof Sides): number =>
+    pooled ? (side === 'queries' ? phase.batch : sizes.documentCount) / sizes[side] : 1
+  const vectors = (here.queries * rowsOfText('queries') + here.documents * rowsOfText('documents')) * dim
   const parts = partsOf(phase.loss).length
   const sums = parts > 1 ? parts + 1 : 1 // each part's gradients, and their sum
   const [values, gradients] = [vectors * (model.tokenType === 'float16' ? 2 : real), vectors * real]
@@ -93,7 +96,7 @@ export function estimateMemory(
   const rows = Math.min(BLOCK, (phase.batch * here.queries) / sizes.queries)
   const winner = sizes.longest < 2 ** 8 ? 1 : sizes.longest < 2 ** 16 ? 2 : 4
   const pairs = allPairs ? rows * columns : columns
-  const loss = pairs * (real + (winner * sizes.queries) / phase.batch)
+  const loss = pairs * (real + (winner * sizes.queries * rowsOfText('queries')) / phase.batch)
 
   const made = values + sums * gradients
   const peak = Math.max(values + graphs.forward, made + graphs.kept + loss, gradients + graphs.backward)

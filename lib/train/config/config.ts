@@ -127,6 +127,7 @@ const run = z.strictObject({
   preset: z.string().optional(),
   model: paths(model),
   freshProjection: z.boolean().default(false),
+  dense: z.boolean().default(false),
   dim: count.optional(),
   head: z.array(headLayer).min(1, { error: 'expected at least one layer' }).optional(),
   recipe: z.record(z.string(), z.unknown(), { error: 'expected fields of a recipe' }).optional(),
@@ -189,7 +190,7 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
   const { model } = config
   if (typeof model !== 'string') {
     const made = 'belongs to a model that is read from a folder; this one is given as an object'
-    if (config.freshProjection) issues.push({ path: 'freshProjection', message: made })
+    for (const key of ['freshProjection', 'dense'] as const) if (config[key]) issues.push({ path: key, message: made })
     for (const key of ['dim', 'head'] as const) if (config[key] !== undefined) issues.push({ path: key, message: made })
     if (config.recipe !== undefined) issues.push({ path: 'recipe', message: `${made}. Call its setRecipe` })
     // `cuda` is another GPU on each rank of a machine, and then called cuda:1 and so on.
@@ -225,6 +226,12 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
         message: 'has no effect without freshProjection: true; a projection that is there keeps its dimension',
         where: locate([key]),
       })
+  if (config.dense && config.freshProjection)
+    issues.push({
+      path: 'dense',
+      message: 'and freshProjection are two kinds of model, with one vector a text or one a token; give one of them',
+      where: locate(['dense']),
+    })
   if (config.dim !== undefined && config.head !== undefined)
     issues.push({
       path: 'dim',

@@ -161,6 +161,8 @@ export interface RunConfig {
   model: string | Colbert
   /** Give a plain encoder folder a new random projection, of `dim` (default 128) dimensions. Default false. */
   freshProjection?: boolean
+  /** Train a dense model's folder as what it is, one vector a text (as of `Colbert.load`). Default false. */
+  dense?: boolean
   /** Of the fresh projection, which is one matrix. Default 128. */
   dim?: number
   /** In place of `dim`, the layers of the fresh projection. */
