@@ -21,6 +21,11 @@ const positive = (text: string): number => {
   return Number(text)
 }
 
+const choice = (names: readonly string[]) => (text: string) => {
+  if (!names.includes(text)) throw new InvalidArgumentError(`Expected ${names.join(' or ')}.`)
+  return text
+}
+
 /** An option that does nothing beside one of `others`, so that both together are a mistake. */
 const without = (others: string[], flags: string, description: string): Option =>
   new Option(flags, description).conflicts(others)
@@ -112,6 +117,58 @@ usingModel(program.command('search'))
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
+const ranks = (text: string): [number, number] => {
+  const [, from, to] = /^([1-9]\d*)-([1-9]\d*)$/.exec(text) ?? []
+  if (!(Number(from) <= Number(to))) throw new InvalidArgumentError('Expected two ranks, from 1: as 10-100.')
+  return [Number(from), Number(to)]
+}
+
+const real = (text: string): number => {
+  if (text.trim() === '' || !Number.isFinite(Number(text))) throw new InvalidArgumentError('Expected a number.')
+  return Number(text)
+}
+
+usingModel(program.command('mine'))
+  .description('find hard negatives for rows of training data: documents that a model, or BM25, takes for right')
+  .argument('<data...>', 'files, folders, patterns, hf://datasets/…, or BEIR folders', allHomed)
+  .requiredOption('--by <model>', 'what ranks the documents: folder of a model, its name on the Hub, or bm25', homed)
+  .requiredOption('--out <path>', '.jsonl or .jsonl.gz file; for several sources a folder, with a file for each', homed)
+  .option('--overwrite', 'replace files that are there')
+  .option(
+    '--corpus <path>',
+    'documents to choose from: BEIR folder, files of ids and texts, or of rows; default: those of the same source',
+    homed,
+  )
+  .option('--negatives <n>', 'of a row, at most; default 10', whole)
+  .option('--min-negatives <n>', 'rows that get fewer are left out; default 1', real)
+  .option('--depth <from-to>', 'ranks to choose from, without the positives; default 1-100', ranks)
+  .option('--drop-above <p>', "drop documents that score p times the positive's score, or more; as 0.95", positive)
+  .option('--margin <score>', 'drop documents that score less than this below the positive', real)
+  .option('--max-score <score>', 'drop documents that score higher', real)
+  .option('--min-score <score>', 'drop documents that score lower', real)
+  .option(
+    '--sampling <name>',
+    'top: the best that are left; random: drawn among them; default top',
+    choice(['top', 'random']),
+  )
+  .option('--seed <n>', 'of the draws; default 0', real)
+  .option('--teacher <model>', "attach this model's scores of the positive and each negative", homed)
+  .addOption(without(['teacher'], '--miner-scores', 'attach the scores of --by'))
+  .option('--query-block <n>', 'queries searched at a time, each block with all documents anew; default 65536', whole)
+  .option('--micro-batch-tokens <n>', 'tokens encoded at a time', whole)
+  .option(
+    '--columns <role=column>',
+    'which column is query, positive, negatives or documents; may be repeated',
+    collected,
+  )
+  .option('--queries <files>', 'the query column holds ids, of this table', homed)
+  .option('--documents <files>', 'the columns of documents hold ids, of this table', homed)
+  .option('--config <name>', 'configuration of a data set of the Hub')
+  .option('--split <name>', 'split of a BEIR folder, or of a data set of the Hub; default train')
+  .option('--revision <name>', 'of a data set of the Hub')
+  .option('--json', 'print one JSON object')
+  .action(async (data, options) => (await import('./mine.js')).mine(data, options))
+
 program
   .command('push')
   .description('send a model folder with its card to the Hub')
@@ -123,11 +180,6 @@ program
   .option('--dry-run', 'send nothing, list what would be sent')
   .option('--json', 'print one JSON object')
   .action(async (folder, name, options) => (await import('./push.js')).push(folder, name, options))
-
-const choice = (names: readonly string[]) => (text: string) => {
-  if (!names.includes(text)) throw new InvalidArgumentError(`Expected ${names.join(' or ')}.`)
-  return text
-}
 
 const bench = program.command('bench').description('measure this machine')
 

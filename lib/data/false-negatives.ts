@@ -1,15 +1,18 @@
 import { DataError } from '../errors.js'
 import type { TextRow } from './rows.js'
 
+/** The score from which on a negative counts as a positive: `dropAbove` times the positive's; of a negative score, as far above it in proportion. */
+export function dropLimit(positive: number, dropAbove: number): number {
+  return positive * (positive >= 0 ? dropAbove : 2 - dropAbove)
+}
+
 /**
- * A row without the negatives that its scores say are positives: those at or above `dropAbove` times the positive's
- * score; where that is negative, as far above it in proportion. As the reads of a shard drop them (native/data/shard.cc),
+ * A row without the negatives that its scores say are positives, by `dropLimit`. As the reads of a shard drop them (native/data/shard.cc),
  * whose scores are float32.
  */
 export function withoutFalseNegatives(row: TextRow, dropAbove: number): TextRow {
   const scores = row.scores!.map(Math.fround)
-  const positive = scores[0]!
-  const limit = positive * (positive >= 0 ? dropAbove : 2 - dropAbove)
+  const limit = dropLimit(scores[0]!, dropAbove)
   const kept = scores.map((score, j) => j === 0 || score < limit)
   if (kept.every(Boolean)) return row
   return { ...row, documents: row.documents.filter((_, j) => kept[j]), scores: row.scores!.filter((_, j) => kept[j]) }

@@ -71,6 +71,11 @@ const listNames = new Set([...documentsNames, ...negativeLists, 'positive_passag
 
 type Role = 'query' | 'positive' | 'documents'
 
+/** Whether columns of these names are rows of training, and no table: one of them holds queries. */
+export function hasQuery(names: readonly string[]): boolean {
+  return names.some((name) => queryNames.includes(name))
+}
+
 /**
  * The layout of columns of these names.
  * @param where the file, for messages

@@ -186,11 +186,11 @@ export function textsOfFile(
  * Throws `DataError` (`ERR_DATA`) if there are none, and for one that lacks its corpus.
  */
 export async function beirFolders(dir: string): Promise<string[]> {
-  if (has(dir, 'corpus.jsonl')) return [dir]
+  if (isBeirFolder(dir)) return [dir]
   const entries = existsSync(dir) ? await readdir(dir) : []
   const inside = entries.map((name) => join(dir, name))
   for (const folder of inside) if (has(folder, 'queries.jsonl')) findFile(folder, 'corpus.jsonl')
-  const folders = inside.filter((folder) => has(folder, 'corpus.jsonl')).sort(compareUtf8)
+  const folders = inside.filter(isBeirFolder).sort(compareUtf8)
   if (folders.length === 0)
     throw new DataError(
       'ERR_DATA',
@@ -276,6 +276,11 @@ function qrelsRows(qrels: Qrels, known: ReadonlySet<string>, split: string): str
     }
   }
   return rows
+}
+
+/** Whether a folder holds a BEIR collection. */
+export function isBeirFolder(dir: string): boolean {
+  return has(dir, 'corpus.jsonl')
 }
 
 function has(dir: string, name: string): boolean {

@@ -6,7 +6,9 @@ import {
   above,
   checkOptions,
   checkPath,
+  either,
   type Kinds,
+  numbers,
   object,
   oneOf,
   required,
@@ -320,7 +322,7 @@ export class Colbert {
           `${problem}\nEncode them again, or give the model the recipe they were made with`,
         { expected: this.recipe, found: queries.recipe },
       )
-    checkOptions('search', options, { topK: whole(1), signal })
+    checkOptions('search', options, { topK: either(whole(1), numbers), signal })
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       clampNegatives: this.clampNegatives,

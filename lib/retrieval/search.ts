@@ -17,8 +17,8 @@ import { Best, type Scored } from './top-k.js'
 
 /** Options of a search. */
 export interface SearchOptions {
-  /** Hits per query. Default 10. */
-  topK?: number
+  /** Hits per query: one number for all, or one for each. Default 10. */
+  topK?: number | ArrayLike<number>
   /** Negative similarities count as 0, as in PyLate. Default false. */
   clampNegatives?: boolean
   /** What embeddings are multiplied as. Default: that of documents on a device, else the type of the array. */
@@ -57,9 +57,7 @@ export async function search(
   const { topK = 10, clampNegatives, dtype, signal } = options
   const isStream = typeof documents === 'object' && documents !== null && Symbol.asyncIterator in documents
   checkSides(queries, isStream ? none(queries) : documents)
-  if (!Number.isInteger(topK) || topK < 1)
-    throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a whole number ≥ 1`)
-  const best = Array.from({ length: countOf(queries) }, () => new Best(topK))
+  const best = Array.from(limitsOf(topK, countOf(queries)), (limit) => new Best(limit))
   const turns = new Turns()
   const names: string[] = []
   let count = 0
@@ -94,6 +92,16 @@ export async function search(
     hits.push(list)
   }
   return hits
+}
+
+/** How many hits each query is given. @throws ArgumentError ERR_ARGUMENT */
+function limitsOf(topK: number | ArrayLike<number>, queries: number): ArrayLike<number> {
+  const limits = typeof topK === 'number' ? new Array<number>(queries).fill(topK) : topK
+  if (limits.length !== queries)
+    throw new ArgumentError('ERR_ARGUMENT', `topK has ${limits.length} numbers for ${queries} queries`)
+  const wrong = Array.prototype.find.call(limits, (limit) => !Number.isInteger(limit) || limit < 1)
+  if (wrong !== undefined) throw new ArgumentError('ERR_ARGUMENT', `topK is ${wrong}, expected a whole number ≥ 1`)
+  return limits
 }
 
 /** No documents, of the same model: what a stream's queries are checked against before it is read. */
