@@ -85,10 +85,14 @@ program
   .action(async (folder, options) => (await import('./resume.js')).resume(folder, options))
 
 usingModel(program.command('eval'))
-  .description('score a model on BEIR folders, with BM25 beside it')
+  .description('score a model on collections and their mean, with BM25 beside it')
   .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
-  .argument('<collections...>', 'BEIR folders, folders of them, or NanoBEIR by name: nanobeir, NanoSciFact …', allHomed)
-  .option('--split <name>', 'split of the judgments', 'test')
+  .argument(
+    '<collections...>',
+    'BEIR folders, folders of them, patterns, or names: nanobeir, NanoSciFact …, beir, beir/scifact …',
+    allHomed,
+  )
+  .option('--split <name>', 'split of the judgments; default: test, of MS MARCO dev')
   .option('--metrics <list>', 'comma-separated', 'ndcg@10,mrr@10,recall@100')
   .option('--top-k <k>', 'documents kept per query; default: as many as the metrics look at, at least 100', whole)
   .option('--no-bm25', 'without the baseline')

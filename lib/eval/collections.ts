@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
+import { expandPattern } from '../data/glob.js'
 import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine, lineBatches } from '../io/lines.js'
@@ -182,15 +183,17 @@ export function textsOfFile(
 }
 
 /**
- * The BEIR folders at `dir`: itself, or, as in a NanoBEIR directory, those directly inside it, by name.
+ * The BEIR folders at `dir`, by name: itself, or those inside it, as in a NanoBEIR directory, and inside these, as the
+ * forums of BEIR's cqadupstack. `dir` may be a pattern of folders with `*`, `?` and `**`; folders below count then too.
  * Throws `DataError` (`ERR_DATA`) if there are none, and for one that lacks its corpus.
  */
 export async function beirFolders(dir: string): Promise<string[]> {
   if (isBeirFolder(dir)) return [dir]
-  const entries = existsSync(dir) ? await readdir(dir) : []
-  const inside = entries.map((name) => join(dir, name))
-  for (const folder of inside) if (has(folder, 'queries.jsonl')) findFile(folder, 'corpus.jsonl')
-  const folders = inside.filter(isBeirFolder).sort(compareUtf8)
+  const found =
+    /[*?]/.test(dir) && !existsSync(dir)
+      ? expandPattern(`${dir}/**/corpus.jsonl*`).map((file) => dirname(file))
+      : await foldersInside(dir, 2)
+  const folders = [...new Set(found)].filter(isBeirFolder).sort(compareUtf8)
   if (folders.length === 0)
     throw new DataError(
       'ERR_DATA',
@@ -198,6 +201,19 @@ export async function beirFolders(dir: string): Promise<string[]> {
       { dir },
     )
   return folders
+}
+
+/** So many levels down, but not inside those that are collections. */
+async function foldersInside(dir: string, levels: number): Promise<string[]> {
+  const entries = existsSync(dir) ? await readdir(dir, { withFileTypes: true }) : []
+  const found: string[] = []
+  for (const entry of entries) {
+    const folder = join(dir, entry.name)
+    if (has(folder, 'queries.jsonl')) findFile(folder, 'corpus.jsonl')
+    if (isBeirFolder(folder)) found.push(folder)
+    else if (levels > 1 && entry.isDirectory()) found.push(...(await foldersInside(folder, levels - 1)))
+  }
+  return found
 }
 
 /** What `writeBeir` writes. */

@@ -1,5 +1,6 @@
 export { Bm25, type Bm25Hit, type Bm25Options } from '../retrieval/bm25.js'
 export { bm25Run } from './baseline.js'
+export { beirFolder, beirNames, privateBeirNames } from './beir.js'
 export {
   type BeirContent,
   type BeirDocument,
@@ -12,6 +13,7 @@ export {
   type Texts,
   writeBeir,
 } from './collections.js'
+export { type FindOptions, type FoundCollection, findCollections } from './find.js'
 export {
   type Depth,
   type Evaluation,
@@ -28,15 +30,20 @@ export {
   type TrecRun,
 } from './metrics.js'
 export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
-export { type NanoBeirOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
+export { type FetchOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
 export { readQrels } from './qrels.js'
 export {
+  type ComparedCollection,
   type CompareOptions,
   type Comparison,
   type ComparisonRow,
   compareRuns,
   formatMarkdown,
   formatText,
+  type MacroComparison,
+  type MeanRow,
+  type MissingCollection,
+  macroMean,
 } from './report.js'
 export { type RerankOptions, rerankRun } from './rerank.js'
 export {
@@ -49,4 +56,15 @@ export {
   writeMteb,
   writeRun,
 } from './runs.js'
-export { bootstrapInterval, holm, type Interval, type ResampleOptions, randomizationTest } from './significance.js'
+export {
+  bootstrapInterval,
+  holm,
+  type Interval,
+  type IntervalOptions,
+  macroInterval,
+  macroTest,
+  type ResampleOptions,
+  randomizationTest,
+  type TestResult,
+  type WeightOptions,
+} from './significance.js'

@@ -1,14 +1,26 @@
 import { type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { above, signal as aSignal, checkOptions, type Kinds, processGroup, strings, text, whole } from '../options.js'
+import {
+  above,
+  signal as aSignal,
+  checkOptions,
+  func,
+  type Kinds,
+  processGroup,
+  strings,
+  text,
+  whole,
+} from '../options.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
 import { Best } from '../retrieval/top-k.js'
 import { inTurns, Turns } from '../turns.js'
 import { type Collection, type Corpus, loadBeir } from './collections.js'
+import { type FindOptions, findCollections } from './find.js'
 import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'
 import { beside } from './self.js'
+import { macroWeights } from './significance.js'
 
 /** Options of `modelRun`. */
 export interface ModelRunOptions {
@@ -125,25 +137,40 @@ export type CollectionEvaluator = (
   context?: { signal?: AbortSignal; group?: ProcessGroup },
 ) => Promise<Record<string, number>>
 
+/** Options of `beirEvaluator`. */
+export interface EvaluatorOptions
+  extends Omit<ModelRunOptions, 'signal' | 'group'>,
+    Pick<FindOptions, 'split' | 'cacheDir' | 'onProgress'> {
+  /** Default nDCG@10, MRR@10, recall@100. */
+  metrics?: readonly Metric[]
+}
+
 /**
- * An evaluation of models on a BEIR folder, or on a collection. It retrieves as deep as its metrics look.
- * @throws DataError ERR_DATA for a folder that is none; ArgumentError ERR_ARGUMENT for a topK above which a metric looks
+ * An evaluation of models on collections: BEIR folders, names as `findCollections` takes them, or collections that are
+ * loaded. It retrieves as deep as its metrics look. Of several collections a metric is the mean of their values (macro-mean,
+ * those of a set count as one), and the first metric is also given for each: `scifact ndcg@10`.
+ * @throws DataError ERR_DATA and others as `findCollections` and `loadBeir`; ArgumentError ERR_ARGUMENT for a topK above
+ *   which a metric looks
  */
 export async function beirEvaluator(
-  collection: string | Collection,
-  options: { split?: string; metrics?: readonly Metric[] } & Omit<ModelRunOptions, 'signal' | 'group'> = {},
+  collections: string | Collection | readonly (string | Collection)[],
+  options: EvaluatorOptions = {},
 ): Promise<CollectionEvaluator> {
   const { signal: _, group: __, ...known } = runOptions
-  checkOptions('beirEvaluator', options, { ...known, split: text, metrics: strings })
-  if (options.split !== undefined && typeof collection !== 'string')
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      'beirEvaluator: split has no effect on a collection that is loaded already',
-      {
-        option: 'split',
-      },
-    )
-  const { split, metrics = ['ndcg@10', 'mrr@10', 'recall@100'], ...rest } = options
+  checkOptions('beirEvaluator', options, {
+    ...known,
+    ...{ split: text, metrics: strings, cacheDir: text, onProgress: func },
+  })
+  const given = (Array.isArray(collections) ? collections : [collections]) as readonly (string | Collection)[]
+  const places = given.filter((each) => typeof each === 'string')
+  const { split, cacheDir, onProgress, metrics = ['ndcg@10', 'mrr@10', 'recall@100'], ...rest } = options
+  for (const [option, value] of Object.entries({ split, cacheDir, onProgress }))
+    if (value !== undefined && places.length === 0)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        `beirEvaluator: ${option} has no effect on a collection that is loaded already`,
+        { option },
+      )
   const deepest = depthOf(metrics)
   const { topK = deepest } = rest
   if (topK < deepest)
@@ -151,10 +178,40 @@ export async function beirEvaluator(
       topK,
       deepest,
     })
-  const loaded = typeof collection === 'string' ? await loadBeir(collection, { split }) : collection
+  const loaded: Evaluated[] = given.flatMap((each) => (typeof each === 'string' ? [] : [{ collection: each }]))
+  const found = places.length > 0 ? await findCollections(places, { split, cacheDir, onProgress }) : undefined
+  for (const { name, folder, split, set } of found?.collections ?? [])
+    loaded.push({ collection: { ...(await loadBeir(folder, { split })), name }, ...(set !== undefined && { set }) })
+  return collectionEvaluator(loaded, metrics, { ...rest, topK })
+}
+
+/** A collection, and the set that it counts towards. */
+export interface Evaluated {
+  readonly collection: Collection
+  readonly set?: string
+}
+
+/** The evaluation on collections with different names. */
+export function collectionEvaluator(
+  evaluated: readonly Evaluated[],
+  metrics: readonly Metric[],
+  options: Omit<ModelRunOptions, 'signal' | 'group'>,
+): CollectionEvaluator {
   return async (model, context) => {
     const { signal, group } = context ?? {}
-    const { run } = await modelRun(model, loaded, { ...rest, topK, signal, ...(group && { group }) })
-    return { ...(await inTurns(evaluation(run, loaded.qrels, metrics), signal)).means }
+    const own: Record<string, number>[] = []
+    for (const { collection } of evaluated) {
+      const { run } = await modelRun(model, collection, { ...options, signal, ...(group && { group }) })
+      own.push({ ...(await inTurns(evaluation(run, collection.qrels, metrics), signal)).means })
+    }
+    if (evaluated.length === 1) return own[0]!
+    const weights = macroWeights(evaluated.map(({ set }) => set))
+    const macro = (metric: string): number => own.reduce((sum, values, c) => sum + weights[c]! * values[metric]!, 0)
+    return {
+      ...Object.fromEntries(metrics.map((metric) => [metric, macro(metric)])),
+      ...Object.fromEntries(
+        evaluated.map(({ collection }, c) => [`${collection.name} ${metrics[0]}`, own[c]![metrics[0]!]!]),
+      ),
+    }
   }
 }

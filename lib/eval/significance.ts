@@ -1,6 +1,6 @@
 /** Ours and no package: simple-statistics has neither a paired randomization test nor Holm's correction. */
 import { ArgumentError } from '../errors.js'
-import { above, checkOptions, type Kinds, seed, whole } from '../options.js'
+import { above, checkOptions, type Kinds, numbers, seed, whole } from '../options.js'
 import { mean } from './metrics.js'
 
 /** Options of resampling. */
@@ -12,6 +12,22 @@ export interface ResampleOptions {
 }
 
 export const resampleOptions: Kinds<ResampleOptions> = { resamples: whole(1, 1e8), seed }
+
+/** Options of an interval. */
+export interface IntervalOptions extends ResampleOptions {
+  /** Default 0.95. */
+  readonly confidence?: number
+}
+
+const intervalOptions: Kinds<IntervalOptions> = { ...resampleOptions, confidence: above(0, 1) }
+
+/** Options of what is over several collections. */
+export interface WeightOptions {
+  /** Shares of the collections in the mean, which add up to 1. Default: equal. */
+  readonly weights?: readonly number[]
+}
+
+const weightOptions: Kinds<WeightOptions> = { weights: numbers }
 
 /** A mean over queries with its confidence interval. */
 export interface Interval {
@@ -28,26 +44,56 @@ export interface Interval {
  * queries drawn with replacement, `resamples` times; the interval runs between the quantiles (interpolated linearly).
  * Throws `ArgumentError` (`ERR_ARGUMENT`) for no values, values that are not finite, or options out of range.
  */
-export function bootstrapInterval(
-  values: ArrayLike<number>,
-  options: ResampleOptions & { /** Default 0.95. */ readonly confidence?: number } = {},
+export function bootstrapInterval(values: ArrayLike<number>, options: IntervalOptions = {}): Interval {
+  checkOptions('bootstrapInterval', options, intervalOptions)
+  return resampled([values], [1], options)
+}
+
+/**
+ * The same of a macro-mean, the mean of the means of several collections: queries are drawn within each collection, which
+ * are fixed. Of differences between two systems, query by query, it is the paired interval of the macro-difference.
+ * @param collections of each, a value per query
+ * @param options `weights`: shares of the collections in the mean, which add up to 1. Default: equal
+ * Throws `ArgumentError` (`ERR_ARGUMENT`) as `bootstrapInterval`, and for other weights.
+ */
+export function macroInterval(
+  collections: readonly ArrayLike<number>[],
+  options: IntervalOptions & WeightOptions = {},
 ): Interval {
-  checkOptions('bootstrapInterval', options, { ...resampleOptions, confidence: above(0, 1) })
-  const { confidence = 0.95, resamples = 10_000, seed = 0 } = options
-  checkValues(values)
-  const data = Float64Array.from(values)
-  const n = data.length
+  checkOptions('macroInterval', options, { ...intervalOptions, ...weightOptions })
+  return resampled(collections, weightsOf(collections, options.weights), options)
+}
+
+function resampled(
+  collections: readonly ArrayLike<number>[],
+  weights: readonly number[],
+  { confidence = 0.95, resamples = 10_000, seed = 0 }: IntervalOptions,
+): Interval {
+  for (const values of collections) checkValues(values)
+  const all = collections.map((values) => Float64Array.from(values))
   const means = new Float64Array(resamples)
   for (let r = 0; r < resamples; r++) {
     const key = streamKey(seed, r)
-    let sum = 0
-    // The high bits of a 53-bit-safe product: an index in 0 … n - 1 without a division.
-    for (let i = 0; i < n; i++) sum += data[Math.floor(draw(key, i) * (n / 2 ** 32))]
-    means[r] = sum / n
+    let position = 0
+    for (const [c, data] of all.entries()) {
+      const n = data.length
+      let sum = 0
+      // The high bits of a 53-bit-safe product: an index in 0 … n - 1 without a division.
+      for (let i = 0; i < n; i++) sum += data[Math.floor(draw(key, position++) * (n / 2 ** 32))]
+      means[r] += weights[c]! * (sum / n)
+    }
   }
   means.sort()
   const tail = (1 - confidence) / 2
-  return { mean: mean(data), low: quantile(means, tail), high: quantile(means, 1 - tail) }
+  return { mean: weighted(all, weights), low: quantile(means, tail), high: quantile(means, 1 - tail) }
+}
+
+/** What `randomizationTest` and `macroTest` find. */
+export interface TestResult {
+  /** Mean of a − b. */
+  readonly difference: number
+  /** Two-sided p value. */
+  readonly p: number
 }
 
 /**
@@ -60,23 +106,44 @@ export function randomizationTest(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
   options: ResampleOptions = {},
-): {
-  /** Mean of a − b. */
-  readonly difference: number
-  /** Two-sided p value. */
-  readonly p: number
-} {
+): TestResult {
   checkOptions('randomizationTest', options, resampleOptions)
-  const { resamples = 10_000, seed = 0 } = options
-  checkValues(a)
-  checkValues(b)
+  return swapped([a], [b], [1], options)
+}
+
+/**
+ * The same of the difference of macro-means: values are swapped query by query in all collections at once.
+ * @param a of each collection, a value per query
+ * @param b the other system's, of the same queries
+ * @param options `weights` as in `macroInterval`
+ * Throws `ArgumentError` (`ERR_ARGUMENT`) as `randomizationTest`, for other collections, and for other weights.
+ */
+export function macroTest(
+  a: readonly ArrayLike<number>[],
+  b: readonly ArrayLike<number>[],
+  options: ResampleOptions & WeightOptions = {},
+): TestResult {
+  checkOptions('macroTest', options, { ...resampleOptions, ...weightOptions })
   if (a.length !== b.length)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `The systems have ${a.length} and ${b.length} values, expected one each for the same queries.`,
+      `The systems have ${a.length} and ${b.length} collections, expected the same ones.`,
     )
-  const all = Float64Array.from(a, (value, i) => value - b[i])
-  const differences = all.filter((value) => value !== 0) // swapping equal values changes nothing
+  return swapped(a, b, weightsOf(a, options.weights), options)
+}
+
+function swapped(
+  a: readonly ArrayLike<number>[],
+  b: readonly ArrayLike<number>[],
+  weights: readonly number[],
+  { resamples = 10_000, seed = 0 }: ResampleOptions,
+): TestResult {
+  const all = a.map((values, c) => differencesOf(values, b[c]!))
+  // A query's share in the mean, in units of that of a query of the first collection.
+  const share = (c: number): number => (weights[c]! * all[0]!.length) / (weights[0]! * all[c]!.length)
+  const differences = Float64Array.from(
+    all.flatMap((values, c) => [...values].map((value) => value * share(c))),
+  ).filter((value) => value !== 0) // swapping equal values changes nothing
   const n = differences.length
   let observed = 0
   let scale = 0
@@ -99,7 +166,44 @@ export function randomizationTest(
     }
     if (Math.abs(sum) >= threshold) hits++
   }
-  return { difference: mean(all), p: exact ? hits / trials : (hits + 1) / (trials + 1) }
+  return { difference: weighted(all, weights), p: exact ? hits / trials : (hits + 1) / (trials + 1) }
+}
+
+/** a − b, query by query. */
+export function differencesOf(a: ArrayLike<number>, b: ArrayLike<number>): Float64Array {
+  checkValues(a)
+  checkValues(b)
+  if (a.length !== b.length)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `The systems have ${a.length} and ${b.length} values, expected one each for the same queries.`,
+    )
+  return Float64Array.from(a, (value, i) => value - b[i])
+}
+
+/** Shares of collections in a macro-mean: equal ones, of which those of one set have one between them. */
+export function macroWeights(sets: readonly (string | undefined)[]): number[] {
+  const sizes = new Map<string | number, number>()
+  const keys = sets.map((set, c) => set ?? c)
+  for (const key of keys) sizes.set(key, (sizes.get(key) ?? 0) + 1)
+  return keys.map((key) => 1 / (sizes.size * sizes.get(key)!))
+}
+
+function weighted(collections: readonly Float64Array[], weights: readonly number[]): number {
+  return collections.reduce((sum, values, c) => sum + weights[c]! * mean(values), 0)
+}
+
+function weightsOf(collections: readonly unknown[], given: readonly number[] | undefined): readonly number[] {
+  if (collections.length === 0)
+    throw new ArgumentError('ERR_ARGUMENT', 'No collections were given, expected one at least.')
+  const weights = given ?? collections.map(() => 1 / collections.length)
+  const sum = weights.reduce((total, weight) => total + weight, 0)
+  if (weights.length !== collections.length || !weights.every((weight) => weight > 0) || Math.abs(sum - 1) > 1e-9)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `Found the weights ${weights.join(', ')}, expected one > 0 for each of ${collections.length} collections, 1 together.`,
+    )
+  return weights
 }
 
 /**

@@ -69,6 +69,40 @@ t.test('--run: bad ids are refused before anything is scored, equal names do not
   t.match(cli('eval', 'model', 'x/same', 'x/same'), { status: 2, stderr: /given twice/ })
 })
 
+t.test('several collections: each, and their mean with an interval, against BM25; patterns of folders', async (t) => {
+  const sizes = { 'many/a': 9, 'many/b': 15, 'many/deep/c': 21, other: 12 }
+  for (const [name, count] of Object.entries(sizes)) await collection(name, count)
+  const run = (...args: string[]) => JSON.parse(cli('eval', 'model', ...args, '--json').stdout)
+  const { collections, mean } = run('many', 'other')
+  t.match(
+    collections.map(({ collection, split, queries }: Record<string, unknown>) => [collection, split, queries]),
+    [
+      ['a', 'test', 3],
+      ['b', 'test', 5],
+      ['c', 'test', 7],
+      ['other', 'test', 4],
+    ],
+  )
+  t.match(mean, { parts: [{ name: 'a' }, { name: 'b' }, { name: 'c' }, { name: 'other' }], queries: 19, missing: [] })
+  for (const [r, { name, scores, test }] of mean.rows.entries()) {
+    const means = collections.map((each: typeof mean) => each.rows[r].scores['ndcg@10'].mean)
+    const macro = means.reduce((sum: number, value: number) => sum + value, 0) / 4
+    t.ok(Math.abs(macro - scores['ndcg@10'].mean) < 1e-12, name)
+    t.ok(scores['ndcg@10'].low <= macro && macro <= scores['ndcg@10'].high)
+    if (name === 'model') t.ok(test.low <= test.difference && test.difference <= test.high && test.p > 0)
+  }
+  for (const { queryIds, rows } of collections)
+    for (const { perQuery } of rows) t.equal(perQuery['ndcg@10'].length, queryIds.length)
+  t.match(run('many/*'), { mean: { parts: [{ name: 'a' }, { name: 'b' }, { name: 'c' }] } })
+  t.match(run('man?/*').mean.rows, run('many').mean.rows)
+  t.match(cli('eval', 'model', 'none/*'), { status: 3, stderr: /no file matches "none\/\*/ })
+  const { stdout } = cli('eval', 'model', 'many')
+  t.match(
+    stdout,
+    /\nMean over 3 collections: 15 judged queries\n\nrun +nDCG@10 \[95 %\].*Δ nDCG@10 \[95 %\] +p\nBM25 .*\nmodel /,
+  )
+})
+
 t.test('search counts what it cuts; lines of a text file are named by their number', async (t) => {
   writeFileSync(path.join(cwd, 'texts.txt'), `w1 w2\n\n${text(16)}\n w5 \n`)
   const found = cli('search', 'model', 'texts.txt', 'w5', '--json')

@@ -232,12 +232,15 @@ t.test('a comparison: BM25 against runs, in text, Markdown and JSON', async (t) 
   t.equal(tests.some?.p, 2 / 32)
   t.match(tests.same, { difference: 0, p: 1, adjusted: 1 })
   const text = formatText(result)
-  t.match(text, /^toy: 40 judged queries\n\nrun +nDCG@10 \[95 %\] {2}MRR@10 {2}recall@100 {2}Δ nDCG@10 {3,}p\n/)
-  t.match(text, /\ngood {2}1\.0000 \[1\.0000, 1\.0000\] {2}1\.0000 +1\.0000 +\+0\.5000 +0\.0001 \*\n/)
+  t.match(text, /^toy: 40 judged queries\n\nrun +nDCG@10 \[95 %\] {2}MRR@10 {2}recall@100 +Δ nDCG@10 \[95 %\] {3,}p\n/)
+  t.match(
+    text,
+    /\ngood {2}1\.0000 \[1\.0000, 1\.0000\] {2}1\.0000 +1\.0000 +\+0\.5000 \[\+0\.5000, \+0\.5000\] +0\.0001 \*\n/,
+  )
   t.match(text, /\nsame: queries without judgments \(ignored\): 1\.\n/)
   t.match(
     formatMarkdown(result),
-    /\n\| run \| nDCG@10 \[95 %\] \| MRR@10 \| recall@100 \| Δ nDCG@10 \| p \|\n\| --- \| ---: /,
+    /\n\| run \| nDCG@10 \[95 %\] \| MRR@10 \| recall@100 \| Δ nDCG@10 \[95 %\] \| p \|\n\| --- \| ---: /,
   )
   t.same(JSON.parse(JSON.stringify(result)), result)
   const alone = compareRuns(runs.slice(0, 1), qrels)

@@ -61,12 +61,17 @@ const evaluation = z.strictObject({
   metric: z.string().min(1).default('ndcg@10'),
   mode: z.enum(['max', 'min']).default('max'),
   patience: count.optional(),
-  data: paths(z.string()).optional(),
+  data: paths(
+    z.union([z.string(), z.array(z.string()).min(1)], { error: 'expected a folder, a name, or a list of them' }),
+  ).optional(),
   split: z.string().optional(),
 })
 
-/** The name of a collection stands for an evaluation on it. */
-const evaluate = z.preprocess((value) => (typeof value === 'string' ? { data: value } : value), evaluation)
+/** Collections stand for an evaluation on them. */
+const evaluate = z.preprocess(
+  (value) => (typeof value === 'string' || Array.isArray(value) ? { data: value } : value),
+  evaluation,
+)
 
 const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min(0).default(2) })
 
@@ -415,8 +420,11 @@ function sorted(value: unknown): unknown {
   )
 }
 
-/** Absolute, where it is there; else it is a name. */
-const located = (path: string): string => (existsSync(path) ? resolve(path) : path)
+/** Absolute, where it is there or a pattern; else it is a name. */
+const located = (path: string): string => (existsSync(path) || /[*?]/.test(path) ? resolve(path) : path)
+
+const locatedAll = (paths: string | readonly string[]): string | string[] =>
+  typeof paths === 'string' ? located(paths) : paths.map(located)
 
 /**
  * The config as plain data, for `config.json` in the run's folder; objects become what stands for them, and paths absolute
@@ -434,7 +442,7 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
       loss: isOwn(phase.loss) ? { object: phase.loss.id } : phase.loss,
       data: phase.data.map(absolute),
       ...(evaluate && {
-        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: located(evaluate.data) }) },
+        evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: locatedAll(evaluate.data) }) },
       }),
     })),
   }

@@ -47,9 +47,12 @@ export interface EvaluateConfig {
   mode?: 'max' | 'min'
   /** Stop the phase after so many evaluations in a row without a new best. Default: never. */
   patience?: number
-  /** For the function that evaluates: a BEIR folder and its split, or `nanobeir`. The command line's needs them; its split is `dev`. */
-  data?: string
-  /** Of the BEIR folder. Default `dev` on the command line. */
+  /**
+   * For the function that evaluates: BEIR folders, or names as `nanobeir` and `beir/scifact`; of several, `metric` is the
+   * mean. The command line's needs it.
+   */
+  data?: string | readonly string[]
+  /** Of the collections. On the command line by default `dev` of folders, and of a name the one that BEIR reports. */
   split?: string
 }
 
@@ -147,8 +150,8 @@ export interface PhaseConfig {
   gather?: 'queries' | 'documents'
   /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
   start?: 'last' | 'best'
-  /** Evaluations between steps; a name stands for `{ data: name }`. Default none. */
-  evaluate?: EvaluateConfig | string
+  /** Evaluations between steps; names or folders stand for `{ data: … }`. Default none. */
+  evaluate?: EvaluateConfig | string | readonly string[]
   /** Checkpoints of the phase. */
   checkpoint?: CheckpointConfig
 }
