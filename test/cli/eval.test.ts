@@ -2,9 +2,10 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { writeBeir } from '../../lib/eval/index.js'
+import { beirEvaluator, writeBeir } from '../../lib/eval/index.js'
+import { Colbert } from '../../lib/models/colbert.js'
 import { lateforge } from '../command.js'
-import { folder, saveTinyModel } from '../train/tiny.js'
+import { folder, saveTinyModel, writeData } from '../train/tiny.js'
 
 const text = (d: number) => Array.from({ length: 3 + (d % 17) }, (_, i) => `w${(d * 3 + i) % 60}`).join(' ')
 
@@ -101,6 +102,61 @@ t.test('several collections: each, and their mean with an interval, against BM25
     stdout,
     /\nMean over 3 collections: 15 judged queries\n\nrun +nDCG@10 \[95 %\].*Δ nDCG@10 \[95 %\] +p\nBM25 .*\nmodel /,
   )
+})
+
+t.test('a phase that is evaluated on several collections: the mean decides, each is told', async (t) => {
+  for (const [name, count] of Object.entries({ 'p/one': 30, 'p/two': 60, 'q/two': 21 })) await collection(name, count)
+  const { pairs } = writeData(cwd)
+  const phase = `name: a, loss: contrastive, data: ${pairs}, batch: 8, steps: 6, learningRate: 1e-2`
+  const config = (evaluate: string) => {
+    writeFileSync(
+      path.join(cwd, 'run.yaml'),
+      `model: model\nout: run\nphases:\n  - { ${phase}, evaluate: ${evaluate} }\n`,
+    )
+    return 'run.yaml'
+  }
+  const trained = cli('train', config('{ data: ["p/*", q/two], split: test, every: 2, metric: mrr@10 }'), '--json')
+  t.equal(trained.status, 0, trained.stderr)
+  const events = trained.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const evaluated = events.filter(({ type }) => type === 'eval')
+  t.equal(evaluated.length, 3)
+  for (const { metrics, value } of evaluated) {
+    const own = ['one', 'p/two', 'q/two'].map((name) => metrics[`${name} mrr@10`])
+    t.ok(Math.abs(value - own.reduce((sum, one) => sum + one, 0) / 3) < 1e-12)
+    t.equal(metrics['mrr@10'], value)
+  }
+  const { best, out } = { best: events.at(-1).best, out: path.join(cwd, 'run') }
+  t.equal(best.value, Math.max(...evaluated.map(({ value }) => value)))
+  const [board] = readdirSync(path.join(out, 'tensorboard'))
+  for (const tag of ['mrr@10', 'one mrr@10', 'p/two mrr@10', 'q/two mrr@10'])
+    t.ok(readFileSync(path.join(out, 'tensorboard', board!)).includes(`eval/${tag}`), tag)
+  t.same(JSON.parse(readFileSync(path.join(out, 'config.json'), 'utf8')).phases[0].evaluate.data, [
+    path.join(cwd, 'p/*'),
+    path.join(cwd, 'q/two'),
+  ])
+  const trainedModel = await Colbert.load(path.join(out, 'model'))
+  const places = ['p/one', 'p/two', 'q/two'].map((name) => path.join(cwd, name))
+  const again = await (await beirEvaluator(places, { metrics: ['mrr@10', 'recall@100'] }))(trainedModel)
+  t.equal(again['mrr@10'], evaluated.at(-1).value, 'the same function from TypeScript')
+  trainedModel.dispose()
+
+  const wrong: [evaluate: string, message: RegExp][] = [
+    ['[p/one, nowhere]', /evaluate\.data .*nowhere holds no BEIR collection/],
+    ['[p/one, p/one]', /evaluate\.data .*given twice/],
+    [
+      '{ data: [p/one, q/two] }',
+      /p\/one\/qrels\/dev\.tsv does not exist. Splits found: test[\s\S]*q\/two\/qrels\/dev\.tsv/,
+    ],
+    ['{ data: [] }', /evaluate\.data is an array|evaluate\.data/],
+    ['beir/nothing', /BEIR has no collection "nothing"/],
+  ]
+  for (const [evaluate, message] of wrong) {
+    const { status, stderr } = cli('check', config(evaluate), 'out=other')
+    t.ok(status !== 0 && message.test(stderr), `${evaluate}: ${stderr}`)
+  }
 })
 
 t.test('search counts what it cuts; lines of a text file are named by their number', async (t) => {
