@@ -26,7 +26,15 @@ export type { HubProgress } from './hub/repository.js'
 export { Colbert } from './models/colbert.js'
 export type { CreateConfig, HeadLayerConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
-export type { CreateOptions, LoadOptions, SaveOptions } from './models/options.js'
+export type {
+  CreateOptions,
+  EvaluationRecord,
+  LoadOptions,
+  PhaseRecord,
+  SaveOptions,
+  SourceRecord,
+  TrainingRecord,
+} from './models/options.js'
 export type { ParameterGroupOptions } from './models/parameter-groups.js'
 export { pushFolder } from './models/push.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'

@@ -114,16 +114,18 @@ export class Colbert {
   /**
    * Writes a folder, whole or not at all: in PyLate's layout, which sentence-transformers 6 loads too, or in
    * sentence-transformers 6's own where PyLate's has no words for the recipe.
-   * @param options `layout`: `pylate`, `sentence-transformers` or `stanford` (docs/models.md says what each can hold)
+   * @param options `layout`: `pylate`, `sentence-transformers` or `stanford` (docs/models.md says what each can hold);
+   *   `training`: how it was trained, for its card
    * @throws FormatError ERR_FORMAT when `dir` exists and is no saved model, or the layout cannot hold this one; FileError
    *   ERR_FILE when it cannot be written
    */
   async save(dir: string, options: SaveOptions = {}): Promise<void> {
     checkPath('save', dir)
     const { saveModel, savedLayouts } = await import('./formats/save.js')
-    checkOptions('save', options, { layout: oneOf(...savedLayouts) })
+    checkOptions('save', options, { layout: oneOf(...savedLayouts), training: object })
     const trained = this.spec.learned.toFolder(this.parameters.updates)
-    await saveModel(dir, { ...this.spec, trained, parameters: this.parameters }, options.layout).catch((error) => {
+    const { layout, training } = options
+    await saveModel(dir, { ...this.spec, trained, parameters: this.parameters, training }, layout).catch((error) => {
       throw typed(error)
     })
   }

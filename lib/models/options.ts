@@ -3,7 +3,10 @@ import { flag, func, type Kinds, list, object, oneOf, signal, strings, text, who
 import { type Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
 import type { AlignedField } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
+import type { TrainingRecord } from './formats/card.js'
 import type { HeadLayerConfig } from './networks/dense.js'
+
+export type { EvaluationRecord, PhaseRecord, SourceRecord, TrainingRecord } from './formats/card.js'
 
 /** Options of `Colbert.create`. */
 export interface CreateOptions {
@@ -46,6 +49,8 @@ export interface LoadOptions extends CreateOptions {
 export interface SaveOptions {
   /** How the folder is laid out. Default: `pylate`, or `sentence-transformers` where that cannot hold the recipe. */
   layout?: 'pylate' | 'sentence-transformers' | 'stanford'
+  /** How it was trained, for its card (README.md). Default: the card says nothing of that. */
+  training?: TrainingRecord
 }
 
 export const createOptions: Kinds<CreateOptions> = {

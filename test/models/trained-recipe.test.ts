@@ -114,7 +114,7 @@ for (const [what, model, wrong, difference] of [
     })
     t.match(
       readFileSync(join(changed, 'README.md'), 'utf8'),
-      /accepted:[\s\S]*- queryPrompt: "(w1 )?" before, "(w1 )?" since/,
+      /accepted:[\s\S]*- `queryPrompt: "(w1 )?" before, "(w1 )?" since`/,
     )
     const after = await load(changed)
     t.match(after.recipeChanges, [{ field: 'queryPrompt', to: wrong.query }])

@@ -6,11 +6,11 @@ import { FormatError } from '../../errors.js'
 import { recoverFolder, writeAtomic, writeFolder } from '../../io/atomic.js'
 import type { Json } from '../../io/json-reader.js'
 import type { Parameters } from '../../nn/index.js'
-import { describeChange } from '../../text/alignment.js'
 import { PUNCTUATION, type Recipe } from '../../text/recipe.js'
 import type { Tokenizer } from '../../text/tokenizer/tokenizer.js'
 import { type DenseConfig, denseFolder, denseParameters } from '../networks/dense.js'
 import type { Architecture, EncoderConfig } from '../networks/encoder.js'
+import { modelCard, type TrainingRecord } from './card.js'
 import { denseFiles } from './dense-model.js'
 import { pylateFiles } from './pylate.js'
 import { type TensorToWrite, writeSafetensors } from './safetensors.js'
@@ -28,6 +28,8 @@ export interface ModelToSave {
   trained: Trained
   tokenizer: Tokenizer
   parameters: Parameters
+  /** How it was trained, for its card. */
+  training?: TrainingRecord | undefined
 }
 
 /** Layouts that models are written in. */
@@ -118,7 +120,7 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
     await writeJson(path.join(dir, name), content)
   }
   await tokenizer.save(dir)
-  await writeAtomic(path.join(dir, 'README.md'), [modelCard(model, layout)])
+  await writeAtomic(path.join(dir, 'README.md'), [modelCard(model, layout, model.training)])
 }
 
 function layoutFor(model: ModelToSave, asked: SavedLayout | undefined): SavedLayout {
@@ -180,72 +182,6 @@ function only(recipe: Recipe, key: keyof Recipe, values: readonly (string | bool
   const value = recipe[key]
   const said = Array.isArray(value) ? value.join() : value
   return (values as readonly unknown[]).includes(said) ? [] : [`${key} ${JSON.stringify(value)}`]
-}
-
-const pylate = `from pylate import models                            # or: from sentence_transformers import MultiVectorEncoder
-model = models.ColBERT("this folder")`
-const denseTool = {
-  name: 'sentence-transformers',
-  library: 'sentence-transformers',
-  python: 'from sentence_transformers import SentenceTransformer\nmodel = SentenceTransformer("this folder")',
-}
-const tools: Record<SavedLayout, { name: string; library: string; python: string }> = {
-  pylate: { name: 'PyLate', library: 'PyLate', python: pylate },
-  'sentence-transformers': {
-    name: 'sentence-transformers',
-    library: 'sentence-transformers',
-    python: 'from sentence_transformers import MultiVectorEncoder\nmodel = MultiVectorEncoder("this folder")',
-  },
-  stanford: { name: 'ColBERT by Stanford', library: 'PyLate', python: pylate },
-}
-
-function modelCard(model: ModelToSave, layout: SavedLayout): string {
-  const { architecture, config, head, recipe, trained, parameters } = model
-  const dim = head.at(-1)?.out ?? config.width
-  const dense = recipe.pooling !== 'none'
-  const tool = dense ? denseTool : tools[layout]
-  return `---
-library_name: ${tool.library}
-pipeline_tag: sentence-similarity
-tags: [${dense ? '' : 'ColBERT, PyLate, '}sentence-transformers, feature-extraction, lateforge]
----
-
-# ${dense ? 'Dense' : 'ColBERT'} model
-
-A ${dense ? 'dense' : 'late-interaction'} retrieval model: ${architecture.name}, ${config.layers} layers, ${config.width} wide, ${parameters.count} parameters, ${dim} dimensions per ${dense ? `text (pooling: ${recipe.pooling})` : 'token'}.
-Queries have up to ${recipe.queryLength} tokens, documents up to ${recipe.documentLength}. The folder has the layout of ${tool.name}.
-${promptsText(recipe, trained)}
-
-\`\`\`ts
-import { Colbert } from 'lateforge'
-const model = await Colbert.load('this folder'${dense ? ', { dense: true }' : ''})
-const documents = await model.encodeDocuments(['a text', 'another'])
-const hits = await model.search(await model.encodeQueries(['a question']), documents, { topK: 10 })
-\`\`\`
-
-\`\`\`python
-${tool.python}
-\`\`\`
-`
-}
-
-/** The prompts that the model has learned, and what of its recipe was changed on the way. */
-function promptsText({ queryPrompt, documentPrompt }: Recipe, { trained, unknown, changes }: Trained): string {
-  const text = (prompt: string): string => (prompt === '' ? 'none' : `\`${prompt}\``)
-  const verb = trained ? 'Trained' : 'Not trained yet; set up'
-  const lines = [
-    !unknown.some((field) => field.endsWith('Prompt'))
-      ? `${verb} with lateforge. Prompt of queries: ${text(queryPrompt)}; of documents: ${text(documentPrompt)}.`
-      : 'Whether it was trained with prompts is not known.',
-  ]
-  if (changes.length > 0)
-    lines.push(
-      '',
-      'Changes of its recipe that were accepted:',
-      '',
-      ...changes.map((change) => `- ${describeChange(change, 'before', 'since')}`),
-    )
-  return lines.join('\n')
 }
 
 /** Keys of config.json that transformers 5 takes only as floats: 2 must be written 2.0, which JSON.stringify cannot. */

@@ -118,6 +118,8 @@ export interface PhaseContext {
   ranks?: number
   signal?: AbortSignal
   onProgress?: (event: CheckEvent) => void
+  /** Told what was read of each source. */
+  onSurvey?: (index: number, survey: Survey) => void
   onDownload?: SourceOptions['onDownload']
 }
 
@@ -136,6 +138,7 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
   for (const source of sources) {
     const read = await readSource(context, source)
     if (!read) continue
+    context.onSurvey?.(index, read)
     const documents = documentsOf(read, pool, most)
     checkSource(context, read, documents)
     found.push({ survey: read, documents, measured: featurizer && (await measureTexts(read, featurizer, most)) })

@@ -2,6 +2,7 @@
 import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import type { Survey } from '../../data/survey.js'
 import { FileError, type LateforgeError } from '../../errors.js'
 import type { HubOptions, HubProgress } from '../../hub/repository.js'
 import { Colbert } from '../../models/colbert.js'
@@ -72,6 +73,7 @@ export interface CheckContext extends CheckOptions {
   /** Where it is not known, nothing is said of settings that only some numbers of ranks make use of. */
   ranks?: number
   onProgress?: (event: CheckEvent) => void
+  onSurvey?: (index: number, survey: Survey) => void
 }
 
 /**

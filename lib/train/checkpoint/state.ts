@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { CheckpointError, RecipeError, typed } from '../../errors.js'
 import { writeAtomic } from '../../io/atomic.js'
 import type { Colbert } from '../../models/colbert.js'
+import type { TrainingRecord } from '../../models/options.js'
 import type { Parameters } from '../../nn/parameters.js'
 import { checkOptions, kind, object, required, whole } from '../../options.js'
 import type { Tensor } from '../../tensor/tensor.js'
@@ -22,9 +23,11 @@ export interface TrainingState {
   parameters?: Readonly<Record<string, Parameters>>
   /** Anything else that JSON can hold. */
   extra?: unknown
+  /** How the model was trained, for its card. */
+  training?: TrainingRecord
 }
 
-const stateOptions = { model: object, opt: object, parameters: object }
+const stateOptions = { model: object, opt: object, parameters: object, training: object }
 const anything = kind('anything', () => true)
 
 /**
@@ -39,7 +42,7 @@ export async function saveState(dir: string, state: TrainingState): Promise<stri
   required('saveState', 'step', state.step, whole(0))
   const written = writeCheckpoint(dir, state.step, async (folder) => {
     const { writeSafetensors } = await import('../../models/formats/safetensors.js')
-    await state.model.save(join(folder, 'model'))
+    await state.model.save(join(folder, 'model'), { training: state.training })
     const tensors: { name: string; tensor: Tensor }[] = [...state.opt.state()].map(([name, tensor]) => ({
       name,
       tensor,

@@ -75,6 +75,8 @@ const evaluate = z.preprocess(
 
 const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min(0).default(2) })
 
+const card = z.strictObject({ samples: z.int().min(0).default(3) })
+
 const phase = z.strictObject({
   name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
   loss,
@@ -148,6 +150,7 @@ const run = z.strictObject({
   commDtype: z.enum(['float32', 'float16']).default('float32'),
   cacheDir: paths(z.string()).optional(),
   workers: z.int().min(0).optional(),
+  card: card.prefault({}),
   phases: z.array(phase).min(1, { error: 'expected at least one phase' }),
 })
 
@@ -364,6 +367,7 @@ function keysAt(path: readonly (string | number)[]): string[] {
     phases: phase.shape,
     evaluate: evaluation.shape,
     checkpoint: checkpoint.shape,
+    card: card.shape,
     prompts: { query: 0, document: 0 },
     data: entry.shape,
     columns: column.shape,
@@ -386,11 +390,12 @@ export function configError(issues: readonly ConfigIssue[]): ConfigError {
 }
 
 /**
- * What decides the numbers of a run: not where it is written, what changes are let pass, which of several GPUs it is on, nor how often it is
- * looked at.
+ * What decides the numbers of a run: not where it is written, what its card shows, what changes are let pass, which of several GPUs
+ * it is on, nor how often it is looked at.
  */
 export function decisive(config: ResolvedRun): Record<string, unknown> {
-  const { model: _, out: __, cacheDir: ___, workers: ____, acceptRecipeChange: _____, device, phases, ...rest } = config
+  const { device, phases, model: _, out: __, cacheDir: ___, workers: ____, card: _____, ...others } = config
+  const { acceptRecipeChange: ______, ...rest } = others
   return {
     ...rest,
     device: device.split(':')[0],

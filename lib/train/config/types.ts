@@ -64,6 +64,12 @@ export interface CheckpointConfig {
   keep?: number
 }
 
+/** What the card of a trained model, README.md, shows. */
+export interface CardConfig {
+  /** Rows of each source, cut short. 0: none, for data that may not be shown. Default 3. */
+  samples?: number
+}
+
 /** One phase of a run: a loss over data, for some steps. */
 export interface PhaseConfig {
   /** Letters, digits, `.`, `_`, `-`; unique in the run. */
@@ -195,6 +201,8 @@ export interface RunConfig {
   cacheDir?: string
   /** Threads that tokenize; 0 does it on the calling thread. Default: as many as compute, at most 8. */
   workers?: number
+  /** What the model's card shows. */
+  card?: CardConfig
   /** Trained one after the other, each from what the one before left. */
   phases: readonly (PhaseConfig | Partial<PhaseConfig>)[]
 }
@@ -229,9 +237,11 @@ export interface ResolvedPhase
 
 /** A run with its defaults, as `config.json` has it. */
 export interface ResolvedRun
-  extends Given<Omit<RunConfig, 'phases' | 'preset'>, 'cacheDir' | 'workers' | 'dim' | 'recipe'> {
+  extends Given<Omit<RunConfig, 'phases' | 'preset' | 'card'>, 'cacheDir' | 'workers' | 'dim' | 'recipe'> {
   /** The phases with their defaults. */
   phases: ResolvedPhase[]
+  /** With its defaults. */
+  card: Required<CardConfig>
 }
 
 /** The best evaluation so far. */

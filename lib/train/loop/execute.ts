@@ -8,6 +8,7 @@ import { AbortedError, CheckpointError, ConfigError, FileError } from '../../err
 import type { HubProgress } from '../../hub/repository.js'
 import { writeAtomic } from '../../io/atomic.js'
 import type { Colbert } from '../../models/colbert.js'
+import type { PhaseRecord, SourceRecord } from '../../models/options.js'
 import { packageVersion } from '../../packages.js'
 import { Device } from '../../tensor/device.js'
 import { sumSquares } from '../../tensor/ops.gen.js'
@@ -27,6 +28,7 @@ import type { BestEvaluation, PhaseResult, ResolvedPhase, ResolvedRun, RunConfig
 import type { EventHub, TrainEvent, WarningEvent } from '../events.js'
 import { EventLog } from './log.js'
 import { type PhaseHost, type PhaseProgress, phaseResult, runPhase } from './phase.js'
+import { phaseRecord, sourceRecord, trainingRecord } from './record.js'
 import type { TrainOptions } from './run.js'
 import { TensorBoardLog } from './tensorboard.js'
 
@@ -42,6 +44,8 @@ interface RunState {
   progress: PhaseProgress
   /** Phases that are through; with this one, if it was its last checkpoint. */
   completed: PhaseResult[]
+  /** Of these phases and of this one, for the model's card; absent in checkpoints of before there was one. */
+  records?: PhaseRecord[]
   /** Size of the log. */
   logBytes: number
 }
@@ -141,6 +145,7 @@ async function perform(
       const given = model
       await readWeights(given, saved, (state) => given.takeRecipe(state))
     }
+    const sources: SourceRecord[][] = config.phases.map(() => [])
     const found = await onRank0(group, async () => {
       const { warnings } = await checkPhases(config, model, faults, {
         first: point?.state.completed.length,
@@ -148,6 +153,7 @@ async function perform(
         rows: 200,
         signal,
         onProgress: (event) => hub.emit(event),
+        onSurvey: (index, read) => sources[index]!.push(sourceRecord(read, config.card.samples)),
         onDownload: onProgress,
       })
       faults.throwAny()
@@ -172,6 +178,8 @@ async function perform(
     }
     for (const warning of [...warnings, ...found]) emit(warning)
     const completed = (point?.state.completed ?? []).map((phase) => relocated(phase, root))
+    const records = (point?.state.records ?? []).slice(0, completed.length)
+    const training = () => trainingRecord(config, group.size, records)
     const names = config.phases.map(({ name }) => name)
     const globalStep = point?.state.progress.globalStep ?? 0
     emit({
@@ -206,6 +214,11 @@ async function perform(
       group,
       last: () => last,
       pathOf: (step) => join(root, `step-${step}`),
+      record({ step, evaluations = [] }) {
+        const others = records.filter(({ name }) => name !== config.phases[index]!.name)
+        const own = phaseRecord(config.phases[index]!, trained.recipe, step, evaluations, sources[index]!)
+        records.splice(0, records.length, ...others, own)
+      },
       async save({ opt, parameters, progress, reason }) {
         const path = join(root, `step-${progress.globalStep}`)
         const ended = reason === 'phase' ? [phaseResult(config.phases[index]!, progress, path)] : []
@@ -217,11 +230,13 @@ async function perform(
           phase: index,
           progress,
           completed: [...completed, ...ended],
+          records,
           logBytes: log?.bytes ?? 0,
         }
         await replicas()
         await onRank0(group, async () => {
-          await saveState(root, { model: trained, opt, step: progress.globalStep, parameters, extra: state })
+          const step = progress.globalStep
+          await saveState(root, { model: trained, opt, step, parameters, extra: state, training: training() })
           await prune(root, config.phases[index]!, progress, [...completed, ...ended])
         })
         last = path
@@ -241,7 +256,7 @@ async function perform(
     }
     if (group.size === 1 && signal?.aborted) throw aborted(signal, last)
     const target = join(out, 'model')
-    await onRank0(group, () => trained.save(target))
+    await onRank0(group, () => trained.save(target, { training: training() }))
     const best = bestOf(config, completed)
     const seconds = (performance.now() - started) / 1000
     emit({ type: 'done', globalStep: completed.at(-1)!.globalStep, phases: completed, best, model: target, seconds })

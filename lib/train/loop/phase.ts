@@ -4,6 +4,7 @@ import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
+import type { EvaluationRecord } from '../../models/options.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
@@ -32,6 +33,8 @@ export interface PhaseProgress {
   withoutBest: number
   /** The evaluation of this step was due and has not been made. */
   evaluationDue: boolean
+  /** Those that were made; absent in checkpoints of before they were kept. */
+  evaluations?: EvaluationRecord[]
 }
 
 /** What a phase needs of its run. */
@@ -47,6 +50,8 @@ export interface PhaseHost {
   last(): string | null
   /** Where the checkpoint of a step is, or will be. */
   pathOf(globalStep: number): string
+  /** Takes down how the phase stands, for the model's card. */
+  record(progress: PhaseProgress): void
   /** Writes a checkpoint of the run with this phase in it; returns its path. */
   save(state: {
     opt: AdamW
@@ -368,6 +373,7 @@ class PhaseRunner {
     const better = !progress.best || (mode === 'max' ? value > progress.best.value : value < progress.best.value)
     progress.evaluationDue = false
     progress.withoutBest = better ? 0 : progress.withoutBest + 1
+    progress.evaluations = [...(progress.evaluations ?? []), { step: progress.step, metrics, metric, best: better }]
     const seconds = (performance.now() - started) / 1000
     host.emit({ ...this.position, type: 'eval', metrics, metric, value, best: better, seconds })
     if (better) progress.best = { ...this.position, metric, value, checkpoint: host.pathOf(progress.globalStep) }
@@ -384,6 +390,7 @@ class PhaseRunner {
     await this.awaitStep()
     const { host, opt, parameters, progress } = this
     const path = host.pathOf(progress.globalStep)
+    host.record(progress)
     if (host.last() !== path) await host.save({ opt, parameters, progress: { ...progress }, reason })
     host.emit({ ...this.position, type: 'checkpoint', path, reason })
     this.clock = performance.now()
