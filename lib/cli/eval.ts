@@ -21,7 +21,6 @@ import {
   type RunFile,
   readRun,
   rerankRun,
-  type SystemRun,
   writeMteb,
   writeRun,
 } from '../eval/index.js'
@@ -37,6 +36,7 @@ interface Options extends ModelOptions {
   bm25: boolean
   run?: string
   rerank?: string
+  against?: string
   mteb?: string
   json?: boolean
 }
@@ -56,10 +56,15 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const { collections, missing } = await showingTransfer((onProgress) =>
     findCollections(paths, { split: options.split, onProgress, signal }),
   )
+  const firstStages = options.rerank ? await runsOf('rerank', options.rerank, collections) : []
+  const others = options.against ? await runsOf('against', options.against, collections) : []
   // All are read before the first is scored: a fault in the last one would cost the work on the others.
   let collection: Collection | undefined
-  for (const found of collections) collection = await open(found, options)
-  const firstStages = options.rerank ? await runsOf(options.rerank, collections) : []
+  for (const [i, found] of collections.entries()) {
+    collection = await open(found, options)
+    if (others[i] && !collection.queries.ids.some((id) => others[i]!.run.has(id)))
+      throw new DataError('ERR_DATA', `--against: the run has no judged query of ${found.name}`, { name: found.name })
+  }
   if (options.run && isRank0) await mkdir(options.run, { recursive: true })
   if (isRank0) for (const { name, reason } of missing) process.stderr.write(`warn  ${name} is missing: ${reason}\n`)
   const model = await loadModel(modelPath, options, { signal, aloud: isRank0 })
@@ -75,7 +80,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
       const { counts, qrels } = collection!
       const size = `${counts.documents} documents, ${qrels.size} queries`
       if (isRank0) process.stderr.write(`${colour('dim', `${name}: ${size}`)}\n`)
-      const runs: ({ name: string } & SystemRun)[] = []
+      const runs: Parameters<typeof compareRuns>[0][number][] = []
       if (options.bm25 && isRank0) runs.push({ name: 'BM25', ...(await bm25Run(collection!, { topK, signal })) })
       const started = performance.now()
       const given = firstStages[i]
@@ -84,20 +89,23 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
         : await modelRun(model, collection!, { topK, signal, ...(group && { group }) })
       const evaluationTime = (performance.now() - started) / 1000
       if (given) runs.push({ name: 'run', run: given.run, depth: 'all', counts: {} })
-      if (given?.reordered)
-        process.stderr.write(
-          `warn  ${name}: the ranks of ${given.reordered} queries of the run differ from its scores, which count\n`,
-        )
+      const other = others[i]
+      if (other) runs.push({ name: 'against', run: other.run })
+      for (const reordered of [given?.reordered, other?.reordered])
+        if (reordered && isRank0)
+          process.stderr.write(
+            `warn  ${name}: the ranks of ${reordered} queries of the run differ from its scores, which count\n`,
+          )
       runs.push({ name: 'model', ...own })
       if (!isRank0) continue
-      const against = given ? 'run' : options.bm25 ? 'BM25' : undefined
+      const against = other ? 'against' : given ? 'run' : options.bm25 ? 'BM25' : undefined
       const baseline = against ? { baseline: against, primary: 'model' } : {}
       const about = { name, counts, split, ...(set !== undefined && { set }) }
       const report = compareRuns(runs, qrels, { metrics, collection: about, ...baseline })
       reports.push(report)
       if (!options.json) print(formatText(report))
       if (options.run)
-        for (const row of runs)
+        for (const row of runs.filter((row) => row.name !== 'against'))
           await writeRun(join(options.run, `${name}.${row.name}.trec`), row.run, { tag: row.name })
       const depth = given ? 'all' : own.depth
       if (options.mteb)
@@ -121,33 +129,42 @@ function mtebName(model: string): string {
   return /^[\w.-]+\/[\w.-]+$/.test(model) && !existsSync(model) ? model : `local/${basename(resolve(model))}`
 }
 
-/** The run to rerank on each collection: a file for the only one, or NAME.trec or NAME.….trec in a folder. */
-async function runsOf(path: string, collections: readonly FoundCollection[]): Promise<RunFile[]> {
-  const names = collections.map(({ name }) => name)
+/**
+ * A run for each collection: a file for the only one, or NAME.trec or NAME.….trec in a folder. Of what `--run` wrote,
+ * which has BM25's run too, the one to compare with is the model's.
+ */
+async function runsOf(
+  option: 'rerank' | 'against',
+  path: string,
+  collections: readonly FoundCollection[],
+): Promise<RunFile[]> {
   if (!existsSync(path)) throw new DataError('ERR_DATA', `${path} does not exist, expected TREC runs.`, { path })
-  if (!statSync(path).isDirectory()) {
-    if (names.length === 1) return [await readRun(path)]
+  const isFolder = statSync(path).isDirectory()
+  if (!isFolder && collections.length > 1)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `--rerank ${path} is one run for ${names.length} collections; give a folder with one for each`,
-      { option: 'rerank' },
+      `--${option} ${path} is one run for ${collections.length} collections; give a folder with one for each`,
+      { option },
     )
-  }
   const runs: RunFile[] = []
-  for (const name of names) {
-    const folder = dirname(join(path, name))
-    const start = `${basename(name)}.`
-    const files = existsSync(folder) ? await readdir(folder) : []
-    const found = files.filter((file) => file.startsWith(start) && /\.trec(\.gz)?$/.test(file))
-    if (found.length !== 1)
-      throw new DataError(
-        'ERR_DATA',
-        `${folder} holds ${found.length === 0 ? 'no run' : found.join(', ')} for ${name}; expected one ${start}trec`,
-        { folder, found },
-      )
-    runs.push(await readRun(join(folder, found[0]!)))
-  }
+  for (const { name } of collections) runs.push(await readRun(isFolder ? await runIn(option, path, name) : path))
   return runs
+}
+
+async function runIn(option: 'rerank' | 'against', path: string, name: string): Promise<string> {
+  const folder = dirname(join(path, name))
+  const start = `${basename(name)}.`
+  const files = existsSync(folder) ? await readdir(folder) : []
+  const found = files.filter((file) => file.startsWith(start) && /\.trec(\.gz)?$/.test(file))
+  const own = option === 'against' ? found.filter((file) => file === `${start}model.trec`) : []
+  const [file, ...more] = own.length > 0 ? own : found
+  if (file === undefined || more.length > 0)
+    throw new DataError(
+      'ERR_DATA',
+      `${folder} holds ${found.join(', ') || 'no run'} for ${name}; expected one ${start}trec`,
+      { folder, found },
+    )
+  return join(folder, file)
 }
 
 /** A collection whose documents stay in their file. */

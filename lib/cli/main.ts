@@ -102,6 +102,11 @@ usingModel(program.command('eval'))
     "rerank the documents of a TREC run instead of all: its file, or a folder that has one a collection, as --run's",
     homed,
   )
+  .option(
+    '--against <path>',
+    "compare with a TREC run instead of BM25's, query by query: its file, or a folder that --run wrote",
+    homed,
+  )
   .option('--mteb <folder>', "write results as MTEB's JSON there", homed)
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))

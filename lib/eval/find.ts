@@ -20,6 +20,14 @@ export interface FoundCollection {
   readonly set?: string
 }
 
+/** What `findCollections` finds. */
+export interface FoundCollections {
+  /** In the order of the places. */
+  readonly collections: readonly FoundCollection[]
+  /** What of `beir` cannot be had. */
+  readonly missing: readonly MissingCollection[]
+}
+
 /** Options of `findCollections`. */
 export interface FindOptions extends FetchOptions {
   /** The split of all. Default: that of `folderSplit`, or by which BEIR and NanoBEIR compare systems. */
@@ -40,14 +48,10 @@ const findOptions: Kinds<FindOptions> = {
  * The collections at places, each of which is a BEIR folder, a folder of them, a pattern of folders, or a name: `nanobeir`
  * or one of its collections (`NanoSciFact`), `beir` or one of its (`beir/scifact`), which are fetched from the Hub unless
  * there is a folder of that name.
- * @returns also what of `beir` cannot be had
  * @throws DataError ERR_DATA for a place without a collection; ArgumentError ERR_ARGUMENT for one that is given twice, and
  *   for a split where all have but one; HubError ERR_HUB and others as `nanoBeirFolder` and `beirFolder`
  */
-export async function findCollections(
-  places: readonly string[],
-  options: FindOptions = {},
-): Promise<{ collections: FoundCollection[]; missing: MissingCollection[] }> {
+export async function findCollections(places: readonly string[], options: FindOptions = {}): Promise<FoundCollections> {
   checkOptions('findCollections', options, findOptions)
   const { split, folderSplit = 'test', ...fetching } = options
   const names = places.map((place) => ({ place, nano: nanoBeirOf(place), beir: beirOf(place) }))

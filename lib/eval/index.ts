@@ -13,7 +13,7 @@ export {
   type Texts,
   writeBeir,
 } from './collections.js'
-export { type FindOptions, type FoundCollection, findCollections } from './find.js'
+export { type FindOptions, type FoundCollection, type FoundCollections, findCollections } from './find.js'
 export {
   type Depth,
   type Evaluation,
@@ -29,7 +29,13 @@ export {
   type SystemRun,
   type TrecRun,
 } from './metrics.js'
-export { beirEvaluator, type CollectionEvaluator, type ModelRunOptions, modelRun } from './model.js'
+export {
+  beirEvaluator,
+  type CollectionEvaluator,
+  type EvaluatorOptions,
+  type ModelRunOptions,
+  modelRun,
+} from './model.js'
 export { type FetchOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
 export { readQrels } from './qrels.js'
 export {

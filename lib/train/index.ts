@@ -35,6 +35,7 @@ export { latest, loadState, saveState, type TrainingState } from './checkpoint/s
 export { type Preset, presets } from './config/presets.js'
 export type {
   BestEvaluation,
+  CardConfig,
   CheckpointConfig,
   CustomLoss,
   Evaluate,

@@ -104,6 +104,42 @@ t.test('several collections: each, and their mean with an interval, against BM25
   )
 })
 
+t.test('--against: another system on every collection, query by query', async (t) => {
+  for (const [name, count] of Object.entries({ 'two/a': 30, 'two/b': 60 })) await collection(name, count)
+  cli('eval', 'model', 'two', '--recipe', 'documentLength=5', '--run', 'short')
+  t.same(readdirSync(path.join(cwd, 'short')).sort(), ['a.BM25.trec', 'a.model.trec', 'b.BM25.trec', 'b.model.trec'])
+  const { collections, mean } = JSON.parse(cli('eval', 'model', 'two', '--against', 'short', '--json').stdout)
+  for (const { rows, baseline } of [...collections, mean]) {
+    t.match(rows, [{ name: 'BM25', test: {} }, { name: 'against' }, { name: 'model', test: { p: Number } }])
+    t.equal(baseline, 'against')
+    const difference = rows[2].scores['ndcg@10'].mean - rows[1].scores['ndcg@10'].mean
+    t.ok(Math.abs(difference - rows[2].test.difference) < 1e-12)
+  }
+  const same = JSON.parse(
+    cli('eval', 'model', 'two', '--recipe', 'documentLength=5', '--against', 'short', '--json').stdout,
+  )
+  t.match(same.mean.rows[2].test, { difference: 0, low: 0, high: 0, p: 1 }, 'a system against itself')
+  const file = path.join(cwd, 'short/b.model.trec')
+  t.match(cli('eval', 'model', 'two/b', '--against', file, '--no-bm25'), {
+    status: 0,
+    stdout: /\nagainst .* baseline\nmodel /,
+  })
+  t.match(cli('eval', 'model', 'two', '--against', file), { status: 2, stderr: /is one run for 2 collections/ })
+  t.match(cli('eval', 'model', 'two', '--against', 'two'), {
+    status: 3,
+    stderr: /two holds no run for a; expected one a\.trec/,
+  })
+  t.match(cli('eval', 'model', 'two', '--rerank', 'short'), {
+    status: 3,
+    stderr: /holds a\.BM25\.trec, a\.model\.trec for a/,
+  })
+  await collection('foreign', 9, (d) => `x${d}`)
+  t.match(cli('eval', 'model', 'foreign', '--against', file), {
+    status: 3,
+    stderr: /the run has no judged query of foreign/,
+  })
+})
+
 t.test('a phase that is evaluated on several collections: the mean decides, each is told', async (t) => {
   for (const [name, count] of Object.entries({ 'p/one': 30, 'p/two': 60, 'q/two': 21 })) await collection(name, count)
   const { pairs } = writeData(cwd)

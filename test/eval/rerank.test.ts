@@ -89,5 +89,8 @@ t.test('eval --rerank and --mteb', async (t) => {
     path.join(dir, 'beir.first.trec'),
     lines.map((line) => line.replace(/ 1 (\S+) lateforge$/, ' 99 $1 lateforge')).join('\n'),
   )
-  t.match(cli('beir', '--rerank', '.', '--no-bm25'), { status: 0, stderr: /warn {2}beir: the ranks of 12 queries/ })
+  t.match(cli('beir', '--rerank', '.', '--no-bm25'), {
+    status: 0,
+    stderr: /warn {2}beir: the ranks of [1-9]\d* queries/,
+  })
 })

@@ -61,8 +61,13 @@ export interface SourceRecord {
   most: number
   /** Whether rows have scores of a teacher. */
   scores: boolean
-  /** Some rows: a query and its documents, the positive first, cut short. */
-  samples: readonly { query: string; documents: readonly string[] }[]
+  /** Some rows, cut short. */
+  samples: readonly {
+    /** Its query. */
+    query: string
+    /** Its documents, the positive first. */
+    documents: readonly string[]
+  }[]
 }
 
 /** What a model was found to be worth. */
