@@ -11,8 +11,7 @@ import { Repository } from '../hub/repository.js'
 import { type BeirDocument, writeBeir } from './collections.js'
 import type { Qrels } from './metrics.js'
 import type { FetchOptions } from './nanobeir.js'
-import { readQrels } from './qrels.js'
-import { textsOf } from './tables.js'
+import { judgmentsOf, textsOf } from './tables.js'
 
 /** The collections, as BEIR calls them. CQADupStack is the mean of its forums. */
 export const beirNames = [
@@ -63,11 +62,12 @@ export async function beirFolder(name: string, options: FetchOptions = {}): Prom
     )
   const at = await judged.fetch(own)
   const qrels: Record<string, Qrels> = {}
-  for (const split of splits) qrels[split] = await readQrels(join(at, `${forum}${split}.tsv`))
+  for (const split of splits) qrels[split] = await judgmentsOf([join(at, `${forum}${split}.tsv`)])
   const of = async (table: string): Promise<string[]> =>
     (await resolveDataFiles(`hf://datasets/${id}@${texts.commit}/${forum}**/${table}*`, hub)).files
   const queries: BeirDocument[] = []
   for await (const query of textsOf(await of('queries'))) queries.push(query)
-  await writeBeir(folder, { documents: textsOf(await of('corpus')), queries, qrels })
+  const documents = textsOf(await of('corpus'))
+  await writeBeir(folder, { documents, queries, qrels }, { gzip: true }) // the largest has gigabytes
   return folder
 }

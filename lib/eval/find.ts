@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { ArgumentError, DataError, didYouMean, HubError, nearest } from '../errors.js'
-import { checkOptions, func, type Kinds, signal, text } from '../options.js'
+import { checkOptions, func, type Kinds, required, signal, strings, text } from '../options.js'
 import { beirFolder, beirNames, beirParts, beirSplit, privateBeirNames } from './beir.js'
 import { beirFolders } from './collections.js'
 import { type FetchOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
@@ -53,12 +53,13 @@ const findOptions: Kinds<FindOptions> = {
  */
 export async function findCollections(places: readonly string[], options: FindOptions = {}): Promise<FoundCollections> {
   checkOptions('findCollections', options, findOptions)
+  required('findCollections', 'places', places, strings)
   const { split, folderSplit = 'test', ...fetching } = options
   const names = places.map((place) => ({ place, nano: nanoBeirOf(place), beir: beirOf(place) }))
   if (split !== undefined && names.length > 0 && names.every(({ nano }) => nano))
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `has no effect on ${places.join(', ')}, which has one split; leave it out`,
+      `split has no effect on ${places.join(', ')}, which has one split; leave it out`,
       {
         option: 'split',
       },
@@ -75,7 +76,7 @@ export async function findCollections(places: readonly string[], options: FindOp
       for (const folder of await foldersOf(place))
         found.push({ folder, split: split ?? splitOf(folder, folderSplit), ...setOf(folder) })
   if (found.length === 0)
-    throw new DataError('ERR_DATA', `nothing of ${places.join(', ')} can be had: ${missing[0]?.reason}`, { missing })
+    throw new DataError('ERR_DATA', `no collection of ${places.join(', ') || 'no places'} can be had`, { missing })
   if (names.some(({ place }) => place.toLowerCase() === BEIR && !existsSync(place)))
     missing.push(...privateBeirNames.map((name) => ({ name, reason: 'not public' })))
   const unique = namesOf(found)

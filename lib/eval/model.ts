@@ -182,6 +182,14 @@ export async function beirEvaluator(
   const found = places.length > 0 ? await findCollections(places, { split, cacheDir, onProgress }) : undefined
   for (const { name, folder, split, set } of found?.collections ?? [])
     loaded.push({ collection: { ...(await loadBeir(folder, { split })), name }, ...(set !== undefined && { set }) })
+  const names = loaded.map(({ collection }) => collection.name)
+  const twice = names.find((name, i) => names.indexOf(name) < i)
+  if (names.length === 0 || twice !== undefined)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `beirEvaluator: ${twice === undefined ? 'no collection was given' : `two collections are named "${twice}"`}`,
+      { names },
+    )
   return collectionEvaluator(loaded, metrics, { ...rest, topK })
 }
 

@@ -242,6 +242,12 @@ export function macroMean(
       `macroMean: ${shape(other)} of ${other.collection} is not ${shape(first)} of ${first.collection}; expected the same ` +
         'runs, metrics, baseline and resampling on every collection.',
     )
+  const bare = comparisons.find(({ rows }) => !rows.every(({ perQuery }) => perQuery))
+  if (bare)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `macroMean: the rows of ${bare.collection} have no values by query (perQuery)`,
+    )
   const names = comparisons.map(({ collection }, i) => collection ?? `collection ${i + 1}`)
   const weights = macroWeights(comparisons.map(({ set }) => set))
   const sets = new Map<string, string[]>()

@@ -3,6 +3,7 @@ import { jsonLines } from '../data/jsonl.js'
 import { ParquetFile } from '../data/parquet.js'
 import { tableEntries } from '../data/table-files.js'
 import { DataError } from '../errors.js'
+import { lineBatches } from '../io/lines.js'
 import type { BeirDocument } from './collections.js'
 import type { Qrels } from './metrics.js'
 
@@ -14,7 +15,7 @@ export async function* textsOf(files: readonly string[]): AsyncGenerator<BeirDoc
 
 /**
  * The judgments of files with rows `query-id`, `corpus-id` (an id or a list of them) and perhaps `score`, whose default
- * is 1.
+ * is 1. Of a pair that is judged twice the last one counts, as to BEIR's own loader.
  * @throws DataError ERR_DATA for other rows
  */
 export async function judgmentsOf(files: readonly string[]): Promise<Qrels> {
@@ -38,6 +39,10 @@ export async function judgmentsOf(files: readonly string[]): Promise<Qrels> {
 const isId = (value: unknown): boolean => ['string', 'number', 'bigint'].includes(typeof value)
 
 async function* rows(file: string): AsyncGenerator<Record<string, unknown>> {
+  if (file.endsWith('.tsv')) {
+    yield* tsvRows(file)
+    return
+  }
   if (!file.endsWith('.parquet')) {
     for await (const { value } of jsonLines(file)) yield value as Record<string, unknown>
     return
@@ -48,4 +53,19 @@ async function* rows(file: string): AsyncGenerator<Record<string, unknown>> {
   } finally {
     await parquet.close()
   }
+}
+
+/** The first line has the names of the columns. */
+async function* tsvRows(file: string): AsyncGenerator<Record<string, string>> {
+  let names: string[] | undefined
+  for await (const lines of lineBatches(file))
+    for (const line of lines.filter((line) => line !== '')) {
+      const cells = line.split('\t')
+      names ??= cells
+      if (cells.length !== names.length)
+        throw new DataError('ERR_DATA', `${file}: ${JSON.stringify(line)}; expected ${names.join(', ')} between tabs`, {
+          file,
+        })
+      if (cells !== names) yield Object.fromEntries(cells.map((cell, i) => [names![i]!, cell]))
+    }
 }

@@ -147,6 +147,11 @@ t.test('bad input', async (t) => {
   t.throws(() => macroTest([[1]], [[1], [2]]), { code, message: /1 and 2 collections/ })
   t.throws(() => macroTest([[1, 2]], [[1]]), { code })
   t.throws(() => macroMean([]), { code })
+  const bare = { ...compared('one', 5) }
+  t.throws(() => macroMean([{ ...bare, rows: bare.rows.map(({ perQuery: _, ...row }) => row as never) }]), {
+    code,
+    message: /no values by query/,
+  })
   const alone = compareRuns(runsOf(3, 'x').runs, runsOf(3, 'x').qrels)
   t.throws(() => macroMean([compared('one', 5), alone]), { code, message: /expected the same runs/ })
 })

@@ -61,6 +61,20 @@ t.test('metrics decide on the depth; a smaller topK is refused where no table co
   model.dispose()
 })
 
+t.test('an evaluation on several collections that are loaded', async (t) => {
+  const model = await tinyModel()
+  const [one, two] = ['one', 'two'].map((name, i) => ({ ...collectionOf(held, ['a', 'b', 'c'].slice(i)), name }))
+  const of = async (collection: Collection) => (await beirEvaluator(collection))(model)
+  const metrics = await (await beirEvaluator([one!, two!]))(model)
+  const [a, b] = [await of(one!), await of(two!)]
+  for (const key of Object.keys(a)) t.ok(Math.abs(metrics[key]! - (a[key]! + b[key]!) / 2) < 1e-12, key)
+  t.match(metrics, { 'one ndcg@10': a['ndcg@10'], 'two ndcg@10': b['ndcg@10'] })
+  await t.rejects(beirEvaluator([]), { code: 'ERR_ARGUMENT', message: /no collection was given/ })
+  await t.rejects(beirEvaluator([one!, one!]), { code: 'ERR_ARGUMENT', message: /two collections are named "one"/ })
+  await t.rejects(beirEvaluator(one!, { split: 'dev' }), { code: 'ERR_ARGUMENT', message: /split has no effect/ })
+  model.dispose()
+})
+
 t.test('the same run from memory, from a stream, and on ranks', async (t) => {
   const model = await tinyModel()
   const whole = await modelRun(model, collectionOf(held, ['a', 'b', 'd3']), { topK: 20 })

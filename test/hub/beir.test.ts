@@ -56,6 +56,7 @@ function publish(server: HubServer): void {
     server.commit(id, i % 2 ? tables({ corpus, queries }) : old)
     const test = tsv([0, 0, 2], [1, i % 4])
     const splits: Record<string, string> = { 'README.md': '', 'test.tsv': test }
+    if (name === 'nfcorpus') splits['test.tsv'] += 'q1\td0\t1\nq1\td0\t3\n' // judged twice
     if (name === 'msmarco') splits['dev.tsv'] = tsv([0, 0], [1, 2], [2, 2])
     if (name === 'scifact') splits['train.tsv'] = tsv([2, 2])
     server.commit(`${id}-qrels`, splits)
@@ -81,6 +82,8 @@ t.test('from the Hub to means', async (t) => {
   t.equal(loaded.documents.texts[1], `w14 w1 w15 w8`, 'title and text')
   t.same([...loaded.qrels.get('q0')!], [['d0', 2]], 'grades')
   t.same((await loadBeir(scifact, { split: 'train' })).queries.ids, ['q2'])
+  const twice = await loadBeir(await beirFolder('nfcorpus'))
+  t.equal(twice.qrels.get('q1')!.get('d0'), 3, "the last, as to BEIR's loader")
   const asked = server.received.length
   t.equal(await beirFolder('scifact'), scifact)
   t.equal(
@@ -175,12 +178,19 @@ t.test('what cannot be had is named', async (t) => {
   t.match(await failure(findCollections(['beir/scifact', 'beir/scifact'])), { code: 'ERR_ARGUMENT', message: /twice/ })
   t.match(await failure(findCollections(['NanoNQ'], { split: 'dev' })), {
     code: 'ERR_ARGUMENT',
-    message: /has no effect on NanoNQ, which has one split/,
+    message: /split has no effect on NanoNQ, which has one split/,
   })
+  for (const places of [[], 'beir'])
+    t.match(await failure(findCollections(places as never)), { code: /ERR_(ARGUMENT|DATA)/ })
   server.commit('datasets/BeIR/fiqa-qrels', { 'train.tsv': tsv([0, 0]) })
   t.match(await failure(findCollections(['beir/fiqa'])), {
     code: 'ERR_DATA',
     message: /BeIR\/fiqa-qrels has no test\.tsv\. It has train\.tsv/,
+  })
+  server.commit('datasets/BeIR/quora-qrels', { 'test.tsv': 'query-id\tcorpus-id\tscore\nq0\td0\n' })
+  t.match(await failure(findCollections(['beir/quora'])), {
+    code: 'ERR_DATA',
+    message: /expected query-id, corpus-id, score/,
   })
   server.commit('datasets/BeIR/quora-qrels', { 'test.tsv': tsv([7, 0]) })
   t.match(await failure(findCollections(['beir/quora'])), { code: 'ERR_DATA', message: /judges query "q7"/ })

@@ -390,8 +390,8 @@ export function configError(issues: readonly ConfigIssue[]): ConfigError {
 }
 
 /**
- * What decides the numbers of a run: not where it is written, what its card shows, what changes are let pass, which of several GPUs
- * it is on, nor how often it is looked at.
+ * What decides the numbers of a run: not where it is written, what its card shows, what changes are let pass, which of
+ * several GPUs it is on, nor how often it is looked at.
  */
 export function decisive(config: ResolvedRun): Record<string, unknown> {
   const { device, phases, model: _, out: __, cacheDir: ___, workers: ____, card: _____, ...others } = config
