@@ -23,27 +23,27 @@ let made = 0
 /** A whole folder of what the fixture has, and of what others have for it. */
 function folderOf(name: string): string {
   const dir = path.join(temporary, `${name}-${made++}`)
-  cpSync(path.join(fixtures, 'folders', name, 'model'), dir, { recursive: true })
-  const { base } = json('folders', name, 'about.json')
+  cpSync(path.join(fixtures, 'dense', name, 'model'), dir, { recursive: true })
+  const { base } = json('dense', name, 'about.json')
   for (const file of ['model.safetensors', 'tokenizer.json'])
     cpSync(path.join(fixtures, base, file), path.join(dir, file))
   return dir
 }
 
-for (const name of ['dense-mean', 'dense-cls'])
-  t.test(`${name}: as sentence-transformers encodes, before and after saving`, async (t) => {
+for (const name of ['mean', 'cls'])
+  t.test(`${name}: a dense model as sentence-transformers encodes, before and after saving`, async (t) => {
     const device = Device.open()
     await device.synchronize()
     const before = device.memory().bytes
-    const { texts } = json('folders', name, 'about.json')
-    const expected = await SafetensorsFile.open(path.join(fixtures, 'folders', name, 'expected.safetensors'))
+    const { texts } = json('dense', name, 'about.json')
+    const expected = await SafetensorsFile.open(path.join(fixtures, 'dense', name, 'expected.safetensors'))
     const model = await Colbert.load(folderOf(name), { dense: true, onNote: () => {} })
-    const saved = path.join(temporary, `${name}-saved`)
+    const saved = path.join(temporary, `dense-${name}-saved`)
     await model.save(saved)
     await model.save(saved) // replaces what was there
     const again = await Colbert.load(saved, { dense: true, onNote: () => {} })
     t.same(again.recipe, model.recipe, 'the recipe survives saving')
-    t.equal(model.recipe.pooling, name === 'dense-mean' ? 'mean' : 'cls')
+    t.equal(model.recipe.pooling, name)
     for (const [role, encode] of [
       ['query', (m: Colbert) => m.encodeQueries(texts.query)],
       ['document', (m: Colbert) => m.encodeDocuments(texts.document)],
@@ -67,7 +67,7 @@ for (const name of ['dense-mean', 'dense-cls'])
   })
 
 t.test('search ranks by the cosine', async (t) => {
-  const model = await Colbert.load(folderOf('dense-mean'), { dense: true, onNote: () => {} })
+  const model = await Colbert.load(folderOf('mean'), { dense: true, onNote: () => {} })
   const texts = ['late interaction', 'a token', 'the sum of the best', 'search text']
   const documents = await model.encodeDocuments(texts)
   const queries = await model.encodeQueries(['text search'])
@@ -89,7 +89,7 @@ t.test('search ranks by the cosine', async (t) => {
 t.test('what is no dense model, or does not say how it pools, is refused', async (t) => {
   const colbert = path.join(fixtures, 'checkpoints/st6/model')
   await t.rejects(Colbert.load(colbert, { dense: true }), { code: 'ERR_FORMAT', message: /no dense one/ })
-  const dir = folderOf('dense-mean')
+  const dir = folderOf('mean')
   const load = (options: object) => Colbert.load(dir, { dense: true, onNote: () => {}, ...options })
   await t.rejects(load({ freshProjection: true }), { code: 'ERR_ARGUMENT', message: /two kinds/ })
   await t.rejects(load({ dim: 8 }), { code: 'ERR_ARGUMENT', message: /dim has no effect/ })
@@ -112,7 +112,7 @@ t.test('what is no dense model, or does not say how it pools, is refused', async
     await t.rejects(model.save(saved, { layout }), { code: 'ERR_FORMAT', message: /pooling "mean"/ })
   model.dispose()
 
-  const encoder = folderOf('dense-mean')
+  const encoder = folderOf('mean')
   for (const name of ['modules.json', 'config_sentence_transformers.json', '1_Pooling', '2_Normalize'])
     rmSync(path.join(encoder, name), { recursive: true })
   await t.rejects(Colbert.load(encoder, { dense: true }), { code: 'ERR_ARGUMENT', message: /pooling: 'cls'/ })
@@ -136,15 +136,15 @@ t.test('settings that sentence-transformers computes otherwise are refused by na
     ['2_Normalize/config.json', { module_input_name: 'token_embeddings' }, /token_embeddings/],
   ]
   for (const [file, change, message] of edits) {
-    const dir = folderOf('dense-mean')
+    const dir = folderOf('mean')
     writeFileSync(path.join(dir, file), JSON.stringify(change))
     await t.rejects(Colbert.load(dir, { dense: true }), { code: 'ERR_FORMAT', message }, `${file}: ${message}`)
   }
-  const unpooled = folderOf('dense-mean')
+  const unpooled = folderOf('mean')
   const modules = JSON.parse(readFileSync(path.join(unpooled, 'modules.json'), 'utf8'))
   writeFileSync(path.join(unpooled, 'modules.json'), JSON.stringify([modules[0], modules[2]]))
   await t.rejects(Colbert.load(unpooled, { dense: true }), { code: 'ERR_FORMAT', message: /a Pooling/ })
-  const prompted = folderOf('dense-mean')
+  const prompted = folderOf('mean')
   writeFileSync(
     path.join(prompted, '1_Pooling/config.json'),
     JSON.stringify({ pooling_mode: 'mean', include_prompt: false }),
@@ -156,7 +156,7 @@ t.test('settings that sentence-transformers computes otherwise are refused by na
   )
   await t.rejects(Colbert.load(prompted, { dense: true }), { code: 'ERR_FORMAT', message: /include_prompt/ })
 
-  const old = folderOf('dense-mean')
+  const old = folderOf('mean')
   const flags = { word_embedding_dimension: 32, pooling_mode_cls_token: true, pooling_mode_mean_tokens: false }
   writeFileSync(path.join(old, '1_Pooling/config.json'), JSON.stringify(flags))
   const cls = await Colbert.load(old, { dense: true, onNote: () => {} })
@@ -242,7 +242,7 @@ t.test('a dense model learns, and resumes as what it is', async (t) => {
 })
 
 t.test('columns of a dense model have one row a text', async (t) => {
-  const model = await Colbert.load(folderOf('dense-cls'), { dense: true, onNote: () => {} })
+  const model = await Colbert.load(folderOf('cls'), { dense: true, onNote: () => {} })
   const column = columnFromTexts(model.featurizer, ['a token', '', 'text'], 'document')
   t.same([...column.keptOffsets], [0, 1, 2, 3])
   t.equal(column.keep, null)
