@@ -31,6 +31,7 @@ interface Options
   out: string
   corpus?: string
   teacher?: string
+  denseTeacher?: boolean
   columns?: readonly string[]
   queries?: string
   documents?: string
@@ -42,14 +43,14 @@ type Job = Required<Pick<MineOptions, 'data' | 'out'>> & Pick<MineOptions, 'corp
 
 /** `lateforge mine <data…> --by <model|bm25> --out <path>` */
 export async function mine(paths: readonly string[], options: Options): Promise<void> {
-  const { by: name, teacher: teacherName, device, json } = options
+  const { by: name, teacher: teacherName, denseTeacher: dense, device, json } = options
   refuseIdle(options)
   const signal = interruptible('stopping; what is not whole is not written')
   outliveReaders()
   const corpus = options.corpus === undefined ? undefined : await corpusOf(options.corpus, signal)
   const jobs = await jobsOf(paths, corpus, options, signal)
   const by = name === 'bm25' ? name : await loadModel(name, options, { signal })
-  const teacher = teacherName === undefined ? undefined : await loadModel(teacherName, { device }, { signal })
+  const teacher = teacherName === undefined ? undefined : await loadModel(teacherName, { device, dense }, { signal })
   const rules = Object.fromEntries(passed.map((key) => [key, options[key]]))
   const results: ({ source: string } & MineResult)[] = []
   const line = new ProgressLine()
@@ -78,7 +79,10 @@ function refuseIdle(options: Options): void {
   const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', message)
   const group = joinRanks()
   if (group && group.size > 1) throw fail('mine runs on one rank; start it without mpirun')
+  if (options.denseTeacher && options.teacher === undefined)
+    throw fail('--dense-teacher has no effect without --teacher')
   if (options.by !== 'bm25') return
+  if (options.dense) throw fail('--dense has no effect on BM25')
   if (options.recipe) throw fail('--recipe has no effect on BM25')
   if (options.acceptRecipeChange) throw fail('--accept-recipe-change has no effect on BM25')
   if (options.device !== 'cpu' && options.teacher === undefined) throw fail('--device has no effect on BM25')

@@ -77,7 +77,11 @@ function reference(
     for (const { document, score: found } of ranked.slice(depth[0] - 1))
       if (rules.maxScore !== undefined && found > rules.maxScore) dropped.maxScore++
       else if (rules.minScore !== undefined && found < rules.minScore) dropped.minScore++
-      else if (rules.dropAbove !== undefined && found >= rules.dropAbove * positive) dropped.dropAbove++
+      else if (
+        rules.dropAbove !== undefined &&
+        found >= positive * (positive < 0 ? 2 - rules.dropAbove : rules.dropAbove)
+      )
+        dropped.dropAbove++
       else if (rules.margin !== undefined && found >= positive - rules.margin) dropped.margin++
       else passed.push(document)
     const chosen = passed.slice(0, negatives)
@@ -92,39 +96,51 @@ function reference(
   return wanted
 }
 
-t.test('by a model: what the definitions say, with every rule', async (t) => {
-  const model = await tinyModel()
-  const dir = folder(t)
-  const score = await scorerOf(model, corpus)
-  const cases: Partial<MineOptions>[] = [
-    {},
-    { negatives: 3 },
-    { negatives: 3, depth: [5, 20] },
-    { negatives: 100, minNegatives: 44 },
-    { negatives: 5, dropAbove: 0.95 },
-    { negatives: 5, dropAbove: 1 },
-    { negatives: 5, margin: 0 },
-    { negatives: 5, margin: 0.3, minNegatives: 0 },
-    { negatives: 5, maxScore: 6, minScore: 5.5 },
-    { negatives: 5, depth: [2, 30], maxScore: 6.8, minScore: 5, dropAbove: 0.98, margin: 0.1, minNegatives: 5 },
-  ]
-  for (const [i, rules] of cases.entries()) {
-    const out = path.join(dir, `${i}.jsonl${i % 2 ? '.gz' : ''}`)
-    const result = await mineNegatives({ data, by: model, out, ...rules })
-    const { rows, ...counts } = reference(corpus, score, rules)
-    t.same(rowsOf(out), rows, JSON.stringify(rules))
-    t.match(result, { ...counts, out, rows: pairs.length, written: rows.length }, JSON.stringify(rules))
-    t.match(result, { queries: pairs.length - 2, documents: corpus.length, repeatedDocuments: 2, emptyDocuments: 0 })
-  }
-  const twins = (file: string) =>
-    [4, 5, 6].map((row) => {
-      const mined = rowsOf(path.join(dir, file)).find(({ documents }) => documents[0] === positiveOf(row))
-      return mined?.documents.includes(` ${positiveOf(row)}`)
-    })
-  t.same(twins('3.jsonl.gz'), [true, true, true], 'another text with the tokens of the positive')
-  for (const file of ['5.jsonl.gz', '6.jsonl']) t.notOk(twins(file).includes(true), 'an equal score is no lower one')
-  model.dispose()
-})
+for (const pooling of ['none', 'mean'] as const)
+  t.test(
+    `by a ${pooling === 'none' ? 'ColBERT' : 'dense model'}: what the definitions say, with every rule`,
+    async (t) => {
+      const model = await tinyModel(1, { pooling })
+      const dir = folder(t)
+      const score = await scorerOf(model, corpus)
+      const [low, high] = pooling === 'none' ? [5.5, 6.5] : [0.2, 0.6]
+      const cases: Partial<MineOptions>[] = [
+        {},
+        { negatives: 3 },
+        { negatives: 3, depth: [5, 20] },
+        { negatives: 100, minNegatives: 44 },
+        { negatives: 5, dropAbove: 0.95 },
+        { negatives: 5, dropAbove: 1 },
+        { negatives: 5, margin: 0 },
+        { negatives: 5, margin: 0.3, minNegatives: 0 },
+        { negatives: 5, maxScore: high, minScore: low },
+        { negatives: 5, depth: [2, 30], maxScore: high, minScore: low, dropAbove: 0.99, margin: 0.1, minNegatives: 5 },
+      ]
+      for (const [i, rules] of cases.entries()) {
+        const out = path.join(dir, `${i}.jsonl${i % 2 ? '.gz' : ''}`)
+        const result = await mineNegatives({ data, by: model, out, ...rules })
+        const { rows, ...counts } = reference(corpus, score, rules)
+        t.same(rowsOf(out), rows, JSON.stringify(rules))
+        t.match(result, { ...counts, out, rows: pairs.length, written: rows.length }, JSON.stringify(rules))
+        t.match(result, {
+          queries: pairs.length - 2,
+          documents: corpus.length,
+          repeatedDocuments: 2,
+          emptyDocuments: 0,
+        })
+      }
+      t.equal([...everDropped.values()].filter((n) => n > 20).length, 4, `every rule drops some: ${[...everDropped]}`)
+      const twins = (file: string) =>
+        [4, 5, 6].map((row) => {
+          const mined = rowsOf(path.join(dir, file)).find(({ documents }) => documents[0] === positiveOf(row))
+          return mined?.documents.includes(` ${positiveOf(row)}`)
+        })
+      t.same(twins('3.jsonl.gz'), [true, true, true], 'another text with the tokens of the positive')
+      for (const file of ['5.jsonl.gz', '6.jsonl'])
+        t.notOk(twins(file).includes(true), 'an equal score is no lower one')
+      model.dispose()
+    },
+  )
 
 t.test('by BM25: the same, of documents that share a term', async (t) => {
   const dir = folder(t)
