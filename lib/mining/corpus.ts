@@ -5,6 +5,7 @@ import { hasQuery } from '../data/rows.js'
 import { expandFiles, fileSource, type SourceOptions } from '../data/sources.js'
 import { tableEntries } from '../data/table-files.js'
 import { isBeirFolder, openDocuments } from '../eval/collections.js'
+import { checkOptions, func, signal, text } from '../options.js'
 
 /** Documents to choose negatives from. */
 export interface MiningCorpus {
@@ -21,6 +22,7 @@ export interface MiningCorpus {
  * @throws DataError ERR_DATA; HubError ERR_HUB for a data set that cannot be had
  */
 export async function miningCorpus(path: string, options: SourceOptions = {}): Promise<MiningCorpus> {
+  checkOptions('miningCorpus', options, { cacheDir: text, onDownload: func, signal })
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
     const { documents, unusedFields } = await openDocuments(path)
     return { texts: documents.texts, unusedColumns: new Set(unusedFields) }
@@ -41,7 +43,7 @@ async function* textsOf(
         for (const name of unused) unusedColumns.add(name)
         yield* documents
       }
-    else for await (const { text } of tableEntries(file, { titles: true }, unusedColumns)) yield text
+    else for await (const entry of tableEntries(file, { titles: true }, unusedColumns)) yield entry.text
 }
 
 /** Whether a file has rows of training, and not ids and texts: there is a query. */

@@ -92,8 +92,13 @@ export function modelRanker(
         }
       }
       const hits = await model.search(queries, documents(), { topK: limits, signal: options.signal })
-      const { scores } = await scoresOf(model, queries, pool, { first, pairs }, told.scoring, options)
-      return { hits, scores }
+      const known = pairs.map(
+        ({ query, document }) => hits[query - first]!.find(({ index }) => index === document)?.score,
+      )
+      const others = pairs.filter((_, pair) => known[pair] === undefined)
+      const { scores } = await scoresOf(model, queries, pool, { first, pairs: others }, told.scoring, options)
+      let other = 0
+      return { hits, scores: known.map((score) => score ?? scores[other++]!) }
     },
     truncatedQueries: 0,
     truncatedDocuments: 0,

@@ -175,6 +175,10 @@ t.test('bad arguments', async (t) => {
     [['pairs.jsonl', '--by', 'bm25', ...out, '--teacher', 'teacher', '--miner-scores'], 2, /cannot be used with/],
     [['pairs.jsonl', '--by', 'bm25', ...out, '--recipe', 'queryLength=9'], 2, /--recipe has no effect on BM25/],
     [['pairs.jsonl', '--by', 'bm25', ...out, '--device', 'cuda'], 2, /--device has no effect on BM25/],
+    [['pairs.jsonl', '--by', 'bm25', ...out, '--dense'], 2, /--dense has no effect on BM25/],
+    [['pairs.jsonl', '--by', 'bm25', ...out, '--dense-teacher'], 2, /--dense-teacher has no effect without --teacher/],
+    [['pairs.jsonl', '--by', 'model', ...out, '--dense'], 4, /ERR_FORMAT .*no dense one/],
+    [['pairs.jsonl', '--by', 'bm25', ...out, '--teacher', 'model', '--dense-teacher'], 4, /ERR_FORMAT .*no dense one/],
     [['pairs.jsonl', '--by', 'bm25', ...out, '--columns', 'query'], 2, /--columns query: expected role=column/],
     [['pairs.jsonl', 'pairs.jsonl', '--by', 'bm25', '--out', 'none'], 2, /two sources are called "pairs"/],
   ] as const) {
