@@ -180,7 +180,7 @@ function resultText(source: string, result: MineResult): string {
   const notes = [
     `mean score of positives ${meanPositive.toFixed(2)}, of negatives ${meanNegative.toFixed(2)}`,
     ...listed([
-      ['rows left out for want of negatives', result.droppedRows],
+      ['rows left out for want of negatives (--min-negatives 0 keeps all)', result.droppedRows],
       ['rows with fewer negatives than asked for', result.shortRows],
     ]),
     ...listed([

@@ -28,30 +28,29 @@ export interface Dropped {
   margin: number
 }
 
-/** Documents with ranks up to `depth`, best first: those that were found without those that may never be negatives. */
-export function rankedOf(
+/** The documents at the ranks of `depth`, best first, and how many above its end never are candidates and have no rank. */
+export function candidatesOf(
   found: readonly Scored[],
   never: ReadonlySet<number>,
-  depth: number,
-): { ranked: Scored[]; excluded: number } {
+  [from, to]: Rules['depth'],
+): { candidates: Scored[]; excluded: number } {
   const ranked: Scored[] = []
   let excluded = 0
   for (const document of found) {
-    if (ranked.length === depth) break
+    if (ranked.length === to) break
     if (never.has(document.index)) excluded++
     else ranked.push(document)
   }
-  return { ranked, excluded }
+  return { candidates: ranked.slice(from - 1), excluded }
 }
 
 /**
- * The candidates of a row that pass all rules, best first.
- * @param ranked the first has rank 1
+ * The candidates of a row that pass all rules.
  * @param positive the score of the row's positive
  * @param dropped what is added to for each candidate that a rule drops
  */
-export function passing(ranked: readonly Scored[], positive: number, rules: Rules, dropped: Dropped): Scored[] {
-  return ranked.slice(rules.depth[0] - 1).filter(({ score }) => {
+export function passing(candidates: readonly Scored[], positive: number, rules: Rules, dropped: Dropped): Scored[] {
+  return candidates.filter(({ score }) => {
     const rule = ruleAgainst(score, positive, rules)
     if (rule) dropped[rule]++
     return !rule

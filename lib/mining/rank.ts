@@ -30,43 +30,37 @@ export interface Ranked {
   readonly hits: readonly (readonly Scored[])[]
   /** Of each pair. */
   readonly scores: ArrayLike<number>
+  /** Queries that were cut, and documents to choose from. */
+  readonly truncated: { readonly queries: number; readonly documents: number }
 }
 
 /** Ranks documents for blocks of queries, which come one after another. */
-export interface Ranker {
-  rank(asked: Asked): Promise<Ranked>
-  truncatedQueries: number
-  truncatedDocuments: number
-}
+export type Ranker = (asked: Asked) => Promise<Ranked>
 
 /** Told how many of how many are through. */
 export type Through = (done: number, total: number) => void
 
 /** BM25 over all documents of the pool. What shares no term with a query has no rank. */
 export async function bm25Ranker(pool: Pool, searching: Through, signal: AbortSignal | undefined): Promise<Ranker> {
-  const index = await Bm25.build(pool.texts(0, pool.size), signal ? { signal } : {})
+  const index = await Bm25.build(pool.texts(0, pool.size), { signal })
   const turns = new Turns()
-  return {
-    async rank({ block, limits, pairs }) {
-      const hits: Scored[][] = []
-      const scores = new Float64Array(pairs.length)
-      let pair = 0
-      for (let query = block.first; query < block.last; query++) {
-        const all = index.scores(pool.queries[query]!)
-        const best = new Best(limits[query - block.first]!)
-        for (let document = 0; document < pool.corpus; document++)
-          if (all[document]! > 0) best.offer(document, all[document]!)
-        hits.push(best.sorted())
-        for (; pairs[pair]?.query === query; pair++) scores[pair] = all[pairs[pair]!.document]!
-        if (!turns.due) continue
-        abortIf(signal)
-        searching(query + 1, pool.queries.length)
-        await turns.take()
-      }
-      return { hits, scores }
-    },
-    truncatedQueries: 0,
-    truncatedDocuments: 0,
+  return async ({ block, limits, pairs }) => {
+    const hits: Scored[][] = []
+    const scores = new Float64Array(pairs.length)
+    let pair = 0
+    for (let query = block.first; query < block.last; query++) {
+      const all = index.scores(pool.queries[query]!)
+      const best = new Best(limits[query - block.first]!)
+      for (let document = 0; document < pool.corpus; document++)
+        if (all[document]! > 0) best.offer(document, all[document]!)
+      hits.push(best.sorted())
+      for (; pairs[pair]?.query === query; pair++) scores[pair] = all[pairs[pair]!.document]!
+      if (!turns.due) continue
+      abortIf(signal)
+      searching(query + 1, pool.queries.length)
+      await turns.take()
+    }
+    return { hits, scores, truncated: { queries: 0, documents: 0 } }
   }
 }
 
@@ -77,33 +71,28 @@ export function modelRanker(
   told: { searching: Through; scoring: Through },
   options: EncodeOptions,
 ): Ranker {
-  const ranker: Ranker = {
-    async rank({ block: { first, last }, limits, pairs }) {
-      const queries = await model.encodeQueries(pool.queries.slice(first, last), options)
-      ranker.truncatedQueries += queries.truncated!
-      ranker.truncatedDocuments = 0
-      async function* documents(): AsyncGenerator<Embeddings<'document'>> {
-        let done = 0
-        for await (const part of model.streamDocuments(pool.texts(0, pool.corpus), options)) {
-          ranker.truncatedDocuments += part.truncated!
-          done += part.offsets.length - 1
-          yield part
-          told.searching(done, pool.corpus)
-        }
+  return async ({ block: { first, last }, limits, pairs }) => {
+    const queries = await model.encodeQueries(pool.queries.slice(first, last), options)
+    const truncated = { queries: queries.truncated!, documents: 0 }
+    async function* documents(): AsyncGenerator<Embeddings<'document'>> {
+      let done = 0
+      for await (const part of model.streamDocuments(pool.texts(0, pool.corpus), options)) {
+        truncated.documents += part.truncated!
+        done += part.offsets.length - 1
+        yield part
+        told.searching(done, pool.corpus)
       }
-      const hits = await model.search(queries, documents(), { topK: limits, signal: options.signal })
-      const known = pairs.map(
-        ({ query, document }) => hits[query - first]!.find(({ index }) => index === document)?.score,
-      )
-      const others = pairs.filter((_, pair) => known[pair] === undefined)
-      const { scores } = await scoresOf(model, queries, pool, { first, pairs: others }, told.scoring, options)
-      let other = 0
-      return { hits, scores: known.map((score) => score ?? scores[other++]!) }
-    },
-    truncatedQueries: 0,
-    truncatedDocuments: 0,
+    }
+    const hits = await model.search(queries, documents(), { topK: limits, signal: options.signal })
+    // A pair whose document was found has its score.
+    const found = pairs.map(
+      ({ query, document }) => hits[query - first]!.find(({ index }) => index === document)?.score,
+    )
+    const others = pairs.filter((_, pair) => found[pair] === undefined)
+    const { scores } = await scoresOf(model, queries, pool, { first, pairs: others }, told.scoring, options)
+    let other = 0
+    return { hits, scores: found.map((score) => score ?? scores[other++]!), truncated }
   }
-  return ranker
 }
 
 /** A model's scores of pairs, and how many documents were cut for them. @param queries those from number `first` on */
