@@ -314,6 +314,7 @@ const table: Row[] = [
       minScore: ['1', Number.NaN],
       minerScores: [1],
       overwrite: [1],
+      dropWhen: [1],
       onProgress: [1],
       seed: [...wrong, 1.5],
     },

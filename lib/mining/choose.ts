@@ -2,31 +2,7 @@
 import { dropLimit } from '../data/false-negatives.js'
 import { Random } from '../io/random.js'
 import type { Scored } from '../retrieval/top-k.js'
-
-/** Rules by which candidates become negatives, as `MineOptions` has them. */
-export interface Rules {
-  readonly negatives: number
-  readonly minNegatives: number
-  readonly depth: readonly [from: number, to: number]
-  readonly sampling: 'top' | 'random'
-  readonly seed: number
-  readonly dropAbove: number | undefined
-  readonly margin: number | undefined
-  readonly maxScore: number | undefined
-  readonly minScore: number | undefined
-}
-
-/** How many candidates each rule dropped. */
-export interface Dropped {
-  /** Score above `maxScore`. */
-  maxScore: number
-  /** Score below `minScore`. */
-  minScore: number
-  /** `dropAbove` times the positive's score, or more. */
-  dropAbove: number
-  /** Not lower than the positive's score by more than `margin`. */
-  margin: number
-}
+import type { Dropped, Rules } from './options.js'
 
 /** The documents at the ranks of `depth`, best first, and how many above its end never are candidates and have no rank. */
 export function candidatesOf(

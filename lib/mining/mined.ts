@@ -1,9 +1,10 @@
 import type { Colbert } from '../models/colbert.js'
 import type { EncodeOptions } from '../models/encode.js'
 import type { Range } from '../ragged.js'
+import type { Scored } from '../retrieval/top-k.js'
 import { abortIf, Turns } from '../turns.js'
-import { candidatesOf, chosenOf, passing, type Rules } from './choose.js'
-import type { MineResult } from './options.js'
+import { candidatesOf, chosenOf, passing } from './choose.js'
+import type { MineResult, Rules } from './options.js'
 import type { Pool } from './pool.js'
 import { type Pair, type Ranked, scoresOf, type Through } from './rank.js'
 
@@ -17,7 +18,7 @@ interface MinedRow {
 export class Mined {
   private readonly counts = {
     ...{ written: 0, droppedRows: 0, shortRows: 0, negatives: 0, notChosen: 0, excluded: 0 },
-    dropped: { maxScore: 0, minScore: 0, dropAbove: 0, margin: 0 },
+    dropped: { maxScore: 0, minScore: 0, dropAbove: 0, margin: 0, dropWhen: 0 },
     ...{ truncatedQueries: 0, truncatedDocuments: 0, teacherTruncated: 0 },
   }
   /** Of scores by the miner. */
@@ -60,7 +61,7 @@ export class Mined {
       const { candidates, excluded } = candidatesOf(ranked.hits[query - first]!, never, rules.depth)
       for (const row of pool.rowsOf[query]!) {
         const score = ranked.scores[pair++]!
-        const passed = passing(candidates, score, rules, counts.dropped)
+        const passed = this.allowed(row, passing(candidates, score, rules, counts.dropped))
         const negatives = chosenOf(passed, row, rules)
         counts.excluded += excluded
         if (negatives.length < rules.minNegatives) {
@@ -85,6 +86,18 @@ export class Mined {
       await turns.take()
     }
     return written
+  }
+
+  /** Those that `dropWhen` does not drop. */
+  private allowed(row: number, passed: Scored[]): Scored[] {
+    const { pool, counts } = this
+    const { dropWhen } = this.rules
+    if (!dropWhen) return passed
+    const { query, positive, id } = pool.rows[row]!
+    const texts = { query: pool.queries[query]!, positive: pool.text(positive), ...(id !== undefined && { id }) }
+    const kept = passed.filter(({ index }) => !dropWhen(texts, pool.text(index)))
+    counts.dropped.dropWhen += passed.length - kept.length
+    return kept
   }
 
   /** Gives rows of a block the scores of a teacher. */

@@ -18,7 +18,6 @@ import {
   text,
   whole,
 } from '../options.js'
-import type { Dropped, Rules } from './choose.js'
 
 /** Options of `mineNegatives`. */
 export interface MineOptions {
@@ -53,6 +52,8 @@ export interface MineOptions {
   maxScore?: number
   /** Documents with a lower score are dropped. */
   minScore?: number
+  /** Asked about documents that pass all other rules: true drops one, as for being of the same group as the positive. */
+  dropWhen?: (row: MiningRow, document: string) => boolean
   /** A model whose scores of the positive and of each negative are written. */
   teacher?: Colbert
   /** Write the scores of `by`. Default false. */
@@ -72,6 +73,16 @@ export interface MineOptions {
   onProgress?: (progress: MineProgress) => void
 }
 
+/** A row that negatives are found for, as `dropWhen` sees it. */
+export interface MiningRow {
+  /** The text of its query. */
+  query: string
+  /** The text of its positive. */
+  positive: string
+  /** Its name, if it has one. */
+  id?: string
+}
+
 /** How mining stands. */
 export interface MineProgress {
   /**
@@ -83,6 +94,20 @@ export interface MineProgress {
   done: number
   /** Of how many; absent while reading. */
   total?: number
+}
+
+/** How many candidates each rule dropped. */
+export interface Dropped {
+  /** Score above `maxScore`. */
+  maxScore: number
+  /** Score below `minScore`. */
+  minScore: number
+  /** `dropAbove` times the positive's score, or more. */
+  dropAbove: number
+  /** Not lower than the positive's score by more than `margin`. */
+  margin: number
+  /** `dropWhen` said so. */
+  dropWhen: number
 }
 
 /** What was mined, and what was left out. Counts of candidates are over all rows, documents at the ranks of `depth`. */
@@ -129,6 +154,12 @@ export interface MineResult {
   teacherTruncated: number
 }
 
+/** What decides which candidates become negatives, defaults filled in. */
+export type Rules = Readonly<
+  Required<Pick<MineOptions, 'negatives' | 'minNegatives' | 'depth' | 'sampling' | 'seed'>> &
+    Pick<MineOptions, 'dropAbove' | 'margin' | 'maxScore' | 'minScore' | 'dropWhen'>
+>
+
 const model = instance('a Colbert', () => Colbert)
 const rank = whole(1)
 const mineOptions: Kinds<MineOptions> = {
@@ -152,6 +183,7 @@ const mineOptions: Kinds<MineOptions> = {
   margin: number(0),
   maxScore: number(),
   minScore: number(),
+  dropWhen: func,
   teacher: model,
   minerScores: flag,
   queryBlock: whole(1),
@@ -166,7 +198,7 @@ export function rulesOf(options: MineOptions): Rules {
   checkOptions('mineNegatives', options, mineOptions)
   for (const key of ['data', 'by', 'out'] as const) required('mineNegatives', key, options?.[key], mineOptions[key])
   const { negatives = 10, minNegatives = 1, depth = [1, 100], sampling = 'top', seed = 0 } = options
-  const { by, teacher, dropAbove, margin, maxScore, minScore } = options
+  const { by, teacher, dropAbove, margin, maxScore, minScore, dropWhen } = options
   const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `mineNegatives: ${message}`)
   const ranks = depth[1] - depth[0] + 1
   if (negatives > ranks)
@@ -181,5 +213,5 @@ export function rulesOf(options: MineOptions): Rules {
     throw fail('microBatchTokens has no effect: nothing is encoded')
   if (maxScore !== undefined && minScore !== undefined && minScore > maxScore)
     throw fail(`minScore is ${minScore}, above maxScore, ${maxScore}`)
-  return { negatives, minNegatives, depth, sampling, seed, dropAbove, margin, maxScore, minScore }
+  return { negatives, minNegatives, depth, sampling, seed, dropAbove, margin, maxScore, minScore, dropWhen }
 }

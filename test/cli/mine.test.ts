@@ -193,7 +193,7 @@ t.test('Ctrl-C: nothing is written, and nothing stays in the cache folder', asyn
   const cacheDir = path.join(cwd, 'stopped-cache')
   const args = [
     'mine',
-    'pairs.jsonl',
+    'triplets.jsonl',
     '--by',
     'model',
     '--out',
@@ -208,7 +208,10 @@ t.test('Ctrl-C: nothing is written, and nothing stays in the cache folder', asyn
     env: { ...process.env, NO_COLOR: '1', LATEFORGE_CACHE: cacheDir },
   })
   const found = read(child)
-  child.stderr.on('data', () => found.err.includes('searching') && child.kill('SIGINT'))
+  let asked = false
+  child.stderr.on('data', () => {
+    if (!asked && /triplets {2}(reading|searching)/.test(found.err)) asked = child.kill('SIGINT')
+  })
   t.equal(await ended(child), 130)
   t.match(found, { out: '', err: /SIGINT: stopping; what is not whole is not written[\s\S]*ERR_ABORTED/ })
   t.notOk(existsSync(path.join(cwd, 'stopped.jsonl')))

@@ -61,7 +61,7 @@ function reference(
   score: Score,
   { negatives = 10, minNegatives = 1, depth = [1, 100], ...rules }: Partial<MineOptions>,
 ): Wanted {
-  const dropped = { maxScore: 0, minScore: 0, dropAbove: 0, margin: 0 }
+  const dropped = { maxScore: 0, minScore: 0, dropAbove: 0, margin: 0, dropWhen: 0 }
   const wanted: Wanted = { rows: [], dropped, notChosen: 0, excluded: 0, negatives: 0, droppedRows: 0, shortRows: 0 }
   for (const { query, documents: given } of pairs) {
     const positive = score(query, given[0]!)
@@ -83,6 +83,7 @@ function reference(
       )
         dropped.dropAbove++
       else if (rules.margin !== undefined && found >= positive - rules.margin) dropped.margin++
+      else if (rules.dropWhen?.({ query, positive: given[0]! }, document)) dropped.dropWhen++
       else passed.push(document)
     const chosen = passed.slice(0, negatives)
     const written = chosen.length >= minNegatives
@@ -115,6 +116,10 @@ for (const pooling of ['none', 'mean'] as const)
         { negatives: 5, margin: 0.3, minNegatives: 0 },
         { negatives: 5, maxScore: high, minScore: low },
         { negatives: 5, depth: [2, 30], maxScore: high, minScore: low, dropAbove: 0.99, margin: 0.1, minNegatives: 5 },
+        {
+          negatives: 5,
+          dropWhen: (row, document) => document.length < Math.max(row.query.length, row.positive.length),
+        },
       ]
       const everDropped = new Map<string, number>()
       for (const [i, rules] of cases.entries()) {
@@ -131,7 +136,7 @@ for (const pooling of ['none', 'mean'] as const)
           emptyDocuments: 0,
         })
       }
-      t.equal([...everDropped.values()].filter((n) => n > 0).length, 4, `every rule drops some: ${[...everDropped]}`)
+      t.equal([...everDropped.values()].filter((n) => n > 0).length, 5, `every rule drops some: ${[...everDropped]}`)
       const twins = (file: string) =>
         [4, 5, 6].map((row) => {
           const mined = rowsOf(path.join(dir, file)).find(({ documents }) => documents[0] === positiveOf(row))
