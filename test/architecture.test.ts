@@ -29,7 +29,7 @@ const allowed: Record<string, string[]> = {
   'lib/models/formats': ['io', 'hub', 'nn', 'text', 'models/networks'],
   'lib/models': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'retrieval', 'models/networks', 'models/formats'],
   'lib/eval': ['io', 'hub', 'data', 'models', 'retrieval', 'distributed'],
-  'lib/mining': ['io', 'data', 'eval', 'models', 'retrieval'],
+  'lib/mining': ['io', 'data', 'models', 'retrieval', 'eval'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],
   'lib/train': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'losses', 'distributed', 'train/config'],

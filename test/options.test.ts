@@ -18,10 +18,20 @@ import {
 } from '../lib/eval/index.js'
 import { Colbert, train, trainWordPiece } from '../lib/index.js'
 import { contrastive, distillation, marginMse } from '../lib/losses/index.js'
+import { beirRows, mineNegatives, miningCorpus } from '../lib/mining/index.js'
 import { Parameters } from '../lib/nn/index.js'
 import { DeviceEmbeddings, maxsim, maxsimSync } from '../lib/retrieval/maxsim.js'
 import { Device, Segments, Tensor } from '../lib/tensor/index.js'
-import { AdamW, gradCache, loadState, openData, saveState, showProgress, singleProcess } from '../lib/train/index.js'
+import {
+  AdamW,
+  gradCache,
+  loadState,
+  memorySource,
+  openData,
+  saveState,
+  showProgress,
+  singleProcess,
+} from '../lib/train/index.js'
 import { tinyModel } from './train/tiny.js'
 
 const device = Device.open('cpu')
@@ -278,6 +288,36 @@ const table: Row[] = [
     { task: 'T' },
     ['tasks', 'task'],
     { evaluationTime: wrong, languages: ['eng'], task: [1] },
+  ],
+  ['beirRows', (o) => beirRows('nowhere', o), {}, ['splits', 'split'], { split: [1, ''] }],
+  ['miningCorpus', (o) => miningCorpus('nowhere', o), {}, ['cachedir', 'cacheDir'], { onDownload: [1], cacheDir: [1] }],
+  [
+    'mineNegatives',
+    (o) => mineNegatives(o),
+    { data: memorySource('none', []), by: 'bm25', out: 'nowhere/x.jsonl' },
+    ['dropabove', 'dropAbove'],
+    {
+      data: [[]],
+      by: [model.recipe, 'BM25'],
+      out: ['x.txt', 1],
+      corpus: ['corpus.jsonl', 1],
+      teacher: ['teacher'],
+      depth: [100, [1], [0, 10], [10, 1]],
+      sampling: ['hard'],
+      negatives: counted,
+      minNegatives: [...wrong, 1.5],
+      queryBlock: counted,
+      microBatchTokens: real,
+      dropAbove: real,
+      margin: wrong,
+      maxScore: ['1', Number.NaN],
+      minScore: ['1', Number.NaN],
+      minerScores: [1],
+      overwrite: [1],
+      dropWhen: [1],
+      onProgress: [1],
+      seed: [...wrong, 1.5],
+    },
   ],
   ['writeMteb', (o) => writeMteb('nowhere', o, []), { name: 'a' }, ['names', 'name'], { name: [1], revision: [1] }],
 ]

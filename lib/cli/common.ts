@@ -54,11 +54,11 @@ let interruption: { code: number; at: number } | null = null
 const sameSignalMs = 500
 
 /**
- * A signal that SIGINT, SIGTERM and SIGHUP (the terminal was closed) fire once: the run finishes its step and saves. A
+ * A signal that SIGINT, SIGTERM and SIGHUP (the terminal was closed) fire once: the run does what `then` says. A
  * second one ends the process, unless it is the first one come twice: within half a second, or SIGHUP, which shell and
  * kernel both send. Under nohup SIGHUP is not heard at all.
  */
-export function interruptible(): AbortSignal {
+export function interruptible(then = 'finishing the step and saving'): AbortSignal {
   const controller = new AbortController()
   const ignored = hangupIgnored()
   for (const [name, code] of [
@@ -71,7 +71,7 @@ export function interruptible(): AbortSignal {
       if (interruption && performance.now() - interruption.at < sameSignalMs) return
       if (interruption) process.exit(code)
       interruption = { code, at: performance.now() }
-      process.stderr.write(`\n${name}: finishing the step and saving; once more ends at once\n`)
+      process.stderr.write(`\n${name}: ${then}; once more ends at once\n`)
       controller.abort()
     })
   return controller.signal

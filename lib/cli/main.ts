@@ -132,7 +132,7 @@ const ranks = (text: string): [number, number] => {
   return [Number(from), Number(to)]
 }
 
-const real = (text: string): number => {
+const number = (text: string): number => {
   if (text.trim() === '' || !Number.isFinite(Number(text))) throw new InvalidArgumentError('Expected a number.')
   return Number(text)
 }
@@ -149,19 +149,20 @@ usingModel(program.command('mine'))
     homed,
   )
   .option('--negatives <n>', 'of a row, at most; default 10', whole)
-  .option('--min-negatives <n>', 'rows that get fewer are left out; default 1', real)
+  .option('--min-negatives <n>', 'rows that get fewer are left out; default 1', number)
   .option('--depth <from-to>', 'ranks to choose from, without the positives; default 1-100', ranks)
   .option('--drop-above <p>', "drop documents that score p times the positive's score, or more; as 0.95", positive)
-  .option('--margin <score>', 'drop documents that score less than this below the positive', real)
-  .option('--max-score <score>', 'drop documents that score higher', real)
-  .option('--min-score <score>', 'drop documents that score lower', real)
+  .option('--margin <score>', 'drop documents that score less than this below the positive', number)
+  .option('--max-score <score>', 'drop documents that score higher', number)
+  .option('--min-score <score>', 'drop documents that score lower', number)
   .option(
     '--sampling <name>',
     'top: the best that are left; random: drawn among them; default top',
     choice(['top', 'random']),
   )
-  .option('--seed <n>', 'of the draws; default 0', real)
+  .option('--seed <n>', 'of the draws; default 0', number)
   .option('--teacher <model>', "attach this model's scores of the positive and each negative", homed)
+  .option('--dense-teacher', 'the teacher is a dense model, with one vector a text')
   .addOption(without(['teacher'], '--miner-scores', 'attach the scores of --by'))
   .option('--query-block <n>', 'queries searched at a time, each block with all documents anew; default 65536', whole)
   .option('--micro-batch-tokens <n>', 'tokens encoded at a time', whole)

@@ -1,124 +1,130 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { DataEntry, Source } from '../data/sources.js'
-import { fileSources } from '../data/sources.js'
+import { type DataEntry, fileSources, type Source } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
 import { collectionNotes, isBeirFolder, listed } from '../eval/collections.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
-import { beirRows } from '../mining/beir.js'
-import { corpusTexts } from '../mining/corpus.js'
-import { type MineOptions, type MineProgress, type MineResult, mineNegatives } from '../mining/mine.js'
-import type { Colbert } from '../models/colbert.js'
-import { colour, interruptible, outliveReaders, print, printJson } from './common.js'
+import {
+  beirRows,
+  type MineOptions,
+  type MineProgress,
+  type MineResult,
+  type MiningCorpus,
+  mineNegatives,
+  miningCorpus,
+} from '../mining/index.js'
+import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showingTransfer } from './transfer.js'
 
+/** Those of `mineNegatives` that are options of the command line as they are. */
+const passed = [
+  ...(['overwrite', 'negatives', 'minNegatives', 'depth', 'dropAbove', 'margin', 'maxScore', 'minScore'] as const),
+  ...(['sampling', 'seed', 'minerScores', 'queryBlock', 'microBatchTokens'] as const),
+]
+
 interface Options
   extends ModelOptions,
-    Pick<DataEntry, 'config' | 'split' | 'revision'>,
-    Omit<MineOptions, 'data' | 'by' | 'out' | 'corpus' | 'teacher' | 'signal' | 'onProgress' | 'cacheDir'> {
+    Pick<MineOptions, (typeof passed)[number]>,
+    Pick<DataEntry, 'config' | 'split' | 'revision'> {
   by: string
   out: string
   corpus?: string
   teacher?: string
+  denseTeacher?: boolean
+  columns?: readonly string[]
   queries?: string
   documents?: string
-  columns?: readonly string[]
   json?: boolean
 }
 
-/** A source to mine for, and the documents that go with it. */
-interface Job {
-  data: Source
-  corpus: MineOptions['corpus']
-  out: string
-}
+/** What is mined for, among which documents, and the file that it goes to. */
+type Job = Required<Pick<MineOptions, 'data' | 'out'>> & Pick<MineOptions, 'corpus'>
 
-/** `lateforge mine <data…> --by <model|bm25> --out <file>` */
+/** `lateforge mine <data…> --by <model|bm25> --out <path>` */
 export async function mine(paths: readonly string[], options: Options): Promise<void> {
-  const signal = interruptible()
+  const { by: name, teacher: teacherName, denseTeacher: dense, device, json } = options
+  refuseIdle(options)
+  const signal = interruptible('stopping; what is not whole is not written')
   outliveReaders()
-  const jobs = await jobsOf(paths, options, signal)
-  const { by: name, teacher: teacherName, json } = options
-  if (name === 'bm25')
-    for (const key of ['recipe', 'acceptRecipeChange'] as const)
-      if (options[key]) throw new ArgumentError('ERR_ARGUMENT', `--${key} has no effect on BM25`, { option: key })
+  const corpus = options.corpus === undefined ? undefined : await corpusOf(options.corpus, signal)
+  const jobs = await jobsOf(paths, corpus, options, signal)
   const by = name === 'bm25' ? name : await loadModel(name, options, { signal })
-  const teacher =
-    teacherName === undefined ? undefined : await loadModel(teacherName, { device: options.device }, { signal })
-  const results: MineResult[] = []
+  const teacher = teacherName === undefined ? undefined : await loadModel(teacherName, { device, dense }, { signal })
+  const rules = Object.fromEntries(passed.map((key) => [key, options[key]]))
+  const results: ({ source: string } & MineResult)[] = []
+  const line = new ProgressLine()
   try {
     for (const job of jobs) {
-      const result = await mined(job, by, teacher, options, signal)
-      results.push(result)
-      if (!json) print(resultText(job.data.name, result))
+      const source = job.data.name
+      const result = await mineNegatives({ ...job, by, teacher, ...rules, signal, onProgress: shower(line, source) })
+      line.clear()
+      results.push({ source, ...result })
+      if (!json) print(resultText(source, result))
     }
-  } finally {
-    if (by !== 'bm25') by.dispose()
-    teacher?.dispose()
-    if (json && results.length > 0) printJson({ by: name, ...(teacherName && { teacher: teacherName }), results })
-  }
-}
-
-async function mined(
-  { data, corpus, out }: Job,
-  by: Colbert | 'bm25',
-  teacher: Colbert | undefined,
-  options: Options,
-  signal: AbortSignal,
-): Promise<MineResult> {
-  const line = new ProgressLine()
-  const { overwrite, negatives, minNegatives, depth, sampling, seed, dropAbove, margin, maxScore, minScore } = options
-  const { minerScores, queryBlock, microBatchTokens } = options
-  try {
-    return await mineNegatives({
-      ...{ data, by, out, corpus, teacher, signal, overwrite, negatives, minNegatives, depth, sampling, seed },
-      ...{ dropAbove, margin, maxScore, minScore, minerScores, queryBlock, microBatchTokens },
-      onProgress: shower(line, data.name),
-    })
+    if (corpus && corpus.unusedColumns.size > 0)
+      note(`${options.corpus}: columns that no text comes from: ${[...corpus.unusedColumns].join(', ')}`)
   } finally {
     line.close()
+    if (by !== 'bm25') by.dispose()
+    teacher?.dispose()
+    if (json && results.length > 0) printJson({ by: name, teacher: teacherName ?? null, results })
   }
 }
 
-/** Draws how far a source is, with the time that the rest of the stage takes at this rate. */
-function shower(line: ProgressLine, name: string): (progress: MineProgress) => void {
-  let stage = ''
-  let began = 0
-  return (progress) => {
-    const { done, total } = progress
-    if (progress.stage !== stage) {
-      stage = progress.stage
-      began = performance.now()
-    }
-    if (total === undefined) return line.draw(`${name}  ${stage}  ${count(done)}`)
-    const seconds = (performance.now() - began) / 1000
-    const eta = done > 0 ? `  eta ${duration((seconds * (total - done)) / done)}` : ''
-    line.draw(`${name}  ${stage}  ${count(done)} of ${count(total)}  ${((100 * done) / total).toFixed(1)} %${eta}`)
-  }
+const note = (text: string): boolean => process.stderr.write(`${colour('dim', text)}\n`)
+
+/** @throws ArgumentError ERR_ARGUMENT for what would do nothing */
+function refuseIdle(options: Options): void {
+  const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', message)
+  const group = joinRanks()
+  if (group && group.size > 1) throw fail('mine runs on one rank; start it without mpirun')
+  if (options.denseTeacher && options.teacher === undefined)
+    throw fail('--dense-teacher has no effect without --teacher')
+  if (options.by !== 'bm25') return
+  if (options.dense) throw fail('--dense has no effect on BM25')
+  if (options.recipe) throw fail('--recipe has no effect on BM25')
+  if (options.acceptRecipeChange) throw fail('--accept-recipe-change has no effect on BM25')
+  if (options.device !== 'cpu' && options.teacher === undefined) throw fail('--device has no effect on BM25')
 }
 
-/** What is mined, and into which files: all is there, and no file that would be lost, before the first model is loaded. */
-async function jobsOf(paths: readonly string[], options: Options, signal: AbortSignal): Promise<Job[]> {
-  const corpus = options.corpus === undefined ? undefined : await corpusTexts(options.corpus)
+function corpusOf(path: string, signal: AbortSignal): Promise<MiningCorpus> {
+  return showingTransfer((onDownload) => miningCorpus(path, { onDownload, signal }))
+}
+
+/** All is there, and no file would be lost, before the first model is loaded. */
+async function jobsOf(
+  paths: readonly string[],
+  corpus: MiningCorpus | undefined,
+  options: Options,
+  signal: AbortSignal,
+): Promise<Job[]> {
   const found: Omit<Job, 'out'>[] = []
-  for (const path of paths) {
+  for (const path of paths)
     if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
-      const { counts, ...rest } = await beirRows(path, { split: options.split })
-      for (const note of collectionNotes(counts))
-        process.stderr.write(`${colour('dim', `${rest.data.name}: ${note}`)}\n`)
-      found.push(corpus ? { ...rest, corpus } : rest)
-    } else for (const data of await sourcesOf(path, options, signal)) found.push({ data, corpus })
-  }
+      const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
+      if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on a BEIR folder, ${path}`)
+      const judged = await beirRows(path, { split: options.split })
+      for (const text of collectionNotes(judged.counts)) note(`${judged.data.name}: ${text}`)
+      found.push({ data: judged.data, corpus: corpus?.texts ?? judged.corpus })
+    } else
+      for (const data of await sourcesOf(path, options, signal)) {
+        if (data.unusedFiles) note(`${data.name}: files of a kind that is not read: ${data.unusedFiles.join(', ')}`)
+        for (const text of data.incomplete ?? []) note(text)
+        found.push({ data, corpus: corpus?.texts })
+      }
   const { out } = options
   const isFile = /\.jsonl(\.gz)?$/.test(out)
-  if (isFile && found.length > 1)
+  const names = found.map(({ data }) => data.name)
+  if (isFile && names.length > 1)
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `--out ${out} is one file for ${found.length} sources (${found.map(({ data }) => data.name).join(', ')}); name a ` +
-        'folder, which gets a file for each',
+      `--out ${out} is one file, for ${names.length} sources: ${names.join(', ')}. Name a folder, which gets a file for each`,
       { out },
     )
+  const twice = names.find((name, i) => names.indexOf(name) < i)
+  if (twice !== undefined)
+    throw new ArgumentError('ERR_ARGUMENT', `two sources are called "${twice}"; mine them one after the other`)
   const jobs = found.map((job) => ({ ...job, out: isFile ? out : join(out, `${job.data.name}.jsonl.gz`) }))
   const there = jobs.find((job) => !options.overwrite && existsSync(job.out))
   if (there)
@@ -128,56 +134,78 @@ async function jobsOf(paths: readonly string[], options: Options, signal: AbortS
   return jobs
 }
 
-async function sourcesOf(path: string, options: Options, signal: AbortSignal): Promise<Source[]> {
+function sourcesOf(path: string, options: Options, signal: AbortSignal): Promise<Source[]> {
   const { queries, documents, config, split, revision } = options
-  const entry = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
-  const given = Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined))
-  const item = Object.keys(given).length > 0 ? { files: path, ...given } : path
+  const how = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
+  const item = Object.values(how).some((value) => value !== undefined) ? { files: path, ...how } : path
   return showingTransfer((onDownload) => fileSources(item, { onDownload, signal }))
 }
 
-/** `query=q` and so on; several negatives between commas. */
-function columnsOf(given: readonly string[] | undefined): Record<string, string | string[]> | undefined {
-  if (!given) return undefined
-  return Object.fromEntries(
-    given.map((setting) => {
-      const [, role, name] = /^(\w+)=(.+)$/.exec(setting) ?? []
-      if (role === undefined)
-        throw new ArgumentError('ERR_ARGUMENT', `--columns ${setting}: expected role=column, as query=question`)
-      return [role, role === 'negatives' ? name!.split(',') : name!]
-    }),
+/** Columns by what they hold: `query=q`; several of negatives between commas. */
+function columnsOf(given: readonly string[] | undefined): DataEntry['columns'] {
+  return (
+    given &&
+    Object.fromEntries(
+      given.map((setting) => {
+        const [, role, name] = /^(\w+)=(.+)$/.exec(setting) ?? []
+        if (role === undefined || name === undefined)
+          throw new ArgumentError('ERR_ARGUMENT', `--columns ${setting}: expected role=column, as query=question`)
+        return [role, role === 'negatives' ? name.split(',') : name]
+      }),
+    )
   )
+}
+
+/** Draws how far a source is, with the time that the rest of the stage takes as it goes now. */
+function shower(line: ProgressLine, source: string): (progress: MineProgress) => void {
+  let began = { stage: '', at: 0, done: 0 }
+  return ({ stage, done, total }) => {
+    const now = performance.now()
+    if (stage !== began.stage || done < began.done) began = { stage, at: now, done }
+    const rate = (1000 * (done - began.done)) / (now - began.at)
+    line.draw(
+      total === undefined
+        ? `${source}  ${stage}  ${count(done)}`
+        : `${source}  ${stage}  ${count(done)} of ${count(total)}  ${((100 * done) / total).toFixed(1)} %` +
+            (rate > 0 ? `  eta ${duration((total - done) / rate)}` : ''),
+    )
+  }
 }
 
 const count = (n: number): string => n.toLocaleString('en')
 
-function resultText(name: string, result: MineResult): string {
-  const { rows, written, negatives, documents, queries, dropped, out } = result
+function resultText(source: string, result: MineResult): string {
+  const { rows, written, negatives, documents, queries, dropped, meanPositive, meanNegative, unusedColumns, out } =
+    result
   const notes = [
+    `mean score of positives ${meanPositive.toFixed(2)}, of negatives ${meanNegative.toFixed(2)}`,
     ...listed([
-      ['rows left out, with too few negatives', result.droppedRows],
+      ['rows left out for want of negatives (--min-negatives 0 keeps all)', result.droppedRows],
       ['rows with fewer negatives than asked for', result.shortRows],
     ]),
     ...listed([
-      ['candidates dropped by dropAbove', dropped.dropAbove],
-      ['by margin', dropped.margin],
-      ['by maxScore', dropped.maxScore],
-      ['by minScore', dropped.minScore],
-      ['positives, or the query itself, among them', result.excluded],
+      ['candidates dropped by --max-score', dropped.maxScore],
+      ['candidates dropped by --min-score', dropped.minScore],
+      ['candidates dropped by --drop-above', dropped.dropAbove],
+      ['candidates dropped by --margin', dropped.margin],
+      ['candidates left over', result.notChosen],
+      ['positives of the query, and the query itself, among the candidates', result.excluded],
     ]),
     ...listed([
-      ['documents with the text of another', result.repeatedDocuments],
-      ['documents without text', result.emptyDocuments],
-      ['negatives that rows had before, replaced', result.replaced],
+      ['documents with the text of another (left out)', result.repeatedDocuments],
+      ['documents without text (left out)', result.emptyDocuments],
+      ['negatives of the rows (replaced)', result.replaced],
     ]),
+    ...(unusedColumns.length > 0 ? [`columns that are not kept: ${unusedColumns.join(', ')}`] : []),
     ...listed([
-      ['queries longer than the model takes (cut)', result.truncatedQueries],
-      ['documents longer than the model takes (cut)', result.truncatedDocuments],
+      ['queries longer than the miner takes (cut)', result.truncatedQueries],
+      ['documents longer than the miner takes (cut)', result.truncatedDocuments],
+      ['texts longer than the teacher takes (cut)', result.teacherTruncated],
     ]),
   ]
   return [
-    `${name}: ${count(written)} of ${count(rows)} rows with ${count(negatives)} negatives, of ${count(documents)} ` +
-      `documents for ${count(queries)} queries: ${out}`,
-    ...notes.map((note) => `  ${note}`),
+    `${source}: ${count(written)} of ${count(rows)} rows (${count(queries)} queries) with ${count(negatives)} negatives ` +
+      `of ${count(documents)} documents: ${out}`,
+    ...notes.map((text) => `  ${text}`),
   ].join('\n')
 }

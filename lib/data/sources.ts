@@ -246,6 +246,11 @@ async function table(
   return { ...columns, files: (await expandAll(files, options, where)).files }
 }
 
+/** Files of a pattern, or of a data set of the Hub. Errors as `fileSources`. */
+export async function expandFiles(pattern: string, options: SourceOptions): Promise<string[]> {
+  return (await expand(pattern, options)).files
+}
+
 /** Files of patterns, each once, sorted within each pattern. */
 async function expandAll(
   patterns: string | readonly string[],

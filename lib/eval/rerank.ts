@@ -1,8 +1,7 @@
 import { DataError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
+import { type AskedDocument, scorePairs } from '../models/score-pairs.js'
 import { above, signal as aSignal, checkOptions, type Kinds, whole } from '../options.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
-import { maxsim } from '../retrieval/maxsim.js'
 import { Turns } from '../turns.js'
 import type { Collection } from './collections.js'
 import { rankHits, type ScoredId, type SystemRun, type TrecRun } from './metrics.js'
@@ -49,26 +48,25 @@ export async function rerankRun(
       collection: collection.name,
     })
   const wanted: string[] = []
-  async function* texts(): AsyncGenerator<string> {
+  async function* asked(): AsyncGenerator<AskedDocument> {
     let d = 0
     for await (const text of documents.texts) {
       const id = documents.ids[d++]!
-      if (!askers.has(id)) continue
+      const queries = askers.get(id)
+      if (!queries) continue
       wanted.push(id)
-      yield text
+      yield { text, queries }
     }
   }
   const encodedQueries = await model.encodeQueries(queries.texts, encoding)
   let truncatedDocuments = 0
   let done = 0
   const turns = new Turns()
-  for await (const part of model.streamDocuments(texts(), encoding)) {
-    const ids = wanted.slice(done, (done += part.offsets.length - 1))
-    truncatedDocuments += part.truncated!
-    const pairs = ids.flatMap((id, d) => askers.get(id)!.flatMap((q) => [q, d]))
-    const scores = await scoresOf(model, encodedQueries, part, pairs, options.signal)
-    for (const [i, score] of scores.entries())
-      reranked.get(queries.ids[pairs[2 * i]!]!)!.push({ id: ids[pairs[2 * i + 1]!]!, score })
+  for await (const part of scorePairs(model, encodedQueries, asked(), encoding)) {
+    truncatedDocuments += part.truncated
+    let pair = 0
+    for (const id of wanted.slice(done, (done += part.documents)))
+      for (const q of askers.get(id)!) reranked.get(queries.ids[q]!)!.push({ id, score: part.scores[pair++]! })
     if (turns.due) await turns.take()
   }
   if (done < askers.size) {
@@ -81,15 +79,4 @@ export async function rerankRun(
     )
   }
   return { run: reranked, depth: longest, counts: { truncatedQueries: encodedQueries.truncated!, truncatedDocuments } }
-}
-
-function scoresOf(
-  model: Colbert,
-  queries: Embeddings<'query'>,
-  documents: Embeddings<'document'>,
-  pairs: number[],
-  signal: AbortSignal | undefined,
-): Promise<Float32Array> {
-  const { device, clampNegatives } = model
-  return maxsim(queries, documents, { layout: 'pairs', pairs, device, clampNegatives, ...(signal && { signal }) })
 }

@@ -1,6 +1,17 @@
 import type { Source } from '../data/sources.js'
 import { DataError } from '../errors.js'
-import { type Collection, loadBeir } from '../eval/collections.js'
+import { type CollectionCounts, loadBeir } from '../eval/collections.js'
+import { checkOptions, text } from '../options.js'
+
+/** The judgments of a BEIR folder, to mine for. */
+export interface JudgedRows {
+  /** A row for each relevant document of each query. */
+  data: Source
+  /** Texts of all documents. */
+  corpus: Iterable<string> | AsyncIterable<string>
+  /** What the folder holds, and what of it is not used. */
+  counts: CollectionCounts
+}
 
 /**
  * The judgments of a BEIR folder as rows to mine for, one for each document that is relevant to a query (a grade above 0),
@@ -9,8 +20,10 @@ import { type Collection, loadBeir } from '../eval/collections.js'
  */
 export async function beirRows(
   dir: string,
-  { split = 'train' }: { split?: string } = {},
-): Promise<{ data: Source; corpus: AsyncIterable<string> | Iterable<string>; counts: Collection['counts'] }> {
+  options: { /** Default `train`. */ split?: string } = {},
+): Promise<JudgedRows> {
+  checkOptions('beirRows', options, { split: text })
+  const { split = 'train' } = options
   const { name, documents, queries, qrels, counts } = await loadBeir(dir, { split, stream: true })
   const relevant = new Set<string>()
   for (const judged of qrels.values()) for (const [id, grade] of judged) if (grade > 0) relevant.add(id)
@@ -19,9 +32,9 @@ export async function beirRows(
     async *[Symbol.asyncIterator]() {
       const texts = new Map<string, string>()
       let d = 0
-      for await (const text of documents.texts) {
+      for await (const content of documents.texts) {
         const id = documents.ids[d++]!
-        if (relevant.has(id) && text.trim() !== '') texts.set(id, text)
+        if (relevant.has(id) && content.trim() !== '') texts.set(id, content)
       }
       for (const [q, id] of queries.ids.entries()) {
         const query = queries.texts[q]!

@@ -1,35 +1,54 @@
 import { statSync } from 'node:fs'
-import { defaultCacheDir } from '../data/cache.js'
-import { expandPattern } from '../data/glob.js'
 import { jsonLines } from '../data/jsonl.js'
 import { ParquetFile } from '../data/parquet.js'
 import { hasQuery } from '../data/rows.js'
-import { fileSource } from '../data/sources.js'
+import { expandFiles, fileSource, type SourceOptions } from '../data/sources.js'
 import { tableEntries } from '../data/table-files.js'
 import { isBeirFolder, openDocuments } from '../eval/collections.js'
+import { checkOptions, func, signal, text } from '../options.js'
 
-/**
- * The texts of documents: of a BEIR folder; of files of ids and texts (.jsonl, .jsonl.gz, .parquet; .tsv without a header);
- * or all those of rows with queries and documents. Read anew each time they are iterated.
- * @param path a folder, a file or a pattern
- * @throws DataError ERR_DATA
- */
-export async function corpusTexts(path: string): Promise<AsyncIterable<string> | Iterable<string>> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path))
-    return (await openDocuments(path)).documents.texts
-  const files = expandPattern(path)
-  return {
-    async *[Symbol.asyncIterator]() {
-      for (const file of files)
-        if (await isRows(file))
-          for await (const { documents } of fileSource(file, { cacheDir: defaultCacheDir() })) yield* documents
-        else for await (const { text } of tableEntries(file, { titles: true }, new Set())) yield text
-    },
-  }
+/** Documents to choose negatives from. */
+export interface MiningCorpus {
+  /** Their texts, read anew each time they are iterated. */
+  texts: Iterable<string> | AsyncIterable<string>
+  /** Columns of the files that no text comes from, once they were read. */
+  unusedColumns: ReadonlySet<string>
 }
 
-/** Whether a file has queries, and so rows of training. */
+/**
+ * The documents of a BEIR folder; of files of ids and texts (.jsonl, .jsonl.gz, .parquet, .tsv without a header); or all
+ * those of rows of training.
+ * @param path a folder, a file, a pattern, or a data set of the Hub (`hf://datasets/…`)
+ * @throws DataError ERR_DATA; HubError ERR_HUB for a data set that cannot be had
+ */
+export async function miningCorpus(path: string, options: SourceOptions = {}): Promise<MiningCorpus> {
+  checkOptions('miningCorpus', options, { cacheDir: text, onDownload: func, signal })
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
+    const { documents, unusedFields } = await openDocuments(path)
+    return { texts: documents.texts, unusedColumns: new Set(unusedFields) }
+  }
+  const files = await expandFiles(path, options)
+  const unusedColumns = new Set<string>()
+  return { texts: { [Symbol.asyncIterator]: () => textsOf(files, unusedColumns, options) }, unusedColumns }
+}
+
+async function* textsOf(
+  files: readonly string[],
+  unusedColumns: Set<string>,
+  { cacheDir }: SourceOptions,
+): AsyncGenerator<string> {
+  for (const file of files)
+    if (await isRows(file))
+      for await (const { documents, unused = [] } of fileSource(file, { cacheDir })) {
+        for (const name of unused) unusedColumns.add(name)
+        yield* documents
+      }
+    else for await (const entry of tableEntries(file, { titles: true }, unusedColumns)) yield entry.text
+}
+
+/** Whether a file has rows of training, and not ids and texts: there is a query. */
 async function isRows(path: string): Promise<boolean> {
+  if (/\.tsv(\.gz)?$/.test(path)) return false
   if (path.endsWith('.parquet')) {
     const file = await ParquetFile.open(path)
     try {
@@ -38,7 +57,6 @@ async function isRows(path: string): Promise<boolean> {
       await file.close()
     }
   }
-  if (/\.tsv(\.gz)?$/.test(path)) return false
   for await (const { value } of jsonLines(path))
     return Array.isArray(value) || (typeof value === 'object' && value !== null && hasQuery(Object.keys(value)))
   return false

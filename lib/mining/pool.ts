@@ -26,12 +26,14 @@ export class Pool {
   readonly rowsOf: number[][] = []
   /** Documents to choose from: those below this number. Positives that are not among them follow. */
   corpus = 0
-  /** Documents that were read: those with a text that came before, and those without one. */
-  read = 0
+  /** Documents with a text that came before, which are left out. */
   repeated = 0
+  /** Documents without text, which are left out. */
   empty = 0
   /** Negatives that the rows had. */
   replaced = 0
+  /** Columns of the rows, and scores, that are not kept. */
+  readonly unusedColumns = new Set<string>()
   private readonly numbers = new Map<string, number>()
   private readonly documents: KeyedTexts
 
@@ -46,7 +48,7 @@ export class Pool {
   static async read(
     rows: AsyncIterable<TextRow> & { readonly name: string },
     corpus: Iterable<string> | AsyncIterable<string> | undefined,
-    options: { cacheDir: string; signal: AbortSignal | undefined; onProgress: (read: number) => void },
+    options: { cacheDir: string; signal: AbortSignal | undefined; reading: (done: number) => void },
   ): Promise<Pool> {
     const pool = new Pool(await KeyedTexts.create(options.cacheDir))
     const turns = new Turns()
@@ -55,7 +57,7 @@ export class Pool {
       read++
       if (!turns.due) return
       abortIf(options.signal)
-      options.onProgress(read)
+      options.reading(read)
       await turns.take()
     }
     try {
@@ -104,7 +106,6 @@ export class Pool {
   }
 
   private addDocument(text: string): void {
-    this.read++
     if (text.trim() === '') {
       this.empty++
       return
@@ -113,7 +114,7 @@ export class Pool {
     if (this.documents.add(text) < before) this.repeated++
   }
 
-  private addRow({ query: text, documents, id }: TextRow, isCorpus: boolean): void {
+  private addRow({ query: text, documents, scores, id, unused = [] }: TextRow, isCorpus: boolean): void {
     const query = this.numbers.get(text) ?? this.queries.length
     if (query === this.queries.length) {
       this.numbers.set(text, query)
@@ -124,6 +125,7 @@ export class Pool {
     if (isCorpus) for (const document of documents) this.addDocument(document)
     const positive = this.documents.add(documents[0]!)
     this.replaced += documents.length - 1
+    for (const name of scores ? [...unused, 'scores'] : unused) this.unusedColumns.add(name)
     if (!this.excluded[query]!.includes(positive)) this.excluded[query]!.push(positive)
     this.rowsOf[query]!.push(this.rows.length)
     this.rows.push({ query, positive, id })

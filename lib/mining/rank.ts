@@ -1,19 +1,13 @@
-/** Rankings of a pool's documents, and scores of pairs, by BM25 and by a model. */
+/** What ranks a pool's documents for a block of queries, and scores pairs beside: BM25, and a model. */
 import type { Colbert } from '../models/colbert.js'
+import type { EncodeOptions } from '../models/encode.js'
+import { type AskedDocument, scorePairs } from '../models/score-pairs.js'
+import type { Range } from '../ragged.js'
 import { Bm25 } from '../retrieval/bm25.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
-import { maxsim } from '../retrieval/maxsim.js'
-import { Best } from '../retrieval/top-k.js'
+import { Best, type Scored } from '../retrieval/top-k.js'
 import { abortIf, Turns } from '../turns.js'
-import type { Candidate } from './choose.js'
 import type { Pool } from './pool.js'
-
-/** Queries of a pool, some at a time. */
-export interface Block {
-  /** Queries first … last - 1. */
-  readonly first: number
-  readonly last: number
-}
 
 /** A query and a document whose score is asked for, by number. */
 export interface Pair {
@@ -21,125 +15,115 @@ export interface Pair {
   readonly document: number
 }
 
-/** What a ranker found for a block of queries. */
-export interface Ranked {
-  /** Of each query the best documents to choose from, best first. */
-  readonly hits: readonly (readonly Candidate[])[]
-  /** Scores of the pairs that were asked for. */
-  readonly scores: ArrayLike<number>
-}
-
-/** How many documents of each query are ranked, and which pairs are scored beside. */
+/** What is asked for a block of queries, [first, last). */
 export interface Asked {
+  readonly block: Range
+  /** Of each query, how many documents are ranked. */
   readonly limits: readonly number[]
+  /** Scored beside, whether they rank or not. In the order of their queries. */
   readonly pairs: readonly Pair[]
 }
 
-/** Ranks documents. */
-export type Ranker = (block: Block, asked: Asked) => Promise<Ranked>
+/** What is found. */
+export interface Ranked {
+  /** Of each query the best documents to choose from, best first; equal scores by number. */
+  readonly hits: readonly (readonly Scored[])[]
+  /** Of each pair. */
+  readonly scores: ArrayLike<number>
+  /** Queries that were cut, and documents to choose from. */
+  readonly truncated: { readonly queries: number; readonly documents: number }
+}
 
-/** Told how many of how many documents, or queries, are through. */
+/** Ranks documents for blocks of queries, which come one after another. */
+export type Ranker = (asked: Asked) => Promise<Ranked>
+
+/** Told how many of how many are through. */
 export type Through = (done: number, total: number) => void
 
-/** Options of everything here. */
-export interface RankOptions {
-  readonly microBatchTokens?: number
-  readonly signal?: AbortSignal
-}
-
-/** Texts that a model did not take whole. */
-export interface Truncated {
-  truncatedQueries: number
-  truncatedDocuments: number
-}
-
-/** BM25 over all documents of the pool; of those to choose from, only such as share a term with the query are ranked. */
-export async function bm25Ranker(pool: Pool, signal: AbortSignal | undefined, through: Through): Promise<Ranker> {
-  const index = await Bm25.build(pool.texts(0, pool.size), signal ? { signal } : {})
+/** BM25 over all documents of the pool. What shares no term with a query has no rank. */
+export async function bm25Ranker(pool: Pool, searching: Through, signal: AbortSignal | undefined): Promise<Ranker> {
+  const index = await Bm25.build(pool.texts(0, pool.size), { signal })
   const turns = new Turns()
-  return async ({ first, last }, { limits, pairs }) => {
-    const hits: Candidate[][] = []
+  return async ({ block, limits, pairs }) => {
+    const hits: Scored[][] = []
     const scores = new Float64Array(pairs.length)
     let pair = 0
-    for (let query = first; query < last; query++) {
+    for (let query = block.first; query < block.last; query++) {
       const all = index.scores(pool.queries[query]!)
-      const best = new Best(limits[query - first]!)
+      const best = new Best(limits[query - block.first]!)
       for (let document = 0; document < pool.corpus; document++)
         if (all[document]! > 0) best.offer(document, all[document]!)
       hits.push(best.sorted())
-      for (; pair < pairs.length && pairs[pair]!.query === query; pair++) scores[pair] = all[pairs[pair]!.document]!
-      if (turns.due) {
-        abortIf(signal)
-        through(query + 1, pool.queries.length)
-        await turns.take()
-      }
+      for (; pairs[pair]?.query === query; pair++) scores[pair] = all[pairs[pair]!.document]!
+      if (!turns.due) continue
+      abortIf(signal)
+      searching(query + 1, pool.queries.length)
+      await turns.take()
     }
-    return { hits, scores }
+    return { hits, scores, truncated: { queries: 0, documents: 0 } }
   }
 }
 
-/** Exhaustive search by a model. Documents are encoded once for each block of queries, and not held. */
+/** A model's exhaustive search. Documents are encoded once for each block of queries, and not held. */
 export function modelRanker(
   model: Colbert,
   pool: Pool,
-  options: RankOptions,
-  through: { search: Through; pairs: Through },
-  truncated: Truncated,
+  told: { searching: Through; scoring: Through },
+  options: EncodeOptions,
 ): Ranker {
-  return async (block, { limits, pairs }) => {
-    const { first, last } = block
+  return async ({ block: { first, last }, limits, pairs }) => {
     const queries = await model.encodeQueries(pool.queries.slice(first, last), options)
-    truncated.truncatedQueries += queries.truncated!
-    let cut = 0
+    const truncated = { queries: queries.truncated!, documents: 0 }
     async function* documents(): AsyncGenerator<Embeddings<'document'>> {
       let done = 0
       for await (const part of model.streamDocuments(pool.texts(0, pool.corpus), options)) {
-        cut += part.truncated!
+        truncated.documents += part.truncated!
         done += part.offsets.length - 1
         yield part
-        through.search(done, pool.corpus)
+        told.searching(done, pool.corpus)
       }
     }
-    const { signal } = options
-    const hits = await model.search(queries, documents(), { topK: limits, ...(signal && { signal }) })
-    truncated.truncatedDocuments = cut
-    return { hits, scores: await scorePairs(model, queries, pool, block, pairs, options, through.pairs) }
+    const hits = await model.search(queries, documents(), { topK: limits, signal: options.signal })
+    // A pair whose document was found has its score.
+    const found = pairs.map(
+      ({ query, document }) => hits[query - first]!.find(({ index }) => index === document)?.score,
+    )
+    const others = pairs.filter((_, pair) => found[pair] === undefined)
+    const { scores } = await scoresOf(model, queries, pool, { first, pairs: others }, told.scoring, options)
+    let other = 0
+    return { hits, scores: found.map((score) => score ?? scores[other++]!), truncated }
   }
 }
 
-/** Scores of pairs of a block's queries: each document is encoded once, whatever the number of queries that have it. */
-export async function scorePairs(
+/** A model's scores of pairs, and how many documents were cut for them. @param queries those from number `first` on */
+export async function scoresOf(
   model: Colbert,
   queries: Embeddings<'query'>,
   pool: Pool,
-  { first }: Block,
-  pairs: readonly Pair[],
-  options: RankOptions,
-  through: Through,
-): Promise<Float32Array> {
+  { first, pairs }: { first: number; pairs: readonly Pair[] },
+  told: Through,
+  options: EncodeOptions,
+): Promise<{ scores: Float32Array; truncated: number }> {
   /** Of each document, the numbers of its pairs. */
-  const askers = new Map<number, number[]>()
+  const pairsOf = new Map<number, number[]>()
   for (const [pair, { document }] of pairs.entries()) {
-    const known = askers.get(document)
+    const known = pairsOf.get(document)
     if (known) known.push(pair)
-    else askers.set(document, [pair])
+    else pairsOf.set(document, [pair])
   }
-  const documents = [...askers.keys()].sort((a, b) => a - b)
-  function* texts(): Generator<string> {
-    for (const document of documents) yield pool.text(document)
+  const documents = [...pairsOf].sort(([a], [b]) => a - b)
+  function* asked(): Generator<AskedDocument> {
+    for (const [document, numbers] of documents)
+      yield { text: pool.text(document), queries: numbers.map((pair) => pairs[pair]!.query - first) }
   }
-  const { device, clampNegatives } = model
   const scores = new Float32Array(pairs.length)
-  let done = 0
-  for await (const part of model.streamDocuments(texts(), options)) {
-    const asking = documents.slice(done, (done += part.offsets.length - 1)).map((document) => askers.get(document)!)
-    const layout = asking.flatMap((numbers, d) => numbers.flatMap((pair) => [pairs[pair]!.query - first, d]))
-    const found = await maxsim(queries, part, {
-      ...{ layout: 'pairs', pairs: layout, device, clampNegatives },
-      ...(options.signal && { signal: options.signal }),
-    })
-    for (const [i, pair] of asking.flat().entries()) scores[pair] = found[i]!
-    through(done, documents.length)
+  let [done, truncated] = [0, 0]
+  for await (const part of scorePairs(model, queries, asked(), options)) {
+    truncated += part.truncated
+    let at = 0
+    for (const [, numbers] of documents.slice(done, (done += part.documents)))
+      for (const pair of numbers) scores[pair] = part.scores[at++]!
+    told(done, documents.length)
   }
-  return scores
+  return { scores, truncated }
 }

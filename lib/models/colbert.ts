@@ -382,7 +382,7 @@ export class Colbert {
   }
 
   /** Its embeddings lose nothing as this. */
-  private get embeddingType(): EmbeddingType {
+  get embeddingType(): EmbeddingType {
     return this.tokenType === 'float16' ? 'float16' : 'float32'
   }
 

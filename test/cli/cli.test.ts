@@ -22,7 +22,7 @@ t.test('usage', async (t) => {
   const cwd = folder(t)
   const help = await cli(['--help'], { cwd })
   t.match(help, { code: 0, err: '' })
-  for (const verb of ['train', 'check', 'resume', 'eval', 'search', 'doctor']) t.match(help.out, verb)
+  for (const verb of ['train', 'check', 'resume', 'eval', 'search', 'mine', 'doctor']) t.match(help.out, verb)
   t.match(await cli(['--version'], { cwd }), { code: 0, out: /^\d+\.\d+\.\d+\n$/ })
   t.match(await cli(['trian'], { cwd }), {
     code: 2,

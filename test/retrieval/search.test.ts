@@ -51,6 +51,19 @@ t.test('a stream has the hits of all its parts together', async (t) => {
     t.same(await search(device, queries, streamed(named, sizes), { topK }), wantNamed)
     t.equal(wantNamed[0]![0]!.id, `d${want[0]![0]!.index}`)
   }
+  const limits = [7, 1, 400]
+  const all = await search(device, queries, documents, { topK: 400 })
+  const each = await search(device, queries, documents, { topK: Int32Array.from(limits) })
+  t.same(
+    each,
+    all.map((hits, q) => hits.slice(0, limits[q])),
+    'so many for each query',
+  )
+  for (const [topK, message] of [
+    [[7, 1], /topK has 2 numbers for 3 queries/],
+    [[7, 0, 1], /topK is 0, expected a whole number/],
+  ] as const)
+    await t.rejects(search(device, queries, documents, { topK }), { code: 'ERR_ARGUMENT', message })
   async function* mixed() {
     yield part({ ...documents, ids }, 0, 5)
     yield part(documents, 5, 400)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Random } from '../../lib/io/random.js'
 import { Colbert } from '../../lib/models/colbert.js'
-import { PUNCTUATION } from '../../lib/text/recipe.js'
+import { PUNCTUATION, type Recipe } from '../../lib/text/recipe.js'
 import { BERT_SPECIAL_TOKENS } from '../../lib/text/tokenizer/bert.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
@@ -20,7 +20,7 @@ export const words = Array.from({ length: 60 }, (_, i) => `w${i}`)
 const tokenizer = Tokenizer.fromVocabulary([...new Set([...BERT_SPECIAL_TOKENS, ...PUNCTUATION, ...words])])
 
 /** A model of two layers with dropout, so that a resume has draws to repeat. */
-export function tinyModel(seed = 1): Promise<Colbert> {
+export function tinyModel(seed = 1, recipe: Partial<Recipe> = {}): Promise<Colbert> {
   return Colbert.create(
     {
       architecture: 'modernbert',
@@ -31,7 +31,7 @@ export function tinyModel(seed = 1): Promise<Colbert> {
       positions: 64,
       dropout: 0.1,
       tokenizer,
-      recipe: { queryLength: 8, documentLength: 16 },
+      recipe: { queryLength: 8, documentLength: 16, ...recipe },
     },
     { seed },
   )

@@ -3,6 +3,7 @@ import { Colbert, type Embeddings, type Hit, LateforgeError, type RunConfig, tra
 import * as evaluation from 'lateforge/eval'
 import * as losses from 'lateforge/losses'
 import { maxsim } from 'lateforge/maxsim'
+import * as mining from 'lateforge/mining'
 import * as nn from 'lateforge/nn'
 import * as tensor from 'lateforge/tensor'
 import * as training from 'lateforge/train'
@@ -28,4 +29,4 @@ export async function firstTraining(config: RunConfig): Promise<void> {
   })
 }
 
-export const all = { evaluation, losses, nn, tensor, training }
+export const all = { evaluation, losses, mining, nn, tensor, training }
