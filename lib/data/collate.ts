@@ -50,6 +50,8 @@ export interface BatchPart {
   ranks: number
   /** Whether `documentOffsets` are needed. Default: on one rank only, where they cost nothing. */
   documents?: boolean
+  /** As many rows on each rank, give or take one, rather than as many tokens. Default false. */
+  even?: boolean
 }
 
 /** What batches are made of, and how. */
@@ -174,7 +176,7 @@ async function collateBatch(
   most: number | Choice,
   stride: number,
   step: number,
-  { rank, ranks, documents: wanted }: BatchPart = { rank: 0, ranks: 1 },
+  { rank, ranks, documents: wanted, even }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
   if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
@@ -182,7 +184,7 @@ async function collateBatch(
   const { shard } = source
   const addon = native()
   const given = await addon.shardCounts(shard, rows, 1, most)
-  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, ranks)
+  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, ranks, even)
   const { rows: all, documentsPerQuery, counts } = sharded ?? { rows, documentsPerQuery: given, counts: [rows.length] }
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const end = begin + counts[rank]!
@@ -233,6 +235,7 @@ async function shardBatch(
   documentsPerQuery: Int32Array<ArrayBuffer>,
   most: number | Choice,
   ranks: number,
+  even?: boolean,
 ): Promise<{
   rows: Float64Array<ArrayBuffer>
   queryTokens: Int32Array
@@ -250,7 +253,7 @@ async function shardBatch(
   let document = 0
   for (const [row, count] of documentsPerQuery.entries())
     for (const end = document + count; document < end; document++) tokens[row]! += documents[document]!
-  const { order, counts } = shardRows(tokens, ranks)
+  const { order, counts } = shardRows(tokens, ranks, even)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
     queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),

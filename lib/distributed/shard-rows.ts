@@ -12,15 +12,19 @@ export interface RowShards {
  * anomalies": no two ranks differ by more than the longest row. A pure function: every rank comes to the same result
  * without talking. On one rank the order stays.
  * @param tokens [B] tokens of each row: what it costs to encode
+ * @param even each to a rank with the fewest rows first, so that no two differ by more than one row
  */
-export function shardRows(tokens: ArrayLike<number>, ranks: number): RowShards {
+export function shardRows(tokens: ArrayLike<number>, ranks: number, even = false): RowShards {
   const longestFirst = Int32Array.from(tokens, (_, i) => i).sort((a, b) => tokens[b]! - tokens[a]! || a - b)
   const rankOf = new Int32Array(tokens.length)
   const loads = new Float64Array(ranks)
   const counts = new Array<number>(ranks).fill(0)
   for (const row of longestFirst) {
     let least = 0
-    for (let rank = 1; rank < ranks; rank++) if (loads[rank]! < loads[least]!) least = rank
+    for (let rank = 1; rank < ranks; rank++) {
+      const rows = even ? counts[rank]! - counts[least]! : 0
+      if (rows < 0 || (rows === 0 && loads[rank]! < loads[least]!)) least = rank
+    }
     rankOf[row] = least
     loads[least]! += tokens[row]!
     counts[least]!++

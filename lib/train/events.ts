@@ -149,6 +149,7 @@ export interface WarningEvent {
     | 'memory'
     | 'disk-space'
     | 'no-effect'
+    | 'ranks'
     | 'log'
   /** In words. */
   message: string

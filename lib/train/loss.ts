@@ -66,13 +66,17 @@ function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | unde
 
 /**
  * Factor on the gradient of the mean loss over the global batch. PyLate's losses are scaled otherwise (measured with 1, 2
- * and 4 processes that gather): CachedContrastive by the global batch, because it divides by it after each micro-batch's
- * backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's backward already
- * sums (`pylate-contrastive`).
+ * and 4 processes that gather): CachedContrastive by the batch that the loss sees, because it divides by it after each
+ * micro-batch's backward (`pylate`); Contrastive by the number of ranks, because it multiplies by it what the gather's
+ * backward already sums (`pylate-contrastive`).
  */
-export function gradientScaleOf(phase: Pick<ResolvedPhase, 'batch' | 'loss' | 'gradientScale'>, ranks = 1): number {
-  const { gradientScale, batch, loss } = phase
+export function gradientScaleOf(
+  phase: Pick<ResolvedPhase, 'batch' | 'loss' | 'gradientScale' | 'gather'>,
+  ranks = 1,
+): number {
+  const { gradientScale, batch, loss, gather } = phase
   if (typeof gradientScale === 'number') return gradientScale
   if (gradientScale === 'mean' || loss !== 'contrastive') return 1
-  return gradientScale === 'pylate' ? batch : ranks
+  if (gradientScale === 'pylate-contrastive') return ranks
+  return gather === 'none' ? batch / ranks : batch
 }

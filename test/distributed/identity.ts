@@ -18,7 +18,7 @@ import { Random } from '../random.js'
 import { tinyModel, words } from '../train/tiny.js'
 import { ToyModel, toyBatch } from '../train/toy.js'
 import { group, note, report, seedOf } from './rank.js'
-import { share } from './share.js'
+import { share, shareAlone } from './share.js'
 
 const { rank, size } = group
 const random = new Random(seedOf())
@@ -69,8 +69,10 @@ const infoNce =
         documentDuplicateIds: batch.documentDuplicateIds,
       }),
       // A weight belongs to its row, wherever that is.
-      ...(settings.weights && { weights: batch.queryDuplicateIds.map((g) => g % 3) }),
+      ...(settings.weights && { weights: weightsOf(batch) }),
     })
+const weightsOf = ({ queryDuplicateIds }: TrainBatch) => queryDuplicateIds.map((g) => g % 3)
+const weightOf = (batch: TrainBatch) => weightsOf(batch).reduce((sum, weight) => sum + weight, 0)
 const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
   distillation(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
@@ -121,6 +123,30 @@ async function step(
   model.parameters.zeroGradients()
   logScale.zeroGradients()
   return result
+}
+
+/**
+ * The same of one process, of a loss that gathers nothing: the ranks' own losses by their share of the batch.
+ * @param weightOf of a batch, as the loss weighs it
+ */
+async function stepsAlone(
+  model: EmbeddingModel,
+  shares: TrainBatch[],
+  loss: BatchLoss,
+  logScale: Parameters,
+  weightOf: (batch: TrainBatch) => number,
+): Promise<Result> {
+  const total = shares.reduce((sum, own) => sum + weightOf(own), 0)
+  const sum = { loss: 0, gradients: new Float64Array(model.parameters.count), scale: 0 }
+  for (const own of shares) {
+    const gradientScale = weightOf(own) / total
+    if (gradientScale === 0) continue
+    const got = await step(model, own, loss, logScale, { microBatchTokens: 50, gradientScale })
+    sum.loss += gradientScale * got.loss
+    sum.scale += got.scale
+    for (const [i, gradient] of got.gradients.entries()) sum.gradients[i]! += gradient
+  }
+  return sum
 }
 
 /**
@@ -177,7 +203,10 @@ for (const kind of kinds) {
       const batch = scored(plant(toyBatch(seedOf() + a, queries, documents, [4, all - 2])))
       const order = shuffled()
       const part = share(batch, order, counts, rank)
-      for (const gather of ['queries', 'documents'] as const) {
+      const shares = counts.map((_, r) => shareAlone(batch, order, counts, r))
+      const alone = (loss: BatchLoss, weightOf = ({ counts }: TrainBatch) => counts[0]!) =>
+        stepsAlone(model, shares, loss, logScale, weightOf)
+      for (const gather of ['queries', 'documents', 'none'] as const) {
         const settings = {
           masks: a % 2 === 0,
           weights: a === 1,
@@ -194,7 +223,10 @@ for (const kind of kinds) {
         digest.update(JSON.stringify([got.loss, got.scale])).update(new Uint8Array(got.gradients.buffer))
         const label = `${kind} ${shape} [${counts}] ${gather} ${JSON.stringify({ ...settings, ...cutting })}`
         if (rank === 0) {
-          const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
+          const want =
+            gather === 'none'
+              ? await alone(loss, settings.weights ? weightOf : undefined)
+              : await step(model, batch, loss, logScale, { microBatchTokens: 50 })
           compare(label, kind, got, want, kind === 'f64' ? 1e-11 : 1e-5)
         }
       }
@@ -204,11 +236,15 @@ for (const kind of kinds) {
           ['margins', margins, 'none'],
           ['mixed', mixed(logScale), 'queries'],
           ['mixed', mixed(logScale), 'documents'],
+          ['mixed', mixed(logScale), 'none'],
         ] as const) {
           const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))
           if (rank === 0) {
-            const want = await step(model, batch, loss, logScale, { microBatchTokens: 50 })
+            const want =
+              name === 'mixed' && gather === 'none'
+                ? await alone(loss)
+                : await step(model, batch, loss, logScale, { microBatchTokens: 50 })
             compare(
               `${kind} ${name} ${shape} [${counts}] ${gather}`,
               `${kind} ${name}`,

@@ -188,6 +188,15 @@ t.test('shardRows: longest first onto the least loaded, ties to the earlier row 
   t.same(sharded([4, 7], 4), [[1], [0], [], []])
   t.same(sharded([], 2), [[], []])
   t.same(sharded([1, 3, 2], 1), [[0, 1, 2]])
+  const { order, counts } = shardRows([50, 1, 2, 3], 2, true)
+  t.same(
+    [[...order], counts],
+    [
+      [0, 1, 2, 3],
+      [2, 2],
+    ],
+    'even: a long row counts as one',
+  )
   for (let round = 0; round < 200; round++) {
     const ranks = 1 + random(20)
     const tokens = Array.from({ length: random(60) }, () => random(1 + random(500)))
@@ -198,5 +207,11 @@ t.test('shardRows: longest first onto the least loaded, ties to the earlier row 
     )
     const loads = ranked.map((rows) => rows.reduce((sum, row) => sum + tokens[row]!, 0))
     t.ok(Math.max(...loads) - Math.min(...loads) <= Math.max(0, ...tokens), `${loads}`)
+    const { order, counts } = shardRows(tokens, ranks, true)
+    t.same(
+      order.toSorted((a, b) => a - b),
+      Int32Array.from(tokens.keys()),
+    )
+    t.ok(Math.max(...counts) - Math.min(...counts) <= 1, `as many rows each, give or take one: ${counts}`)
   }
 })

@@ -31,6 +31,18 @@ function pick(column: TokenColumn, sequences: readonly number[]): TokenColumn {
   }
 }
 
+/** A rank's part as a batch of its own, for one process: what a rank trains on that gathers nothing. */
+export function shareAlone(
+  whole: TrainBatch,
+  order: readonly number[],
+  counts: readonly number[],
+  rank: number,
+): TrainBatch {
+  const first = counts.slice(0, rank).reduce((sum, n) => sum + n, 0)
+  const count = counts[rank]!
+  return share(whole, order.slice(first, first + count), [count], 0)
+}
+
 /** One rank's part: rows `order` of the whole batch, the first counts[0] of which are rank 0's, and so on. */
 export function share(
   whole: TrainBatch,

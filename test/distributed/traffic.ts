@@ -4,14 +4,13 @@ import type { TrainBatch } from '../../lib/data/collate.js'
 import type { TokenColumn } from '../../lib/data/column.js'
 import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
-import { offsetsOf } from '../../lib/ragged.js'
 import { Device, ops, Tensor } from '../../lib/tensor/index.js'
 import { type BatchLoss, type GradCacheOptions, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { gradientScaleOf } from '../../lib/train/loss.js'
 import { Random } from '../random.js'
 import { ToyModel, toyBatch, vocabulary } from '../train/toy.js'
 import { group, note, report, seedOf } from './rank.js'
-import { share } from './share.js'
+import { share, shareAlone } from './share.js'
 
 const { rank, size } = group
 const random = new Random(seedOf())
@@ -179,9 +178,7 @@ for (const bytes of [0, 700]) {
 // Without a gather: the mean, over all rows, of what each rank computes for itself.
 {
   const local = await step(precise, part, { group, gather: 'none' })
-  const onOwn = counts[rank]
-    ? await step(precise, { ...share(batch, inOrder, counts, rank), ...ownOf(part) }, {})
-    : null
+  const onOwn = counts[rank] ? await step(precise, shareAlone(batch, inOrder, counts, rank), {}) : null
   const total = Tensor.from(exact, [(onOwn?.loss ?? 0) * counts[rank]!])
   group.allReduceSum(total).wait()
   const expected = (await total.value()) / queries
@@ -189,23 +186,10 @@ for (const bytes of [0, 700]) {
   check(Math.abs(local.loss - expected) <= 1e-13 * expected, `without a gather: ${local.loss}, expected ${expected}`)
 }
 
-/** The share as a batch of its own. */
-function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<TrainBatch> {
-  const first = sum(counts.slice(0, rank))
-  const count = counts[rank]!
-  const starts = offsetsOf(documentsPerQuery)
-  return {
-    documentsPerQuery: documentsPerQuery.slice(first, first + count),
-    counts: [count],
-    queryOffsets: queries.keptOffsets,
-    documentOffsets: documents.keptOffsets,
-    queryDuplicateIds: batch.queryDuplicateIds.slice(first, first + count),
-    documentDuplicateIds: batch.documentDuplicateIds.slice(starts[first], starts[first + count]),
-  }
-}
-
 // PyLate's factors, to the bit where they are powers of two.
 {
+  const alone = gradientScaleOf({ gradientScale: 'pylate', batch: queries, loss: 'contrastive', gather: 'none' }, size)
+  check(alone === queries / size, `pylate without a gather is ${alone}: the batch of a rank`)
   const plain = await step(model, part, { group })
   for (const [gradientScale, factor] of [
     ['pylate', queries],
@@ -213,7 +197,7 @@ function ownOf({ queries, documents, documentsPerQuery }: TrainBatch): Partial<T
     ['mean', 1],
     [0.25, 0.25],
   ] as const) {
-    const scale = gradientScaleOf({ gradientScale, batch: queries, loss: 'contrastive' }, size)
+    const scale = gradientScaleOf({ gradientScale, batch: queries, loss: 'contrastive', gather: 'queries' }, size)
     check(scale === factor, `${gradientScale} is ${scale}, expected ${factor}`)
     const scaled = await step(model, part, { group, gradientScale: scale })
     const most = plain.gradients.reduce((m, g) => Math.max(m, Math.abs(g)), 0)

@@ -151,6 +151,19 @@ t.test('training on several ranks', { skip: withoutRanks, timeout: 300_000 }, as
   t.equal(stepsOf(rest).length, 3 * steps - at.globalStep)
   agrees(t, rest, alone, at.globalStep)
 
+  t.comment('negatives of one rank: on another number of ranks the run goes on, and says what that changes')
+  const apart = await prepare(dir, 'apart', { gather: 'none' })
+  const halves = await lateforge(2, ['train', apart], (event) => {
+    if (event.type === 'step' && event.globalStep === stopAt) process.kill(rankProcesses(apart)[0]!, 'SIGTERM')
+  })
+  t.not(halves.code, 0)
+  const whole = await lateforge(1, ['resume', path.join(dir, 'apart')])
+  t.equal(whole.code, 0, whole.err)
+  t.match(
+    whole.events.filter((e) => e.type === 'warning' && e.code === 'ranks'),
+    [{ details: { phase: 'two', ranks: 1, before: 2 } }],
+  )
+
   t.comment('a sharded search finds what one process finds')
   const evaluation = async (ranks: number): Promise<unknown> => {
     const { code, out, err } = await lateforge(ranks, ['eval', path.join(dir, 'base'), path.join(dir, 'beir')])

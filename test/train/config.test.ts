@@ -205,6 +205,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, gather: 'documents' }, 'gather', /no effect on distillation/],
     [{ ...margin, gather: 'documents' }, 'gather', /no effect on margin-mse/],
     [{ ...distillation, gradientScale: 'pylate' }, 'gradientScale', /"pylate" has no effect on distillation/],
+    [{ gradientScale: 'pylate-contrastive', gather: 'none' }, 'gradientScale', /of a loss that gathers/],
     [{ ...mine, gradientScale: 'pylate-contrastive' }, 'gradientScale', /no effect on a loss of your own/],
     [{ ...distillation, negatives: 0 }, 'negatives', /is 0, and distillation compares/],
     [{ ...margin, negatives: 0 }, 'negatives', /is 0, and margin-mse compares/],
@@ -257,6 +258,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     },
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
+    { gradientScale: 'pylate', gather: 'none' },
     { negatives: 0 },
     { negatives: 50, sampleNegatives: 7, scores: 'mean' },
   ]
@@ -264,6 +266,10 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     const config = { ...minimal, commDtype: 'float16', phases: [phase, { ...phase, name: 'b', ...changes }] }
     t.doesNotThrow(() => resolveConfig(config), JSON.stringify(changes))
   }
+  t.match(
+    problem({ ...minimal, commDtype: 'float16', phases: [{ ...phase, gather: 'none' }] }).message,
+    /^commDtype has no effect/,
+  )
   t.equal(resolveConfig({ ...minimal, freshProjection: true, dim: 8 }).dim, 8)
   t.same(resolveConfig({ ...minimal, freshProjection: true, head }).head, head)
 })

@@ -202,7 +202,7 @@ function checkSettings({ config, index, model, faults, warnings, ranks }: PhaseC
   if (phase.sampling !== 'proportional' && sources === 1)
     warnings.push(noEffect(`${place}sampling`, 'the phase has one source', { phase: phase.name, key: 'sampling' }))
   if (phase.gather !== 'queries' && ranks === 1)
-    warnings.push(noEffect(`${place}gather`, 'one rank gathers nothing', { phase: phase.name, key: 'gather' }))
+    warnings.push(noEffect(`${place}gather`, 'one rank has the whole batch', { phase: phase.name, key: 'gather' }))
 }
 
 export function noEffect(what: string, because: string, details: { phase?: string; key: string }): WarningEvent {

@@ -112,7 +112,7 @@ const phase = z.strictObject({
       error: 'expected mean, pylate, pylate-contrastive or a number > 0',
     })
     .default('mean'),
-  gather: z.enum(['queries', 'documents']).default('queries'),
+  gather: z.enum(['queries', 'documents', 'none']).default('queries'),
   start: z.enum(['last', 'best']).default('last'),
   evaluate: evaluate.optional(),
   checkpoint: checkpoint.prefault({}),
@@ -246,10 +246,10 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       message: 'is what the last layer of head says; give one of them',
       where: locate(['dim']),
     })
-  if (config.commDtype !== 'float32' && config.phases.every(({ loss }) => !gathers(loss)))
+  if (config.commDtype !== 'float32' && config.phases.every(({ loss, gather }) => !gathers(loss) || gather === 'none'))
     issues.push({
       path: 'commDtype',
-      message: 'has no effect: no phase has a loss for which embeddings travel; leave it out',
+      message: 'has no effect: in no phase do embeddings travel; leave it out',
       where: locate(['commDtype']),
     })
   const add = (i: number, key: keyof ResolvedPhase, message: string): void => {
@@ -280,6 +280,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'studentTemperature', 'is what temperature says where no contrastive loss is beside; give that')
     if (typeof phase.gradientScale === 'string' && phase.gradientScale !== 'mean' && name !== 'contrastive')
       add(i, 'gradientScale', `"${phase.gradientScale}" has no effect on ${name}, only on contrastive; leave it out`)
+    if (phase.gradientScale === 'pylate-contrastive' && phase.gather === 'none')
+      add(i, 'gradientScale', '"pylate-contrastive" is that of a loss that gathers, and gather is none; leave it out')
     if (phase.sampleNegatives !== undefined && phase.sampleNegatives >= (phase.negatives ?? Number.POSITIVE_INFINITY))
       add(
         i,

@@ -145,15 +145,17 @@ export interface PhaseConfig {
   /** Largest gradient norm; 0: no clipping. Default 1. */
   maxGradNorm?: number
   /**
-   * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that;
+   * `mean`: the gradient of the mean loss; `pylate`: of PyLate's CachedContrastive, `batch` times that, with
+   * `gather: none` a rank's share of it;
    * `pylate-contrastive`: of its Contrastive that gathers, times the number of ranks; or a factor.
    */
   gradientScale?: 'mean' | 'pylate' | 'pylate-contrastive' | number
   /**
-   * Contrastive, on several ranks: which side travels. Queries are shorter; documents are the cross-check.
-   * Default `queries`.
+   * Contrastive, on several ranks: which side travels. Queries are shorter; documents are the cross-check. With `none` a
+   * query sees the documents of its own rank alone, so that the loss depends on the number of ranks; rows are then dealt
+   * out evenly. Default `queries`.
    */
-  gather?: 'queries' | 'documents'
+  gather?: 'queries' | 'documents' | 'none'
   /** What the phase before left: its last state, or that of its best evaluation. Default `last`. */
   start?: 'last' | 'best'
   /** Evaluations between steps; names or folders stand for `{ data: … }`. Default none. */

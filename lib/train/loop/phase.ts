@@ -27,6 +27,8 @@ export interface PhaseProgress {
   data: string
   /** How rows were read; absent in checkpoints of before that was counted. */
   rowsVersion?: number
+  /** Of the phase until here; absent in checkpoints of before a loss could depend on it. */
+  ranks?: number
   loss: number
   best: BestEvaluation | null
   /** Evaluations in a row without a new best. */
@@ -178,14 +180,25 @@ class PhaseRunner {
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
       )
     this.horizon = horizonOf(phase, steps)
+    const ranks = host.group.size
+    if (from && phase.gather === 'none' && from.progress.ranks !== ranks)
+      host.emit({
+        type: 'warning',
+        code: 'ranks',
+        message:
+          `phase "${phase.name}" has gather: none, and goes on on ${ranks} ranks after ${from.progress.ranks}: its queries ` +
+          'see the documents of as many other queries as a rank has, which is another number now',
+        details: { phase: phase.name, ranks, before: from.progress.ranks },
+      })
     this.progress = from
-      ? { ...from.progress }
+      ? { ...from.progress, ranks }
       : {
           step: 0,
           steps,
           globalStep: firstStep,
           data: data.fingerprint,
           rowsVersion: ROWS_VERSION,
+          ranks,
           loss: Number.NaN,
           best: null,
           withoutBest: 0,
@@ -264,7 +277,8 @@ class PhaseRunner {
   /** The batch of a step, ahead of its turn; a failure is met when it is awaited. */
   private fetch(step: number): Promise<TrainBatch> {
     const { rank, size: ranks } = this.host.group
-    const part = { rank, ranks, documents: this.phase.gather === 'documents' }
+    const { gather } = this.phase
+    const part = { rank, ranks, documents: gather === 'documents', even: gather === 'none' }
     const batch = step < this.progress.steps ? this.data.at(step, part) : Promise.reject(new Error('past the end'))
     batch.catch(() => {})
     return batch
