@@ -19,7 +19,7 @@ const kinds: Kinds<Ranks> = {
 }
 
 /** Queries [first, first + count) of the batch. */
-interface Span {
+export interface Span {
   first: number
   count: number
 }

@@ -6,9 +6,10 @@ import * as raw from '../tensor/ops.gen.js'
 import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
-import { Segments, Tensor } from '../tensor/tensor.js'
+import { type Segments, Tensor } from '../tensor/tensor.js'
 import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
 import { type Scores, scoredBy, scoresKind } from './mean.js'
+import { Softmax, Turned } from './softmax.js'
 
 /** Options of `contrastive`. */
 export interface ContrastiveOptions {
@@ -31,6 +32,11 @@ export interface ContrastiveOptions {
   scores?: Scores
   /** One weight per query; default 1. The loss is the weighted mean. */
   weights?: ArrayLike<number>
+  /**
+   * The mean of two directions: beside a query's positive among documents, a positive's query among queries, as
+   * sentence-transformers' `directions` query_to_doc and doc_to_query, one softmax each. Default false.
+   */
+  symmetric?: boolean
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
   blockQueries?: number
   /**
@@ -40,8 +46,8 @@ export interface ContrastiveOptions {
    */
   ranks?: Ranks
   /**
-   * Bytes of scores and argmaxes that may be kept while ranks join their statistics; blocks beyond it are scored again,
-   * with the same bits. Default 256 MiB.
+   * Of a loss that is symmetric, or on several ranks: bytes of scores and argmaxes that may be kept until all statistics
+   * are there; blocks beyond it are scored again, with the same bits. Default 256 MiB.
    */
   keepScores?: number
 }
@@ -62,6 +68,7 @@ const contrastiveOptions: Kinds<ContrastiveOptions> = {
   queryDuplicateIds: duplicateIds,
   documentDuplicateIds: duplicateIds,
   weights: numbers,
+  symmetric: flag,
   blockQueries: whole(1),
   keepScores: number(0),
 }
@@ -91,6 +98,10 @@ interface Scored {
  * rank order and makes the loss of its rows; their log-sum-exps go to all ranks, and a second sweep makes the gradients
  * (the split of the softmax by classes, as in Partial FC, An et al. 2021, with documents as classes). Whatever the ranks,
  * the gradients sum to those of one rank.
+ *
+ * The other direction of a symmetric loss is the same softmax over the same scores, turned: its rows are positives, its
+ * columns queries, and what is left out is a duplicate's pair in either. Where documents are gathered, its columns are what
+ * is spread over ranks.
  * @returns the loss, [1]
  * @throws ShapeError ERR_SHAPE; ArgumentError ERR_ARGUMENT for an unknown option or a bad value; RecipeError ERR_RECIPE
  *   for another `clampNegatives` than that of the embeddings
@@ -105,14 +116,17 @@ export function contrastive(
 }
 
 function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: ContrastiveOptions): Tensor {
-  const { blockQueries = 1024, keepScores = 2 ** 28 } = options
-  if (options.keepScores !== undefined && !options.ranks)
-    throw new ArgumentError('ERR_ARGUMENT', 'contrastive: keepScores has no effect without ranks; leave it out', {
-      option: 'keepScores',
-    })
+  const { blockQueries = 1024, keepScores = 2 ** 28, symmetric = false } = options
+  if (options.keepScores !== undefined && !options.ranks && !symmetric)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'contrastive: keepScores has no effect without ranks or symmetric; leave it out',
+      { option: 'keepScores' },
+    )
   const clampNegatives = clampOf('contrastive', queries, documents, options.clampNegatives) ? 1 : 0
   const device = queries.tokens.device
-  const { group, counts, gathered, total, own, rows, columns } = batchSliceOf(options.ranks, queries.segments.count)
+  const slice = batchSliceOf(options.ranks, queries.segments.count)
+  const { group, gathered, total, rows, columns } = slice
   const offsets = documentOffsets('contrastive', options.documentsPerQuery ?? 1, total)
   const here = offsets[columns.first + columns.count]! - offsets[columns.first]!
   if (documents.segments.count !== here)
@@ -128,13 +142,13 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
   if (weights?.some((w) => !(w >= 0 && w < Number.POSITIVE_INFINITY)))
     throw new ArgumentError('ERR_ARGUMENT', 'contrastive: weights must be finite numbers ≥ 0', { option: 'weights' })
   const weight = weights ? weights.reduce((sum, w) => sum + w, 0) : total
-  const normalizer = weight > 0 ? 1 / weight : 0
+  const normalizer = weight > 0 ? 1 / weight / (symmetric ? 2 : 1) : 0
   const q = queries.tokens
   const d = documents.tokens
   const needed = { q: q.requiresGradient, d: d.requiresGradient, s: logScale.requiresGradient }
   const anyNeeded = needed.q || needed.d || needed.s
   const blocks: Block[] = []
-  for (let first = 0; first < rows.count; first += blockQueries)
+  for (let first = 0; first < rows.count || first === 0; first += blockQueries)
     blocks.push({ first, last: Math.min(rows.count, first + blockQueries) })
 
   const forward = () => {
@@ -142,17 +156,6 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
     const dq = needed.q ? zeros(device, q.shape) : null
     const dd = needed.d ? zeros(device, d.shape) : null
     const ds = needed.s ? zeros(device, [1]) : null
-    const groups = Segments.of(device, offsets)
-    const qDuplicates = options.queryDuplicateIds ? Tensor.fromInt32(device, options.queryDuplicateIds) : null
-    const dDuplicates = options.documentDuplicateIds ? Tensor.fromInt32(device, options.documentDuplicateIds) : null
-    /** Of queries of the whole batch. */
-    const weightsOf = (first: number, count: number) =>
-      weights && Tensor.from(device, weights.subarray(first, first + count))
-    const at = ({ first }: Block) => ({
-      firstRow: rows.first + first,
-      firstQuery: columns.first,
-      learned,
-    })
     const tokensOf = ({ first, last }: Block): [number, number] => [
       queries.segments.offsets[first]!,
       queries.segments.offsets[last]!,
@@ -167,47 +170,59 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
       })
       return { segments, tokens, scores, argmax }
     }
+    const common = { device, logScale, learned, normalizer, loss, ds }
+    const { queryDuplicateIds: rowDuplicateIds, documentDuplicateIds: columnDuplicateIds } = options
+    const batch = { groups: offsets, rowDuplicateIds, columnDuplicateIds, weights }
+    const softmax = new Softmax(common, batch)
+    const turned = symmetric ? new Turned(common, batch, documents.segments, columns) : null
+    const firstOf = ({ first }: Block) => rows.first + first
     const statsOf = (block: Block, { scores }: Scored) =>
-      raw.rowStats(scores, logScale, documents.segments, groups, qDuplicates, dDuplicates, at(block))
-    const lossOf = (stats: Tensor, first: number, count: number) =>
-      raw.contrastiveLoss(stats, weightsOf(first, count), loss, { normalizer })
-    const differentiate = (block: Block, { segments, tokens, scores, argmax }: Scored, lse: Tensor) => {
-      const w = weightsOf(rows.first + block.first, block.last - block.first)
-      const params = { ...at(block), normalizer }
-      raw.softmaxGrad(scores, lse, logScale, documents.segments, groups, qDuplicates, dDuplicates, w, ds, params)
+      softmax.stats(scores, documents.segments, firstOf(block), columns.first)
+    const differentiate = (block: Block, scored: Scored, lse: Tensor, turnedLse?: Tensor) => {
+      const { segments, tokens, scores, argmax } = scored
+      const other = turnedLse && turned!.gradient(scores, turnedLse, segments, firstOf(block))
+      softmax.differentiate(scores, lse, documents.segments, firstOf(block), columns.first)
+      if (other) raw.addInto(other, scores)
       const dTokens = dq?.rows(...tokensOf(block))
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }
 
     let whole: Pending
-    if (gathered === 'queries' && group.size > 1) {
-      const partial = Tensor.empty(device, [total, 3])
+    // The side that stays is spread over ranks: the columns of one direction or of the other.
+    const spread = group.size > 1 ? gathered : 'none'
+    if (spread === 'queries' || turned) {
+      const partial = Tensor.empty(device, [rows.count, 3])
+      const turnedPartial = turned && Tensor.empty(device, [blocks.length * columns.count, 3])
       let budget = keepScores
-      const kept = blocks.map((block) =>
+      const kept = blocks.map((block, i) =>
         scope(() => {
           const scored = score(block)
           raw.copyRows(statsOf(block, scored), partial, { row: block.first })
+          if (turned) {
+            const stats = turned.stats(scored.scores, scored.segments, firstOf(block))
+            raw.copyRows(stats, turnedPartial!, { row: i * columns.count })
+          }
           budget -= scored.scores.bytes + (scored.argmax?.bytes ?? 0)
           return anyNeeded && budget >= 0 ? scored : null
         }),
       )
-      const parts = group.allToAll(partial, counts, Array<number>(group.size).fill(own.count)).wait()
-      const stats = raw.combineStats(parts, { ranks: group.size })
-      const arriving = group.allGather(lossOf(stats, own.first, own.count), counts)
+      const arriving = softmax.join(partial, slice, spread === 'queries')
+      const turnedStats = turnedPartial && raw.combineStats(turnedPartial, { ranks: blocks.length })
+      const turnedArriving = turned?.softmax.join(turnedStats!, slice, spread === 'documents')
       whole = group.allReduceSum(loss)
-      const lse = arriving.wait()
+      const [lse, turnedLse] = [arriving.wait(), turnedArriving?.wait()]
       if (anyNeeded)
         for (const [i, block] of blocks.entries())
           scope(() => {
             const scored = kept[i] ?? score(block)
-            differentiate(block, scored, lse.rows(block.first, block.last))
+            differentiate(block, scored, lse.rows(block.first, block.last), turnedLse)
             for (const tensor of Object.values(scored)) tensor?.dispose()
           })
     } else {
       for (const block of blocks)
         scope(() => {
           const scored = score(block)
-          const lse = lossOf(statsOf(block, scored), rows.first + block.first, block.last - block.first)
+          const lse = softmax.lossOf(statsOf(block, scored), firstOf(block))
           if (anyNeeded) differentiate(block, scored, lse)
         })
       whole = group.allReduceSum(loss)

@@ -110,6 +110,28 @@ export function gatherRows(x: Tensor, index: Tensor): Tensor {
   )
 }
 
+/** Columns of x [n, m] as rows, [m, n]. */
+export function rowsToColumns(x: Tensor): Tensor {
+  return record(
+    [x],
+    () => raw.rowsToColumns(x),
+    () =>
+      ([dy]) => [raw.rowsToColumns(dy!)],
+  )
+}
+
+/** Rows of x [T, d] over the number of rows of their sequence. */
+export function divideRows(x: Tensor, segments: Segments): Tensor {
+  return record(
+    [x],
+    () => raw.divideRows(x, segments),
+    (_, save) => {
+      const kept = save(segments)
+      return ([dy]) => [raw.divideRows(dy!, kept)]
+    },
+  )
+}
+
 /** One row per sequence: its first row (`cls`) or the mean of its rows. */
 export function poolRows(x: Tensor, segments: Segments, how: 'cls' | 'mean'): Tensor {
   const kind = how === 'cls' ? 0 : 1

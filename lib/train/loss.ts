@@ -32,13 +32,14 @@ export function lossOf(
 
 function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
   const { temperature, studentTemperature, teacherTemperature, temperatureSquared } = phase
-  const { maskDuplicates, normalizeScores, scores } = phase
+  const { maskDuplicates, symmetric, normalizeScores, scores } = phase
   const scaled = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
     return ({ queries, documents, batch, ranks }) =>
       contrastive(queries, documents, {
         ...scaled,
         scores,
+        symmetric,
         ranks,
         documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && {

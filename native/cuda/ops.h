@@ -45,11 +45,13 @@ constexpr uint8_t typesOf(Op op) {
     case Op::assertFinite:
     case Op::gatherRows:
     case Op::scatterRows:
+    case Op::divideRows:
     case Op::l2Normalize:
     case Op::l2NormalizeBackward:
     case Op::maxsim:
     case Op::maxsimBackward:
       return kF32 | kF16 | kBf16;
+    case Op::excludeAbove:
     case Op::rowStats:
     case Op::combineStats:
     case Op::contrastiveLoss:

@@ -23,9 +23,10 @@
 // its positive. Row r is query firstRow + r; column j is document groups[firstQuery] + j, and the columns are all
 // documents of some queries. groups, qDuplicates [B] and dDuplicates [D] are those of the whole batch; dSegments are
 // the columns' own. stats [rows, 3]: largest logit, Σ exp(logit − largest), logit of the positive; (−∞, 0, −∞) where a
-// row has no columns here, or no positive. An empty document is no positive. contrastiveLoss gives rows without one a
-// loss of 0 and lse +∞, where softmaxGrad writes exact zeros. logScale is log(1 / temperature): with `learned` it is a
-// parameter, clamped at ln 100 as CLIP's is, else taken as given.
+// row has no columns here, or no positive. An empty document is no positive, and a score of −∞ (excludeAbove) takes no
+// part. contrastiveLoss gives rows without a positive a loss of 0 and lse +∞, where softmaxGrad writes exact zeros.
+// logScale is log(1 / temperature): with `learned` it is a parameter, clamped at ln 100 as CLIP's is, else taken as
+// given.
 //
 // argmax of maxsim: for all pairs [document][query row], else pair by pair; the winner of each query row, a token of
 // its document, lowest index first; uint8, uint16 or int32, the first that fits the longest document. What is not below
@@ -69,6 +70,10 @@
   OP(gatherRows, none, "x index", "y", "scatterRows") \
   /* dy [n, d], index int32 [n] rising, dx [rows, d] */ \
   OP(scatterRows, none, "dy index", "dx", "self", INT(rows)) \
+  /* x [n, m], y [m, n] */ \
+  OP(rowsToColumns, none, "x", "y", "tape") \
+  /* x, y [T, d]: each row over the number of rows of its sequence */ \
+  OP(divideRows, none, "x segments", "y", "tape") \
   /* x [T, d], y [n, d]; kind: 0 first row, 1 mean */ \
   OP(poolRows, none, "x segments", "y", "poolRowsBackward", INT(kind)) \
   /* dy [n, d], dx [T, d] */ \
@@ -105,6 +110,8 @@
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
   /* loss/ */ \
+  /* scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */ \
+  OP(excludeAbove, none, "scores! guide positives groups", "", "self", INT(firstRow) INT(firstQuery) INT(relative) REAL(margin)) \
   /* scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */ \
   OP(rowStats, workspace, "scores logScale dSegments groups qDuplicates? dDuplicates?", "stats", "self", INT(firstRow) INT(firstQuery) INT(learned)) \
   /* parts [ranks · rows, 3], rank by rank; stats [rows, 3] */ \

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import type { TrainBatch } from '../../lib/data/collate.js'
 import { columnFromTexts } from '../../lib/data/column.js'
 import { type ProcessGroup, singleProcess } from '../../lib/distributed/group.js'
-import { contrastive, distillation, marginMse } from '../../lib/losses/index.js'
+import { contrastive, distillation, marginMse, type Scores } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/index.js'
@@ -53,7 +53,14 @@ const shuffled = () => {
   return order
 }
 
-type Settings = { temperature?: number; masks: boolean; weights: boolean; blockQueries: number; keepScores: number }
+type Settings = {
+  masks: boolean
+  weights: boolean
+  blockQueries: number
+  keepScores: number
+  symmetric?: boolean
+  scores?: Scores
+}
 
 const infoNce =
   (settings: Settings, logScale: Parameters): BatchLoss =>
@@ -64,6 +71,8 @@ const infoNce =
       ranks,
       blockQueries: settings.blockQueries,
       keepScores: settings.keepScores,
+      symmetric: settings.symmetric,
+      scores: settings.scores,
       ...(settings.masks && {
         queryDuplicateIds: batch.queryDuplicateIds,
         documentDuplicateIds: batch.documentDuplicateIds,
@@ -88,7 +97,7 @@ const mixed = (logScale: Parameters): BatchLoss =>
         studentTemperature: 0.3,
         teacherTemperature: 2,
       },
-      ...{ scores: 'mean', maskDuplicates: true, normalizeScores: false },
+      ...{ scores: 'mean', symmetric: true, maskDuplicates: true, normalizeScores: false },
     } as ResolvedPhase,
     logScale.get('logScale'),
   )
@@ -196,6 +205,7 @@ for (const kind of kinds) {
   const before = device.memory()
   const model = new ToyModel(device, 1)
   const logScale = temperature(device)
+  let turn = 0
   for (const [shape, documentsOf] of Object.entries(rows))
     for (const [a, counts] of assignments[size]!.entries()) {
       const documents = documentsOf(a)
@@ -212,7 +222,10 @@ for (const kind of kinds) {
           weights: a === 1,
           blockQueries: [3, 1024][random.integer(2)]!,
           keepScores: [0, 700, 2 ** 28][random.integer(3)]!,
+          symmetric: turn % 2 === 1,
+          scores: turn % 4 > 1 ? ('mean' as const) : ('sum' as const),
         }
+        turn++
         const loss = infoNce(settings, logScale)
         const cutting = {
           microBatchTokens: [10, 60, 1e9][random.integer(3)]!,
@@ -314,7 +327,7 @@ for (const kind of kinds) {
   const counts = assignments[size]!.at(-1)!
   const batch = scored(plant(toyBatch(seedOf() + 50, queries, rows['K=0..5']!(2))))
   const part = share(batch, shuffled(), counts, rank)
-  const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0 }
+  const settings = { masks: true, weights: true, blockQueries: 5, keepScores: 0, symmetric: true }
   for (const gather of ['queries', 'documents', 'none'] as const) {
     const loss = (scale: Parameters) => (gather === 'none' ? margins : infoNce(settings, scale))
     const options = { microBatchTokens: 60, bucketBytes: 4000, group, gather }

@@ -1,9 +1,14 @@
 /** Losses and their gradients against sentence-transformers 6.2 and PyLate 1.6 (test/fixtures/losses, made by make.py). */
 import path from 'node:path'
 import t, { type Test } from 'tap'
+import type { TrainBatch } from '../../lib/data/collate.js'
+import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
+import { Parameters } from '../../lib/nn/parameters.js'
 import { Device, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import type { ResolvedPhase } from '../../lib/train/config/types.js'
+import { lossOf } from '../../lib/train/loss.js'
 
 const folder = path.join(process.cwd(), 'test/fixtures/losses')
 const inputs = await SafetensorsFile.open(path.join(folder, 'inputs.safetensors'))
@@ -30,16 +35,18 @@ async function compare(
   expected: SafetensorsFile,
   key: string,
   k: number,
-  loss: (q: TokenEmbeddings, d: TokenEmbeddings, teacher: Float64Array) => Tensor,
-  factor = { value: 1, gradient: 1 },
+  loss: (q: TokenEmbeddings, d: TokenEmbeddings, teacher: Float64Array, logScale: Tensor) => Tensor,
+  { value: factor = 1, gradient = 1, exact = expected === pylate, learned = 0 } = {},
 ): Promise<void> {
   const from = await given(k)
   for (const [name, tolerance] of [
-    ['cpu-f64', expected === st6 ? 2e-6 : 1e-12],
+    ['cpu-f64', exact ? 1e-12 : 2e-6],
     ['cpu', 1e-5],
   ] as const) {
     const device = Device.open(name)
     const before = device.memory().tensors
+    const logScale = new Parameters(device, [{ name: 'logScale', shape: [1] }])
+    logScale.write([learned])
     const results = scope(() => {
       const side = (data: Float64Array, offsets: Float64Array) => {
         const tokens = Tensor.from(device, data, [data.length / dim, dim])
@@ -48,20 +55,32 @@ async function compare(
       }
       const [q, d] = [side(from.queries, from.queryOffsets), side(from.documents, from.documentOffsets)]
       const tape = new Tape()
-      const value = tape.run(() => loss(q, d, from.teacher))
+      const value = tape.run(() => loss(q, d, from.teacher, logScale.get('logScale')))
       return [value, ...(tape.backward(value, undefined, [q.tokens, d.tokens]) as Tensor[])]
     })
     const [value, dq, dd] = await Promise.all(results.map((r) => r.values()))
     for (const r of results) r.dispose()
     const want = (await expected.numbers(`${key}.loss`))[0]!
-    const got = value![0]! * factor.value
-    t.ok(Math.abs(got - want) <= tolerance * (1 + Math.abs(want)), `${key} on ${name}: ${got}, expected ${want}`)
+    const got = value![0]! * factor
+    const near = (got: number, want: number) => Math.abs(got - want) <= tolerance * (1 + Math.abs(want))
+    t.ok(near(got, want), `${key} on ${name}: ${got}, expected ${want}`)
+    const off = [Math.abs(got - want)]
+    if (learned) {
+      const want = (await expected.numbers(`${key}.logScale`))[0]!
+      const got = await logScale.gradients.value()
+      t.ok(near(got, want), `${key} on ${name}: d log scale ${got}, expected ${want}`)
+      off.push(Math.abs(got - want))
+    }
+    logScale.dispose()
     for (const [side, g] of [['queries', dq!] as const, ['documents', dd!] as const]) {
       const reference = await expected.numbers(`${key}.${side}`)
-      const off = Math.sqrt(reference.reduce((sum, r, i) => sum + (r - g[i]! * factor.gradient) ** 2, 0))
+      const distance = Math.sqrt(reference.reduce((sum, r, i) => sum + (r - g[i]! * gradient) ** 2, 0))
       const norm = Math.sqrt(reference.reduce((sum, r) => sum + r * r, 0))
-      t.ok(off <= Math.max(10 * tolerance, 1e-7) * norm, `${key} d${side} on ${name}: off by ${off} of ${norm}`)
+      const most = Math.max(10 * tolerance, 1e-7) * norm
+      t.ok(distance <= most, `${key} d${side} on ${name}: off by ${distance} of ${norm}`)
+      off.push(distance / norm)
     }
+    t.comment(`${key} on ${name}: off by ${off.map((each) => each.toExponential(1)).join(', ')}`)
     t.equal(device.memory().tensors, before, 'nothing leaks')
   }
 }
@@ -89,7 +108,7 @@ for (const k of [0, 1, 3])
           `cached.k${k}.t${temperature}.padded`,
           k,
           (q, d) => contrastive(q, d, { temperature, documentsPerQuery, clampNegatives: true }),
-          { value: 1, gradient: 5 },
+          { gradient: 5 },
         ),
     )
   }
@@ -126,6 +145,34 @@ t.test('sentence-transformers distillation over MeanMaxSim', (t) =>
     }),
   ),
 )
+
+for (const k of [0, 3])
+  for (const learned of [0, 2.3]) {
+    const key = `symmetric.k${k}.${learned ? 'learned' : 't0.05'}`
+    t.test(`sentence-transformers query_to_doc and doc_to_query, ${key}`, (t) =>
+      compare(
+        ...([t, st6, key, k] as const),
+        (q, d, _, logScale) =>
+          contrastive(q, d, {
+            ...(learned ? { logScale } : { temperature: 0.05 }),
+            ...{ documentsPerQuery: 1 + k, symmetric: true, blockQueries: 2 },
+          }),
+        { exact: true, learned },
+      ),
+    )
+  }
+
+t.test('sentence-transformers InfoNCE and distillation with weights over MeanMaxSim', (t) => {
+  const phase = {
+    ...{ loss: { contrastive: 1, distillation: 0.5 }, scores: 'mean', maskDuplicates: false, normalizeScores: false },
+    ...{ temperature: 0.01, teacherTemperature: 0.5, temperatureSquared: true },
+  } as ResolvedPhase
+  return compare(t, st6, 'mean.joint.k3', 3, (queries, documents, teacher) => {
+    const batch = { documentsPerQuery: new Int32Array(5).fill(4), scores: Float32Array.from(teacher) } as TrainBatch
+    const ranks = { group: singleProcess, counts: [5], gathered: 'none' } as const
+    return lossOf(phase, undefined)({ queries, documents, batch, ranks })
+  })
+})
 
 for (const [kind, normalizeScores] of [
   ['minmax', true],

@@ -57,6 +57,7 @@ const dDuplicates = Int32Array.from([0, 1, 2, 3, 1, 0, 4, 1])
 const ragged = [1, 4, 2, 1]
 const teacher = [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0]
 
+const symmetric = true
 const losses: Record<string, Loss> = {
   'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: 2 }),
   'contrastive, groups, weights, blocks of 3': (q, d, logScale) =>
@@ -75,6 +76,18 @@ const losses: Record<string, Loss> = {
       queryDuplicateIds: qDuplicates,
       documentDuplicateIds: dDuplicates,
       blockQueries: 3,
+    }),
+  'contrastive, symmetric': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: ragged, symmetric }),
+  'contrastive, symmetric, groups, weights, blocks of 3': (q, d, logScale) =>
+    contrastive(q, d, {
+      logScale,
+      documentsPerQuery: [3, 1, 2, 2], // the second positive is empty
+      queryDuplicateIds: qDuplicates,
+      documentDuplicateIds: dDuplicates,
+      weights: [1, 0.5, 2, 0],
+      blockQueries: 3,
+      scores: 'mean',
+      symmetric,
     }),
   'distillation, min-max': (q, d, logScale) => distillation(q, d, { teacher, documentsPerQuery: 2, logScale }),
   'distillation, teacher temperature': (q, d, logScale) =>
@@ -164,12 +177,16 @@ function plainInfoNce(
   temperature: number,
   counts: readonly number[],
   groups: boolean,
-  mean = false,
+  { mean = false, symmetric = false } = {},
 ): number {
   const scores = plainScores(q, d, mean)
   const owner = counts.flatMap((count, i) => Array<number>(count).fill(i))
   const positives = counts.map((_, i) => owner.indexOf(i))
-  let total = 0
+  const term = (logits: number[], positive: number) => {
+    const most = Math.max(...logits)
+    return most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - positive
+  }
+  let [total, turned] = [0, 0]
   for (const [i, own] of positives.entries()) {
     if (scores[i]![own] === null) continue
     const logits: number[] = []
@@ -183,10 +200,14 @@ function plainInfoNce(
       }
       logits.push(score / temperature)
     }
-    const most = Math.max(...logits)
-    total += most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - scores[i]![own]! / temperature
+    total += term(logits, scores[i]![own]! / temperature)
+    const others = positives.flatMap((document, other) => {
+      const equal = qDuplicates[other] === qDuplicates[i] || dDuplicates[document] === dDuplicates[own]
+      return groups && other !== i && equal ? [] : [scores[other]![own]! / temperature]
+    })
+    turned += term(others, scores[i]![own]! / temperature)
   }
-  return total / q.lengths.length
+  return (symmetric ? (total + turned) / 2 : total) / q.lengths.length
 }
 
 /** The documents of each query that are not empty, as [student's score, teacher's, whether it is the positive]. */
@@ -258,17 +279,19 @@ for (const [name, tolerance] of [
     for (const counts of [[2, 2, 2, 2], ragged, [5, 1, 1, 1], [1, 1, 1, 5], [3, 1, 2, 2]]) {
       for (const groups of [false, true])
         for (const blockQueries of [1, 3, 100])
-          await compare(
-            `contrastive of [${counts}], groups ${groups}, blocks of ${blockQueries}`,
-            (Q, D) =>
-              contrastive(Q, D, {
-                temperature: 0.1,
-                documentsPerQuery: counts,
-                blockQueries,
-                ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
-              }),
-            plainInfoNce(q, d, 0.1, counts, groups),
-          )
+          for (const more of [{}, { symmetric }, { symmetric, keepScores: 0 }])
+            await compare(
+              `contrastive of [${counts}], groups ${groups}, blocks of ${blockQueries}, ${JSON.stringify(more)}`,
+              (Q, D) =>
+                contrastive(Q, D, {
+                  temperature: 0.1,
+                  documentsPerQuery: counts,
+                  blockQueries,
+                  ...more,
+                  ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
+                }),
+              plainInfoNce(q, d, 0.1, counts, groups, more),
+            )
       for (const normalizeScores of [false, true])
         await compare(
           `distillation of [${counts}], normalised ${normalizeScores}`,
@@ -289,7 +312,7 @@ for (const [name, tolerance] of [
       await compare(
         `contrastive of [${counts}], mean`,
         (Q, D) => contrastive(Q, D, { temperature: 0.1, documentsPerQuery: counts, blockQueries: 3, scores }),
-        plainInfoNce(q, d, 0.1, counts, false, true),
+        plainInfoNce(q, d, 0.1, counts, false, { mean: true }),
       )
       await compare(
         `distillation of [${counts}], mean`,

@@ -151,7 +151,14 @@ void rowOps(const cpu::Kernels* table) {
     }
     i += named;
   }
+  const Tensor turned = run(table, Op::rowsToColumns, params::rowsToColumns{}, {&x})[0];
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < d; ++c) CHECK(turned.as<T>()[c * rows + r] == x.as<T>()[r * d + c], "rowsToColumns");
   Tensor lengths = segments({2, 0, rows - 2});
+  std::vector<double> divided;
+  for (int64_t k = 0; k < rows * d; ++k)
+    divided.push_back(x.as<T>()[k] / static_cast<double>(k < 2 * d ? 2 : rows - 2));
+  close<T>("divideRows", run(table, Op::divideRows, params::divideRows{}, {&x, &lengths})[0], divided);
   for (int64_t kind = 0; kind < 2; ++kind) {
     std::vector<double> want(3 * d, 0), back(rows * d, 0);
     Tensor dy = noise<T>({3, d});

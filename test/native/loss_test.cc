@@ -192,6 +192,57 @@ void checkParts(const cpu::Isa& isa, std::mt19937& rng) {
     }
 }
 
+// What a guide scores above the positive, less a margin, takes no part, in whatever columns are here.
+template <class T>
+void checkExcluded(const cpu::Isa& isa, std::mt19937& rng) {
+  for (const auto& counts : {kAlone, kThree, kRagged})
+    for (int64_t relative : {0, 1}) {
+      Contrast c = contrast<T>(5, counts, 2, true, 0.7, rng);
+      const Tensor scores = c.scores;
+      Tensor guide = random<T>({5, c.columns()}, rng), positives = make<T>({5}, std::vector<T>(5));
+      for (int64_t r = 0; r < 5; ++r)
+        positives.as<T>()[r] = guide.as<T>()[r * c.columns() + c.positive(c.firstRow + r)];
+      const auto exclude = [&](Contrast& part, Tensor& of) {
+        run(tableOf<T>(isa), Op::excludeAbove, params::excludeAbove{part.firstRow, part.firstQuery, relative, 0.25},
+            {&part.scores, &of, &positives, &part.groups});
+      };
+      exclude(c, guide);
+      int64_t excluded = 0;
+      for (int64_t r = 0; r < 5; ++r)
+        for (int64_t j = 0; j < c.columns(); ++j) {
+          const int64_t k = r * c.columns() + j;
+          const double positive = positives.as<T>()[r], most = positive - 0.25 * (relative ? std::abs(positive) : 1);
+          const bool above = guide.as<T>()[k] > static_cast<T>(most) && j != c.positive(c.firstRow + r);
+          CHECK(c.scores.as<T>()[k] == (above ? static_cast<T>(-kInfinity) : scores.as<T>()[k]), "%s: [%d, %d]",
+                isa.name, (int)r, (int)j);
+          excluded += above;
+        }
+      CHECK(excluded > 0, "%s: a test that excludes nothing", isa.name);
+      const double expected = contrastiveReference<T>(c);
+      const Outcome o = contrastive<T>(isa, c);
+      CHECK(std::abs(only(o.loss) - expected) < (sizeof(T) == 4 ? 1e-5 : 1e-12), "%s: loss %g, expected %g", isa.name,
+            only(o.loss), expected);
+      CHECK(std::isfinite(only(o.dLogScale)), "%s: the temperature's gradient", isa.name);
+      for (int64_t k = 0; k < scores.meta.count(); ++k)
+        if (c.scores.as<T>()[k] == static_cast<T>(-kInfinity))
+          CHECK(o.gradient.as<T>()[k] == 0, "%s: an excluded column has a gradient", isa.name);
+      // Columns of which nothing is left, as a rank may have them.
+      Contrast part = c;
+      const int64_t first = c.positive(7), last = c.positive(8);
+      part.firstQuery = 7;
+      part.scores = columnsOf<T>(scores, first, last);
+      part.dSegments = segments(std::vector<int64_t>(static_cast<size_t>(last - first), 2));
+      Tensor high = part.scores;
+      for (int64_t k = 0; k < high.meta.count(); ++k) high.as<T>()[k] = 100;
+      exclude(part, high);
+      const Tensor stats =
+          run(tableOf<T>(isa), Op::rowStats, params::rowStats{c.firstRow, 7, c.learned},
+              {&part.scores, &c.logScale, &part.dSegments, &c.groups, &c.qDuplicates, &c.dDuplicates})[0];
+      for (int64_t k = 0; k < 15; ++k)
+        CHECK(stats.as<T>()[k] == (k % 3 == 1 ? T(0) : static_cast<T>(-kInfinity)), "%s: nothing is left", isa.name);
+    }
+}
+
 // Every gradient by central differences of the loss the kernels compute.
 void differentiate(const cpu::Isa& isa, std::mt19937& rng) {
   for (bool weights : {false, true}) {
@@ -414,6 +465,8 @@ int main() {
     checkContrastive<double>(isa, rng);
     checkParts<float>(isa, rng);
     checkParts<double>(isa, rng);
+    checkExcluded<float>(isa, rng);
+    checkExcluded<double>(isa, rng);
     differentiate(isa, rng);
     edges<float>(isa, rng);
     edges<double>(isa, rng);

@@ -129,6 +129,18 @@ export const cases: Case[] = [
     covers: ['gatherRows', 'scatterRows'],
     build: ({ x }, device) => ops.gatherRows(x!, T.fromInt32(device, Int32Array.from([0, 3, 4, 9]))),
   },
+  {
+    name: 'rowsToColumns',
+    inputs: { x: { shape: [37, 70] } },
+    covers: ['rowsToColumns'],
+    build: ({ x }) => ops.rowsToColumns(x!),
+  },
+  {
+    name: 'divideRows',
+    inputs: { x: { shape: [rows, 6] } },
+    covers: ['divideRows'],
+    build: ({ x }, device) => ops.divideRows(x!, Segments.fromLengths(device, [...lengths, 0])),
+  },
   ...(['cls', 'mean'] as const).map(
     (how): Case => ({
       name: `poolRows ${how}`,
@@ -223,6 +235,7 @@ export const coveredElsewhere: Record<string, string> = {
   rescale: 'tensor/inplace.test.ts',
   assertFinite: 'tensor/stream.test.ts',
   cast: 'tensor/cast.test.ts',
+  excludeAbove: 'native/loss_test.cc',
   rowStats: 'native/loss_test.cc',
   combineStats: 'native/loss_test.cc',
   contrastiveLoss: 'native/loss_test.cc',

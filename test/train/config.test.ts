@@ -202,6 +202,8 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
     [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
     [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
+    [{ ...distillation, symmetric: true }, 'symmetric', /no effect on distillation, only on contrastive/],
+    [{ ...mine, symmetric: true }, 'symmetric', /no effect on a loss of your own/],
     [{ ...distillation, gather: 'documents' }, 'gather', /no effect on distillation/],
     [{ ...margin, gather: 'documents' }, 'gather', /no effect on margin-mse/],
     [{ ...distillation, gradientScale: 'pylate' }, 'gradientScale', /"pylate" has no effect on distillation/],
@@ -259,7 +261,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { gradientScale: 'pylate', gather: 'none' },
-    { negatives: 0 },
+    { negatives: 0, symmetric: true },
     { negatives: 50, sampleNegatives: 7, scores: 'mean' },
   ]
   for (const changes of good) {

@@ -69,7 +69,7 @@ export function graphBytesOfToken(model: Colbert): number {
 export function estimateMemory(
   model: Colbert,
   config: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
-  phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather'>,
+  phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather' | 'symmetric'>,
   { sizes, graphBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
@@ -96,7 +96,8 @@ export function estimateMemory(
   const rows = Math.min(BLOCK, (phase.batch * here.queries) / sizes.queries)
   const winner = sizes.longest < 2 ** 8 ? 1 : sizes.longest < 2 ** 16 ? 2 : 4
   const pairs = allPairs ? rows * columns : columns
-  const loss = pairs * (real + (winner * sizes.queries * rowsOfText('queries')) / phase.batch)
+  const turned = phase.symmetric ? 3 * pairs * real : 0 // scores turned, their gradients, and those turned back
+  const loss = pairs * (real + (winner * sizes.queries * rowsOfText('queries')) / phase.batch) + turned
 
   const made = values + sums * gradients
   const peak = Math.max(values + graphs.forward, made + graphs.kept + loss, gradients + graphs.backward)

@@ -99,6 +99,7 @@ const phase = z.strictObject({
   temperatureSquared: z.boolean().optional(),
   normalizeScores: z.boolean().default(true),
   maskDuplicates: z.boolean().default(true),
+  symmetric: z.boolean().optional(),
   queryLength: count.optional(),
   documentLength: count.optional(),
   prompts: z.strictObject({ query: z.string().optional(), document: z.string().optional() }).optional(),
@@ -189,6 +190,7 @@ const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, o
     ['temperatureSquared', undefined, false, 'distillation'],
     ['normalizeScores', true, false, 'distillation'],
     ['maskDuplicates', true, false, 'contrastive'],
+    ['symmetric', undefined, false, 'contrastive'],
     ['gather', 'queries', true, 'contrastive'],
   ]
 

@@ -123,6 +123,11 @@ export interface PhaseConfig {
   normalizeScores?: boolean
   /** Contrastive: equal texts are never each other's negatives. Default true. */
   maskDuplicates?: boolean
+  /**
+   * Contrastive: the mean of two directions, a query's positive among documents and a positive's query among queries.
+   * Default false.
+   */
+  symmetric?: boolean
   /** Total tokens with special tokens, prefix and prompt. Default: what the model has. */
   queryLength?: number
   /** Total tokens of a document, as `queryLength`. */
@@ -225,6 +230,7 @@ export interface ResolvedPhase
     | 'studentTemperature'
     | 'teacherTemperature'
     | 'temperatureSquared'
+    | 'symmetric'
     | 'queryLength'
     | 'documentLength'
     | 'prompts'

@@ -40,8 +40,8 @@ bool clamped(const View& logScale, bool learned) {
 }
 
 // Which columns take part in the softmax of a row; rows and columns are a part of a batch (native/ops/list.h). A column
-// is left out when its document is empty, when it is another copy of the positive (an equal document), or when it is
-// the positive of another query that is equal to this one.
+// is left out when its document is empty, when its score is −∞, when it is another copy of the positive (an equal
+// document), or when it is the positive of another query that is equal to this one.
 struct Contrast {
   const int64_t* dSegments;    // [columns + 1]
   const int64_t* groups;       // [B + 1]
@@ -56,14 +56,15 @@ struct Contrast {
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
 
-  // Calls visit(column) for every column that takes part, in order.
-  template <class Visit>
-  void each(int64_t query, const Visit& visit) const {
+  // Calls visit(column) for every column that takes part, in order, of the row `scores`.
+  template <class T, class Visit>
+  void each(int64_t query, const T* scores, const Visit& visit) const {
     const int64_t offset = groups[firstQuery], positive = groups[query];
     for (int64_t other = firstQuery, document = offset; document < offset + columns; ++other) {
       const bool sameQuery = qDuplicates && other != query && qDuplicates[other] == qDuplicates[query];
       for (; document < groups[other + 1]; ++document) {
         if (empty(document - offset) || (document == groups[other] && sameQuery)) continue;
+        if (scores[document - offset] == kNothing<T>) continue;
         if (dDuplicates && document != positive && dDuplicates[document] == dDuplicates[positive]) continue;
         visit(document - offset);
       }
@@ -151,6 +152,24 @@ void addInOrder(const double* parts, int64_t count, double factor, T* total) {
 
 namespace kernels {
 
+// scores, guide [rows, columns], positives [rows], groups [B + 1].
+template <class T>
+int32_t excludeAbove(const OpCall& call, char*) {
+  const auto& p = call.as<params::excludeAbove>();
+  const int64_t columns = call.in[0].dims[1];
+  const int64_t* groups = call.in[3].as<int64_t>();
+  const T margin = static_cast<T>(p.margin);
+  forTasks(call.in[0].dims[0], [&](int64_t r) {
+    T* scores = call.in[0].as<T>() + r * columns;
+    const T* guide = call.in[1].as<T>() + r * columns;
+    const T positive = call.in[2].as<T>()[r], most = positive - product(margin, p.relative ? std::abs(positive) : T{1});
+    const int64_t own = groups[p.firstRow + r] - groups[p.firstQuery];
+    for (int64_t j = 0; j < columns; ++j)
+      if (guide[j] > most && j != own) scores[j] = kNothing<T>;
+  });
+  return 0;
+}
+
 // scores [rows, columns], logScale [1], dSegments [columns + 1], groups [B + 1], qDuplicates [B], dDuplicates [D],
 // stats [rows, 3]. A logit of the positive that is −∞ is no number: −∞ means that there is no positive.
 template <class T>
@@ -164,9 +183,9 @@ int32_t rowStats(const OpCall& call, char*) {
     T* stats = call.out[0].as<T>() + 3 * r;
     const int64_t query = p.firstRow + r, positive = contrast.positive(query);
     T max = kNothing<T>;
-    contrast.each(query, [&](int64_t j) { max = std::max(max, product(scores[j], scale)); });
+    contrast.each(query, scores, [&](int64_t j) { max = std::max(max, product(scores[j], scale)); });
     double sum = 0;  // a NaN that the maximum passed over stays in the sum
-    contrast.each(query, [&](int64_t j) { sum += std::exp(product(scores[j], scale) - max); });
+    contrast.each(query, scores, [&](int64_t j) { sum += std::exp(product(scores[j], scale) - max); });
     stats[0] = max, stats[1] = static_cast<T>(sum), stats[2] = kNothing<T>;
     if (positive < 0) return;
     stats[2] = product(scores[positive], scale);
@@ -236,7 +255,7 @@ int32_t softmaxGrad(const OpCall& call, char*) {
     int64_t done = 0;  // columns that have their gradient; those passed over get 0
     parts[r] = 0;
     if (weight != 0 && lse != -kNothing<T>)
-      contrast.each(query, [&](int64_t j) {
+      contrast.each(query, scores, [&](int64_t j) {
         std::fill(scores + done, scores + j, T(0));
         const T score = scores[j];
         scores[j] = factor * (std::exp(product(score, scale) - lse) - T(j == positive));
@@ -321,6 +340,7 @@ int32_t marginMse(const OpCall& call, char*) {
   return 0;
 }
 
+LF_INSTANTIATE(excludeAbove);
 LF_INSTANTIATE(rowStats);
 LF_INSTANTIATE(combineStats);
 LF_INSTANTIATE(contrastiveLoss);

@@ -32,8 +32,8 @@ struct Contrast {
     const int64_t column = groups[query] - groups[firstQuery];
     return column >= 0 && column < columns && !empty(column) ? column : -1;
   }
-  LF_DEVICE bool takesPart(int64_t query, int64_t column) const {
-    if (empty(column)) return false;
+  LF_DEVICE bool takesPart(int64_t query, int64_t column, float score) const {
+    if (empty(column) || score == nothing()) return false;
     if (!qDuplicates) return true;
     const int32_t other = positiveOf[column];
     if (other >= 0 && other != query && qDuplicates[other] == qDuplicates[query]) return false;
@@ -82,6 +82,27 @@ int32_t contrastOf(const OpCall& call, Context& context, int first, int64_t offs
   return duplicates ? launch(context, {divideUp(columns, kRowThreads)}, 0, FindPositives{contrast}) : 0;
 }
 
+// A thread per score.
+struct ExcludeAbove {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<float> scores;           // [rows, columns]
+  Dev<const float> guide;      // [rows, columns]
+  Dev<const float> positives;  // [rows]
+  Dev<const int64_t> groups;   // [B + 1]
+  int64_t rows, columns, firstRow, firstQuery;
+  bool relative;
+  float margin;
+
+  LF_DEVICE void operator()() const {
+    const int64_t i = blockX() * kThreads + thread();
+    if (i >= rows * columns) return;
+    const int64_t row = i / columns;
+    const float positive = positives[row], size = positive < 0 ? -positive : positive;
+    const float most = positive - product(margin, relative ? size : 1.0f);
+    if (guide[i] > most && i % columns != groups[firstRow + row] - groups[firstQuery]) scores[i] = nothing();
+  }
+};
+
 constexpr int64_t kRowScratch = sharedSize<double>(kRowThreads / kWarp);
 
 struct RowStats {
@@ -101,14 +122,14 @@ struct RowStats {
     const float scale = scaleOf(logScale, learned);
     float max = nothing();  // passes over NaN, which stays in the sum
     for (int64_t j = thread(); j < columns; j += kThreads) {
-      if (!contrast.takesPart(query, j)) continue;
+      if (!contrast.takesPart(query, j, mine[j])) continue;
       const float logit = product(mine[j], scale);
       max = logit > max ? logit : max;
     }
     max = blockMax<kThreads>(max, recast<float>(scratch));
     double sum = 0;
     for (int64_t j = thread(); j < columns; j += kThreads)
-      if (contrast.takesPart(query, j)) sum += exponential(product(mine[j], scale) - max);
+      if (contrast.takesPart(query, j, mine[j])) sum += exponential(product(mine[j], scale) - max);
     sum = blockSum<kThreads>(sum, scratch);
     if (thread() != 0) return;
     const int64_t positive = contrast.positive(query);
@@ -202,8 +223,8 @@ struct SoftmaxGrad {
     double part = 0;
     for (int64_t j = thread(); j < columns; j += kThreads) {
       float gradient = 0;
-      if (wanted && contrast.takesPart(query, j)) {
-        const float score = mine[j];
+      const float score = mine[j];
+      if (wanted && contrast.takesPart(query, j, score)) {
         gradient = factor * (exponential(product(score, scale) - norm) - static_cast<float>(j == positive));
         part += static_cast<double>(gradient) * score;
       }
@@ -381,6 +402,15 @@ int32_t addTotal(Context& context, Dev<const double> parts, int64_t count, doubl
 }  // namespace
 
 namespace ops {
+
+int32_t excludeAbove(const OpCall& call, Context& context) {
+  const auto p = call.as<params::excludeAbove>();
+  const View& scores = call.in[0];
+  return launch(context, {divideUp(scores.count(), kRowThreads)}, 0,
+                ExcludeAbove{dev<float>(scores), dev<const float>(call.in[1]), dev<const float>(call.in[2]),
+                             dev<const int64_t>(call.in[3]), scores.rows(), scores.columns(), p.firstRow, p.firstQuery,
+                             p.relative != 0, static_cast<float>(p.margin)});
+}
 
 int32_t rowStats(const OpCall& call, Context& context) {
   const auto p = call.as<params::rowStats>();

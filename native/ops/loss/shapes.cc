@@ -6,13 +6,9 @@
 namespace lateforge {
 
 // Which part of the batch a block is: see native/ops/list.h.
-// scores [rows, columns], logScale [1], dSegments [columns + 1], groups [B + 1], qDuplicates [B], dDuplicates [D]
-static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
-                            const Meta& groups, const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow,
-                            int64_t firstQuery) {
+// scores [rows, columns], groups [B + 1]
+static Status checkBlock(const char* op, const Meta& scores, const Meta& groups, int64_t firstRow, int64_t firstQuery) {
   LF_TRY(checkReal(op, scores, 2));
-  LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
-  LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
   LF_TRY(checkSequences(op, groups, groups.dims[0] - 1));
   const auto& starts = *groups.facts->values;
   const auto queries = static_cast<int64_t>(starts.size()) - 1;
@@ -32,17 +28,33 @@ static Status checkContrast(const char* op, const Meta& scores, const Meta& logS
              "%s: %lld columns from query %lld on are not all documents of some of %lld queries, which have %lld", op,
              static_cast<long long>(scores.dims[1]), static_cast<long long>(firstQuery),
              static_cast<long long>(queries), static_cast<long long>(starts.back()));
+  return Status::fine();
+}
+
+// The same with logScale [1], dSegments [columns + 1], qDuplicates [B], dDuplicates [D]
+static Status checkContrast(const char* op, const Meta& scores, const Meta& logScale, const Meta& dSegments,
+                            const Meta& groups, const Meta& qDuplicates, const Meta& dDuplicates, int64_t firstRow,
+                            int64_t firstQuery) {
+  LF_TRY(checkBlock(op, scores, groups, firstRow, firstQuery));
+  LF_TRY(checkSame(op, logScale, Meta::of(scores.dtype, {1})));
+  LF_TRY(checkSequences(op, dSegments, scores.dims[1]));
   LF_REQUIRE(qDuplicates.present() == dDuplicates.present(), "ERR_ARGUMENT",
              "%s: qDuplicates and dDuplicates go together", op);
   if (!qDuplicates.present()) return Status::fine();
-  LF_TRY(checkSame(op, qDuplicates, Meta::of(DType::i32, {queries})));
-  return checkSame(op, dDuplicates, Meta::of(DType::i32, {starts.back()}));
+  LF_TRY(checkSame(op, qDuplicates, Meta::of(DType::i32, {groups.dims[0] - 1})));
+  return checkSame(op, dDuplicates, Meta::of(DType::i32, {groups.facts->values->back()}));
 }
 
 static Status checkStats(const char* op, const Meta& stats) {
   LF_TRY(checkReal(op, stats, 2));
   LF_REQUIRE(stats.dims[1] == 3, "ERR_SHAPE", "%s: stats must be [rows, 3], got %s", op, stats.text().c_str());
   return Status::fine();
+}
+
+Status infer_excludeAbove(const params::excludeAbove& p, const Meta* in, Inferred&) {
+  LF_TRY(checkBlock("excludeAbove", in[0], in[3], p.firstRow, p.firstQuery));
+  LF_TRY(checkSame("excludeAbove: guide", in[1], in[0]));
+  return checkSame("excludeAbove: positives", in[2], Meta::of(in[0].dtype, {in[0].dims[0]}));
 }
 
 Status infer_rowStats(const params::rowStats& p, const Meta* in, Inferred& r) {

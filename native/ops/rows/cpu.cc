@@ -40,6 +40,34 @@ int32_t scatterRows(const OpCall& call, char*) {
   return 0;
 }
 
+// x [n, m], y [m, n]. By squares: a column of x walks through as many cache lines as it has rows.
+template <class T>
+int32_t rowsToColumns(const OpCall& call, char*) {
+  const T* x = call.in[0].as<T>();
+  T* y = call.out[0].as<T>();
+  const int64_t n = call.in[0].rows(), m = call.in[0].columns(), side = 32;
+  forBlocks(m, side, [=](int64_t begin, int64_t end) {
+    for (int64_t first = 0; first < n; first += side)
+      for (int64_t j = begin; j < end; ++j)
+        for (int64_t i = first; i < std::min(n, first + side); ++i) y[j * n + i] = x[i * m + j];
+  });
+  return 0;
+}
+
+// x, y [T, d], segments [n + 1]
+template <class T>
+int32_t divideRows(const OpCall& call, char*) {
+  const int64_t* segments = call.in[1].as<int64_t>();
+  const int64_t d = call.in[0].columns();
+  forTasks(call.in[1].count() - 1, [&](int64_t s) {
+    const T factor = T{1} / static_cast<T>(segments[s + 1] - segments[s]);
+    const T* x = call.in[0].as<T>();
+    T* y = call.out[0].as<T>();
+    for (int64_t i = segments[s] * d; i < segments[s + 1] * d; ++i) y[i] = x[i] * factor;
+  });
+  return 0;
+}
+
 // x [T, d], segments [n + 1], y [n, d]: the first row of each sequence, or the mean of its rows; 0 when it is empty.
 template <class T>
 int32_t poolRows(const OpCall& call, char*) {
@@ -114,6 +142,8 @@ int32_t embeddingBackward(const OpCall& call, char*) {
 
 LF_INSTANTIATE(gatherRows);
 LF_INSTANTIATE(scatterRows);
+LF_INSTANTIATE(rowsToColumns);
+LF_INSTANTIATE(divideRows);
 LF_INSTANTIATE(poolRows);
 LF_INSTANTIATE(poolRowsBackward);
 LF_INSTANTIATE(embedding);

@@ -68,6 +68,36 @@ struct Scatter {
   }
 };
 
+// x [n, m], y [m, n]. A thread per element of y.
+template <class T>
+struct RowsToColumns {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 8;
+  Dev<const T> x;
+  Dev<T> y;
+  int64_t n, m;
+  LF_DEVICE void operator()() const {
+    const int64_t i = blockX() * kThreads + thread();
+    if (i < n * m) y[i] = x[i % n * m + i / n];
+  }
+};
+
+// x, y [rows, d], segments [sequences + 1]. A warp per row, eight rows a block.
+template <class T>
+struct DivideRows {
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
+  Dev<const T> x;
+  Dev<const int64_t> segments;
+  Dev<T> y;
+  int64_t rows, sequences, d;
+  LF_DEVICE void operator()() const {
+    const int64_t r = warpRow();
+    if (r >= rows) return;
+    const int64_t s = sequenceOf(segments, sequences, r);
+    const float factor = 1 / static_cast<float>(segments[s + 1] - segments[s]);
+    for (int64_t i = lane(); i < d; i += kWarp) y[r * d + i] = narrow<T>(widen(x[r * d + i]) * factor);
+  }
+};
+
 // x [T, d], segments [n + 1], y [n, d]: the first row of each sequence, or the mean of its rows, summed in order; 0
 // when it is empty. Grid [n, d / 128], a thread per column.
 template <class T>
@@ -189,6 +219,25 @@ int32_t scatterRows(const OpCall& call, Context& context) {
             Scatter<W>{dev<const W>(dy), dev<const int32_t>(index), dev<W>(dx), dx.rows(), index.count(), words});
       },
       dy, dx);
+}
+
+int32_t rowsToColumns(const OpCall& call, Context& context) {
+  const View& x = call.in[0];
+  return withReal(context, x.dtype, [&](auto t) {
+    using T = decltype(t);
+    return launch(context, {divideUp(x.count(), kRowThreads)}, 0,
+                  RowsToColumns<T>{dev<const T>(x), dev<T>(call.out[0]), x.rows(), x.columns()});
+  });
+}
+
+int32_t divideRows(const OpCall& call, Context& context) {
+  const View& x = call.in[0];
+  return withReal16(context, x.dtype, [&](auto t) {
+    using T = decltype(t);
+    return launch(context, rowGrid(x.rows()), 0,
+                  DivideRows<T>{dev<const T>(x), dev<const int64_t>(call.in[1]), dev<T>(call.out[0]), x.rows(),
+                                call.in[1].count() - 1, x.columns()});
+  });
 }
 
 int32_t poolRows(const OpCall& call, Context& context) {

@@ -21,6 +21,19 @@ Status infer_scatterRows(const params::scatterRows& p, const Meta* in, Inferred&
   return Status::fine();
 }
 
+Status infer_rowsToColumns(const params::rowsToColumns&, const Meta* in, Inferred& r) {
+  LF_TRY(checkReal("rowsToColumns: x", in[0], 2));
+  r.out[0] = Meta::of(in[0].dtype, {in[0].dims[1], in[0].dims[0]});
+  return Status::fine();
+}
+
+Status infer_divideRows(const params::divideRows&, const Meta* in, Inferred& r) {
+  LF_TRY(checkReal("divideRows: x", in[0], 2));
+  LF_TRY(checkSegments("divideRows: segments", in[1], in[0].dims[0]));
+  r.out[0] = like(in[0]);
+  return Status::fine();
+}
+
 Status infer_poolRows(const params::poolRows& p, const Meta* in, Inferred& r) {
   LF_TRY(checkReal("poolRows: x", in[0], 2));
   LF_TRY(checkSegments("poolRows: segments", in[1], in[0].dims[0]));
