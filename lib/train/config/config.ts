@@ -338,7 +338,12 @@ function withPreset(config: unknown, locate: Locate): unknown {
       inherited[key] = mergeable(value) && mergeable(inherited[key]) ? { ...inherited[key], ...value } : value
     return inherited
   })
-  return { ...config, phases }
+  return {
+    ...(base.head && config.freshProjection === true && config.dim === undefined && { head: base.head }),
+    ...config,
+    ...(base.recipe && { recipe: isObject(config.recipe) ? { ...base.recipe, ...config.recipe } : base.recipe }),
+    phases,
+  }
 }
 
 const mergeable = (value: unknown): value is object =>

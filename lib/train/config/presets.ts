@@ -1,4 +1,4 @@
-import type { PhaseConfig } from './types.js'
+import type { PhaseConfig, RunConfig } from './types.js'
 
 type PresetPhase = Omit<PhaseConfig, 'data'>
 
@@ -10,6 +10,10 @@ export interface Preset {
   model: string
   /** Give that model, an encoder, a new projection. */
   freshProjection?: true
+  /** Layers of that projection, where it is not one matrix. */
+  head?: RunConfig['head']
+  /** How texts become tokens, where it is to differ from what the model says. */
+  recipe?: RunConfig['recipe']
   /** Its phases. */
   phases: readonly PresetPhase[]
 }
@@ -88,18 +92,71 @@ const small: PresetPhase[] = [
   { name: 'distillation', loss: 'distillation', batch: 16, steps: 300, learningRate: 2e-4, checkpoint: { every: 150 } },
 ]
 
-const finetuned: PresetPhase = {
+/** LateOn and mLateOn (arXiv 2607.27178; numbers from lightonai/mdenseon-mlateon). They have no prompts. */
+const pretrained = (learningRate: number): PresetPhase => {
+  const { epochs: _, ...rest } = common
+  return {
+    ...rest,
+    name: 'unsupervised',
+    loss: 'contrastive',
+    batch: 16_384,
+    negatives: 0,
+    steps: 90_000,
+    scheduleSteps: 110_000,
+    warmup: 0.05,
+    learningRate,
+    temperature: 0.02,
+    gradientScale: 'pylate',
+    sampling: { tempered: 0.5 },
+    smallSources: 'wrap',
+    queryLength: 42,
+    documentLength: 310,
+    checkpoint: { every: 1000 },
+  }
+}
+
+const lateOn: PresetPhase = {
   ...common,
-  name: 'finetune',
+  name: 'supervised',
   loss: 'contrastive',
   epochs: 3,
   batch: 128,
   negatives: 50,
   sampleNegatives: 7,
+  dropAbove: 0.99,
   learningRate: 3e-6,
   temperature: 0.02,
-  checkpoint: { every: 500 },
+  gather: 'none',
+  documentLength: 300,
+  checkpoint: { every: 2000 },
 }
+
+const mLateOn: PresetPhase = {
+  ...common,
+  name: 'supervised',
+  loss: { contrastive: 1, distillation: 1 },
+  batch: 128,
+  negatives: 10,
+  sampleNegatives: 7,
+  dropAbove: 0.95,
+  learningRate: 3e-6,
+  scores: 'mean',
+  temperature: 0.001,
+  studentTemperature: 0.001,
+  teacherTemperature: 0.1,
+  normalizeScores: false,
+  sampling: { tempered: 0.5 },
+  smallSources: 'wrap',
+  queryLength: 8192,
+  documentLength: 8192,
+  checkpoint: { every: 20_000 },
+}
+
+/** For rows without scores, on one machine, from a checkpoint whose lengths it keeps. */
+const finetuned: PresetPhase = (() => {
+  const { dropAbove: _, gather: __, documentLength: ___, ...rest } = lateOn
+  return { ...rest, name: 'finetune', checkpoint: { every: 500 } }
+})()
 
 const paper = "ColBERT-Zero (arXiv 2602.16609), with the numbers of PyLate's examples/train/ColBERT-zero."
 const evaluation = 'The scripts choose the best checkpoint on NanoBEIR: add `evaluate: nanobeir` to a phase for that.'
@@ -112,6 +169,29 @@ const hardNegatives =
   'Phase supervised takes at most 10 negatives of a row; the script takes the smallest number of its source, up to 11.'
 
 const rates = 'Its learning rates are those of the three phases; those of this way are not published.'
+
+const late = "with the numbers of the authors' scripts (arXiv 2607.27178, lightonai/mdenseon-mlateon)."
+const lateHead =
+  'The projection is a residual MLP, 768 to 1536 to 768, and a matrix to 128; an encoder of another width needs other numbers.'
+const lateNegatives =
+  'The scripts leave out rows with too few negatives, and draw the same places in the lists of a whole batch; here every row ' +
+  'is used, and its negatives are drawn for itself.'
+const oneRank =
+  'In phase supervised a query sees the documents of its own rank alone (gather: none), so that the number of ranks counts; ' +
+  'how many the authors used is not published.'
+const twoScores =
+  'The script drops negatives by the scores of a retriever and distils from those of a reranker (rerank_scores); here one ' +
+  'column of scores serves for both.'
+const byRanks =
+  "The script's contrastive term counts as often as there are GPUs, against once for the distillation: with 8 of them, " +
+  'loss: { contrastive: 8, distillation: 1 }.'
+const oneRecipe =
+  'The script turns query expansion off and empties the skiplist for phase supervised alone; here, where a model is used as ' +
+  'it was trained, both phases have it so.'
+const residual = {
+  freshProjection: true,
+  head: [{ out: 1536, residual: true }, { out: 768, residual: true }, { out: 128 }],
+} as const
 
 const projection = { model: 'answerdotai/ModernBERT-base', freshProjection: true } as const
 const dense = { model: 'nomic-ai/modernbert-embed-base-unsupervised', freshProjection: true } as const
@@ -174,6 +254,31 @@ export const presets: ReadonlyMap<string, Preset> = new Map<string, Preset>([
     },
     (extra) => [distilled(extra)],
   ),
+  [
+    'lateon',
+    {
+      ...residual,
+      model: 'answerdotai/ModernBERT-base',
+      about: [
+        `LateOn, unsupervised and supervised, ${late}`,
+        ...[lateHead, unsupervisedScale, lateNegatives, oneRank, masks, evaluation],
+      ],
+      phases: [pretrained(2e-4), lateOn],
+    },
+  ],
+  [
+    'mlateon',
+    {
+      ...residual,
+      model: 'jhu-clsp/mmBERT-base',
+      recipe: { queryExpansion: false, skiplistWords: [] },
+      about: [
+        `mLateOn, unsupervised and supervised with a reranker's scores, ${late}`,
+        ...[lateHead, unsupervisedScale, lateNegatives, twoScores, byRanks, oneRecipe, masks, evaluation],
+      ],
+      phases: [pretrained(8e-5), mLateOn],
+    },
+  ],
   [
     'finetune',
     {
