@@ -24,6 +24,7 @@ import { DeviceEmbeddings, maxsim, maxsimSync } from '../lib/retrieval/maxsim.js
 import { Device, Segments, Tensor } from '../lib/tensor/index.js'
 import {
   AdamW,
+  embedBatch,
   gradCache,
   loadState,
   memorySource,
@@ -203,6 +204,13 @@ const table: Row[] = [
       bucketBytes: [...real, 1],
       group: [1],
     },
+  ],
+  [
+    'embedBatch',
+    (o) => embedBatch(model, {} as never, o),
+    { microBatchTokens: 1 },
+    ['microbatchtokens', 'microBatchTokens'],
+    { microBatchTokens: real, commDtype: ['int8', 'float16'], gather: ['all', 'none'], group: [1] },
   ],
   [
     'openData',

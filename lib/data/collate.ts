@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { shardRows } from '../distributed/shard-rows.js'
+import { type RowShards, shardRows } from '../distributed/shard-rows.js'
 import { ArgumentError } from '../errors.js'
 import { type Choice, native } from '../native.js'
 import { offsetsOf } from '../ragged.js'
@@ -28,6 +28,8 @@ export interface TrainBatch {
   documentsPerQuery: Int32Array<ArrayBuffer>
   /** Queries of each rank; they sum to B. */
   counts: number[]
+  /** [B] places in the batch of all ranks' rows, in rank order; absent where one rank has all in theirs. */
+  order?: Int32Array<ArrayBuffer>
   /** [B + 1] token bounds of all ranks' queries, in rank order. */
   queryOffsets: Float64Array<ArrayBuffer>
   /** [D + 1] bounds of the kept tokens of all ranks' documents, in rank order; null: not asked for. */
@@ -52,6 +54,8 @@ export interface BatchPart {
   documents?: boolean
   /** As many rows on each rank, give or take one, rather than as many tokens. Default false. */
   even?: boolean
+  /** To the ranks that have them in this batch of the same step: the same rows as other tokens. */
+  like?: Pick<TrainBatch, 'order' | 'counts'>
 }
 
 /** What batches are made of, and how. */
@@ -176,7 +180,7 @@ async function collateBatch(
   most: number | Choice,
   stride: number,
   step: number,
-  { rank, ranks, documents: wanted, even }: BatchPart = { rank: 0, ranks: 1 },
+  { rank, ranks, documents: wanted, even, like }: BatchPart = { rank: 0, ranks: 1 },
 ): Promise<TrainBatch> {
   if (!Number.isInteger(ranks) || !Number.isInteger(rank) || rank < 0 || rank >= ranks) {
     throw new ArgumentError('ERR_ARGUMENT', `rank ${rank} of ${ranks}; expected 0 ≤ rank < ranks.`, { rank, ranks })
@@ -184,7 +188,8 @@ async function collateBatch(
   const { shard } = source
   const addon = native()
   const given = await addon.shardCounts(shard, rows, 1, most)
-  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, ranks, even)
+  const deal = (tokens: Float64Array) => (like?.order ? (like as RowShards) : shardRows(tokens, ranks, even))
+  const sharded = ranks === 1 ? null : await shardBatch(featurizer, shard, rows, given, most, deal)
   const { rows: all, documentsPerQuery, counts } = sharded ?? { rows, documentsPerQuery: given, counts: [rows.length] }
   const begin = counts.slice(0, rank).reduce((sum, count) => sum + count, 0)
   const end = begin + counts[rank]!
@@ -216,6 +221,7 @@ async function collateBatch(
     ...columns,
     documentsPerQuery,
     counts,
+    ...(sharded && { order: sharded.order }),
     queryOffsets: sharded
       ? offsetsOf(pooled ? sharded.queryTokens.fill(1) : sharded.queryTokens)
       : columns.queries.keptOffsets,
@@ -234,13 +240,13 @@ async function shardBatch(
   rows: Float64Array<ArrayBuffer>,
   documentsPerQuery: Int32Array<ArrayBuffer>,
   most: number | Choice,
-  ranks: number,
-  even?: boolean,
+  deal: (tokens: Float64Array) => RowShards,
 ): Promise<{
   rows: Float64Array<ArrayBuffer>
   queryTokens: Int32Array
   documentsPerQuery: Int32Array<ArrayBuffer>
   counts: number[]
+  order: Int32Array<ArrayBuffer>
 }> {
   const [queries, documents, unskipped] = await Promise.all([
     native().shardLengths(shard, rows, 0, 1),
@@ -253,12 +259,13 @@ async function shardBatch(
   let document = 0
   for (const [row, count] of documentsPerQuery.entries())
     for (const end = document + count; document < end; document++) tokens[row]! += documents[document]!
-  const { order, counts } = shardRows(tokens, ranks, even)
+  const { order, counts } = deal(tokens)
   return {
     rows: rows.map((_, i) => rows[order[i]!]!),
     queryTokens: queryTokens.map((_, i) => queryTokens[order[i]!]!),
     documentsPerQuery: documentsPerQuery.map((_, i) => documentsPerQuery[order[i]!]!),
     counts,
+    order,
   }
 }
 

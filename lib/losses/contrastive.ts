@@ -8,6 +8,7 @@ import { scope } from '../tensor/scope.js'
 import { record } from '../tensor/tape.js'
 import { type Segments, Tensor } from '../tensor/tensor.js'
 import { type DocumentsPerQuery, documentOffsets, documentsPerQueryKind } from './documents.js'
+import { FalseNegatives, type Guide } from './guide.js'
 import { type Scores, scoredBy, scoresKind } from './mean.js'
 import { Softmax, Turned } from './softmax.js'
 
@@ -37,6 +38,8 @@ export interface ContrastiveOptions {
    * sentence-transformers' `directions` query_to_doc and doc_to_query, one softmax each. Default false.
    */
   symmetric?: boolean
+  /** Leaves out false negatives by another model's scores, in both directions. Default: none are. */
+  guide?: Guide
   /** Queries scored at a time. Larger costs memory (scores and argmax of one block), not exactness. */
   blockQueries?: number
   /**
@@ -69,6 +72,7 @@ const contrastiveOptions: Kinds<ContrastiveOptions> = {
   documentDuplicateIds: duplicateIds,
   weights: numbers,
   symmetric: flag,
+  guide: object,
   blockQueries: whole(1),
   keepScores: number(0),
 }
@@ -89,7 +93,7 @@ interface Scored {
 
 /**
  * InfoNCE over in-batch documents: Σ aᵢ ℓᵢ / Σ aᵢ with ℓᵢ = log Σⱼ exp(Sᵢⱼ/τ) − S_{i,p(i)}/τ and S = MaxSim; every query
- * sees every document but duplicates of its positive, positives of equal queries, and empty documents. A query whose
+ * sees every document but duplicates of its positive, positives of equal queries, what a guide leaves out, and empty documents. A query whose
  * positive is empty contributes no loss. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
  * the scores never exist as a whole.
  *
@@ -160,6 +164,7 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
       queries.segments.offsets[first]!,
       queries.segments.offsets[last]!,
     ]
+    const falseNegatives = options.guide ? new FalseNegatives(options.guide, slice, offsets) : null
     const score = (block: Block): Scored => {
       const segments = queries.segments.slice(block.first, block.last)
       const tokens = q.rows(...tokensOf(block))
@@ -168,6 +173,7 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
         wantArgmax: anyNeeded ? 1 : 0,
         clampNegatives,
       })
+      falseNegatives?.exclude(scores, block.first, block.last)
       return { segments, tokens, scores, argmax }
     }
     const common = { device, logScale, learned, normalizer, loss, ds }

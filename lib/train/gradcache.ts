@@ -163,6 +163,66 @@ export async function gradCacheAsync(
   }
 }
 
+/** How `embedBatch` encodes and gathers. */
+export type EmbedBatchOptions = Pick<GradCacheOptions, 'microBatchTokens' | 'group' | 'gather' | 'commDtype' | 'signal'>
+
+const embedBatchOptions: Kinds<EmbedBatchOptions> = {
+  microBatchTokens: above(0),
+  group: processGroup,
+  gather: oneOf('queries', 'documents', 'none'),
+  commDtype: oneOf('float32', 'float16'),
+  signal,
+}
+
+/**
+ * The embeddings of a batch without graphs or dropout, each side as `gradCache` gives it to a loss: for a guide, whose batch
+ * is the rows of the trained model's in tokens of its own (`data.at(step, { …, like: batch })`).
+ * @returns both sides; the caller disposes of their tensors
+ * @throws RecipeError ERR_RECIPE for a batch of another recipe than the model's; AbortedError ERR_ABORTED
+ */
+export async function embedBatch(
+  model: EmbeddingModel,
+  batch: TrainBatch,
+  options: EmbedBatchOptions,
+): Promise<Record<Side, TokenEmbeddings>> {
+  checkOptions('embedBatch', options, embedBatchOptions)
+  required('embedBatch', 'microBatchTokens', options?.microBatchTokens, embedBatchOptions.microBatchTokens)
+  checkRecipe(model.recipe, batch.recipe)
+  checkGroup('embedBatch', options)
+  const { group = singleProcess, commDtype = 'float32', microBatchTokens } = options
+  checkSlice(batch, group)
+  const gathered = group.size > 1 ? (options.gather ?? 'queries') : 'none'
+  const gatheredSide =
+    gathered === 'none' ? null : gatheredSideOf(batch, { group, counts: batch.counts, gathered }, gathered)
+  using owned = new Scope()
+  let before: Promise<void> | null = null
+  const sideOf = async (side: Side): Promise<TokenEmbeddings> => {
+    const column = batch[side]
+    const whole = owned.run(() => wholeOf(model, column))
+    for (const { first, last } of rangesOf(column.offsets, { rows: microBatchTokens })) {
+      using temporary = new Scope()
+      temporary.run(() => {
+        const { tokens } = withoutTape(() => model.embed(column, first, last, null))
+        copyRows(tokens, whole.tokens, { row: column.keptOffsets[first]! })
+      })
+      const issued = model.device.event()
+      issued.catch(() => {}) // awaited below, or superseded by an earlier failure
+      if (before) await before
+      before = issued
+      if (options.signal?.aborted) throw new AbortedError('ERR_ABORTED', 'the step was aborted')
+    }
+    if (gatheredSide?.side !== side) return whole
+    return owned.run(() => ({
+      ...whole,
+      tokens: allGatherTokens(group, whole.tokens, gatheredSide.rows, commDtype).wait(),
+      segments: Segments.of(model.device, gatheredSide.offsets),
+    }))
+  }
+  const sides = { queries: await sideOf('queries'), documents: await sideOf('documents') }
+  for (const { tokens, segments } of Object.values(sides)) for (const each of [tokens, segments]) owned.release(each)
+  return sides
+}
+
 /** @throws RecipeError ERR_RECIPE for a batch that would teach a model another recipe than the one it goes by */
 function checkRecipe(models: Recipe | undefined, batchs: Recipe | undefined): void {
   if (!models || !batchs || models === batchs) return
@@ -170,7 +230,7 @@ function checkRecipe(models: Recipe | undefined, batchs: Recipe | undefined): vo
   if (changes.length > 0)
     throw new RecipeError(
       'ERR_RECIPE',
-      `gradCache: the batch was made by another recipe than the model's:\n  ${changes
+      `the batch was made by another recipe than the model's:\n  ${changes
         .map((change) => describeChange(change, 'of the model', 'of the batch'))
         .join('\n  ')}\nOpen the data with the model; its setRecipe changes how it reads texts`,
       { changes },
@@ -187,11 +247,7 @@ function* gradCachePasses(
   checkOptions('gradCache', options, gradCacheOptions)
   for (const name of ['seed', 'step', 'microBatchTokens'] as const)
     required('gradCache', name, options?.[name], gradCacheOptions[name])
-  for (const name of ['gather', 'commDtype', 'bucketBytes'] as const)
-    if (options[name] !== undefined && !options.group)
-      throw new ArgumentError('ERR_ARGUMENT', `gradCache: ${name} has no effect without group; leave it out`, {
-        option: name,
-      })
+  checkGroup('gradCache', options)
   checkRecipe(model.recipe, batch.recipe)
   const { device } = model
   const { group = singleProcess, commDtype = 'float32', bucketBytes = 25 * 2 ** 20 } = options
@@ -315,6 +371,15 @@ function gatheredSideOf(
     return from - start
   })
   return { side, offsets, rows }
+}
+
+/** What is of ranks says so. */
+function checkGroup(what: string, options: Partial<GradCacheOptions>): void {
+  for (const name of ['gather', 'commDtype', 'bucketBytes'] as const)
+    if (options[name] !== undefined && !options.group)
+      throw new ArgumentError('ERR_ARGUMENT', `${what}: ${name} has no effect without group; leave it out`, {
+        option: name,
+      })
 }
 
 /** A rank that has other rows than the others think would only be noticed in a collective. */

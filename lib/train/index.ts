@@ -40,6 +40,7 @@ export type {
   CustomLoss,
   Evaluate,
   EvaluateConfig,
+  GuideConfig,
   LossName,
   LossWeights,
   PhaseConfig,
@@ -53,7 +54,9 @@ export { type OpenDataOptions, openData } from './data.js'
 export type * from './events.js'
 export {
   type BatchLoss,
+  type EmbedBatchOptions,
   type EmbeddingModel,
+  embedBatch,
   type GradCacheOptions,
   gradCache,
   gradCacheAsync,

@@ -1,6 +1,7 @@
 import { DataError } from '../errors.js'
 import { contrastive } from '../losses/contrastive.js'
 import { distillation, marginMse } from '../losses/distillation.js'
+import type { Guide } from '../losses/guide.js'
 import { add, scale } from '../tensor/ops.js'
 import type { Tensor } from '../tensor/tensor.js'
 import { isOwn, partsOf } from './config/losses.js'
@@ -9,17 +10,19 @@ import type { BatchLoss } from './gradcache.js'
 
 /**
  * The loss of a phase as GradCache calls it. How pairs are scored comes with the embeddings, by the model's recipe.
+ * @param guide of the batch
  * @param onPart where it has several: told the value of each before its weight, as soon as it is queued
  */
 export function lossOf(
   phase: ResolvedPhase,
   logScale: Tensor | undefined,
+  guide?: Guide,
   onPart?: (name: LossName, value: Tensor) => void,
 ): BatchLoss {
   const { loss, temperature } = phase
   if (isOwn(loss)) return (input) => loss.fn({ ...input, temperature, logScale })
-  if (typeof loss === 'string') return namedLoss(loss, phase, logScale)
-  const parts = partsOf(loss).map(([name, weight]) => ({ name, weight, of: namedLoss(name, phase, logScale) }))
+  if (typeof loss === 'string') return namedLoss(loss, phase, logScale, guide)
+  const parts = partsOf(loss).map(([name, weight]) => ({ name, weight, of: namedLoss(name, phase, logScale, guide) }))
   return (input) =>
     parts
       .map(({ name, weight, of }) => {
@@ -30,7 +33,7 @@ export function lossOf(
       .reduce((sum, part) => add(sum, part))
 }
 
-function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | undefined): BatchLoss {
+function namedLoss(loss: LossName, phase: ResolvedPhase, logScale?: Tensor, guide?: Guide): BatchLoss {
   const { temperature, studentTemperature, teacherTemperature, temperatureSquared } = phase
   const { maskDuplicates, symmetric, normalizeScores, scores } = phase
   const scaled = logScale ? { logScale } : { temperature }
@@ -40,6 +43,7 @@ function namedLoss(loss: LossName, phase: ResolvedPhase, logScale: Tensor | unde
         ...scaled,
         scores,
         symmetric,
+        guide,
         ranks,
         documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && {

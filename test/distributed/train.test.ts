@@ -11,7 +11,7 @@ import { groupExitCode } from '../../lib/distributed/group.js'
 import { writeBeir } from '../../lib/eval/index.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { EvalEvent, StepEvent, TrainEvent } from '../../lib/train/events.js'
-import { bitsOf, folder, saveTinyModel, threePhases, tinyRun, writeData } from '../train/tiny.js'
+import { bitsOf, folder, saveGuide, saveTinyModel, threePhases, tinyRun, writeData } from '../train/tiny.js'
 import { mpiEnvironment, mpirun, withoutMpich, withoutRanks } from './launch.js'
 
 const main = fileURLToPath(new URL('../../lib/cli/main.js', import.meta.url))
@@ -122,6 +122,21 @@ t.test('training on several ranks', { skip: withoutRanks, timeout: 300_000 }, as
   const two = await lateforge(2, ['train', crossed])
   t.equal(two.code, 0, two.err)
   agrees(t, two, alone)
+
+  t.comment('both directions, and a guide whose tokens are others: the same on several ranks')
+  const guide = { model: await saveGuide(dir), margin: 0.1 }
+  const guided: Outcome[] = []
+  for (const [ranks, gather] of [
+    [1, 'queries'],
+    [3, 'queries'],
+    [2, 'documents'],
+  ] as const) {
+    const file = await prepare(dir, `guided-${ranks}`, { guide, symmetric: true, ...(ranks > 1 && { gather }) })
+    guided.push(await lateforge(ranks, ['train', file]))
+    t.equal(guided.at(-1)!.code, 0, guided.at(-1)!.err)
+    agrees(t, guided.at(-1)!, guided[0]!)
+  }
+  t.not(stepsOf(guided[0]!)[0]!.loss, stepsOf(alone)[0]!.loss)
 
   t.comment('the same ranks give the same bits; a run stops as one and goes on with other ranks')
   const again = await prepare(dir, 'again')

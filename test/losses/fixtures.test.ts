@@ -162,6 +162,31 @@ for (const k of [0, 3])
     )
   }
 
+for (const [strategy, margin] of [
+  ['absolute', 0],
+  ['absolute', 0.4],
+  ['relative', 0.05],
+] as const)
+  t.test(`sentence-transformers CachedGISTEmbedLoss, margin ${margin} ${strategy}`, async (t) => {
+    const dense = { queries: await inputs.numbers('guide.queries'), documents: await inputs.numbers('guide.documents') }
+    await compare(
+      ...([t, st6, `guided.${strategy}.${margin}`, 3] as const),
+      (q, d) => {
+        const { device } = q.tokens
+        const of = (data: Float64Array) => {
+          const tokens = Tensor.from(device, data, [data.length / 8, 8])
+          return { tokens, segments: Segments.fromLengths(device, Array(data.length / 8).fill(1)) }
+        }
+        const guide = { queries: of(dense.queries), documents: of(dense.documents), margin }
+        return contrastive(q, d, {
+          ...{ temperature: 0.05, documentsPerQuery: 4, blockQueries: 2 },
+          guide: { ...guide, relative: strategy === 'relative' },
+        })
+      },
+      { exact: true },
+    )
+  })
+
 t.test('sentence-transformers InfoNCE and distillation with weights over MeanMaxSim', (t) => {
   const phase = {
     ...{ loss: { contrastive: 1, distillation: 0.5 }, scores: 'mean', maskDuplicates: false, normalizeScores: false },

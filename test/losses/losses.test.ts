@@ -58,6 +58,19 @@ const ragged = [1, 4, 2, 1]
 const teacher = [1, 0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0]
 
 const symmetric = true
+
+/** A guide of the queries and documents: vectors of its own, of another dimension, one to a text. */
+const [guideQueries, guideDocuments] = [4, 8].map((count, i) => new Random(seed + 40 + i).normals(count * 8))
+function guideOf(device: Device): { queries: TokenEmbeddings; documents: TokenEmbeddings } {
+  const side = (data: Float64Array) => ({
+    tokens: Tensor.from(device, data, [data.length / 8, 8]),
+    segments: Segments.fromLengths(device, Array(data.length / 8).fill(1)),
+  })
+  return { queries: side(guideQueries!), documents: side(guideDocuments!) }
+}
+const guideScore = (i: number, j: number) =>
+  guideQueries!.subarray(8 * i, 8 * i + 8).reduce((sum, x, k) => sum + x * guideDocuments![8 * j + k]!, 0)
+
 const losses: Record<string, Loss> = {
   'contrastive, one negative each': (q, d, logScale) => contrastive(q, d, { logScale, documentsPerQuery: 2 }),
   'contrastive, groups, weights, blocks of 3': (q, d, logScale) =>
@@ -88,6 +101,17 @@ const losses: Record<string, Loss> = {
       blockQueries: 3,
       scores: 'mean',
       symmetric,
+    }),
+  'contrastive, guided, symmetric, groups, blocks of 3': (q, d, logScale) =>
+    contrastive(q, d, {
+      logScale,
+      documentsPerQuery: ragged,
+      queryDuplicateIds: qDuplicates,
+      documentDuplicateIds: dDuplicates,
+      blockQueries: 3,
+      keepScores: 0,
+      symmetric,
+      guide: { ...guideOf(q.tokens.device), margin: 0.5 },
     }),
   'distillation, min-max': (q, d, logScale) => distillation(q, d, { teacher, documentsPerQuery: 2, logScale }),
   'distillation, teacher temperature': (q, d, logScale) =>
@@ -170,6 +194,14 @@ function plainScores(q: Side, d: Side, mean = false): (number | null)[][] {
   )
 }
 
+interface PlainOptions {
+  mean?: boolean
+  symmetric?: boolean
+  /** Of the guide, where there is one. */
+  margin?: number
+  relative?: boolean
+}
+
 /** InfoNCE as written in research: explicit loops, explicit exclusions. @param counts documents of each query */
 function plainInfoNce(
   q: Side,
@@ -177,7 +209,7 @@ function plainInfoNce(
   temperature: number,
   counts: readonly number[],
   groups: boolean,
-  { mean = false, symmetric = false } = {},
+  { mean = false, symmetric = false, margin, relative = false }: PlainOptions = {},
 ): number {
   const scores = plainScores(q, d, mean)
   const owner = counts.flatMap((count, i) => Array<number>(count).fill(i))
@@ -186,13 +218,18 @@ function plainInfoNce(
     const most = Math.max(...logits)
     return most + Math.log(logits.reduce((sum, z) => sum + Math.exp(z - most), 0)) - positive
   }
+  const excluded = (i: number, j: number) => {
+    if (margin === undefined || j === positives[i]) return false
+    const positive = guideScore(i, positives[i]!)
+    return guideScore(i, j) > positive - margin * (relative ? Math.abs(positive) : 1)
+  }
   let [total, turned] = [0, 0]
   for (const [i, own] of positives.entries()) {
     if (scores[i]![own] === null) continue
     const logits: number[] = []
     for (let j = 0; j < d.lengths.length; j++) {
       const score = scores[i]![j]!
-      if (score === null) continue
+      if (score === null || excluded(i, j)) continue
       const other = owner[j]!
       if (groups && j !== own) {
         if (dDuplicates[j] === dDuplicates[own]) continue
@@ -203,7 +240,7 @@ function plainInfoNce(
     total += term(logits, scores[i]![own]! / temperature)
     const others = positives.flatMap((document, other) => {
       const equal = qDuplicates[other] === qDuplicates[i] || dDuplicates[document] === dDuplicates[own]
-      return groups && other !== i && equal ? [] : [scores[other]![own]! / temperature]
+      return (groups && other !== i && equal) || excluded(other, own) ? [] : [scores[other]![own]! / temperature]
     })
     turned += term(others, scores[i]![own]! / temperature)
   }
@@ -279,7 +316,17 @@ for (const [name, tolerance] of [
     for (const counts of [[2, 2, 2, 2], ragged, [5, 1, 1, 1], [1, 1, 1, 5], [3, 1, 2, 2]]) {
       for (const groups of [false, true])
         for (const blockQueries of [1, 3, 100])
-          for (const more of [{}, { symmetric }, { symmetric, keepScores: 0 }])
+          for (const more of [
+            {},
+            { symmetric },
+            { symmetric, keepScores: 0 },
+            { margin: 0 },
+            { margin: 0.5, symmetric },
+            { margin: 0.5, relative: true },
+          ] as (PlainOptions & { keepScores?: number })[]) {
+            const { margin, relative, ...rest } = more
+            const guided = (device: Device) =>
+              margin !== undefined && { guide: { ...guideOf(device), margin, relative } }
             await compare(
               `contrastive of [${counts}], groups ${groups}, blocks of ${blockQueries}, ${JSON.stringify(more)}`,
               (Q, D) =>
@@ -287,11 +334,13 @@ for (const [name, tolerance] of [
                   temperature: 0.1,
                   documentsPerQuery: counts,
                   blockQueries,
-                  ...more,
+                  ...rest,
+                  ...guided(Q.tokens.device),
                   ...(groups ? { queryDuplicateIds: qDuplicates, documentDuplicateIds: dDuplicates } : {}),
                 }),
               plainInfoNce(q, d, 0.1, counts, groups, more),
             )
+          }
       for (const normalizeScores of [false, true])
         await compare(
           `distillation of [${counts}], normalised ${normalizeScores}`,

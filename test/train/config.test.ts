@@ -202,6 +202,10 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, maskDuplicates: false }, 'maskDuplicates', /no effect on distillation, only on contrastive/],
     [{ ...margin, maskDuplicates: false }, 'maskDuplicates', /no effect on margin-mse/],
     [{ ...mine, maskDuplicates: false }, 'maskDuplicates', /no effect on a loss of your own/],
+    [{ ...distillation, guide: { model: 'g' } }, 'guide', /no effect on distillation, only on contrastive/],
+    [{ ...mine, guide: { model: 'g' } }, 'guide', /no effect on a loss of your own/],
+    [{ guide: { model: 'g', relative: true } }, 'guide', /is relative, which has no effect without a margin/],
+    [{ guide: { margin: 1 } }, 'guide.model', /is missing/],
     [{ ...distillation, symmetric: true }, 'symmetric', /no effect on distillation, only on contrastive/],
     [{ ...mine, symmetric: true }, 'symmetric', /no effect on a loss of your own/],
     [{ ...distillation, gather: 'documents' }, 'gather', /no effect on distillation/],
@@ -261,7 +265,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     { ...mine, temperature: 0.1, gather: 'documents' },
     { steps: 10, warmup: 10, gradientScale: 'pylate', maskDuplicates: false, gather: 'documents' },
     { gradientScale: 'pylate', gather: 'none' },
-    { negatives: 0, symmetric: true },
+    { negatives: 0, symmetric: true, guide: { model: 'g', margin: 0.05, relative: true } },
     { negatives: 50, sampleNegatives: 7, scores: 'mean' },
   ]
   for (const changes of good) {

@@ -117,7 +117,7 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
     const value = gradCache(
       model,
       { ...batch, scores },
-      lossOf(phase, undefined, (name, part) => {
+      lossOf(phase, undefined, undefined, (name, part) => {
         told[name] = part.value()
       }),
       { ...key, microBatchTokens },

@@ -10,7 +10,7 @@ import { verifyCheckpoint } from '../../lib/train/checkpoint/checkpoint.js'
 import { latest } from '../../lib/train/checkpoint/state.js'
 import type { TrainEvent } from '../../lib/train/events.js'
 import { train } from '../../lib/train/loop/run.js'
-import { bitsOf, folder, saveTinyModel, threePhases, tinyRun } from './tiny.js'
+import { bitsOf, folder, saveGuide, saveTinyModel, tinyRun, todaysPhases } from './tiny.js'
 
 const steps = 12
 
@@ -41,7 +41,8 @@ async function runChild(dir: string, onEvent: (event: TrainEvent, child: ChildPr
 t.test('killed in every phase, at a phase change and inside saves: the same bits in the end', async (t) => {
   const dir = folder(t)
   await saveTinyModel(path.join(dir, 'base'))
-  const config = tinyRun(dir, path.join(dir, 'base'), 'alone', threePhases(dir, steps, { checkpoint: { every: 4 } }))
+  await saveGuide(dir)
+  const config = tinyRun(dir, path.join(dir, 'base'), 'alone', todaysPhases(dir, steps, { checkpoint: { every: 4 } }))
   const alone = await train(config).result
   alone.model.dispose()
   const root = path.join(dir, 'run/checkpoints')

@@ -38,8 +38,8 @@ export function tinyModel(seed = 1, recipe: Partial<Recipe> = {}): Promise<Colbe
 }
 
 /** The same in a folder. */
-export async function saveTinyModel(into: string): Promise<void> {
-  const model = await tinyModel()
+export async function saveTinyModel(into: string, ...how: Parameters<typeof tinyModel>): Promise<void> {
+  const model = await tinyModel(...how)
   await model.save(into)
   model.dispose()
 }
@@ -110,6 +110,32 @@ export function threePhases(dir: string, steps: number, changes: Partial<PhaseCo
       weightDecay: 0.01,
     },
   ]
+}
+
+/** A guide for `dir`: another model, which reads the same texts otherwise. */
+export async function saveGuide(dir: string): Promise<string> {
+  const folder = path.join(dir, 'guide')
+  await saveTinyModel(folder, 5, { documentLength: 9, queryExpansion: false, documentPrompt: 'w1 w2 ' })
+  return folder
+}
+
+/** The three phases, the last with all that recipes have today: two losses, both directions, negatives drawn and dropped, a guide. */
+export function todaysPhases(dir: string, ...how: [steps: number, changes?: Partial<PhaseConfig>]): PhaseConfig[] {
+  const [one, two, three] = threePhases(dir, ...how)
+  const today: Partial<PhaseConfig> = {
+    loss: { contrastive: 1, distillation: 0.5 },
+    dropAbove: 0.6, // where the last of three negatives scores 2 of 3
+    scores: 'mean',
+    symmetric: true,
+    temperature: 0.05,
+    learnableTemperature: true,
+    studentTemperature: 0.02,
+    teacherTemperature: 0.5,
+    temperatureSquared: true,
+    normalizeScores: false,
+    guide: { model: path.join(dir, 'guide'), margin: 0.05, relative: true },
+  }
+  return [one!, two!, { ...three!, ...today }]
 }
 
 export function tinyRun(dir: string, model: RunConfig['model'], out: string, phases: PhaseConfig[]): RunConfig {

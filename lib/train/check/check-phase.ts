@@ -11,6 +11,7 @@ import { includes, partsOf } from '../config/losses.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
 import type { Faults } from './faults.js'
+import { openGuide } from './guide.js'
 import { estimateMemory, gibibytes, type MemoryEstimate } from './memory.js'
 import { batchSizes, type Measured, measureTexts, type SampleText, sampleText, type TextLengths } from './texts.js'
 
@@ -143,6 +144,7 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
     checkSource(context, read, documents)
     found.push({ survey: read, documents, measured: featurizer && (await measureTexts(read, featurizer, most)) })
   }
+  const guideBytes = await checkGuide(context)
   const whole = found.length === sources.length && found.length > 0
   const stepsPerEpoch = whole ? await checkPlan(context, found) : null
   const steps = phase.steps ?? (stepsPerEpoch && Math.max(1, Math.floor(phase.epochs! * stepsPerEpoch)))
@@ -156,7 +158,7 @@ export async function checkPhase(context: PhaseContext): Promise<PhaseCheck> {
     steps,
     sources: found.map((source) => sourceCheck(phase, source)),
     recipe: model && featurizer ? changesOf(model, featurizer) : [],
-    memory: checkMemory(context, found),
+    memory: checkMemory(context, found, guideBytes),
     samples: featurizer ? samplesOf(featurizer, found, most) : [],
   }
 }
@@ -204,6 +206,9 @@ function checkSettings({ config, index, model, faults, warnings, ranks }: PhaseC
   if (phase.gather !== 'queries' && ranks === 1)
     warnings.push(noEffect(`${place}gather`, 'one rank has the whole batch', { phase: phase.name, key: 'gather' }))
 }
+
+/** What is worth knowing of a model's recipe. */
+export const recipeNote = (message: string): WarningEvent => ({ type: 'warning', code: 'recipe', message, details: {} })
 
 export function noEffect(what: string, because: string, details: { phase?: string; key: string }): WarningEvent {
   return { type: 'warning', code: 'no-effect', message: `${what} has no effect here: ${because}`, details }
@@ -355,9 +360,21 @@ async function checkPlan(
   return plan && faults.list.length === before ? plan.stepsPerEpoch : null
 }
 
+/** Opens the guide of a phase. @returns the bytes of its weights where it is not there yet, and their gradients' room */
+async function checkGuide(context: PhaseContext): Promise<number> {
+  const { config, index, model, faults, warnings, onDownload: onProgress, signal } = context
+  const phase = config.phases[index]!
+  if (!phase.guide) return 0
+  const onNote = (message: string) => warnings.push(recipeNote(`phase "${phase.name}", guide: ${message}`))
+  const guide = await faults.try(index, 'guide', () => openGuide(config, phase, model, { onNote, onProgress, signal }))
+  guide?.close()
+  return guide && typeof phase.guide.model === 'string' ? 2 * guide.model.parameters.values.bytes : 0
+}
+
 function checkMemory(
   { config, index, model, graphBytes, faults, warnings, ranks = 1 }: PhaseContext,
   found: readonly Found[],
+  guideBytes: number,
 ): PhaseCheck['memory'] {
   const phase = config.phases[index]!
   if (!model || !graphBytes) return null
@@ -366,7 +383,7 @@ function checkMemory(
     if (!measured) return []
     const sizes = batchSizes(measured, phase.batch, survey.rows)
     const of = (which: keyof typeof sizes) =>
-      estimateMemory(model, config, phase, { sizes: sizes[which], graphBytes, ranks })
+      estimateMemory(model, config, phase, { sizes: sizes[which], graphBytes, guideBytes, ranks })
     return [{ worst: of('worst'), usual: of('usual') }]
   })
   if (estimates.length === 0) return null

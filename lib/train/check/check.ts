@@ -16,7 +16,7 @@ import { listCheckpoints } from '../checkpoint/checkpoint.js'
 import { recipeOf } from '../config/recipe.js'
 import type { ResolvedRun, RunConfig } from '../config/types.js'
 import type { CheckEvent, WarningEvent } from '../events.js'
-import { checkPhase, noEffect, type PhaseCheck } from './check-phase.js'
+import { checkPhase, noEffect, type PhaseCheck, recipeNote } from './check-phase.js'
 import { type Fault, Faults } from './faults.js'
 import { gibibytes, graphBytesOfToken } from './memory.js'
 
@@ -99,9 +99,6 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
     if (typeof config.model === 'string') model?.dispose()
   }
 }
-
-/** What is worth knowing of the model's recipe. */
-export const recipeNote = (message: string): WarningEvent => ({ type: 'warning', code: 'recipe', message, details: {} })
 
 /** How a model is opened: as a folder of the run, or from where the config says. */
 interface OpenModelOptions extends HubOptions {

@@ -19,6 +19,8 @@ interface Batch {
   sizes: BatchSizes
   /** Of a token in a graph. */
   graphBytes: number
+  /** Of a guide that is still to be loaded. */
+  guideBytes: number
   ranks: number
 }
 
@@ -70,12 +72,12 @@ export function estimateMemory(
   model: Colbert,
   config: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   phase: Pick<ResolvedPhase, 'loss' | 'batch' | 'gather' | 'symmetric'>,
-  { sizes, graphBytes, ranks }: Batch,
+  { sizes, graphBytes, guideBytes, ranks }: Batch,
 ): MemoryEstimate {
   const { device, parameters, dim } = model
   const real = parameters.values.bytes / parameters.values.size
   const { bytes: live } = device.memory()
-  const base = live + 2 * parameters.values.bytes
+  const base = live + 2 * parameters.values.bytes + guideBytes
   const own = { queries: sizes.queries / ranks, documents: sizes.documents / ranks }
   const allPairs = includes(phase.loss, 'contrastive')
   const here = {
@@ -117,7 +119,7 @@ function graphsOf(
   { device, parameters }: Colbert,
   { microBatchTokens, activationMemory }: Pick<ResolvedRun, 'microBatchTokens' | 'activationMemory'>,
   { gather }: Pick<ResolvedPhase, 'gather'>,
-  { sizes, own, graphBytes, ranks }: Batch & { own: Sides },
+  { sizes, own, graphBytes, ranks }: Omit<Batch, 'guideBytes'> & { own: Sides },
 ): { kept: number; forward: number; backward: number } {
   let budget = activationMemory === 'auto' ? device.memory().limit / 4 : activationMemory
   const most = Math.max(microBatchTokens, sizes.longest)

@@ -77,6 +77,17 @@ const checkpoint = z.strictObject({ every: count.default(500), keep: z.int().min
 
 const card = z.strictObject({ samples: z.int().min(0).default(3) })
 
+const model = z.custom<ResolvedRun['model']>(
+  (value) => (typeof value === 'string' && value !== '') || (isObject(value) && typeof value.embed === 'function'),
+  { error: 'expected a folder or, from TypeScript, a Colbert' },
+)
+
+const guide = z.strictObject({
+  model: paths(model),
+  margin: z.number().default(0),
+  relative: z.boolean().default(false),
+})
+
 const phase = z.strictObject({
   name: z.string().regex(/^[\w.-]+$/, { error: 'expected letters, digits, ".", "_" and "-"' }),
   loss,
@@ -100,6 +111,7 @@ const phase = z.strictObject({
   normalizeScores: z.boolean().default(true),
   maskDuplicates: z.boolean().default(true),
   symmetric: z.boolean().optional(),
+  guide: guide.optional(),
   queryLength: count.optional(),
   documentLength: count.optional(),
   prompts: z.strictObject({ query: z.string().optional(), document: z.string().optional() }).optional(),
@@ -118,11 +130,6 @@ const phase = z.strictObject({
   evaluate: evaluate.optional(),
   checkpoint: checkpoint.prefault({}),
 })
-
-const model = z.custom<ResolvedRun['model']>(
-  (value) => (typeof value === 'string' && value !== '') || (isObject(value) && typeof value.embed === 'function'),
-  { error: 'expected a folder or, from TypeScript, a Colbert' },
-)
 
 const headLayer = z.strictObject({
   out: z.int().min(8).multipleOf(8, { error: 'expected a multiple of 8' }),
@@ -191,6 +198,7 @@ const onlyFor: readonly (readonly [key: keyof ResolvedPhase, without: unknown, o
     ['normalizeScores', true, false, 'distillation'],
     ['maskDuplicates', true, false, 'contrastive'],
     ['symmetric', undefined, false, 'contrastive'],
+    ['guide', undefined, false, 'contrastive'],
     ['gather', 'queries', true, 'contrastive'],
   ]
 
@@ -299,6 +307,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
     if (phase.smallSources === 'wrap' && includes(phase.loss, 'contrastive') && !phase.maskDuplicates)
       add(i, 'smallSources', 'wrap repeats rows in a batch, which are negatives of themselves without maskDuplicates')
+    if (phase.guide?.relative && phase.guide.margin === 0)
+      add(i, 'guide', 'is relative, which has no effect without a margin; give one (as 0.05), or leave it out')
     if (phase.scheduleSteps !== undefined && phase.schedule === 'constant')
       add(i, 'scheduleSteps', 'has no effect on a constant schedule, which comes down to nothing; leave it out')
     if (phase.steps !== undefined && phase.scheduleSteps !== undefined && phase.scheduleSteps < phase.steps)
@@ -375,6 +385,7 @@ function keysAt(path: readonly (string | number)[]): string[] {
     '': run.shape,
     phases: phase.shape,
     evaluate: evaluation.shape,
+    guide: guide.shape,
     checkpoint: checkpoint.shape,
     card: card.shape,
     prompts: { query: 0, document: 0 },
@@ -408,10 +419,11 @@ export function decisive(config: ResolvedRun): Record<string, unknown> {
   return {
     ...rest,
     device: device.split(':')[0],
-    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, smallSources, ...phase }) => ({
+    phases: phases.map(({ data: _, checkpoint: __, evaluate, loss, smallSources, guide, ...phase }) => ({
       ...phase,
       ...(smallSources !== 'refuse' && { smallSources }), // runs from before there was the setting go on
       loss: isOwn(loss) ? loss.id : loss,
+      ...(guide && { guide: { ...guide, model: undefined } }), // which one it is, checkpoints remember by its weights
       // Not where its data is: a path may be written in several ways.
       ...(evaluate?.patience && { evaluate: { ...evaluate, data: undefined } }),
     })),
@@ -440,6 +452,8 @@ const located = (path: string): string => (existsSync(path) || /[*?]/.test(path)
 const locatedAll = (paths: string | readonly string[]): string | string[] =>
   typeof paths === 'string' ? located(paths) : paths.map(located)
 
+const plainModel = (model: ResolvedRun['model']) => (typeof model === 'string' ? located(model) : { object: 'Colbert' })
+
 /**
  * The config as plain data, for `config.json` in the run's folder; objects become what stands for them, and paths absolute
  * ones, which mean the same wherever the run is resumed.
@@ -448,13 +462,14 @@ export function plainConfig(config: ResolvedRun): Record<string, unknown> {
   const { model, out, cacheDir } = config
   return {
     ...config,
-    model: typeof model === 'string' ? located(model) : { object: 'Colbert' },
+    model: plainModel(model),
     out: resolve(out),
     ...(cacheDir !== undefined && { cacheDir: resolve(cacheDir) }),
-    phases: config.phases.map(({ evaluate, ...phase }) => ({
+    phases: config.phases.map(({ evaluate, guide, ...phase }) => ({
       ...phase,
       loss: isOwn(phase.loss) ? { object: phase.loss.id } : phase.loss,
       data: phase.data.map(absolute),
+      ...(guide && { guide: { ...guide, model: plainModel(guide.model) } }),
       ...(evaluate && {
         evaluate: { ...evaluate, ...(evaluate.data !== undefined && { data: locatedAll(evaluate.data) }) },
       }),

@@ -37,6 +37,16 @@ export type LossName = 'contrastive' | 'distillation' | 'margin-mse'
 /** Two losses or more in one, by their weights ≥ 0; of one with weight 0 the value is shown and nothing learned. */
 export type LossWeights = Partial<Record<LossName, number>>
 
+/** By whose scores a phase leaves out false negatives. */
+export interface GuideConfig {
+  /** A folder or Hugging Face name, or a model; of any kind that loads, with texts as it reads them. It is not trained. */
+  model: string | Colbert
+  /** Left out is what the guide scores above the positive less this, in units of its scores. Default 0. */
+  margin?: number
+  /** The margin is a share of the positive's score. Default false. */
+  relative?: boolean
+}
+
 /** When a phase is evaluated, and by what it is judged. */
 export interface EvaluateConfig {
   /** Steps between evaluations; there is always one at the end of the phase. Default: as checkpoints. */
@@ -128,6 +138,8 @@ export interface PhaseConfig {
    * Default false.
    */
   symmetric?: boolean
+  /** Contrastive: a model by whose scores documents are no negatives of a query. Default: none is asked. */
+  guide?: GuideConfig
   /** Total tokens with special tokens, prefix and prompt. Default: what the model has. */
   queryLength?: number
   /** Total tokens of a document, as `queryLength`. */
@@ -219,7 +231,7 @@ type Given<T, K extends keyof T> = Omit<Required<T>, K> & Pick<T, K>
 /** A phase with its defaults. */
 export interface ResolvedPhase
   extends Given<
-    Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint'>,
+    Omit<PhaseConfig, 'data' | 'evaluate' | 'checkpoint' | 'guide'>,
     | 'negatives'
     | 'sampleNegatives'
     | 'dropAbove'
@@ -237,6 +249,8 @@ export interface ResolvedPhase
   > {
   /** File patterns, entries and sources. */
   data: readonly (string | DataEntry | Source)[]
+  /** With its defaults. */
+  guide?: Required<GuideConfig>
   /** With its defaults. */
   evaluate?: Given<EvaluateConfig, 'patience' | 'data' | 'split'>
   /** With its defaults. */

@@ -12,7 +12,8 @@ import type { PhaseRecord, SourceRecord } from '../../models/options.js'
 import { packageVersion } from '../../packages.js'
 import { Device } from '../../tensor/device.js'
 import { sumSquares } from '../../tensor/ops.gen.js'
-import { checkPhases, openModel, recipeNote } from '../check/check.js'
+import { checkPhases, openModel } from '../check/check.js'
+import { recipeNote } from '../check/check-phase.js'
 import { Faults } from '../check/faults.js'
 import {
   clearUnfinished,

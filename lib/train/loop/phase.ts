@@ -3,10 +3,12 @@ import { isFiles, isSource, ROWS_VERSION } from '../../data/sources.js'
 import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
+import type { HubProgress } from '../../hub/repository.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { EvaluationRecord } from '../../models/options.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
+import { type OpenGuide, openGuide } from '../check/guide.js'
 import { readOptimizer } from '../checkpoint/state.js'
 import { horizonOf } from '../config/horizon.js'
 import { gathers } from '../config/losses.js'
@@ -14,6 +16,7 @@ import { recipeOf } from '../config/recipe.js'
 import type { BestEvaluation, Evaluate, LossName, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
 import type { CheckpointEvent, EventHub, StepEvent } from '../events.js'
 import { gradCacheAsync } from '../gradcache.js'
+import { askGuide } from '../guide.js'
 import { gradientScaleOf, lossOf } from '../loss.js'
 import { AdamW } from '../optim/adamw.js'
 import { schedule } from '../optim/schedule.js'
@@ -29,6 +32,8 @@ export interface PhaseProgress {
   rowsVersion?: number
   /** Of the phase until here; absent in checkpoints of before a loss could depend on it. */
   ranks?: number
+  /** Of its guide: Σ of its squared weights. */
+  guide?: number
   loss: number
   best: BestEvaluation | null
   /** Evaluations in a row without a new best. */
@@ -82,11 +87,11 @@ export async function runPhase(
   const changes = recipeOf(phase)
   const acceptRecipeChange = config.acceptRecipeChange.filter((field) => field in changes)
   model.setRecipe(changes, { acceptRecipeChange })
-  const open = (): Promise<TrainData> =>
+  const open = ({ featurizer }: Colbert): Promise<TrainData> =>
     openBatches({
       data: phase.data.filter(isFiles),
       sources: phase.data.filter(isSource),
-      featurizer: model.featurizer,
+      featurizer,
       batch: phase.batch,
       negatives: phase.negatives,
       sampleNegatives: phase.sampleNegatives,
@@ -100,18 +105,54 @@ export async function runPhase(
       onDownload: (progress) => host.emit({ type: 'download', ...progress }),
       onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
     })
-  const data = await rank0First(group, open)
-  try {
-    await requireSame(group, { phase: phase.name, recipe: model.recipe, data: data.fingerprint })
-    return await new PhaseRunner(host, index, phase, data, firstStep, from).run()
-  } finally {
-    data.close()
+  const opened: { close(): unknown }[] = []
+  const kept = <T extends { close(): unknown }>(each: T): T => {
+    opened.push(each)
+    return each
   }
+  try {
+    const data = kept(await rank0First(group, () => open(model)))
+    const guide = phase.guide ? await openPhaseGuide(host, phase, open, kept) : null
+    const same = {
+      recipe: model.recipe,
+      data: data.fingerprint,
+      guide: guide && [guide.data.fingerprint, guide.weights],
+    }
+    await requireSame(group, { phase: phase.name, ...same })
+    return await new PhaseRunner(host, index, phase, data, guide, firstStep, from).run()
+  } finally {
+    for (const each of opened.reverse()) each.close()
+  }
+}
+
+/** A guide, and the rows of the phase as it reads them. */
+interface PhaseGuide extends OpenGuide {
+  data: TrainData
+}
+
+async function openPhaseGuide(
+  { model: trained, config, group, signal, emit }: PhaseHost,
+  phase: ResolvedPhase,
+  open: (model: Colbert) => Promise<TrainData>,
+  kept: <T extends { close(): unknown }>(each: T) => T,
+): Promise<PhaseGuide> {
+  const onNote = () => {} // said when the run was checked
+  const onProgress = (progress: HubProgress) => emit({ type: 'download', ...progress })
+  const load = () => openGuide(config, phase, trained, { onNote, onProgress, signal })
+  const guide = kept(await rank0First(group, load))
+  const data = kept(await rank0First(group, () => open(guide.model)))
+  return { ...guide, data }
 }
 
 export function phaseResult(phase: ResolvedPhase, progress: PhaseProgress, checkpoint: string): PhaseResult {
   const { step, globalStep, loss, best } = progress
   return { name: phase.name, steps: step, globalStep, loss, best, checkpoint }
+}
+
+/** The rows of a step, and the same as the guide reads them. */
+interface Fetched {
+  batch: TrainBatch
+  guided: TrainBatch | null
 }
 
 /** A step that was issued: its loss and squared norm arrive once the device has got there. */
@@ -142,6 +183,7 @@ class PhaseRunner {
   private readonly phase: ResolvedPhase
   private readonly index: number
   private readonly data: TrainData
+  private readonly guide: PhaseGuide | null
   private readonly from: PhaseResume | null
   private readonly progress: PhaseProgress
   private readonly horizon: ReturnType<typeof horizonOf>
@@ -159,6 +201,7 @@ class PhaseRunner {
     index: number,
     phase: ResolvedPhase,
     data: TrainData,
+    guide: PhaseGuide | null,
     firstStep: number,
     from: PhaseResume | null,
   ) {
@@ -166,6 +209,7 @@ class PhaseRunner {
     this.index = index
     this.phase = phase
     this.data = data
+    this.guide = guide
     this.from = from
     const steps = phase.steps ?? Math.max(1, Math.floor(phase.epochs! * data.stepsPerEpoch))
     if (from && (from.progress.data !== data.fingerprint || from.progress.steps !== steps))
@@ -178,6 +222,14 @@ class PhaseRunner {
               `${from.progress.rowsVersion ?? 0} of that; this one has ${ROWS_VERSION}), so it cannot go on within the phase. ` +
               `Start a new run from its model: model: ${from.folder}/model`,
         { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
+      )
+    const guided = from?.progress.guide
+    if (guide && guided !== undefined && !(Math.abs(guide.weights - guided) <= 1e-6 * guided))
+      throw new CheckpointError(
+        'ERR_CHECKPOINT',
+        `phase "${phase.name}": the guide is another model than at ${from!.folder}, by its weights. Restore it, or start a ` +
+          'new run from the model in that checkpoint',
+        { phase: phase.name, expected: guided, found: guide.weights },
       )
     this.horizon = horizonOf(phase, steps)
     const ranks = host.group.size
@@ -199,6 +251,7 @@ class PhaseRunner {
           data: data.fingerprint,
           rowsVersion: ROWS_VERSION,
           ranks,
+          ...(guide && { guide: guide.weights }),
           loss: Number.NaN,
           best: null,
           withoutBest: 0,
@@ -250,10 +303,10 @@ class PhaseRunner {
         }
         if (progress.step === steps) break
         const waited = performance.now()
-        const batch = await next
+        const fetched = await next
         const waitMs = performance.now() - waited
         next = this.fetch(progress.step + 1)
-        const issued = await this.issue(batch, waitMs)
+        const issued = await this.issue(fetched, waitMs)
         await this.awaitStep() // the step before; this one goes on meanwhile
         this.pending = issued
         progress.step++
@@ -275,17 +328,21 @@ class PhaseRunner {
   }
 
   /** The batch of a step, ahead of its turn; a failure is met when it is awaited. */
-  private fetch(step: number): Promise<TrainBatch> {
+  private fetch(step: number): Promise<Fetched> {
     const { rank, size: ranks } = this.host.group
     const { gather } = this.phase
     const part = { rank, ranks, documents: gather === 'documents', even: gather === 'none' }
-    const batch = step < this.progress.steps ? this.data.at(step, part) : Promise.reject(new Error('past the end'))
-    batch.catch(() => {})
-    return batch
+    const rows = async (): Promise<Fetched> => {
+      const batch = await this.data.at(step, part)
+      return { batch, guided: this.guide && (await this.guide.data.at(step, { ...part, like: batch })) }
+    }
+    const fetched = step < this.progress.steps ? rows() : Promise.reject(new Error('past the end'))
+    fetched.catch(() => {})
+    return fetched
   }
 
   /** One step, up to the moment all of it is queued. */
-  private async issue(batch: TrainBatch, waitMs: number): Promise<PendingStep> {
+  private async issue({ batch, guided }: Fetched, waitMs: number): Promise<PendingStep> {
     const { host, phase, progress } = this
     const { config, model, group, signal } = host
     const { step, steps } = progress
@@ -299,16 +356,16 @@ class PhaseRunner {
       value.catch(() => {}) // as `before`
       losses.push(value)
     }
-    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, onPart), {
+    const { microBatchTokens, commDtype } = config
+    const spread = { microBatchTokens, group, gather: gathers(phase.loss) ? phase.gather : 'none', commDtype } as const
+    const asked = guided && (await askGuide(this.guide!.model, phase.guide!, guided, spread))
+    const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, asked?.guide, onPart), {
+      ...spread,
       seed: config.seed,
       step: progress.globalStep,
-      microBatchTokens: config.microBatchTokens,
       activationMemory: host.activationMemory,
       gradientScale: gradientScaleOf(phase, group.size),
-      group,
-      gather: gathers(phase.loss) ? phase.gather : 'none',
-      commDtype: config.commDtype,
-    })
+    }).finally(() => asked?.free())
     if (this.temperature) group.allReduceSum(this.temperature.gradients).wait()
     // What a rank knows of the step and the others do not.
     const counts = Tensor.from(model.device, [attended(batch), signal?.aborted ? 1 : 0])
