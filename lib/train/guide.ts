@@ -6,7 +6,7 @@ import { type EmbedBatchOptions, type EmbeddingModel, embedBatch } from './gradc
 /** What the guide of a phase makes of a batch in its own tokens; `free` it once the step is issued. */
 export async function askGuide(
   model: EmbeddingModel,
-  { margin, relative }: Required<GuideConfig>,
+  { margin, relative }: Pick<GuideConfig, 'margin' | 'relative'>,
   batch: TrainBatch,
   options: EmbedBatchOptions,
 ): Promise<{ guide: Guide; free(): void }> {

@@ -124,7 +124,7 @@ t.test('training on several ranks', { skip: withoutRanks, timeout: 300_000 }, as
   agrees(t, two, alone)
 
   t.comment('both directions, and a guide whose tokens are others: the same on several ranks')
-  const guide = { model: await saveGuide(dir), margin: 0.1 }
+  const guide = { model: `${await saveGuide(dir)}-dense`, dense: true, margin: 0.1 }
   const guided: Outcome[] = []
   for (const [ranks, gather] of [
     [1, 'queries'],

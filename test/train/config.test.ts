@@ -205,6 +205,7 @@ t.test('settings that contradict each other, or that nothing reads', async (t) =
     [{ ...distillation, guide: { model: 'g' } }, 'guide', /no effect on distillation, only on contrastive/],
     [{ ...mine, guide: { model: 'g' } }, 'guide', /no effect on a loss of your own/],
     [{ guide: { model: 'g', relative: true } }, 'guide', /is relative, which has no effect without a margin/],
+    [{ guide: { model: { embed() {} }, dense: true } }, 'guide', /is given as an object/],
     [{ guide: { margin: 1 } }, 'guide.model', /is missing/],
     [{ ...distillation, symmetric: true }, 'symmetric', /no effect on distillation, only on contrastive/],
     [{ ...mine, symmetric: true }, 'symmetric', /no effect on a loss of your own/],

@@ -79,6 +79,19 @@ t.test('the embeddings of a batch do not depend on micro-batches, nor on dropout
   batches.close()
 })
 
+t.test('a dense guide', async (t) => {
+  const dir = folder(t)
+  const guide = { model: `${await saveGuide(dir)}-dense`, margin: 0 }
+  const [, two] = threePhases(dir, 2)
+  const model = await tinyModel()
+  const run = (out: string, more: object) =>
+    train(tinyRun(dir, model, out, [{ ...two!, guide: { ...guide, ...more } }])).result
+  await t.rejects(run('refused', {}), { message: /dense: true/ })
+  const { phases } = await run('dense', { dense: true })
+  t.ok(phases[0]!.loss > 0)
+  model.dispose()
+})
+
 t.test('what cannot guide is refused before the first step, another guide on the way', async (t) => {
   const dir = folder(t)
   const base = path.join(dir, 'base')

@@ -112,10 +112,11 @@ export function threePhases(dir: string, steps: number, changes: Partial<PhaseCo
   ]
 }
 
-/** A guide for `dir`: another model, which reads the same texts otherwise. */
+/** A guide for `dir`: another model, which reads the same texts otherwise. The same with `-dense` has one vector a text. */
 export async function saveGuide(dir: string): Promise<string> {
   const folder = path.join(dir, 'guide')
   await saveTinyModel(folder, 5, { documentLength: 9, queryExpansion: false, documentPrompt: 'w1 w2 ' })
+  await saveTinyModel(`${folder}-dense`, 5, { pooling: 'mean', documentLength: 9, documentPrompt: 'w1 w2 ' })
   return folder
 }
 

@@ -26,8 +26,9 @@ export async function openGuide(
   trained: Colbert | null,
   options: OpenGuideOptions,
 ): Promise<OpenGuide> {
-  const given = guide!.model
-  const model = typeof given === 'string' ? await Colbert.load(given, { device, precision, ...options }) : given
+  const { model: given, dense, recipe } = guide!
+  const load = { device, precision, dense, ...(recipe && { recipe }), ...options }
+  const model = typeof given === 'string' ? await Colbert.load(given, load) : given
   const close = () => typeof given === 'string' && model.dispose()
   if (trained && (model === trained || model.device !== trained.device)) {
     close()

@@ -82,8 +82,12 @@ const model = z.custom<ResolvedRun['model']>(
   { error: 'expected a folder or, from TypeScript, a Colbert' },
 )
 
+const recipe = z.record(z.string(), z.unknown(), { error: 'expected fields of a recipe' })
+
 const guide = z.strictObject({
   model: paths(model),
+  dense: z.boolean().default(false),
+  recipe: recipe.optional(),
   margin: z.number().default(0),
   relative: z.boolean().default(false),
 })
@@ -145,7 +149,7 @@ const run = z.strictObject({
   dense: z.boolean().default(false),
   dim: count.optional(),
   head: z.array(headLayer).min(1, { error: 'expected at least one layer' }).optional(),
-  recipe: z.record(z.string(), z.unknown(), { error: 'expected fields of a recipe' }).optional(),
+  recipe: recipe.optional(),
   acceptRecipeChange: z.array(z.string(), { error: 'expected a list of fields of the recipe' }).default([]),
   out: paths(z.string().regex(/^[^\0]+$/, { error: 'expected the name of a folder' })),
   seed: z.int().min(0).default(42),
@@ -307,6 +311,8 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
       add(i, 'batch', 'is 1 without negatives: there is nothing to tell the positive from')
     if (phase.smallSources === 'wrap' && includes(phase.loss, 'contrastive') && !phase.maskDuplicates)
       add(i, 'smallSources', 'wrap repeats rows in a batch, which are negatives of themselves without maskDuplicates')
+    if (typeof phase.guide?.model === 'object' && (phase.guide.dense || phase.guide.recipe))
+      add(i, 'guide', 'is given as an object; dense and recipe belong to one that is read from a folder')
     if (phase.guide?.relative && phase.guide.margin === 0)
       add(i, 'guide', 'is relative, which has no effect without a margin; give one (as 0.05), or leave it out')
     if (phase.scheduleSteps !== undefined && phase.schedule === 'constant')

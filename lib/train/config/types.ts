@@ -41,6 +41,10 @@ export type LossWeights = Partial<Record<LossName, number>>
 export interface GuideConfig {
   /** A folder or Hugging Face name, or a model; of any kind that loads, with texts as it reads them. It is not trained. */
   model: string | Colbert
+  /** Take a dense model's folder as what it is (as of `Colbert.load`). Default false. */
+  dense?: boolean
+  /** How texts become tokens, where it is to differ from what the guide's folder says. */
+  recipe?: Partial<Omit<Recipe, 'tokenizerHash'>>
   /** Left out is what the guide scores above the positive less this, in units of its scores. Default 0. */
   margin?: number
   /** The margin is a share of the positive's score. Default false. */
@@ -250,7 +254,7 @@ export interface ResolvedPhase
   /** File patterns, entries and sources. */
   data: readonly (string | DataEntry | Source)[]
   /** With its defaults. */
-  guide?: Required<GuideConfig>
+  guide?: Given<GuideConfig, 'recipe'>
   /** With its defaults. */
   evaluate?: Given<EvaluateConfig, 'patience' | 'data' | 'split'>
   /** With its defaults. */
