@@ -5,7 +5,7 @@ import { Buckets } from '../distributed/buckets.js'
 import { allGatherTokens, type CommDtype, reduceScatterRows } from '../distributed/exchange.js'
 import { type Pending, type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { AbortedError, ArgumentError, RecipeError } from '../errors.js'
-import type { Ranks, TokenEmbeddings } from '../losses/index.js'
+import type { Guide, Ranks, TokenEmbeddings } from '../losses/index.js'
 import type { StepKey } from '../nn/index.js'
 import type { Parameters } from '../nn/parameters.js'
 import {
@@ -184,7 +184,7 @@ export async function embedBatch(
   model: EmbeddingModel,
   batch: TrainBatch,
   options: EmbedBatchOptions,
-): Promise<Record<Side, TokenEmbeddings>> {
+): Promise<Pick<Guide, 'queries' | 'documents'>> {
   checkOptions('embedBatch', options, embedBatchOptions)
   required('embedBatch', 'microBatchTokens', options?.microBatchTokens, embedBatchOptions.microBatchTokens)
   checkRecipe(model.recipe, batch.recipe)

@@ -71,7 +71,7 @@ struct Scatter {
 // x [n, m], y [m, n]. A thread per element of y.
 template <class T>
 struct RowsToColumns {
-  static constexpr int kThreads = kRowThreads, kMinBlocks = 8;
+  static constexpr int kThreads = kRowThreads, kMinBlocks = 4;
   Dev<const T> x;
   Dev<T> y;
   int64_t n, m;
