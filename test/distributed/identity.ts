@@ -101,16 +101,12 @@ const distilled: BatchLoss = ({ queries, documents, batch, ranks }) =>
 const margins: BatchLoss = ({ queries, documents, batch, ranks }) =>
   marginMse(queries, documents, { teacher: batch.scores!, documentsPerQuery: batch.documentsPerQuery, ranks })
 
-/** Both in one, as a phase has them: the teacher's term at a temperature of its own. */
-const mixed = (logScale: Parameters): BatchLoss =>
+/** Both in one, as a phase has them: the teacher's term at a temperature of its own, or the one that is learned. */
+const mixed = (logScale: Parameters, own: boolean): BatchLoss =>
   lossOf(
     {
-      ...{
-        loss: { contrastive: 1, distillation: 0.7 },
-        temperature: 1,
-        studentTemperature: 0.3,
-        teacherTemperature: 2,
-      },
+      ...{ loss: { contrastive: 1, distillation: 0.7 }, temperature: 1, teacherTemperature: 2 },
+      ...(own && { studentTemperature: 0.3, temperatureSquared: true }),
       ...{ scores: 'mean', symmetric: true, maskDuplicates: true, normalizeScores: false },
     } as ResolvedPhase,
     logScale.get('logScale'),
@@ -275,9 +271,9 @@ for (const kind of kinds) {
         for (const [name, loss, gather] of [
           ['distilled', distilled, 'none'],
           ['margins', margins, 'none'],
-          ['mixed', mixed(logScale), 'queries'],
-          ['mixed', mixed(logScale), 'documents'],
-          ['mixed', mixed(logScale), 'none'],
+          ['mixed', mixed(logScale, true), 'queries'],
+          ['mixed', mixed(logScale, false), 'documents'],
+          ['mixed', mixed(logScale, a === 1), 'none'],
         ] as const) {
           const got = await step(model, part, loss, logScale, { microBatchTokens: 60, group, gather })
           digest.update(JSON.stringify(got.loss)).update(new Uint8Array(got.gradients.buffer))

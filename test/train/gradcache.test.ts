@@ -5,7 +5,7 @@ import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive } from '../../lib/losses/index.js'
 import { Device, scope, Tape, Tensor, withoutTape } from '../../lib/tensor/index.js'
 import type { ResolvedPhase } from '../../lib/train/config/types.js'
-import { type BatchLoss, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
+import { type BatchLoss, embedBatch, gradCache, gradCacheAsync } from '../../lib/train/gradcache.js'
 import { lossOf } from '../../lib/train/loss.js'
 import { seed } from '../seed.js'
 import { ToyModel, toyBatch } from './toy.js'
@@ -103,11 +103,14 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
   const device = Device.open('cpu-f64')
   const before = device.memory().tensors
   const model = new ToyModel(device, seed)
+  const guiding = new ToyModel(device, seed + 1)
+  const guide = await embedBatch(guiding, batch, { microBatchTokens: 30 })
   const scores = Float32Array.from({ length: 27 }, (_, i) => Math.sin(3 * i))
   const gradientOf = async (loss: ResolvedPhase['loss'], changes: Partial<ResolvedPhase>, microBatchTokens: number) => {
     const told: Record<string, Promise<number>> = {}
     const phase = {
       scores: 'mean',
+      symmetric: true,
       maskDuplicates: true,
       normalizeScores: false,
       temperature: 1,
@@ -117,7 +120,7 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
     const value = gradCache(
       model,
       { ...batch, scores },
-      lossOf(phase, undefined, undefined, (name, part) => {
+      lossOf(phase, undefined, { ...guide, margin: 0.1, relative: true }, (name, part) => {
         told[name] = part.value()
       }),
       { ...key, microBatchTokens },
@@ -130,14 +133,14 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
   }
   const alone = [
     await gradientOf('contrastive', { temperature: 0.1 }, 1e9),
-    await gradientOf('distillation', { temperature: 0.4, teacherTemperature: 0.5 }, 1e9),
+    await gradientOf('distillation', { temperature: 0.4, teacherTemperature: 0.5, temperatureSquared: true }, 1e9),
   ]
   for (const [microBatchTokens, contrastive, distillation] of [
     [1, 1, 1],
     [17, 0.5, 2],
     [1e9, 0, 3],
   ] as const) {
-    const changes = { temperature: 0.1, studentTemperature: 0.4, teacherTemperature: 0.5 }
+    const changes = { temperature: 0.1, studentTemperature: 0.4, teacherTemperature: 0.5, temperatureSquared: true }
     const got = await gradientOf({ contrastive, distillation }, changes, microBatchTokens)
     const sum = (of: (part: (typeof alone)[number]) => number) =>
       contrastive * of(alone[0]!) + distillation * of(alone[1]!)
@@ -147,6 +150,8 @@ t.test('losses with weights: the weighted sum of both and of their gradients, an
     const off = Math.hypot(...got.gradients.map((g, i) => g - sum(({ gradients }) => gradients[i]!)))
     t.ok(off < 1e-9 * Math.hypot(...got.gradients), `gradients are off by ${off}`)
   }
+  for (const { tokens, segments } of Object.values(guide)) for (const each of [tokens, segments]) each.dispose()
+  guiding.parameters.dispose()
   model.parameters.dispose()
   t.equal(device.memory().tensors, before)
 })

@@ -23,7 +23,8 @@ export interface Preset {
  * 1, no warm-up, linear decay to 0. Its texts have prompts, which use 7 tokens of the length.
  */
 const prompts = { query: 'search_query: ', document: 'search_document: ' }
-const common = { schedule: 'linear', warmup: 0, weightDecay: 0, maxGradNorm: 1, epochs: 1 } as const
+const adamW = { schedule: 'linear', warmup: 0, weightDecay: 0, maxGradNorm: 1 } as const
+const common = { ...adamW, epochs: 1 } as const
 
 const unsupervised = (extra: number): PresetPhase => ({
   ...common,
@@ -93,43 +94,47 @@ const small: PresetPhase[] = [
 ]
 
 /** LateOn and mLateOn (arXiv 2607.27178; numbers from lightonai/mdenseon-mlateon). They have no prompts. */
-const pretrained = (learningRate: number): PresetPhase => {
-  const { epochs: _, ...rest } = common
-  return {
-    ...rest,
-    name: 'unsupervised',
-    loss: 'contrastive',
-    batch: 16_384,
-    negatives: 0,
-    steps: 90_000,
-    scheduleSteps: 110_000,
-    warmup: 0.05,
-    learningRate,
-    temperature: 0.02,
-    gradientScale: 'pylate',
-    sampling: { tempered: 0.5 },
-    smallSources: 'wrap',
-    queryLength: 42,
-    documentLength: 310,
-    checkpoint: { every: 1000 },
-  }
-}
+const pretrained = (learningRate: number): PresetPhase => ({
+  ...adamW,
+  name: 'unsupervised',
+  loss: 'contrastive',
+  batch: 16_384,
+  negatives: 0,
+  steps: 90_000,
+  scheduleSteps: 110_000,
+  warmup: 0.05,
+  learningRate,
+  temperature: 0.02,
+  gradientScale: 'pylate',
+  sampling: { tempered: 0.5 },
+  smallSources: 'wrap',
+  queryLength: 42,
+  documentLength: 310,
+  checkpoint: { every: 1000 },
+})
 
-const lateOn: PresetPhase = {
+const drawn = {
   ...common,
-  name: 'supervised',
   loss: 'contrastive',
   epochs: 3,
   batch: 128,
   negatives: 50,
   sampleNegatives: 7,
-  dropAbove: 0.99,
   learningRate: 3e-6,
   temperature: 0.02,
+} as const
+
+const lateOn: PresetPhase = {
+  ...drawn,
+  name: 'supervised',
+  dropAbove: 0.99,
   gather: 'none',
   documentLength: 300,
   checkpoint: { every: 2000 },
 }
+
+/** For rows without scores, on one machine, from a checkpoint whose lengths it keeps. */
+const finetuned: PresetPhase = { ...drawn, name: 'finetune', checkpoint: { every: 500 } }
 
 const mLateOn: PresetPhase = {
   ...common,
@@ -152,12 +157,6 @@ const mLateOn: PresetPhase = {
   checkpoint: { every: 20_000 },
 }
 
-/** For rows without scores, on one machine, from a checkpoint whose lengths it keeps. */
-const finetuned: PresetPhase = (() => {
-  const { dropAbove: _, gather: __, documentLength: ___, ...rest } = lateOn
-  return { ...rest, name: 'finetune', checkpoint: { every: 500 } }
-})()
-
 const paper = "ColBERT-Zero (arXiv 2602.16609), with the numbers of PyLate's examples/train/ColBERT-zero."
 const evaluation = 'The scripts choose the best checkpoint on NanoBEIR: add `evaluate: nanobeir` to a phase for that.'
 const masks =
@@ -176,6 +175,8 @@ const lateHead =
 const lateNegatives =
   'The scripts leave out rows with too few negatives, and draw the same places in the lists of a whole batch; here every row ' +
   'is used, and its negatives are drawn for itself.'
+const lateEvaluation =
+  'The scripts evaluate on NanoBEIR, those of mLateOn on its translations: add `evaluate: nanobeir` to a phase for that.'
 const oneRank =
   'In phase supervised a query sees the documents of its own rank alone (gather: none), so that the number of ranks counts; ' +
   'how many the authors used is not published.'
@@ -261,7 +262,7 @@ export const presets: ReadonlyMap<string, Preset> = new Map<string, Preset>([
       model: 'answerdotai/ModernBERT-base',
       about: [
         `LateOn, unsupervised and supervised, ${late}`,
-        ...[lateHead, unsupervisedScale, lateNegatives, oneRank, masks, evaluation],
+        ...[lateHead, unsupervisedScale, lateNegatives, oneRank, masks, lateEvaluation],
       ],
       phases: [pretrained(2e-4), lateOn],
     },
@@ -274,7 +275,7 @@ export const presets: ReadonlyMap<string, Preset> = new Map<string, Preset>([
       recipe: { queryExpansion: false, skiplistWords: [] },
       about: [
         `mLateOn, unsupervised and supervised with a reranker's scores, ${late}`,
-        ...[lateHead, unsupervisedScale, lateNegatives, twoScores, byRanks, oneRecipe, masks, evaluation],
+        ...[lateHead, unsupervisedScale, lateNegatives, twoScores, byRanks, oneRecipe, masks, lateEvaluation],
       ],
       phases: [pretrained(8e-5), mLateOn],
     },
