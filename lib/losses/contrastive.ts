@@ -93,9 +93,9 @@ interface Scored {
 
 /**
  * InfoNCE over in-batch documents: Σ aᵢ ℓᵢ / Σ aᵢ with ℓᵢ = log Σⱼ exp(Sᵢⱼ/τ) − S_{i,p(i)}/τ and S = MaxSim; every query
- * sees every document but duplicates of its positive, positives of equal queries, what a guide leaves out, and empty documents. A query whose
- * positive is empty contributes no loss. One sweep of the MaxSim op by blocks of queries makes scores, softmax and gradients;
- * the scores never exist as a whole.
+ * sees every document but duplicates of its positive, positives of equal queries, what a guide leaves out, and empty
+ * documents. A query whose positive is empty contributes no loss. One sweep of the MaxSim op by blocks of queries makes
+ * scores, softmax and gradients; the scores never exist as a whole.
  *
  * On several ranks either side may be gathered. Where it is the queries, a rank has all rows but only its documents'
  * columns of S: it sends each row's largest logit, sum and positive to the rank that owns the query, which joins them in

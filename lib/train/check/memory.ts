@@ -47,6 +47,8 @@ const BACKWARD = 1.06
 const FORWARD = 20
 /** Queries that `contrastive` scores at a time. */
 const BLOCK = 1024
+/** Bytes of the scores of earlier blocks that it keeps. */
+const KEPT = 2 ** 28
 const PROBE = { sequences: 2, length: 64 }
 
 /** Bytes that a tape keeps of the encoder for each token: it is tried. */
@@ -99,7 +101,11 @@ export function estimateMemory(
   const winner = sizes.longest < 2 ** 8 ? 1 : sizes.longest < 2 ** 16 ? 2 : 4
   const pairs = allPairs ? rows * columns : columns
   const turned = phase.symmetric ? 3 * pairs * real : 0 // scores turned, their gradients, and those turned back
-  const loss = pairs * (real + (winner * sizes.queries * rowsOfText('queries')) / phase.batch) + turned
+  const block = pairs * (real + (winner * sizes.queries * rowsOfText('queries')) / phase.batch)
+  // Scores of earlier blocks are kept where the softmax ends only after the last one.
+  const late = allPairs && (phase.symmetric || (ranks > 1 && phase.gather === 'queries'))
+  const earlier = Math.ceil((phase.batch * here.queries) / sizes.queries / BLOCK) - 1
+  const loss = block + turned + (late ? Math.min(KEPT, earlier * block) : 0)
 
   const made = values + sums * gradients
   const peak = Math.max(values + graphs.forward, made + graphs.kept + loss, gradients + graphs.backward)
