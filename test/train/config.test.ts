@@ -434,6 +434,14 @@ t.test('presets: every one needs only model, out and data', async (t) => {
   ])
   t.equal(zero.phases[1]!.epochs, undefined)
   t.match(zero.phases[0]!.prompts, { query: 'search_query: ', document: 'search_document: ' })
+  const late = (change: object) =>
+    resolveConfig({ preset: 'mlateon', model: 'm', out: 'o', phases: [{ data: 'a' }, { data: 'b' }], ...change })
+  const { head, recipe } = presets.get('mlateon')!
+  t.match(late({ freshProjection: true }), { head, recipe }, 'a preset has a head for an encoder, and a recipe')
+  t.equal(late({}).head, undefined, 'a ColBERT has a head')
+  t.equal(late({ freshProjection: true, dim: 64 }).head, undefined)
+  t.same(late({ recipe: { queryExpansion: 8 } }).recipe, { ...recipe, queryExpansion: 8 })
+  t.match(late({ model: { embed() {} } }), { head: undefined, recipe: undefined }, 'a model that is there has both')
   t.match(
     problem({ preset: 'kd-only', model: 'm', out: 'o', phases: [{ data: 'a' }, { data: 'b' }] }).message,
     /has 1 phases, 2 are given/,
@@ -460,8 +468,14 @@ t.test('the fingerprint follows what decides the numbers', async (t) => {
     of({}, { batch: 4 }),
     of({}, { loss: 'distillation' }),
     of({}, { evaluate: { patience: 2 } }),
+    of({}, { symmetric: true }),
+    of({}, { gather: 'none' }),
+    of({}, { guide: { model: 'g' } }),
   ])
     t.not(other, base)
+  const guided = (model: string, margin: number) => of({}, { guide: { model, margin } })
+  t.equal(guided('g', 0), guided('elsewhere/g', 0), 'where the guide is decides nothing')
+  t.not(guided('g', 0), guided('g', 1))
   t.notOk('out' in decisive(resolveConfig(minimal)))
   const on = (device: string) => fingerprint(resolveConfig({ ...minimal, device }))
   t.equal(on('cuda:1'), on('cuda'), 'which GPU it is decides nothing')

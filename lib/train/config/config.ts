@@ -354,10 +354,12 @@ function withPreset(config: unknown, locate: Locate): unknown {
       inherited[key] = mergeable(value) && mergeable(inherited[key]) ? { ...inherited[key], ...value } : value
     return inherited
   })
+  // What belongs to a model that is read from a folder.
+  const { head, recipe } = typeof config.model === 'string' ? base : ({} as typeof base)
   return {
-    ...(base.head && config.freshProjection === true && config.dim === undefined && { head: base.head }),
+    ...(head && config.freshProjection === true && config.dim === undefined && { head }),
     ...config,
-    ...(base.recipe && { recipe: isObject(config.recipe) ? { ...base.recipe, ...config.recipe } : base.recipe }),
+    ...(recipe && { recipe: isObject(config.recipe) ? { ...recipe, ...config.recipe } : recipe }),
     phases,
   }
 }
