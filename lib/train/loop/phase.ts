@@ -1,14 +1,12 @@
-import { openBatches, type TrainBatch, type TrainData } from '../../data/collate.js'
-import { isFiles, isSource, ROWS_VERSION } from '../../data/sources.js'
-import { onRank0, rank0First, requireSame } from '../../distributed/control.js'
+import type { TrainBatch } from '../../data/collate.js'
+import { ROWS_VERSION } from '../../data/sources.js'
+import { onRank0, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
-import type { HubProgress } from '../../hub/repository.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { EvaluationRecord } from '../../models/options.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
-import { type OpenGuide, openGuide } from '../check/guide.js'
 import { readOptimizer } from '../checkpoint/state.js'
 import { horizonOf } from '../config/horizon.js'
 import { gathers } from '../config/losses.js'
@@ -20,6 +18,7 @@ import { askGuide } from '../guide.js'
 import { gradientScaleOf, lossOf } from '../loss.js'
 import { AdamW } from '../optim/adamw.js'
 import { schedule } from '../optim/schedule.js'
+import { PhaseRows, type StepRows } from './rows.js'
 
 /** What a checkpoint remembers of a phase, beside weights and moments. */
 export interface PhaseProgress {
@@ -82,77 +81,25 @@ export async function runPhase(
   firstStep: number,
   from: PhaseResume | null,
 ): Promise<PhaseResult> {
-  const { model, config, signal, group } = host
+  const { model, config, group } = host
   const phase = config.phases[index]!
   const changes = recipeOf(phase)
   const acceptRecipeChange = config.acceptRecipeChange.filter((field) => field in changes)
   model.setRecipe(changes, { acceptRecipeChange })
-  const open = ({ featurizer }: Colbert): Promise<TrainData> =>
-    openBatches({
-      data: phase.data.filter(isFiles),
-      sources: phase.data.filter(isSource),
-      featurizer,
-      batch: phase.batch,
-      negatives: phase.negatives,
-      sampleNegatives: phase.sampleNegatives,
-      dropAbove: phase.dropAbove,
-      seed: config.seed + index,
-      sampling: phase.sampling,
-      smallSources: phase.smallSources,
-      cacheDir: config.cacheDir,
-      workers: config.workers,
-      signal,
-      onDownload: (progress) => host.emit({ type: 'download', ...progress }),
-      onProgress: (progress) => host.emit({ type: 'prepare', phase: phase.name, ...progress }),
-    })
-  const opened: { close(): unknown }[] = []
-  const kept = <T extends { close(): unknown }>(each: T): T => {
-    opened.push(each)
-    return each
-  }
+  const rows = await PhaseRows.open(host, phase, config.seed + index)
   try {
-    const data = kept(await rank0First(group, () => open(model)))
-    const guide = phase.guide ? await openPhaseGuide(host, phase, open, kept) : null
-    const same = {
-      recipe: model.recipe,
-      data: data.fingerprint,
-      guide: guide && [guide.data.fingerprint, guide.weights],
-    }
-    await requireSame(group, { phase: phase.name, ...same })
-    return await new PhaseRunner(host, index, phase, data, guide, firstStep, from).run()
+    const { fingerprint: data, guide } = rows
+    const same = { phase: phase.name, recipe: model.recipe, data, guide: guide?.weights ?? null }
+    await requireSame(group, same)
+    return await new PhaseRunner(host, index, phase, rows, firstStep, from).run()
   } finally {
-    for (const each of opened.reverse()) each.close()
+    rows.close()
   }
-}
-
-/** A guide, and the rows of the phase as it reads them. */
-interface PhaseGuide extends OpenGuide {
-  data: TrainData
-}
-
-async function openPhaseGuide(
-  { model: trained, config, group, signal, emit }: PhaseHost,
-  phase: ResolvedPhase,
-  open: (model: Colbert) => Promise<TrainData>,
-  kept: <T extends { close(): unknown }>(each: T) => T,
-): Promise<PhaseGuide> {
-  const onNote = () => {} // said when the run was checked
-  const onProgress = (progress: HubProgress) => emit({ type: 'download', ...progress })
-  const load = () => openGuide(config, phase, trained, { onNote, onProgress, signal })
-  const guide = kept(await rank0First(group, load))
-  const data = kept(await rank0First(group, () => open(guide.model)))
-  return { ...guide, data }
 }
 
 export function phaseResult(phase: ResolvedPhase, progress: PhaseProgress, checkpoint: string): PhaseResult {
   const { step, globalStep, loss, best } = progress
   return { name: phase.name, steps: step, globalStep, loss, best, checkpoint }
-}
-
-/** The rows of a step, and the same as the guide reads them. */
-interface Fetched {
-  batch: TrainBatch
-  guided: TrainBatch | null
 }
 
 /** A step that was issued: its loss and squared norm arrive once the device has got there. */
@@ -182,8 +129,7 @@ class PhaseRunner {
   private readonly host: PhaseHost
   private readonly phase: ResolvedPhase
   private readonly index: number
-  private readonly data: TrainData
-  private readonly guide: PhaseGuide | null
+  private readonly rows: PhaseRows
   private readonly from: PhaseResume | null
   private readonly progress: PhaseProgress
   private readonly horizon: ReturnType<typeof horizonOf>
@@ -200,19 +146,17 @@ class PhaseRunner {
     host: PhaseHost,
     index: number,
     phase: ResolvedPhase,
-    data: TrainData,
-    guide: PhaseGuide | null,
+    rows: PhaseRows,
     firstStep: number,
     from: PhaseResume | null,
   ) {
     this.host = host
     this.index = index
     this.phase = phase
-    this.data = data
-    this.guide = guide
+    this.rows = rows
     this.from = from
-    const steps = phase.steps ?? Math.max(1, Math.floor(phase.epochs! * data.stepsPerEpoch))
-    if (from && (from.progress.data !== data.fingerprint || from.progress.steps !== steps))
+    const steps = phase.steps ?? Math.max(1, Math.floor(phase.epochs! * rows.stepsPerEpoch))
+    if (from && (from.progress.data !== rows.fingerprint || from.progress.steps !== steps))
       throw new CheckpointError(
         'ERR_CHECKPOINT',
         from.progress.rowsVersion === ROWS_VERSION
@@ -221,8 +165,9 @@ class PhaseRunner {
           : `phase "${phase.name}": ${from.folder} was made by a lateforge that read rows and recipes otherwise (version ` +
               `${from.progress.rowsVersion ?? 0} of that; this one has ${ROWS_VERSION}), so it cannot go on within the phase. ` +
               `Start a new run from its model: model: ${from.folder}/model`,
-        { phase: phase.name, expected: from.progress.data, found: data.fingerprint },
+        { phase: phase.name, expected: from.progress.data, found: rows.fingerprint },
       )
+    const { guide } = rows
     const guided = from?.progress.guide
     if (guide && guided !== undefined && !(Math.abs(guide.weights - guided) <= 1e-6 * guided))
       throw new CheckpointError(
@@ -248,7 +193,7 @@ class PhaseRunner {
           step: 0,
           steps,
           globalStep: firstStep,
-          data: data.fingerprint,
+          data: rows.fingerprint,
           rowsVersion: ROWS_VERSION,
           ranks,
           ...(guide && { guide: guide.weights }),
@@ -276,7 +221,7 @@ class PhaseRunner {
   }
 
   async run(): Promise<PhaseResult> {
-    const { host, phase, data, progress, from } = this
+    const { host, phase, rows, progress, from } = this
     const { steps } = progress
     try {
       host.model.parameters.zeroGradients()
@@ -287,7 +232,7 @@ class PhaseRunner {
         at: 'begin',
         index: this.index,
         steps,
-        rows: data.rows,
+        rows: rows.rows,
         batch: phase.batch,
         queryLength: host.model.recipe.queryLength,
         documentLength: host.model.recipe.documentLength,
@@ -328,21 +273,17 @@ class PhaseRunner {
   }
 
   /** The batch of a step, ahead of its turn; a failure is met when it is awaited. */
-  private fetch(step: number): Promise<Fetched> {
+  private fetch(step: number): Promise<StepRows> {
     const { rank, size: ranks } = this.host.group
     const { gather } = this.phase
     const part = { rank, ranks, documents: gather === 'documents', even: gather === 'none' }
-    const rows = async (): Promise<Fetched> => {
-      const batch = await this.data.at(step, part)
-      return { batch, guided: this.guide && (await this.guide.data.at(step, { ...part, like: batch })) }
-    }
-    const fetched = step < this.progress.steps ? rows() : Promise.reject(new Error('past the end'))
+    const fetched = step < this.progress.steps ? this.rows.at(step, part) : Promise.reject(new Error('past the end'))
     fetched.catch(() => {})
     return fetched
   }
 
   /** One step, up to the moment all of it is queued. */
-  private async issue({ batch, guided }: Fetched, waitMs: number): Promise<PendingStep> {
+  private async issue({ batch, guided }: StepRows, waitMs: number): Promise<PendingStep> {
     const { host, phase, progress } = this
     const { config, model, group, signal } = host
     const { step, steps } = progress
@@ -358,7 +299,7 @@ class PhaseRunner {
     }
     const { microBatchTokens, commDtype } = config
     const spread = { microBatchTokens, group, gather: gathers(phase.loss) ? phase.gather : 'none', commDtype } as const
-    const asked = guided && (await askGuide(this.guide!.model, phase.guide!, guided, spread))
+    const asked = guided && (await askGuide(this.rows.guide!.model, phase.guide!, guided, spread))
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, asked?.guide, onPart), {
       ...spread,
       seed: config.seed,
