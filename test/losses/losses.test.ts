@@ -4,7 +4,7 @@ import { singleProcess } from '../../lib/distributed/group.js'
 import { contrastive, distillation, marginMse, type TokenEmbeddings } from '../../lib/losses/index.js'
 import { Parameters } from '../../lib/nn/parameters.js'
 import { offsetsOf } from '../../lib/ragged.js'
-import { Device, type DType, raw, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
+import { Device, type DType, Segments, scope, Tape, Tensor } from '../../lib/tensor/index.js'
 import { cast } from '../../lib/tensor/ops.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
@@ -425,45 +425,6 @@ t.test('a learned temperature is clamped at 0.01 and then has no gradient', asyn
   t.equal(far.ds, 0)
 })
 
-t.test('blocks that lie in no batch are refused', async (t) => {
-  const before = exact.memory().tensors
-  scope(() => {
-    const scores = Tensor.from(exact, [1, 2, 3, 4, 5, 6], [3, 2])
-    const logScale = Tensor.from(exact, [0])
-    const segments = Segments.fromLengths(exact, [1, 1])
-    const duplicates = Tensor.fromInt32(exact, Int32Array.of(0, 1, 2))
-    const one = Segments.fromLengths(exact, [1, 1, 1])
-    const stats = (firstRow: number, firstQuery: number, groups = one, q: Tensor | null = duplicates, d = q) =>
-      raw.rowStats(scores, logScale, segments, groups, q, d, { firstRow, firstQuery, learned: 0 })
-    t.same(stats(0, 1).shape, [3, 3])
-    const bad = { code: /ERR_(SHAPE|ARGUMENT|DTYPE)/ }
-    for (const [row, query] of [
-      [1, 0],
-      [0, 2],
-      [-1, 0],
-      [0, -1],
-      [2 ** 62, 0],
-      [0, 2 ** 40],
-    ] as const)
-      for (const q of [duplicates, null]) t.throws(() => stats(row, query, one, q), bad, `row ${row}, query ${query}`)
-    const groupsOf = (...lengths: number[]) => Segments.fromLengths(exact, lengths)
-    t.same(stats(0, 0, groupsOf(2, 1, 5), null).shape, [3, 3])
-    t.same(stats(0, 1, groupsOf(4, 1, 1), null).shape, [3, 3])
-    t.throws(() => stats(0, 0, groupsOf(1, 2, 1), null), /are not all documents of some/)
-    t.throws(() => stats(0, 2, groupsOf(1, 2, 1), null), /are not all documents of some/)
-    t.throws(() => stats(0, 0, groupsOf(1, 1, 0), null), /query 2 of the groups has no document/)
-    t.throws(() => stats(0, 0, groupsOf(2), null), bad, 'rows of a batch of one')
-    t.throws(() => stats(0, 0, groupsOf(2, 1, 1), duplicates), bad, 'ids of another number of documents')
-    t.throws(() => stats(0, 0, groupsOf(1, 1, 1, 1), duplicates), bad, 'ids of another number of queries')
-    t.throws(() => stats(0, 0, duplicates as never, null), bad, 'groups that are no segments')
-    t.throws(() => stats(0, 0, one, duplicates, null), bad)
-    for (const ranks of [0, -1, 2])
-      t.throws(() => raw.combineStats(stats(0, 0), { ranks }), { code: 'ERR_SHAPE' }, `${ranks} ranks`)
-    t.throws(() => raw.combineStats(scores, { ranks: 1 }), { code: 'ERR_SHAPE' }, 'no stats')
-  })
-  t.equal(exact.memory().tensors, before)
-})
-
 t.test('bad arguments are named', async (t) => {
   const random = new Random(seed + 4)
   const [q, d] = [embeddings(random, [2, 3]), embeddings(random, [4, 5])]
@@ -491,6 +452,18 @@ t.test('bad arguments are named', async (t) => {
   await t.rejects(
     bad((Q, D) => contrastive(Q, D, { weights: [1] })),
     { code: 'ERR_ARGUMENT' },
+  )
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { guide: guideOf(exact) })),
+    { code: 'ERR_ARGUMENT', message: /the guide has 4 queries and 8 documents, the loss 2 and 2/ },
+  )
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { guide: { ...guideOf(exact), margins: 1 } as never })),
+    { code: 'ERR_ARGUMENT', message: /margins.*did you mean "margin"/ },
+  )
+  await t.rejects(
+    bad((Q, D) => contrastive(Q, D, { keepScores: 1 })),
+    { code: 'ERR_ARGUMENT', message: /no effect without ranks or symmetric/ },
   )
   for (const [counts, gathered] of [
     [[1], 'none'],
