@@ -1,8 +1,9 @@
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type DataEntry, fileSources, type Source } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
-import { collectionNotes, isBeirFolder, listed } from '../eval/collections.js'
+import { collectionNotes, listed } from '../eval/collections.js'
+import { findCollections, isCollection } from '../eval/find.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import {
   beirRows,
@@ -101,12 +102,18 @@ async function jobsOf(
 ): Promise<Job[]> {
   const found: Omit<Job, 'out'>[] = []
   for (const path of paths)
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
+    if (isCollection(path)) {
       const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
       if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on a BEIR folder, ${path}`)
-      const judged = await beirRows(path, { split: options.split })
-      for (const text of collectionNotes(judged.counts)) note(`${judged.data.name}: ${text}`)
-      found.push({ data: judged.data, corpus: corpus?.texts ?? judged.corpus })
+      const { split = 'train' } = options
+      const { collections } = await showingTransfer((onProgress) =>
+        findCollections([path], { split, onProgress, signal }),
+      )
+      for (const { folder } of collections) {
+        const { data, corpus: own, counts } = await beirRows(folder, { split })
+        for (const text of collectionNotes(counts)) note(`${data.name}: ${text}`)
+        found.push({ data, corpus: corpus?.texts ?? own })
+      }
     } else
       for (const data of await sourcesOf(path, options, signal)) {
         if (data.unusedFiles) note(`${data.name}: files of a kind that is not read: ${data.unusedFiles.join(', ')}`)
