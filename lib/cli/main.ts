@@ -139,13 +139,17 @@ const number = (text: string): number => {
 
 usingModel(program.command('mine'))
   .description('find hard negatives for rows of training data: documents that a model, or BM25, takes for right')
-  .argument('<data...>', 'files, folders, patterns, hf://datasets/…, or BEIR folders', allHomed)
+  .argument(
+    '<data...>',
+    'files, folders, patterns, hf://datasets/…; or BEIR folders, or BEIR by name: beir/scifact',
+    allHomed,
+  )
   .requiredOption('--by <model>', 'what ranks the documents: folder of a model, its name on the Hub, or bm25', homed)
   .requiredOption('--out <path>', '.jsonl or .jsonl.gz file; for several sources a folder, with a file for each', homed)
   .option('--overwrite', 'replace files that are there')
   .option(
     '--corpus <path>',
-    'documents to choose from: BEIR folder, files of ids and texts, or of rows; default: those of the same source',
+    'documents to choose from: BEIR folder or name, files of ids and texts, or of rows; default: those of the same source',
     homed,
   )
   .option('--negatives <n>', 'of a row, at most; default 10', whole)

@@ -1,8 +1,9 @@
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DataEntry, fileSources, type Source } from '../data/sources.js'
+import { type DataEntry, fileSources } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
-import { collectionNotes, isBeirFolder, listed } from '../eval/collections.js'
+import { collectionNotes, listed } from '../eval/collections.js'
+import { findCollections, isCollection } from '../eval/find.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import {
   beirRows,
@@ -99,20 +100,9 @@ async function jobsOf(
   options: Options,
   signal: AbortSignal,
 ): Promise<Job[]> {
-  const found: Omit<Job, 'out'>[] = []
-  for (const path of paths)
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
-      const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
-      if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on a BEIR folder, ${path}`)
-      const judged = await beirRows(path, { split: options.split })
-      for (const text of collectionNotes(judged.counts)) note(`${judged.data.name}: ${text}`)
-      found.push({ data: judged.data, corpus: corpus?.texts ?? judged.corpus })
-    } else
-      for (const data of await sourcesOf(path, options, signal)) {
-        if (data.unusedFiles) note(`${data.name}: files of a kind that is not read: ${data.unusedFiles.join(', ')}`)
-        for (const text of data.incomplete ?? []) note(text)
-        found.push({ data, corpus: corpus?.texts })
-      }
+  const places = paths.filter(isCollection)
+  const files = paths.filter((path) => !isCollection(path))
+  const found = [...(await judged(places, options, signal)), ...(await sourcesOf(files, options, signal))]
   const { out } = options
   const isFile = /\.jsonl(\.gz)?$/.test(out)
   const names = found.map(({ data }) => data.name)
@@ -125,7 +115,11 @@ async function jobsOf(
   const twice = names.find((name, i) => names.indexOf(name) < i)
   if (twice !== undefined)
     throw new ArgumentError('ERR_ARGUMENT', `two sources are called "${twice}"; mine them one after the other`)
-  const jobs = found.map((job) => ({ ...job, out: isFile ? out : join(out, `${job.data.name}.jsonl.gz`) }))
+  const jobs = found.map((job) => ({
+    ...job,
+    ...(corpus && { corpus: corpus.texts }),
+    out: isFile ? out : join(out, `${job.data.name}.jsonl.gz`),
+  }))
   const there = jobs.find((job) => !options.overwrite && existsSync(job.out))
   if (there)
     throw new FileError('ERR_FILE', `${there.out} is there already; name another, or say --overwrite`, {
@@ -134,11 +128,34 @@ async function jobsOf(
   return jobs
 }
 
-function sourcesOf(path: string, options: Options, signal: AbortSignal): Promise<Source[]> {
+/** The judgments of BEIR collections, with their documents. */
+async function judged(places: readonly string[], options: Options, signal: AbortSignal): Promise<Omit<Job, 'out'>[]> {
+  if (places.length === 0) return []
+  const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
+  if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on BEIR's, ${places.join(', ')}`)
+  const { split = 'train' } = options
+  const { collections } = await showingTransfer((onProgress) => findCollections(places, { split, onProgress, signal }))
+  const found: Omit<Job, 'out'>[] = []
+  for (const { folder } of collections) {
+    const { data, corpus, counts } = await beirRows(folder, { split })
+    for (const text of collectionNotes(counts)) note(`${data.name}: ${text}`)
+    found.push({ data, corpus })
+  }
+  return found
+}
+
+/** Sources of files, which are mined among their own documents. */
+async function sourcesOf(paths: readonly string[], options: Options, signal: AbortSignal): Promise<Omit<Job, 'out'>[]> {
   const { queries, documents, config, split, revision } = options
   const how = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
-  const item = Object.values(how).some((value) => value !== undefined) ? { files: path, ...how } : path
-  return showingTransfer((onDownload) => fileSources(item, { onDownload, signal }))
+  const plain = Object.values(how).every((value) => value === undefined)
+  const items = plain ? paths : paths.map((files) => ({ files, ...how }))
+  const sources = await showingTransfer((onDownload) => fileSources(items, { onDownload, signal }))
+  for (const { name, unusedFiles, incomplete = [] } of sources) {
+    if (unusedFiles) note(`${name}: files of a kind that is not read: ${unusedFiles.join(', ')}`)
+    for (const text of incomplete) note(text)
+  }
+  return sources.map((data) => ({ data }))
 }
 
 /** Columns by what they hold: `query=q`; several of negatives between commas. */

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { ArgumentError, DataError, didYouMean, HubError, nearest } from '../errors.js'
 import { checkOptions, func, type Kinds, required, signal, strings, text } from '../options.js'
 import { beirFolder, beirNames, beirParts, beirSplit, privateBeirNames } from './beir.js'
-import { beirFolders } from './collections.js'
+import { beirFolders, isBeirFolder } from './collections.js'
 import { type FetchOptions, nanoBeirFolder, nanoBeirNames } from './nanobeir.js'
 import type { MissingCollection } from './report.js'
 
@@ -90,6 +90,11 @@ export async function findCollections(places: readonly string[], options: FindOp
 }
 
 const BEIR = 'beir'
+
+/** Whether a place is a BEIR folder, or a name of BEIR, whose documents and judgments are of use beside evaluation. */
+export function isCollection(place: string): boolean {
+  return isBeirFolder(place) || beirOf(place) !== null
+}
 
 /** The collections that a name stands for, `nanobeir` for all of them; null for any other text, or a folder of that name. */
 function nanoBeirOf(place: string): readonly string[] | null {

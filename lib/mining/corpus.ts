@@ -1,10 +1,10 @@
-import { statSync } from 'node:fs'
 import { jsonLines } from '../data/jsonl.js'
 import { ParquetFile } from '../data/parquet.js'
 import { hasQuery } from '../data/rows.js'
 import { expandFiles, fileSource, type SourceOptions } from '../data/sources.js'
 import { tableEntries } from '../data/table-files.js'
-import { isBeirFolder, openDocuments } from '../eval/collections.js'
+import { openDocuments } from '../eval/collections.js'
+import { findCollections, isCollection } from '../eval/find.js'
 import { checkOptions, func, signal, text } from '../options.js'
 
 /** Documents to choose negatives from. */
@@ -16,20 +16,31 @@ export interface MiningCorpus {
 }
 
 /**
- * The documents of a BEIR folder; of files of ids and texts (.jsonl, .jsonl.gz, .parquet, .tsv without a header); or all
+ * The documents of a BEIR folder, or of BEIR by name (`beir/scifact`); of files of ids and texts (.jsonl, .jsonl.gz, .parquet, .tsv without a header); or all
  * those of rows of training.
- * @param path a folder, a file, a pattern, or a data set of the Hub (`hf://datasets/…`)
+ * @param path a folder, a name, a file, a pattern, or a data set of the Hub (`hf://datasets/…`)
  * @throws DataError ERR_DATA; HubError ERR_HUB for a data set that cannot be had
  */
 export async function miningCorpus(path: string, options: SourceOptions = {}): Promise<MiningCorpus> {
   checkOptions('miningCorpus', options, { cacheDir: text, onDownload: func, signal })
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() && isBeirFolder(path)) {
-    const { documents, unusedFields } = await openDocuments(path)
-    return { texts: documents.texts, unusedColumns: new Set(unusedFields) }
+  if (isCollection(path)) {
+    const { onDownload: onProgress, ...fetching } = options
+    const { collections } = await findCollections([path], { ...fetching, onProgress })
+    const opened = await Promise.all(collections.map(({ folder }) => openDocuments(folder)))
+    const texts = opened.map(({ documents }) => documents.texts)
+    return { texts: chained(texts), unusedColumns: new Set(opened.flatMap(({ unusedFields }) => unusedFields)) }
   }
   const files = await expandFiles(path, options)
   const unusedColumns = new Set<string>()
   return { texts: { [Symbol.asyncIterator]: () => textsOf(files, unusedColumns, options) }, unusedColumns }
+}
+
+function chained(parts: readonly (Iterable<string> | AsyncIterable<string>)[]): AsyncIterable<string> {
+  return {
+    async *[Symbol.asyncIterator]() {
+      for (const part of parts) yield* part
+    },
+  }
 }
 
 async function* textsOf(

@@ -1,6 +1,6 @@
 /** `lateforge mine`: what it writes trains as it is, whatever it mines from; and what it refuses. */
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
@@ -100,6 +100,10 @@ t.test('several sources: a folder, each with its own documents; JSON', async (t)
     ],
   })
   t.same(readdirSync(path.join(cwd, 'all')).sort(), ['pairs.jsonl.gz', 'triplets.jsonl.gz'])
+  mkdirSync(path.join(cwd, 'x'))
+  cpSync(path.join(cwd, 'pairs.jsonl'), path.join(cwd, 'x/pairs.jsonl'))
+  t.equal(cli('mine', 'pairs.jsonl', 'x/pairs.jsonl', 'pairs.jsonl', '--by', 'bm25', '--out', 'same').status, 0)
+  t.same(readdirSync(path.join(cwd, 'same/x')), ['pairs.jsonl.gz'], 'names that tell them apart, as in training')
 })
 
 t.test('a BEIR folder, another corpus, ids with tables, columns by name', async (t) => {
@@ -135,7 +139,7 @@ t.test('a BEIR folder, another corpus, ids with tables, columns by name', async 
   t.match(cli('mine', 'beir', '--by', 'model', '--out', 'none.jsonl'), { status: 3, stderr: /Splits found: dev/ })
   t.match(cli('mine', 'beir', '--split', 'dev', '--columns', 'query=q', '--by', 'bm25', '--out', 'none.jsonl'), {
     status: 2,
-    stderr: /--columns has no effect on a BEIR folder/,
+    stderr: /--columns has no effect on BEIR's, beir/,
   })
   t.equal(cli('mine', 'pairs.jsonl', '--corpus', 'beir', '--by', 'bm25', '--out', 'from.jsonl').status, 0)
   const documents = new Set(Array.from({ length: 30 }, (_, d) => text(d)))
@@ -161,6 +165,7 @@ t.test('a BEIR folder, another corpus, ids with tables, columns by name', async 
 })
 
 t.test('bad arguments', async (t) => {
+  cpSync(path.join(cwd, 'beir'), path.join(cwd, 'other/beir'), { recursive: true })
   const out = ['--out', 'none.jsonl']
   for (const [args, status, message] of [
     [['pairs.jsonl', '--by', 'bm25'], 2, /ERR_USAGE .*--out/],
@@ -180,7 +185,7 @@ t.test('bad arguments', async (t) => {
     [['pairs.jsonl', '--by', 'model', ...out, '--dense'], 4, /ERR_FORMAT .*no dense one/],
     [['pairs.jsonl', '--by', 'bm25', ...out, '--teacher', 'model', '--dense-teacher'], 4, /ERR_FORMAT .*no dense one/],
     [['pairs.jsonl', '--by', 'bm25', ...out, '--columns', 'query'], 2, /--columns query: expected role=column/],
-    [['pairs.jsonl', 'pairs.jsonl', '--by', 'bm25', '--out', 'none'], 2, /two sources are called "pairs"/],
+    [['beir', 'other/beir', '--split', 'dev', '--by', 'bm25', '--out', 'none'], 2, /two sources are called "beir"/],
   ] as const) {
     const found = cli('mine', ...args)
     t.equal(found.status, status, args.join(' '))

@@ -128,6 +128,23 @@ t.test('from the Hub to means', async (t) => {
   const text = await lateforge('eval', 'base', 'beir/msmarco', 'beir/cqadupstack', '--no-bm25')
   t.match(text.out, /^msmarco, dev: 3 judged queries\n[\s\S]*Mean over 2 collections: 27 judged queries/)
   t.match(text.out, /cqadupstack: the mean of its 12 collections counts as one\./)
+
+  // Negatives are mined for the judgments of a train split, from its own documents or another collection's.
+  const mined = await lateforge('mine', 'beir/scifact', '--by', 'base', '--out', 'mined.jsonl')
+  t.match(mined, { code: 0, out: /^scifact: 1 of 1 rows \(1 queries\) with 3 negatives of 4 documents: mined\.jsonl/ })
+  const line = JSON.parse(readFileSync(path.join(dir, 'mined.jsonl'), 'utf8'))
+  t.match(line, { query: 'w2 w16', id: 'q2' })
+  t.equal(line.documents[0], 'w2 w16 w9')
+  t.same(line.documents.slice(1).sort(), ['w0 w14 w7', 'w14 w1 w15 w8', 'w3 w17 w10'])
+  const args = ['mine', 'mined.jsonl', '--corpus', 'beir/cqadupstack', '--by', 'base', '--out', 'elsewhere.jsonl']
+  t.match(await lateforge(...args), {
+    code: 0,
+    out: /1 rows .* of 48 documents[\s\S]*without text \(left out\): 12;/,
+  })
+  t.match(await lateforge('mine', 'beir/nq', '--by', 'bm25', '--out', 'no.jsonl'), {
+    code: 3,
+    err: /Splits found: test/,
+  })
   t.match((await lateforge('eval', 'base', 'beir/cqadupstack', '--no-bm25')).out, /Mean over 12 collections/)
   t.match((await lateforge('eval', 'base', 'beir/cqadupstack/tex', '--no-bm25')).out, /^cqadupstack\/tex: 2 judged/)
 
