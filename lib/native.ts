@@ -22,7 +22,14 @@ export interface OpSpec {
 }
 
 /** Contents of a tensor: a typed array of its element type; 16-bit floats as their bits. */
-export type NativeArray = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array
+export type NativeArray =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint16Array
+  | Int8Array
 
 /** Memory of a device, in bytes. */
 export interface DeviceMemory {

@@ -328,7 +328,7 @@ export class Colbert {
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       clampNegatives: this.clampNegatives,
-      dtype: this.embeddingType,
+      dtype: this.storedAs,
       ...options,
     })
   }
@@ -340,7 +340,7 @@ export class Colbert {
   ): Promise<DeviceEmbeddings<'document'>> {
     checkOptions('upload', options, { signal })
     const { DeviceEmbeddings } = await import('../retrieval/embeddings.js')
-    return DeviceEmbeddings.upload(documents, { device: this.device, dtype: this.embeddingType, ...options })
+    return DeviceEmbeddings.upload(documents, { device: this.device, dtype: this.storedAs, ...options })
   }
 
   /** Texts in order of their score for a query, all of them unless `topK` says fewer. */
@@ -381,9 +381,9 @@ export class Colbert {
     yield* encodeStream(this, 'document', texts, options)
   }
 
-  /** Its embeddings lose nothing as this. */
-  get embeddingType(): EmbeddingType {
-    return this.tokenType === 'float16' ? 'float16' : 'float32'
+  /** What documents are stored as on the device, where that is not up to them: what its own lose nothing as. */
+  get storedAs(): EmbeddingType | undefined {
+    return this.tokenType === 'float16' ? 'float16' : undefined
   }
 
   private project(hidden: Tensor): Tensor {

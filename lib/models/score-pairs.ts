@@ -29,7 +29,7 @@ export async function* scorePairs(
   documents: Iterable<AskedDocument> | AsyncIterable<AskedDocument>,
   options: EncodeOptions,
 ): AsyncGenerator<PairScores> {
-  const { device, embeddingType: dtype, clampNegatives } = model
+  const { device, storedAs: dtype, clampNegatives } = model
   const waiting: (readonly number[])[] = []
   async function* texts(): AsyncGenerator<string> {
     for await (const document of documents) {

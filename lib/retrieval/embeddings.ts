@@ -1,6 +1,6 @@
 /** Token embeddings of several texts, one ragged array: on the host, and on a device. */
 import { types } from 'node:util'
-import { ArgumentError, RecipeError, ShapeError, UnsupportedError } from '../errors.js'
+import { ArgumentError, RecipeError, ShapeError } from '../errors.js'
 import { checkOptions, type Kinds, oneOf, required, signal } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
 import { Device, deviceOption } from '../tensor/device.js'
@@ -12,12 +12,13 @@ import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { recipeMismatch } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import { abortIf } from '../turns.js'
+import { fromInt8, toInt8 } from './numbers.js'
 
 /** Which side texts are on: each has its own prefix, prompt and length. */
 export type Role = 'query' | 'document'
 
-/** float32; or float16, as its bits. */
-export type EmbeddingData = Float32Array | Uint16Array
+/** float32; float16, as its bits; or int8, with a scale for each token. */
+export type EmbeddingData = Float32Array | Uint16Array | Int8Array
 
 /**
  * Token embeddings of texts, on the host: row t is one token, `offsets[i]` … `offsets[i + 1]` are the rows of text i. A
@@ -27,6 +28,8 @@ export type EmbeddingData = Float32Array | Uint16Array
 export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Float32Array> {
   /** [rows, dim], row-major. */
   readonly data: D
+  /** [rows] of int8 data: a token embedding is its numbers times its scale. */
+  readonly scales?: Float32Array
   /** [texts + 1], in rows: rising from 0 to the number of rows. */
   readonly offsets: ArrayLike<number> & Iterable<number>
   /** Length of a token embedding, a multiple of 8. */
@@ -44,8 +47,12 @@ export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Flo
 /** Embeddings of whatever side and type. */
 export type AnyEmbeddings = Embeddings<Role, EmbeddingData>
 
-/** What embeddings are multiplied as; sums and scores are float32. */
-export type EmbeddingType = 'float32' | 'float16'
+/** What embeddings are stored as; sums and scores are float32. */
+export type EmbeddingType = 'float32' | 'float16' | 'int8'
+export const embeddingTypes = ['float32', 'float16', 'int8'] as const
+
+export const typeOf = ({ data }: { data: EmbeddingData }): EmbeddingType =>
+  types.isInt8Array(data) ? 'int8' : types.isUint16Array(data) ? 'float16' : 'float32'
 
 /** Token rows and texts on the device at a time: the texts bound the block of scores where they are very short. */
 export const documentBlock = { rows: 1 << 17, texts: 1 << 13 }
@@ -54,9 +61,10 @@ export const countOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): n
 export const rowsOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): number => offsets[offsets.length - 1]!
 
 /** Texts of a range alone, on the same memory. */
-export function slice({ data, offsets, dim }: AnyEmbeddings, { first, last }: Range): AnyEmbeddings {
+export function slice({ data, scales, offsets, dim }: AnyEmbeddings, { first, last }: Range): AnyEmbeddings {
   return {
     data: data.subarray(offsets[first]! * dim, offsets[last]! * dim),
+    ...(scales && { scales: scales.subarray(offsets[first], offsets[last]) }),
     offsets: offsetsFrom(offsets, { first, last }),
     dim,
   }
@@ -67,38 +75,66 @@ function offsetsFrom(offsets: ArrayLike<number>, { first, last }: Range): Float6
 }
 
 /**
- * The type of tensor that embeddings become on a device.
- * @throws UnsupportedError ERR_UNSUPPORTED for float16 where it is asked for and not multiplied
+ * The type of tensor that documents become on a device: what is wanted, or what they are. CPUs multiply float32, whatever
+ * documents are stored as; GPUs float16 where documents are that.
  */
-export function typeOn(device: Device, wanted: EmbeddingType | undefined, { data }: { data: EmbeddingData }): DType {
-  const half = device.name.startsWith('cuda')
-  if (wanted !== undefined && wanted !== 'float32' && wanted !== 'float16')
-    throw new ArgumentError('ERR_ARGUMENT', `dtype is "${wanted}", expected float32 or float16`)
-  if (wanted === 'float16' && !half)
-    throw new UnsupportedError('ERR_UNSUPPORTED', `device "${device.name}" multiplies no float16, only GPUs do`)
-  return half && (wanted ?? (types.isUint16Array(data) ? 'float16' : 'float32')) === 'float16' ? 'float16' : device.real
+export function typeOn(device: Device, wanted: EmbeddingType | undefined, embeddings: { data: EmbeddingData }): DType {
+  const type = wanted ?? typeOf(embeddings)
+  return type === 'float32' ? device.real : type
+}
+
+/** The type of queries for documents of a type of `typeOn`. */
+const queryType = (device: Device, type: DType): DType =>
+  type === 'float16' && device.name.startsWith('cuda') ? type : device.real
+
+/** Documents on a device, as they are stored. */
+export interface StoredTokens extends TokenEmbeddings {
+  /** [T] of int8 tokens. */
+  scales: Tensor | null
+}
+
+/** Copies queries to a device, to score them against documents of a type of `typeOn`. */
+export function uploadQueries(device: Device, queries: AnyEmbeddings, type: DType): TokenEmbeddings {
+  return upload(device, queries, queryType(device, type))
 }
 
 /** Copies embeddings to tensors of a device, as a type of `typeOn`. */
-export function upload(device: Device, { data, offsets, dim }: AnyEmbeddings, type: DType): TokenEmbeddings {
+export function upload(device: Device, embeddings: AnyEmbeddings, type: DType): StoredTokens {
+  const { data, scales, offsets, dim } = typeOf(embeddings) === type ? embeddings : converted(embeddings, type)
   const shape = [data.length / dim, dim]
+  const segments = Segments.of(device, offsets)
+  if (types.isInt8Array(data))
+    return { tokens: Tensor.fromInt8(device, data, shape), scales: Tensor.from(device, scales!), segments }
   const given = types.isUint16Array(data) ? Tensor.fromFloat16(device, data, shape) : Tensor.from(device, data, shape)
   const tokens = given.dtype === type ? given : cast(given, type)
   if (tokens !== given) given.dispose()
-  return { tokens, segments: Segments.of(device, offsets) }
+  return { tokens, scales: null, segments }
+}
+
+/** To and from int8 on the host; a cast is left to the device. @throws ArgumentError ERR_ARGUMENT from float16 to int8 */
+function converted(embeddings: AnyEmbeddings, type: DType): AnyEmbeddings {
+  const { data, scales, dim } = embeddings
+  const from = typeOf(embeddings)
+  if (type === 'int8' && from === 'float16')
+    throw new ArgumentError('ERR_ARGUMENT', 'float16 embeddings do not become int8; quantize them from float32')
+  if (types.isInt8Array(data)) return { ...embeddings, data: fromInt8(data, scales!, dim) }
+  if (type !== 'int8') return embeddings
+  const made = { data: new Int8Array(data.length), scales: new Float32Array(data.length / dim) }
+  toInt8(data as Float32Array, dim, 0, made.scales.length, made.data, made.scales)
+  return { ...embeddings, ...made }
 }
 
 /** Options of `DeviceEmbeddings.upload`. */
 export interface UploadOptions {
   /** Where they go: its name, as `cuda`, or the device. */
   device: string | Device
-  /** Default that of the array where the device multiplies it, else float32. */
+  /** What they are stored as there. Default that of the array. */
   dtype?: EmbeddingType
   /** Ends the upload, with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
-const uploadOptions: Kinds<UploadOptions> = { device: deviceOption, dtype: oneOf('float32', 'float16'), signal }
+const uploadOptions: Kinds<UploadOptions> = { device: deviceOption, dtype: oneOf(...embeddingTypes), signal }
 
 /**
  * Embeddings that stay on a device until `dispose()`: scoring them against new queries copies only the queries, any number
@@ -119,6 +155,8 @@ export class DeviceEmbeddings<R extends Role = Role> {
   readonly ids: readonly string[] | undefined
   /** [rows, dim] */
   private readonly tokens: Tensor
+  /** [rows] of int8 tokens. */
+  private readonly scales: Tensor | null
 
   private constructor(device: Device, { dim, role, recipe, ids, offsets }: Embeddings<R, EmbeddingData>, type: DType) {
     this.device = device
@@ -129,6 +167,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
     this.ids = ids
     const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
     this.tokens = ownedBy(owner, () => Tensor.empty(device, [rowsOf(this), dim], type))
+    this.scales = type === 'int8' ? ownedBy(owner, () => Tensor.empty(device, [rowsOf(this)])) : null
   }
 
   /**
@@ -147,7 +186,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
     checkEmbeddings('embeddings', embeddings)
     const type = typeOn(device, dtype, embeddings)
     const resident = new DeviceEmbeddings<R>(device, embeddings, type)
-    const { offsets, tokens } = resident
+    const { offsets, tokens, scales } = resident
     try {
       for (const range of rangesOf(offsets, documentBlock)) {
         abortIf(signal)
@@ -155,6 +194,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
           withoutTape(() => {
             const part = upload(device, slice(embeddings, range), type)
             copyRows(part.tokens, tokens, { row: offsets[range.first]! })
+            if (scales) copyRows(part.scales!, scales, { row: offsets[range.first]! })
           }),
         )
         await device.event()
@@ -166,16 +206,18 @@ export class DeviceEmbeddings<R extends Role = Role> {
     }
   }
 
-  /** What they are stored and multiplied as. */
+  /** What they are stored as. */
   get dtype(): DType {
     return this.tokens.dtype
   }
 
   /** Texts of a range as tensors of the ambient scope. */
-  block(range: Range = { first: 0, last: countOf(this) }): TokenEmbeddings {
-    const { offsets, tokens, device } = this
+  block(range: Range = { first: 0, last: countOf(this) }): StoredTokens {
+    const { offsets, tokens, scales, device } = this
+    const rows = [offsets[range.first]!, offsets[range.last]!] as const
     return {
-      tokens: tokens.rows(offsets[range.first]!, offsets[range.last]!),
+      tokens: tokens.rows(...rows),
+      scales: scales?.rows(...rows) ?? null,
       segments: Segments.of(device, offsetsFrom(offsets, range)),
     }
   }
@@ -183,6 +225,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
   /** Frees device memory; safe to call twice. */
   dispose(): void {
     this.tokens.dispose()
+    this.scales?.dispose()
   }
 
   /** As `dispose`. */
@@ -193,13 +236,18 @@ export class DeviceEmbeddings<R extends Role = Role> {
 
 /** @throws ShapeError ERR_SHAPE when offsets and data disagree; ArgumentError ERR_ARGUMENT for other data */
 export function checkEmbeddings(side: string, embeddings: AnyEmbeddings): void {
-  const { data, offsets, dim } = embeddings ?? {}
+  const { data, scales, offsets, dim } = embeddings ?? {}
   if (!Number.isInteger(dim) || dim < 1)
     throw new ArgumentError('ERR_ARGUMENT', `${side}: dim is ${dim}, expected the length of a token embedding`)
-  if (!(types.isFloat32Array(data) || types.isUint16Array(data)))
+  if (!(types.isFloat32Array(data) || types.isUint16Array(data) || types.isInt8Array(data)))
     throw new ArgumentError(
       'ERR_ARGUMENT',
-      `${side}: data must be a Float32Array, or a Uint16Array of float16 bits, got ${Object.prototype.toString.call(data)}`,
+      `${side}: data must be a Float32Array, a Uint16Array of float16 bits, or an Int8Array, got ${Object.prototype.toString.call(data)}`,
+    )
+  if (types.isInt8Array(data) ? !types.isFloat32Array(scales) : scales !== undefined)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `${side}: scales, a Float32Array with one a token, belong to int8 data${types.isInt8Array(data) ? '' : ', which this is not'}`,
     )
   if (typeof offsets?.length !== 'number')
     throw new ArgumentError('ERR_ARGUMENT', `${side}: offsets must be an array, got ${offsets}`)
@@ -212,6 +260,8 @@ export function checkEmbeddings(side: string, embeddings: AnyEmbeddings): void {
       `${side}: ${data.length} values of dim ${dim} do not fit offsets that ${rising ? `end at row ${last}` : 'do not rise from 0'}`,
       { side, values: data.length, dim, last },
     )
+  if (scales && scales.length !== last)
+    throw new ShapeError('ERR_SHAPE', `${side}: ${scales.length} scales for ${last} tokens`, { side, last })
 }
 
 /**

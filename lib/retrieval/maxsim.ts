@@ -4,10 +4,11 @@ import { native } from '../native.js'
 import { checkOptions, flag, type Kinds, kind, oneOf, signal } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
 import { Device, deviceOption } from '../tensor/device.js'
+import { maxsimStored } from '../tensor/ops.gen.js'
 import { type Layout, layouts, maxsim as maxsimOp, type TokenEmbeddings } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
-import { type DType, Segments } from '../tensor/tensor.js'
+import { type DType, Segments, type Tensor } from '../tensor/tensor.js'
 import { abortIf } from '../turns.js'
 import {
   type AnyEmbeddings,
@@ -16,9 +17,12 @@ import {
   DeviceEmbeddings,
   documentBlock,
   type EmbeddingType,
+  embeddingTypes,
+  type StoredTokens,
   slice,
   typeOn,
   upload,
+  uploadQueries,
 } from './embeddings.js'
 
 export {
@@ -30,6 +34,7 @@ export {
   type Role,
   type UploadOptions,
 } from './embeddings.js'
+export { type Quantization, quantizeEmbeddings } from './quantize.js'
 
 /** What is scored with what. */
 export interface MaxSimLayout {
@@ -48,7 +53,7 @@ export interface MaxSimLayout {
 export interface MaxSimOptions extends MaxSimLayout {
   /** Default that of documents on a device, else the CPU. */
   device?: string | Device
-  /** Default that of the documents where the device multiplies it, else float32. */
+  /** What documents are stored as meanwhile. Default that of the array. */
   dtype?: EmbeddingType
   /** Ends the call, with ERR_ABORTED. */
   signal?: AbortSignal
@@ -62,7 +67,7 @@ const layoutOptions: Kinds<MaxSimLayout> = {
 const maxsimOptions: Kinds<MaxSimOptions> = {
   ...layoutOptions,
   device: deviceOption,
-  dtype: oneOf('float32', 'float16'),
+  dtype: oneOf(...embeddingTypes),
   signal,
 }
 
@@ -101,9 +106,9 @@ export async function maxsim(
   using owned = new Scope()
   const scores = owned.run(() =>
     withoutTape(() => {
-      const q = upload(device, queries, type)
+      const q = uploadQueries(device, queries, type)
       const d = documents instanceof DeviceEmbeddings ? documents.block() : upload(device, documents, type)
-      return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, Segments.of(device, pairs!), clampNegatives)
+      return scoresOf(q, d, layout, Segments.of(device, pairs!), clampNegatives)
     }),
   )
   const values = await scores.values()
@@ -123,10 +128,24 @@ export function maxsimSync(queries: AnyEmbeddings, documents: AnyEmbeddings, opt
   checkPair(queries, documents)
   const inPlace = (side: string, { data, offsets }: AnyEmbeddings): [Float32Array, Float64Array] => {
     if (types.isFloat32Array(data)) return [data, Float64Array.from(offsets)]
-    throw new ArgumentError('ERR_ARGUMENT', `${side}: maxsimSync reads float32 in place; maxsim takes float16 too`)
+    throw new ArgumentError('ERR_ARGUMENT', `${side}: maxsimSync reads float32 in place; maxsim takes other types too`)
   }
   const [q, d] = [inPlace('queries', queries), inPlace('documents', documents)]
   return native().maxsimSync(...q, ...d, queries.dim, layouts.indexOf(layout), pairs, clampNegatives ? 1 : 0)
+}
+
+/** Scores of queries against documents as they are stored. */
+function scoresOf(
+  q: TokenEmbeddings,
+  d: StoredTokens,
+  layout: Layout,
+  pairs: Tensor | null,
+  clampNegatives: boolean,
+): Tensor {
+  if (q.tokens.dtype === d.tokens.dtype)
+    return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, pairs, clampNegatives)
+  const p = { layout: layouts.indexOf(layout), clampNegatives: clampNegatives ? 1 : 0 }
+  return maxsimStored(q.tokens, q.segments, d.tokens, d.segments, pairs, d.scales, p)
 }
 
 /** How a model's embeddings are scored. */
@@ -204,14 +223,14 @@ export async function* scoreBlocks(
   { device, type, clampNegatives = false, signal }: ScoreOptions,
 ): AsyncGenerator<ScoreBlock> {
   const issue = (
-    d: TokenEmbeddings,
+    d: StoredTokens,
     q: Range,
     range: Range,
   ): { block: Omit<ScoreBlock, 'scores'>; values: Promise<Float32Array | Float64Array> } =>
     scope(() =>
       withoutTape(() => {
-        const part = upload(device, slice(queries, q), type)
-        const scores = maxsimOp(part.tokens, part.segments, d.tokens, d.segments, 'all', null, clampNegatives)
+        const part = uploadQueries(device, slice(queries, q), type)
+        const scores = scoresOf(part, d, 'all', null, clampNegatives)
         const values = scores.values()
         values.catch(() => {}) // awaited below, unless an earlier block failed
         return {

@@ -1,4 +1,3 @@
-import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import { abortIf, Turns } from '../turns.js'
@@ -10,6 +9,7 @@ import {
   type Embeddings,
   type EmbeddingType,
   rowsOf,
+  typeOf,
   typeOn,
 } from './embeddings.js'
 import { scoreBlocks } from './maxsim.js'
@@ -21,7 +21,7 @@ export interface SearchOptions {
   topK?: number | ArrayLike<number>
   /** Negative similarities count as 0, as in PyLate. Default false. */
   clampNegatives?: boolean
-  /** What embeddings are multiplied as. Default: that of documents on a device, else the type of the array. */
+  /** What documents are stored as while they are scored. Default: what they are. */
   dtype?: EmbeddingType
   /** Ends the search, with ERR_ABORTED. */
   signal?: AbortSignal
@@ -66,7 +66,7 @@ export async function search(
     const where =
       part instanceof DeviceEmbeddings
         ? { device: part.device, type: part.dtype }
-        : { device, type: typeOn(device, dtype, queries) }
+        : { device, type: typeOn(device, dtype, part) }
     for await (const block of scoreBlocks(queries, part, { ...where, clampNegatives, signal })) {
       const width = block.lastDocument - block.firstDocument
       for (let q = block.firstQuery; q < block.lastQuery; q++) {
@@ -116,7 +116,7 @@ async function* joined(queries: Queries, parts: AsyncIterable<HostDocuments>): A
   let rows = 0
   for await (const part of parts) {
     checkSides(queries, part)
-    if (waiting.length > 0 && isHalf(part) !== isHalf(waiting[0]!)) {
+    if (waiting.length > 0 && typeOf(part) !== typeOf(waiting[0]!)) {
       yield join(waiting, rows)
       waiting = []
       rows = 0
@@ -131,21 +131,21 @@ async function* joined(queries: Queries, parts: AsyncIterable<HostDocuments>): A
   if (waiting.length > 0) yield join(waiting, rows)
 }
 
-const isHalf = ({ data }: HostDocuments): boolean => types.isUint16Array(data)
-
 function join(parts: readonly HostDocuments[], rows: number): HostDocuments {
   const first = parts[0]!
   if (parts.length === 1) return first
   const size = rows * first.dim
-  const data = isHalf(first) ? new Uint16Array(size) : new Float32Array(size)
+  const data = new { float32: Float32Array, float16: Uint16Array, int8: Int8Array }[typeOf(first)](size)
+  const scales = typeOf(first) === 'int8' ? new Float32Array(rows) : undefined
   const offsets = new Float64Array(1 + parts.reduce((sum, part) => sum + countOf(part), 0))
   const ids: string[] = []
   let [text, row] = [0, 0]
   for (const part of parts) {
     data.set(part.data, row * part.dim)
+    scales?.set(part.scales!, row)
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
     row = offsets[text]!
     ids.push(...(part.ids ?? []))
   }
-  return { ...first, data, offsets, ids }
+  return { ...first, data, ...(scales && { scales }), offsets, ids }
 }

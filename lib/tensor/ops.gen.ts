@@ -158,52 +158,57 @@ export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tenso
   return run(30, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
 }
 
+/** d [Td, d] as it is stored: float16, or int8 times scales [Td]; the rest as in maxsim */
+export function maxsimStored(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, scales: Operand, p: { layout: number; clampNegatives: number }): Tensor {
+  return run(31, [q, qSegments, d, dSegments, pairs, scales], [p.layout, p.clampNegatives], 1)[0] as Tensor
+}
+
 /** dscores as scores, dq as q, dd as d */
 export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, argmax: Tensor, dscores: Tensor, dq: Operand, dd: Operand, p: { layout: number }): void {
-  run(31, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
+  run(32, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
 /** scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */
 export function excludeAbove(scores: Tensor, guide: Tensor, positives: Tensor, groups: Tensor, p: { firstRow: number; firstQuery: number; relative: number; margin: number }): void {
-  run(32, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
+  run(33, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
 }
 
 /** scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */
 export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; firstQuery: number; learned: number }): Tensor {
-  return run(33, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
+  return run(34, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 /** parts [ranks · rows, 3], rank by rank; stats [rows, 3] */
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
-  return run(34, [parts], [p.ranks], 1)[0] as Tensor
+  return run(35, [parts], [p.ranks], 1)[0] as Tensor
 }
 
 /** stats [rows, 3], weights, lse [rows], loss [1]; normalizer: 1 / sum of all weights */
 export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(35, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
+  return run(36, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats */
 export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(36, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
+  run(37, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
 /** scores, teacher, dscores [P]; querySegments int64 [n + 1]: of P, by query; logScale, loss, dLogScale [1] */
 export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
-  return run(37, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
+  return run(38, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
 /** the same without a temperature */
 export function marginMse(scores: Tensor, teacher: Tensor, querySegments: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(38, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+  return run(39, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** x [n], y [1] */
 export function sumSquares(x: Tensor): Tensor {
-  return run(39, [x], [], 1)[0] as Tensor
+  return run(40, [x], [], 1)[0] as Tensor
 }
 
 /** param, grad, m, v [n]; squaredNorm [1]; rates [n segments, 2]: learning rate, decay; lr · scale; clip 0: none */
 export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, rates: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(40, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+  run(41, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }

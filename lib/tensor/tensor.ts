@@ -6,12 +6,22 @@ import { unwatch, watch } from './leaks.js'
 import { adopt, ambientOwner } from './scope.js'
 
 /** Element types in the order of native/runtime/dtype.h. */
-export const dtypes = ['float32', 'float64', 'int32', 'int64', 'uint8', 'uint16', 'float16', 'bfloat16'] as const
+export const dtypes = [
+  'float32',
+  'float64',
+  'int32',
+  'int64',
+  'uint8',
+  'uint16',
+  'float16',
+  'bfloat16',
+  'int8',
+] as const
 /** Element types. */
 export type DType = (typeof dtypes)[number]
 
 /** Bytes of an element. */
-const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2, float16: 2, bfloat16: 2 }
+const widths = { float32: 4, float64: 8, int32: 4, int64: 8, uint8: 1, uint16: 2, float16: 2, bfloat16: 2, int8: 1 }
 
 /** Numbers in the device's real type; float32 ones for a device of float32 are not copied. */
 export function realArray(device: Device, data: ArrayLike<number>): Float32Array | Float64Array {
@@ -65,6 +75,11 @@ export class Tensor {
   /** float16 contents, as bits. */
   static fromFloat16(device: Device, bits: Uint16Array, shape: readonly number[] = [bits.length]): Tensor {
     return Tensor.make(device, 'float16', shape, bits)
+  }
+
+  /** int8 contents. */
+  static fromInt8(device: Device, data: Int8Array, shape: readonly number[] = [data.length]): Tensor {
+    return Tensor.make(device, 'int8', shape, data)
   }
 
   /** Uninitialised memory of the device's real type (or `dtype`). */

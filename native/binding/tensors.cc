@@ -15,6 +15,7 @@ struct ArrayType {
 constexpr ArrayType kArrayTypes[] = {
     {napi_float32_array, DType::f32},  {napi_float64_array, DType::f64}, {napi_int32_array, DType::i32},
     {napi_bigint64_array, DType::i64}, {napi_uint8_array, DType::u8},    {napi_uint16_array, DType::u16},
+    {napi_int8_array, DType::i8},
 };
 
 napi_typedarray_type arrayTypeOf(DType dtype) {
@@ -73,7 +74,7 @@ Meta metaAt(const Napi::CallbackInfo& info, DType dtype, size_t dimsIndex) {
 Napi::Value create(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
   const int64_t dtype = integerAt(info, 1, "dtype");
-  if (dtype < 0 || dtype > static_cast<int64_t>(DType::bf16))
+  if (dtype < 0 || dtype > static_cast<int64_t>(DType::i8))
     raise(info.Env(), "ERR_DTYPE", "the element type is unknown");
   const Meta meta = metaAt(info, static_cast<DType>(dtype), 2);
   const void* data = nullptr;

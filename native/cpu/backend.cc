@@ -47,11 +47,12 @@ int64_t memoryLimit(int32_t) {
   return readMemoryLimit(limit, error) && limit > 0 ? limit : platform::grantedMemory() / 10 * 9;
 }
 
-// 16-bit reals are moved and cast, nothing else.
+// 16-bit reals are moved and cast, and scored against where documents are stored as such; nothing else.
 constexpr auto supportedTypes(uint8_t real) {
   std::array<uint8_t, kOpCount> types{};
   types.fill(real);
   for (const Op op : {Op::zero, Op::copyRows, Op::cast}) types[static_cast<size_t>(op)] = kF32 | kF64 | kF16 | kBf16;
+  types[static_cast<size_t>(Op::maxsimStored)] |= kF16;
   return types;
 }
 template <bool kDouble>

@@ -49,6 +49,7 @@ constexpr uint8_t typesOf(Op op) {
     case Op::l2Normalize:
     case Op::l2NormalizeBackward:
     case Op::maxsim:
+    case Op::maxsimStored:
     case Op::maxsimBackward:
       return kF32 | kF16 | kBf16;
     case Op::excludeAbove:

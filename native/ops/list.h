@@ -107,6 +107,8 @@
   /* maxsim/ */ \
   /* q [Tq, d], d [Td, d], pairs int64 [2 · P], or offsets of groups [queries + 1]; scores [queries, documents], or one a pair; layout: Layout */ \
   OP(maxsim, workspace, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward", INT(layout) INT(wantArgmax) INT(clampNegatives)) \
+  /* d [Td, d] as it is stored: float16, or int8 times scales [Td]; the rest as in maxsim */ \
+  OP(maxsimStored, workspace, "q qSegments d dSegments pairs? scales?", "scores", "self", INT(layout) INT(clampNegatives)) \
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
   /* loss/ */ \

@@ -5,11 +5,12 @@
 
 namespace lateforge {
 
-enum class DType : int32_t { f32 = 0, f64 = 1, i32 = 2, i64 = 3, u8 = 4, u16 = 5, f16 = 6, bf16 = 7 };
+enum class DType : int32_t { f32 = 0, f64 = 1, i32 = 2, i64 = 3, u8 = 4, u16 = 5, f16 = 6, bf16 = 7, i8 = 8 };
 
 constexpr int64_t sizeOf(DType t) {
   switch (t) {
     case DType::u8:
+    case DType::i8:
       return 1;
     case DType::u16:
     case DType::f16:
@@ -26,7 +27,8 @@ constexpr int64_t sizeOf(DType t) {
 }
 
 constexpr const char* nameOf(DType t) {
-  constexpr const char* kNames[] = {"float32", "float64", "int32", "int64", "uint8", "uint16", "float16", "bfloat16"};
+  constexpr const char* kNames[] = {"float32", "float64", "int32",    "int64", "uint8",
+                                    "uint16",  "float16", "bfloat16", "int8"};
   return kNames[static_cast<int>(t)];
 }
 

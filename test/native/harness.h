@@ -27,6 +27,7 @@ constexpr DType dtypeOf() {
   if constexpr (std::is_same_v<T, int64_t>) return DType::i64;
   if constexpr (std::is_same_v<T, uint8_t>) return DType::u8;
   if constexpr (std::is_same_v<T, uint16_t>) return DType::u16;
+  if constexpr (std::is_same_v<T, int8_t>) return DType::i8;
 }
 
 // Memory aligned as the runtime's allocator aligns it.

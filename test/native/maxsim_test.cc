@@ -284,6 +284,47 @@ void notFinite(const cpu::Isa& isa, std::mt19937& rng) {
   for (int64_t k = 24; k < 48; ++k) CHECK(dd.as<T>()[k] == 0, "%s: zero gradient wrote", isa.name);
 }
 
+// What a float16 says, by its definition.
+double valueOf(uint16_t half) {
+  const int exponent = half >> 10 & 31, fraction = half & 1023;
+  const double magnitude = exponent ? std::ldexp(1024 + fraction, exponent - 25) : std::ldexp(fraction, -24);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+// Documents as they are stored give the bits of the numbers they stand for.
+template <class T>
+void stored(const cpu::Isa& isa, std::mt19937& rng) {
+  for (const int64_t dim : {8, 40, 128})
+    for (const Layout layout : {Layout::all, Layout::grouped, Layout::pairs})
+      for (const bool clampNegatives : {false, true})
+        for (const bool bytes : {false, true}) {
+          const std::vector<int64_t> list = layout == Layout::all       ? std::vector<int64_t>{}
+                                            : layout == Layout::grouped ? std::vector<int64_t>{0, 2, 2, 6}
+                                                                        : std::vector<int64_t>{1, 0, 0, 3, 2, 2, 1, 5};
+          Problem p = problem<T>({3, 0, 37}, {1, 6, 0, 31, 2, 19}, dim, layout, rng, list);
+          p.clampNegatives = clampNegatives;
+          const int64_t rows = 59;
+          Tensor scales = random<T>({rows}, rng);
+          std::vector<int8_t> eights(static_cast<size_t>(rows * dim));
+          std::vector<uint16_t> halves(eights.size());
+          for (size_t k = 0; k < eights.size(); ++k) {
+            eights[k] = static_cast<int8_t>(rng());
+            halves[k] = static_cast<uint16_t>(rng() & 0xbfff);  // finite: exponents below 16; some subnormal
+            if (k % 7 == 0) halves[k] &= 0x83ff;
+            p.d.as<T>()[k] = bytes ? static_cast<T>(eights[k]) * scales.as<T>()[k / static_cast<size_t>(dim)]
+                                   : static_cast<T>(valueOf(halves[k]));
+          }
+          const Tensor want = forward<T>(isa, p, false)[0];
+          Tensor d = bytes ? make<int8_t>({rows, dim}, eights) : make<uint16_t>({rows, dim}, halves), none;
+          d.meta.dtype = bytes ? DType::i8 : DType::f16;
+          const params::maxsimStored params{static_cast<int64_t>(layout), clampNegatives};
+          const auto got = run(tableOf<T>(isa), Op::maxsimStored, params,
+                               {&p.q, &p.qSegments, &d, &p.dSegments, &p.pairs, bytes ? &scales : &none});
+          CHECK(got[0].bytes == want.bytes, "%s: %s, dim %d, layout %d", isa.name, bytes ? "int8" : "float16", (int)dim,
+                (int)layout);
+        }
+}
+
 // The smallest type that holds all tokens, and with a floor of 0 one value more.
 void longDocument(const cpu::Isa& isa, std::mt19937& rng) {
   for (int64_t tokens : {255, 256, 257, 65535, 65536, 65537})
@@ -408,6 +449,8 @@ int main() {
     ties<double>(isa);
     notFinite<float>(isa, rng);
     notFinite<double>(isa, rng);
+    stored<float>(isa, rng);
+    stored<double>(isa, rng);
     longDocument(isa, rng);
     wildWinners<uint8_t>(isa, 40, rng);
     wildWinners<uint16_t>(isa, 300, rng);

@@ -22,6 +22,7 @@ inline float floatOf(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 #endif
 
 LF_DEVICE float widen(float x) { return x; }
+LF_DEVICE float widen(int8_t x) { return static_cast<float>(x); }
 LF_DEVICE float widen(Bf16 x) { return floatOf(static_cast<uint32_t>(x.bits) << 16); }
 
 #ifdef __CUDACC__

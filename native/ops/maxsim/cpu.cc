@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../../cpu/half.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 #include "../../cpu/tile.h"
@@ -139,14 +140,12 @@ void pack(const Tokens<T>& q, const Block<T>& block) {
   }
 }
 
-// Scores of a block's queries (stride apart) against one document, and argmax [rows of the block].
+// Scores of a block's queries (stride apart) against one document [tokens, dim], and argmax [rows of the block].
 template <class T, class Index>
-void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, int64_t document, bool clampNegatives,
+void scoreBlock(const Tokens<T>& q, const Block<T>& block, const T* document, int64_t tokens, bool clampNegatives,
                 T* scores, int64_t stride, Index* argmax) {
   constexpr int64_t lanes = kLanes<T>, kPanel = kVectors * lanes;
   constexpr bool kArgmax = !std::is_void_v<Index>;
-  const int64_t tokens = d.segments[document + 1] - d.segments[document];
-  const T* start = d.row(d.segments[document]);
   const int64_t padded = roundUp(block.lastRow - block.firstRow, lanes);
   alignas(LF_VECTOR_BYTES) Best<T> best;
   const T* values = reinterpret_cast<const T*>(best.value);
@@ -162,13 +161,13 @@ void scoreBlock(const Tokens<T>& q, const Tokens<T>& d, const Block<T>& block, i
         if (lane == 0) {
           const T* panel = block.packed + row * q.dim;
           if (padded - row > lanes)
-            scanDocument<T, 2, kArgmax>(panel, start, q.dim, tokens, best);
+            scanDocument<T, 2, kArgmax>(panel, document, q.dim, tokens, best);
           else
-            scanDocument<T, 1, kArgmax>(panel, start, q.dim, tokens, best);
+            scanDocument<T, 1, kArgmax>(panel, document, q.dim, tokens, best);
         }
         value = values[lane];
         token = winning[lane];
-        if (!std::isfinite(sums[lane])) value = scanRow(q.row(block.firstRow + row), start, q.dim, tokens, token);
+        if (!std::isfinite(sums[lane])) value = scanRow(q.row(block.firstRow + row), document, q.dim, tokens, token);
         if (clampNegatives && value < 0) {
           value = 0;
           token = -1;
@@ -229,8 +228,8 @@ template <class T>
 struct Room {
   int64_t blocks, packed, end;
 
-  explicit Room(const OpCall& call) {
-    const bool all = static_cast<Layout>(call.as<params::maxsim>().layout) == Layout::all;
+  Room(const OpCall& call, Layout layout) {
+    const bool all = layout == Layout::all;
     const int64_t rows = call.in[0].rows(), pairs = call.out[0].count();
     // Blocks of all pairs have kBlockRows rows or more, but for the last.
     const int64_t most = all ? rows / kBlockRows + 1 : call.in[1].dims[0] - 1;
@@ -240,50 +239,129 @@ struct Room {
   }
 };
 
+// Documents d [Td, dim] that are read where they are.
+template <class T>
+struct InPlace {
+  const T* data;
+
+  template <class F>
+  void tasks(int64_t count, F f) const {
+    forTasks(count, [&](int64_t task) { f(task, nullptr); });
+  }
+  const T* read(int64_t row, int64_t, int64_t dim, T*) const { return data + row * dim; }
+};
+
+inline void widenRows(const Half* x, const float*, int64_t rows, int64_t dim, float* y) {
+  for (int64_t i = 0; i < rows * dim; i += 8) {
+#if defined(__F16C__)
+    _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+#else
+    for (int64_t k = i; k < i + 8; ++k) y[k] = widen(x[k]);
+#endif
+  }
+}
+inline void widenRows(const Half* x, const double*, int64_t rows, int64_t dim, double* y) {
+  for (int64_t i = 0; i < rows * dim; ++i) y[i] = widen(x[i]);
+}
+template <class T>
+void widenRows(const int8_t* __restrict__ x, const T* scales, int64_t rows, int64_t dim, T* __restrict__ y) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const T scale = scales[row];
+    for (int64_t k = row * dim; k < (row + 1) * dim; ++k) y[k] = static_cast<T>(x[k]) * scale;
+  }
+}
+
+// Documents in another type, Half, or int8_t times scales [Td]: each is made numbers of type T while a block of queries
+// passes over it, in memory for `each` bytes a thread.
+template <class T, class From>
+struct Stored {
+  const From* data;
+  const T* scales;
+  void* memory;
+  int64_t bytes, each;
+
+  template <class F>
+  void tasks(int64_t count, F f) const {
+    forTasksWithMemory(count, memory, bytes, each, [&](int64_t task, char* own) { f(task, reinterpret_cast<T*>(own)); });
+  }
+  const T* read(int64_t row, int64_t rows, int64_t dim, T* own) const {
+    widenRows(data + row * dim, scales ? scales + row : nullptr, rows, dim, own);
+    return own;
+  }
+};
+
 // q [Tq, dim], qSegments [nq + 1], d [Td, dim], dSegments [nd + 1], pairs [nq + 1] or [P, 2]; scores [nq, nd] of all
 // pairs, else [P]; argmax of the pairs' rows, [nd, Tq] of all pairs. Index void: no argmax.
-template <class T, class Index>
-void maxsimAs(const OpCall& call, Index* argmax) {
-  const auto& p = call.as<params::maxsim>();
-  const Layout layout = static_cast<Layout>(p.layout);
+template <class T, class Index, class Documents>
+void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, const Documents& documents, Index* argmax) {
   const int64_t nq = call.in[1].dims[0] - 1, nd = call.in[3].dims[0] - 1;
   const Tokens<T> q{call.in[0].as<T>(), call.in[1].as<int64_t>(), call.in[0].dims[1]};
-  const Tokens<T> d{call.in[2].as<T>(), call.in[3].as<int64_t>(), call.in[2].dims[1]};
+  const int64_t* segments = call.in[3].as<int64_t>();
   const PairList pairs = pairsOf(call, layout);
   T* scores = call.out[0].as<T>();
-  const Room<T> room(call);
+  const Room<T> room(call, layout);
   char* memory = static_cast<char*>(call.workspace);
   int64_t* starts = reinterpret_cast<int64_t*>(memory);
   Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
-  const bool all = layout == Layout::all, clampNegatives = p.clampNegatives != 0;
+  const bool all = layout == Layout::all;
+  const auto score = [&](const Block<T>& block, int64_t j, T* own, T* to, int64_t stride, Index* winners) {
+    const int64_t tokens = segments[j + 1] - segments[j];
+    const T* document = documents.read(segments[j], tokens, q.dim, own);
+    scoreBlock(q, block, document, tokens, clampNegatives, to, stride, winners);
+  };
   if (!all) startsOf(pairs, q.segments, starts);
   const int64_t nblocks = blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
   forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
   if (!all) {
-    forTasks(pairs.count, [&](int64_t k) {
+    documents.tasks(pairs.count, [&](int64_t k, T* own) {
       Index* pair = nullptr;
       if constexpr (!std::is_void_v<Index>) pair = argmax + starts[k];
-      scoreBlock(q, d, blocks[pairs.query(k)], pairs.document(k), clampNegatives, scores + k, 1, pair);
+      score(blocks[pairs.query(k)], pairs.document(k), own, scores + k, 1, pair);
     });
     return;
   }
   if (nblocks == 0) return;
   // Tasks are a chunk of documents, cut by tokens, against a block of queries.
-  const int64_t rows = q.segments[nq], tokens = d.segments[nd];
+  const int64_t rows = q.segments[nq], tokens = segments[nd];
   const int64_t chunks =
       std::clamp<int64_t>(std::max<int64_t>(16, rows * tokens >> 19) / nblocks, 1, std::max<int64_t>(nd, 1));
   const auto cut = [&](int64_t c) {
-    return c == chunks ? nd : std::lower_bound(d.segments, d.segments + nd, tokens * c / chunks) - d.segments;
+    return c == chunks ? nd : std::lower_bound(segments, segments + nd, tokens * c / chunks) - segments;
   };
-  forTasks(chunks * nblocks, [&](int64_t task) {
+  documents.tasks(chunks * nblocks, [&](int64_t task, T* own) {
     const Block<T>& block = blocks[task % nblocks];
     const int64_t chunk = task / nblocks;
     for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
       Index* pair = nullptr;
       if constexpr (!std::is_void_v<Index>) pair = argmax + j * rows + block.firstRow;
-      scoreBlock(q, d, block, j, clampNegatives, scores + block.firstQuery * nd + j, nd, pair);
+      score(block, j, own, scores + block.firstQuery * nd + j, nd, pair);
     }
   });
+}
+
+// The operands of maxsim, argmax in its type.
+template <class T, class Index>
+void maxsimAs(const OpCall& call, Index* argmax) {
+  const auto& p = call.as<params::maxsim>();
+  const InPlace<T> documents{call.in[2].as<T>()};
+  scoreDocuments<T>(call, static_cast<Layout>(p.layout), p.clampNegatives != 0, documents, argmax);
+}
+
+// Of one thread, for its document.
+template <class T>
+int64_t widenedBytes(const OpCall& call) {
+  return std::max<int64_t>(call.in[3].longest, 1) * call.in[0].dims[1] * static_cast<int64_t>(sizeof(T));
+}
+
+template <class T, class From>
+void maxsimStoredAs(const OpCall& call) {
+  const auto& p = call.as<params::maxsimStored>();
+  const Layout layout = static_cast<Layout>(p.layout);
+  const int64_t room = partSize(Room<T>(call, layout).end);
+  const Stored<T, From> documents{call.in[2].as<From>(), call.in[5].present() ? call.in[5].as<T>() : nullptr,
+                                  static_cast<char*>(call.workspace) + room, call.workspaceBytes - room,
+                                  widenedBytes<T>(call)};
+  scoreDocuments<T, void>(call, layout, p.clampNegatives != 0, documents, nullptr);
 }
 
 // Of all pairs, what a task of the backward owns at most. Rows of 128 numbers: half a MiB; documents of 180: 0.7 MiB.
@@ -433,6 +511,16 @@ int32_t maxsim(const OpCall& call, char*) {
   return 0;
 }
 
+// The same of documents as they are stored: d [Td, dim] float16, or int8 with scales [Td].
+template <class T>
+int32_t maxsimStored(const OpCall& call, char*) {
+  if (call.in[2].dtype == DType::f16)
+    maxsimStoredAs<T, Half>(call);
+  else
+    maxsimStoredAs<T, int8_t>(call);
+  return 0;
+}
+
 // The operands of maxsim; dscores as scores, dq as q, dd as d.
 template <class T>
 int32_t maxsimBackward(const OpCall& call, char*) {
@@ -447,6 +535,7 @@ int32_t maxsimBackward(const OpCall& call, char*) {
 }
 
 LF_INSTANTIATE(maxsim);
+LF_INSTANTIATE(maxsimStored);
 LF_INSTANTIATE(maxsimBackward);
 
 }  // namespace kernels
@@ -455,7 +544,14 @@ namespace needs {
 
 template <class T>
 int64_t maxsim(const OpCall& call) {
-  return Room<T>(call).end;
+  return Room<T>(call, static_cast<Layout>(call.as<params::maxsim>().layout)).end;
+}
+
+// The same, and a document of every thread.
+template <class T>
+int64_t maxsimStored(const OpCall& call) {
+  const int64_t room = Room<T>(call, static_cast<Layout>(call.as<params::maxsimStored>().layout)).end;
+  return partSize(room) + partsFor(std::numeric_limits<int64_t>::max(), widenedBytes<T>(call));
 }
 
 // Of pairs: where each pair's winners start, and for either gradient the pairs ordered by owner.
@@ -470,6 +566,7 @@ int64_t maxsimBackward(const OpCall& call) {
 }
 
 LF_INSTANTIATE_NEED(maxsim);
+LF_INSTANTIATE_NEED(maxsimStored);
 LF_INSTANTIATE_NEED(maxsimBackward);
 
 }  // namespace needs

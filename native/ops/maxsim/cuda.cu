@@ -47,25 +47,37 @@ struct FindStarts {
   }
 };
 
-// q, d [rows, dim]; scores [pairs]. A block per pair, a lane per query row, 128 at a time.
-template <class T>
+// q, d [rows, dim], scales [rows of d] of int8; scores [pairs]. A block per pair, a lane per query row, 128 at a time.
+template <class T, class D = T>
 struct PlainMaxsim {
   static constexpr int kThreads = 128, kMinBlocks = 4;
-  MaxsimTokens<T> q, d;
+  MaxsimTokens<T> q;
+  MaxsimTokens<D> d;
   PairList pairs;
   Dev<const int64_t> starts;
   Dev<float> scores;
   ArgmaxWriter argmax;
   bool clampNegatives;
+  Dev<const float> scales = nullptr;
 
   static constexpr int64_t sharedBytes() { return sharedSize<float>(kThreads); }
+
+  LF_DEVICE float similarity(int64_t row, int64_t token) const {
+    const Dev<const T> a = q.data + row * q.dim;
+    const Dev<const D> b = d.data + token * d.dim;
+    if constexpr (std::is_same_v<T, D>) return innerProduct<T>(a, b, q.dim);
+    const float scale = scales ? scales[token] : 1.0f;
+    float sum = 0;
+    for (int64_t k = 0; k < q.dim; ++k) sum = fusedMultiplyAdd(widen(a[k]), widen(b[k]) * scale, sum);
+    return sum;
+  }
 
   LF_DEVICE float best(int64_t row, int64_t j, int64_t winner) const {
     const int64_t tokens = d.length(j), from = d.begin(j);
     float most = -infinity();
     int64_t token = tokens ? 0 : -1;
     for (int64_t u = 0; u < tokens; ++u) {
-      const float sim = innerProduct<T>(q.data + row * q.dim, d.data + (from + u) * d.dim, d.dim);
+      const float sim = similarity(row, from + u);
       if (!(sim > most) && sim == sim) continue;
       most = sim;
       token = u;
@@ -176,6 +188,24 @@ int32_t maxsim(const OpCall& call, Context& context) {
   });
 }
 
+int32_t maxsimStored(const OpCall& call, Context& context) {
+  const auto p = call.as<params::maxsimStored>();
+  const View &d = call.in[2], &scales = call.in[5], &scores = call.out[0];
+  MaxsimCall m = callOf(call, static_cast<Layout>(p.layout), scores.count());
+  if (findStarts(call, context, m)) return 1;
+  return withTokens(call.in[0].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto run = [&](auto stored) {
+      using D = decltype(stored);
+      const PlainMaxsim<T, D> kernel{queriesOf<T>(call, m), documentsOf<D>(call, m), m.pairs, m.starts,
+                                     dev<float>(scores), ArgmaxWriter{}, p.clampNegatives != 0,
+                                     scales.present() ? dev<const float>(scales) : Dev<const float>(nullptr)};
+      return launch(context, {m.pairs.count}, PlainMaxsim<T, D>::sharedBytes(), kernel);
+    };
+    return d.dtype == DType::f16 ? run(F16()) : run(int8_t());
+  });
+}
+
 int32_t maxsimBackward(const OpCall& call, Context& context) {
   const View &dscores = call.in[6], &dq = call.in[7], &dd = call.in[8];
   MaxsimCall m = callOf(call, static_cast<Layout>(call.as<params::maxsimBackward>().layout), dscores.count());
@@ -192,6 +222,12 @@ int32_t maxsimBackward(const OpCall& call, Context& context) {
 }
 
 }  // namespace ops
+
+// Where each pair's winners start.
+int64_t needs::maxsimStored(const OpCall& call) {
+  const bool all = static_cast<Layout>(call.as<params::maxsimStored>().layout) == Layout::all;
+  return all ? 0 : (call.out[0].count() + 1) * static_cast<int64_t>(sizeof(int64_t));
+}
 
 // Where each pair's winners start, then the sums of the parts of queries that no tile holds whole (runTiles).
 int64_t needs::maxsim(const OpCall& call) {

@@ -46,18 +46,23 @@ static Status countPairs(const char* op, int64_t layout, const Meta& qSegments, 
   return Status::error("ERR_ARGUMENT", "%s: unknown layout %lld", op, static_cast<long long>(layout));
 }
 
-static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCounts& counts) {
-  LF_TRY(checkReal(op, in[0], 2));
-  LF_TRY(checkReal(op, in[2], 2));
-  LF_REQUIRE(in[0].dtype == in[2].dtype && in[0].dims[1] == in[2].dims[1], "ERR_SHAPE",
-             "%s: query tokens %s and document tokens %s differ in dimension or type", op, in[0].text().c_str(),
-             in[2].text().c_str());
+static Status checkDocuments(const char* op, const Meta* in) {
   LF_REQUIRE(in[0].dims[1] > 0 && in[0].dims[1] % 8 == 0, "ERR_SHAPE",
              "%s: the dimension must be a multiple of 8, got %lld", op, static_cast<long long>(in[0].dims[1]));
   LF_TRY(checkSegments(op, in[1], in[0].dims[0]));
   LF_TRY(checkSegments(op, in[3], in[2].dims[0]));
   LF_REQUIRE(longest(in[3]) < 2147483647, "ERR_SHAPE", "%s: a document of %lld tokens, at most 2147483646", op,
              static_cast<long long>(longest(in[3])));
+  return Status::fine();
+}
+
+static Status checkTokens(const char* op, const Meta* in, int64_t layout, PairCounts& counts) {
+  LF_TRY(checkReal(op, in[0], 2));
+  LF_TRY(checkReal(op, in[2], 2));
+  LF_REQUIRE(in[0].dtype == in[2].dtype && in[0].dims[1] == in[2].dims[1], "ERR_SHAPE",
+             "%s: query tokens %s and document tokens %s differ in dimension or type", op, in[0].text().c_str(),
+             in[2].text().c_str());
+  LF_TRY(checkDocuments(op, in));
   return countPairs(op, layout, in[1], in[3], in[4], counts);
 }
 
@@ -77,6 +82,23 @@ Status infer_maxsim(const params::maxsim& p, const Meta* in, Inferred& r) {
   LF_TRY(checkTokens("maxsim", in, p.layout, counts));
   r.out[0] = scoresOf(in, p.layout, counts);
   if (p.wantArgmax) r.out[1] = Meta::of(argmaxType(in[3], p.clampNegatives != 0), {counts.argmax});
+  return Status::fine();
+}
+
+Status infer_maxsimStored(const params::maxsimStored& p, const Meta* in, Inferred& r) {
+  const Meta &q = in[0], &d = in[2], &scales = in[5];
+  LF_TRY(checkReal("maxsimStored", q, 2));
+  LF_REQUIRE((d.dtype == DType::f16 || d.dtype == DType::i8) && d.rank == 2 && q.dims[1] == d.dims[1], "ERR_SHAPE",
+             "maxsimStored: documents %s for queries %s, expected float16 or int8 of the same dimension",
+             d.text().c_str(), q.text().c_str());
+  LF_TRY(checkDocuments("maxsimStored", in));
+  LF_REQUIRE(scales.present() == (d.dtype == DType::i8), "ERR_ARGUMENT", "maxsimStored: documents %s %s scales",
+             d.text().c_str(), scales.present() ? "have no" : "need");
+  if (scales.present())
+    LF_TRY(checkSame("maxsimStored: scales", scales, Meta::of(accumulatorOf(q.dtype), {d.dims[0]})));
+  PairCounts counts;
+  LF_TRY(countPairs("maxsimStored", p.layout, in[1], in[3], in[4], counts));
+  r.out[0] = scoresOf(in, p.layout, counts);
   return Status::fine();
 }
 
