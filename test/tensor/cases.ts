@@ -233,6 +233,7 @@ export const coveredElsewhere: Record<string, string> = {
   copyRows: 'tensor/inplace.test.ts',
   addInto: 'tensor/inplace.test.ts',
   rescale: 'tensor/inplace.test.ts',
+  maxsimStored: 'native/maxsim_test.cc',
   assertFinite: 'tensor/stream.test.ts',
   cast: 'tensor/cast.test.ts',
   excludeAbove: 'native/loss_test.cc',

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { LockedError } from '../../lib/errors.js'
 import { lockFolder } from '../../lib/train/checkpoint/lock.js'
-import { folder, saveTinyModel } from './tiny.js'
+import { folder, saveGuide, saveTinyModel } from './tiny.js'
 
 /** The claim that a lock in `dir` has written, changed and put back under another name. */
 async function foreign(dir: string, change: object): Promise<string> {
@@ -95,6 +95,7 @@ function startTraining(dir: string): Child {
 t.test('two trainings in one folder: the second is refused and touches nothing; a killed one is resumed', async (t) => {
   const dir = folder(t)
   await saveTinyModel(path.join(dir, 'base'))
+  await saveGuide(dir)
   const first = startTraining(dir)
   await first.trains
   first.process.kill('SIGSTOP') // so that what is in the folder stays as it is
