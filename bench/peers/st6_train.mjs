@@ -24,6 +24,7 @@ const scratch = mkdtempSync(path.join(os.tmpdir(), 'equality-'))
 try {
   const model = await Colbert.load(withoutDropout(path.join(theirs, 'start')), { onNote })
   const [losses, seconds] = await trained(model)
+  console.error(`${losses.length} steps in ${seconds.toFixed(0)} s`)
   const end = await Colbert.load(path.join(theirs, 'end'), { onNote })
   const start = await Colbert.load(path.join(theirs, 'start'), { onNote })
   report({ losses, seconds, start: await scores(start), ours: await scores(model), theirs: await scores(end) })

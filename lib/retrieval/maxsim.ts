@@ -32,6 +32,7 @@ export {
   type Embeddings,
   type EmbeddingType,
   type Role,
+  type StoredTokens,
   type UploadOptions,
 } from './embeddings.js'
 export { type Quantization, quantizeEmbeddings } from './quantize.js'

@@ -197,8 +197,13 @@ int32_t maxsimStored(const OpCall& call, Context& context) {
     using T = decltype(zero);
     const auto run = [&](auto stored) {
       using D = decltype(stored);
-      const PlainMaxsim<T, D> kernel{queriesOf<T>(call, m), documentsOf<D>(call, m), m.pairs, m.starts,
-                                     dev<float>(scores), ArgmaxWriter{}, p.clampNegatives != 0,
+      const PlainMaxsim<T, D> kernel{queriesOf<T>(call, m),
+                                     documentsOf<D>(call, m),
+                                     m.pairs,
+                                     m.starts,
+                                     dev<float>(scores),
+                                     ArgmaxWriter{},
+                                     p.clampNegatives != 0,
                                      scales.present() ? dev<const float>(scales) : Dev<const float>(nullptr)};
       return launch(context, {m.pairs.count}, PlainMaxsim<T, D>::sharedBytes(), kernel);
     };

@@ -52,7 +52,8 @@ struct Stored {
 
   template <class F>
   void tasks(int64_t count, F f) const {
-    forTasksWithMemory(count, memory, bytes, each, [&](int64_t task, char* own) { f(task, reinterpret_cast<T*>(own)); });
+    forTasksWithMemory(count, memory, bytes, each,
+                       [&](int64_t task, char* own) { f(task, reinterpret_cast<T*>(own)); });
   }
   const T* read(int64_t row, int64_t rows, int64_t dim, T* own) const {
     widenRows(data + row * dim, scales ? scales + row : nullptr, rows, dim, own);
