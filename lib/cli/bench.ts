@@ -40,7 +40,7 @@ interface StepOptions {
 export async function step(shape: string, { threads, json, lengths: file, ...options }: StepOptions): Promise<void> {
   if (threads) native().setThreads(threads)
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
-  const report = await benchStep({ shape, ...options, ...lengths, signal: interruptible() })
+  const report = await benchStep({ shape, ...options, ...lengths, signal: interruptible('stopping') })
   if (json) return printJson(report)
   const { tokensPerSecond, range, tflops, utilization, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`

@@ -58,7 +58,7 @@ const sameSignalMs = 500
  * second one ends the process, unless it is the first one come twice: within half a second, or SIGHUP, which shell and
  * kernel both send. Under nohup SIGHUP is not heard at all.
  */
-export function interruptible(then = 'finishing the step and saving'): AbortSignal {
+export function interruptible(then: string): AbortSignal {
   const controller = new AbortController()
   const ignored = hangupIgnored()
   for (const [name, code] of [

@@ -47,7 +47,7 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const topK = options.topK ?? Math.max(options.mteb ? mtebDepth : 100, depthOf(metrics))
   if (options.mteb && !options.rerank && topK < mtebDepth)
     throw new ArgumentError('ERR_ARGUMENT', `--top-k ${topK}: MTEB's results look at ${mtebDepth} documents`, { topK })
-  const signal = interruptible()
+  const signal = interruptible('stopping')
   const group = joinRanks()
   if (options.run || group) outliveReaders() // other ranks wait for this one
   const isRank0 = !group || group.rank === 0 // who speaks for all

@@ -13,7 +13,7 @@ interface Options {
 
 /** `lateforge push <folder> <name>` */
 export async function push(folder: string, name: string, { json, ...options }: Options): Promise<void> {
-  const signal = interruptible()
+  const signal = interruptible('stopping')
   const result = await showingTransfer(
     (onProgress) => pushFolder(folder, name, { ...options, onProgress, signal }),
     'sent',

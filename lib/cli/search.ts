@@ -14,7 +14,7 @@ export async function search(
   given: readonly string[],
   options: ModelOptions & { topK: number; json?: boolean },
 ): Promise<void> {
-  const signal = interruptible()
+  const signal = interruptible('stopping')
   const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
   const queries = given.length > 0 ? [...given] : await readQueries()
   const model = await loadModel(modelPath, options, { signal })
