@@ -109,12 +109,16 @@ async function signalled(
   return { code, err: shell ? readFileSync(path.join(cwd, 'err'), 'utf8') : found.err, cwd }
 }
 
+/** As under nohup: what is started here does not hear it either. */
+const hangupIgnored = (BigInt(`0x${/SigIgn:\s*(\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]}`) & 1n) === 1n
+
 t.test('SIGHUP, SIGINT and SIGTERM save', async (t) => {
   for (const [signal, wanted] of [
     ['SIGHUP', 129],
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const) {
+    if (signal === 'SIGHUP' && hangupIgnored) continue
     const { code, err, cwd } = await signalled(t, signal, 4000)
     t.equal(code, wanted)
     t.match(err, new RegExp(`${signal}: finishing the step and saving`))
@@ -134,10 +138,6 @@ t.test(
     }
   },
 )
-
-/** As under nohup: what is started here does not hear it either. */
-const hangupIgnored =
-  (Number.parseInt(/SigIgn:\s*(\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]!, 16) & 1) === 1
 
 t.test(
   'a second signal ends at once; the same one twice is one',
