@@ -45,7 +45,12 @@ export async function follow(config: ResolvedRun, resume: TrainOptions['resume']
   const isRank0 = !group || group.rank === 0 // who speaks for all
   const { evaluate, faults } = await evaluatorOf(config, isRank0 && !options.quiet)
   if (faults.length > 0) throw faultsError([...(await checkRun(config)).faults, ...faults])
-  const run = startRun(config, { resume, signal: interruptible('finishing the step and saving'), evaluate, ...(group && { group }) })
+  const run = startRun(config, {
+    resume,
+    signal: interruptible('finishing the step and saving'),
+    evaluate,
+    ...(group && { group }),
+  })
   const shown = options.quiet || !isRank0 ? undefined : showProgress(run)
   const printed = options.json && isRank0 ? printEvents(run) : undefined
   const settled = await Promise.allSettled([run.result, shown, printed])
