@@ -168,7 +168,7 @@ usingModel(program.command('mine'))
   .option('--teacher <model>', "attach this model's scores of the positive and each negative", homed)
   .option('--dense-teacher', 'the teacher is a dense model, with one vector a text')
   .addOption(without(['teacher'], '--miner-scores', 'attach the scores of --by'))
-  .option('--query-block <n>', 'queries searched at a time, each block with all documents anew; default 65536', whole)
+  .option('--query-block <n>', 'queries searched at a time, each block with all documents anew; default 32768', whole)
   .option('--micro-batch-tokens <n>', 'tokens encoded at a time', whole)
   .option(
     '--columns <role=column>',

@@ -205,7 +205,8 @@ async function collateBatch(
     source.scores ? addon.shardScores(shard, own, 1, most) : null,
     sharded && wanted ? addon.shardLengths(shard, all, 1, most, skip) : null,
   ])
-  const pooled = recipe.pooling !== 'none'
+  /** A dense model has one row a text, whatever its tokens. */
+  const bounds = (tokens: Int32Array) => offsetsOf(recipe.pooling === 'none' ? tokens : tokens.fill(1))
   const columns = {
     queries: finish(queries, own, 0, recipe),
     documents: finish(
@@ -222,10 +223,8 @@ async function collateBatch(
     documentsPerQuery,
     counts,
     ...(sharded && { order: sharded.order }),
-    queryOffsets: sharded
-      ? offsetsOf(pooled ? sharded.queryTokens.fill(1) : sharded.queryTokens)
-      : columns.queries.keptOffsets,
-    documentOffsets: sharded ? kept && offsetsOf(pooled ? kept.fill(1) : kept) : columns.documents.keptOffsets,
+    queryOffsets: sharded ? bounds(sharded.queryTokens) : columns.queries.keptOffsets,
+    documentOffsets: sharded ? kept && bounds(kept) : columns.documents.keptOffsets,
     queryDuplicateIds,
     documentDuplicateIds,
     scores,

@@ -222,7 +222,8 @@ export class Colbert {
 
   /**
    * Unit-norm token embeddings [rows, dim] of sequences [first, last) of a column, skiplisted tokens removed, or one a
-   * sequence where the recipe pools them; works on a tape. Dropout only with a key, drawn per sequence from (seed, step, row, column): micro-batches do not matter.
+   * sequence where the recipe pools them; works on a tape. Dropout only with a key, drawn per sequence from (seed, step,
+   * row, column): micro-batches do not matter.
    */
   embed(column: TokenColumn, first: number, last: number, key: StepKey | null): TokenEmbeddings {
     if (!(first >= 0 && first <= last && last < column.offsets.length))

@@ -119,7 +119,7 @@ export function defaultRecipe(overrides: Partial<Recipe> = {}): Recipe {
     throw invalid(
       idle,
       recipe[idle],
-      `${idle.endsWith('s') && idle !== 'clampNegatives' ? '[]' : 'false'}: pooling "${recipe.pooling}" makes one vector of all tokens`,
+      `${Array.isArray(recipe[idle]) ? '[]' : 'false'}: pooling "${recipe.pooling}" makes one vector of all tokens`,
     )
   if (recipe.queryExpansion === recipe.queryLength) recipe.queryExpansion = true
   // Nothing can attend to positions that do not exist; PyLate turns the flag off too.
