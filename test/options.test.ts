@@ -110,7 +110,7 @@ const table: Row[] = [
     (o) => maxsim(vectors, vectors, o),
     {},
     ['clampnegatives', 'clampNegatives'],
-    { layout: ['al', 1], clampNegatives: [1], dtype: ['int4'], device: [1, ''], signal: [1], pairs: [1] },
+    { layout: ['al', 1], clampNegatives: [1], dtype: ['int8'], device: [1, ''], signal: [1], pairs: [1] },
   ],
   [
     'maxsimSync',
@@ -124,7 +124,7 @@ const table: Row[] = [
     (o) => DeviceEmbeddings.upload(vectors, o),
     { device },
     ['dvice', 'device'],
-    { device: [1, ''], dtype: ['int4'] },
+    { device: [1, ''], dtype: ['int8'] },
   ],
   [
     'Colbert.create',

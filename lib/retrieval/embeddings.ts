@@ -12,7 +12,7 @@ import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { recipeMismatch } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import { abortIf } from '../turns.js'
-import { fromInt8, toInt8 } from './numbers.js'
+import { fromInt8 } from './numbers.js'
 
 /** Which side texts are on: each has its own prefix, prompt and length. */
 export type Role = 'query' | 'document'
@@ -47,11 +47,11 @@ export interface Embeddings<R extends Role = Role, D extends EmbeddingData = Flo
 /** Embeddings of whatever side and type. */
 export type AnyEmbeddings = Embeddings<Role, EmbeddingData>
 
-/** What embeddings are stored as; sums and scores are float32. */
-export type EmbeddingType = 'float32' | 'float16' | 'int8'
-export const embeddingTypes = ['float32', 'float16', 'int8'] as const
+/** What a scoring can be asked to store documents as; int8 is made beforehand, by `quantizeEmbeddings`. */
+export type EmbeddingType = 'float32' | 'float16'
+export const embeddingTypes = ['float32', 'float16'] as const
 
-export const typeOf = ({ data }: { data: EmbeddingData }): EmbeddingType =>
+export const typeOf = ({ data }: { data: EmbeddingData }): EmbeddingType | 'int8' =>
   types.isInt8Array(data) ? 'int8' : types.isUint16Array(data) ? 'float16' : 'float32'
 
 /** Token rows and texts on the device at a time: the texts bound the block of scores where they are very short. */
@@ -100,7 +100,9 @@ export function uploadQueries(device: Device, queries: AnyEmbeddings, type: DTyp
 
 /** Copies embeddings to tensors of a device, as a type of `typeOn`. */
 export function upload(device: Device, embeddings: AnyEmbeddings, type: DType): StoredTokens {
-  const { data, scales, offsets, dim } = typeOf(embeddings) === type ? embeddings : converted(embeddings, type)
+  const { scales, offsets, dim } = embeddings
+  const widened = types.isInt8Array(embeddings.data) && type !== 'int8'
+  const data = widened ? fromInt8(embeddings.data, scales!, dim) : embeddings.data
   const shape = [data.length / dim, dim]
   const segments = Segments.of(device, offsets)
   if (types.isInt8Array(data))
@@ -109,19 +111,6 @@ export function upload(device: Device, embeddings: AnyEmbeddings, type: DType): 
   const tokens = given.dtype === type ? given : cast(given, type)
   if (tokens !== given) given.dispose()
   return { tokens, scales: null, segments }
-}
-
-/** To and from int8 on the host; a cast is left to the device. @throws ArgumentError ERR_ARGUMENT from float16 to int8 */
-function converted(embeddings: AnyEmbeddings, type: DType): AnyEmbeddings {
-  const { data, scales, dim } = embeddings
-  const from = typeOf(embeddings)
-  if (type === 'int8' && from === 'float16')
-    throw new ArgumentError('ERR_ARGUMENT', 'float16 embeddings do not become int8; quantize them from float32')
-  if (types.isInt8Array(data)) return { ...embeddings, data: fromInt8(data, scales!, dim) }
-  if (type !== 'int8') return embeddings
-  const made = { data: new Int8Array(data.length), scales: new Float32Array(data.length / dim) }
-  toInt8(data as Float32Array, dim, 0, made.scales.length, made.data, made.scales)
-  return { ...embeddings, ...made }
 }
 
 /** Options of `DeviceEmbeddings.upload`. */

@@ -94,7 +94,6 @@ t.test('scores are those of the numbers that stored ones stand for', async (t) =
           `${on}: of what int8 stands for`,
         )
         t.same(await maxsim(queries, stored, { device: on, dtype: 'float32' }), want, 'widened on the host')
-        t.same(await maxsim(queries, documents, { device: on, dtype: 'int8' }), scores, 'made int8 on the way')
       }
       using resident = await DeviceEmbeddings.upload(stored, { device: on })
       t.equal(resident.dtype, type)
@@ -140,7 +139,7 @@ t.test('bad input', async (t) => {
   await t.rejects(maxsim(queries, bare), { code: 'ERR_ARGUMENT', message: /scales/ })
   await t.rejects(maxsim(queries, { ...documents, scales: eight.scales! }), { code: 'ERR_ARGUMENT', message: /int8/ })
   await t.rejects(maxsim(queries, { ...eight, scales: eight.scales!.subarray(1) }), { code: 'ERR_SHAPE' })
-  await t.rejects(maxsim(queries, half, { dtype: 'int8' }), { code: 'ERR_ARGUMENT', message: /float16/ })
+  await t.rejects(maxsim(queries, half, { dtype: 'int8' as never }), { code: 'ERR_ARGUMENT', message: /dtype/ })
   await t.rejects(quantizeEmbeddings(half, 'int8'), { code: 'ERR_ARGUMENT' })
   await t.rejects(quantizeEmbeddings(documents, 'int4' as never), { code: 'ERR_ARGUMENT' })
   const wrong = { ...documents, data: documents.data.slice() }
