@@ -47,6 +47,15 @@ export interface DeviceMemory {
   pending: number
 }
 
+/** When an op ran, in milliseconds since the trace began. */
+export interface TracedOp {
+  op: string
+  /** Names, types and shapes of its inputs. */
+  operands: string
+  begin: number
+  end: number
+}
+
 /** What a device can do in a second, measured; 0 where nothing was. A multiply-add is two operations. */
 export interface Peak {
   /** Float32 operations; operations on 16-bit numbers with float32 sums on tensor cores. */
@@ -115,6 +124,8 @@ export interface Addon {
   setMemoryLimit(device: number, bytes: number): void
   trim(device: number): number
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
+  traceStart(device: number): void
+  traceStop(device: number): TracedOp[]
   cpuInfo(): { isa: string; threads: number }
   peak(device: number, seconds: number): Promise<Peak>
   setThreads(threads: number): void

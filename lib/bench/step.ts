@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import type { TrainBatch } from '../data/collate.js'
 import { AbortedError, ArgumentError, didYouMean } from '../errors.js'
 import { contrastive } from '../losses/index.js'
-import { above, signal as aSignal, checkOptions, kind, number, oneOf, text, whole } from '../options.js'
+import type { TracedOp } from '../native.js'
+import { above, signal as aSignal, checkOptions, flag, kind, number, oneOf, text, whole } from '../options.js'
 import { Device, type Precision, precisions, Scope } from '../tensor/index.js'
 import { type BatchLoss, gradCacheAsync } from '../train/gradcache.js'
 import { AdamW } from '../train/optim/adamw.js'
@@ -45,6 +46,8 @@ export interface StepBenchOptions {
   activationMemory?: number
   steps?: number
   warmup?: number
+  /** Runs one more step, traced: `StepReport.traced`. CPU only. */
+  trace?: boolean
   signal?: AbortSignal
 }
 
@@ -67,6 +70,8 @@ export interface StepReport extends Machine {
   peakTensorBytes: number
   /** How late a 5 ms timer fired at worst: what a server in this process would feel. */
   eventLoopDriftMs: number
+  /** Of the option `trace`: when each op of one more step ran. */
+  traced?: TracedOp[]
 }
 
 /**
@@ -108,6 +113,11 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   const seconds: number[] = []
   const rates: number[] = []
   let flops = 0
+  let traced: TracedOp[] | undefined
+  const once = (i: number) => {
+    const batch = batches[i % batches.length]!
+    return mode === 'encode' ? encode(batch) : train(batch, i)
+  }
   try {
     for (let i = 0; i < warmup + steps; i++) {
       if (signal?.aborted) throw new AbortedError('ERR_ABORTED', 'aborted by the caller', {}, { cause: signal.reason })
@@ -117,7 +127,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
       }
       const batch = batches[i % batches.length]!
       const started = performance.now()
-      await (mode === 'encode' ? encode(batch) : train(batch, i))
+      await once(i)
       if (i < warmup) continue
       const columns = mode === 'encode' ? [batch.documents] : [batch.queries, batch.documents]
       const took = (performance.now() - started) / 1000
@@ -125,6 +135,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
       rates.push(columns.reduce((sum, { ids }) => sum + ids.length, 0) / took)
       flops += columns.reduce((sum, { offsets }) => sum + flopsOf(encoder, offsets), 0) * (mode === 'encode' ? 1 : 3)
     }
+    if (settings.trace) traced = await device.trace(() => once(warmup + steps))
   } finally {
     lateness.stop()
     model.dispose()
@@ -147,6 +158,7 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
     peakProcessBytes: peakKilobytes() * 1024,
     peakTensorBytes: device.memory().peak,
     eventLoopDriftMs: Number(lateness.most().toFixed(1)),
+    ...(traced && { traced }),
   }
 }
 
@@ -176,6 +188,7 @@ function checked(options: StepBenchOptions) {
   checkOptions('benchStep', options, {
     ...{ shape: text, mode: text, device: text, precision: oneOf(...precisions), batch: whole(1), lengths: list },
     ...{ microBatchTokens: above(0), activationMemory: number(0), steps: whole(1), warmup: whole(0), signal: aSignal },
+    trace: flag,
   })
   const { shape = 'ettin-17m', mode = 'kept', steps = 5, warmup = 2, batch = 64, microBatchTokens = 4096 } = options
   const fail = (text: string): never => {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { benchInfoNce, type InfoNceReport, type InfoNceResult } from '../bench/infonce.js'
 import type { Machine } from '../bench/machine.js'
 import { benchMaxSim, type MaxSimReport, type MaxSimResult } from '../bench/maxsim.js'
@@ -6,6 +6,7 @@ import { infoNceShapes, type MaxSimShape, maxsimShapes } from '../bench/shapes.j
 import { benchStep, type StepMode } from '../bench/step.js'
 import type { Lengths } from '../bench/synthetic.js'
 import type { Timing } from '../bench/timing.js'
+import { chromeTrace, costsOf } from '../bench/trace.js'
 import type { RealType } from '../bench/vectors.js'
 import { DataError } from '../errors.js'
 import { native } from '../native.js'
@@ -33,15 +34,19 @@ interface StepOptions {
   warmup: number
   lengths?: string
   threads?: number
+  trace?: string
   json?: boolean
 }
 
 /** `lateforge bench step`: what a step costs, or one JSON object. */
-export async function step(shape: string, { threads, json, lengths: file, ...options }: StepOptions): Promise<void> {
+export async function step(shape: string, { threads, json, lengths: file, trace, ...options }: StepOptions): Promise<void> {
   if (threads) native().setThreads(threads)
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
-  const report = await benchStep({ shape, ...options, ...lengths, signal: interruptible('stopping') })
-  if (json) return printJson(report)
+  const signal = interruptible('stopping')
+  const { traced, ...report } = await benchStep({ shape, ...options, ...lengths, trace: trace !== undefined, signal })
+  if (trace) writeFileSync(trace, chromeTrace(traced!))
+  const costs = traced && costsOf(traced)
+  if (json) return printJson({ ...report, ...(costs && { costs }) })
   const { tokensPerSecond, range, tflops, utilization, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`
   print(`${report.shape}, ${report.mode}, batch ${report.batch}, ${report.precision} on ${report.device}`)
@@ -50,6 +55,17 @@ export async function step(shape: string, { threads, json, lengths: file, ...opt
   print(`TFLOP/s       ${tflops.toPrecision(3)}${share}; what is computed twice counts once`)
   print(`memory        ${gib(peakTensorBytes)} of tensors, ${gib(peakProcessBytes)} of the process`)
   print(`event loop    at most ${eventLoopDriftMs} ms late`)
+  if (costs) printCosts(costs)
+}
+
+/** Where the time of the traced step went, by op. */
+function printCosts({ ops, idle }: ReturnType<typeof costsOf>): void {
+  const total = ops.reduce((sum, { milliseconds }) => sum + milliseconds, idle)
+  const line = (op: string, calls: string, milliseconds: number) =>
+    print(`${op.padEnd(24)} ${calls.padStart(6)} ${milliseconds.toFixed(1).padStart(9)} ${share(milliseconds / total)}`)
+  print(`traced step   ${total.toFixed(0)} ms: op, calls, ms, share`)
+  for (const { op, calls, milliseconds } of ops) line(op, String(calls), milliseconds)
+  line('no op', '', idle)
 }
 
 /** @throws DataError ERR_DATA when the file holds no lengths */

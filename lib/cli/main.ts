@@ -219,6 +219,9 @@ bench
     ).argParser(homed),
   )
   .option('--threads <n>', 'of the CPU; default all cores', whole)
+  .addOption(
+    new Option('--trace <file>', 'write when each op of one more step ran, for Perfetto; CPU only').argParser(homed),
+  )
   .option('--json', 'print one JSON object')
   .action(async (shape, options) => (await import('./bench.js')).step(shape, options))
 

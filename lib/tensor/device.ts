@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { backendPath, cudaLibrary } from '../backends.js'
 import { ArgumentError, DeviceError, UnsupportedError } from '../errors.js'
-import { type DeviceMemory, native } from '../native.js'
+import { type DeviceMemory, native, type TracedOp } from '../native.js'
 import { kind } from '../options.js'
 import { type DType, dtypes } from './tensor.js'
 
@@ -139,6 +139,27 @@ export class Device {
         .elapsed(this.id)
         ?.then(([time]) => time!) ?? null
     )
+  }
+
+  /**
+   * What `run` issues, and when each op of it ran: the device's thread beside the time line of a profiler. One at a time; it
+   * costs some microseconds an op.
+   * @throws UnsupportedError ERR_UNSUPPORTED on a GPU, whose own tools tell more; what `run` rejects with
+   */
+  async trace(run: () => Promise<void>): Promise<TracedOp[]> {
+    if (this.name.startsWith('cuda'))
+      throw new UnsupportedError('ERR_UNSUPPORTED', 'a trace of a GPU: use Nsight Systems, which times its kernels', {
+        device: this.name,
+      })
+    native().traceStart(this.id)
+    let traced: TracedOp[] = []
+    try {
+      await run()
+      await this.event()
+    } finally {
+      traced = native().traceStop(this.id)
+    }
+    return traced
   }
 
   /** Memory in use, its peak and its limit, in bytes. */

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "../cpu/backend.h"
 #include "../cpu/limits.h"
@@ -128,6 +129,30 @@ Napi::Value largest(const Napi::CallbackInfo& info) {
   return list;
 }
 
+// (device): from here on, when each op runs is kept
+Napi::Value traceStart(const Napi::CallbackInfo& info) {
+  deviceAt(info).trace = std::make_shared<Trace>();
+  return info.Env().Undefined();
+}
+
+// (device) → [{ op, operands, begin, end }], of ops that have run, in milliseconds since traceStart; none is kept from
+// here on
+Napi::Value traceStop(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto list = Napi::Array::New(env);
+  const std::shared_ptr<Trace> trace = std::exchange(deviceAt(info).trace, nullptr);
+  if (!trace) return list;
+  for (const Trace::Event& event : trace->take()) {
+    auto object = Napi::Object::New(env);
+    object.Set("op", event.op);
+    object.Set("operands", event.operands);
+    object.Set("begin", event.begin);
+    object.Set("end", event.end);
+    list.Set(list.Length(), object);
+  }
+  return list;
+}
+
 // () → { isa, threads }
 Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   char error[kErrorBytes] = "";
@@ -198,6 +223,8 @@ void initDevices(Napi::Object exports) {
   provide(exports, "setMemoryLimit", setMemoryLimit);
   provide(exports, "trim", trim);
   provide(exports, "largest", largest);
+  provide(exports, "traceStart", traceStart);
+  provide(exports, "traceStop", traceStop);
   provide(exports, "cpuInfo", cpuInfo);
   provide(exports, "peak", peak);
   provide(exports, "setThreads", setThreads);

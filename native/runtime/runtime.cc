@@ -40,6 +40,14 @@ Status upload(Device* device, void* target, const void* data, int64_t bytes) {
   return Status::fine();
 }
 
+// "x float32 [3, 4], w float32 [2, 4]"
+std::string textOf(const OpSpec& spec, const Meta* metas) {
+  std::string text;
+  for (size_t i = 0; i < spec.inputs.size(); ++i)
+    if (metas[i].present()) text += (text.empty() ? "" : ", ") + spec.inputs[i].name + " " + metas[i].text();
+  return text;
+}
+
 }  // namespace
 
 void Runtime::closeStreams() {
@@ -251,7 +259,11 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
     LF_TRY(allocate(target, call.workspaceBytes, (std::string("the workspace of ") + spec.name).c_str(), workspace));
     call.workspace = workspace->data;
   }
-  target->backend->run(target->stream, &call);
+  const auto issue = [&] { target->backend->run(target->stream, &call); };
+  if (target->trace)
+    Trace::around(target->trace, target->backend, target->stream, spec.name, textOf(spec, metas), issue);
+  else
+    issue();
   for (size_t i = 0; i < spec.inputs.size(); ++i)  // what a kernel writes is no longer what the host uploaded
     if ((spec.inputs[i].accumulated || spec.inputs[i].overwritten) && in[i]) forgetFacts(*find(in[i]));
   for (size_t i = 0; i < spec.outputs.size(); ++i) {

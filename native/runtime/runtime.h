@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "op.h"
+#include "trace.h"
 
 namespace lateforge {
 
@@ -31,6 +32,7 @@ struct Device {
   int32_t index;
   Stream* stream;
   Arena arena;
+  std::shared_ptr<Trace> trace;  // null: nobody asked for one
 };
 
 // A block of device memory shared by a tensor and its views.
