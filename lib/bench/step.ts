@@ -4,6 +4,7 @@ import { AbortedError, ArgumentError, didYouMean } from '../errors.js'
 import { contrastive } from '../losses/index.js'
 import type { TracedOp } from '../native.js'
 import { above, signal as aSignal, checkOptions, flag, kind, number, oneOf, text, whole } from '../options.js'
+import { defaultPrecision } from '../tensor/device.js'
 import { Device, type Precision, precisions, Scope } from '../tensor/index.js'
 import { type BatchLoss, gradCacheAsync } from '../train/gradcache.js'
 import { AdamW } from '../train/optim/adamw.js'
@@ -142,12 +143,13 @@ export async function benchStep(options: StepBenchOptions = {}): Promise<StepRep
   }
   rates.sort((a, b) => a - b)
   const rate = flops / seconds.reduce((sum, s) => sum + s, 0)
-  const peak = machine.peak[model.precision === 'bfloat16' ? 'fp16' : 'fp32']
+  const precision = settings.precision ?? defaultPrecision(device.name)
+  const peak = machine.peak[precision === 'bfloat16' ? 'fp16' : 'fp32']
   return {
     ...machine,
     shape,
     mode,
-    precision: model.precision,
+    precision,
     batch: lengths[0]!.queries.length,
     microBatchTokens: mode === 'encode' ? null : microBatchTokens,
     tokensPerSecond: Math.round(rates[rates.length >> 1]!),

@@ -39,7 +39,10 @@ interface StepOptions {
 }
 
 /** `lateforge bench step`: what a step costs, or one JSON object. */
-export async function step(shape: string, { threads, json, lengths: file, trace, ...options }: StepOptions): Promise<void> {
+export async function step(
+  shape: string,
+  { threads, json, lengths: file, trace, ...options }: StepOptions,
+): Promise<void> {
   if (threads) native().setThreads(threads)
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
   const signal = interruptible('stopping')

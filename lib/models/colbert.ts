@@ -1,5 +1,5 @@
 import type { TokenColumn } from '../data/column.js'
-import { ArgumentError, ConfigError, RecipeError, typed } from '../errors.js'
+import { ArgumentError, ConfigError, RecipeError, typed, UnsupportedError } from '../errors.js'
 import { type StepKey, sequenceSeed } from '../io/random.js'
 import { type ParameterEntry, type ParameterShape, Parameters } from '../nn/index.js'
 import {
@@ -18,7 +18,7 @@ import {
 } from '../options.js'
 import type { DeviceEmbeddings, EmbeddingData, Embeddings, EmbeddingType } from '../retrieval/embeddings.js'
 import type { Hit, SearchedDocuments, SearchOptions } from '../retrieval/search.js'
-import { Device, type Precision } from '../tensor/device.js'
+import { Device } from '../tensor/device.js'
 import { gatherRows, l2Normalize, poolRows, type TokenEmbeddings } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import { type DType, Segments, Tensor } from '../tensor/tensor.js'
@@ -31,7 +31,14 @@ import type { CreateConfig, ModelSpec } from './create.js'
 import type { EncodeOptions } from './encode.js'
 import { checkChain, dense, denseInitializer, denseParameters } from './networks/dense.js'
 import type { Encoder } from './networks/encoder.js'
-import { type CreateOptions, createOptions, type LoadOptions, loadOptions, type SaveOptions } from './options.js'
+import {
+  type CreateOptions,
+  createOptions,
+  type LoadOptions,
+  type LoadPrecision,
+  loadOptions,
+  type SaveOptions,
+} from './options.js'
 import { type ModelParameterGroup, type ParameterGroupOptions, parameterGroups } from './parameter-groups.js'
 
 const noteToProcess = (note: string): void => process.emitWarning(note, { type: 'RecipeWarning' })
@@ -52,7 +59,7 @@ export class Colbert {
   private spec: ModelSpec
   private readonly encoder: Encoder
 
-  private constructor(spec: ModelSpec, { device: given, precision }: CreateOptions) {
+  private constructor(spec: ModelSpec, { device: given, precision }: Pick<LoadOptions, 'device' | 'precision'>) {
     const device = Device.of(given)
     const { architecture, config, head, tokenizer, recipe } = spec
     this.text = featurizerOf(tokenizer, recipe, config.positions)
@@ -60,7 +67,11 @@ export class Colbert {
     this.device = device
     this.dim = head.at(-1)?.out ?? config.width
     checkChain(head, config.width, 'the head')
-    this.parameters = new Parameters(device, shapesOf(spec), device.typeOf(precision))
+    const int8 = precision === 'int8'
+    if (int8 && device.name.startsWith('cuda'))
+      throw new UnsupportedError('ERR_UNSUPPORTED', `precision int8 is for the CPU; leave it out on "${device.name}"`)
+    const type = device.typeOf(int8 ? 'float32' : precision)
+    this.parameters = new Parameters(device, shapesOf(spec), type, int8 ? isProduct : undefined)
     this.parameters.owner.name = `a Colbert model (${architecture.name}, ${config.layers} layers of width ${config.width})`
     this.encoder = architecture.encoder(config, this.parameters)
   }
@@ -131,7 +142,8 @@ export class Colbert {
   }
 
   /** What it computes with; its parameters are float32 either way. */
-  get precision(): Precision {
+  get precision(): LoadPrecision {
+    if (this.parameters.encodesOnly) return 'int8'
     return this.parameters.type === 'bfloat16' ? 'bfloat16' : 'float32'
   }
 
@@ -361,6 +373,8 @@ export class Colbert {
    * @throws ArgumentError ERR_ARGUMENT for a bad option, and for a group that no parameter is left for
    */
   parameterGroups(options: readonly ParameterGroupOptions[]): ModelParameterGroup[] {
+    if (this.parameters.encodesOnly)
+      throw new UnsupportedError('ERR_UNSUPPORTED', 'a model of precision int8 cannot be trained; load it as float32')
     return parameterGroups(this.parameters, options)
   }
 
@@ -453,6 +467,9 @@ function checkAcceptance(what: string, changes: Partial<Recipe>, accept: readonl
       { option: 'acceptRecipeChange', field: idle },
     )
 }
+
+/** Whether a parameter is a matrix that rows are multiplied with: neither of one dimension nor a table of embeddings. */
+const isProduct = ({ name, shape }: ParameterShape): boolean => shape.length === 2 && !/embeddings\./.test(name)
 
 function shapesOf({ architecture, config, head }: ModelSpec): ParameterShape[] {
   return [...architecture.parameters(config), ...head.flatMap((layer, i) => denseParameters(layer, i))]

@@ -11,7 +11,7 @@ import type { Colbert } from './colbert.js'
 
 /** Options of everything that encodes texts. */
 export interface EncodeOptions {
-  /** Tokens encoded at a time. Default 8192. */
+  /** Tokens encoded at a time. Default 8192; 1024 for int8, so that what lies between two products stays in a cache. */
   microBatchTokens?: number
   /** Ends the call after the micro-batch under way, with ERR_ABORTED. */
   signal?: AbortSignal
@@ -28,7 +28,7 @@ export async function encodeAll<R extends Role>(
   texts: readonly string[],
   options: EncodeOptions,
 ): Promise<Embeddings<R>> {
-  const { microBatchTokens, signal } = checked(options)
+  const { microBatchTokens, signal } = checked(model, options)
   const waiting: TextColumn[] = []
   let rows = 0
   for await (const column of columns(model, role, texts, microBatchTokens)) {
@@ -80,7 +80,7 @@ export async function* encodeStream<R extends Role>(
   texts: Iterable<string> | AsyncIterable<string>,
   options: EncodeOptions,
 ): AsyncGenerator<Embeddings<R>> {
-  const { microBatchTokens, signal } = checked(options)
+  const { microBatchTokens, signal } = checked(model, options)
   yield* encodeColumns(model, role, columns(model, role, texts, microBatchTokens), microBatchTokens, signal)
 }
 
@@ -108,10 +108,8 @@ async function* encodeColumns<R extends Role>(
   if (ahead) yield await finish(ahead)
 }
 
-function checked({ microBatchTokens = 8192, signal }: EncodeOptions): {
-  microBatchTokens: number
-  signal?: AbortSignal
-} {
+function checked(model: Colbert, options: EncodeOptions): { microBatchTokens: number; signal?: AbortSignal } {
+  const { microBatchTokens = model.precision === 'int8' ? 1024 : 8192, signal } = options
   if (typeof microBatchTokens !== 'number' || !(microBatchTokens > 0))
     throw new ArgumentError('ERR_ARGUMENT', `microBatchTokens is ${microBatchTokens}, expected > 0`)
   abortIf(signal)

@@ -18,8 +18,18 @@ export interface CreateOptions {
   precision?: Precision
 }
 
+/** What a loaded model may compute with: `int8` encodes only, on the CPU. */
+export const loadPrecisions = [...precisions, 'int8'] as const
+/** What a loaded model computes with. */
+export type LoadPrecision = (typeof loadPrecisions)[number]
+
 /** Options of `Colbert.load`. */
-export interface LoadOptions extends CreateOptions {
+export interface LoadOptions extends Omit<CreateOptions, 'precision'> {
+  /**
+   * What it computes with. `int8`: matrix products of int8 weights and int8 rows, with scales of their own, to encode and
+   * serve on the CPU; such a model cannot be trained. Default: `bfloat16` on a GPU, else `float32`.
+   */
+  precision?: LoadPrecision
   /** A folder without a projection gets a new, random one; without this it is refused. */
   freshProjection?: boolean
   /** Dimension of the new projection, which is one matrix. Default 128. */
@@ -60,6 +70,7 @@ export const createOptions: Kinds<CreateOptions> = {
 }
 export const loadOptions: Kinds<LoadOptions> = {
   ...createOptions,
+  precision: oneOf(...loadPrecisions),
   freshProjection: flag,
   dense: flag,
   dim: whole(1),

@@ -1,3 +1,4 @@
+import { linearInt8 } from '../tensor/ops.gen.js'
 import { layerNorm as layerNormOp, linear as linearOp } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
 import type { Segments, Tensor } from '../tensor/tensor.js'
@@ -21,8 +22,10 @@ export interface Training {
   seeds: Tensor
 }
 
-/** x · Wᵀ + b with `NAME.weight` and, where the model has it, `NAME.bias`. */
+/** x · Wᵀ + b with `NAME.weight`, which may be int8, and, where the model has it, `NAME.bias`. */
 export function linear(params: Parameters, name: string, x: Tensor): Tensor {
+  const int8 = params.int8(`${name}.weight`)
+  if (int8) return linearInt8(x, int8.packed, int8.scales, optional(params, `${name}.bias`))
   return linearOp(x, params.get(`${name}.weight`), optional(params, `${name}.bias`))
 }
 

@@ -1,7 +1,7 @@
-import { ArgumentError, FormatError } from '../errors.js'
+import { ArgumentError, FormatError, UnsupportedError } from '../errors.js'
 import type { Device } from '../tensor/device.js'
 import type { Owner } from '../tensor/leaks.js'
-import { cast, zero } from '../tensor/ops.gen.js'
+import { cast, packInt8, zero } from '../tensor/ops.gen.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { type DType, realArray, Segments, Tensor } from '../tensor/tensor.js'
 
@@ -18,10 +18,18 @@ export interface ParameterShape {
 
 /** A parameter's place in the flat buffers. */
 export interface ParameterEntry extends ParameterShape {
-  /** First element in the flat buffers. */
+  /** First element in the flat buffers; −1 of int8 weights, which are not in them. */
   offset: number
   /** Number of elements. */
   size: number
+}
+
+/** Weights [out, in] as int8, packed for products: w ≈ n · scale of the row. */
+export interface Int8Weights {
+  /** int8 [out / 32, in / 4, 32, 4], rounded up. */
+  packed: Tensor
+  /** [out], a row's largest number / 127. */
+  scales: Tensor
 }
 
 /**
@@ -30,6 +38,8 @@ export interface ParameterEntry extends ParameterShape {
  *
  * Values and gradients are of the device's real type. A model may compute with a narrower one (mixed precision,
  * Micikevicius et al. 2018): `get` then gives views of a copy in that type, which follows the values.
+ *
+ * Parameters that are made int8 as they are written lie outside the flat buffers (`int8`), and there are no gradients then.
  */
 export class Parameters {
   /** Where they are. */
@@ -51,25 +61,34 @@ export class Parameters {
   /** By what name a warning calls them, should nobody dispose of them: that of the model they are of. */
   readonly owner: Owner = { name: 'a set of parameters' }
   private readonly views = new Map<string, Tensor>()
+  private readonly packed = new Map<string, Int8Weights>()
   private readonly offsets: ReadonlyMap<string, number>
 
-  constructor(device: Device, shapes: readonly ParameterShape[], type: DType = device.real) {
+  /** @param isInt8 which parameters, of two dimensions, are made int8; nothing can be trained then */
+  constructor(
+    device: Device,
+    shapes: readonly ParameterShape[],
+    type: DType = device.real,
+    isInt8?: (parameter: ParameterShape) => boolean,
+  ) {
     let offset = 0
     this.device = device
     this.type = type
     this.entries = shapes.map(({ name, shape }) => {
       const size = shape.reduce((product, d) => product * d, 1)
+      if (isInt8?.({ name, shape })) return { name, shape, offset: -1, size }
       const entry = { name, shape, offset, size }
       offset += size
       return entry
     })
+    const flat = this.entries.filter((entry) => entry.offset >= 0)
     this.offsets = new Map(this.entries.map((entry) => [entry.name, entry.offset]))
     const [values, gradients, segments, narrow] = ownedBy(this.owner, () => [
       Tensor.empty(device, [offset]),
-      Tensor.empty(device, [offset]),
+      Tensor.empty(device, [isInt8 ? 0 : offset]),
       Segments.fromLengths(
         device,
-        this.entries.map((e) => e.size),
+        flat.map((e) => e.size),
       ),
       type === device.real ? null : Tensor.empty(device, [offset], type),
     ])
@@ -78,22 +97,30 @@ export class Parameters {
     this.segments = segments
     this.narrow = narrow
     for (const tensor of [values, gradients, narrow]) if (tensor) zero(tensor)
-    for (const entry of this.entries) {
+    for (const entry of flat) {
       if (this.views.has(entry.name))
         throw new ArgumentError('ERR_ARGUMENT', `parameter ${entry.name} is declared twice`)
-      const [value, gradient] = ownedBy(this.owner, () => [
-        (narrow ?? values).view(entry.offset, entry.shape),
-        gradients.view(entry.offset, entry.shape),
-      ])
-      value.requiresGradient = true
-      value.gradient = gradient
+      const value = ownedBy(this.owner, () => (narrow ?? values).view(entry.offset, entry.shape))
       this.views.set(entry.name, value)
+      if (isInt8) continue
+      value.requiresGradient = true
+      value.gradient = ownedBy(this.owner, () => gradients.view(entry.offset, entry.shape))
     }
   }
 
   /** Number of scalars. */
   get count(): number {
-    return this.values.size
+    return this.entries.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  /** Whether any parameter is int8: nothing can be trained then. */
+  get encodesOnly(): boolean {
+    return this.entries.some(({ offset }) => offset < 0)
+  }
+
+  /** Weights that were made int8; undefined for others. */
+  int8(name: string): Int8Weights | undefined {
+    return this.packed.get(name)
   }
 
   /** Whether there is a parameter of that name. */
@@ -114,10 +141,14 @@ export class Parameters {
    */
   write(data: ArrayLike<number>, name?: string): void {
     const values = realArray(this.device, data)
+    const int8 = this.entries.find((entry) => entry.name === name && entry.offset < 0)
     if (name === undefined) {
+      if (this.encodesOnly)
+        throw new UnsupportedError('ERR_UNSUPPORTED', 'int8 weights are written one by one, by their names')
       this.values.write(values)
       this.refresh()
-    } else if (!this.narrow) this.get(name).write(values)
+    } else if (int8) this.pack(int8, values)
+    else if (!this.narrow) this.get(name).write(values)
     else
       scope(() => {
         const view = this.get(name)
@@ -129,15 +160,46 @@ export class Parameters {
 
   /** `write` of one parameter that yields between small steps: millions of values are copied. */
   *writeInSteps(data: Float32Array, name: string): Generator<void, void> {
-    const { size, shape } = this.get(name)
-    if (data.length !== size || size <= WRITTEN) return this.write(data, name)
+    const { size, shape } = this.entryOf(name)
     const start = this.offsets.get(name)!
+    if (data.length !== size || size <= WRITTEN || start < 0) return this.write(data, name)
     for (let at = 0; at < size; at += WRITTEN) {
       const part = data.subarray(at, at + WRITTEN)
       scope(() => this.values.view(start + at, [part.length]).write(realArray(this.device, part)))
       yield
     }
     if (this.narrow) scope(() => cast(this.values.view(start, shape), this.get(name)))
+  }
+
+  /** Number of values and shape. @throws FormatError ERR_FORMAT for an unknown name */
+  entryOf(name: string): ParameterEntry {
+    const entry = this.entries.find((entry) => entry.name === name)
+    if (!entry) throw new FormatError('ERR_FORMAT', `there is no parameter "${name}"`, { name })
+    return entry
+  }
+
+  /** Int8 weights as they are, n [out, in] and scales [out]. @throws FormatError ERR_FORMAT where there are none */
+  async int8Rows(name: string): Promise<{ data: Int8Array; scales: Float32Array }> {
+    const { shape } = this.entryOf(name)
+    const int8 = this.packed.get(name)
+    if (!int8) throw new FormatError('ERR_FORMAT', `parameter "${name}" is not int8`, { name })
+    const [packed, scales] = await Promise.all([int8.packed.data(), int8.scales.values()])
+    const [out, width] = shape as [number, number]
+    const words = Math.ceil(width / 4)
+    const data = new Int8Array(out * width)
+    for (let row = 0; row < out; row++)
+      for (let k = 0; k < width; k++)
+        data[row * width + k] = Number(packed[(((row >> 5) * words + (k >> 2)) * 32 + (row & 31)) * 4 + (k & 3)])
+    return { data, scales: Float32Array.from(scales) }
+  }
+
+  private pack({ name, shape }: ParameterEntry, values: Float32Array | Float64Array): void {
+    const before = this.packed.get(name)
+    const make = () => packInt8(Tensor.from(this.device, values, shape))
+    const [packed, scales] = ownedBy(this.owner, () => scope(make))
+    this.packed.set(name, { packed, scales })
+    before?.packed.dispose()
+    before?.scales.dispose()
   }
 
   /** What the model computes with follows `values`, which an op has changed. */
@@ -160,6 +222,10 @@ export class Parameters {
     for (const view of this.views.values()) {
       view.gradient?.dispose()
       view.dispose()
+    }
+    for (const { packed, scales } of this.packed.values()) {
+      packed.dispose()
+      scales.dispose()
     }
     for (const t of [this.values, this.gradients, this.segments, this.narrow]) t?.dispose()
   }

@@ -118,97 +118,107 @@ export function linearBackward(x: Tensor, w: Tensor, dy: Tensor, dw: Operand, db
   return run(22, [x, w, dy, dw, db], [p.needInput], 1) as [dx: Tensor | null]
 }
 
+/** w [out, in]; packed int8 [out / 32, in / 4, 32, 4], zeros beyond either end; scales [out] */
+export function packInt8(w: Tensor): [packed: Tensor, scales: Tensor] {
+  return run(23, [w], [], 2) as [packed: Tensor, scales: Tensor]
+}
+
+/** x [T, in], packed and scales of w [out, in], b [out], y [T, out] = x · wᵀ + b, rows of x made int8 for it */
+export function linearInt8(x: Tensor, packed: Tensor, scales: Tensor, b: Operand): Tensor {
+  return run(24, [x, packed, scales, b], [], 1)[0] as Tensor
+}
+
 /** x, y [T, d], norm [T] */
 export function l2Normalize(x: Tensor, p: { eps: number }): [y: Tensor, norm: Tensor] {
-  return run(23, [x], [p.eps], 2) as [y: Tensor, norm: Tensor]
+  return run(25, [x], [p.eps], 2) as [y: Tensor, norm: Tensor]
 }
 
 /** y, dy, dx [T, d], norm [T] */
 export function l2NormalizeBackward(y: Tensor, norm: Tensor, dy: Tensor, p: { eps: number }): Tensor {
-  return run(24, [y, norm, dy], [p.eps], 1)[0] as Tensor
+  return run(26, [y, norm, dy], [p.eps], 1)[0] as Tensor
 }
 
 /** x, residual, y, sum, nextResidual [T, d]; gamma, beta [d]; stats [T, 2]: mean, 1 / deviation */
 export function layerNorm(x: Tensor, residual: Operand, gamma: Tensor, beta: Operand, p: { eps: number; wantNextResidual: number }): [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null] {
-  return run(25, [x, residual, gamma, beta], [p.eps, p.wantNextResidual], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null]
+  return run(27, [x, residual, gamma, beta], [p.eps, p.wantNextResidual], 4) as [y: Tensor, sum: Tensor | null, stats: Tensor, nextResidual: Tensor | null]
 }
 
 /** sum, dy, dsum, dx [T, d]; gamma, dgamma, dbeta [d]; stats [T, 2] */
 export function layerNormBackward(sum: Tensor, gamma: Tensor, stats: Tensor, dy: Tensor, dsum: Operand, dgamma: Operand, dbeta: Operand): Tensor {
-  return run(26, [sum, gamma, stats, dy, dsum, dgamma, dbeta], [], 1)[0] as Tensor
+  return run(28, [sum, gamma, stats, dy, dsum, dgamma, dbeta], [], 1)[0] as Tensor
 }
 
 /** x [T, 3 · heads · h], q and k of it rotated; table [positions, h]: cosines, sines */
 export function rope(x: Tensor, segments: Tensor, table: Tensor, p: { heads: number; inverse: number }): void {
-  run(27, [x, segments, table], [p.heads, p.inverse], 0)
+  run(29, [x, segments, table], [p.heads, p.inverse], 0)
 }
 
 /** qkv [T, 3 · heads · h], o [T, heads · h], lse [T, heads], keyLengths int32 [n]; window: half width, −1 global */
 export function attention(qkv: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): [o: Tensor, lse: Tensor] {
-  return run(28, [qkv, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
+  return run(30, [qkv, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 2) as [o: Tensor, lse: Tensor]
 }
 
 /** dqkv as qkv, do as o */
 export function attentionBackward(qkv: Tensor, o: Tensor, lse: Tensor, dout: Tensor, segments: Tensor, keyLengths: Operand, seeds: Operand, p: { heads: number; window: number; dropout: number; site: number }): Tensor {
-  return run(29, [qkv, o, lse, dout, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
+  return run(31, [qkv, o, lse, dout, segments, keyLengths, seeds], [p.heads, p.window, p.dropout, p.site], 1)[0] as Tensor
 }
 
 /** q [Tq, d], d [Td, d], pairs int64 [2 · P], or offsets of groups [queries + 1]; scores [queries, documents], or one a pair; layout: Layout */
 export function maxsim(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, p: { layout: number; wantArgmax: number; clampNegatives: number }): [scores: Tensor, argmax: Tensor | null] {
-  return run(30, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
+  return run(32, [q, qSegments, d, dSegments, pairs], [p.layout, p.wantArgmax, p.clampNegatives], 2) as [scores: Tensor, argmax: Tensor | null]
 }
 
 /** d [Td, d] as it is stored: float16, or int8 times scales [Td]; the rest as in maxsim */
 export function maxsimStored(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, scales: Operand, p: { layout: number; clampNegatives: number }): Tensor {
-  return run(31, [q, qSegments, d, dSegments, pairs, scales], [p.layout, p.clampNegatives], 1)[0] as Tensor
+  return run(33, [q, qSegments, d, dSegments, pairs, scales], [p.layout, p.clampNegatives], 1)[0] as Tensor
 }
 
 /** dscores as scores, dq as q, dd as d */
 export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, argmax: Tensor, dscores: Tensor, dq: Operand, dd: Operand, p: { layout: number }): void {
-  run(32, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
+  run(34, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
 /** scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */
 export function excludeAbove(scores: Tensor, guide: Tensor, positives: Tensor, groups: Tensor, p: { firstRow: number; firstQuery: number; relative: number; margin: number }): void {
-  run(33, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
+  run(35, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
 }
 
 /** scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */
 export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; firstQuery: number; learned: number }): Tensor {
-  return run(34, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
+  return run(36, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 /** parts [ranks · rows, 3], rank by rank; stats [rows, 3] */
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
-  return run(35, [parts], [p.ranks], 1)[0] as Tensor
+  return run(37, [parts], [p.ranks], 1)[0] as Tensor
 }
 
 /** stats [rows, 3], weights, lse [rows], loss [1]; normalizer: 1 / sum of all weights */
 export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(36, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
+  return run(38, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats */
 export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(37, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
+  run(39, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
 /** scores, teacher, dscores [P]; querySegments int64 [n + 1]: of P, by query; logScale, loss, dLogScale [1] */
 export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
-  return run(38, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
+  return run(40, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
 /** the same without a temperature */
 export function marginMse(scores: Tensor, teacher: Tensor, querySegments: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(39, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+  return run(41, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** x [n], y [1] */
 export function sumSquares(x: Tensor): Tensor {
-  return run(40, [x], [], 1)[0] as Tensor
+  return run(42, [x], [], 1)[0] as Tensor
 }
 
 /** param, grad, m, v [n]; squaredNorm [1]; rates [n segments, 2]: learning rate, decay; lr · scale; clip 0: none */
 export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, rates: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(41, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+  run(43, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }

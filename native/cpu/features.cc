@@ -38,7 +38,9 @@ Features features() {
   constexpr int kSse = 1, kYmm = 2, kMasks = 5, kZmmHalves = 6, kZmmHigh = 7;
   const uint32_t kept = keptRegisters();
   const bool avx2 = has(b, {kAvx2}) && has(kept, {kSse, kYmm});
-  return {avx2, avx2 && has(b, {kF, kDq, kBw, kVl}) && has(kept, {kMasks, kZmmHalves, kZmmHigh})};
+  const bool avx512 = avx2 && has(b, {kF, kDq, kBw, kVl}) && has(kept, {kMasks, kZmmHalves, kZmmHigh});
+  constexpr int kVnni = 11;  // of ecx
+  return {avx2, avx512, avx512 && has(c, {kVnni})};
 }
 #else
 Features features() { return {}; }

@@ -3,10 +3,11 @@
 
 namespace lateforge::cpu {
 
-// What the tables of table.h need.
+// What the tables of table.h need, and what some of their kernels use where it is.
 struct Features {
   bool avx2;    // with FMA and F16C
   bool avx512;  // F, DQ, BW and VL, with all of avx2
+  bool vnni;    // AVX512-VNNI, with all of avx512
 };
 
 // Asks the processor itself: what compilers offer for it answers "no" under some of them (zig's clang).

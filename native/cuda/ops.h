@@ -21,24 +21,12 @@ LF_OPS(OP)
 #undef LF_NEED_workspace
 }  // namespace needs
 
-inline int64_t workspaceOf(const OpCall& call) {
-  switch (call.op) {
-#define LF_NEED_workspace(name) \
-  case Op::name:                \
-    return needs::name(call);
-#define OP(name, scratch, ...) LF_NEED_##scratch(name)
-    LF_OPS(OP)
-#undef OP
-#undef LF_NEED_none
-#undef LF_NEED_workspace
-    default:
-      return 0;
-  }
-}
-
-// The real types an op takes.
+// The real types an op takes; none where only the CPU has it.
 constexpr uint8_t typesOf(Op op) {
   switch (op) {
+    case Op::packInt8:
+    case Op::linearInt8:
+      return 0;
     case Op::zero:
     case Op::copyRows:
     case Op::cast:
@@ -67,6 +55,22 @@ constexpr uint8_t typesOf(Op op) {
   }
 }
 
+inline int64_t workspaceOf(const OpCall& call) {
+  switch (call.op) {
+#define LF_NEED_workspace(name)                               \
+  case Op::name:                                              \
+    if constexpr (typesOf(Op::name)) return needs::name(call); \
+    return 0;
+#define OP(name, scratch, ...) LF_NEED_##scratch(name)
+    LF_OPS(OP)
+#undef OP
+#undef LF_NEED_none
+#undef LF_NEED_workspace
+    default:
+      return 0;
+  }
+}
+
 struct OpTable {
   CudaOp op[kOpCount] = {};
   uint8_t supported[kOpCount] = {};
@@ -75,8 +79,8 @@ struct OpTable {
 // By op of the op list.
 constexpr OpTable opTable() {
   OpTable table;
-#define OP(name, ...)                               \
-  table.op[static_cast<int>(Op::name)] = ops::name; \
+#define OP(name, ...)                                                                   \
+  if constexpr (typesOf(Op::name)) table.op[static_cast<int>(Op::name)] = ops::name;    \
   table.supported[static_cast<int>(Op::name)] = typesOf(Op::name);
   LF_OPS(OP)
 #undef OP

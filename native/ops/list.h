@@ -87,6 +87,10 @@
   OP(linear, workspace, "x w b?", "y", "linearBackward") \
   /* dy [T, out]; dw, db as w, b; dx [T, in] if needInput */ \
   OP(linearBackward, workspace, "x w dy dw+? db+?", "dx?", "self", INT(needInput)) \
+  /* w [out, in]; packed int8 [out / 32, in / 4, 32, 4], zeros beyond either end; scales [out] */ \
+  OP(packInt8, none, "w", "packed scales", "self") \
+  /* x [T, in], packed and scales of w [out, in], b [out], y [T, out] = x · wᵀ + b, rows of x made int8 for it */ \
+  OP(linearInt8, workspace, "x packed scales b?", "y", "self") \
   /* norm/ */ \
   /* x, y [T, d], norm [T] */ \
   OP(l2Normalize, none, "x", "y norm", "l2NormalizeBackward", REAL(eps)) \

@@ -38,6 +38,8 @@ void features() {
   CHECK(found.avx2 == avx2, "avx2: found %d, the kernel says %d", found.avx2, avx2);
   const bool avx512 = avx2 && has({"avx512f", "avx512dq", "avx512bw", "avx512vl"});
   CHECK(found.avx512 == avx512, "avx512: found %d, the kernel says %d", found.avx512, avx512);
+  const bool vnni = avx512 && has({"avx512_vnni"});
+  CHECK(found.vnni == vnni, "vnni: found %d, the kernel says %d", found.vnni, vnni);
 }
 #else
 void features() { CHECK(!cpu::features().avx2 && !cpu::features().avx512, "x86's instructions on another processor"); }

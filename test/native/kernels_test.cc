@@ -216,6 +216,52 @@ void linearOps(const cpu::Kernels* table) {
   close<T>("linearBackward db", db, wantB);
 }
 
+#ifndef LF_EMULATION  // the CPU alone has int8
+// What int8 stands for, in double: products of whole numbers, and the scales of their rows.
+template <class T>
+void int8Ops(const cpu::Kernels* table) {
+  const int64_t rows = number(0, 70), in = number(1, 300), out = number(1, 140);
+  Tensor x = noise<T>({rows, in}), w = noise<T>({out, in}), b = noise<T>({out}), none;
+  for (int64_t k = 0; k < in; ++k) {
+    w.as<T>()[out / 2 * in + k] = 0;
+    if (rows > 0) x.as<T>()[rows / 2 * in + k] = 0;
+  }
+  const std::vector<Tensor> packed = run(table, Op::packInt8, params::packInt8{}, {&w});
+  const auto whole = [&](const Tensor& m, int64_t row, double& scale) {
+    T largest = 0;
+    for (int64_t k = 0; k < in; ++k) largest = std::max(largest, std::abs(m.as<T>()[row * in + k]));
+    const T by = largest > 0 ? T{127} / largest : T{0};
+    scale = static_cast<double>(largest) / 127;
+    std::vector<double> n;
+    for (int64_t k = 0; k < in; ++k)
+      n.push_back(std::nearbyint(static_cast<double>(static_cast<float>(m.as<T>()[row * in + k] * by))));
+    return n;
+  };
+  std::vector<double> want, wantPlain;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t o = 0; o < out; ++o) {
+      double ofX, ofW, sum = 0;
+      const std::vector<double> left = whole(x, r, ofX), right = whole(w, o, ofW);
+      for (int64_t k = 0; k < in; ++k) sum += left[k] * right[k];
+      wantPlain.push_back(sum * ofX * ofW);
+      want.push_back(wantPlain.back() + static_cast<double>(b.as<T>()[o]));
+    }
+  const auto product = [&](Tensor* bias) {
+    return run(table, Op::linearInt8, params::linearInt8{},
+               {&x, const_cast<Tensor*>(&packed[0]), const_cast<Tensor*>(&packed[1]), bias})[0];
+  };
+  close<T>("linearInt8", product(&b), want);
+  close<T>("linearInt8 without b", product(&none), wantPlain);
+  if (rows == 0) return;
+  for (const T odd : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity()}) {
+    x.as<T>()[(rows - 1) * in + in - 1] = odd;
+    const Tensor y = product(&b);
+    for (int64_t o = 0; o < out; ++o) CHECK(std::isnan(y.as<T>()[(rows - 1) * out + o]), "a row that is not finite");
+    if (rows > 1) CHECK(std::isfinite(y.as<T>()[0]), "and the others");
+  }
+}
+#endif
+
 template <class T>
 void norms(const cpu::Kernels* table) {
   const int64_t kind = number(0, 4);
@@ -424,6 +470,9 @@ void suite(const cpu::Kernels* table) {
     pointwise<T>(table);
     rowOps<T>(table);
     linearOps<T>(table);
+#ifndef LF_EMULATION
+    int8Ops<T>(table);
+#endif
     norms<T>(table);
     optimisers<T>(table);
   }

@@ -234,6 +234,8 @@ export const coveredElsewhere: Record<string, string> = {
   addInto: 'tensor/inplace.test.ts',
   rescale: 'tensor/inplace.test.ts',
   maxsimStored: 'native/maxsim_test.cc',
+  packInt8: 'native/kernels_test.cc',
+  linearInt8: 'native/kernels_test.cc',
   assertFinite: 'tensor/stream.test.ts',
   cast: 'tensor/cast.test.ts',
   excludeAbove: 'native/loss_test.cc',

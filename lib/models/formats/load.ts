@@ -75,7 +75,7 @@ export class ModelWeights {
     }
     for (const name of this.encoder.names) {
       const inside = name.startsWith(this.prefix) ? name.slice(this.prefix.length) : ''
-      if (inside && !used.has(name) && !unusedTensors.test(inside))
+      if (inside && !used.has(name) && !unusedTensors.test(inside) && !this.encoder.isScale(name))
         throw new FormatError(
           'ERR_FORMAT',
           `${this.encoder.dir}: nothing reads tensor "${name}"; the config describes another model than the weights`,
@@ -106,7 +106,7 @@ interface Part {
 
 /** @param mean rows that no part has are the mean of those that are there */
 function* writeParts(params: Parameters, parameter: ParameterShape, parts: Part[], mean: boolean): Steps {
-  const { size } = params.get(parameter.name)
+  const { size } = params.entryOf(parameter.name)
   let [{ values }] = parts as [Part]
   if (values.length !== size) {
     values = new Float32Array(size)

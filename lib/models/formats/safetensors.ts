@@ -227,7 +227,7 @@ interface Decoder {
 function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): Decoder {
   const { buffer, byteOffset, length } = bytes
   const count = length / widths[dtype]
-  const plain = (values: Float64Array | Float32Array | Int32Array | Uint8Array): Decoder => ({
+  const plain = (values: Float64Array | Float32Array | Int32Array | Uint8Array | Int8Array): Decoder => ({
     count,
     value: (i) => values[i]!,
   })
@@ -252,6 +252,8 @@ function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): 
       return plain(new Int32Array(buffer, byteOffset, count))
     case 'U8':
       return plain(new Uint8Array(buffer, byteOffset, count))
+    case 'I8':
+      return plain(new Int8Array(buffer, byteOffset, count))
     default:
       throw new FormatError('ERR_FORMAT', `${path}: tensor "${name}" has type ${dtype}, which lateforge cannot use`, {
         path,
@@ -292,7 +294,7 @@ const halfToFloat = tableOf((bits) => {
 export interface TensorToWrite {
   name: string
   shape: readonly number[]
-  data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array
+  data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array
 }
 
 /**
@@ -339,6 +341,7 @@ const typesByArray: Readonly<Record<string, StoredType>> = {
   Int32Array: 'I32',
   BigInt64Array: 'I64',
   Uint8Array: 'U8',
+  Int8Array: 'I8',
 }
 
 function typeOf(name: string, data: TensorToWrite['data']): StoredType {

@@ -6,10 +6,11 @@ import { FormatError } from '../../errors.js'
 import { recoverFolder, writeAtomic, writeFolder } from '../../io/atomic.js'
 import type { Json } from '../../io/json-reader.js'
 import type { Parameters } from '../../nn/index.js'
+import { toInt8 } from '../../retrieval/numbers.js'
 import { PUNCTUATION, type Recipe } from '../../text/recipe.js'
 import type { Tokenizer } from '../../text/tokenizer/tokenizer.js'
 import { type DenseConfig, denseFolder, denseParameters } from '../networks/dense.js'
-import type { Architecture, EncoderConfig } from '../networks/encoder.js'
+import { type Architecture, type EncoderConfig, int8Config } from '../networks/encoder.js'
 import { modelCard, type TrainingRecord } from './card.js'
 import { denseFiles } from './dense-model.js'
 import { pylateFiles } from './pylate.js'
@@ -17,6 +18,7 @@ import { type TensorToWrite, writeSafetensors } from './safetensors.js'
 import { multiVectorFiles } from './sentence-transformers.js'
 import { stanfordFiles } from './stanford.js'
 import { type Trained, trainedJson } from './trained.js'
+import { scaleOf } from './weights.js'
 
 export interface ModelToSave {
   architecture: Architecture
@@ -75,35 +77,31 @@ export async function checkReplaceable(target: string): Promise<void> {
 async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout): Promise<void> {
   const { architecture, config, head, recipe, tokenizer, parameters } = model
   const stanford = layout === 'stanford'
-  const values = await parameters.values.values()
-  const floats = types.isFloat32Array(values) ? values : Float32Array.from(values)
-  const entry = new Map(parameters.entries.map((e) => [e.name, e]))
-
-  const encoder: TensorToWrite[] = architecture.parameters(config).flatMap((parameter) =>
-    architecture.stored(config, parameter).map(({ name, shape, offset }) => {
-      const start = entry.get(parameter.name)!.offset + offset
-      const data = floats.subarray(start, start + shape.reduce((product, d) => product * d, 1))
-      return { name: stanford ? architecture.prefix + name : name, shape, data }
-    }),
-  )
-  const layers = head.map((layer, index) =>
-    denseParameters(layer, index).map(({ name, shape }) => {
-      const { offset, size } = entry.get(name)!
-      return { name: name.slice(denseFolder(index).length + 1), shape, data: floats.subarray(offset, offset + size) }
-    }),
-  )
+  const read = await valuesOf(parameters)
+  const encoder: TensorToWrite[] = []
+  for (const parameter of architecture.parameters(config))
+    for (const { name, shape, offset } of architecture.stored(config, parameter))
+      encoder.push(...(await read(parameter.name, stanford ? architecture.prefix + name : name, shape, offset)))
+  const layers: TensorToWrite[][] = []
+  for (const [index, layer] of head.entries()) {
+    const tensors: TensorToWrite[] = []
+    for (const { name, shape } of denseParameters(layer, index))
+      tensors.push(...(await read(name, name.slice(denseFolder(index).length + 1), shape, 0)))
+    layers.push(tensors)
+  }
   await writeSafetensors(path.join(dir, 'model.safetensors'), stanford ? [...encoder, ...layers.flat()] : encoder)
   for (const [index, tensors] of stanford ? [] : layers.entries()) {
     await mkdir(path.join(dir, denseFolder(index)))
     await writeSafetensors(path.join(dir, denseFolder(index), 'model.safetensors'), tensors)
   }
 
-  const { torch_dtype: _, ...json } = model.json
+  const { torch_dtype: _, quantization_config: __, ...json } = model.json
   await writeJson(path.join(dir, 'config.json'), {
     ...json,
     architectures: [stanford ? 'HF_ColBERT' : architecture.className],
     vocab_size: config.vocabulary,
     dtype: 'float32',
+    ...(parameters.encodesOnly && { quantization_config: int8Config }),
     ...(stanford && { dim: head[0]!.out }), // which vLLM asks for
   })
   const own = trainedJson(model.trained)
@@ -121,6 +119,39 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
   }
   await tokenizer.save(dir)
   await writeAtomic(path.join(dir, 'README.md'), [modelCard(model, layout, model.training)])
+}
+
+type Reader = (parameter: string, name: string, shape: readonly number[], offset: number) => Promise<TensorToWrite[]>
+
+/**
+ * Reads a part of a parameter, `shape` numbers from `offset` on, as the tensors that a file has of it: of a model that
+ * encodes only, every matrix as int8 with the scales of its rows.
+ */
+async function valuesOf(parameters: Parameters): Promise<Reader> {
+  const values = await parameters.values.values()
+  const floats = types.isFloat32Array(values) ? values : Float32Array.from(values)
+  return async (parameter, name, shape, offset) => {
+    const entry = parameters.entryOf(parameter)
+    const size = shape.reduce((product, d) => product * d, 1)
+    const data = floats.subarray(entry.offset + offset, entry.offset + offset + size)
+    if (!parameters.encodesOnly || shape.length !== 2) return [{ name, shape, data }]
+    const [rows, width] = shape as [number, number]
+    const scale = { name: scaleOf(name), shape: [rows] }
+    if (entry.offset < 0) {
+      const int8 = await parameters.int8Rows(parameter)
+      const first = offset / width
+      return [
+        { name, shape, data: int8.data.subarray(offset, offset + size) },
+        { ...scale, data: int8.scales.subarray(first, first + rows) },
+      ]
+    }
+    const [table, scales] = [new Int8Array(size), new Float32Array(rows)]
+    toInt8(data, width, 0, rows, table, scales)
+    return [
+      { name, shape, data: table },
+      { ...scale, data: scales },
+    ]
+  }
 }
 
 function layoutFor(model: ModelToSave, asked: SavedLayout | undefined): SavedLayout {
@@ -152,12 +183,13 @@ const unsaid: Record<SavedLayout, (model: ModelToSave) => string[]> = {
       const asText = first === tokenizer.tokenToId(prefix) && rest.join() === tokenizer.encode(`${prompt}a`).join()
       return asText ? [] : [`${role}Prefix "${prefix}", since the tokenizer does not find that token in a text`]
     }),
-  stanford: ({ architecture, head, recipe: r }) => {
+  stanford: ({ architecture, head, parameters, recipe: r }) => {
     const [layer] = head
     const plain = head.length === 1 && !layer!.bias && layer!.activation === 'identity' && !layer!.residual
     const punctuation = r.skiplistWords.toSorted().join(' ') === PUNCTUATION.toSorted().join(' ')
     return [
       ...only(r, 'pooling', ['none']),
+      ...(parameters.encodesOnly ? ['int8 weights'] : []),
       ...(architecture.name === 'modernbert' ? ['architecture "modernbert"'] : []),
       ...(plain ? [] : ['a head of anything but one matrix']),
       ...only(r, 'queryPrompt', ['']),

@@ -4,6 +4,7 @@ import path from 'node:path'
 import { FormatError } from '../../errors.js'
 import type { Json } from '../../io/json-reader.js'
 import { lfsHint } from '../../io/lfs.js'
+import { inTurns } from '../../turns.js'
 import { SafetensorsFile, type StoredTensor } from './safetensors.js'
 
 /** The tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists. */
@@ -56,16 +57,39 @@ export class Weights {
     return this.fileOf(name).tensor(name)
   }
 
-  /** The tensor as float32. @throws FormatError ERR_FORMAT when it is missing or has another shape */
-  floats(name: string, shape: readonly number[]): Promise<Float32Array> {
-    const { shape: found } = this.tensor(name)
+  /** Whether it is the scales of an int8 tensor. */
+  isScale(name: string): boolean {
+    const of = name.slice(0, -scaleSuffix.length)
+    return name === scaleOf(of) && this.owner.has(of) && this.tensor(of).dtype === 'I8'
+  }
+
+  /**
+   * The tensor as float32; int8 times the scales of its rows.
+   * @throws FormatError ERR_FORMAT when it is missing, has another shape, or is int8 without scales
+   */
+  async floats(name: string, shape: readonly number[]): Promise<Float32Array> {
+    const { shape: found, dtype } = this.tensor(name)
     if (found.length !== shape.length || found.some((d, i) => d !== shape[i]))
       throw new FormatError(
         'ERR_FORMAT',
         `${this.dir}: tensor "${name}" has shape [${found}], the config asks for [${shape}]`,
         { dir: this.dir, name, found, expected: shape },
       )
-    return this.fileOf(name).floats(name)
+    const values = await this.fileOf(name).floats(name)
+    if (dtype !== 'I8') return values
+    const scale = scaleOf(name)
+    if (shape.length !== 2 || !this.has(scale))
+      throw new FormatError(
+        'ERR_FORMAT',
+        `${this.dir}: tensor "${name}" is int8, and no "${scale}" says of what scale`,
+        {
+          dir: this.dir,
+          name,
+        },
+      )
+    const [rows, width] = shape as [number, number]
+    await inTurns(timesScales(values, width, await this.floats(scale, [rows])))
+    return values
   }
 
   async close(): Promise<void> {
@@ -76,6 +100,18 @@ export class Weights {
     const file = this.owner.get(name)
     if (!file) throw new FormatError('ERR_FORMAT', `${this.dir} has no tensor "${name}"`, { dir: this.dir, name })
     return file
+  }
+}
+
+const scaleSuffix = '_scale'
+
+/** What the scales [rows] of an int8 tensor [rows, width] are called: rows of numbers times the scale of each. */
+export const scaleOf = (name: string): string => `${name}${scaleSuffix}`
+
+function* timesScales(values: Float32Array, width: number, scales: Float32Array): Generator<void, void> {
+  for (const [row, scale] of scales.entries()) {
+    for (let i = row * width; i < (row + 1) * width; i++) values[i]! *= scale
+    if (row % 256 === 0) yield
   }
 }
 

@@ -18,12 +18,16 @@ export interface EncoderConfig {
 /** More is a mistake or an attack; each layer is an object here before any memory is asked for. */
 export const maxLayers = 1024
 
+/** What config.json says of weights that we wrote as int8; other readers find that they do not know the method. */
+export const int8Config = { quant_method: 'lateforge', weights: 'int8' } as const
+const isInt8Config = (value: unknown): boolean => JSON.stringify(value) === JSON.stringify(int8Config)
+
 /** What every config.json says alike. @throws FormatError ERR_FORMAT, also for heads that do not divide the width */
 export function sharedConfigOf(f: JsonReader): Omit<EncoderConfig, 'positions'> {
   const width = f.count('hidden_size')
   const heads = f.count('num_attention_heads')
   if (width % heads !== 0) throw f.bad('num_attention_heads', heads, `a divisor of hidden_size ${width}`)
-  if (f.has('quantization_config'))
+  if (f.has('quantization_config') && !isInt8Config(f.all.quantization_config))
     throw f.bad('quantization_config', '…', 'none: weights of 16 or 32 bits, which quantised ones are made from')
   return {
     vocabulary: f.count('vocab_size'),

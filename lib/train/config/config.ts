@@ -4,7 +4,7 @@ import { resolve } from 'node:path'
 import { z } from 'zod'
 import { isObject, show } from '../../distributed/differences.js'
 import { ConfigError, didYouMean, nearest } from '../../errors.js'
-import { defaultPrecision, precisions } from '../../tensor/device.js'
+import { defaultPrecision, type Precision, precisions } from '../../tensor/device.js'
 import { checkAccepted } from '../../text/alignment.js'
 import { defaultRecipe } from '../../text/recipe.js'
 import { schedules } from '../optim/schedule.js'
@@ -177,8 +177,8 @@ export function resolveConfig(config: unknown, locate: Locate = locateIn(config)
   if (parsed.success) issues.push(...contradictions(parsed.data as ResolvedRun, locate))
   if (issues.length > 0) throw configError(issues)
   const { preset: _, phases, ...rest } = parsed.data as unknown as ResolvedRun & { preset?: string }
-  const precision =
-    typeof rest.model === 'string' ? (rest.precision ?? defaultPrecision(rest.device)) : rest.model.precision
+  const own = typeof rest.model === 'string' ? rest.precision : (rest.model.precision as Precision)
+  const precision = own ?? defaultPrecision(rest.device)
   const resolved = { ...rest, precision, phases: phases.map(resolvePhase) }
   remember(resolved, locate)
   return resolved
@@ -219,7 +219,12 @@ function contradictions(config: ResolvedRun, locate: Locate): ConfigIssue[] {
     const on = model.device?.name
     if (config.device !== 'cpu' && config.device !== on && config.device !== on?.split(':')[0])
       issues.push({ path: 'device', message: `is "${config.device}", but the model is on "${on}"` })
-    if (config.precision !== undefined && config.precision !== model.precision)
+    if (model.precision === 'int8')
+      issues.push({
+        path: 'model',
+        message: 'has the precision int8, which encodes only; load it as float32 to train it',
+      })
+    else if (config.precision !== undefined && config.precision !== model.precision)
       issues.push({ path: 'precision', message: `is "${config.precision}", but the model has "${model.precision}"` })
   } else if (config.precision === 'bfloat16' && defaultPrecision(config.device) !== 'bfloat16')
     issues.push({

@@ -1,9 +1,14 @@
-// linear: y = x wᵀ (+ b), w [out, in]. Backward: dx = dy w, dw += dyᵀ x, db += column sums of dy.
+// linear: y = x wᵀ (+ b), w [out, in]. Backward: dx = dy w, dw += dyᵀ x, db += column sums of dy. linearInt8: the same
+// forward of weights that packInt8 made int8.
 #include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
 
 #include "../../cpu/gemm.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
+#include "int8.h"
 
 namespace lateforge::cpu::LF_ISA::kernels {
 
@@ -45,8 +50,56 @@ int32_t linearBackward(const OpCall& call, char*) {
   return 0;
 }
 
+// w [out, in]; packed as int8.h has it, scales [out]: w ≈ n · scale, scale = the row's largest / 127.
+template <class T>
+int32_t packInt8(const OpCall& call, char* error) {
+  const int64_t out = call.in[0].rows(), in = call.in[0].columns(), words = divideUp(in, kWord);
+  const T* w = call.in[0].as<T>();
+  int8_t* packed = call.out[0].as<int8_t>();
+  T* scales = call.out[1].as<T>();
+  std::atomic<bool> finite{true};
+  std::memset(packed, 0, static_cast<size_t>(call.out[0].bytes()));
+  forTasks(out, [&](int64_t row) {
+    const T* from = w + row * in;
+    T largest = 0, odd = 0;
+    for (int64_t k = 0; k < in; ++k) largest = std::max(largest, std::abs(from[k])), odd += from[k] - from[k];
+    if (odd != 0) finite = false;
+    const T by = largest > 0 ? T{127} / largest : T{0};
+    scales[row] = largest / T{127};
+    int8_t* to = packed + row / kPanel * words * kPanelWord + row % kPanel * kWord;
+    for (int64_t k = 0; k < in; ++k)
+      to[k / kWord * kPanelWord + k % kWord] =
+          static_cast<int8_t>(std::clamp<T>(std::nearbyint(from[k] * by), T{-127}, T{127}));
+  });
+  if (finite) return 0;
+  return std::snprintf(error, kErrorBytes, "ERR_DATA: the weights are not finite, which int8 cannot hold"), 1;
+}
+
+// x [T, in], packed and scales of w [out, in], b [out] or absent, y [T, out].
+template <class T>
+int32_t linearInt8(const OpCall& call, char*) {
+  const int64_t rows = call.in[0].rows(), out = call.in[2].count(), panels = divideUp(out, kPanel);
+  const T *x = call.in[0].as<T>(), *b = call.in[3].present() ? call.in[3].as<T>() : nullptr;
+  if (rows == 0 || out == 0) return 0;
+  Int8Tiles<T> tiles(rows, call.in[0].columns(), call.workspace);
+  forTasks(tiles.tiles(), [&](int64_t i) { tiles.fillTile(x, i); });
+  // Blocks of rows that stay in the second-level cache, and of panels too where rows alone would leave threads without
+  // work.
+  const int64_t wanted = 12 * Team::instance().threads();
+  const int64_t size = std::clamp<int64_t>(tiles.tiles() / wanted, 1, 16), blocks = divideUp(tiles.tiles(), size);
+  const int64_t cuts = std::clamp<int64_t>(wanted / 2 / blocks, 1, panels);
+  forTasks(blocks * cuts, [&](int64_t task) {
+    const int64_t first = task / cuts * size, cut = task % cuts;
+    int8Block(tiles, call.in[1].as<int8_t>(), call.in[2].as<T>(), b, call.out[0].as<T>(), out, first,
+              std::min(first + size, tiles.tiles()), panels * cut / cuts, panels * (cut + 1) / cuts);
+  });
+  return 0;
+}
+
 LF_INSTANTIATE(linear);
 LF_INSTANTIATE(linearBackward);
+LF_INSTANTIATE(packInt8);
+LF_INSTANTIATE(linearInt8);
 
 }  // namespace lateforge::cpu::LF_ISA::kernels
 
@@ -64,7 +117,13 @@ int64_t linearBackward(const OpCall& call) {
                   call.in[3].present() ? gemmWorkspace<T>(Form::TN, out, in, rows) : 0);
 }
 
+template <class T>
+int64_t linearInt8(const OpCall& call) {
+  return Int8Tiles<T>(call.in[0].rows(), call.in[0].columns(), nullptr).bytes();
+}
+
 LF_INSTANTIATE_NEED(linear);
 LF_INSTANTIATE_NEED(linearBackward);
+LF_INSTANTIATE_NEED(linearInt8);
 
 }  // namespace lateforge::cpu::LF_ISA::needs

@@ -27,4 +27,26 @@ Status infer_linearBackward(const params::linearBackward& p, const Meta* in, Inf
   return Status::fine();
 }
 
+// int8 [out / 32, in / 4, 32, 4], rounded up.
+static Meta packedShape(int64_t out, int64_t in) { return Meta::of(DType::i8, {(out + 31) / 32, (in + 3) / 4, 32, 4}); }
+
+Status infer_packInt8(const params::packInt8&, const Meta* in, Inferred& r) {
+  LF_TRY(checkReal("packInt8: w", in[0], 2));
+  r.out[0] = packedShape(in[0].dims[0], in[0].dims[1]);
+  r.out[1] = Meta::of(in[0].dtype, {in[0].dims[0]});
+  return Status::fine();
+}
+
+Status infer_linearInt8(const params::linearInt8&, const Meta* in, Inferred& r) {
+  const Meta &x = in[0], &scales = in[2];
+  LF_TRY(checkReal("linearInt8: x", x, 2));
+  LF_TRY(checkSame("linearInt8: scales", scales, Meta::of(x.dtype, {scales.dims[0]})));
+  LF_TRY(checkSame("linearInt8: packed", in[1], packedShape(scales.dims[0], x.dims[1])));
+  // A sum of so many products of int8, and 128 times a sum of int8, stay below 2^31.
+  LF_REQUIRE(x.dims[1] <= 65536, "ERR_SHAPE", "linearInt8: x %s has rows of more than 65536 numbers", x.text().c_str());
+  if (in[3].present()) LF_TRY(checkSame("linearInt8: b", in[3], scales));
+  r.out[0] = Meta::of(x.dtype, {x.dims[0], scales.dims[0]});
+  return Status::fine();
+}
+
 }  // namespace lateforge

@@ -1,0 +1,236 @@
+// Products of rows with int8 weights: the rows are made int8 too, each with a scale of its own, sums are exact int32, so
+// that results are the same on all processors but for the last rounding.
+//
+// Weights lie in panels of 32 of their rows, four features a word: packed [out / 32][in / 4][32][4], zeros beyond either
+// end. Rows of x lie in tiles of kInt8Rows, so that a product reads both in order. One instruction multiplies
+//   four features and adds them up where there is VNNI (uint8 × int8: weights are read as w + 128, and 128 · Σ x taken off),
+//   else two, as int16.
+#pragma once
+
+#include <algorithm>
+
+#include "../../cpu/features.h"
+#include "../../cpu/loops.h"
+
+namespace lateforge::cpu::LF_ISA {
+
+constexpr int64_t kPanel = 32, kWord = 4;
+constexpr int kInt8Rows = kManyRegisters ? 14 : 6;
+constexpr int64_t kPart = 2 * kLanes<float>;  // columns of a product: two vectors of sums
+constexpr int64_t kPanelWord = kPanel * kWord;
+
+typedef int8_t Bytes __attribute__((vector_size(LF_VECTOR_BYTES)));
+typedef int16_t Shorts __attribute__((vector_size(LF_VECTOR_BYTES)));
+typedef int32_t Ints __attribute__((vector_size(LF_VECTOR_BYTES)));
+
+// Whether this processor multiplies four int8 at once, as kernels of this instruction set may.
+inline bool quadsHere() {
+#if LF_VECTOR_BYTES == 64
+  static const bool here = features().vnni;
+  return here;
+#else
+  return false;
+#endif
+}
+
+// The sums of neighbouring products.
+inline Ints addPairs(Shorts a, Shorts b) {
+#if LF_VECTOR_BYTES == 64 && defined(__AVX512BW__)
+  return reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#elif LF_VECTOR_BYTES == 32 && defined(__AVX2__)
+  return reinterpret_cast<Ints>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+#elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
+  return reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+#else
+  Ints sum;
+  for (int i = 0; i < LF_VECTOR_BYTES / 4; ++i)
+    sum[i] = static_cast<int32_t>(a[2 * i]) * b[2 * i] + static_cast<int32_t>(a[2 * i + 1]) * b[2 * i + 1];
+  return sum;
+#endif
+}
+
+// sum += x, here and now: compilers reorder sums of integers, for which registers would not suffice.
+inline void addTo(Ints& sum, Ints x) {
+  sum += x;
+#if defined(__x86_64__)
+  asm("" : "+v"(sum));
+#elif defined(__aarch64__)
+  asm("" : "+w"(sum));
+#endif
+}
+
+// sums [kInt8Rows, kPart] of a tile of x, pairs (0, 2) and (1, 3) of each word [words, 2, kInt8Rows], with kPart columns of
+// a panel w [words, kPanel, kWord].
+inline void multiplyPairs(int64_t words, const int32_t* x, const int8_t* w, int32_t* sums) {
+  Ints sum[kInt8Rows][2] = {};
+  for (int64_t k = 0; k < words; ++k, w += kPanelWord)
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half, x += kInt8Rows) {
+      Shorts b[2];
+#pragma GCC unroll 2
+      for (int j = 0; j < 2; ++j) {
+        const Shorts both = reinterpret_cast<Shorts>(load(reinterpret_cast<const float*>(w) + j * kLanes<float>));
+        b[j] = half == 0 ? (both << 8) >> 8 : both >> 8;
+      }
+#pragma GCC unroll 16
+      for (int r = 0; r < kInt8Rows; ++r) {
+        const Shorts a = reinterpret_cast<Shorts>(Ints{} + x[r]);
+        addTo(sum[r][0], addPairs(a, b[0]));
+        addTo(sum[r][1], addPairs(a, b[1]));
+      }
+    }
+  // One by one: whose address is taken lives in memory, in the loop too.
+#pragma GCC unroll 16
+  for (int r = 0; r < kInt8Rows; ++r)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) store(reinterpret_cast<float*>(sums) + (2 * r + j) * kLanes<float>, reinterpret_cast<Vec<float>>(sum[r][j]));
+}
+
+#if LF_VECTOR_BYTES == 64
+// The same for x [words, kInt8Rows] of four features each; what is 128 · Σ x too much.
+__attribute__((target("avx512vnni"))) inline void multiplyQuads(int64_t words, const int32_t* x, const int8_t* w,
+                                                                int32_t* sums) {
+  __m512i sum[kInt8Rows][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < kInt8Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+  const __m512i sign = _mm512_set1_epi8(-128);
+  for (int64_t k = 0; k < words; ++k, w += kPanelWord, x += kInt8Rows) {
+    const __m512i b0 = _mm512_xor_si512(_mm512_loadu_si512(w), sign);
+    const __m512i b1 = _mm512_xor_si512(_mm512_loadu_si512(w + LF_VECTOR_BYTES), sign);
+#pragma GCC unroll 16
+    for (int r = 0; r < kInt8Rows; ++r) {
+      const __m512i a = _mm512_set1_epi32(x[r]);
+      sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], b0, a);
+      sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], b1, a);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kInt8Rows; ++r)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) _mm512_storeu_si512(sums + (2 * r + j) * 16, sum[r][j]);
+}
+#endif
+
+// Tiles of x, made int8: values of tile i begin at values + i · words · each · kInt8Rows, `each` numbers a word; of every
+// row its scale, and what to take off its sums.
+template <class T>
+struct Int8Tiles {
+  int64_t rows, in, words, each;
+  int32_t* values;
+  T* scale;
+  int32_t* excess;
+
+  Int8Tiles(int64_t rowCount, int64_t features, void* memory)
+      : rows(rowCount), in(features), words(divideUp(features, kWord)), each(quadsHere() ? 1 : 2) {
+    char* at = static_cast<char*>(memory);
+    values = reinterpret_cast<int32_t*>(at);
+    scale = reinterpret_cast<T*>(at += partSize(paddedRows() * words * each * 4));
+    excess = reinterpret_cast<int32_t*>(at + partSize(paddedRows() * static_cast<int64_t>(sizeof(T))));
+  }
+  int64_t tiles() const { return divideUp(rows, kInt8Rows); }
+  int64_t paddedRows() const { return tiles() * kInt8Rows; }
+  int64_t bytes() const {
+    return partSize(paddedRows() * words * each * 4) + partSize(paddedRows() * static_cast<int64_t>(sizeof(T))) +
+           partSize(paddedRows() * 4);
+  }
+  const int32_t* tile(int64_t i) const { return values + i * words * each * kInt8Rows; }
+
+  // Rows of tile i of x [rows, in]: n = x / scale to nearest, scale = the row's largest / 127. A row that is not finite has
+  // the scale NaN.
+  void fillTile(const T* x, int64_t i) {
+    int32_t* to = values + i * words * each * kInt8Rows;
+    for (int r = 0; r < kInt8Rows; ++r) {
+      const int64_t row = i * kInt8Rows + r;
+      if (row >= rows)
+        for (int64_t k = 0; k < words * each; ++k) to[k * kInt8Rows + r] = 0;
+      else
+        fillRow(x + row * in, to + r, row);
+    }
+  }
+
+ private:
+  void fillRow(const T* x, int32_t* to, int64_t row) {
+    Vec<T> most{}, odd{};  // odd: 0 where all is finite, else NaN
+    forLanes<T>(in, [&](int64_t k, auto n) {
+      const Vec<T> v = loadPart(x + k, n);
+      most = larger(v < T{0} ? -v : v, most);
+      odd += v - v;
+    });
+    T largest = 0;
+    for (int lane = 0; lane < kLanes<T>; ++lane) largest = std::max(largest, most[lane]);
+    const T by = largest > 0 && largest <= std::numeric_limits<T>::max() ? T{127} / largest : T{0};
+    scale[row] = largest / T{127} + addLanes<T>(odd);
+    int32_t total = 0;
+    for (int64_t k = 0; k < in; k += kBatch) {
+      const int64_t count = std::min(kBatch, in - k), used = divideUp(count, kWord);
+      int8_t n[kBatch];
+      total += nearest(x + k, count, by, n);
+      for (int64_t j = 0; j < used; ++j, to += each * kInt8Rows) {
+        int32_t word;
+        std::memcpy(&word, n + j * kWord, kWord);
+        if (each == 1)
+          to[0] = word;
+        else
+          to[0] = pairOf(n[j * kWord], n[j * kWord + 2]), to[kInt8Rows] = pairOf(n[j * kWord + 1], n[j * kWord + 3]);
+      }
+    }
+    excess[row] = each == 1 ? 128 * total : 0;
+  }
+
+  static constexpr int64_t kBatch = 64;
+  // n [kBatch] = x [count] · by to nearest, ties to even, zeros after it, for |x · by| ≤ 127; their sum. Adding 1.5 · 2^23
+  // rounds to an integer and leaves it in the lowest bits.
+  static int32_t nearest(const T* x, int64_t count, T by, int8_t* n) {
+    Ints total{};
+    for (int64_t k = 0; k < kBatch; k += kLanes<float>) {
+      const Vec<float> v = scaled(x + k, std::clamp<int64_t>(count - k, 0, kLanes<float>), by);
+      const Ints whole = reinterpret_cast<Ints>(v + 12582912.0f) - 0x4b400000;
+      typedef int8_t Narrow __attribute__((vector_size(LF_VECTOR_BYTES / 4)));
+      const Narrow bytes = __builtin_convertvector(whole, Narrow);
+      std::memcpy(n + k, &bytes, sizeof bytes);
+      total += whole;
+    }
+    int32_t sum = 0;
+    for (int lane = 0; lane < kLanes<float>; ++lane) sum += total[lane];
+    return sum;
+  }
+  static Vec<float> scaled(const T* x, int64_t count, T by) {
+    if constexpr (sizeof(T) == 4) return loadPart(x, count) * by;
+    Vec<float> v{};
+    for (int64_t i = 0; i < count; ++i) v[i] = static_cast<float>(x[i] * by);
+    return v;
+  }
+  static int32_t pairOf(int16_t low, int16_t high) {
+    return static_cast<int32_t>(static_cast<uint16_t>(low) | static_cast<uint32_t>(high) << 16);
+  }
+};
+
+// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; scales, b [out], b
+// null for none.
+template <class T>
+void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const T* scales, const T* b, T* y, int64_t out,
+               int64_t firstTile, int64_t lastTile, int64_t firstPanel, int64_t lastPanel) {
+  alignas(64) int32_t sums[kInt8Rows * kPart];
+  for (int64_t panel = firstPanel; panel < lastPanel; ++panel)
+    for (int64_t part = 0; part < kPanel && panel * kPanel + part < out; part += kPart) {
+      const int8_t* w = packed + panel * x.words * kPanelWord + part * kWord;
+      const int64_t column = panel * kPanel + part, columns = std::min(kPart, out - column);
+      for (int64_t tile = firstTile; tile < lastTile; ++tile) {
+#if LF_VECTOR_BYTES == 64
+        if (x.each == 1)
+          multiplyQuads(x.words, x.tile(tile), w, sums);
+        else
+#endif
+          multiplyPairs(x.words, x.tile(tile), w, sums);
+        for (int64_t row = tile * kInt8Rows; row < std::min((tile + 1) * kInt8Rows, x.rows); ++row) {
+          const int32_t* sum = sums + (row - tile * kInt8Rows) * kPart;
+          T* to = y + row * out + column;
+          for (int64_t j = 0; j < columns; ++j)
+            to[j] = static_cast<T>(sum[j] - x.excess[row]) * (x.scale[row] * scales[column + j]) +
+                    (b ? b[column + j] : T{0});
+        }
+      }
+    }
+}
+
+}  // namespace lateforge::cpu::LF_ISA
