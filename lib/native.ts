@@ -126,9 +126,10 @@ export interface Addon {
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   traceStart(device: number): void
   traceStop(device: number): TracedOp[]
-  cpuInfo(): { isa: string; threads: number }
+  cpuInfo(): { isa: string; threads: number; nice: number }
   peak(device: number, seconds: number): Promise<Peak>
   setThreads(threads: number): void
+  setNice(nice: number): void
   /**
    * Loads the first of these libraries that there is, with its symbols for all that is loaded later. One a process.
    * @returns what the loader said of each where there is none, or nothing

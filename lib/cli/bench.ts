@@ -9,7 +9,7 @@ import type { Timing } from '../bench/timing.js'
 import { chromeTrace, costsOf } from '../bench/trace.js'
 import type { RealType } from '../bench/vectors.js'
 import { DataError } from '../errors.js'
-import { native } from '../native.js'
+import { setCpu } from '../tensor/cpu.js'
 import type { Precision } from '../tensor/device.js'
 import { interruptible, print, printJson } from './common.js'
 
@@ -43,7 +43,7 @@ export async function step(
   shape: string,
   { threads, json, lengths: file, trace, ...options }: StepOptions,
 ): Promise<void> {
-  if (threads) native().setThreads(threads)
+  if (threads) setCpu({ threads })
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
   const signal = interruptible('stopping')
   const { traced, ...report } = await benchStep({ shape, ...options, ...lengths, trace: trace !== undefined, signal })
@@ -167,7 +167,7 @@ async function bench<R extends Result>(
         return medians.length ? `x${(Math.min(...medians) / timesOf(r).forward.median).toFixed(2)}` : '-'
       },
     ])
-  if (options.threads) native().setThreads(options.threads)
+  if (options.threads) setCpu({ threads: options.threads })
   const line = (cells: string[]) =>
     print(
       cells

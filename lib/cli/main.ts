@@ -45,6 +45,11 @@ const acceptRecipeChange = (): Option =>
 const usingModel = (command: Command): Command =>
   command
     .option('--device <name>', 'where the model runs', 'cpu')
+    .option(
+      '--precision <name>',
+      'float32, bfloat16 (the default on a GPU) or int8',
+      choice(['float32', 'bfloat16', 'int8']),
+    )
     .option('--dense', 'the model is a dense one, with one vector a text')
     .option('--recipe <field=value>', "instead of the model's, as queryLength=64; may be repeated", collected)
     .addOption(acceptRecipeChange())

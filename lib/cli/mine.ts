@@ -44,14 +44,15 @@ type Job = Required<Pick<MineOptions, 'data' | 'out'>> & Pick<MineOptions, 'corp
 
 /** `lateforge mine <data…> --by <model|bm25> --out <path>` */
 export async function mine(paths: readonly string[], options: Options): Promise<void> {
-  const { by: name, teacher: teacherName, denseTeacher: dense, device, json } = options
+  const { by: name, teacher: teacherName, denseTeacher: dense, device, precision, json } = options
   refuseIdle(options)
   const signal = interruptible('stopping; what is not whole is not written')
   outliveReaders()
   const corpus = options.corpus === undefined ? undefined : await corpusOf(options.corpus, signal)
   const jobs = await jobsOf(paths, corpus, options, signal)
   const by = name === 'bm25' ? name : await loadModel(name, options, { signal })
-  const teacher = teacherName === undefined ? undefined : await loadModel(teacherName, { device, dense }, { signal })
+  const teacher =
+    teacherName === undefined ? undefined : await loadModel(teacherName, { device, precision, dense }, { signal })
   const rules = Object.fromEntries(passed.map((key) => [key, options[key]]))
   const results: ({ source: string } & MineResult)[] = []
   const line = new ProgressLine()
@@ -84,6 +85,7 @@ function refuseIdle(options: Options): void {
     throw fail('--dense-teacher has no effect without --teacher')
   if (options.by !== 'bm25') return
   if (options.dense) throw fail('--dense has no effect on BM25')
+  if (options.precision && options.teacher === undefined) throw fail('--precision has no effect on BM25')
   if (options.recipe) throw fail('--recipe has no effect on BM25')
   if (options.acceptRecipeChange) throw fail('--accept-recipe-change has no effect on BM25')
   if (options.device !== 'cpu' && options.teacher === undefined) throw fail('--device has no effect on BM25')

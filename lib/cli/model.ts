@@ -1,7 +1,7 @@
 /** A model as a verb of the command line uses it: by its own recipe, but for what was asked for and accepted. */
 import { ArgumentError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
-import type { LoadOptions } from '../models/options.js'
+import type { LoadOptions, LoadPrecision } from '../models/options.js'
 import { type AlignedField, describeChange } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { colour } from './common.js'
@@ -10,6 +10,8 @@ import { showingTransfer } from './transfer.js'
 /** Options of every verb that uses a model as it is. */
 export interface ModelOptions {
   device: string
+  /** Default bfloat16 on a GPU, else float32. */
+  precision?: LoadPrecision
   /** Take a dense model as what it is. */
   dense?: boolean
   /** `field=value`, each. */
@@ -28,6 +30,7 @@ export async function loadModel(
   const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
     Colbert.load(name, {
       device: options.device,
+      precision: options.precision,
       dense: options.dense,
       signal,
       onProgress,

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "../cpu/backend.h"
@@ -153,7 +154,7 @@ Napi::Value traceStop(const Napi::CallbackInfo& info) {
   return list;
 }
 
-// () → { isa, threads }
+// () → { isa, threads, nice }
 Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   char error[kErrorBytes] = "";
   const cpu::Isa* isa = cpu::chooseIsa(error);
@@ -161,11 +162,22 @@ Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(info.Env());
   result.Set("isa", isa->name);
   result.Set("threads", cpu::Team::instance().threads());
+  result.Set("nice", cpu::Team::instance().nice());
   return result;
 }
 
 Napi::Value setThreads(const Napi::CallbackInfo& info) {
   cpu::Team::instance().setThreads(smallAt(info, 0, "threads", 1, cpu::kMostThreads));
+  return info.Env().Undefined();
+}
+
+// (nice value, from 0 to 19): tried on a thread of its own, so that what the system refuses is an error.
+Napi::Value setNice(const Napi::CallbackInfo& info) {
+  const int nice = smallAt(info, 0, "nice", 0, cpu::kMostNice);
+  std::string problem;
+  std::thread([&] { platform::setNice(nice, problem); }).join();
+  if (!problem.empty()) raise(info.Env(), "ERR_UNSUPPORTED", "the system refuses the nice value: " + problem);
+  cpu::Team::instance().setNice(nice);
   return info.Env().Undefined();
 }
 
@@ -228,6 +240,7 @@ void initDevices(Napi::Object exports) {
   provide(exports, "cpuInfo", cpuInfo);
   provide(exports, "peak", peak);
   provide(exports, "setThreads", setThreads);
+  provide(exports, "setNice", setNice);
 }
 
 }  // namespace lateforge::binding

@@ -8,6 +8,7 @@
 #include "../runtime/setting.h"
 #include "peak.h"
 #include "table.h"
+#include "team.h"
 
 namespace lateforge {
 
@@ -29,8 +30,11 @@ Stream* openStream(int32_t, char* error) {
   const Kernels* kernels = kDouble ? isa->doubles : isa->floats;
   Stream* stream = nullptr;
   guarded(error, [&] {
-    stream = new Stream{{{.run = [kernels](const OpCall& call,
-                                           char* error) { return kernels->op[static_cast<int>(call.op)](call, error); },
+    stream = new Stream{{{.run =
+                              [kernels](const OpCall& call, char* error) {
+                                Team::instance().followNice();
+                                return kernels->op[static_cast<int>(call.op)](call, error);
+                              },
                           .write = copyBytes,
                           .read = copyBytes},
                          /*lazy=*/kDouble},

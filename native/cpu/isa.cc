@@ -30,7 +30,7 @@ const Isa* chooseIsa(char* error) {
   };
 #undef LF_TABLES
   int64_t threads;
-  if (!readThreads(threads, error)) return nullptr;
+  if (int64_t nice; !readThreads(threads, error) || !readNice(nice, error)) return nullptr;
   const std::string_view wanted = setting("LATEFORGE_ISA");
   std::string expected;
   for (const auto& [isa, present] : kChoices) {

@@ -1,6 +1,7 @@
 #include "team.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "../runtime/backend.h"
@@ -23,6 +24,7 @@ void relax() {
 }  // namespace
 
 thread_local bool Team::inside_ = false;
+thread_local int Team::followed_ = 0;
 
 Team& Team::instance() {
   static Team* team = new Team;
@@ -33,7 +35,15 @@ Team::Team() {
   int64_t threads = 1;
   char error[kErrorBytes];
   if (!readThreads(threads, error)) threads = platform::grantedThreads();  // chooseIsa has refused, or will
+  if (int64_t nice; readNice(nice, error)) nice_ = static_cast<int>(nice);
   start(static_cast<int>(threads) - 1);
+}
+
+void Team::followNice() {
+  if (followed_ == nice_) return;
+  followed_ = nice_;
+  std::string problem;
+  platform::setNice(followed_, problem);
 }
 
 void Team::setThreads(int threads) {
@@ -110,6 +120,7 @@ void Team::work() {
       continue;
     }
     seen = now;
+    followNice();
     ++active_;
     if (open_) {
       if (const int slot = joined_.fetch_add(1); slot < slots_) claim(slot);

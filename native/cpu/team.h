@@ -21,6 +21,12 @@ class Team {
   int threads() const { return threads_; }
   // At least 1. Waits for work in progress.
   void setThreads(int threads);
+  // The nice value of the team's threads, and of those that follow it (platform.h).
+  int nice() const { return nice_; }
+  void setNice(int nice) { nice_ = nice; }
+  // Gives the thread that calls the team's nice value: for one that does nothing but the team's work. What the system
+  // refuses stays as it is.
+  void followNice();
 
   // f(task) for every task in [0, tasks), in any order, on any thread; returns when all are done. Calls from inside a
   // task run inline; calls from several threads take turns. Once a task throws no other is begun, and the first thing
@@ -55,6 +61,7 @@ class Team {
   std::mutex callers_;  // one job at a time
   std::vector<std::thread> workers_;
   std::atomic<int> threads_{1};    // workers and a caller
+  std::atomic<int> nice_{0};
   std::atomic<int32_t> epoch_{0};  // workers sleep on it
   std::atomic<bool> stopping_{false};
   // The open job. Its fields are written before `open_` is set and stay until no worker is `active_`.
@@ -70,6 +77,7 @@ class Team {
   std::exception_ptr thrown_;  // the first
 
   static thread_local bool inside_;
+  static thread_local int followed_;
 };
 
 }  // namespace lateforge::cpu

@@ -2,6 +2,7 @@
 #include "linux.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -158,6 +159,13 @@ int64_t grantedMemory(const std::string& root) {
 
 int grantedThreads() { return grantedThreads(""); }
 int64_t grantedMemory() { return grantedMemory(""); }
+
+// On Linux a nice value is a thread's, and 0 means the one that calls.
+bool setNice(int nice, std::string& problem) {
+  if (setpriority(PRIO_PROCESS, 0, nice) == 0) return true;
+  problem = std::strerror(errno);
+  return false;
+}
 
 // renameat2 with RENAME_EXCHANGE: kernels have it since 3.15, the C library since 2.28.
 bool exchangePaths(const std::string& a, const std::string& b, std::string& problem) {

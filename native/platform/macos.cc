@@ -19,6 +19,12 @@ int64_t grantedMemory() {
   return sysctlbyname("hw.memsize", &bytes, &size, nullptr, 0) == 0 ? bytes : 0;
 }
 
+bool setNice(int nice, std::string& problem) {
+  if (nice == 0) return true;
+  problem = "macOS gives nice values to processes, not to threads";
+  return false;
+}
+
 bool exchangePaths(const std::string& a, const std::string& b, std::string& problem) {
   if (renamex_np(a.c_str(), b.c_str(), RENAME_SWAP) == 0) return true;
   if (errno != EINVAL && errno != ENOTSUP) problem = std::strerror(errno);

@@ -22,6 +22,15 @@ std::string lastProblem() { return std::system_category().message(static_cast<in
 
 }  // namespace
 
+bool setNice(int nice, std::string& problem) {
+  const int priority = nice == 0   ? THREAD_PRIORITY_NORMAL
+                       : nice < 10 ? THREAD_PRIORITY_BELOW_NORMAL
+                                   : THREAD_PRIORITY_LOWEST;
+  if (SetThreadPriority(GetCurrentThread(), priority)) return true;
+  problem = lastProblem();
+  return false;
+}
+
 // Committed at once: Windows counts what is reserved against memory and page file, but makes pages when they are
 // touched.
 void* reservePages(size_t bytes) { return VirtualAlloc(nullptr, bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE); }

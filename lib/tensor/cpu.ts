@@ -1,0 +1,27 @@
+import { native } from '../native.js'
+import { checkOptions, whole } from '../options.js'
+
+/** How the CPU works for this process, all its environments and models. */
+export interface CpuSettings {
+  /** Threads that share the work of an op, 1 to 8192; default what the system grants. */
+  threads?: number
+  /**
+   * How far those threads step back behind the other work of the machine: 0, as others, to 19, last; on Windows three
+   * steps, below 1, 10 and above. Most systems let a process only raise it.
+   */
+  nice?: number
+}
+
+/**
+ * Changes how the CPU works from the next op on; what is left out stays. `LATEFORGE_THREADS` and `LATEFORGE_NICE` say how it
+ * begins. Results are the same bits with any number of threads.
+ * @returns the settings now, and the instruction set of the kernels
+ * @throws ArgumentError ERR_ARGUMENT; UnsupportedError ERR_UNSUPPORTED where the system refuses the nice value
+ */
+export function setCpu(settings: CpuSettings = {}): Required<CpuSettings> & { isa: string } {
+  checkOptions('setCpu', settings, { threads: whole(1), nice: whole(0) })
+  const { threads, nice } = settings
+  if (nice !== undefined) native().setNice(nice)
+  if (threads !== undefined) native().setThreads(threads)
+  return native().cpuInfo()
+}
