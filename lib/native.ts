@@ -99,6 +99,7 @@ export interface Addon {
   /** A backend library: its devices, and what it says about driver and libraries. ERR_DEVICE when it does not load. */
   backendInfo(path: string): { name: string; devices: number; facts: [name: string, value: string][] }
   create(device: number, dtype: number, dims: readonly number[], data?: NativeArray): number
+  map(device: number, path: string, offset: number, dtype: number, dims: readonly number[]): number
   createSegments(device: number, offsets: Float64Array): number
   /** Scores; `layout` as in native/ops/list.h. */
   maxsimSync(

@@ -59,7 +59,10 @@ const systems = {
     recipe: { documentLength: 180, documentPrefix: '', skiplistWords: [] },
   }).then((model) => () => ours(model)),
 }
-for (const [name, dtype] of [['onnxruntime', 'fp32'], ['onnxruntime int8', 'q8']]) {
+for (const [name, dtype] of [
+  ['onnxruntime', 'fp32'],
+  ['onnxruntime int8', 'q8'],
+]) {
   const model = await AutoModel.from_pretrained('minilm', { dtype })
   for (const batch of [1, 4, 8, 16, 32]) systems[`${name}, ${batch} at a time`] = () => theirs(model, batch)
 }
@@ -69,4 +72,6 @@ for (let round = -1; round < Number(rounds); round++)
     const rate = Math.round(await run())
     if (round >= 0) rates[name].push(rate)
   }
-console.log(JSON.stringify({ ...(await machineOf(Device.open(), 'cpu', 0.5)), date: new Date().toISOString(), rates }, null, 1))
+console.log(
+  JSON.stringify({ ...(await machineOf(Device.open(), 'cpu', 0.5)), date: new Date().toISOString(), rates }, null, 1),
+)

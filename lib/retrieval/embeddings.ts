@@ -147,7 +147,11 @@ export class DeviceEmbeddings<R extends Role = Role> {
   /** [rows] of int8 tokens. */
   private readonly scales: Tensor | null
 
-  private constructor(device: Device, { dim, role, recipe, ids, offsets }: Embeddings<R, EmbeddingData>, type: DType) {
+  private constructor(
+    device: Device,
+    { dim, role, recipe, ids, offsets }: Omit<Embeddings<R, EmbeddingData>, 'data' | 'scales'>,
+    make: (rows: number) => { tokens: Tensor; scales: Tensor | null },
+  ) {
     this.device = device
     this.dim = dim
     this.offsets = Float64Array.from(offsets)
@@ -155,8 +159,18 @@ export class DeviceEmbeddings<R extends Role = Role> {
     this.recipe = recipe
     this.ids = ids
     const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
-    this.tokens = ownedBy(owner, () => Tensor.empty(device, [rowsOf(this), dim], type))
-    this.scales = type === 'int8' ? ownedBy(owner, () => Tensor.empty(device, [rowsOf(this)])) : null
+    const { tokens, scales } = ownedBy(owner, () => make(rowsOf(this)))
+    this.tokens = tokens
+    this.scales = scales
+  }
+
+  /** Embeddings in tensors that `make` makes of so many rows: [rows, dim], and of int8 the scales [rows]. */
+  static made<R extends Role = Role>(
+    device: Device,
+    about: Omit<Embeddings<R, EmbeddingData>, 'data' | 'scales'>,
+    make: (rows: number) => { tokens: Tensor; scales: Tensor | null },
+  ): DeviceEmbeddings<R> {
+    return new DeviceEmbeddings<R>(device, about, make)
   }
 
   /**
@@ -174,7 +188,10 @@ export class DeviceEmbeddings<R extends Role = Role> {
     const device = Device.of(options.device)
     checkEmbeddings('embeddings', embeddings)
     const type = typeOn(device, dtype, embeddings)
-    const resident = new DeviceEmbeddings<R>(device, embeddings, type)
+    const resident = new DeviceEmbeddings<R>(device, embeddings, (rows) => ({
+      tokens: Tensor.empty(device, [rows, embeddings.dim], type),
+      scales: type === 'int8' ? Tensor.empty(device, [rows]) : null,
+    }))
     const { offsets, tokens, scales } = resident
     try {
       for (const range of rangesOf(offsets, documentBlock)) {
@@ -208,6 +225,19 @@ export class DeviceEmbeddings<R extends Role = Role> {
       tokens: tokens.rows(...rows),
       scales: scales?.rows(...rows) ?? null,
       segments: Segments.of(device, offsetsFrom(offsets, range)),
+    }
+  }
+
+  /** Copies them back to the host, as they are stored. */
+  async download(): Promise<Embeddings<R, EmbeddingData>> {
+    const { tokens, scales, offsets, dim, role, recipe, ids } = this
+    const [data, factors] = await Promise.all([tokens.data() as Promise<EmbeddingData>, scales?.values()])
+    return {
+      ...{ data, offsets, dim },
+      ...(factors && { scales: Float32Array.from(factors) }),
+      ...(role && { role }),
+      ...(recipe && { recipe }),
+      ...(ids && { ids }),
     }
   }
 

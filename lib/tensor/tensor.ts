@@ -1,5 +1,5 @@
 import { types } from 'node:util'
-import { ArgumentError, DisposedError, DTypeError, ShapeError } from '../errors.js'
+import { ArgumentError, DisposedError, DTypeError, ShapeError, UnsupportedError } from '../errors.js'
 import { type NativeArray, native } from '../native.js'
 import type { Device } from './device.js'
 import { unwatch, watch } from './leaks.js'
@@ -85,6 +85,21 @@ export class Tensor {
   /** Uninitialised memory of the device's real type (or `dtype`). */
   static empty(device: Device, shape: readonly number[], dtype: DType = device.real): Tensor {
     return Tensor.make(device, dtype, shape)
+  }
+
+  /**
+   * A tensor whose contents are those of a file from byte `offset` on, read when they are used and shared with all who map
+   * it. On the CPU. The file must not change, but may lose its name. Ops that would overwrite it refuse it.
+   * @throws FileError ERR_FILE; FormatError ERR_FORMAT where the file is too short; UnsupportedError ERR_UNSUPPORTED on
+   *   devices with a memory of their own
+   */
+  static map(device: Device, path: string, offset: number, shape: readonly number[], dtype: DType): Tensor {
+    if (device.name.startsWith('cuda'))
+      throw new UnsupportedError(
+        'ERR_UNSUPPORTED',
+        `"${device.name}" has a memory of its own; files are mapped on the CPU`,
+      )
+    return new Tensor(device, native().map(device.id, path, offset, dtypes.indexOf(dtype), shape), dtype, shape)
   }
 
   private static make(device: Device, dtype: DType, shape: readonly number[], data?: NativeArray): Tensor {

@@ -90,6 +90,16 @@ Napi::Value create(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 
+// (device, path, offset in bytes, dtype, dims) → handle
+Napi::Value map(const Napi::CallbackInfo& info) {
+  const auto dtype = static_cast<DType>(smallAt(info, 3, "dtype", 0, static_cast<int32_t>(DType::i8)));
+  Handle handle;
+  check(info.Env(), environmentOf(info.Env()).runtime.map(deviceIdAt(info), stringAt(info, 1, "path"),
+                                                          integerAt(info, 2, "offset", 0), metaAt(info, dtype, 4),
+                                                          handle));
+  return Napi::Number::New(info.Env(), static_cast<double>(handle));
+}
+
 // (device, offsets as Float64Array) → handle of an int64 tensor
 Napi::Value createSegments(const Napi::CallbackInfo& info) {
   Environment& self = environmentOf(info.Env());
@@ -180,6 +190,7 @@ Napi::Value synchronize(const Napi::CallbackInfo& info) {
 
 void initTensors(Napi::Object exports) {
   provide(exports, "create", create);
+  provide(exports, "map", map);
   provide(exports, "createSegments", createSegments);
   provide(exports, "write", write);
   provide(exports, "view", view);

@@ -13,37 +13,61 @@ constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileColumns = kTileVectors * kLanes<T>;
 
-// sum[M][N vectors] += A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb; before(p) runs before step p.
-template <class T, int M, int N, class F>
+// sum[M][N vectors] += A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb; before(p) runs before step p. `together`:
+// rs is 1. Every third row has a pointer, the two after it are one and two strides away, which the processor computes for
+// free; the empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
+template <class T, int M, int N, bool together = false, class F>
 inline void addProducts(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, Vec<T> (&sum)[M][N],
                         F before) {
+  constexpr int bases = together ? 1 : (M + 2) / 3;
+  const T* base[bases];
+#pragma GCC unroll 5
+  for (int i = 0; i < bases; ++i) base[i] = a + 3 * i * rs;
   for (int64_t p = 0; p < k; ++p) {
     before(p);
     Vec<T> right[N];
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) right[j] = load(b + p * ldb + j * kLanes<T>);
+#pragma GCC unroll 5
+    for (int i = 0; i < bases; ++i) asm("" : "+r"(base[i]));
 #pragma GCC unroll 16
     for (int i = 0; i < M; ++i) {
-      const Vec<T> left = fill(a[i * rs + p * cs]);
+      const Vec<T> left = fill(together ? base[0][i] : base[i / 3][i % 3 * rs]);
 #pragma GCC unroll 4
       for (int j = 0; j < N; ++j) sum[i][j] += left * right[j];
     }
+#pragma GCC unroll 5
+    for (int i = 0; i < bases; ++i) base[i] += cs;
   }
 }
 
-// C[M][N vectors] = (accumulate ? C : 0) + A · B.
-template <class T, int M, int N>
+// C[M][N vectors] = (accumulate ? C : 0) + A · B. `dense`: ldc is what N vectors hold.
+template <class T, int M, int N, bool together = false, bool dense = false>
 void tile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
+  if constexpr (dense) ldc = N * kLanes<T>;
   Vec<T> sum[M][N];
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) sum[i][j] = accumulate ? load(c + i * ldc + j * kLanes<T>) : Vec<T>{};
-  addProducts<T, M, N>(k, a, rs, cs, b, ldb, sum, [](int64_t) {});
+  addProducts<T, M, N, together>(k, a, rs, cs, b, ldb, sum, [](int64_t) {});
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) store(c + i * ldc + j * kLanes<T>, sum[i][j]);
+}
+
+// A full tile, by how A and C lie.
+template <class T, int N>
+inline void fullTile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, T* c, int64_t ldc,
+                     bool accumulate) {
+  const auto run = [&](auto together, auto dense) {
+    tile<T, kTileRows, N, together, dense>(k, a, rs, cs, b, ldb, c, ldc, accumulate);
+  };
+  const auto lying = [&](auto together) {
+    ldc == N * kLanes<T> ? run(together, std::true_type()) : run(together, std::false_type());
+  };
+  rs == 1 ? lying(std::true_type()) : lying(std::false_type());
 }
 
 template <class T, int N, int M>
@@ -59,8 +83,10 @@ inline void block(int64_t m, int64_t n, int64_t k, const T* a, int64_t rs, int64
                   int64_t ldc, bool accumulate) {
   constexpr int64_t L = kLanes<T>;
   if (n % L == 0) {
-    if (n == L) return tileOf<T, 1, kTileRows>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
-    return tileOf<T, 2, kTileRows>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
+    if (m == kTileRows && n == L) return fullTile<T, 1>(k, a, rs, cs, b, ldb, c, ldc, accumulate);
+    if (m == kTileRows) return fullTile<T, 2>(k, a, rs, cs, b, ldb, c, ldc, accumulate);
+    if (n == L) return tileOf<T, 1, kTileRows - 1>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
+    return tileOf<T, 2, kTileRows - 1>(m, k, a, rs, cs, b, ldb, c, ldc, accumulate);
   }
   T whole[kTileRows * kTileColumns<T>];
   const int64_t width = n < L ? L : 2 * L;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../platform/platform.h"
+
 namespace lateforge {
 namespace {
 
@@ -48,7 +50,27 @@ std::string textOf(const OpSpec& spec, const Meta* metas) {
   return text;
 }
 
+struct Mapping {
+  void* data;
+  size_t bytes;
+};
+int32_t unmap(void* context, const char*, char*) {
+  const std::unique_ptr<Mapping> mapping(static_cast<Mapping*>(context));
+  platform::unmapFile(static_cast<const uint8_t*>(mapping->data), mapping->bytes);
+  return 0;
+}
+
 }  // namespace
+
+// Ops that use it may still be queued; they come first.
+Storage::~Storage() {
+  if (!mapped)
+    device->arena.release(data);
+  else if (auto* mapping = new Mapping{data, mapped}; device->stream)
+    device->backend->hostCall(device->stream, unmap, mapping);
+  else
+    unmap(mapping, nullptr, nullptr);
+}
 
 void Runtime::closeStreams() {
   for (auto& device : devices_) device->close();
@@ -173,6 +195,30 @@ Status Runtime::create(int32_t id, Meta meta, const void* data, Handle& handle) 
   return Status::fine();
 }
 
+Status Runtime::map(int32_t id, const std::string& path, int64_t offset, Meta meta, Handle& handle) {
+  Device* target = device(id);
+  LF_REQUIRE(target, "ERR_DEVICE", "device %d is not open", id);
+  LF_TRY(checkRoom("a mapped file", 1));
+  const uint8_t* data = nullptr;
+  size_t bytes = 0;
+  std::string problem;
+  LF_REQUIRE(platform::mapFile(path, data, bytes, problem), "ERR_FILE", "%s %s", path.c_str(), problem.c_str());
+  const auto refuse = [&](Status status) {
+    if (data) platform::unmapFile(data, bytes);
+    return status;
+  };
+  const int64_t size = static_cast<int64_t>(bytes);
+  if (offset < 0 || offset > size || !meta.countable() || meta.bytes() > size - offset ||
+      offset % sizeOf(meta.dtype) != 0)
+    return refuse(Status::error("ERR_FORMAT", "%s has %lld bytes, not %s from byte %lld on", path.c_str(),
+                                static_cast<long long>(size), meta.text().c_str(), static_cast<long long>(offset)));
+  void* address = const_cast<uint8_t*>(data);
+  if (bytes == 0) return create(id, meta, "", handle);
+  handle = insert(std::make_shared<Storage>(target, address, bytes), static_cast<char*>(address) + offset,
+                  std::move(meta), "mapped file");
+  return Status::fine();
+}
+
 Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t count) {
   Entry* entry;
   LF_TRY(resolve("write", handle, entry));
@@ -180,6 +226,7 @@ Status Runtime::write(Handle handle, DType dtype, const void* data, int64_t coun
              entry->meta.text().c_str(), nameOf(dtype));
   LF_REQUIRE(entry->meta.count() == count, "ERR_SHAPE", "write: the tensor is %s, the data has %lld elements",
              entry->meta.text().c_str(), static_cast<long long>(count));
+  LF_REQUIRE(!entry->storage->mapped, "ERR_ARGUMENT", "write: the tensor is of a mapped file, which is never written");
   LF_TRY(upload(entry->storage->device, entry->data, data, entry->meta.bytes()));
   forgetFacts(*entry);
   gatherFacts(entry->meta, data);
@@ -229,6 +276,8 @@ Status Runtime::run(Op op, const Handle* in, const void* params, size_t paramsBy
     LF_REQUIRE(!target || target == entry->storage->device, "ERR_DEVICE", "%s: input %s is on %s, the others on %s",
                spec.name, spec.inputs[i].name.c_str(), entry->storage->device->backend->name,
                target ? target->backend->name : "");
+    LF_REQUIRE(!entry->storage->mapped || !(spec.inputs[i].accumulated || spec.inputs[i].overwritten), "ERR_ARGUMENT",
+               "%s: input %s is of a mapped file, which is never written", spec.name, spec.inputs[i].name.c_str());
     target = entry->storage->device;
     metas[i] = entry->meta;
     call.in[i] = viewOf(entry->meta, entry->data);

@@ -35,15 +35,17 @@ struct Device {
   std::shared_ptr<Trace> trace;  // null: nobody asked for one
 };
 
-// A block of device memory shared by a tensor and its views.
+// A block of memory shared by a tensor and its views: the device's, or a file's where `mapped` bytes of one lie at
+// `data`.
 struct Storage {
-  Storage(Device* device, void* data) : device(device), data(data) {}
-  ~Storage() { device->arena.release(data); }
+  Storage(Device* device, void* data, size_t mapped = 0) : device(device), data(data), mapped(mapped) {}
+  ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device* device;
   void* data;
+  size_t mapped;
 };
 
 struct LiveTensor {
@@ -69,6 +71,9 @@ class Runtime {
 
   // A tensor with the given contents (copied), or uninitialised memory when `data` is null.
   Status create(int32_t device, Meta meta, const void* data, Handle& handle);
+  // A tensor whose contents are those of a file from byte `offset` on, read when they are used and never written. For
+  // devices that compute in the host's memory; the caller knows which do. The file must stay as it is, but may lose its name.
+  Status map(int32_t device, const std::string& path, int64_t offset, Meta meta, Handle& handle);
   // Overwrites the contents in stream order; the sizes must agree.
   Status write(Handle handle, DType dtype, const void* data, int64_t count);
   // A contiguous range of elements of another tensor, sharing its memory.

@@ -294,7 +294,8 @@ const halfToFloat = tableOf((bits) => {
 export interface TensorToWrite {
   name: string
   shape: readonly number[]
-  data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array
+  /** A Uint16Array holds float16, as bits. */
+  data: Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Int8Array | Uint16Array
 }
 
 /**
@@ -342,6 +343,7 @@ const typesByArray: Readonly<Record<string, StoredType>> = {
   BigInt64Array: 'I64',
   Uint8Array: 'U8',
   Int8Array: 'I8',
+  Uint16Array: 'F16',
 }
 
 function typeOf(name: string, data: TensorToWrite['data']): StoredType {

@@ -1,0 +1,437 @@
+/** An index: documents encoded once and kept in a folder, which is searched while it grows and shrinks. */
+import { mkdir, readdir, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
+import type { Colbert } from '../models/colbert.js'
+import {
+  checkOptions,
+  checkPath,
+  flag,
+  func,
+  type Kinds,
+  kind,
+  object,
+  oneOf,
+  signal,
+  text,
+  whole,
+} from '../options.js'
+import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
+import { Device } from '../tensor/device.js'
+import { recipeMismatch } from '../text/alignment.js'
+import type { Recipe } from '../text/recipe.js'
+import { abortIf, Turns } from '../turns.js'
+import { filesOf, manifestFile, type StoredEmbeddings, storedTypes, writeManifest } from './manifest.js'
+import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
+import { digestOf, type Kept, type Metadata } from './segment.js'
+import { Snapshot } from './snapshot.js'
+import { type AddOptions, type AddResult, type Here, Writer } from './writer.js'
+
+/** A document to add. */
+export interface IndexDocument {
+  /** Its name, for ever: no two documents of an index have one. */
+  id: string
+  text: string
+  /** JSON that is kept beside it, for filters and hits. */
+  metadata?: Metadata
+}
+
+export interface OpenIndexOptions {
+  /** Encodes texts, by the index's recipe. Not needed to search with, and add, embeddings. */
+  model?: Colbert
+}
+
+export interface CreateIndexOptions extends OpenIndexOptions {
+  /**
+   * What token embeddings are stored as: `int8`, with a scale for each token; `float16`; `float32`. Default `int8`, which
+   * takes a quarter of float32.
+   */
+  type?: StoredEmbeddings
+  /** Without a model: the dimension of the vectors that will be added. */
+  dim?: number
+  /** Without a model: how their texts become tokens. Embeddings of another recipe are refused then. */
+  recipe?: Recipe
+  /** What `model` is called, as a folder or a name on the Hub; kept, for whoever opens the index. */
+  modelName?: string
+}
+
+/** What an index holds now. */
+export interface IndexInfo {
+  documents: number
+  /** Deleted documents whose vectors are still there; `compact` removes them. */
+  deleted: number
+  tokens: number
+  segments: number
+  /** Of all files. */
+  bytes: number
+  dim: number
+  type: StoredEmbeddings
+  model: string | null
+  recipe: Recipe | null
+}
+
+const openOptions: Kinds<OpenIndexOptions> = { model: object }
+const createOptions: Kinds<CreateIndexOptions> = {
+  ...openOptions,
+  ...{ type: oneOf(...storedTypes), dim: whole(1), recipe: object, modelName: text },
+}
+const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace'), onProgress: func, signal }
+const searchOptions: Kinds<IndexSearchOptions> = { topK: whole(1), filter: object, withTexts: flag, signal }
+const idList = kind(
+  'a list of ids',
+  (v) => typeof v !== 'string' && typeof (v as string[])?.[Symbol.iterator] === 'function',
+)
+
+/** Texts that are encoded together. */
+const encoded = 256
+
+/**
+ * Documents with their token embeddings in a folder. Searches are exact over what is stored. Any number of processes
+ * may have it open; one of them writes at a time, and holds the lock from its first change until `close`. What a call has
+ * resolved for is on the disk; a process that dies leaves the state before or after, never one between.
+ */
+export class Index {
+  /** Its folder. */
+  readonly dir: string
+  private readonly model: Colbert | undefined
+  private readonly here: Here
+  /** Of the manifest that the state was read from. */
+  private seen: string
+  /** Once it has begun to change something. */
+  private writer: Promise<Writer> | null = null
+  /** Changes are made one after the other. */
+  private changes: Promise<unknown> = Promise.resolve()
+  private refreshing: Promise<void> | null = null
+  private closed = false
+
+  private constructor(here: Here, model: Colbert | undefined, seen: string) {
+    this.dir = here.dir
+    this.here = here
+    this.model = model
+    this.seen = seen
+  }
+
+  /**
+   * Makes an index in a folder that is new or empty.
+   * @throws FormatError ERR_FORMAT for a folder that holds something; ArgumentError ERR_ARGUMENT; FileError ERR_FILE
+   */
+  static async create(dir: string, options: CreateIndexOptions): Promise<Index> {
+    checkPath('Index.create', dir)
+    checkOptions('Index.create', options, createOptions)
+    const { model, type = 'int8', modelName = null } = options
+    if (!model && options.dim === undefined)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        'Index.create needs a model, or the dim of the vectors that will be added',
+      )
+    for (const key of ['dim', 'recipe'] as const)
+      if (model && options[key] !== undefined)
+        throw new ArgumentError('ERR_ARGUMENT', `Index.create: ${key} has no effect beside a model, which has its own`)
+    const there = await readdir(dir).catch((error) => {
+      if (error.code === 'ENOENT') return []
+      throw typed(error)
+    })
+    if (there.length > 0)
+      throw new FormatError('ERR_FORMAT', `${dir} holds "${there[0]}"; an index is made in a folder of its own`, {
+        dir,
+      })
+    await mkdir(dir, { recursive: true }).catch((error) => {
+      throw typed(error)
+    })
+    await writeManifest(dir, {
+      ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
+      ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
+    })
+    return Index.open(dir, model ? { model } : {})
+  }
+
+  /**
+   * Opens an index; nothing but its directory of documents is read.
+   * @throws FormatError ERR_FORMAT where there is none, or a damaged one; RecipeError ERR_RECIPE for a model of another recipe
+   */
+  static async open(dir: string, options: OpenIndexOptions = {}): Promise<Index> {
+    checkPath('Index.open', dir)
+    checkOptions('Index.open', options, openOptions)
+    const { model } = options
+    const device = Device.open('cpu')
+    try {
+      const seen = await stampOf(dir)
+      const snapshot = await Snapshot.open(dir, device)
+      const { recipe, dim } = snapshot.manifest
+      const problem = model && (recipe ? recipeMismatch(recipe, model.recipe) : null)
+      if (problem)
+        throw new RecipeError(
+          'ERR_RECIPE',
+          `${dir} was made by another recipe than the model's:\n  ${problem}\nOpen it with the model it was made with` +
+            `${snapshot.manifest.model ? ` (${snapshot.manifest.model})` : ''}, or make it again`,
+          { expected: recipe, found: model.recipe },
+        )
+      if (model && model.dim !== dim)
+        throw new ArgumentError('ERR_ARGUMENT', `${dir} has vectors of ${dim} dimensions, the model makes ${model.dim}`)
+      return new Index({ dir, device, snapshot }, model, seen)
+    } catch (error) {
+      throw typed(error)
+    }
+  }
+
+  /** What it holds now, as far as other processes have got. */
+  async info(): Promise<IndexInfo> {
+    await this.refresh()
+    const { manifest, counts, segments } = this.here.snapshot
+    const { dim, type, model, recipe } = manifest
+    const bytes = filesOf(manifest).reduce((sum, file) => sum + file.bytes, 0)
+    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe }
+  }
+
+  /**
+   * Encodes documents and keeps them. Of many, some thousands are kept at a time: a call that fails on the way, or is
+   * aborted, has kept those before, and says how many.
+   * @throws ArgumentError ERR_ARGUMENT for a document that is none, an id that comes twice, or one that is there;
+   *   LockedError ERR_LOCKED; FileError ERR_FILE; AbortedError ERR_ABORTED
+   */
+  add(documents: Iterable<IndexDocument> | AsyncIterable<IndexDocument>, options: AddOptions = {}): Promise<AddResult> {
+    checkOptions('add', options, addOptions)
+    const { model } = this
+    if (!model) throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model, which encodes texts`)
+    return this.change(async (writer) => {
+      const run = await writer.adding(options)
+      let waiting: IndexDocument[] = []
+      const encode = async () => {
+        const embeddings = await model.encodeDocuments(
+          waiting.map((document) => document.text),
+          options.signal && { signal: options.signal },
+        )
+        await run.take(
+          embeddings,
+          waiting.map(({ id }) => id),
+          waiting,
+        )
+        waiting = []
+      }
+      for await (const document of documents) {
+        abortIf(options.signal)
+        waiting.push(checkDocument(document))
+        if (waiting.length === encoded) await encode()
+      }
+      if (waiting.length > 0) await encode()
+      return run.finish()
+    })
+  }
+
+  /**
+   * Keeps token embeddings, with their `ids`, of any ColBERT; `kept` has a text and metadata for each, where there are some.
+   * Errors as `add`; RecipeError ERR_RECIPE for embeddings of another recipe
+   */
+  addEmbeddings(
+    embeddings: Embeddings<'document', EmbeddingData>,
+    options: AddOptions & { kept?: readonly Kept[] } = {},
+  ): Promise<AddResult> {
+    const { kept = [], ...adding } = options
+    checkOptions('addEmbeddings', adding, addOptions)
+    checkEmbeddings('embeddings', embeddings)
+    const { ids, dim, recipe } = embeddings
+    const { manifest } = this.here.snapshot
+    const count = countOf(embeddings)
+    const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `addEmbeddings: ${message}`)
+    if (ids?.length !== count) throw fail(`${ids?.length ?? 'no'} ids for ${count} documents`)
+    if (kept.length > 0 && kept.length !== count) throw fail(`${kept.length} texts for ${count} documents`)
+    if (dim !== manifest.dim) throw fail(`vectors of ${dim} dimensions, the index has ${manifest.dim}`)
+    const problem = recipe && manifest.recipe && recipeMismatch(manifest.recipe, recipe)
+    if (problem) throw new RecipeError('ERR_RECIPE', `addEmbeddings: of another recipe than the index's:\n  ${problem}`)
+    for (const id of ids) checkId(id)
+    return this.change(async (writer) => {
+      const run = await writer.adding(adding)
+      await run.take(embeddings, ids, kept)
+      return run.finish()
+    })
+  }
+
+  /**
+   * Deletes documents. Their vectors stay in the files until `compact`.
+   * @returns how many were deleted, and ids that the index does not have
+   * @throws LockedError ERR_LOCKED; FileError ERR_FILE
+   */
+  delete(ids: Iterable<string>): Promise<{ deleted: number; missing: string[] }> {
+    if (!idList.is(ids)) throw new ArgumentError('ERR_ARGUMENT', `delete: expected ${idList.expected}`)
+    return this.change((writer) => writer.delete(ids))
+  }
+
+  /**
+   * Writes segments anew: without deleted documents, and small ones together.
+   * @returns bytes of all files before and after
+   * @throws LockedError ERR_LOCKED; FileError ERR_FILE
+   */
+  compact(): Promise<{ before: number; after: number }> {
+    const size = () => filesOf(this.here.snapshot.manifest).reduce((sum, file) => sum + file.bytes, 0)
+    return this.change(async (writer) => {
+      const before = size()
+      await writer.compact()
+      return { before, after: size() }
+    })
+  }
+
+  /**
+   * The best documents of each query, best first: exact MaxSim over the vectors as they are stored, of the state that the
+   * index has when the search begins. Queries are texts, or embeddings.
+   * @throws ArgumentError ERR_ARGUMENT; RecipeError ERR_RECIPE for queries of another recipe; AbortedError ERR_ABORTED
+   */
+  async search(
+    queries: readonly string[] | Embeddings<'query', EmbeddingData>,
+    options: IndexSearchOptions = {},
+  ): Promise<IndexHit[][]> {
+    checkOptions('search', options, searchOptions)
+    const { recipe, dim } = this.here.snapshot.manifest
+    const asked = Array.isArray(queries)
+      ? await this.encodeQueries(queries, options.signal)
+      : (queries as Embeddings<'query', EmbeddingData>)
+    checkEmbeddings('queries', asked)
+    if (asked.role === ('document' as string))
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        'search: expected queries (from encodeQueries), got embeddings of documents',
+      )
+    if (asked.dim !== dim)
+      throw new ArgumentError('ERR_ARGUMENT', `search: queries of ${asked.dim} dimensions, the index has ${dim}`)
+    const problem = recipe && asked.recipe && recipeMismatch(recipe, asked.recipe)
+    if (problem)
+      throw new RecipeError('ERR_RECIPE', `search: queries of another recipe than the index's:\n  ${problem}`, {
+        expected: recipe,
+        found: asked.recipe,
+      })
+    await this.refresh()
+    const snapshot = this.here.snapshot.retain()
+    try {
+      return await searchSnapshot(snapshot, asked, options)
+    } finally {
+      await snapshot.release()
+    }
+  }
+
+  /** A document as it was added, without its vectors; undefined where there is none. Reads all ids once. */
+  async get(id: string): Promise<Kept | undefined> {
+    await this.refresh()
+    const snapshot = this.here.snapshot.retain()
+    try {
+      const turns = new Turns()
+      for (const segment of snapshot.segments)
+        for (let document = 0; document < segment.documents; document++) {
+          if (turns.due) await turns.take()
+          if (!segment.isDeleted(document) && segment.id(document) === id) return await segment.kept(document)
+        }
+      return undefined
+    } finally {
+      await snapshot.release()
+    }
+  }
+
+  /**
+   * Reads every file and compares it with what was written.
+   * @throws FormatError ERR_FORMAT that names the first file that differs
+   */
+  async verify(): Promise<void> {
+    await this.refresh()
+    for (const file of filesOf(this.here.snapshot.manifest)) {
+      const name = path.join(this.dir, file.name)
+      if ((await digestOf(name)) !== file.sha256)
+        throw new FormatError('ERR_FORMAT', `${name} is not as it was written: it is damaged`, { file: name })
+    }
+  }
+
+  /** Waits for changes under way, gives the lock back and lets go of the files. Safe to call twice. */
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    await this.changes.catch(() => {})
+    await (await this.writer?.catch(() => null))?.release()
+    await this.here.snapshot.release()
+  }
+
+  /** As `close`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private async encodeQueries(queries: readonly string[], signal?: AbortSignal): Promise<Embeddings<'query'>> {
+    if (!this.model)
+      throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
+    return this.model.encodeQueries(queries, signal && { signal })
+  }
+
+  /** Makes `work` wait for the changes before it. */
+  private change<R>(work: (writer: Writer) => Promise<R>): Promise<R> {
+    this.checkOpen()
+    const run = this.changes.then(async () => {
+      this.writer ??= Writer.claim(this.here)
+      try {
+        return await work(
+          await this.writer.catch((error) => {
+            this.writer = null // another process may have ended by the next time
+            throw error
+          }),
+        )
+      } catch (error) {
+        throw typed(error)
+      }
+    })
+    this.changes = run.catch(() => {})
+    return run
+  }
+
+  /** Takes up what another process has changed. Whoever writes knows of all changes. */
+  private async refresh(): Promise<void> {
+    this.checkOpen()
+    if (this.writer) return
+    this.refreshing ??= this.reopened().finally(() => {
+      this.refreshing = null
+    })
+    await this.refreshing
+  }
+
+  private async reopened(): Promise<void> {
+    try {
+      const seen = await stampOf(this.dir)
+      if (seen === this.seen) return
+      const { device, snapshot: before } = this.here
+      const now = await Snapshot.open(this.dir, device, before)
+      if (this.here.snapshot !== before) return await now.release() // a writer was faster
+      this.here.snapshot = now
+      this.seen = seen
+      await before.release()
+    } catch (error) {
+      throw typed(error)
+    }
+  }
+
+  private checkOpen(): void {
+    if (this.closed) throw new ArgumentError('ERR_ARGUMENT', `${this.dir} is closed`)
+  }
+}
+
+/** @throws ArgumentError ERR_ARGUMENT */
+function checkId(id: unknown): void {
+  if (typeof id !== 'string' || id === '' || Buffer.from(id).toString() !== id)
+    throw new ArgumentError('ERR_ARGUMENT', `an id is ${JSON.stringify(id)}, expected a text that is not empty`, { id })
+}
+
+/** @throws ArgumentError ERR_ARGUMENT for what is no document */
+function checkDocument(document: IndexDocument): IndexDocument {
+  if (!object.is(document))
+    throw new ArgumentError('ERR_ARGUMENT', `add: expected documents { id, text, metadata }, got ${typeof document}`)
+  const { id, text: given, metadata, ...rest } = document
+  checkId(id)
+  const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `add: document "${id}": ${message}`, { id })
+  const [other] = Object.keys(rest)
+  if (other !== undefined) throw fail(`nothing reads "${other}"; what is kept beside a document goes into metadata`)
+  if (typeof given !== 'string') throw fail(`text is ${typeof given}, expected a text`)
+  if (metadata !== undefined && !object.is(metadata)) throw fail('metadata is no object')
+  return document
+}
+
+/** What tells two states of the manifest apart. */
+async function stampOf(dir: string): Promise<string> {
+  const found = await stat(manifestFile(dir), { bigint: true }).catch((error) => {
+    if (error.code === 'ENOENT') return null
+    throw error
+  })
+  return found ? `${found.ino} ${found.mtimeNs} ${found.size}` : ''
+}

@@ -1,0 +1,99 @@
+/**
+ * What an index consists of: one JSON file, replaced as a whole, that names files which never change. Whoever reads it has a
+ * consistent state; what it does not name is a leftover of a writer that was cut off.
+ */
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import { FormatError, typed } from '../errors.js'
+import { writeAtomic } from '../io/atomic.js'
+import { nearby } from '../io/nearby.js'
+import type { Recipe } from '../text/recipe.js'
+
+/** What token embeddings are stored as. */
+export const storedTypes = ['int8', 'float16', 'float32'] as const
+export type StoredEmbeddings = (typeof storedTypes)[number]
+
+/** A file that never changes, as it was when it was written. */
+export interface StoredFile {
+  name: string
+  bytes: number
+  sha256: string
+}
+
+/** Documents that were added together. */
+export interface SegmentEntry {
+  /** Token embeddings, offsets and ids: a safetensors file. */
+  vectors: StoredFile
+  /** Texts and metadata, a line of JSON each; null where none was given. */
+  texts: StoredFile | null
+  documents: number
+  tokens: number
+  /** A bit for each deleted document, and how many there are; null: none. */
+  deleted: (StoredFile & { count: number }) | null
+}
+
+export interface Manifest {
+  /** Of this file's layout. */
+  lateforgeIndex: 1
+  /** Rises with every change. */
+  generation: number
+  /** Number of the next file: none is ever used again. */
+  nextFile: number
+  dim: number
+  type: StoredEmbeddings
+  /** How texts became tokens; null for vectors from elsewhere. */
+  recipe: Recipe | null
+  /** The model that was given when it was made, as a folder or a name; null where none was. */
+  model: string | null
+  segments: SegmentEntry[]
+}
+
+export const manifestFile = (dir: string): string => path.join(dir, 'index.json')
+
+/** @throws FormatError ERR_FORMAT where there is no index, or one that this version does not read */
+export async function readManifest(dir: string): Promise<Manifest> {
+  const file = manifestFile(dir)
+  let text: string
+  try {
+    text = await readFile(file, 'utf8')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw typed(cause)
+    throw new FormatError('ERR_FORMAT', `${dir} holds no index${nearby(dir)}: it has no index.json`, { dir }, { cause })
+  }
+  const bad = (what: string, cause?: unknown) => new FormatError('ERR_FORMAT', `${file} ${what}`, { file }, { cause })
+  let manifest: Manifest
+  try {
+    manifest = JSON.parse(text)
+  } catch (cause) {
+    throw bad('is damaged: it holds no JSON', cause)
+  }
+  if (typeof manifest !== 'object' || manifest === null || !('lateforgeIndex' in manifest)) throw bad('is of no index')
+  if (manifest.lateforgeIndex !== 1)
+    throw bad(`has layout ${JSON.stringify(manifest.lateforgeIndex)}; this version of lateforge reads layout 1`)
+  const isCount = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0
+  const isFile = (file: StoredFile | null): boolean =>
+    file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^[\w.-]+$/.test(file.name)
+  const sound =
+    [manifest.generation, manifest.nextFile, manifest.dim].every(isCount) &&
+    storedTypes.includes(manifest.type) &&
+    Array.isArray(manifest.segments) &&
+    manifest.segments.every(
+      ({ vectors, texts, documents, tokens, deleted }) =>
+        isFile(vectors) &&
+        (texts === null || isFile(texts)) &&
+        isCount(documents) &&
+        isCount(tokens) &&
+        (deleted === null || (isFile(deleted) && isCount(deleted.count))),
+    )
+  if (!sound) throw bad('is damaged: a field has a value that no index has')
+  return manifest
+}
+
+export function writeManifest(dir: string, manifest: Manifest): Promise<void> {
+  return writeAtomic(manifestFile(dir), [`${JSON.stringify(manifest, null, 1)}\n`])
+}
+
+/** The files that a state needs. */
+export function filesOf({ segments }: Manifest): StoredFile[] {
+  return segments.flatMap(({ vectors, texts, deleted }) => [vectors, texts, deleted].filter((file) => file !== null))
+}

@@ -1,0 +1,225 @@
+/**
+ * Documents that were added together: their token embeddings, offsets and ids in one file, texts and metadata in another.
+ * Neither ever changes. Embeddings are mapped and not read, so that opening takes milliseconds and processes share pages.
+ */
+import { createHash } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { FormatError, typed } from '../errors.js'
+import { writeAtomic } from '../io/atomic.js'
+import { SafetensorsFile, writeSafetensors } from '../models/formats/safetensors.js'
+import { DeviceEmbeddings, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
+import type { Device } from '../tensor/device.js'
+import { Tensor } from '../tensor/tensor.js'
+import type { Recipe } from '../text/recipe.js'
+import { Turns } from '../turns.js'
+import type { SegmentEntry, StoredFile } from './manifest.js'
+
+/** JSON that is kept with a document. */
+export type Metadata = Record<string, unknown>
+
+/** What is kept of a document beside its vectors. */
+export interface Kept {
+  text?: string
+  metadata?: Metadata
+}
+
+/** Documents to write: embeddings, and for each its id and what is kept beside. */
+export interface NewSegment {
+  embeddings: Embeddings<'document', EmbeddingData>
+  ids: readonly string[]
+  kept: readonly Kept[]
+}
+
+const storedAs = { int8: 'I8', float16: 'F16', float32: 'F32' } as const
+type Type = keyof typeof storedAs
+
+/** Writes the files of a segment, which are there for good once this resolves. @param name of the files, without ending */
+export async function writeSegment(dir: string, name: string, segment: NewSegment): Promise<SegmentEntry> {
+  const { embeddings, ids, kept } = segment
+  const { data, scales, dim } = embeddings
+  const [documents, tokens] = [ids.length, data.length / dim]
+  const encoded = ids.map((id) => Buffer.from(id))
+  const lines = kept.some(({ text, metadata }) => text !== undefined || metadata !== undefined)
+    ? kept.map(({ text, metadata }) => Buffer.from(`${JSON.stringify({ text, metadata })}\n`))
+    : null
+  const ends = (parts: readonly Buffer[]) => {
+    const offsets = new Float64Array(parts.length + 1)
+    for (const [i, part] of parts.entries()) offsets[i + 1] = offsets[i]! + part.length
+    return offsets
+  }
+  const file = path.join(dir, `${name}.safetensors`)
+  await writeSafetensors(file, [
+    { name: 'offsets', shape: [documents + 1], data: Float64Array.from(embeddings.offsets) },
+    { name: 'ids', shape: [encoded.reduce((sum, id) => sum + id.length, 0)], data: Buffer.concat(encoded) },
+    { name: 'idOffsets', shape: [documents + 1], data: ends(encoded) },
+    ...(lines ? [{ name: 'lines', shape: [documents + 1], data: ends(lines) }] : []),
+    { name: 'tokens', shape: [tokens, dim], data },
+    ...(scales ? [{ name: 'scales', shape: [tokens], data: scales }] : []),
+  ])
+  const texts = path.join(dir, `${name}.jsonl`)
+  if (lines) await writeAtomic(texts, lines)
+  return {
+    ...{ vectors: await described(file), texts: lines && (await described(texts)), documents, tokens, deleted: null },
+  }
+}
+
+/** Writes which documents are deleted, a bit each. */
+export async function writeDeleted(dir: string, name: string, deleted: Uint8Array, count: number) {
+  const file = path.join(dir, `${name}.deleted`)
+  await writeAtomic(file, [deleted])
+  return { ...(await described(file)), count }
+}
+
+async function described(file: string): Promise<StoredFile> {
+  return { name: path.basename(file), bytes: (await stat(file)).size, sha256: await digestOf(file) }
+}
+
+export async function digestOf(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(file)) hash.update(chunk)
+  return hash.digest('hex')
+}
+
+export const hasBit = (bits: Uint8Array | null, i: number): boolean =>
+  bits !== null && (bits[i >> 3]! & (1 << (i & 7))) !== 0
+
+/** An open segment. */
+export class Segment {
+  readonly entry: SegmentEntry
+  /** Its embeddings, mapped. */
+  readonly embeddings: DeviceEmbeddings<'document'>
+  /** A bit for each deleted document; null: none. */
+  readonly deleted: Uint8Array | null
+  private readonly idBytes: Buffer
+  private readonly idOffsets: Float64Array
+  private readonly lines: Float64Array | null
+  private readonly texts: FileHandle | null
+  private metadata: (Metadata | undefined)[] | null = null
+  /** Snapshots that have it. */
+  users = 0
+
+  private constructor(parts: {
+    entry: SegmentEntry
+    embeddings: DeviceEmbeddings<'document'>
+    deleted: Uint8Array | null
+    idBytes: Buffer
+    idOffsets: Float64Array
+    lines: Float64Array | null
+    texts: FileHandle | null
+  }) {
+    this.entry = parts.entry
+    this.embeddings = parts.embeddings
+    this.deleted = parts.deleted
+    this.idBytes = parts.idBytes
+    this.idOffsets = parts.idOffsets
+    this.lines = parts.lines
+    this.texts = parts.texts
+  }
+
+  /** @throws FormatError ERR_FORMAT for files that are not as the manifest has them; an error with code ENOENT once one is gone */
+  static async open(
+    device: Device,
+    dir: string,
+    entry: SegmentEntry,
+    { type, dim, recipe }: { type: Type; dim: number; recipe: Recipe | null },
+  ): Promise<Segment> {
+    for (const file of [entry.vectors, entry.texts, entry.deleted])
+      if (file) await checkSize(path.join(dir, file.name), file)
+    const name = path.join(dir, entry.vectors.name)
+    const vectors = await SafetensorsFile.open(name)
+    let texts: FileHandle | null = null
+    try {
+      const { documents, tokens } = entry
+      const expect = (tensor: string, dtype: string, ...shape: number[]) => {
+        const found = vectors.tensor(tensor)
+        if (found.dtype === dtype && shape.every((d, i) => d === found.shape[i])) return found
+        throw new FormatError(
+          'ERR_FORMAT',
+          `${name}: "${tensor}" is ${found.dtype} [${found.shape}], expected ${dtype} [${shape}]`,
+          {
+            file: name,
+          },
+        )
+      }
+      const rising = async (tensor: string, last: number): Promise<Float64Array> => {
+        expect(tensor, 'F64', documents + 1)
+        const offsets = await vectors.numbers(tensor)
+        if (offsets[0] === 0 && offsets.at(-1) === last && offsets.every((x, i) => i === 0 || x >= offsets[i - 1]!))
+          return offsets
+        throw new FormatError('ERR_FORMAT', `${name}: "${tensor}" does not rise from 0 to ${last}`, { file: name })
+      }
+      const offsets = await rising('offsets', tokens)
+      const idBytes = await vectors.bytes('ids')
+      const idOffsets = await rising('idOffsets', idBytes.length)
+      const lines = entry.texts && (await rising('lines', entry.texts.bytes))
+      const stored = expect('tokens', storedAs[type], tokens, dim)
+      const scales = type === 'int8' ? expect('scales', 'F32', tokens) : null
+      texts = entry.texts && (await open(path.join(dir, entry.texts.name), 'r'))
+      const deleted = entry.deleted && new Uint8Array(await readFile(path.join(dir, entry.deleted.name)))
+      const about = { dim, offsets, role: 'document' as const, ...(recipe && { recipe }) }
+      const embeddings = DeviceEmbeddings.made(device, about, (rows) => ({
+        tokens: Tensor.map(device, name, stored.start, [rows, dim], type),
+        scales: scales && Tensor.map(device, name, scales.start, [rows], 'float32'),
+      }))
+      return new Segment({ entry, embeddings, deleted, idBytes, idOffsets, lines, texts })
+    } catch (error) {
+      await texts?.close()
+      throw error
+    } finally {
+      await vectors.close()
+    }
+  }
+
+  get documents(): number {
+    return this.entry.documents
+  }
+
+  isDeleted(document: number): boolean {
+    return hasBit(this.deleted, document)
+  }
+
+  id(document: number): string {
+    return this.idBytes.toString('utf8', this.idOffsets[document], this.idOffsets[document + 1])
+  }
+
+  /** Text and metadata of a document, as they were given. */
+  async kept(document: number): Promise<Kept> {
+    if (!this.texts) return {}
+    const [start, end] = [this.lines![document]!, this.lines![document + 1]!]
+    const line = Buffer.alloc(end - start)
+    const { bytesRead } = await this.texts.read(line, 0, line.length, start)
+    try {
+      if (bytesRead === line.length) return JSON.parse(line.toString('utf8'))
+    } catch {}
+    throw new FormatError('ERR_FORMAT', `${this.entry.texts!.name} is damaged at byte ${start}`, { byte: start })
+  }
+
+  /** Metadata of all documents; read once. */
+  async allMetadata(): Promise<readonly (Metadata | undefined)[]> {
+    if (this.metadata) return this.metadata
+    const turns = new Turns()
+    const all: (Metadata | undefined)[] = []
+    for (let i = 0; i < this.documents; i++) {
+      all.push((await this.kept(i)).metadata)
+      if (turns.due) await turns.take()
+    }
+    this.metadata = all
+    return all
+  }
+
+  async close(): Promise<void> {
+    this.embeddings.dispose()
+    await this.texts?.close()
+  }
+}
+
+/** @throws FormatError ERR_FORMAT for another size; an error with code ENOENT where the file is gone */
+async function checkSize(file: string, { bytes }: StoredFile): Promise<void> {
+  const { size } = await stat(file).catch((error) => {
+    throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? error : typed(error)
+  })
+  if (size !== bytes)
+    throw new FormatError('ERR_FORMAT', `${file} has ${size} bytes, the index says ${bytes}: it is damaged`, { file })
+}
