@@ -1,14 +1,14 @@
-// Whose hard negatives train best? BM25's, the dense model's, the ColBERT's own: the same rows, the same phase, from the model
-// that three-phases.mjs left after its first one. docs/quality.md has the results.
+// Whose hard negatives train best? BM25's, the dense model's, the ColBERT's own: the same rows of one collection (tldr), the
+// same phase, from the model that three-phases.mjs left after its first one. docs/quality.md has the results.
 //
 // usage: node bench/quality/miners.mjs MODEL DATA OUT SEED…      after three-phases.mjs with the same OUT and seeds
-import { headline, mined, openColbert, prepareData, scoreModel, trained } from './common.mjs'
+import { mined, openColbert, prepareData, scoreModel, trained } from './common.mjs'
 import * as recipe from './recipe.mjs'
 
 const [modelDir, data, out, ...seeds] = process.argv.slice(2)
 const where = { out, data }
-const collections = [...headline, 'tldr'].map((name) => [name, 'test'])
-const { toMine } = await prepareData({ data, out, mined: recipe.minedRows })
+const collections = [['tldr', 'test']]
+const { toMine } = await prepareData({ data, out, mined: { tldr: recipe.minedRows.tldr } })
 for (const given of seeds) {
   const seed = Number(given)
   const first = await trained(where, `pairs-${seed}`)

@@ -3,9 +3,13 @@ import { openColbert, openDense } from './common.mjs'
 
 /** Rows of each source for which negatives are mined. */
 export const minedRows = { tldr: 4000, 'python-doc': 1200, 'postgresql-doc': 1200, 'libreoffice-help': 1200 }
-const unsupervised = { batch: 64, steps: 150, learningRate: 3e-5, temperature: 1 }
-const supervised = { batch: 16, steps: 60, learningRate: 1e-5, temperature: 1, negatives: 4 }
-const distillation = { batch: 16, steps: 50, learningRate: 1e-5, negatives: 7 }
+const unsupervised = { batch: 64, steps: 300, learningRate: 6e-5, temperature: 1 }
+const supervised = { batch: 16, steps: 60, learningRate: 2e-5, temperature: 1, negatives: 4 }
+const distillation = {
+  ...{ batch: 16, steps: 50, learningRate: 2e-5, negatives: 7 },
+  // Cosines of the teacher lie within some tenths of each other: at temperature 1 they say next to nothing.
+  ...{ temperature: 1, studentTemperature: 1, teacherTemperature: 0.05, normalizeScores: false },
+}
 
 const lengths = { queryLength: 64, documentLength: 180 }
 const common = { sampling: { tempered: 0.5 }, ...lengths, warmup: 0.1, checkpoint: { every: 50 } }
@@ -29,7 +33,7 @@ export const unsupervisedPhase = (data) => ({
 })
 export const supervisedPhase = (data) => ({ name: 'supervised', loss: 'contrastive', data, ...common, ...supervised })
 export const distillationPhase = (data) => ({
-  ...{ name: 'distillation', loss: 'distillation', data },
+  ...{ name: 'distillation', loss: { contrastive: 1, distillation: 1 }, data },
   ...{ ...common, ...distillation },
 })
 

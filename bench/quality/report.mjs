@@ -1,8 +1,8 @@
 // The tables of docs/quality.md, from the scores that the other scripts left under OUT.
 //
 // usage: node bench/quality/report.mjs OUT SEED…
-// nDCG@10: a query's value is its mean over the seeds. Intervals are of the macro-mean over the headline's collections, by
-// resampling queries within each; differences are paired by query. Seeds: the smallest and the largest macro-mean.
+// nDCG@10: a query's value is its mean over the seeds. Intervals are of the macro-mean over the collections, by resampling
+// queries within each; differences are paired by query. Seeds: the smallest and the largest macro-mean.
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { macroInterval, macroTest } from 'lateforge/eval'
@@ -15,70 +15,52 @@ const read = (name) => {
 }
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length
 const show = (value) => value.toFixed(4)
+const bounds = ({ low, high }) => `[${show(low)}, ${show(high)}]`
 
 /** A system's values by collection, each query's the mean over its seeds; null where a seed or a collection is missing. */
-function system(name, seeded) {
+function system(name, seeded, collections) {
   const runs = seeded ? seeds.map((seed) => read(`${name}-${seed}`)) : [read(name)]
-  if (runs.length === 0 || runs.some((run) => !run || [...headline, 'tldr'].some((collection) => !run[collection])))
-    return null
+  if (runs.length === 0 || runs.some((run) => !run || collections.some((collection) => !run[collection]))) return null
   const over = (collection) => runs[0][collection].map((_, q) => mean(runs.map((run) => run[collection][q])))
-  const macros = runs.map((run) => mean(headline.map((collection) => mean(run[collection]))))
-  return { name, sets: headline.map(over), tldr: over('tldr'), macros }
-}
-
-function table(title, rows, baselines) {
-  const found = rows.map(([name, seeded]) => system(name, seeded))
-  const missing = rows.filter((_, i) => !found[i]).map(([name]) => name)
-  console.log(`\n${title}${missing.length > 0 ? ` (not there yet: ${missing.join(', ')})` : ''}\n`)
-  const against = baselines.map((name) => found.find((row) => row?.name === name)).filter(Boolean)
-  const heads = [
-    'system',
-    ...headline,
-    'mean of five, 95 %',
-    'seeds',
-    ...against.map(({ name }) => `− ${name}`),
-    'tldr',
-  ]
-  console.log(`| ${heads.join(' | ')} |\n|${'---|'.repeat(heads.length)}`)
-  for (const row of found.filter(Boolean)) {
-    const { low, high, mean: macro } = macroInterval(row.sets)
-    const differences = against.map((other) => {
-      if (other === row) return ''
-      const {
-        low,
-        high,
-        mean: gap,
-      } = macroInterval(row.sets.map((values, c) => values.map((value, q) => value - other.sets[c][q])))
-      return `${show(gap)} [${show(low)}, ${show(high)}], p ${macroTest(row.sets, other.sets).p.toFixed(3)}`
-    })
-    const range = row.macros.length > 1 ? `${show(Math.min(...row.macros))} to ${show(Math.max(...row.macros))}` : ''
-    const cells = [
-      ...row.sets.map((values) => show(mean(values))),
-      `${show(macro)} [${show(low)}, ${show(high)}]`,
-      range,
-    ]
-    console.log(`| ${[row.name, ...cells, ...differences, show(mean(row.tldr))].join(' | ')} |`)
+  return {
+    ...{ name, sets: collections.map(over) },
+    macros: runs.map((run) => mean(collections.map((collection) => mean(run[collection])))),
   }
 }
 
-table(
-  'Three phases',
-  [['bm25'], ['dense'], ['teacher'], ['start', 1], ['unsupervised', 1], ['supervised', 1], ['distillation', 1]],
-  ['start', 'dense'],
-)
-table(
-  'Miners',
-  [
-    ['unsupervised', 1],
-    ['by-bm25', 1],
-    ['by-dense', 1],
-    ['by-colbert', 1],
-  ],
-  ['unsupervised', 'by-bm25'],
-)
-const ways = ['with', 'without']
-table(
-  'Prompts, in training and in tuning',
-  ways.flatMap((a) => ways.map((b) => [`${a}-${b}`, 1])),
-  ['without-without'],
-)
+/** How far a system is ahead of another, by query. */
+function ahead(row, other) {
+  const gaps = macroInterval(row.sets.map((values, c) => values.map((value, q) => value - other.sets[c][q])))
+  return `${show(gaps.mean)} ${bounds(gaps)}, p ${macroTest(row.sets, other.sets).p.toFixed(3)}`
+}
+
+/** @param rows [name, 1 if it has seeds] @param baselines names that the others are compared with */
+function table(title, rows, baselines, collections) {
+  const all = rows.map(([name, seeded]) => system(name, seeded, collections))
+  const missing = rows.filter((_, i) => !all[i]).map(([name]) => name)
+  const found = all.filter(Boolean)
+  console.log(`\n${title}${missing.length > 0 ? ` (not there yet: ${missing.join(', ')})` : ''}\n`)
+  const against = found.filter(({ name }) => baselines.includes(name))
+  const each = collections.length > 1 ? collections : []
+  const heads = ['system', ...each, 'mean, 95 %', 'seeds', ...against.map(({ name }) => `− ${name}`)]
+  console.log(`| ${heads.join(' | ')} |\n|${'---|'.repeat(heads.length)}`)
+  for (const row of found) {
+    const macro = macroInterval(row.sets)
+    const cells = [
+      ...each.map((_, c) => show(mean(row.sets[c]))),
+      `${show(macro.mean)} ${bounds(macro)}`,
+      row.macros.length > 1 ? `${show(Math.min(...row.macros))} to ${show(Math.max(...row.macros))}` : '',
+      ...against.map((other) => (other === row ? '' : ahead(row, other))),
+    ]
+    console.log(`| ${[row.name, ...cells].join(' | ')} |`)
+  }
+}
+
+const phases = [['bm25'], ['dense'], ['teacher'], ['start'], ['unsupervised', 1], ['supervised', 1], ['distillation', 1]]
+table('Three phases', phases, ['dense', 'unsupervised', 'supervised'], headline)
+table('Three phases, tldr', phases, ['dense', 'unsupervised', 'supervised'], ['tldr'])
+const miners = ['unsupervised', 'by-bm25', 'by-dense', 'by-colbert'].map((name) => [name, 1])
+table('Miners, tldr', miners, ['unsupervised', 'by-bm25'], ['tldr'])
+// `supervised` has no prompts in either phase.
+const prompts = ['supervised', 'without-with', 'with-without', 'with-with'].map((name) => [name, 1])
+table('Prompts, in training and in tuning', prompts, ['supervised', 'with-with'], headline)

@@ -19,9 +19,9 @@ const { pairs, toMine } = await prepareData({ data, out, mined: recipe.minedRows
 await scoreBm25(where, collections)
 await scoreModel(where, 'dense', collections, () => recipe.openPlain(modelDir))
 await scoreModel(where, 'teacher', collections, () => recipe.openTeacher(teacherDir))
+await scoreModel(where, 'start', collections, () => recipe.openStart(modelDir, Number(seeds[0])))
 for (const given of seeds) {
   const seed = Number(given)
-  await scoreModel(where, `start-${seed}`, collections, () => recipe.openStart(modelDir, seed))
   const first = await trained(where, `pairs-${seed}`, {
     ...{ model: modelDir, ...recipe.startOf(seed), phases: [recipe.unsupervisedPhase(pairs)] },
   })
