@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createContext, runInContext } from 'node:vm'
 import t from 'tap'
 import { FileError, typed } from '../lib/errors.js'
-import { SafetensorsFile, writeSafetensors } from '../lib/models/formats/safetensors.js'
+import { SafetensorsFile, writeSafetensors } from '../lib/io/safetensors.js'
 import { maxsim, maxsimSync } from '../lib/retrieval/maxsim.js'
 import { Device, scope, Tensor } from '../lib/tensor/index.js'
 

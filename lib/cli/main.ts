@@ -131,6 +131,52 @@ usingModel(program.command('search'))
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
+const index = program.command('index').description('keep encoded documents in a folder, and search them')
+const indexVerb = (name: string, description: string): Command =>
+  index.command(name).description(description).argument('<index>', 'its folder', homed)
+const usingIndex = (command: Command): Command =>
+  usingModel(command).option('--model <model>', 'instead of the one that it was made with', homed)
+const files = async () => import('./index-folder.js')
+
+usingModel(indexVerb('create', 'make an empty index'))
+  .argument('<model>', 'folder of the model that encodes, or its name on the Hub', homed)
+  .option(
+    '--type <type>',
+    'of the stored vectors: int8 (default), float16 or float32',
+    choice(['int8', 'float16', 'float32']),
+  )
+  .option('--json', 'print one JSON object')
+  .action(async (folder, model, options) => (await files()).create(folder, model, options))
+usingIndex(indexVerb('add', 'encode documents and keep them'))
+  .argument(
+    '<corpus>',
+    '.jsonl(.gz) with "_id" and "text" (and "title"), a text file with one a line, or a BEIR folder',
+    homed,
+  )
+  .option(
+    '--existing <what>',
+    'documents whose id is there: refuse (default), replace, or skip, to go on after an interruption',
+    choice(['refuse', 'replace', 'skip']),
+  )
+  .option('--json', 'print one JSON object')
+  .action(async (folder, corpus, options) => (await files()).add(folder, corpus, options))
+usingIndex(indexVerb('search', 'find the best documents for queries'))
+  .argument('[queries...]', 'default: one per line from standard input')
+  .option('--top-k <k>', 'documents per query', whole, 10)
+  .option('--json', 'print one JSON object')
+  .action(async (folder, queries, options) => (await files()).search(folder, queries, options))
+indexVerb('delete', 'delete documents')
+  .argument('<ids...>', 'their ids')
+  .option('--json', 'print one JSON object')
+  .action(async (folder, ids, options) => (await files()).remove(folder, ids, options))
+indexVerb('compact', 'write the files anew, without deleted documents')
+  .option('--json', 'print one JSON object')
+  .action(async (folder, options) => (await files()).compact(folder, options))
+indexVerb('info', 'say what it holds')
+  .option('--verify', 'read every file and compare it with what was written')
+  .option('--json', 'print one JSON object')
+  .action(async (folder, options) => (await files()).info(folder, options))
+
 const ranks = (text: string): [number, number] => {
   const [, from, to] = /^([1-9]\d*)-([1-9]\d*)$/.exec(text) ?? []
   if (!(Number(from) <= Number(to))) throw new InvalidArgumentError('Expected two ranks, from 1: as 10-100.')

@@ -1,10 +1,9 @@
-import { statSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
-import { type Corpus, collectionNotes, listed, openDocuments, textsOfFile } from '../eval/collections.js'
-import { eachLine } from '../io/lines.js'
+import { type Corpus, collectionNotes, listed } from '../eval/collections.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { colour, interruptible, print, printJson } from './common.js'
+import { openCorpus } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
@@ -51,18 +50,6 @@ export async function search(
   for (const note of [...collectionNotes(counts), ...cut]) process.stderr.write(`${colour('dim', note)}\n`)
 }
 
-async function openCorpus(path: string): ReturnType<typeof openDocuments> {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() || /\.jsonl(\.gz)?$/.test(path))
-    return openDocuments(path)
-  const ids: string[] = []
-  const textOf = (line: string) => line.trim() || undefined
-  await eachLine(path, (line, number) => {
-    if (textOf(line)) ids.push(String(number))
-  })
-  if (ids.length === 0) throw new DataError('ERR_DATA', `${path} has no text. Expected a document per line`, { path })
-  return { documents: { ids, texts: textsOfFile(path, textOf, ids.length) }, emptyDocuments: 0, unusedFields: [] }
-}
-
 /** The texts of these documents, by number. */
 async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<Map<number, string>> {
   const found = new Map<number, string>()
@@ -75,13 +62,14 @@ async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<
   return found
 }
 
-async function readQueries(): Promise<string[]> {
+/** One a line from standard input. @throws DataError ERR_DATA when there is none */
+export async function readQueries(): Promise<string[]> {
   const queries: string[] = []
   for await (const line of createInterface({ input: process.stdin })) if (line.trim()) queries.push(line.trim())
   if (queries.length === 0)
     throw new DataError(
       'ERR_DATA',
-      'no query was given: name them after the corpus, or write one per line to standard input',
+      'no query was given: name them in the command, or write one per line to standard input',
     )
   return queries
 }

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.js'
-import { type Range, rangesOf } from '../ragged.js'
+import { offsetsOf, type Range, rangesOf } from '../ragged.js'
 import { countOf, type EmbeddingData, type Embeddings, rowsOf, typeOf } from '../retrieval/embeddings.js'
 import { quantizeEmbeddings } from '../retrieval/quantize.js'
 import type { Manifest, StoredEmbeddings } from './manifest.js'
@@ -24,6 +24,21 @@ export async function storedAs(embeddings: Stored, type: StoredEmbeddings): Prom
   if (found !== 'float32' || type === 'float32')
     throw new ArgumentError('ERR_ARGUMENT', `the embeddings are ${found}, the index stores ${type}; give it float32`)
   return quantizeEmbeddings(embeddings, type)
+}
+
+/** Some of the documents, by their numbers. */
+export function chosen(embeddings: Stored, documents: readonly number[]): Stored {
+  if (documents.length === countOf(embeddings)) return embeddings
+  const { data, scales, offsets, dim } = embeddings
+  const rows = documents.flatMap((i) =>
+    Array.from({ length: offsets[i + 1]! - offsets[i]! }, (_, n) => offsets[i]! + n),
+  )
+  const kept = data.slice(0, rows.length * dim)
+  for (const [n, row] of rows.entries()) kept.set(data.subarray(row * dim, (row + 1) * dim), n * dim)
+  return {
+    ...{ ...embeddings, data: kept, offsets: offsetsOf(documents.map((i) => offsets[i + 1]! - offsets[i]!)) },
+    ...(scales && { scales: Float32Array.from(rows, (row) => scales[row]!) }),
+  }
 }
 
 /** Documents that become a segment together. */

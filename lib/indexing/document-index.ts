@@ -21,6 +21,7 @@ import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import { abortIf, Turns } from '../turns.js'
+import { chosen } from './builder.js'
 import { filesOf, manifestFile, type StoredEmbeddings, storedTypes, writeManifest } from './manifest.js'
 import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { digestOf, type Kept, type Metadata } from './segment.js'
@@ -75,7 +76,7 @@ const createOptions: Kinds<CreateIndexOptions> = {
   ...openOptions,
   ...{ type: oneOf(...storedTypes), dim: whole(1), recipe: object, modelName: text },
 }
-const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace'), onProgress: func, signal }
+const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace', 'skip'), onProgress: func, signal }
 const searchOptions: Kinds<IndexSearchOptions> = { topK: whole(1), filter: object, withTexts: flag, signal }
 const idList = kind(
   'a list of ids',
@@ -210,7 +211,7 @@ export class Index {
       }
       for await (const document of documents) {
         abortIf(options.signal)
-        waiting.push(checkDocument(document))
+        if (!run.skips(checkDocument(document).id)) waiting.push(document)
         if (waiting.length === encoded) await encode()
       }
       if (waiting.length > 0) await encode()
@@ -241,7 +242,12 @@ export class Index {
     for (const id of ids) checkId(id)
     return this.change(async (writer) => {
       const run = await writer.adding(adding)
-      await run.take(embeddings, ids, kept)
+      const left = Array.from(ids.keys()).filter((i) => !run.skips(ids[i]!))
+      await run.take(
+        chosen(embeddings, left),
+        left.map((i) => ids[i]!),
+        kept.length > 0 ? left.map((i) => kept[i]!) : [],
+      )
       return run.finish()
     })
   }

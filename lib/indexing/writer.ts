@@ -13,8 +13,11 @@ import { type Kept, type Segment, writeDeleted, writeSegment } from './segment.j
 import { Snapshot } from './snapshot.js'
 
 export interface AddOptions {
-  /** What happens to an id that the index has: it is an error, or the new document takes its place. Default `refuse`. */
-  existing?: 'refuse' | 'replace'
+  /**
+   * What happens to an id that the index has: it is an error; the new document takes its place; or the old one stays, so that
+   * what was interrupted goes on. Default `refuse`.
+   */
+  existing?: 'refuse' | 'replace' | 'skip'
   /** Told how many documents are kept so far. */
   onProgress?: (progress: { documents: number; tokens: number }) => void
   /** Ends it, with ERR_ABORTED. What is kept so far stays. */
@@ -26,6 +29,8 @@ export interface AddResult {
   tokens: number
   /** Of them, those that took the place of another. */
   replaced: number
+  /** Left out, because their ids were there. */
+  skipped: number
   /** Texts that were longer than the recipe takes; their ends were cut off. */
   truncated: number
 }
@@ -102,7 +107,7 @@ export class Writer {
     await this.placesNow()
     const { type } = this.here.snapshot.manifest
     const builder = new Builder(this.here.snapshot.manifest)
-    const result: AddResult = { documents: 0, tokens: 0, replaced: 0, truncated: 0 }
+    const result: AddResult = { documents: 0, tokens: 0, replaced: 0, skipped: 0, truncated: 0 }
     const waiting = new Set<string>()
     const flush = async () => {
       if (builder.documents === 0) return
@@ -149,12 +154,17 @@ export class Writer {
         if (builder.isFull) await flush()
       }
     }
+    const skips = (id: string) => {
+      const there = existing === 'skip' && this.places!.has(id)
+      if (there) result.skipped++
+      return there
+    }
     const finish = async () => {
       await flush()
       await this.mergeSmall()
       return result
     }
-    return { take, finish }
+    return { take, skips, finish }
   }
 
   private async placesNow(): Promise<Map<string, Place>> {
@@ -264,6 +274,8 @@ function refused(dir: string, { host, pid, started, silentMs }: Rival): LockedEr
 
 /** What adds documents. */
 export interface Adding {
+  /** Whether a document is to be left out; it is counted then. */
+  skips(id: string): boolean
   take(embeddings: Embeddings<'document', EmbeddingData>, ids: readonly string[], kept: readonly Kept[]): Promise<void>
   finish(): Promise<AddResult>
 }

@@ -1,6 +1,7 @@
 /** Token embeddings of several texts, one ragged array: on the host, and on a device. */
 import { types } from 'node:util'
 import { ArgumentError, RecipeError, ShapeError } from '../errors.js'
+import { fromInt8 } from '../io/numbers.js'
 import { checkOptions, type Kinds, oneOf, required, signal } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
 import { Device, deviceOption } from '../tensor/device.js'
@@ -12,7 +13,6 @@ import { type DType, Segments, Tensor } from '../tensor/tensor.js'
 import { recipeMismatch } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
 import { abortIf } from '../turns.js'
-import { fromInt8 } from './numbers.js'
 
 /** Which side texts are on: each has its own prefix, prompt and length. */
 export type Role = 'query' | 'document'

@@ -1,11 +1,11 @@
 /** Token embeddings in fewer bytes: float16, or int8 with one scale a token. */
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
+import { toHalf, toInt8 } from '../io/numbers.js'
 import { oneOf, required } from '../options.js'
 import { rangesOf } from '../ragged.js'
 import { Turns } from '../turns.js'
 import { checkEmbeddings, type EmbeddingData, type Embeddings, type Role, typeOf } from './embeddings.js'
-import { toHalf, toInt8 } from './numbers.js'
 
 /** The type in which `quantizeEmbeddings` keeps embeddings. */
 export type Quantization = 'float16' | 'int8'

@@ -4,8 +4,8 @@
  */
 import path from 'node:path'
 import t from 'tap'
+import { SafetensorsFile } from '../../lib/io/safetensors.js'
 import { Colbert } from '../../lib/models/colbert.js'
-import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { Device } from '../../lib/tensor/device.js'
 import { train } from '../../lib/train/loop/run.js'
 import { bitsOf, folder, saveTinyModel, threePhases, tinyRun } from '../train/tiny.js'

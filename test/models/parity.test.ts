@@ -1,6 +1,6 @@
 import path from 'node:path'
 import t from 'tap'
-import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
+import { SafetensorsFile } from '../../lib/io/safetensors.js'
 import { dense } from '../../lib/models/networks/dense.js'
 import type { Packed } from '../../lib/nn/index.js'
 import { Device } from '../../lib/tensor/device.js'

@@ -3,8 +3,8 @@ import { cpSync, existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { columnFromTexts } from '../../lib/data/column.js'
+import { SafetensorsFile } from '../../lib/io/safetensors.js'
 import { Colbert } from '../../lib/models/colbert.js'
-import { SafetensorsFile } from '../../lib/models/formats/safetensors.js'
 import { encodesAs, fixtures, json } from './fixture.js'
 
 const temporary = t.testdir()

@@ -1,7 +1,7 @@
 /** Embeddings in float16 and int8: what they become, and that searching them scores the numbers they stand for. */
 import t from 'tap'
+import { toHalf } from '../../lib/io/numbers.js'
 import { DeviceEmbeddings, type Embeddings, maxsim, quantizeEmbeddings, type Role } from '../../lib/retrieval/maxsim.js'
-import { toHalf } from '../../lib/retrieval/numbers.js'
 import { search } from '../../lib/retrieval/search.js'
 import { Device } from '../../lib/tensor/device.js'
 import { cast } from '../../lib/tensor/ops.js'

@@ -4,8 +4,8 @@ import path from 'node:path'
 import { FormatError } from '../../errors.js'
 import type { Json } from '../../io/json-reader.js'
 import { lfsHint } from '../../io/lfs.js'
+import { SafetensorsFile, type StoredTensor } from '../../io/safetensors.js'
 import { inTurns } from '../../turns.js'
-import { SafetensorsFile, type StoredTensor } from './safetensors.js'
 
 /** The tensors of a folder: `model.safetensors`, or the shards that `model.safetensors.index.json` lists. */
 export class Weights {

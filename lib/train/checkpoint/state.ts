@@ -41,7 +41,7 @@ export async function saveState(dir: string, state: TrainingState): Promise<stri
   for (const key of ['model', 'opt'] as const) required('saveState', key, state[key], object)
   required('saveState', 'step', state.step, whole(0))
   const written = writeCheckpoint(dir, state.step, async (folder) => {
-    const { writeSafetensors } = await import('../../models/formats/safetensors.js')
+    const { writeSafetensors } = await import('../../io/safetensors.js')
     await state.model.save(join(folder, 'model'), { training: state.training })
     const tensors: { name: string; tensor: Tensor }[] = [...state.opt.state()].map(([name, tensor]) => ({
       name,
@@ -134,7 +134,7 @@ export async function readOptimizer(
   opt: AdamW,
   parameters: Readonly<Record<string, Parameters>>,
 ): Promise<void> {
-  const { SafetensorsFile } = await import('../../models/formats/safetensors.js')
+  const { SafetensorsFile } = await import('../../io/safetensors.js')
   await using file = await SafetensorsFile.open(join(folder, 'optimizer.safetensors'))
   const read = (name: string): Promise<Float32Array | Float64Array> =>
     file.tensor(name).dtype === 'F64' ? file.numbers(name) : file.floats(name)

@@ -1,6 +1,7 @@
 // Everything the package exports, as a strict project sees it, and the first things that one does.
 import { Colbert, type Embeddings, type Hit, LateforgeError, type RunConfig, train } from 'lateforge'
 import * as evaluation from 'lateforge/eval'
+import { Index } from 'lateforge/index'
 import * as losses from 'lateforge/losses'
 import { maxsim } from 'lateforge/maxsim'
 import * as mining from 'lateforge/mining'
@@ -27,6 +28,14 @@ export async function firstTraining(config: RunConfig): Promise<void> {
   await run.result.catch((error: unknown) => {
     if (error instanceof LateforgeError) throw new Error(error.code)
   })
+}
+
+export async function firstIndex(model: Colbert): Promise<number> {
+  const index = await Index.open('index/', { model })
+  const [hits] = await index.search(['a query'], { filter: { ids: ['a'] } })
+  // @ts-expect-error: hits of an index have no numbers
+  hits![0]!.index
+  return hits!.length
 }
 
 export const all = { evaluation, losses, mining, nn, tensor, training }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { SafetensorsFile, writeSafetensors } from '../../lib/models/formats/safetensors.js'
+import { SafetensorsFile, writeSafetensors } from '../../lib/io/safetensors.js'
 import { Weights } from '../../lib/models/formats/weights.js'
 
 const dir = t.testdir()

@@ -1,8 +1,8 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { FormatError } from '../../errors.js'
-import { writeAtomic } from '../../io/atomic.js'
-import { lfsHint } from '../../io/lfs.js'
-import { Turns } from '../../turns.js'
+import { FormatError } from '../errors.js'
+import { Turns } from '../turns.js'
+import { writeAtomic } from './atomic.js'
+import { lfsHint } from './lfs.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.

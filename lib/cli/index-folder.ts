@@ -1,0 +1,146 @@
+/** `lateforge index …`: a collection encoded once and kept in a folder. */
+import { ArgumentError } from '../errors.js'
+import { collectionNotes } from '../eval/collections.js'
+import { Index, type IndexDocument, type StoredEmbeddings } from '../indexing/index.js'
+import { duration, ProgressLine } from '../io/progress-line.js'
+import type { Colbert } from '../models/colbert.js'
+import { colour, interruptible, print, printJson } from './common.js'
+import { openCorpus } from './corpus.js'
+import { loadModel, type ModelOptions } from './model.js'
+import { readQueries } from './search.js'
+
+interface Json {
+  json?: boolean
+}
+
+/** `lateforge index create <index> <model>` */
+export async function create(
+  dir: string,
+  model: string,
+  { type, json, ...options }: ModelOptions & Json & { type?: StoredEmbeddings },
+): Promise<void> {
+  const signal = interruptible('stopping')
+  const loaded = await loadModel(model, options, { signal })
+  const index = await Index.create(dir, { model: loaded, modelName: model, ...(type && { type }) })
+  const info = await index.info()
+  await index.close()
+  loaded.dispose()
+  if (json) return printJson(info)
+  print(`${dir}: an empty index of ${info.type} vectors of ${info.dim} dimensions, encoded by ${model}`)
+}
+
+/** The index with its model: the one it was made with, or the one that is asked for. */
+async function opened(
+  dir: string,
+  { model: asked, ...options }: ModelOptions & { model?: string },
+  signal: AbortSignal,
+): Promise<{ index: Index; model: Colbert }> {
+  const before = await Index.open(dir)
+  const { model: own } = await before.info()
+  await before.close()
+  const name = asked ?? own
+  if (name === null)
+    throw new ArgumentError('ERR_ARGUMENT', `${dir} does not say which model it was made with; name it: --model MODEL`)
+  const model = await loadModel(name, options, { signal })
+  try {
+    return { index: await Index.open(dir, { model }), model }
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+/** `lateforge index add <index> <documents>` */
+export async function add(
+  dir: string,
+  corpus: string,
+  options: ModelOptions & Json & { model?: string; existing?: 'refuse' | 'replace' | 'skip' },
+): Promise<void> {
+  const { existing = 'refuse', json, ...using } = options
+  const signal = interruptible('stopping; what is kept so far stays')
+  const { documents, emptyDocuments, unusedFields } = await openCorpus(corpus)
+  const { index, model } = await opened(dir, using, signal)
+  const [started, total] = [performance.now(), documents.ids.length]
+  const line = new ProgressLine()
+  async function* all(): AsyncGenerator<IndexDocument> {
+    let number = 0
+    for await (const text of documents.texts) {
+      const seconds = (performance.now() - started) / 1000
+      const left = number > 0 ? `, ${duration((seconds / number) * (total - number))} to go` : ''
+      line.draw(`${number} of ${total} documents${left}`)
+      yield { id: documents.ids[number++]!, text }
+    }
+  }
+  const result = await index
+    .add(all(), { existing, signal })
+    .finally(() => line.close())
+    .finally(() => index.close())
+  model.dispose()
+  const counts = { emptyDocuments, unusedFields }
+  if (json) return printJson({ ...result, ...counts, seconds: (performance.now() - started) / 1000 })
+  const { documents: added, tokens, replaced, skipped, truncated } = result
+  print(`${added} documents added, ${tokens} tokens, in ${duration((performance.now() - started) / 1000)}`)
+  for (const [count, what] of [
+    [replaced, 'took the place of others'],
+    [skipped, 'were there and left out'],
+    [truncated, 'were longer than the model takes, and cut'],
+  ] as const)
+    if (count > 0) print(`  ${count} ${what}`)
+  for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
+}
+
+/** `lateforge index search <index> [queries…]` */
+export async function search(
+  dir: string,
+  given: readonly string[],
+  options: ModelOptions & Json & { model?: string; topK: number },
+): Promise<void> {
+  const { topK, json, ...using } = options
+  const signal = interruptible('stopping')
+  const queries = given.length > 0 ? [...given] : await readQueries()
+  const { index, model } = await opened(dir, using, signal)
+  const found = await index.search(queries, { topK, withTexts: true, signal }).finally(() => index.close())
+  model.dispose()
+  if (json) return printJson({ index: dir, results: queries.map((query, q) => ({ query, hits: found[q] })) })
+  for (const [q, query] of queries.entries()) {
+    print(query)
+    for (const [i, { id, score, text = '' }] of found[q]!.entries())
+      print(
+        `${String(i + 1).padStart(4)}  ${score.toFixed(3)}  ${id}  ${text.length > 120 ? `${text.slice(0, 117)}…` : text}`,
+      )
+  }
+}
+
+/** `lateforge index delete <index> <ids…>` */
+export async function remove(dir: string, ids: readonly string[], { json }: Json): Promise<void> {
+  const index = await Index.open(dir)
+  const result = await index.delete(ids).finally(() => index.close())
+  if (json) return printJson(result)
+  print(`${result.deleted} documents deleted`)
+  if (result.missing.length > 0) print(`not in the index: ${result.missing.join(', ')}`)
+}
+
+/** `lateforge index compact <index>` */
+export async function compact(dir: string, { json }: Json): Promise<void> {
+  const index = await Index.open(dir)
+  const result = await index.compact().finally(() => index.close())
+  if (json) return printJson(result)
+  print(`${megabytes(result.before)} before, ${megabytes(result.after)} now`)
+}
+
+/** `lateforge index info <index>` */
+export async function info(dir: string, { verify, json }: Json & { verify?: boolean }): Promise<void> {
+  const index = await Index.open(dir)
+  const found = await index.info()
+  if (verify) await index.verify()
+  await index.close()
+  if (json) return printJson({ ...found, ...(verify && { verified: true }) })
+  print(`${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`)
+  if (found.deleted > 0)
+    print(`${found.deleted} deleted ones are still in the files; lateforge index compact removes them`)
+  print(`${megabytes(found.bytes)} in ${found.segments} segments`)
+  print(`model ${found.model ?? 'not known'}`)
+  if (verify) print('every file is as it was written')
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
