@@ -17,11 +17,16 @@ interface Json {
 export async function create(
   dir: string,
   model: string,
-  { type, json, ...options }: ModelOptions & Json & { type?: StoredEmbeddings },
+  { type, poolFactor, json, ...options }: ModelOptions & Json & { type?: StoredEmbeddings; poolFactor?: number },
 ): Promise<void> {
   const signal = interruptible('stopping')
   const loaded = await loadModel(model, options, { signal })
-  const index = await Index.create(dir, { model: loaded, modelName: model, ...(type && { type }) })
+  const index = await Index.create(dir, {
+    model: loaded,
+    modelName: model,
+    ...(type && { type }),
+    ...(poolFactor && { pooling: { factor: poolFactor } }),
+  })
   const info = await index.info()
   await index.close()
   loaded.dispose()
@@ -140,6 +145,7 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
     print(`${found.deleted} deleted ones are still in the files; lateforge index compact removes them`)
   print(`${megabytes(found.bytes)} in ${found.segments} segments`)
   print(`model ${found.model ?? 'not known'}`)
+  if (found.pooling) print(`about 1 in ${found.pooling.factor} token vectors kept`)
   if (verify) print('every file is as it was written')
 }
 

@@ -145,6 +145,7 @@ usingModel(indexVerb('create', 'make an empty index'))
     'of the stored vectors: int8 (default), float16 or float32',
     choice(['int8', 'float16', 'float32']),
   )
+  .option('--pool-factor <factor>', 'keep about one in so many token vectors, by clustering; default 1, all', positive)
   .option('--json', 'print one JSON object')
   .action(async (folder, model, options) => (await files()).create(folder, model, options))
 usingIndex(indexVerb('add', 'encode documents and keep them'))

@@ -10,6 +10,7 @@ import {
   func,
   type Kinds,
   kind,
+  number,
   object,
   oneOf,
   signal,
@@ -17,6 +18,7 @@ import {
   whole,
 } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
+import { type PoolOptions, poolTokens } from '../retrieval/pool.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
@@ -48,6 +50,11 @@ export interface CreateIndexOptions extends OpenIndexOptions {
    * takes a quarter of float32.
    */
   type?: StoredEmbeddings
+  /**
+   * Fewer token vectors of each document that `add` encodes, as `poolTokens` makes them: about 1 / factor of them, but for the
+   * protected ones at its beginning. Default: all are kept. Not of `addEmbeddings`, which takes vectors as they are.
+   */
+  pooling?: Pick<PoolOptions, 'factor' | 'protectedTokens'>
   /** Without a model: the dimension of the vectors that will be added. */
   dim?: number
   /** Without a model: how their texts become tokens. Embeddings of another recipe are refused then. */
@@ -69,12 +76,17 @@ export interface IndexInfo {
   type: StoredEmbeddings
   model: string | null
   recipe: Recipe | null
+  pooling: { factor: number; protectedTokens: number } | null
 }
 
 const openOptions: Kinds<OpenIndexOptions> = { model: object }
 const createOptions: Kinds<CreateIndexOptions> = {
   ...openOptions,
-  ...{ type: oneOf(...storedTypes), dim: whole(1), recipe: object, modelName: text },
+  ...{ type: oneOf(...storedTypes), dim: whole(1), recipe: object, modelName: text, pooling: object },
+}
+const poolingOptions: Kinds<NonNullable<CreateIndexOptions['pooling']>> = {
+  factor: number(1),
+  protectedTokens: whole(0),
 }
 const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace', 'skip'), onProgress: func, signal }
 const searchOptions: Kinds<IndexSearchOptions> = { topK: whole(1), filter: object, withTexts: flag, signal }
@@ -119,7 +131,15 @@ export class Index {
   static async create(dir: string, options: CreateIndexOptions): Promise<Index> {
     checkPath('Index.create', dir)
     checkOptions('Index.create', options, createOptions)
-    const { model, type = 'int8', modelName = null } = options
+    const { model, type = 'int8', modelName = null, pooling } = options
+    if (pooling) checkOptions('Index.create: pooling', pooling, poolingOptions)
+    if (pooling && pooling.factor === undefined)
+      throw new ArgumentError('ERR_ARGUMENT', 'Index.create: pooling needs a factor')
+    if (pooling && !model)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        'Index.create: pooling has no effect without a model, which encodes documents',
+      )
     if (!model && options.dim === undefined)
       throw new ArgumentError(
         'ERR_ARGUMENT',
@@ -142,6 +162,7 @@ export class Index {
     await writeManifest(dir, {
       ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
       ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
+      pooling: pooling ? { factor: pooling.factor, protectedTokens: pooling.protectedTokens ?? 1 } : null,
     })
     return Index.open(dir, model ? { model } : {})
   }
@@ -179,9 +200,9 @@ export class Index {
   async info(): Promise<IndexInfo> {
     await this.refresh()
     const { manifest, counts, segments } = this.here.snapshot
-    const { dim, type, model, recipe } = manifest
+    const { dim, type, model, recipe, pooling } = manifest
     const bytes = filesOf(manifest).reduce((sum, file) => sum + file.bytes, 0)
-    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe }
+    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe, pooling }
   }
 
   /**
@@ -202,8 +223,9 @@ export class Index {
           waiting.map((document) => document.text),
           options.signal && { signal: options.signal },
         )
+        const { pooling } = this.here.snapshot.manifest
         await run.take(
-          embeddings,
+          pooling ? await poolTokens(embeddings, pooling) : embeddings,
           waiting.map(({ id }) => id),
           waiting,
         )

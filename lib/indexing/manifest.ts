@@ -43,6 +43,8 @@ export interface Manifest {
   type: StoredEmbeddings
   /** How texts became tokens; null for vectors from elsewhere. */
   recipe: Recipe | null
+  /** How tokens of encoded documents are pooled; null: not at all. */
+  pooling: { factor: number; protectedTokens: number } | null
   /** The model that was given when it was made, as a folder or a name; null where none was. */
   model: string | null
   segments: SegmentEntry[]
@@ -76,6 +78,7 @@ export async function readManifest(dir: string): Promise<Manifest> {
   const sound =
     [manifest.generation, manifest.nextFile, manifest.dim].every(isCount) &&
     storedTypes.includes(manifest.type) &&
+    (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&
     manifest.segments.every(
       ({ vectors, texts, documents, tokens, deleted }) =>

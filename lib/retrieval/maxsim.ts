@@ -35,6 +35,7 @@ export {
   type StoredTokens,
   type UploadOptions,
 } from './embeddings.js'
+export { type PoolOptions, poolTokens } from './pool.js'
 export { type Quantization, quantizeEmbeddings } from './quantize.js'
 
 /** What is scored with what. */

@@ -7,6 +7,7 @@ import t from 'tap'
 import { Index, type IndexDocument, type StoredEmbeddings } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
 import { Colbert } from '../../lib/models/colbert.js'
+import { poolTokens } from '../../lib/retrieval/pool.js'
 import { quantizeEmbeddings } from '../../lib/retrieval/quantize.js'
 import { Device } from '../../lib/tensor/device.js'
 import { tokenizer } from '../models/words.js'
@@ -115,6 +116,44 @@ t.test('filters, texts and metadata', async (t) => {
   t.same(first, { ...all[0]![0]!, text, ...(metadata && { metadata }) })
   for (const filter of [{}, { id: ['d1'] }, { ids: 'd1' }, { where: true }])
     await t.rejects(index.search(queries, { filter: filter as object }), { code: 'ERR_ARGUMENT' })
+  await index.close()
+})
+
+t.test('token vectors are pooled', async (t) => {
+  const index = await Index.create(folder(), { model, pooling: { factor: 2 }, type: 'float32' })
+  await index.add(documents)
+  const texts = documents.map(({ text }) => text)
+  const pooled = await poolTokens(await model.encodeDocuments(texts, { ids: documents.map(({ id }) => id) }), {
+    factor: 2,
+  })
+  const hits = await model.search(await model.encodeQueries(queries), pooled, { topK: 60 })
+  t.same(ids(await index.search(queries, { topK: 60 })), ids(hits as { id: string }[][]))
+  const info = await index.info()
+  t.equal(info.tokens, pooled.offsets[60])
+  t.same(info.pooling, { factor: 2, protectedTokens: 1 })
+  await index.close()
+  for (const pooling of [{}, { factor: 0.5 }, { factr: 2 }])
+    await t.rejects(Index.create(folder(), { model, pooling: pooling as never }), { code: 'ERR_ARGUMENT' })
+})
+
+t.test('going on after an interruption', async (t) => {
+  const index = await Index.create(folder(), { model })
+  await index.add(documents.slice(0, 7))
+  const controller = new AbortController()
+  async function* some() {
+    yield documents[8]!
+    controller.abort()
+    yield documents[9]!
+  }
+  await t.rejects(index.add(some(), { signal: controller.signal }), { code: 'ERR_ABORTED' })
+  t.match(await index.add(documents, { existing: 'skip' }), { documents: 53, skipped: 7, replaced: 0 })
+  const embeddings = await model.encodeDocuments(
+    documents.map(({ text }) => text),
+    { ids: documents.map(({ id }) => `x-${id}`) },
+  )
+  const before = { ...embeddings, ids: [...embeddings.ids!.slice(0, 58), 'd1', 'd2'] }
+  t.match(await index.addEmbeddings(before, { existing: 'skip' }), { documents: 58, skipped: 2 })
+  t.same((await index.search(queries, { topK: 200 }))[0]!.length, 118)
   await index.close()
 })
 
