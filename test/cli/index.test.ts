@@ -1,0 +1,67 @@
+/** `lateforge index`: the verbs of an index, as a person uses them. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { lateforge } from '../command.js'
+import { folder, saveTinyModel } from '../train/tiny.js'
+
+const cwd = folder(t)
+const cli = (...args: string[]) => lateforge(['index', ...args], cwd)
+const json = (...args: string[]) => JSON.parse(cli(...args, '--json').stdout)
+
+t.before(async () => {
+  await saveTinyModel(path.join(cwd, 'model'))
+  const lines = Array.from({ length: 30 }, (_, i) => ({
+    _id: `d${i}`,
+    text: `w${i} w${(i * 7) % 30} w${(i * 11) % 30}`,
+  }))
+  writeFileSync(path.join(cwd, 'corpus.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  writeFileSync(path.join(cwd, 'more.txt'), 'w1 w2\nw3 w4\n')
+})
+
+t.test('create, add, search, delete, compact, info', async (t) => {
+  t.match(cli('create', 'idx', 'model'), {
+    status: 0,
+    stdout: /idx: an empty index of int8 vectors .* encoded by model/,
+  })
+  t.match(cli('add', 'idx', 'corpus.jsonl'), { status: 0, stdout: /30 documents added, \d+ tokens, in/ })
+  t.match(cli('add', 'idx', 'corpus.jsonl'), { status: 2, stderr: /ERR_ARGUMENT .*has a document "d0"; .*existing/ })
+  t.match(cli('add', 'idx', 'corpus.jsonl', '--existing', 'skip'), {
+    status: 0,
+    stdout: /0 documents added[\s\S]*30 were there and left out/,
+  })
+  t.match(json('add', 'idx', 'more.txt', '--existing', 'replace'), { documents: 2, replaced: 0 })
+  const hits = json('search', 'idx', 'w5', 'w6 w7', '--top-k', '3').results
+  t.same(
+    hits.map(({ query, hits }: { query: string; hits: unknown[] }) => [query, hits.length]),
+    [
+      ['w5', 3],
+      ['w6 w7', 3],
+    ],
+  )
+  // The same as a search without an index, but for the rounding to int8.
+  const plain = JSON.parse(lateforge(['search', 'model', 'corpus.jsonl', 'w5', '--top-k', '3', '--json'], cwd).stdout)
+  t.ok(Math.abs(plain.results[0].hits[0].score - hits[0].hits[0].score) < 0.05)
+  t.match(cli('search', 'idx', 'w5', '--top-k', '1'), { status: 0, stdout: /^w5\n {3}1 {2}\d+\.\d{3} {2}\S+ {2}w/ })
+  t.match(cli('delete', 'idx', 'd5', 'nobody'), { status: 0, stdout: /1 documents deleted\nnot in the index: nobody/ })
+  t.match(cli('compact', 'idx'), { status: 0, stdout: /MB before, .* MB now/ })
+  t.match(cli('info', 'idx', '--verify'), {
+    status: 0,
+    stdout: /31 documents, .*\nmodel model\nevery file is as it was written/s,
+  })
+  t.match(json('info', 'idx'), { documents: 31, deleted: 0, model: 'model', pooling: null })
+})
+
+t.test('what it refuses', async (t) => {
+  t.match(cli('create', 'idx', 'model'), { status: 4, stderr: /ERR_FORMAT .*idx holds/ })
+  t.match(cli('search', 'id', 'w1'), { status: 4, stderr: /id holds no index \(did you mean "idx"\?\)/ })
+  t.match(cli('create', 'other', 'model', '--type', 'int4'), { status: 2, stderr: /Expected int8/ })
+  t.match(cli('create', 'pooled', 'model', '--pool-factor', '2'), { status: 0 })
+  t.match(json('add', 'pooled', 'corpus.jsonl'), { documents: 30 })
+  t.match(cli('info', 'pooled'), { status: 0, stdout: /about 1 in 2 token vectors kept/ })
+  const file = path.join(cwd, 'pooled', 's000001.safetensors')
+  const bytes = readFileSync(file)
+  bytes[bytes.length - 1]! ^= 1
+  writeFileSync(file, bytes)
+  t.match(cli('info', 'pooled', '--verify'), { status: 4, stderr: /s000001\.safetensors is not as it was written/ })
+})
