@@ -133,6 +133,35 @@ export async function compact(dir: string, { json }: Json): Promise<void> {
   print(`${megabytes(result.before)} before, ${megabytes(result.after)} now`)
 }
 
+/** `lateforge index check <index> [queries…]` */
+export async function check(
+  dir: string,
+  given: readonly string[],
+  options: ModelOptions & Json & { model?: string; queries?: number; topK: number; target: number },
+): Promise<void> {
+  const { queries, topK, target, json, ...using } = options
+  const signal = interruptible('stopping; nothing is changed')
+  const { index, model } = await opened(dir, using, signal)
+  const asked = given.length > 0 ? given : queries
+  const result = await index
+    .check({ topK, target, signal, ...(asked !== undefined && { queries: asked }) })
+    .finally(() => index.close())
+  model.dispose()
+  if (json) return printJson(result)
+  print(`probes candidates  recall@${topK}  ms a query`)
+  for (const { probes, candidates, recall, milliseconds } of result.settings)
+    print(
+      probes === null
+        ? `every document          ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`
+        : `${String(probes).padStart(6)} ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`,
+    )
+  print(
+    result.approximate
+      ? `searches go by the last: ${target} was asked for, on ${result.queries} queries`
+      : `every document is scored from now on${result.settings.length > 1 ? `: nothing else reached ${target}` : ''}`,
+  )
+}
+
 /** `lateforge index info <index>` */
 export async function info(dir: string, { verify, json }: Json & { verify?: boolean }): Promise<void> {
   const index = await Index.open(dir)
@@ -143,7 +172,13 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
   print(`${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`)
   if (found.deleted > 0)
     print(`${found.deleted} deleted ones are still in the files; lateforge index compact removes them`)
-  print(`${megabytes(found.bytes)} in ${found.segments} segments`)
+  const { listed, search } = found
+  print(`${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`)
+  if (search)
+    print(
+      `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,
+    )
+  else if (listed > 0) print('recall not measured; lateforge index check does that')
   print(`model ${found.model ?? 'not known'}`)
   if (found.pooling) print(`about 1 in ${found.pooling.factor} token vectors kept`)
   if (verify) print('every file is as it was written')

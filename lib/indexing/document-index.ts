@@ -3,97 +3,35 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import {
-  checkOptions,
-  checkPath,
-  flag,
-  func,
-  type Kinds,
-  kind,
-  number,
-  object,
-  oneOf,
-  signal,
-  text,
-  whole,
-} from '../options.js'
+import { checkOptions, checkPath } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
-import { type PoolOptions, poolTokens } from '../retrieval/pool.js'
+import { poolTokens } from '../retrieval/pool.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
-import type { Recipe } from '../text/recipe.js'
 import { abortIf, Turns } from '../turns.js'
 import { chosen } from './builder.js'
-import { filesOf, manifestFile, type StoredEmbeddings, storedTypes, writeManifest } from './manifest.js'
+import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
+import { filesOf, manifestFile, writeManifest } from './manifest.js'
+import {
+  addOptions,
+  type CheckOptions,
+  type CreateIndexOptions,
+  checkDocument,
+  checkedOptions,
+  checkId,
+  createOptions,
+  type IndexDocument,
+  type IndexInfo,
+  idList,
+  type OpenIndexOptions,
+  openOptions,
+  poolingOptions,
+  searchOptions,
+} from './options.js'
 import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
-import { digestOf, type Kept, type Metadata } from './segment.js'
+import { digestOf, type Kept } from './segment.js'
 import { Snapshot } from './snapshot.js'
 import { type AddOptions, type AddResult, type Here, Writer } from './writer.js'
-
-/** A document to add. */
-export interface IndexDocument {
-  /** Its name, for ever: no two documents of an index have one. */
-  id: string
-  text: string
-  /** JSON that is kept beside it, for filters and hits. */
-  metadata?: Metadata
-}
-
-export interface OpenIndexOptions {
-  /** Encodes texts, by the index's recipe. Not needed to search with, and add, embeddings. */
-  model?: Colbert
-}
-
-export interface CreateIndexOptions extends OpenIndexOptions {
-  /**
-   * What token embeddings are stored as: `int8`, with a scale for each token; `float16`; `float32`. Default `int8`, which
-   * takes a quarter of float32.
-   */
-  type?: StoredEmbeddings
-  /**
-   * Fewer token vectors of each document that `add` encodes, as `poolTokens` makes them: about 1 / factor of them, but for the
-   * protected ones at its beginning. Default: all are kept. Not of `addEmbeddings`, which takes vectors as they are.
-   */
-  pooling?: Pick<PoolOptions, 'factor' | 'protectedTokens'>
-  /** Without a model: the dimension of the vectors that will be added. */
-  dim?: number
-  /** Without a model: how their texts become tokens. Embeddings of another recipe are refused then. */
-  recipe?: Recipe
-  /** What `model` is called, as a folder or a name on the Hub; kept, for whoever opens the index. */
-  modelName?: string
-}
-
-/** What an index holds now. */
-export interface IndexInfo {
-  documents: number
-  /** Deleted documents whose vectors are still there; `compact` removes them. */
-  deleted: number
-  tokens: number
-  segments: number
-  /** Of all files. */
-  bytes: number
-  dim: number
-  type: StoredEmbeddings
-  model: string | null
-  recipe: Recipe | null
-  pooling: { factor: number; protectedTokens: number } | null
-}
-
-const openOptions: Kinds<OpenIndexOptions> = { model: object }
-const createOptions: Kinds<CreateIndexOptions> = {
-  ...openOptions,
-  ...{ type: oneOf(...storedTypes), dim: whole(1), recipe: object, modelName: text, pooling: object },
-}
-const poolingOptions: Kinds<NonNullable<CreateIndexOptions['pooling']>> = {
-  factor: number(1),
-  protectedTokens: whole(0),
-}
-const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace', 'skip'), onProgress: func, signal }
-const searchOptions: Kinds<IndexSearchOptions> = { topK: whole(1), filter: object, withTexts: flag, signal }
-const idList = kind(
-  'a list of ids',
-  (v) => typeof v !== 'string' && typeof (v as string[])?.[Symbol.iterator] === 'function',
-)
 
 /** Texts that are encoded together. */
 const encoded = 256
@@ -131,7 +69,7 @@ export class Index {
   static async create(dir: string, options: CreateIndexOptions): Promise<Index> {
     checkPath('Index.create', dir)
     checkOptions('Index.create', options, createOptions)
-    const { model, type = 'int8', modelName = null, pooling } = options
+    const { model, type = 'int8', modelName = null, pooling, listsFrom = 1 << 17 } = options
     if (pooling) checkOptions('Index.create: pooling', pooling, poolingOptions)
     if (pooling && pooling.factor === undefined)
       throw new ArgumentError('ERR_ARGUMENT', 'Index.create: pooling needs a factor')
@@ -162,6 +100,7 @@ export class Index {
     await writeManifest(dir, {
       ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
       ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
+      ...{ listsFrom, search: null },
       pooling: pooling ? { factor: pooling.factor, protectedTokens: pooling.protectedTokens ?? 1 } : null,
     })
     return Index.open(dir, model ? { model } : {})
@@ -200,9 +139,10 @@ export class Index {
   async info(): Promise<IndexInfo> {
     await this.refresh()
     const { manifest, counts, segments } = this.here.snapshot
-    const { dim, type, model, recipe, pooling } = manifest
+    const { dim, type, model, recipe, pooling, search } = manifest
+    const listed = segments.filter(({ lists }) => lists !== null).length
     const bytes = filesOf(manifest).reduce((sum, file) => sum + file.bytes, 0)
-    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe, pooling }
+    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe, pooling, listed, search }
   }
 
   /**
@@ -308,24 +248,7 @@ export class Index {
     options: IndexSearchOptions = {},
   ): Promise<IndexHit[][]> {
     checkOptions('search', options, searchOptions)
-    const { recipe, dim } = this.here.snapshot.manifest
-    const asked = Array.isArray(queries)
-      ? await this.encodeQueries(queries, options.signal)
-      : (queries as Embeddings<'query', EmbeddingData>)
-    checkEmbeddings('queries', asked)
-    if (asked.role === ('document' as string))
-      throw new ArgumentError(
-        'ERR_ARGUMENT',
-        'search: expected queries (from encodeQueries), got embeddings of documents',
-      )
-    if (asked.dim !== dim)
-      throw new ArgumentError('ERR_ARGUMENT', `search: queries of ${asked.dim} dimensions, the index has ${dim}`)
-    const problem = recipe && asked.recipe && recipeMismatch(recipe, asked.recipe)
-    if (problem)
-      throw new RecipeError('ERR_RECIPE', `search: queries of another recipe than the index's:\n  ${problem}`, {
-        expected: recipe,
-        found: asked.recipe,
-      })
+    const asked = await this.asked(queries, options.signal)
     await this.refresh()
     const snapshot = this.here.snapshot.retain()
     try {
@@ -333,6 +256,29 @@ export class Index {
     } finally {
       await snapshot.release()
     }
+  }
+
+  /**
+   * Measures what a search finds of what scoring every document finds, and keeps the cheapest setting that reaches the target:
+   * searches go by it from then on. None that misses it is chosen: every document is scored then. It takes as long as so many
+   * exact searches, and more.
+   * @throws ArgumentError ERR_ARGUMENT; LockedError ERR_LOCKED; AbortedError ERR_ABORTED
+   */
+  check(options: CheckOptions = {}): Promise<CheckResult> {
+    checkOptions('check', options, checkedOptions)
+    const { queries = 200, topK = 10, target = 0.98, signal } = options
+    return this.change(async (writer) => {
+      const snapshot = this.here.snapshot
+      const asked =
+        typeof queries === 'number'
+          ? await ownQueries(snapshot, this.model, queries)
+          : await this.asked(queries, signal)
+      if (countOf(asked) === 0)
+        throw new ArgumentError('ERR_ARGUMENT', `check: ${this.dir} has no documents, or no queries were given`)
+      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, signal })
+      await writer.keepSetting(setting)
+      return result
+    })
   }
 
   /** A document as it was added, without its vectors; undefined where there is none. Reads all ids once. */
@@ -377,6 +323,32 @@ export class Index {
   /** As `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /** Queries as embeddings. @throws as `search` */
+  private async asked(
+    queries: readonly string[] | Embeddings<'query', EmbeddingData>,
+    signal?: AbortSignal,
+  ): Promise<Embeddings<'query', EmbeddingData>> {
+    const { recipe, dim } = this.here.snapshot.manifest
+    const asked = Array.isArray(queries)
+      ? await this.encodeQueries(queries, signal)
+      : (queries as Embeddings<'query', EmbeddingData>)
+    checkEmbeddings('queries', asked)
+    if (asked.role === ('document' as string))
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        'search: expected queries (from encodeQueries), got embeddings of documents',
+      )
+    if (asked.dim !== dim)
+      throw new ArgumentError('ERR_ARGUMENT', `search: queries of ${asked.dim} dimensions, the index has ${dim}`)
+    const problem = recipe && asked.recipe && recipeMismatch(recipe, asked.recipe)
+    if (problem)
+      throw new RecipeError('ERR_RECIPE', `search: queries of another recipe than the index's:\n  ${problem}`, {
+        expected: recipe,
+        found: asked.recipe,
+      })
+    return asked
   }
 
   private async encodeQueries(queries: readonly string[], signal?: AbortSignal): Promise<Embeddings<'query'>> {
@@ -433,26 +405,6 @@ export class Index {
   private checkOpen(): void {
     if (this.closed) throw new ArgumentError('ERR_ARGUMENT', `${this.dir} is closed`)
   }
-}
-
-/** @throws ArgumentError ERR_ARGUMENT */
-function checkId(id: unknown): void {
-  if (typeof id !== 'string' || id === '' || Buffer.from(id).toString() !== id)
-    throw new ArgumentError('ERR_ARGUMENT', `an id is ${JSON.stringify(id)}, expected a text that is not empty`, { id })
-}
-
-/** @throws ArgumentError ERR_ARGUMENT for what is no document */
-function checkDocument(document: IndexDocument): IndexDocument {
-  if (!object.is(document))
-    throw new ArgumentError('ERR_ARGUMENT', `add: expected documents { id, text, metadata }, got ${typeof document}`)
-  const { id, text: given, metadata, ...rest } = document
-  checkId(id)
-  const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `add: document "${id}": ${message}`, { id })
-  const [other] = Object.keys(rest)
-  if (other !== undefined) throw fail(`nothing reads "${other}"; what is kept beside a document goes into metadata`)
-  if (typeof given !== 'string') throw fail(`text is ${typeof given}, expected a text`)
-  if (metadata !== undefined && !object.is(metadata)) throw fail('metadata is no object')
-  return document
 }
 
 /** What tells two states of the manifest apart. */

@@ -1,12 +1,8 @@
-export {
-  type CreateIndexOptions,
-  Index,
-  type IndexDocument,
-  type IndexInfo,
-  type OpenIndexOptions,
-} from './document-index.js'
+export type { CheckedSetting, CheckResult } from './check.js'
+export { Index } from './document-index.js'
 export type { Filter } from './filter.js'
-export type { StoredEmbeddings } from './manifest.js'
+export type { SearchSetting, StoredEmbeddings } from './manifest.js'
+export type { CheckOptions, CreateIndexOptions, IndexDocument, IndexInfo, OpenIndexOptions } from './options.js'
 export type { IndexHit, IndexSearchOptions } from './search.js'
 export type { Kept, Metadata } from './segment.js'
 export type { AddOptions, AddResult } from './writer.js'

@@ -26,10 +26,25 @@ export interface SegmentEntry {
   vectors: StoredFile
   /** Texts and metadata, a line of JSON each; null where none was given. */
   texts: StoredFile | null
+  /** Documents by centroid; null: the segment is small enough to be searched as a whole. */
+  lists: StoredFile | null
   documents: number
   tokens: number
   /** A bit for each deleted document, and how many there are; null: none. */
   deleted: (StoredFile & { count: number }) | null
+}
+
+/** How segments with lists are searched, and what of the exact hits that found when it was measured. */
+export interface SearchSetting {
+  /** Centroids that each query token looks behind, and documents that are scored exactly; null: all of them. */
+  probes: number | null
+  candidates: number | null
+  recall: number
+  target: number
+  topK: number
+  queries: number
+  /** That the index had then. */
+  documents: number
 }
 
 export interface Manifest {
@@ -45,6 +60,10 @@ export interface Manifest {
   recipe: Recipe | null
   /** How tokens of encoded documents are pooled; null: not at all. */
   pooling: { factor: number; protectedTokens: number } | null
+  /** Segments of so many tokens or more have lists. */
+  listsFrom: number
+  /** What `check` found out; null: nobody asked. */
+  search: SearchSetting | null
   /** The model that was given when it was made, as a folder or a name; null where none was. */
   model: string | null
   segments: SegmentEntry[]
@@ -76,14 +95,15 @@ export async function readManifest(dir: string): Promise<Manifest> {
   const isFile = (file: StoredFile | null): boolean =>
     file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^[\w.-]+$/.test(file.name)
   const sound =
-    [manifest.generation, manifest.nextFile, manifest.dim].every(isCount) &&
+    [manifest.generation, manifest.nextFile, manifest.dim, manifest.listsFrom].every(isCount) &&
     storedTypes.includes(manifest.type) &&
     (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&
     manifest.segments.every(
-      ({ vectors, texts, documents, tokens, deleted }) =>
+      ({ vectors, texts, lists, documents, tokens, deleted }) =>
         isFile(vectors) &&
         (texts === null || isFile(texts)) &&
+        (lists === null || isFile(lists)) &&
         isCount(documents) &&
         isCount(tokens) &&
         (deleted === null || (isFile(deleted) && isCount(deleted.count))),
@@ -98,5 +118,7 @@ export function writeManifest(dir: string, manifest: Manifest): Promise<void> {
 
 /** The files that a state needs. */
 export function filesOf({ segments }: Manifest): StoredFile[] {
-  return segments.flatMap(({ vectors, texts, deleted }) => [vectors, texts, deleted].filter((file) => file !== null))
+  return segments.flatMap(({ vectors, texts, lists, deleted }) =>
+    [vectors, texts, lists, deleted].filter((file) => file !== null),
+  )
 }

@@ -14,6 +14,7 @@ import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
 import type { Recipe } from '../text/recipe.js'
 import { Turns } from '../turns.js'
+import { buildLists, Lists, writeLists } from './lists.js'
 import type { SegmentEntry, StoredFile } from './manifest.js'
 
 /** JSON that is kept with a document. */
@@ -36,7 +37,13 @@ const storedAs = { int8: 'I8', float16: 'F16', float32: 'F32' } as const
 type Type = keyof typeof storedAs
 
 /** Writes the files of a segment, which are there for good once this resolves. @param name of the files, without ending */
-export async function writeSegment(dir: string, name: string, segment: NewSegment): Promise<SegmentEntry> {
+export async function writeSegment(
+  device: Device,
+  dir: string,
+  name: string,
+  segment: NewSegment,
+  listsFrom: number,
+): Promise<SegmentEntry> {
   const { embeddings, ids, kept } = segment
   const { data, scales, dim } = embeddings
   const [documents, tokens] = [ids.length, data.length / dim]
@@ -60,8 +67,12 @@ export async function writeSegment(dir: string, name: string, segment: NewSegmen
   ])
   const texts = path.join(dir, `${name}.jsonl`)
   if (lines) await writeAtomic(texts, lines)
+  const lists = path.join(dir, `${name}.lists`)
+  const isLarge = tokens >= listsFrom
+  if (isLarge) await writeLists(lists, await buildLists(device, embeddings, embeddings.offsets), dim)
   return {
-    ...{ vectors: await described(file), texts: lines && (await described(texts)), documents, tokens, deleted: null },
+    ...{ vectors: await described(file), texts: lines && (await described(texts)) },
+    ...{ lists: isLarge ? await described(lists) : null, documents, tokens, deleted: null },
   }
 }
 
@@ -92,6 +103,8 @@ export class Segment {
   readonly embeddings: DeviceEmbeddings<'document'>
   /** A bit for each deleted document; null: none. */
   readonly deleted: Uint8Array | null
+  /** Where candidates are found; null: it is searched as a whole. */
+  readonly lists: Lists | null
   private readonly idBytes: Buffer
   private readonly idOffsets: Float64Array
   private readonly lines: Float64Array | null
@@ -104,6 +117,7 @@ export class Segment {
     entry: SegmentEntry
     embeddings: DeviceEmbeddings<'document'>
     deleted: Uint8Array | null
+    lists: Lists | null
     idBytes: Buffer
     idOffsets: Float64Array
     lines: Float64Array | null
@@ -112,6 +126,7 @@ export class Segment {
     this.entry = parts.entry
     this.embeddings = parts.embeddings
     this.deleted = parts.deleted
+    this.lists = parts.lists
     this.idBytes = parts.idBytes
     this.idOffsets = parts.idOffsets
     this.lines = parts.lines
@@ -125,11 +140,12 @@ export class Segment {
     entry: SegmentEntry,
     { type, dim, recipe }: { type: Type; dim: number; recipe: Recipe | null },
   ): Promise<Segment> {
-    for (const file of [entry.vectors, entry.texts, entry.deleted])
+    for (const file of [entry.vectors, entry.texts, entry.lists, entry.deleted])
       if (file) await checkSize(path.join(dir, file.name), file)
     const name = path.join(dir, entry.vectors.name)
     const vectors = await SafetensorsFile.open(name)
     let texts: FileHandle | null = null
+    let lists: Lists | null = null
     try {
       const { documents, tokens } = entry
       const expect = (tensor: string, dtype: string, ...shape: number[]) => {
@@ -158,14 +174,16 @@ export class Segment {
       const scales = type === 'int8' ? expect('scales', 'F32', tokens) : null
       texts = entry.texts && (await open(path.join(dir, entry.texts.name), 'r'))
       const deleted = entry.deleted && new Uint8Array(await readFile(path.join(dir, entry.deleted.name)))
+      lists = entry.lists && (await Lists.open(device, dir, entry.lists.name, dim, documents))
       const about = { dim, offsets, role: 'document' as const, ...(recipe && { recipe }) }
       const embeddings = DeviceEmbeddings.made(device, about, (rows) => ({
         tokens: Tensor.map(device, name, stored.start, [rows, dim], type),
         scales: scales && Tensor.map(device, name, scales.start, [rows], 'float32'),
       }))
-      return new Segment({ entry, embeddings, deleted, idBytes, idOffsets, lines, texts })
+      return new Segment({ entry, embeddings, deleted, lists, idBytes, idOffsets, lines, texts })
     } catch (error) {
       await texts?.close()
+      lists?.dispose()
       throw error
     } finally {
       await vectors.close()
@@ -211,6 +229,7 @@ export class Segment {
 
   async close(): Promise<void> {
     this.embeddings.dispose()
+    this.lists?.dispose()
     await this.texts?.close()
   }
 }

@@ -8,8 +8,8 @@ import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddi
 import type { Device } from '../tensor/device.js'
 import { Turns } from '../turns.js'
 import { Builder, segmentTokens, storedAs } from './builder.js'
-import { filesOf, type Manifest, type SegmentEntry, writeManifest } from './manifest.js'
-import { type Kept, type Segment, writeDeleted, writeSegment } from './segment.js'
+import { filesOf, type Manifest, type SearchSetting, type SegmentEntry, writeManifest } from './manifest.js'
+import { type Kept, type NewSegment, type Segment, writeDeleted, writeSegment } from './segment.js'
 import { Snapshot } from './snapshot.js'
 
 export interface AddOptions {
@@ -116,7 +116,7 @@ export class Writer {
       const before = this.here.snapshot.manifest
       const segment = builder.take()
       const replaced = segment.ids.filter((id) => places.has(id))
-      const entry = await writeSegment(this.here.dir, nameOf(before.nextFile), segment)
+      const entry = await this.write(before, segment)
       const added = { ...before, nextFile: before.nextFile + 1 }
       const next =
         replaced.length > 0 ? await this.without(replaced, added) : { ...added, generation: added.generation + 1 }
@@ -167,6 +167,16 @@ export class Writer {
     return { take, skips, finish }
   }
 
+  private write({ nextFile, listsFrom }: Manifest, segment: NewSegment): Promise<SegmentEntry> {
+    return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, listsFrom)
+  }
+
+  /** Keeps how the index is searched. */
+  async keepSetting(search: SearchSetting): Promise<void> {
+    const { manifest } = this.here.snapshot
+    await this.commit({ ...manifest, generation: manifest.generation + 1, search })
+  }
+
   private async placesNow(): Promise<Map<string, Place>> {
     if (this.places) return this.places
     const places = new Map<string, Place>()
@@ -184,7 +194,7 @@ export class Writer {
   private async removeLeftovers(): Promise<void> {
     const known = new Set(['index.json', 'lock', ...filesOf(this.here.snapshot.manifest).map(({ name }) => name)])
     for (const name of await readdir(this.here.dir))
-      if (!known.has(name) && /^(s\d+\.(safetensors|jsonl|deleted)|\..*\.tmp)$/.test(name))
+      if (!known.has(name) && /^(s\d+\.(safetensors|jsonl|lists|deleted)|\..*\.tmp)$/.test(name))
         await rm(path.join(this.here.dir, name), { force: true })
   }
 
@@ -251,8 +261,7 @@ export class Writer {
       }
       const { manifest } = this.here.snapshot
       const at = manifest.segments.findIndex((entry) => entry.vectors.name === group[0]!.entry.vectors.name)
-      const merged =
-        builder.documents > 0 ? [await writeSegment(this.here.dir, nameOf(manifest.nextFile), builder.take())] : []
+      const merged = builder.documents > 0 ? [await this.write(manifest, builder.take())] : []
       await this.commit({
         ...{ ...manifest, generation: manifest.generation + 1, nextFile: manifest.nextFile + 1 },
         segments: manifest.segments.toSpliced(at, group.length, ...merged),

@@ -228,13 +228,20 @@ export class DeviceEmbeddings<R extends Role = Role> {
     }
   }
 
-  /** Copies them back to the host, as they are stored. */
-  async download(): Promise<Embeddings<R, EmbeddingData>> {
-    const { tokens, scales, offsets, dim, role, recipe, ids } = this
-    const [data, factors] = await Promise.all([tokens.data() as Promise<EmbeddingData>, scales?.values()])
+  /** Copies them back to the host, or texts of a range, as they are stored. */
+  async download(range: Range = { first: 0, last: countOf(this) }): Promise<Embeddings<R, EmbeddingData>> {
+    const { tokens, scales, dim, role, recipe } = this
+    const offsets = offsetsFrom(this.offsets, range)
+    const ids = this.ids?.slice(range.first, range.last)
+    const rows = [this.offsets[range.first]!, this.offsets[range.last]!] as const
+    const read = (tensor: Tensor) => {
+      const part = tensor.rows(...rows)
+      return part.data().finally(() => part.dispose())
+    }
+    const [data, factors] = await Promise.all([read(tokens) as Promise<EmbeddingData>, scales && read(scales)])
     return {
       ...{ data, offsets, dim },
-      ...(factors && { scales: Float32Array.from(factors) }),
+      ...(factors && { scales: factors as Float32Array }),
       ...(role && { role }),
       ...(recipe && { recipe }),
       ...(ids && { ids }),

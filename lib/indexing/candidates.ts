@@ -1,0 +1,99 @@
+import { type Range, rangesOf } from '../ragged.js'
+import { type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
+import { Best } from '../retrieval/top-k.js'
+import { linear } from '../tensor/ops.js'
+import { scope } from '../tensor/scope.js'
+import { withoutTape } from '../tensor/tape.js'
+import { abortIf, Turns } from '../turns.js'
+import type { Segment } from './segment.js'
+
+/** Query tokens whose scores with all centroids are held at a time: 20 MB for 20,000 centroids. */
+const rows = 256
+
+export interface CandidateOptions {
+  /** Centroids that each query token looks behind. */
+  probes: number
+  /** Documents of each query, over all segments. */
+  candidates: number
+  signal: AbortSignal | undefined
+}
+
+/** A segment with lists, the number of its first document, and which of its documents may be found (null: all). */
+export interface Listed {
+  segment: Segment
+  start: number
+  allowed: readonly number[] | null
+}
+
+/**
+ * For each query the documents that its tokens find behind their nearest centroids, best first: a document's score is the
+ * sum over query tokens of the best centroid that leads to it, 0 for tokens that nothing leads from (Santhanam et al. 2022,
+ * PLAID, without its later stages).
+ */
+export async function candidatesOf(
+  queries: Embeddings<'query', EmbeddingData>,
+  listed: readonly Listed[],
+  { probes, candidates, signal }: CandidateOptions,
+): Promise<number[][]> {
+  const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(candidates))
+  const turns = new Turns()
+  for (const { segment, start, allowed } of listed) {
+    const lists = segment.lists!
+    const scores = new Float64Array(segment.documents)
+    const seen = new Uint32Array(segment.documents) // by which token, counted over all queries
+    const found = new Uint32Array(segment.documents) // by which query
+    const may = allowed && Uint8Array.from({ length: segment.documents })
+    for (const document of allowed ?? []) may![document] = 1
+    const touched: number[] = []
+    let token = 0
+    for (const range of rangesOf(queries.offsets, { rows })) {
+      abortIf(signal)
+      const values = await centroidScores(segment, queries, range)
+      const first = queries.offsets[range.first]!
+      for (let query = range.first; query < range.last; query++) {
+        for (let row = queries.offsets[query]! - first; row < queries.offsets[query + 1]! - first; row++) {
+          token++
+          for (const { index: centroid, score } of nearest(values, row * lists.count, lists.count, probes))
+            lists.each(centroid, (document) => {
+              if (seen[document] === token || may?.[document] === 0) return
+              seen[document] = token
+              if (found[document] !== query + 1) {
+                found[document] = query + 1
+                scores[document] = 0
+                touched.push(document)
+              }
+              scores[document]! += score
+            })
+        }
+        for (const document of touched) best[query]!.offer(start + document, scores[document]!)
+        touched.length = 0
+        if (turns.due) await turns.take()
+      }
+    }
+  }
+  return best.map((kept) => kept.sorted().map(({ index }) => index))
+}
+
+/** Scores of the tokens of some queries with all centroids, [tokens, centroids]. */
+async function centroidScores(
+  { embeddings, lists }: Segment,
+  queries: Embeddings<'query', EmbeddingData>,
+  range: Range,
+): Promise<Float32Array | Float64Array> {
+  const scores = scope(() =>
+    withoutTape(() => {
+      const { tokens } = uploadQueries(embeddings.device, slice(queries, range), embeddings.device.real)
+      return linear(tokens, lists!.centroids)
+    }),
+  )
+  const values = await scores.values()
+  scores.dispose()
+  return values
+}
+
+/** The `most` largest of `count` numbers from `start`, largest first. */
+function nearest(values: ArrayLike<number>, start: number, count: number, most: number) {
+  const best = new Best(most)
+  best.offerRow(0, values as Float32Array, start, count)
+  return best.sorted()
+}

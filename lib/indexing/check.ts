@@ -1,0 +1,127 @@
+import type { Colbert } from '../models/colbert.js'
+import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
+import { abortIf } from '../turns.js'
+import { widened } from './cluster.js'
+import type { SearchSetting } from './manifest.js'
+import { type IndexHit, searchSnapshot } from './search.js'
+import type { Snapshot } from './snapshot.js'
+
+/** What a way to search found, of what scoring every document finds. */
+export interface CheckedSetting {
+  /** Null: every document is scored. */
+  probes: number | null
+  candidates: number | null
+  /** Share of the exact hits. */
+  recall: number
+  /** Median of a query, searched alone. */
+  milliseconds: number
+}
+
+export interface CheckResult {
+  queries: number
+  topK: number
+  target: number
+  /** In the order in which they were tried; the last is what the index is searched by from now on. */
+  settings: CheckedSetting[]
+  /** Whether the hits of the index's large segments come from candidates; else every document is scored. */
+  approximate: boolean
+}
+
+/** From cheap to thorough. */
+const ladder = [
+  [8, 200],
+  [16, 500],
+  [32, 1000],
+  [64, 2000],
+  [128, 5000],
+] as const
+
+/** Of a query made of a document. */
+const [ownWords, ownTokens] = [8, 16]
+
+/** Tries ways to search until one finds `target` of the exact hits; scoring every document is the last. */
+export async function checkSnapshot(
+  snapshot: Snapshot,
+  queries: Embeddings<'query', EmbeddingData>,
+  { topK, target, signal }: { topK: number; target: number; signal: AbortSignal | undefined },
+): Promise<{ result: CheckResult; setting: SearchSetting }> {
+  const count = queries.offsets.length - 1
+  const each = Array.from({ length: count }, (_, query) => ({
+    ...slice(queries, { first: query, last: query + 1 }),
+    ...{ role: 'query' as const, ...(queries.recipe && { recipe: queries.recipe }) },
+  }))
+  const run = async (way: { exact?: boolean; probes?: number; candidates?: number }) => {
+    const hits: IndexHit[][] = []
+    const times: number[] = []
+    for (const query of each) {
+      abortIf(signal)
+      const started = performance.now()
+      hits.push((await searchSnapshot(snapshot, query, { topK, ...way, ...(signal && { signal }) }))[0]!)
+      times.push(performance.now() - started)
+    }
+    return { hits, milliseconds: times.sort((a, b) => a - b)[count >> 1]! }
+  }
+  const exact = await run({ exact: true })
+  const settings: CheckedSetting[] = []
+  const hasLists = snapshot.segments.some(({ lists }) => lists !== null)
+  for (const [probes, candidates] of hasLists ? ladder : []) {
+    const { hits, milliseconds } = await run({ probes, candidates })
+    const recall = recallOf(hits, exact.hits)
+    settings.push({ probes, candidates, recall, milliseconds })
+    if (recall >= target) break
+  }
+  const approximate = settings.length > 0 && settings.at(-1)!.recall >= target
+  if (!approximate) settings.push({ probes: null, candidates: null, recall: 1, milliseconds: exact.milliseconds })
+  const { probes, candidates, recall } = settings.at(-1)!
+  return {
+    result: { queries: count, topK, target, settings, approximate },
+    setting: { probes, candidates, recall, target, topK, queries: count, documents: snapshot.counts.documents },
+  }
+}
+
+/** Share of the exact hits that were found; of documents with equal scores any will do. */
+function recallOf(found: readonly IndexHit[][], exact: readonly IndexHit[][]): number {
+  let [same, all] = [0, 0]
+  for (const [query, hits] of exact.entries()) {
+    const least = hits.at(-1)?.score ?? 0
+    all += hits.length
+    same += found[query]!.filter(({ score }) => score >= least).length
+  }
+  return all > 0 ? same / all : 1
+}
+
+/**
+ * Queries that an index can ask itself: the first words of evenly spaced documents where it has texts and a model, else the
+ * first token vectors of each.
+ */
+export async function ownQueries(
+  { segments, manifest, counts }: Snapshot,
+  model: Colbert | undefined,
+  wanted: number,
+): Promise<Embeddings<'query', EmbeddingData>> {
+  const step = Math.max(1, counts.documents / wanted)
+  const texts: string[] = []
+  const vectors: Float32Array[] = []
+  let [number, next] = [0, 0]
+  for (const segment of segments)
+    for (let document = 0; document < segment.documents; document++) {
+      if (segment.isDeleted(document) || number++ < Math.floor(next)) continue
+      next += step
+      const { text } = await segment.kept(document)
+      if (text !== undefined && model) texts.push(text.split(/\s+/).slice(0, ownWords).join(' '))
+      else {
+        const { data, scales, dim } = await segment.embeddings.download({ first: document, last: document + 1 })
+        const rows = Uint32Array.from({ length: Math.min(ownTokens, data.length / dim) }, (_, i) => i)
+        vectors.push(widened({ data, dim, ...(scales && { scales }) }, rows))
+      }
+    }
+  if (model && vectors.length === 0) return model.encodeQueries(texts)
+  const { dim } = manifest
+  const data = new Float32Array(vectors.reduce((sum, part) => sum + part.length, 0))
+  const offsets = new Float64Array(vectors.length + 1)
+  for (const [i, part] of vectors.entries()) {
+    data.set(part, offsets[i]! * dim)
+    offsets[i + 1] = offsets[i]! + part.length / dim
+  }
+  return { data, offsets, dim, role: 'query' }
+}
