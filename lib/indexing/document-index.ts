@@ -37,8 +37,7 @@ import { type AddOptions, type AddResult, type Here, Writer } from './writer.js'
 const encoded = 256
 
 /**
- * Documents with their token embeddings in a folder. Searches are exact over what is stored. Any number of processes
- * may have it open; one of them writes at a time, and holds the lock from its first change until `close`. What a call has
+ * Documents with their token embeddings in a folder. Any number of processes may have it open; one of them writes at a time, and holds the lock from its first change until `close`. What a call has
  * resolved for is on the disk; a process that dies leaves the state before or after, never one between.
  */
 export class Index {
@@ -239,8 +238,9 @@ export class Index {
   }
 
   /**
-   * The best documents of each query, best first: exact MaxSim over the vectors as they are stored, of the state that the
-   * index has when the search begins. Queries are texts, or embeddings.
+   * The best documents of each query, best first, by MaxSim over the vectors as they are stored, of the state that the index has
+   * when the search begins: of all documents, or in large segments of candidates (`IndexSearchOptions`). Queries are texts, or
+   * embeddings.
    * @throws ArgumentError ERR_ARGUMENT; RecipeError ERR_RECIPE for queries of another recipe; AbortedError ERR_ABORTED
    */
   async search(
@@ -303,11 +303,21 @@ export class Index {
    * @throws FormatError ERR_FORMAT that names the first file that differs
    */
   async verify(): Promise<void> {
-    await this.refresh()
-    for (const file of filesOf(this.here.snapshot.manifest)) {
-      const name = path.join(this.dir, file.name)
-      if ((await digestOf(name)) !== file.sha256)
-        throw new FormatError('ERR_FORMAT', `${name} is not as it was written: it is damaged`, { file: name })
+    for (let generation = -1; ; ) {
+      await this.refresh()
+      const { manifest } = this.here.snapshot
+      try {
+        for (const file of filesOf(manifest)) {
+          const name = path.join(this.dir, file.name)
+          if ((await digestOf(name)) !== file.sha256)
+            throw new FormatError('ERR_FORMAT', `${name} is not as it was written: it is damaged`, { file: name })
+        }
+        return
+      } catch (error) {
+        // A writer may have replaced the file meanwhile; then there is another state to look at.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || generation === manifest.generation) throw typed(error)
+        generation = manifest.generation
+      }
     }
   }
 
@@ -361,7 +371,8 @@ export class Index {
   private change<R>(work: (writer: Writer) => Promise<R>): Promise<R> {
     this.checkOpen()
     const run = this.changes.then(async () => {
-      this.writer ??= Writer.claim(this.here)
+      // One look at the disk at a time: a refresh that has begun comes first, none begins once there is a writer.
+      this.writer ??= Promise.resolve(this.refreshing).then(() => Writer.claim(this.here))
       try {
         return await work(
           await this.writer.catch((error) => {
@@ -392,9 +403,7 @@ export class Index {
       const seen = await stampOf(this.dir)
       if (seen === this.seen) return
       const { device, snapshot: before } = this.here
-      const now = await Snapshot.open(this.dir, device, before)
-      if (this.here.snapshot !== before) return await now.release() // a writer was faster
-      this.here.snapshot = now
+      this.here.snapshot = await Snapshot.open(this.dir, device, before)
       this.seen = seen
       await before.release()
     } catch (error) {
