@@ -111,6 +111,13 @@ export function widened({ data, scales, dim }: StoredRows, numbers: Uint32Array)
   return chosen as Float32Array
 }
 
+/** All rows as float32. */
+export const allTokens = (rows: StoredRows): Float32Array =>
+  widened(
+    rows,
+    Uint32Array.from({ length: rows.data.length / rows.dim }, (_, i) => i),
+  )
+
 function fromHalf(bits: Uint16Array): Float32Array {
   return Float32Array.from(bits, (half) => {
     const [exponent, fraction] = [(half >> 10) & 31, half & 1023]

@@ -8,7 +8,7 @@ import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '.
 import { poolTokens } from '../retrieval/pool.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
-import { abortIf, Turns } from '../turns.js'
+import { abortIf } from '../turns.js'
 import { chosen } from './builder.js'
 import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
 import { filesOf, manifestFile, writeManifest } from './manifest.js'
@@ -281,17 +281,15 @@ export class Index {
     })
   }
 
-  /** A document as it was added, without its vectors; undefined where there is none. Reads all ids once. */
+  /** A document as it was added, without its vectors; undefined where there is none. Reads all ids the first time. */
   async get(id: string): Promise<Kept | undefined> {
     await this.refresh()
     const snapshot = this.here.snapshot.retain()
     try {
-      const turns = new Turns()
-      for (const segment of snapshot.segments)
-        for (let document = 0; document < segment.documents; document++) {
-          if (turns.due) await turns.take()
-          if (!segment.isDeleted(document) && segment.id(document) === id) return await segment.kept(document)
-        }
+      for (const segment of snapshot.segments) {
+        const document = segment.find(id)
+        if (document >= 0) return await segment.kept(document)
+      }
       return undefined
     } finally {
       await snapshot.release()

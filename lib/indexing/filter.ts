@@ -14,6 +14,10 @@ export interface Filter {
 /** Of a segment's documents those that may be found, as their numbers in order; null: all of them. */
 export async function allowedIn(segment: Segment, filter: PreparedFilter | undefined): Promise<number[] | null> {
   if (!filter && !segment.deleted) return null
+  if (filter?.ids && !filter.where) {
+    const found = Array.from(filter.ids, (id) => segment.find(id)).filter((n) => n >= 0)
+    return found.sort((a, b) => a - b)
+  }
   const turns = new Turns()
   const metadata = filter?.where && (await segment.allMetadata())
   const allowed: number[] = []

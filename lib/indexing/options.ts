@@ -1,7 +1,7 @@
 /** What an index takes from its callers, and what it says of itself. */
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { flag, func, type Kinds, kind, number, object, oneOf, signal, text, whole } from '../options.js'
+import { flag, func, type Kinds, kind, list, number, object, oneOf, signal, strings, text, whole } from '../options.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { PoolOptions } from '../retrieval/pool.js'
 import type { Recipe } from '../text/recipe.js'
@@ -107,7 +107,7 @@ export const checkedOptions: Kinds<CheckOptions> = {
   ...{ topK: whole(1), target: number(0, 1), signal },
 }
 export const searchOptions: Kinds<IndexSearchOptions> = {
-  ...{ topK: whole(1), filter: object, withTexts: flag, signal },
+  ...{ topK: whole(1), filter: object, among: list(strings), withTexts: flag, explain: flag, signal },
   ...{ exact: flag, probes: whole(1), candidates: whole(1) },
 }
 export const idList = kind(

@@ -1,11 +1,21 @@
-import { countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
+import { ArgumentError } from '../errors.js'
+import { countOf, type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import { maxsim, scoreBlocks } from '../retrieval/maxsim.js'
 import { Best } from '../retrieval/top-k.js'
 import { abortIf, Turns } from '../turns.js'
 import { candidatesOf, type Listed } from './candidates.js'
+import { allTokens } from './cluster.js'
 import { allowedIn, type Filter, prepared } from './filter.js'
-import type { Metadata } from './segment.js'
+import type { Metadata, Segment } from './segment.js'
 import type { Snapshot } from './snapshot.js'
+
+/** Where a query token found its best match. */
+export interface TokenMatch {
+  /** Number of the document's token vector; −1 where a floor of 0 is above all of them, or there is none. */
+  token: number
+  /** Their inner product; a hit's score is the sum of these. */
+  score: number
+}
 
 /** A document that an index found. */
 export interface IndexHit {
@@ -15,6 +25,8 @@ export interface IndexHit {
   /** As they were added; only where `withTexts` asks for them. */
   text?: string
   metadata?: Metadata
+  /** For each token vector of the query; only where `explain` asks for them. */
+  matches?: TokenMatch[]
 }
 
 export interface IndexSearchOptions {
@@ -22,6 +34,8 @@ export interface IndexSearchOptions {
   topK?: number
   /** Which documents may be found. Default: all. */
   filter?: Filter
+  /** For each query the ids to rank, such as another engine's hits: these are scored exactly, and nothing else. Unknown ones find nothing. */
+  among?: readonly (readonly string[])[]
   /**
    * Scores every document. Default false, or what `check` found necessary: large segments are searched by candidates, which are
    * then scored exactly. What of the exact hits that finds, `check` measures.
@@ -33,9 +47,13 @@ export interface IndexSearchOptions {
   candidates?: number
   /** Gives each hit its text and metadata. Default false. */
   withTexts?: boolean
+  /** Says of each hit which token vectors matched. Default false. */
+  explain?: boolean
   /** Ends the search, with ERR_ABORTED. */
   signal?: AbortSignal
 }
+
+type Queries = Embeddings<'query', EmbeddingData>
 
 /** Where nobody has measured: .98 of the exact hits or more on the collections of docs/guides/index.md. */
 const defaults = { probes: 16, candidates: 500 }
@@ -45,11 +63,19 @@ const sparse = 8
 
 /** The best documents of each query, best first; equal scores in the order in which they were added. */
 export async function searchSnapshot(
-  { segments, manifest }: Snapshot,
-  queries: Embeddings<'query', EmbeddingData>,
+  snapshot: Snapshot,
+  queries: Queries,
   options: IndexSearchOptions,
 ): Promise<IndexHit[][]> {
-  const { topK = 10, filter, withTexts = false, signal } = options
+  const { manifest } = snapshot
+  const { topK = 10, filter, among, signal } = options
+  if (among && (filter || among.length !== countOf(queries)))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      filter
+        ? 'search: filter has no effect beside among; leave out of it what must not be found'
+        : `search: among has lists for ${among.length} of ${countOf(queries)} queries`,
+    )
   const asked = options.probes !== undefined || options.candidates !== undefined
   const { search } = manifest
   const exact = options.exact ?? (!asked && search !== null && search.probes === null)
@@ -57,72 +83,147 @@ export async function searchSnapshot(
   const { candidates = Math.max(search?.candidates ?? defaults.candidates, 10 * topK) } = options
   const clampNegatives = manifest.recipe?.clampNegatives ?? queries.recipe?.clampNegatives ?? false
   const wanted = prepared(filter)
-  const best = Array.from({ length: countOf(queries) }, () => new Best(topK))
-  const turns = new Turns()
-  const starts: number[] = []
-  let start = 0
+  const ranking: Ranking = {
+    ...{ queries, clampNegatives, signal, turns: new Turns() },
+    best: Array.from({ length: countOf(queries) }, () => new Best(topK)),
+  }
   const listed: Listed[] = []
-  for (const segment of segments) {
+  for (const { segment, start } of placed(snapshot)) {
     abortIf(signal)
-    starts.push(start)
-    const { embeddings } = segment
+    if (among) {
+      const numbers = (ids: readonly string[]) => [...new Set(ids)].map((id) => segment.find(id)).filter((n) => n >= 0)
+      await rankPairs(
+        ranking,
+        segment,
+        start,
+        among.flatMap((ids, query) => numbers(ids).flatMap((n) => [query, n])),
+      )
+      continue
+    }
     const allowed = await allowedIn(segment, wanted)
-    const first = start
-    start += segment.documents
     if (allowed?.length === 0) continue
     if (allowed && allowed.length * sparse < segment.documents) {
-      const pairs = new Float64Array(2 * allowed.length)
-      for (let query = 0; query < best.length; query++) {
-        for (const [n, document] of allowed.entries()) pairs.set([query, document], 2 * n)
-        const scores = await maxsim(queries, embeddings, { layout: 'pairs', pairs, clampNegatives, signal })
-        for (const [n, document] of allowed.entries()) best[query]!.offer(first + document, scores[n]!)
-      }
-      continue
-    }
-    if (segment.lists && !exact) {
-      listed.push({ segment, start: first, allowed })
-      continue
-    }
-    const where = { device: embeddings.device, type: embeddings.dtype, clampNegatives, signal }
-    for await (const block of scoreBlocks(queries, embeddings, where)) {
-      const { firstDocument, lastDocument, scores } = block
-      const width = lastDocument - firstDocument
-      for (let q = block.firstQuery; q < block.lastQuery; q++) {
-        const row = (q - block.firstQuery) * width
-        if (!allowed) best[q]!.offerRow(first + firstDocument, scores, row, width)
-        else
-          for (let n = lowerBound(allowed, firstDocument); n < allowed.length && allowed[n]! < lastDocument; n++)
-            best[q]!.offer(first + allowed[n]!, scores[row + allowed[n]! - firstDocument]!)
-        if (turns.due) await turns.take()
-      }
-    }
+      for (let query = 0; query < countOf(queries); query++)
+        await rankPairs(
+          ranking,
+          segment,
+          start,
+          allowed.flatMap((n) => [query, n]),
+        )
+    } else if (segment.lists && !exact) listed.push({ segment, start, allowed })
+    else await rankAll(ranking, segment, start, allowed)
   }
   const chosen = listed.length > 0 ? await candidatesOf(queries, listed, { probes, candidates, signal }) : []
   for (const { segment, start } of listed) {
     const end = start + segment.documents
-    const pairs = chosen.flatMap((found, query) =>
-      found.filter((n) => n >= start && n < end).flatMap((n) => [query, n - start]),
+    const within = (found: readonly number[]) => found.filter((n) => n >= start && n < end)
+    await rankPairs(
+      ranking,
+      segment,
+      start,
+      chosen.flatMap((found, query) => within(found).flatMap((n) => [query, n - start])),
     )
-    if (pairs.length === 0) continue
-    const scores = await maxsim(queries, segment.embeddings, { layout: 'pairs', pairs, clampNegatives, signal })
-    for (const [i, score] of scores.entries()) best[pairs[2 * i]!]!.offer(start + pairs[2 * i + 1]!, score)
   }
+  return hitsOf(snapshot, ranking, options)
+}
+
+/** The best of each query so far, by the numbers that documents have in the snapshot. */
+interface Ranking {
+  queries: Queries
+  clampNegatives: boolean
+  signal: AbortSignal | undefined
+  best: readonly Best[]
+  turns: Turns
+}
+
+/** Each segment with the number of its first document. */
+function placed({ segments }: Snapshot): { segment: Segment; start: number }[] {
+  let start = 0
+  return segments.map((segment) => {
+    const at = { segment, start }
+    start += segment.documents
+    return at
+  })
+}
+
+/** Scores query pairs[2n] with document pairs[2n + 1] of the segment. */
+async function rankPairs(ranking: Ranking, { embeddings }: Segment, start: number, pairs: number[]): Promise<void> {
+  if (pairs.length === 0) return
+  const { queries, best, clampNegatives, signal } = ranking
+  const scores = await maxsim(queries, embeddings, { layout: 'pairs', pairs, clampNegatives, signal })
+  for (const [n, score] of scores.entries()) best[pairs[2 * n]!]!.offer(start + pairs[2 * n + 1]!, score)
+}
+
+/** Scores all documents of the segment, and ranks those that are allowed. */
+async function rankAll(
+  { queries, best, clampNegatives, signal, turns }: Ranking,
+  { embeddings }: Segment,
+  start: number,
+  allowed: readonly number[] | null,
+): Promise<void> {
+  const where = { device: embeddings.device, type: embeddings.dtype, clampNegatives, signal }
+  for await (const block of scoreBlocks(queries, embeddings, where)) {
+    const { firstDocument, lastDocument, scores } = block
+    const width = lastDocument - firstDocument
+    for (let q = block.firstQuery; q < block.lastQuery; q++) {
+      const row = (q - block.firstQuery) * width
+      if (!allowed) best[q]!.offerRow(start + firstDocument, scores, row, width)
+      else
+        for (let n = lowerBound(allowed, firstDocument); n < allowed.length && allowed[n]! < lastDocument; n++)
+          best[q]!.offer(start + allowed[n]!, scores[row + allowed[n]! - firstDocument]!)
+      if (turns.due) await turns.take()
+    }
+  }
+}
+
+async function hitsOf(
+  snapshot: Snapshot,
+  { queries, best, clampNegatives }: Ranking,
+  { withTexts = false, explain = false }: IndexSearchOptions,
+): Promise<IndexHit[][]> {
+  const segments = placed(snapshot)
+  const starts = segments.map(({ start }) => start)
   const hits: IndexHit[][] = []
-  for (const found of best) {
+  for (const [query, found] of best.entries()) {
     const list: IndexHit[] = []
+    const tokens = explain ? allTokens(slice(queries, { first: query, last: query + 1 })) : null
     for (const { index, score } of found.sorted()) {
-      const at = lowerBound(starts, index + 1) - 1
-      const [segment, document] = [segments[at]!, index - starts[at]!]
+      const { segment, start } = segments[lowerBound(starts, index + 1) - 1]!
+      const document = index - start
       const { text, metadata } = withTexts ? await segment.kept(document) : {}
       list.push({
         ...{ id: segment.id(document), score },
         ...(text !== undefined && { text }),
         ...(metadata !== undefined && { metadata }),
+        ...(tokens && { matches: await matchesOf(tokens, segment, document, clampNegatives) }),
       })
     }
     hits.push(list)
   }
   return hits
+}
+
+/** The best match of each query token [tokens, dim] in a document; of equal ones the first. */
+async function matchesOf(
+  tokens: Float32Array,
+  { embeddings }: Segment,
+  document: number,
+  clampNegatives: boolean,
+): Promise<TokenMatch[]> {
+  const { dim } = embeddings
+  const values = allTokens(await embeddings.download({ first: document, last: document + 1 }))
+  const matches: TokenMatch[] = []
+  for (let q = 0; q < tokens.length; q += dim) {
+    let best: TokenMatch =
+      clampNegatives || values.length === 0 ? { token: -1, score: 0 } : { token: -1, score: -Infinity }
+    for (let d = 0; d < values.length; d += dim) {
+      let score = 0
+      for (let k = 0; k < dim; k++) score += tokens[q + k]! * values[d + k]!
+      if (score > best.score) best = { token: d / dim, score }
+    }
+    matches.push(best)
+  }
+  return matches
 }
 
 /** Where the first number ≥ `value` is in rising numbers. */

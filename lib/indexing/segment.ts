@@ -109,6 +109,7 @@ export class Segment {
   private readonly idOffsets: Float64Array
   private readonly lines: Float64Array | null
   private readonly texts: FileHandle | null
+  private numbers: ReadonlyMap<string, number> | null = null
   private metadata: (Metadata | undefined)[] | null = null
   /** Snapshots that have it. */
   users = 0
@@ -200,6 +201,13 @@ export class Segment {
 
   id(document: number): string {
     return this.idBytes.toString('utf8', this.idOffsets[document], this.idOffsets[document + 1])
+  }
+
+  /** The number of the document of this id, −1 where there is none, or it is deleted. All ids are read the first time. */
+  find(id: string): number {
+    this.numbers ??= new Map(Array.from({ length: this.documents }, (_, i) => [this.id(i), i]))
+    const found = this.numbers.get(id) ?? -1
+    return found >= 0 && !this.isDeleted(found) ? found : -1
   }
 
   /** Text and metadata of a document, as they were given. */

@@ -119,6 +119,40 @@ t.test('filters, texts and metadata', async (t) => {
   await index.close()
 })
 
+t.test('among ids from elsewhere; why a document was found', async (t) => {
+  const index = await Index.create(folder(), { model, type: 'float32' })
+  await index.add(documents)
+  await index.delete(['d4'])
+  const lists = queries.map((_, q) => ['d4', 'nobody', `d${q}`, `d${q + 20}`, `d${q + 40}`, `d${q}`])
+  const all = await index.search(queries, { topK: 60 })
+  const wanted = all.map((hits, q) => hits.filter(({ id }) => lists[q]!.includes(id)))
+  t.same(await index.search(queries, { among: lists }), wanted)
+  await t.rejects(index.search(queries, { among: lists.slice(1) }), { code: 'ERR_ARGUMENT', message: /4 of 5 queries/ })
+  await t.rejects(index.search(queries, { among: lists, filter: { ids: [] } }), {
+    code: 'ERR_ARGUMENT',
+    message: /no effect/,
+  })
+
+  const encoded = await model.encodeQueries(queries)
+  for (const [q, hits] of (await index.search(encoded, { topK: 5, explain: true })).entries())
+    for (const { id, score, matches } of hits) {
+      t.equal(matches!.length, encoded.offsets[q + 1]! - encoded.offsets[q]!)
+      t.ok(Math.abs(matches!.reduce((sum, match) => sum + match.score, 0) - score) < 1e-4, 'their sum is the score')
+      const document = await model.encodeDocuments([documents[Number(id.slice(1))]!.text])
+      for (const [row, match] of matches!.entries()) {
+        const product = (token: number) => {
+          let sum = 0
+          for (let k = 0; k < 16; k++)
+            sum += encoded.data[(encoded.offsets[q]! + row) * 16 + k]! * document.data[token * 16 + k]!
+          return sum
+        }
+        const products = Array.from({ length: document.offsets[1]! }, (_, token) => product(token))
+        t.ok(Math.abs(products[match.token]! - Math.max(...products)) < 1e-6, 'the winner')
+      }
+    }
+  await index.close()
+})
+
 t.test('token vectors are pooled', async (t) => {
   const index = await Index.create(folder(), { model, pooling: { factor: 2 }, type: 'float32' })
   await index.add(documents)
