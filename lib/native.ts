@@ -49,10 +49,13 @@ export interface DeviceMemory {
 
 /** When an op ran, in milliseconds since the trace began. */
 export interface TracedOp {
+  /** Its name. */
   op: string
   /** Names, types and shapes of its inputs. */
   operands: string
+  /** When it began. */
   begin: number
+  /** When it ended. */
   end: number
 }
 

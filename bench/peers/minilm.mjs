@@ -4,9 +4,9 @@
 // usage: node bench/peers/minilm.mjs MODEL FILE.safetensors      after npm run setup
 import { readFileSync } from 'node:fs'
 import { Tokenizer } from 'lateforge'
+import { SafetensorsFile } from '../../dist/io/safetensors.js'
 import { readLayout } from '../../dist/models/formats/layout.js'
 import { ModelWeights } from '../../dist/models/formats/load.js'
-import { SafetensorsFile } from '../../dist/io/safetensors.js'
 import { Parameters } from '../../dist/nn/index.js'
 import { Device } from '../../dist/tensor/device.js'
 import { scope } from '../../dist/tensor/scope.js'

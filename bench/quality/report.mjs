@@ -56,7 +56,15 @@ function table(title, rows, baselines, collections) {
   }
 }
 
-const phases = [['bm25'], ['dense'], ['teacher'], ['start'], ['unsupervised', 1], ['supervised', 1], ['distillation', 1]]
+const phases = [
+  ['bm25'],
+  ['dense'],
+  ['teacher'],
+  ['start'],
+  ['unsupervised', 1],
+  ['supervised', 1],
+  ['distillation', 1],
+]
 table('Three phases', phases, ['dense', 'unsupervised', 'supervised'], headline)
 table('Three phases, tldr', phases, ['dense', 'unsupervised', 'supervised'], ['tldr'])
 const miners = ['unsupervised', 'by-bm25', 'by-dense', 'by-colbert'].map((name) => [name, 1])

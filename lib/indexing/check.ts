@@ -6,10 +6,11 @@ import type { SearchSetting } from './manifest.js'
 import { type IndexHit, searchSnapshot } from './search.js'
 import type { Snapshot } from './snapshot.js'
 
-/** What a way to search found, of what scoring every document finds. */
+/** What a way to search found of what scoring every document finds. */
 export interface CheckedSetting {
   /** Null: every document is scored. */
   probes: number | null
+  /** Null as `probes`. */
   candidates: number | null
   /** Share of the exact hits. */
   recall: number
@@ -17,9 +18,13 @@ export interface CheckedSetting {
   milliseconds: number
 }
 
+/** What `Index.check` found. */
 export interface CheckResult {
+  /** That were tried. */
   queries: number
+  /** Hits of each that were compared. */
   topK: number
+  /** Share of the exact hits that was asked for. */
   target: number
   /** In the order in which they were tried; the last is what the index is searched by from now on. */
   settings: CheckedSetting[]

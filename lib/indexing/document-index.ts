@@ -31,7 +31,7 @@ import {
 import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { digestOf, type Kept } from './segment.js'
 import { Snapshot } from './snapshot.js'
-import { type AddOptions, type AddResult, type Here, Writer } from './writer.js'
+import { type AddOptions, type AddResult, type CompactResult, type DeleteResult, type Here, Writer } from './writer.js'
 
 /** Texts that are encoded together. */
 const encoded = 256
@@ -218,7 +218,7 @@ export class Index {
    * @returns how many were deleted, and ids that the index does not have
    * @throws LockedError ERR_LOCKED; FileError ERR_FILE
    */
-  delete(ids: Iterable<string>): Promise<{ deleted: number; missing: string[] }> {
+  delete(ids: Iterable<string>): Promise<DeleteResult> {
     if (!idList.is(ids)) throw new ArgumentError('ERR_ARGUMENT', `delete: expected ${idList.expected}`)
     return this.change((writer) => writer.delete(ids))
   }
@@ -228,7 +228,7 @@ export class Index {
    * @returns bytes of all files before and after
    * @throws LockedError ERR_LOCKED; FileError ERR_FILE
    */
-  compact(): Promise<{ before: number; after: number }> {
+  compact(): Promise<CompactResult> {
     const size = () => filesOf(this.here.snapshot.manifest).reduce((sum, file) => sum + file.bytes, 0)
     return this.change(async (writer) => {
       const before = size()

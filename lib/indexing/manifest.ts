@@ -10,8 +10,9 @@ import { nearby } from '../io/nearby.js'
 import type { Recipe } from '../text/recipe.js'
 
 /** What token embeddings are stored as. */
-export const storedTypes = ['int8', 'float16', 'float32'] as const
-export type StoredEmbeddings = (typeof storedTypes)[number]
+export const storedTypes: readonly StoredEmbeddings[] = ['int8', 'float16', 'float32']
+/** int8 with a scale for each token, float16 or float32. */
+export type StoredEmbeddings = 'int8' | 'float16' | 'float32'
 
 /** A file that never changes, as it was when it was written. */
 export interface StoredFile {
@@ -34,14 +35,27 @@ export interface SegmentEntry {
   deleted: (StoredFile & { count: number }) | null
 }
 
+/** How token vectors of a document become fewer, as `poolTokens` takes it. */
+export interface Pooling {
+  /** About one in so many is kept. */
+  factor: number
+  /** So many at the beginning of a document are kept as they are. */
+  protectedTokens: number
+}
+
 /** How segments with lists are searched, and what of the exact hits that found when it was measured. */
 export interface SearchSetting {
-  /** Centroids that each query token looks behind, and documents that are scored exactly; null: all of them. */
+  /** Centroids that each query token looks behind; null: every document is scored. */
   probes: number | null
+  /** Documents that are scored exactly; null as `probes`. */
   candidates: number | null
+  /** Share of the exact hits that was found. */
   recall: number
+  /** The share that was asked for. */
   target: number
+  /** Hits of a query that were compared. */
   topK: number
+  /** That were tried. */
   queries: number
   /** That the index had then. */
   documents: number
@@ -59,7 +73,7 @@ export interface Manifest {
   /** How texts became tokens; null for vectors from elsewhere. */
   recipe: Recipe | null
   /** How tokens of encoded documents are pooled; null: not at all. */
-  pooling: { factor: number; protectedTokens: number } | null
+  pooling: Pooling | null
   /** Segments of so many tokens or more have lists. */
   listsFrom: number
   /** What `check` found out; null: nobody asked. */

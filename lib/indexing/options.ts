@@ -5,7 +5,7 @@ import { flag, func, type Kinds, kind, list, number, object, oneOf, signal, stri
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { PoolOptions } from '../retrieval/pool.js'
 import type { Recipe } from '../text/recipe.js'
-import { type SearchSetting, type StoredEmbeddings, storedTypes } from './manifest.js'
+import { type Pooling, type SearchSetting, type StoredEmbeddings, storedTypes } from './manifest.js'
 import type { IndexSearchOptions } from './search.js'
 import type { Metadata } from './segment.js'
 import type { AddOptions } from './writer.js'
@@ -14,16 +14,19 @@ import type { AddOptions } from './writer.js'
 export interface IndexDocument {
   /** Its name, for ever: no two documents of an index have one. */
   id: string
+  /** What is encoded, and kept. */
   text: string
   /** JSON that is kept beside it, for filters and hits. */
   metadata?: Metadata
 }
 
+/** Options of `Index.open`. */
 export interface OpenIndexOptions {
   /** Encodes texts, by the index's recipe. Not needed to search with, and add, embeddings. */
   model?: Colbert
 }
 
+/** Options of `Index.create`. */
 export interface CreateIndexOptions extends OpenIndexOptions {
   /**
    * What token embeddings are stored as: `int8`, with a scale for each token; `float16`; `float32`. Default `int8`, which
@@ -48,6 +51,7 @@ export interface CreateIndexOptions extends OpenIndexOptions {
   modelName?: string
 }
 
+/** Options of `Index.check`. */
 export interface CheckOptions {
   /**
    * Queries to try: texts, embeddings, or how many to make of the index's own documents: their first words, or first token
@@ -64,18 +68,26 @@ export interface CheckOptions {
 
 /** What an index holds now. */
 export interface IndexInfo {
+  /** Those that are not deleted. */
   documents: number
   /** Deleted documents whose vectors are still there; `compact` removes them. */
   deleted: number
+  /** Token vectors, those of deleted documents too. */
   tokens: number
+  /** Parts that were added, or joined, together. */
   segments: number
   /** Of all files. */
   bytes: number
+  /** Of a token vector. */
   dim: number
+  /** What token vectors are stored as. */
   type: StoredEmbeddings
+  /** As it was called when the index was made; null where it was not. */
   model: string | null
+  /** How texts become tokens; null for vectors from elsewhere. */
   recipe: Recipe | null
-  pooling: { factor: number; protectedTokens: number } | null
+  /** How token vectors of added documents are pooled; null: not at all. */
+  pooling: Pooling | null
   /** Segments with lists, which are searched by candidates. */
   listed: number
   /** How they are searched, as `check` found out; null where it was never asked. */

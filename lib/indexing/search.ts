@@ -19,16 +19,19 @@ export interface TokenMatch {
 
 /** A document that an index found. */
 export interface IndexHit {
+  /** As it was added. */
   id: string
   /** Its MaxSim score: a sum over query tokens. Higher is better. */
   score: number
   /** As they were added; only where `withTexts` asks for them. */
   text?: string
+  /** As `text`. */
   metadata?: Metadata
   /** For each token vector of the query; only where `explain` asks for them. */
   matches?: TokenMatch[]
 }
 
+/** Options of `Index.search`. */
 export interface IndexSearchOptions {
   /** Hits for each query; default 10. */
   topK?: number

@@ -22,7 +22,9 @@ export type Metadata = Record<string, unknown>
 
 /** What is kept of a document beside its vectors. */
 export interface Kept {
+  /** As it was given. */
   text?: string
+  /** As it was given. */
   metadata?: Metadata
 }
 

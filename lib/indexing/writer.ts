@@ -12,6 +12,7 @@ import { filesOf, type Manifest, type SearchSetting, type SegmentEntry, writeMan
 import { type Kept, type NewSegment, type Segment, writeDeleted, writeSegment } from './segment.js'
 import { Snapshot } from './snapshot.js'
 
+/** Options of `Index.add` and `addEmbeddings`. */
 export interface AddOptions {
   /**
    * What happens to an id that the index has: it is an error; the new document takes its place; or the old one stays, so that
@@ -24,8 +25,11 @@ export interface AddOptions {
   signal?: AbortSignal
 }
 
+/** What was added. */
 export interface AddResult {
+  /** That are kept now. */
   documents: number
+  /** Their token vectors. */
   tokens: number
   /** Of them, those that took the place of another. */
   replaced: number
@@ -33,6 +37,22 @@ export interface AddResult {
   skipped: number
   /** Texts that were longer than the recipe takes; their ends were cut off. */
   truncated: number
+}
+
+/** What was deleted. */
+export interface DeleteResult {
+  /** How many. */
+  deleted: number
+  /** Ids that the index does not have. */
+  missing: string[]
+}
+
+/** Bytes of all files. */
+export interface CompactResult {
+  /** Before. */
+  before: number
+  /** Now. */
+  after: number
 }
 
 /** An open index, as its writer needs it. */
@@ -85,7 +105,7 @@ export class Writer {
   }
 
   /** Errors as `Index.delete`. */
-  async delete(ids: Iterable<string>): Promise<{ deleted: number; missing: string[] }> {
+  async delete(ids: Iterable<string>): Promise<DeleteResult> {
     const places = await this.placesNow()
     const known: string[] = []
     const missing: string[] = []

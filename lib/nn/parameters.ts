@@ -32,6 +32,14 @@ export interface Int8Weights {
   scales: Tensor
 }
 
+/** The same, row by row. */
+export interface Int8Rows {
+  /** [out, in] */
+  data: Int8Array
+  /** [out] */
+  scales: Float32Array
+}
+
 /**
  * The parameters of a model and their gradients: views of two flat buffers, so that the optimiser, the gradient norm,
  * zeroing and reductions over ranks are single launches. Entries keep the order they were declared in.
@@ -179,7 +187,7 @@ export class Parameters {
   }
 
   /** Int8 weights as they are, n [out, in] and scales [out]. @throws FormatError ERR_FORMAT where there are none */
-  async int8Rows(name: string): Promise<{ data: Int8Array; scales: Float32Array }> {
+  async int8Rows(name: string): Promise<Int8Rows> {
     const { shape } = this.entryOf(name)
     const int8 = this.packed.get(name)
     if (!int8) throw new FormatError('ERR_FORMAT', `parameter "${name}" is not int8`, { name })

@@ -12,13 +12,19 @@ export interface CpuSettings {
   nice?: number
 }
 
+/** How the CPU works now. */
+export interface CpuState extends Required<CpuSettings> {
+  /** Instruction set of the kernels: `portable`, `avx2` or `avx512`. */
+  isa: string
+}
+
 /**
  * Changes how the CPU works from the next op on; what is left out stays. `LATEFORGE_THREADS` and `LATEFORGE_NICE` say how it
  * begins. Results are the same bits with any number of threads.
  * @returns the settings now, and the instruction set of the kernels
  * @throws ArgumentError ERR_ARGUMENT; UnsupportedError ERR_UNSUPPORTED where the system refuses the nice value
  */
-export function setCpu(settings: CpuSettings = {}): Required<CpuSettings> & { isa: string } {
+export function setCpu(settings: CpuSettings = {}): CpuState {
   checkOptions('setCpu', settings, { threads: whole(1), nice: whole(0) })
   const { threads, nice } = settings
   if (nice !== undefined) native().setNice(nice)

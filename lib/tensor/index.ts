@@ -1,4 +1,4 @@
-export type { DeviceMemory, NativeArray } from '../native.js'
+export type { DeviceMemory, NativeArray, TracedOp } from '../native.js'
 export { Device, type Precision, precisions } from './device.js'
 export type { Operand } from './dispatch.js'
 export * as raw from './ops.gen.js'

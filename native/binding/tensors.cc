@@ -94,9 +94,9 @@ Napi::Value create(const Napi::CallbackInfo& info) {
 Napi::Value map(const Napi::CallbackInfo& info) {
   const auto dtype = static_cast<DType>(smallAt(info, 3, "dtype", 0, static_cast<int32_t>(DType::i8)));
   Handle handle;
-  check(info.Env(), environmentOf(info.Env()).runtime.map(deviceIdAt(info), stringAt(info, 1, "path"),
-                                                          integerAt(info, 2, "offset", 0), metaAt(info, dtype, 4),
-                                                          handle));
+  check(info.Env(), environmentOf(info.Env())
+                        .runtime.map(deviceIdAt(info), stringAt(info, 1, "path"), integerAt(info, 2, "offset", 0),
+                                     metaAt(info, dtype, 4), handle));
   return Napi::Number::New(info.Env(), static_cast<double>(handle));
 }
 

@@ -36,8 +36,8 @@ struct Isa {
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a
-// message when that one is unknown or missing here, or when LATEFORGE_THREADS or LATEFORGE_NICE does not parse: nobody gets at kernels
-// then.
+// message when that one is unknown or missing here, or when LATEFORGE_THREADS or LATEFORGE_NICE does not parse: nobody
+// gets at kernels then.
 const Isa* chooseIsa(char* error);
 
 }  // namespace lateforge::cpu

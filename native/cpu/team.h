@@ -60,7 +60,7 @@ class Team {
 
   std::mutex callers_;  // one job at a time
   std::vector<std::thread> workers_;
-  std::atomic<int> threads_{1};    // workers and a caller
+  std::atomic<int> threads_{1};  // workers and a caller
   std::atomic<int> nice_{0};
   std::atomic<int32_t> epoch_{0};  // workers sleep on it
   std::atomic<bool> stopping_{false};

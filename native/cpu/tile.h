@@ -13,9 +13,10 @@ constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileColumns = kTileVectors * kLanes<T>;
 
-// sum[M][N vectors] += A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb; before(p) runs before step p. `together`:
-// rs is 1. Every third row has a pointer, the two after it are one and two strides away, which the processor computes for
-// free; the empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
+// sum[M][N vectors] += A · B, A[i][p] at a[i · rs + p · cs], B[p] at b + p · ldb; before(p) runs before step p.
+// `together`: rs is 1. Every third row has a pointer, the two after it are one and two strides away, which the
+// processor computes for free; the empty asm keeps the compiler from making a pointer of every row, for which registers
+// would not suffice.
 template <class T, int M, int N, bool together = false, class F>
 inline void addProducts(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, int64_t ldb, Vec<T> (&sum)[M][N],
                         F before) {
@@ -65,7 +66,7 @@ inline void fullTile(int64_t k, const T* a, int64_t rs, int64_t cs, const T* b, 
     tile<T, kTileRows, N, together, dense>(k, a, rs, cs, b, ldb, c, ldc, accumulate);
   };
   const auto lying = [&](auto together) {
-    ldc == N * kLanes<T> ? run(together, std::true_type()) : run(together, std::false_type());
+    ldc == N* kLanes<T> ? run(together, std::true_type()) : run(together, std::false_type());
   };
   rs == 1 ? lying(std::true_type()) : lying(std::false_type());
 }

@@ -57,8 +57,8 @@ constexpr uint8_t typesOf(Op op) {
 
 inline int64_t workspaceOf(const OpCall& call) {
   switch (call.op) {
-#define LF_NEED_workspace(name)                               \
-  case Op::name:                                              \
+#define LF_NEED_workspace(name)                                \
+  case Op::name:                                               \
     if constexpr (typesOf(Op::name)) return needs::name(call); \
     return 0;
 #define OP(name, scratch, ...) LF_NEED_##scratch(name)
@@ -79,8 +79,8 @@ struct OpTable {
 // By op of the op list.
 constexpr OpTable opTable() {
   OpTable table;
-#define OP(name, ...)                                                                   \
-  if constexpr (typesOf(Op::name)) table.op[static_cast<int>(Op::name)] = ops::name;    \
+#define OP(name, ...)                                                                \
+  if constexpr (typesOf(Op::name)) table.op[static_cast<int>(Op::name)] = ops::name; \
   table.supported[static_cast<int>(Op::name)] = typesOf(Op::name);
   LF_OPS(OP)
 #undef OP

@@ -16,8 +16,8 @@ void releasePages(void* data, size_t bytes);
 int grantedThreads();
 int64_t grantedMemory();
 
-// Lets the thread that calls step back behind others, as far as a nice value says: 0, as others, to 19, last. Going back
-// to less takes rights that few processes have. False, with the reason in `problem`, when the system refuses.
+// Lets the thread that calls step back behind others, as far as a nice value says: 0, as others, to 19, last. Going
+// back to less takes rights that few processes have. False, with the reason in `problem`, when the system refuses.
 bool setNice(int nice, std::string& problem);
 
 // A file in memory, to read. `bytes` is 0 and nothing is mapped of an empty file and of what is no plain file. False

@@ -72,7 +72,8 @@ class Runtime {
   // A tensor with the given contents (copied), or uninitialised memory when `data` is null.
   Status create(int32_t device, Meta meta, const void* data, Handle& handle);
   // A tensor whose contents are those of a file from byte `offset` on, read when they are used and never written. For
-  // devices that compute in the host's memory; the caller knows which do. The file must stay as it is, but may lose its name.
+  // devices that compute in the host's memory; the caller knows which do. The file must stay as it is, but may lose its
+  // name.
   Status map(int32_t device, const std::string& path, int64_t offset, Meta meta, Handle& handle);
   // Overwrites the contents in stream order; the sizes must agree.
   Status write(Handle handle, DType dtype, const void* data, int64_t count);

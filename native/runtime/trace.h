@@ -17,7 +17,7 @@ class Trace {
  public:
   struct Event {
     const char* op;
-    std::string operands;  // shapes and types of its inputs
+    std::string operands;       // shapes and types of its inputs
     double begin = 0, end = 0;  // milliseconds since the trace began
   };
 

@@ -44,7 +44,10 @@ t.test('create, add, search, delete, compact, info', async (t) => {
   t.ok(Math.abs(plain.results[0].hits[0].score - hits[0].hits[0].score) < 0.05)
   t.match(cli('search', 'idx', 'w5', '--top-k', '1'), { status: 0, stdout: /^w5\n {3}1 {2}\d+\.\d{3} {2}\S+ {2}w/ })
   t.match(cli('delete', 'idx', 'd5', 'nobody'), { status: 0, stdout: /1 documents deleted\nnot in the index: nobody/ })
-  t.match(cli('check', 'idx', '--queries', '5'), { status: 0, stdout: /recall@10[\s\S]*every document is scored from now on/ })
+  t.match(cli('check', 'idx', '--queries', '5'), {
+    status: 0,
+    stdout: /recall@10[\s\S]*every document is scored from now on/,
+  })
   t.match(json('check', 'idx', 'w1 w2', '--target', '0.9'), { queries: 1, target: 0.9, approximate: false })
   t.match(cli('compact', 'idx'), { status: 0, stdout: /MB before, .* MB now/ })
   t.match(cli('info', 'idx', '--verify'), {

@@ -1,10 +1,10 @@
-// Products of rows with int8 weights: the rows are made int8 too, each with a scale of its own, sums are exact int32, so
-// that results are the same on all processors but for the last rounding.
+// Products of rows with int8 weights: the rows are made int8 too, each with a scale of its own, sums are exact int32,
+// so that results are the same on all processors but for the last rounding.
 //
-// Weights lie in panels of 32 of their rows, four features a word: packed [out / 32][in / 4][32][4], zeros beyond either
-// end. Rows of x lie in tiles of kInt8Rows, so that a product reads both in order. One instruction multiplies
-//   four features and adds them up where there is VNNI (uint8 × int8: weights are read as w + 128, and 128 · Σ x taken off),
-//   else two, as int16.
+// Weights lie in panels of 32 of their rows, four features a word: packed [out / 32][in / 4][32][4], zeros beyond
+// either end. Rows of x lie in tiles of kInt8Rows, so that a product reads both in order. One instruction multiplies
+//   four features and adds them up where there is VNNI (uint8 × int8: weights are read as w + 128, and 128 · Σ x taken
+//   off), else two, as int16.
 #pragma once
 
 #include <algorithm>
@@ -59,8 +59,8 @@ inline void addTo(Ints& sum, Ints x) {
 #endif
 }
 
-// sums [kInt8Rows, kPart] of a tile of x, pairs (0, 2) and (1, 3) of each word [words, 2, kInt8Rows], with kPart columns of
-// a panel w [words, kPanel, kWord].
+// sums [kInt8Rows, kPart] of a tile of x, pairs (0, 2) and (1, 3) of each word [words, 2, kInt8Rows], with kPart
+// columns of a panel w [words, kPanel, kWord].
 inline void multiplyPairs(int64_t words, const int32_t* x, const int8_t* w, int32_t* sums) {
   Ints sum[kInt8Rows][2] = {};
   for (int64_t k = 0; k < words; ++k, w += kPanelWord)
@@ -83,7 +83,8 @@ inline void multiplyPairs(int64_t words, const int32_t* x, const int8_t* w, int3
 #pragma GCC unroll 16
   for (int r = 0; r < kInt8Rows; ++r)
 #pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) store(reinterpret_cast<float*>(sums) + (2 * r + j) * kLanes<float>, reinterpret_cast<Vec<float>>(sum[r][j]));
+    for (int j = 0; j < 2; ++j)
+      store(reinterpret_cast<float*>(sums) + (2 * r + j) * kLanes<float>, reinterpret_cast<Vec<float>>(sum[r][j]));
 }
 
 #if LF_VECTOR_BYTES == 64
@@ -111,8 +112,8 @@ __attribute__((target("avx512vnni"))) inline void multiplyQuads(int64_t words, c
 }
 #endif
 
-// Tiles of x, made int8: values of tile i begin at values + i · words · each · kInt8Rows, `each` numbers a word; of every
-// row its scale, and what to take off its sums.
+// Tiles of x, made int8: values of tile i begin at values + i · words · each · kInt8Rows, `each` numbers a word; of
+// every row its scale, and what to take off its sums.
 template <class T>
 struct Int8Tiles {
   int64_t rows, in, words, each;
@@ -135,8 +136,8 @@ struct Int8Tiles {
   }
   const int32_t* tile(int64_t i) const { return values + i * words * each * kInt8Rows; }
 
-  // Rows of tile i of x [rows, in]: n = x / scale to nearest, scale = the row's largest / 127. A row that is not finite has
-  // the scale NaN.
+  // Rows of tile i of x [rows, in]: n = x / scale to nearest, scale = the row's largest / 127. A row that is not finite
+  // has the scale NaN.
   void fillTile(const T* x, int64_t i) {
     int32_t* to = values + i * words * each * kInt8Rows;
     for (int r = 0; r < kInt8Rows; ++r) {
@@ -178,8 +179,8 @@ struct Int8Tiles {
   }
 
   static constexpr int64_t kBatch = 64;
-  // n [kBatch] = x [count] · by to nearest, ties to even, zeros after it, for |x · by| ≤ 127; their sum. Adding 1.5 · 2^23
-  // rounds to an integer and leaves it in the lowest bits.
+  // n [kBatch] = x [count] · by to nearest, ties to even, zeros after it, for |x · by| ≤ 127; their sum. Adding 1.5 ·
+  // 2^23 rounds to an integer and leaves it in the lowest bits.
   static int32_t nearest(const T* x, int64_t count, T by, int8_t* n) {
     Ints total{};
     for (int64_t k = 0; k < kBatch; k += kLanes<float>) {
@@ -205,8 +206,8 @@ struct Int8Tiles {
   }
 };
 
-// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; scales, b [out], b
-// null for none.
+// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; scales, b
+// [out], b null for none.
 template <class T>
 void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const T* scales, const T* b, T* y, int64_t out,
                int64_t firstTile, int64_t lastTile, int64_t firstPanel, int64_t lastPanel) {
