@@ -23,6 +23,7 @@ t.test('arrays of every type are written as what they are', async (t) => {
     I32: foreign('Int32Array.of(1, -2)'),
     I64: foreign('BigInt64Array.of(1n, -2n)'),
     U8: foreign('Uint8Array.of(1, 2)'),
+    I8: foreign('Int8Array.of(1, -2)'),
   }
   t.notOk(arrays.F32 instanceof Float32Array)
   await writeSafetensors(
@@ -35,14 +36,19 @@ t.test('arrays of every type are written as what they are', async (t) => {
     t.same([...(await read.numbers(name))], Array.from(data as ArrayLike<number | bigint>, Number))
   }
   await read.close()
+  const halves = foreign('Uint16Array.of(0x3e00, 0xc000)') // float16, as bits
+  await writeSafetensors(file, [{ name: 'F16', shape: [2], data: halves as Uint16Array }])
+  const half = await SafetensorsFile.open(file)
+  t.same([half.tensor('F16').dtype, ...(await half.numbers('F16'))], ['F16', 1.5, -2])
+  await half.close()
 })
 
 t.test('nothing but these types is written, and nothing whose bytes are not its shape', async (t) => {
   const file = join(dir, 'b.safetensors')
   const one = (data: unknown, shape = [2]) => writeSafetensors(file, [{ name: 'x', shape, data: data as Float32Array }])
   for (const [data, kind] of [
-    [new Uint16Array(2), /Uint16Array/],
-    [foreign('new Int8Array(2)'), /Int8Array/],
+    [new Uint32Array(2), /Uint32Array/],
+    [foreign('new Int16Array(2)'), /Int16Array/],
     [new DataView(new ArrayBuffer(2)), /DataView/],
     [[1, 2], /Array/],
     [undefined, /Undefined/],
