@@ -2,6 +2,7 @@
  * Two-level k-means over token embeddings: first into cells, then each cell on its own, so that a token is compared with
  * hundreds of centroids instead of tens of thousands. Deterministic: it begins at evenly spaced tokens, and sums in order.
  */
+import { types } from 'node:util'
 import { fromInt8 } from '../io/numbers.js'
 import type { EmbeddingData } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
@@ -101,14 +102,13 @@ function grouped(cellOf: Uint32Array, cells: number): Uint32Array[] {
 export function widened({ data, scales, dim }: StoredRows, numbers: Uint32Array): Float32Array {
   const chosen = new (data.constructor as new (length: number) => EmbeddingData)(numbers.length * dim)
   for (const [i, row] of numbers.entries()) chosen.set(data.subarray(row * dim, (row + 1) * dim), i * dim)
-  if (chosen instanceof Int8Array)
+  if (types.isInt8Array(chosen))
     return fromInt8(
       chosen,
       Float32Array.from(numbers, (row) => scales![row]!),
       dim,
     )
-  if (chosen instanceof Uint16Array) return fromHalf(chosen)
-  return chosen as Float32Array
+  return types.isUint16Array(chosen) ? fromHalf(chosen) : chosen
 }
 
 /** All rows as float32. */
