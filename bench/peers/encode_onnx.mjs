@@ -53,12 +53,14 @@ const ours = async (model) => {
 }
 
 const systems = {}
+const own = []
 for (const precision of ['float32', 'int8']) {
   // The projection to 128 is random: it costs what a trained one does.
   const model = await Colbert.load(modelDir, {
     ...{ precision, freshProjection: true, onNote: () => {} },
     recipe: { documentLength: 180, documentPrefix: '', skiplistWords: [] },
   })
+  own.push(model)
   systems[`lateforge ${precision}`] = () => ours(model)
 }
 for (const [name, dtype] of [
@@ -77,3 +79,4 @@ for (let round = -1; round < Number(rounds); round++)
 console.log(
   JSON.stringify({ ...(await machineOf(Device.open(), 'cpu', 0.5)), date: new Date().toISOString(), rates }, null, 1),
 )
+for (const model of own) model.dispose()
