@@ -227,21 +227,23 @@ void int8Ops(const cpu::Kernels* table) {
     if (rows > 0) x.as<T>()[rows / 2 * in + k] = 0;
   }
   const std::vector<Tensor> packed = run(table, Op::packInt8, params::packInt8{}, {&w});
-  const auto whole = [&](const Tensor& m, int64_t row, double& scale) {
+  // Rows of x are rounded as float32.
+  const auto whole = [&](const Tensor& m, int64_t row, double& scale, bool isX) {
     T largest = 0;
     for (int64_t k = 0; k < in; ++k) largest = std::max(largest, std::abs(m.as<T>()[row * in + k]));
     const T by = largest > 0 ? T{127} / largest : T{0};
     scale = static_cast<double>(largest) / 127;
     std::vector<double> n;
     for (int64_t k = 0; k < in; ++k)
-      n.push_back(std::nearbyint(static_cast<double>(static_cast<float>(m.as<T>()[row * in + k] * by))));
+      n.push_back(std::nearbyint(isX ? static_cast<double>(static_cast<float>(m.as<T>()[row * in + k] * by))
+                                     : static_cast<double>(m.as<T>()[row * in + k] * by)));
     return n;
   };
   std::vector<double> want, wantPlain;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t o = 0; o < out; ++o) {
       double ofX, ofW, sum = 0;
-      const std::vector<double> left = whole(x, r, ofX), right = whole(w, o, ofW);
+      const std::vector<double> left = whole(x, r, ofX, true), right = whole(w, o, ofW, false);
       for (int64_t k = 0; k < in; ++k) sum += left[k] * right[k];
       wantPlain.push_back(sum * ofX * ofW);
       want.push_back(wantPlain.back() + static_cast<double>(b.as<T>()[o]));
@@ -253,6 +255,10 @@ void int8Ops(const cpu::Kernels* table) {
   close<T>("linearInt8", product(&b), want);
   close<T>("linearInt8 without b", product(&none), wantPlain);
   if (rows == 0) return;
+  for (int64_t k = 0; k < in; ++k) x.as<T>()[(rows - 1) * in + k] = std::numeric_limits<T>::denorm_min() * T(k % 3);
+  const Tensor tiny = product(&b);
+  for (int64_t o = 0; o < out; ++o)
+    CHECK(tiny.as<T>()[(rows - 1) * out + o] == b.as<T>()[o], "numbers too small to scale are 0");
   for (const T odd : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity()}) {
     x.as<T>()[(rows - 1) * in + in - 1] = odd;
     const Tensor y = product(&b);

@@ -64,8 +64,9 @@ int32_t packInt8(const OpCall& call, char* error) {
     T largest = 0, odd = 0;
     for (int64_t k = 0; k < in; ++k) largest = std::max(largest, std::abs(from[k])), odd += from[k] - from[k];
     if (odd != 0) finite = false;
-    const T by = largest > 0 ? T{127} / largest : T{0};
-    scales[row] = largest / T{127};
+    // Numbers so small that 127 over them is none are 0.
+    const T by = largest > 0 && std::isfinite(T{127} / largest) ? T{127} / largest : T{0};
+    scales[row] = by > 0 ? largest / T{127} : T{0};
     int8_t* to = packed + row / kPanel * words * kPanelWord + row % kPanel * kWord;
     for (int64_t k = 0; k < in; ++k)
       to[k / kWord * kPanelWord + k % kWord] =

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "../../cpu/features.h"
 #include "../../cpu/loops.h"
@@ -49,14 +50,22 @@ inline Ints addPairs(Shorts a, Shorts b) {
 #endif
 }
 
+// What the compiler may not look through: it has this value now.
+template <class V>
+inline void inRegister(V& value) {
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm("" : "+w"(value));
+#else
+  asm("" : "+m"(value));
+#endif
+}
+
 // sum += x, here and now: compilers reorder sums of integers, for which registers would not suffice.
 inline void addTo(Ints& sum, Ints x) {
   sum += x;
-#if defined(__x86_64__)
-  asm("" : "+v"(sum));
-#elif defined(__aarch64__)
-  asm("" : "+w"(sum));
-#endif
+  inRegister(sum);
 }
 
 // sums [kInt8Rows, kPart] of a tile of x, pairs (0, 2) and (1, 3) of each word [words, 2, kInt8Rows], with kPart
@@ -142,14 +151,19 @@ struct Int8Tiles {
     int32_t* to = values + i * words * each * kInt8Rows;
     for (int r = 0; r < kInt8Rows; ++r) {
       const int64_t row = i * kInt8Rows + r;
-      if (row >= rows)
-        for (int64_t k = 0; k < words * each; ++k) to[k * kInt8Rows + r] = 0;
-      else
+      if (row < rows)
         fillRow(x + row * in, to + r, row);
+      else
+        clear(to + r, row);
     }
   }
 
  private:
+  void clear(int32_t* to, int64_t row) {
+    for (int64_t k = 0; k < words * each; ++k) to[k * kInt8Rows] = 0;
+    excess[row] = 0;
+  }
+
   void fillRow(const T* x, int32_t* to, int64_t row) {
     Vec<T> most{}, odd{};  // odd: 0 where all is finite, else NaN
     forLanes<T>(in, [&](int64_t k, auto n) {
@@ -159,8 +173,10 @@ struct Int8Tiles {
     });
     T largest = 0;
     for (int lane = 0; lane < kLanes<T>; ++lane) largest = std::max(largest, most[lane]);
-    const T by = largest > 0 && largest <= std::numeric_limits<T>::max() ? T{127} / largest : T{0};
     scale[row] = largest / T{127} + addLanes<T>(odd);
+    // Numbers so small that 127 over them is none are 0.
+    const T by = largest > 0 ? T{127} / largest : T{0};
+    if (!std::isfinite(scale[row]) || !std::isfinite(by)) return clear(to, row);
     int32_t total = 0;
     for (int64_t k = 0; k < in; k += kBatch) {
       const int64_t count = std::min(kBatch, in - k), used = divideUp(count, kWord);
@@ -184,7 +200,9 @@ struct Int8Tiles {
   static int32_t nearest(const T* x, int64_t count, T by, int8_t* n) {
     Ints total{};
     for (int64_t k = 0; k < kBatch; k += kLanes<float>) {
-      const Vec<float> v = scaled(x + k, std::clamp<int64_t>(count - k, 0, kLanes<float>), by);
+      // Rounded before the addition, not fused with it: ties fall alike on all processors.
+      Vec<float> v = scaled(x + k, std::clamp<int64_t>(count - k, 0, kLanes<float>), by);
+      inRegister(v);
       const Ints whole = reinterpret_cast<Ints>(v + 12582912.0f) - 0x4b400000;
       typedef int8_t Narrow __attribute__((vector_size(LF_VECTOR_BYTES / 4)));
       const Narrow bytes = __builtin_convertvector(whole, Narrow);
