@@ -1,8 +1,7 @@
 /** An index in a folder: what it finds, keeps, forgets and refuses. */
-import { execFile } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
 import { Index, type IndexDocument, type StoredEmbeddings } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
@@ -362,10 +361,7 @@ t.test('killed at any moment: what was acknowledged is there, and nothing half',
   const told = new Map<string, boolean>() // acknowledged: there, or deleted
   const rounds = Number(process.env.LATEFORGE_TEST_KILLS ?? 12)
   for (let round = 0; round < rounds; round++) {
-    const after = 250 + Math.floor(draws.next() * 500)
-    const { stdout } = await promisify(execFile)(process.execPath, [child, dir, String(round)], {
-      ...{ timeout: after, killSignal: 'SIGKILL', maxBuffer: 1 << 26 },
-    }).catch((error) => error as { stdout: string })
+    const stdout = await killed(child, dir, String(round), Math.floor(draws.next() * 400))
     for (const line of stdout.split('\n').slice(0, -1)) {
       const [what, id] = line.split(' ') as [string, string]
       if (what === 'began')
@@ -388,3 +384,14 @@ t.test('killed at any moment: what was acknowledged is there, and nothing half',
   }
   t.ok(told.size > 0, `${told.size} documents were acknowledged in ${rounds} rounds`)
 })
+
+/** What a child said that is killed so many milliseconds after its first word. */
+async function killed(program: string, dir: string, round: string, after: number): Promise<string> {
+  const child = spawn(process.execPath, [program, dir, round], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let said = ''
+  for await (const chunk of child.stdout.setEncoding('utf8')) {
+    if (said === '') setTimeout(() => child.kill('SIGKILL'), after)
+    said += chunk
+  }
+  return said
+}
