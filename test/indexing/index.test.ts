@@ -353,7 +353,7 @@ t.test('a byte that flipped, a file that is cut off, gone, or not ours', async (
   await sound.close()
 })
 
-t.test('killed at any moment: what was acknowledged is there, and nothing half', { timeout: 120_000 }, async (t) => {
+t.test('killed at any moment: what was acknowledged is there, and nothing half', { timeout: 300_000 }, async (t) => {
   const dir = folder()
   const index = await Index.create(dir, { dim: 16 })
   await index.close()
