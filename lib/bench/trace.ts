@@ -9,11 +9,11 @@ export interface OpCost {
 }
 
 /** Where the time of a trace went, the most expensive first, and milliseconds in which no op ran. */
-export function costsOf(traced: readonly TracedOp[], name = (call: TracedOp): string => call.op) {
+export function costsOf(traced: readonly TracedOp[]): { ops: OpCost[]; idle: number } {
   const costs = new Map<string, OpCost>()
   let [busy, first, last] = [0, Infinity, 0]
   for (const call of traced) {
-    const op = name(call)
+    const { op } = call
     const cost = costs.get(op) ?? { op, calls: 0, milliseconds: 0 }
     cost.calls++
     cost.milliseconds += call.end - call.begin

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { benchInfoNce, type InfoNceReport, type InfoNceResult } from '../bench/infonce.js'
 import type { Machine } from '../bench/machine.js'
 import { benchMaxSim, type MaxSimReport, type MaxSimResult } from '../bench/maxsim.js'
@@ -9,6 +9,7 @@ import type { Timing } from '../bench/timing.js'
 import { chromeTrace, costsOf } from '../bench/trace.js'
 import type { RealType } from '../bench/vectors.js'
 import { DataError } from '../errors.js'
+import { writeAtomic } from '../io/atomic.js'
 import { setCpu } from '../tensor/cpu.js'
 import type { Precision } from '../tensor/device.js'
 import { interruptible, print, printJson } from './common.js'
@@ -47,7 +48,7 @@ export async function step(
   const lengths = file === undefined ? {} : { lengths: lengthsOf(file) }
   const signal = interruptible('stopping')
   const { traced, ...report } = await benchStep({ shape, ...options, ...lengths, trace: trace !== undefined, signal })
-  if (trace) writeFileSync(trace, chromeTrace(traced!))
+  if (trace) await writeAtomic(trace, [chromeTrace(traced!)])
   const costs = traced && costsOf(traced)
   if (json) return printJson({ ...report, ...(costs && { costs }) })
   const { tokensPerSecond, range, tflops, utilization, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report

@@ -3,7 +3,7 @@
  * hundreds of centroids instead of tens of thousands. Deterministic: it begins at evenly spaced tokens, and sums in order.
  */
 import { types } from 'node:util'
-import { fromInt8 } from '../io/numbers.js'
+import { fromInt8, halfValue } from '../io/numbers.js'
 import type { EmbeddingData } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
 import { maxsim } from '../tensor/ops.gen.js'
@@ -108,7 +108,7 @@ export function widened({ data, scales, dim }: StoredRows, numbers: Uint32Array)
       Float32Array.from(numbers, (row) => scales![row]!),
       dim,
     )
-  return types.isUint16Array(chosen) ? fromHalf(chosen) : chosen
+  return types.isUint16Array(chosen) ? Float32Array.from(chosen, halfValue) : chosen
 }
 
 /** All rows as float32. */
@@ -117,14 +117,6 @@ export const allTokens = (rows: StoredRows): Float32Array =>
     rows,
     Uint32Array.from({ length: rows.data.length / rows.dim }, (_, i) => i),
   )
-
-function fromHalf(bits: Uint16Array): Float32Array {
-  return Float32Array.from(bits, (half) => {
-    const [exponent, fraction] = [(half >> 10) & 31, half & 1023]
-    const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25)
-    return half & 0x8000 ? -size : size
-  })
-}
 
 /** Unit centroids of rows [n, dim], which lie closest by inner product: spherical k-means. */
 async function kmeans(device: Device, rows: Float32Array, dim: number, k: number, turns: Turns): Promise<Float32Array> {

@@ -95,9 +95,6 @@ export async function digestOf(file: string): Promise<string> {
   return hash.digest('hex')
 }
 
-export const hasBit = (bits: Uint8Array | null, i: number): boolean =>
-  bits !== null && (bits[i >> 3]! & (1 << (i & 7))) !== 0
-
 /** An open segment. */
 export class Segment {
   readonly entry: SegmentEntry
@@ -198,7 +195,7 @@ export class Segment {
   }
 
   isDeleted(document: number): boolean {
-    return hasBit(this.deleted, document)
+    return this.deleted !== null && (this.deleted[document >> 3]! & (1 << (document & 7))) !== 0
   }
 
   id(document: number): string {

@@ -44,6 +44,16 @@ export function toHalf(x: Float32Array, made: Uint16Array): void {
   }
 }
 
+/** The number that float16 bits stand for. */
+export function halfValue(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1
+  const exponent = (bits >> 10) & 31
+  const fraction = bits & 1023
+  if (exponent === 0) return sign * fraction * 2 ** -24
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY
+  return sign * (1024 + fraction) * 2 ** (exponent - 25)
+}
+
 /** x [rows, dim] times scales [rows]. */
 export function fromInt8(x: Int8Array, scales: Float32Array, dim: number): Float32Array {
   const made = new Float32Array(x.length)

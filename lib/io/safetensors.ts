@@ -3,6 +3,7 @@ import { FormatError } from '../errors.js'
 import { Turns } from '../turns.js'
 import { writeAtomic } from './atomic.js'
 import { lfsHint } from './lfs.js'
+import { halfValue } from './numbers.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.
@@ -281,15 +282,7 @@ const bfloat16ToFloat = tableOf((bits) => {
   return wordAsFloat[0]!
 })
 
-/** IEEE half precision. */
-const halfToFloat = tableOf((bits) => {
-  const sign = bits & 0x8000 ? -1 : 1
-  const exponent = (bits >> 10) & 31
-  const fraction = bits & 1023
-  if (exponent === 0) return sign * fraction * 2 ** -24
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY
-  return sign * (1024 + fraction) * 2 ** (exponent - 25)
-})
+const halfToFloat = tableOf(halfValue)
 
 export interface TensorToWrite {
   name: string

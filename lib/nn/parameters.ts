@@ -60,6 +60,8 @@ export class Parameters {
   readonly gradients: Tensor
   /** What the model computes with. */
   readonly type: DType
+  /** Whether parameters may be int8: nothing can be trained then. */
+  readonly encodesOnly: boolean
   /** All values in that type, where it is another one. */
   private readonly narrow: Tensor | null
   /** Where each entry starts in them. */
@@ -82,6 +84,7 @@ export class Parameters {
     let offset = 0
     this.device = device
     this.type = type
+    this.encodesOnly = isInt8 !== undefined
     this.entries = shapes.map(({ name, shape }) => {
       const size = shape.reduce((product, d) => product * d, 1)
       if (isInt8?.({ name, shape })) return { name, shape, offset: -1, size }
@@ -121,11 +124,6 @@ export class Parameters {
     return this.entries.reduce((sum, { size }) => sum + size, 0)
   }
 
-  /** Whether any parameter is int8: nothing can be trained then. */
-  get encodesOnly(): boolean {
-    return this.entries.some(({ offset }) => offset < 0)
-  }
-
   /** Weights that were made int8; undefined for others. */
   int8(name: string): Int8Weights | undefined {
     return this.packed.get(name)
@@ -149,13 +147,12 @@ export class Parameters {
    */
   write(data: ArrayLike<number>, name?: string): void {
     const values = realArray(this.device, data)
-    const int8 = this.entries.find((entry) => entry.name === name && entry.offset < 0)
     if (name === undefined) {
       if (this.encodesOnly)
         throw new UnsupportedError('ERR_UNSUPPORTED', 'int8 weights are written one by one, by their names')
       this.values.write(values)
       this.refresh()
-    } else if (int8) this.pack(int8, values)
+    } else if (this.offsets.get(name)! < 0) this.pack(this.entryOf(name), values)
     else if (!this.narrow) this.get(name).write(values)
     else
       scope(() => {

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { lateforge } from '../command.js'
@@ -33,6 +33,16 @@ t.test('a step, in words and as a report', async (t) => {
   t.match(JSON.parse(step('--json', '--mode', 'encode', '--lengths', file).stdout), { mode: 'encode', batch: 1 })
   writeFileSync(file, JSON.stringify({ steps: [{ queries: [4, 0], documents: [9, 9] }] }))
   t.match(step('--lengths', file), { status: 3, stderr: /ERR_DATA.*holds no lengths/ })
+  const trace = `${file}.trace`
+  t.match(step('--trace', trace), {
+    status: 0,
+    stdout: /traced step .* ms: op, calls, ms, share\n[\s\S]*linear +\d+ [\s\S]*no op/,
+  })
+  const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8'))
+  t.ok(traceEvents.length > 20)
+  t.ok(traceEvents.every(({ ts, dur }: { ts: number; dur: number }) => ts > 0 && dur > 0))
+  const attention = traceEvents.find(({ name }: { name: string }) => name === 'attention')
+  t.match(attention.args.operands, /qkv float32 \[\d+, 96\]/)
   t.match(step('--precision', 'bfloat16'), { status: 5, stderr: /ERR_UNSUPPORTED/ })
 })
 
