@@ -1,12 +1,14 @@
 // C is cut into tiles of kRows × kColumns that live in registers over a block of k. B is packed once per call into
 // panels of kColumns, so that the inner loop reads it in order; rows of A are read where they are, for kRows of them
-// over a block of k stay in the first-level cache while every panel of B passes by. (After Goto & van de Geijn 2008,
+// over a block of k stay in the first-level cache while every panel of B passes by. A of TN, which lies across, is
+// packed too. (After Goto & van de Geijn 2008,
 // "Anatomy of high-performance matrix multiplication".)
 #include "gemm.h"
 
 #include <algorithm>
 
 #include "loops.h"
+#include "tile.h"
 
 namespace lateforge::cpu::LF_ISA {
 namespace {
@@ -17,16 +19,14 @@ template <class T>
 constexpr int kColumns = 2 * kLanes<T>;
 constexpr int64_t kDepth = 256;            // k at a time
 constexpr int64_t kRowBlock = 12 * kRows;  // the most rows of a task
-// The most k in one go: the gradient of a weight sums over all tokens, and packed B has to stay in a near cache.
-constexpr int64_t kLongest = 4 * kDepth;
+// The most k in one go: the gradient of a weight sums over all tokens, and what is packed has to stay in a near cache.
+constexpr int64_t kLongest = 2 * kDepth;
 
-// What the workspace holds: packed B, then (where A is packed too) A's block for each thread.
+// What the workspace holds: packed B, then (TN) packed A.
 template <class T>
-int64_t packedSize(int64_t n, int64_t k) {
-  return partSize(divideUp(n, kColumns<T>) * kColumns<T> * std::min(k, kLongest) * static_cast<int64_t>(sizeof(T)));
+int64_t packedSize(int64_t width, int64_t count, int64_t k) {
+  return partSize(divideUp(count, width) * width * std::min(k, kLongest) * static_cast<int64_t>(sizeof(T)));
 }
-template <class T>
-constexpr int64_t kPackedA = kRowBlock * kDepth * static_cast<int64_t>(sizeof(T));
 
 // Packing of B, [n, k] (NT) or [k, n], to target [panels, k, kColumns], zeros past the last column, by tasks that each
 // read memory in order: a panel where k is contiguous, else kPackedRows values of k.
@@ -67,32 +67,14 @@ void packB(const Gemm<T>& g, int64_t task, T* target) {
 // One tile: c [kRows, kColumns], rows ldc apart, = (add ? c : 0) + a · b + bias [kColumns], null for none. b [depth,
 // kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows].
 template <class T, bool packed>
-void tile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
+void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
   constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * ldc, 1), __builtin_prefetch(c + r * ldc + lanes, 1);
   Vec<T> sum[kRows][2];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = Vec<T>{};
-  // Every third row has a pointer, the two after it are one and two strides away: an address the processor computes for
-  // free. The empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
-  constexpr int bases = packed ? 1 : (kRows + 2) / 3;
-  const T* base[5];
-#pragma GCC unroll 5
-  for (int i = 0; i < bases; ++i) base[i] = a + 3 * i * lda;
-  for (int64_t k = 0; k < depth; ++k, b += kColumns<T>) {
-    const Vec<T> b0 = load(b), b1 = load(b + lanes);
-#pragma GCC unroll 5
-    for (int i = 0; i < bases; ++i) asm("" : "+r"(base[i]));
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const Vec<T> ar = fill(packed ? base[0][r] : base[r / 3][r % 3 * lda]);
-      sum[r][0] += ar * b0;
-      sum[r][1] += ar * b1;
-    }
-#pragma GCC unroll 5
-    for (int i = 0; i < bases; ++i) base[i] += packed ? kRows : 1;
-  }
+  addProducts<T, kRows, 2, packed>(depth, a, packed ? kRows : lda, b, kColumns<T>, sum, [](int64_t) {});
   const auto each = [&](auto f) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) f(sum[r][0], r, 0), f(sum[r][1], r, lanes);
@@ -107,7 +89,7 @@ template <class T, bool packed>
 void edgeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, int64_t rows, int64_t columns,
               bool add, const T* bias) {
   alignas(64) T whole[kRows * kColumns<T>];
-  tile<T, packed>(depth, a, lda, b, whole, kColumns<T>, false, nullptr);
+  wholeTile<T, packed>(depth, a, lda, b, whole, kColumns<T>, false, nullptr);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t j = 0; j < columns; ++j) {
       T value = whole[r * kColumns<T> + j];
@@ -134,24 +116,29 @@ struct CopyOfRows {
   }
 };
 
-// A transposed (TN): a [depth, rows], lda apart, to target [rows / kRows, depth, kRows], zeros past the last row.
+// A transposed (TN), [k, m], to target [k / kDepth, m / kRows, depth of the block, kRows], zeros past the last row; a
+// task reads kPackedRows values of k. Some of them at a time, so that runs of whole cache lines are written.
 template <class T>
-void packA(const T* a, int64_t lda, int64_t rows, int64_t depth, T* target) {
-  for (int64_t k = 0; k < depth; ++k)
-    for (int64_t i = 0; i < rows; i += kRows) {
-      T* to = target + i * depth + k * kRows;
-      const T* from = a + k * lda + i;
-      if (i + kRows <= rows)
-        __builtin_memcpy(to, from, kRows * sizeof(T));
-      else
-        for (int64_t r = 0; r < kRows; ++r) to[r] = i + r < rows ? from[r] : T{0};
-    }
+void packA(const Gemm<T>& g, int64_t task, T* target) {
+  constexpr int64_t together = 8;
+  const int64_t first = task * kPackedRows, last = std::min(first + kPackedRows, g.k);
+  const int64_t start = first / kDepth * kDepth, depth = std::min(kDepth, g.k - start);
+  target += start * divideUp(g.m, kRows) * kRows;
+  for (int64_t begin = first; begin < last; begin += together)
+    for (int64_t i = 0; i < g.m; i += kRows)
+      for (int64_t k = begin; k < std::min(begin + together, last); ++k) {
+        T* to = target + i * depth + (k - start) * kRows;
+        const T* from = g.a + k * g.lda + i;
+        if (i + kRows <= g.m)
+          __builtin_memcpy(to, from, kRows * sizeof(T));
+        else
+          for (int64_t r = 0; r < kRows; ++r) to[r] = i + r < g.m ? from[r] : T{0};
+      }
 }
 
-// Rows [begin, end) of C [m, n], columns of panels [firstPanel, lastPanel). packedB [panels, k, kColumns]; packedA:
-// memory for a block of A [kRowBlock, kDepth], where it is packed.
+// Rows [begin, end) of C [m, n], columns of panels [firstPanel, lastPanel), of B and (TN) A as they were packed.
 template <class T, bool packed>
-void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_t end, int64_t firstPanel,
+void block(const Gemm<T>& g, const T* packedB, const T* packedA, int64_t begin, int64_t end, int64_t firstPanel,
            int64_t lastPanel) {
   constexpr int64_t width = kColumns<T>;
   CopyOfRows<T> copy;
@@ -159,10 +146,9 @@ void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_
   do {
     const int64_t depth = std::min(kDepth, g.k - k);
     const bool add = g.accumulate || k > 0;
-    if constexpr (packed) packA(g.a + k * g.lda + begin, g.lda, end - begin, depth, packedA);
     for (int64_t i = begin; i < end; i += kRows) {
       const int64_t rows = std::min<int64_t>(kRows, end - i);
-      const T* a = packed ? packedA + (i - begin) * depth : g.a + i * g.lda + k;
+      const T* a = packed ? packedA + k * divideUp(g.m, kRows) * kRows + i * depth : g.a + i * g.lda + k;
       int64_t lda = g.lda;
       if (!packed && CopyOfRows<T>::needed(lda, rows)) {
         copy.fillFrom(a, lda, rows, depth);
@@ -175,7 +161,7 @@ void block(const Gemm<T>& g, const T* packedB, T* packedA, int64_t begin, int64_
         const T* bias = g.bias && k == 0 ? g.bias + j : nullptr;
         T* c = g.c + i * g.ldc + j;
         if (rows == kRows && columns == width)
-          tile<T, packed>(depth, a, lda, b, c, g.ldc, add, bias);
+          wholeTile<T, packed>(depth, a, lda, b, c, g.ldc, add, bias);
         else
           edgeTile<T, packed>(depth, a, lda, b, c, g.ldc, rows, columns, add, bias);
       }
@@ -197,27 +183,23 @@ Gemm<T> part(Gemm<T> g, int64_t first) {
   return g;
 }
 
-// B packed by all threads, then blocks of C: rows, and columns too where rows alone would leave threads without work.
-template <class T>
-void blocks(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
+// B (and A, where it lies across) packed by all threads, then blocks of C: rows, and columns too where rows alone would
+// leave threads without work.
+template <class T, bool packed>
+void blocks(const Gemm<T>& g, T* workspace) {
   Team& team = Team::instance();
-  const int64_t panels = divideUp(g.n, kColumns<T>), packedBytes = packedSize<T>(g.n, g.k);
-  T* packed = static_cast<T*>(workspace);
-  team.parallel(packTasks(g), [&](int64_t task) { packB(g, task, packed); });
+  T* const packedA = workspace + packedSize<T>(kColumns<T>, g.n, g.k) / static_cast<int64_t>(sizeof(T));
+  const int64_t panels = divideUp(g.n, kColumns<T>), tasks = packTasks(g);
+  team.parallel(tasks + (packed ? divideUp(g.k, kPackedRows) : 0),
+                [&](int64_t task) { task < tasks ? packB(g, task, workspace) : packA(g, task - tasks, packedA); });
   const int64_t wanted = 12 * team.threads();
   const int64_t size = std::clamp<int64_t>(g.m / wanted / kRows * kRows, kRows, kRowBlock);
   const int64_t rows = divideUp(g.m, size), cuts = std::clamp<int64_t>(wanted / 2 / rows, 1, panels);
-  const auto run = [&](auto isPacked, int64_t task, T* packedA) {
+  forTasks(rows * cuts, [&](int64_t task) {
     const int64_t begin = task / cuts * size, cut = task % cuts;
-    block<T, isPacked>(g, packed, packedA, begin, std::min(begin + size, g.m), panels * cut / cuts,
-                       panels * (cut + 1) / cuts);
-  };
-  if (g.form == Form::TN)
-    forTasksWithMemory(rows * cuts, static_cast<char*>(workspace) + packedBytes, workspaceBytes - packedBytes,
-                       kPackedA<T>,
-                       [&](int64_t task, void* memory) { run(std::true_type(), task, static_cast<T*>(memory)); });
-  else
-    forTasks(rows * cuts, [&](int64_t task) { run(std::false_type(), task, nullptr); });
+    block<T, packed>(g, workspace, packedA, begin, std::min(begin + size, g.m), panels * cut / cuts,
+                     panels * (cut + 1) / cuts);
+  });
 }
 
 }  // namespace
@@ -225,20 +207,21 @@ void blocks(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
 template <class T>
 int64_t gemmWorkspace(Form form, int64_t m, int64_t n, int64_t k) {
   if (m == 0 || n == 0) return 0;
-  return packedSize<T>(n, k) + (form == Form::TN ? partsFor(INT64_MAX, kPackedA<T>) : 0);
+  return packedSize<T>(kColumns<T>, n, k) + (form == Form::TN ? packedSize<T>(kRows, m, k) : 0);
 }
 
 template <class T>
-void gemm(const Gemm<T>& g, void* workspace, int64_t workspaceBytes) {
+void gemm(const Gemm<T>& g, void* workspace) {
   if (g.m == 0 || g.n == 0) return;
   int64_t first = 0;
   do {
-    blocks(part(g, first), workspace, workspaceBytes);
+    g.form == Form::TN ? blocks<T, true>(part(g, first), static_cast<T*>(workspace))
+                       : blocks<T, false>(part(g, first), static_cast<T*>(workspace));
     first += kLongest;
   } while (first < g.k);
 }
 
 template int64_t gemmWorkspace<LF_SCALAR>(Form, int64_t m, int64_t n, int64_t k);
-template void gemm<LF_SCALAR>(const Gemm<LF_SCALAR>&, void*, int64_t);
+template void gemm<LF_SCALAR>(const Gemm<LF_SCALAR>&, void*);
 
 }  // namespace lateforge::cpu::LF_ISA

@@ -22,14 +22,14 @@ struct Gemm {
   const T* bias = nullptr;  // added to every row, [n]
 };
 
-// `gemm` runs on the thread team, in memory aligned to 64 bytes, of at least what `gemmWorkspace` said of its shape
-// before; more threads than there were then find no work. For float and double.
-#define LF_DECLARE_GEMM(isa)                                            \
-  namespace isa {                                                       \
-  template <class T>                                                    \
-  int64_t gemmWorkspace(Form form, int64_t m, int64_t n, int64_t k);    \
-  template <class T>                                                    \
-  void gemm(const Gemm<T>& g, void* workspace, int64_t workspaceBytes); \
+// `gemm` runs on the thread team, in memory aligned to 64 bytes, of at least what `gemmWorkspace` says of its shape.
+// For float and double.
+#define LF_DECLARE_GEMM(isa)                                         \
+  namespace isa {                                                    \
+  template <class T>                                                 \
+  int64_t gemmWorkspace(Form form, int64_t m, int64_t n, int64_t k); \
+  template <class T>                                                 \
+  void gemm(const Gemm<T>& g, void* workspace);                      \
   }
 LF_DECLARE_GEMM(portable)
 #if defined(__x86_64__)

@@ -138,7 +138,7 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
   bool first = true;
   for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
     const int64_t count = end - key < kKeys ? end - key : kKeys;
-    multiply(count, lanes, d, k + key * width, width, int64_t{1}, qt, lanes, s, lanes, false);
+    multiply(count, lanes, d, k + key * width, width, qt, lanes, s, lanes, false);
     hide(h, key, count, q, lanes, s);
     if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
     for (int64_t j = 0; j < vectors; ++j) {
@@ -160,7 +160,7 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
         for (int64_t c = 0; c < d; ++c)
           store(ot + c * lanes + j * kLanes<T>, load(ot + c * lanes + j * kLanes<T>) * shrink);
     }
-    multiply(d, lanes, count, v + key * width, int64_t{1}, width, s, lanes, ot, lanes, !first);
+    multiply<true>(d, lanes, count, v + key * width, width, s, lanes, ot, lanes, !first);
   }
 
   for (int64_t j = 0; j < vectors; ++j) {
@@ -212,9 +212,9 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
   bool first = true;
   for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
     const int64_t count = end - key < kKeys ? end - key : kKeys;
-    multiply(count, lanes, d, k + key * width, width, int64_t{1}, qt, lanes, s, lanes, false);
+    multiply(count, lanes, d, k + key * width, width, qt, lanes, s, lanes, false);
     hide(h, key, count, q, lanes, s);
-    multiply(count, lanes, d, v + key * width, width, int64_t{1}, dot, lanes, ds, lanes, false);
+    multiply(count, lanes, d, v + key * width, width, dot, lanes, ds, lanes, false);
     if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
     for (int64_t i = 0; i < count; ++i)
       for (int64_t j = 0; j < lanes; j += kLanes<T>) {
@@ -224,9 +224,9 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
         store(score, p * kept);
         store(gradient, p * (load(gradient) * kept - load(along + j)));
       }
-    multiply(count, d, queries, s, lanes, int64_t{1}, rowsO, padded, dqkv + 2 * plane + key * width, width, true);
-    multiply(count, d, queries, ds, lanes, int64_t{1}, rowsQ, padded, dqkv + plane + key * width, width, true);
-    multiply(d, lanes, count, k + key * width, int64_t{1}, width, ds, lanes, dqt, lanes, !first);
+    multiply(count, d, queries, s, lanes, rowsO, padded, dqkv + 2 * plane + key * width, width, true);
+    multiply(count, d, queries, ds, lanes, rowsQ, padded, dqkv + plane + key * width, width, true);
+    multiply<true>(d, lanes, count, k + key * width, width, ds, lanes, dqt, lanes, !first);
   }
   if (first) return;
   transposeInto(dqt, lanes, d, queries, h.p.scale, dqkv + q * width, width);

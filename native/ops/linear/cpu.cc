@@ -19,7 +19,7 @@ int32_t linear(const OpCall& call, char*) {
   const T* bias = call.in[2].present() ? call.in[2].as<T>() : nullptr;
   gemm<T>(
       {Form::NT, rows, out, in, call.in[0].as<T>(), in, call.in[1].as<T>(), in, call.out[0].as<T>(), out, false, bias},
-      call.workspace, call.workspaceBytes);
+      call.workspace);
   return 0;
 }
 
@@ -29,22 +29,26 @@ template <class T>
 int32_t linearBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();
   const T *x = call.in[0].as<T>(), *w = call.in[1].as<T>(), *dy = call.in[2].as<T>();
-  const auto product = [&](const Gemm<T>& g) { gemm<T>(g, call.workspace, call.workspaceBytes); };
+  const auto product = [&](const Gemm<T>& g) { gemm<T>(g, call.workspace); };
   if (call.out[0].present()) product({Form::NN, rows, in, out, dy, out, w, in, call.out[0].as<T>(), in});
   if (call.in[3].present()) product({Form::TN, out, in, rows, dy, out, x, in, call.in[3].as<T>(), in, true});
   if (call.in[4].present()) {
     // Sums of 256 rows, added in order: shorter chains round less.
     T* db = call.in[4].as<T>();
-    forBlocks(out, 4 * kLanes<T>, [&](int64_t begin, int64_t end) {
-      forLanes<T>(end - begin, [&](int64_t i, auto n) {
-        Vec<T> total{};
-        for (int64_t first = 0; first < rows; first += 256) {
-          Vec<T> sum{};
-          for (int64_t r = first; r < first + 256 && r < rows; ++r) sum += loadPart(dy + r * out + begin + i, n);
-          total += sum;
-        }
-        storePart(db + begin + i, loadPart(db + begin + i, n) + total, n);
-      });
+    constexpr int vectors = 4;  // side by side, so that whole cache lines are read
+    forBlocks(out, vectors * kLanes<T>, [&](int64_t begin, int64_t end) {
+      const auto count = [&](int v) { return std::clamp<int64_t>(end - begin - v * kLanes<T>, 0, kLanes<T>); };
+      Vec<T> total[vectors] = {};
+      for (int64_t first = 0; first < rows; first += 256) {
+        Vec<T> sum[vectors] = {};
+        for (int64_t r = first; r < first + 256 && r < rows; ++r)
+          for (int v = 0; v < vectors; ++v) sum[v] += loadPart(dy + r * out + begin + v * kLanes<T>, count(v));
+        for (int v = 0; v < vectors; ++v) total[v] += sum[v];
+      }
+      for (int v = 0; v < vectors; ++v) {
+        T* to = db + begin + v * kLanes<T>;
+        storePart(to, loadPart(to, count(v)) + total[v], count(v));
+      }
     });
   }
   return 0;

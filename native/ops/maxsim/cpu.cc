@@ -40,7 +40,7 @@ void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& b
   using Integers = Vec<IntOf<T>>;
   Vec<T> sims[Tokens][Vectors] = {};
   const T* ahead = d + Tokens * dim;
-  addProducts<T, Tokens, Vectors>(dim, d, dim, 1, panel, Vectors * kLanes<T>, sims, [=](int64_t k) {
+  addProducts<T, Tokens, Vectors>(dim, d, dim, panel, Vectors * kLanes<T>, sims, [=](int64_t k) {
     __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
   });
 #pragma GCC unroll 2
