@@ -14,8 +14,8 @@ constexpr int kTileVectors = 2;
 template <class T>
 constexpr int kTileColumns = kTileVectors * kLanes<T>;
 
-// sum[M][N vectors] += A · B, B[p] at b + p · ldb; before(p) runs before step p. Two steps at a time: the processor's
-// front end is what a second thread of a core takes half of.
+// sum[M][N vectors] += A · B, B[p] at b + p · ldb; before(p) runs before steps p and p + 1. Two at a time: where two
+// threads share a core, its front end is what is scarce.
 // Every third row has a pointer, the two after it are one and two strides away: an address the processor computes for
 // free. The empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
 template <class T, int M, int N, bool across = false, class F>
@@ -37,7 +37,7 @@ inline void addProducts(int64_t k, const T* a, int64_t lda, const T* b, int64_t 
   };
   int64_t p = 0;
   for (; p + 2 <= k; p += 2) {
-    before(p), before(p + 1);
+    before(p);
     step(0), step(1);
     b += 2 * ldb;
 #pragma GCC unroll 5
@@ -47,10 +47,7 @@ inline void addProducts(int64_t k, const T* a, int64_t lda, const T* b, int64_t 
       base[i] = next;
     }
   }
-  if (p < k) {
-    before(p);
-    step(0);
-  }
+  if (p < k) step(0);
 }
 
 // C[M][N vectors] = (accumulate ? C : 0) + A · B. `dense`: ldc is what N vectors hold.

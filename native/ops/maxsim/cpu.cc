@@ -41,7 +41,10 @@ void scanTile(const T* panel, const T* d, int64_t dim, int64_t first, Best<T>& b
   Vec<T> sims[Tokens][Vectors] = {};
   const T* ahead = d + Tokens * dim;
   addProducts<T, Tokens, Vectors>(dim, d, dim, panel, Vectors * kLanes<T>, sims, [=](int64_t k) {
-    __builtin_prefetch(ahead + k * (64 / static_cast<int64_t>(sizeof(T))));  // a line per step: the next tile
+    // So many lines every two steps as the next tile has at most.
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), lines = (2 * kTile + line - 1) / line;
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < lines; ++i) __builtin_prefetch(ahead + (k / 2 * lines + i) * line);
   });
 #pragma GCC unroll 2
   for (int v = 0; v < Vectors; ++v) {
