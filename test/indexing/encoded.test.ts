@@ -1,5 +1,6 @@
 /** Encoded documents in a folder: what is read back, gone on with after a kill, and refused. */
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
@@ -29,7 +30,13 @@ let made = 0
 const folder = () => path.join(temporary, `encoded-${made++}`)
 const encode = (dir: string, options: Partial<EncodeCorpusOptions> = {}, list: readonly IndexDocument[] = documents) =>
   encodeCorpus(dir, list, { model, ...settings, ...options })
-const filesOf = (dir: string) => readdirSync(dir).map((name) => [name, readFileSync(path.join(dir, name))])
+const digests = (dir: string) =>
+  readdirSync(dir).map((name) => [
+    name,
+    createHash('sha256')
+      .update(readFileSync(path.join(dir, name)))
+      .digest('hex'),
+  ])
 const all = await model.encodeDocuments(
   documents.map(({ text }) => text),
   { ids: documents.map(({ id }) => id) },
@@ -179,10 +186,10 @@ t.test('cut off by an error at any document, it goes on where it was, to the sam
   const controller = new AbortController()
   const aborting = encode(dir, { signal: controller.signal, onProgress: () => controller.abort() })
   await t.rejects(aborting, { code: 'ERR_ABORTED' })
-  t.match(await encode(dir), { documents: 900, resumed: 768, truncated: 0 })
-  t.same(filesOf(dir), filesOf(whole))
+  t.match(await encode(dir), { documents: 900, resumed: 512, truncated: 0 })
+  t.same(digests(dir), digests(whole))
   t.match(await encode(dir), { ...result, resumed: 900 }, 'once more changes nothing')
-  t.same(filesOf(dir), filesOf(whole))
+  t.same(digests(dir), digests(whole))
 })
 
 t.test('killed at any moment, it goes on where it was, to the same bytes', { timeout: 300_000 }, async (t) => {
@@ -191,7 +198,7 @@ t.test('killed at any moment, it goes on where it was, to the same bytes', { tim
   const kills = Number(process.env.LATEFORGE_TEST_KILLS ?? 12) / 2
   for (let round = 0, said = ''; !said.includes('done'); round++)
     said = await killed(child, dir, round < kills ? Math.floor(draws.next() * 4) : Number.POSITIVE_INFINITY)
-  t.same(filesOf(dir), filesOf(whole))
+  t.same(digests(dir), digests(whole))
 })
 
 /** What a child said that is killed some time after it has said so many words. */
@@ -208,11 +215,11 @@ async function killed(program: string, dir: string, after: number): Promise<stri
 t.test('what it refuses, and that nothing is lost', async (t) => {
   const dir = folder()
   function* some() {
-    yield* documents.slice(0, 600)
+    yield* documents.slice(0, 800)
     throw new Error('enough')
   }
   await t.rejects(encodeCorpus(dir, some(), { model, ...settings }))
-  const before = filesOf(dir)
+  const before = digests(dir)
   const refused = async (options: Partial<EncodeCorpusOptions>, error: { code: string; message: RegExp }) =>
     t.rejects(encode(dir, options), error, JSON.stringify(Object.keys(options)))
   const code = 'ERR_ARGUMENT'
@@ -238,7 +245,7 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
     code,
     message: /text is/,
   })
-  t.same(filesOf(dir), before)
+  t.same(digests(dir), before)
   await t.rejects(encode(whole, {}, [...documents, { id: 'x', text: 'a' }]), {
     code: 'ERR_DATA',
     message: /complete with 900/,
@@ -247,7 +254,7 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
   const [first, second] = await Promise.allSettled([encode(dir), encode(dir)])
   const losers = [first, second].filter(({ status }) => status === 'rejected')
   t.match(losers, [{ reason: { code: 'ERR_LOCKED', message: /being written by process/ } }], 'one at a time')
-  t.same(filesOf(dir), filesOf(whole))
+  t.same(digests(dir), digests(whole))
 
   const index = await Index.create(folder(), { model })
   await t.rejects(encode(index.dir), { code: 'ERR_FORMAT', message: /holds "index.json"/ })
@@ -260,8 +267,9 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
 t.test('a byte that flipped, a file that is cut off or gone', async (t) => {
   const dir = folder()
   await encode(dir)
-  for (const [name, bytes] of filesOf(dir) as [string, Buffer][]) {
+  for (const name of readdirSync(dir)) {
     const file = path.join(dir, name)
+    const bytes = readFileSync(file)
     const bad = async (what: string, change: () => void, code: RegExp | string = 'ERR_FORMAT') => {
       change()
       const read = async () => (await EncodedDocuments.open(dir)).verify()
