@@ -104,21 +104,15 @@ export async function encodeCorpus(
     const lock = await claimWriting(dir)
     try {
       const shards = await Shards.open(dir, { ...settings, model: modelName, probe })
-      const before = infoOf(shards.manifest)
-      const progress = (more: { documents: number; tokens: number }) => {
-        const { documents, tokens } = infoOf(shards.manifest)
-        onProgress?.({ documents: documents + more.documents, tokens: tokens + more.tokens, resumed: before.documents })
-      }
-      const rest = remaining(dir, shards.manifest, documents, {
-        signal,
-        passed: () => progress({ documents: 0, tokens: 0 }),
-      })
+      const { documents: resumed } = shards.soFar
+      const passed = () => onProgress?.({ ...shards.soFar, resumed })
+      const rest = remaining(dir, shards.manifest, documents, { passed, signal })
       for await (const group of encodedGroups(model, rest, { pooling, signal })) {
         await shards.append(group)
-        progress(shards.open)
+        onProgress?.({ ...shards.soFar, resumed })
       }
       await shards.finish()
-      return { ...infoOf(shards.manifest), resumed: before.documents }
+      return { ...infoOf(shards.manifest), resumed }
     } finally {
       await lock.release()
     }
@@ -157,10 +151,10 @@ class Shards {
     return new Shards(dir, manifest)
   }
 
-  /** What waits for the next shard. */
-  get open(): { documents: number; tokens: number } {
-    const { documents, tokens } = this.builder
-    return { documents, tokens }
+  /** What is in shards, and what waits for the next one. */
+  get soFar(): { documents: number; tokens: number } {
+    const { documents, tokens } = infoOf(this.manifest)
+    return { documents: documents + this.builder.documents, tokens: tokens + this.builder.tokens }
   }
 
   async append({ documents, embeddings }: Group): Promise<void> {

@@ -2,7 +2,7 @@
 import { stemmer } from 'stemmer'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, number } from '../options.js'
-import { atOnce, inTurns } from '../turns.js'
+import { abortIf, atOnce, inTurns, Turns } from '../turns.js'
 import { Best, type Scored } from './top-k.js'
 
 /** Parameters of BM25. */
@@ -145,7 +145,13 @@ export class Bm25 {
   ): Promise<Bm25> {
     checked(options)
     const counts = new TermCounts()
-    for await (const text of texts) await inTurns(counts.add(text), signal)
+    const turns = new Turns()
+    for await (const text of texts)
+      for (const _ of counts.add(text)) {
+        if (!turns.due) continue
+        abortIf(signal)
+        await turns.take()
+      }
     const postings = await inTurns(arrange(counts), signal)
     return new Bm25({ parts: [{ postings, isDeleted: null }] }, options)
   }
@@ -171,8 +177,9 @@ export class Bm25 {
       throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a positive integer.`)
     const sums = this.#sums.fill(0)
     this.#accumulate(terms, sums)
+    if (allowed) for (let d = 0; d < sums.length; d++) if (allowed[d] === 0) sums[d] = 0
     const best = new Best(topK)
-    for (let d = 0; d < sums.length; d++) if (sums[d] > 0 && allowed?.[d] !== 0) best.offer(d, sums[d])
+    best.offerRow(0, sums, 0, sums.length, Number.MIN_VALUE)
     return best.sorted()
   }
 
@@ -186,7 +193,8 @@ export class Bm25 {
       for (const { postings, start, term } of found) {
         const { offsets, documents, frequencies } = postings
         for (let i = offsets[term], end = offsets[term + 1]; i < end; i++) {
-          const [d, tf] = [start + documents[i], frequencies[i]]
+          const d = start + documents[i]
+          const tf = frequencies[i]
           sums[d] += Math.fround((idf * tf) / (tf + norms[d]))
         }
       }
