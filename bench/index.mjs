@@ -1,4 +1,5 @@
-// An index of real collections: what candidates find of the exact top 10 of each collection's own queries, what they cost, and nDCG@10.
+// An index of real collections: what candidates, by vectors or by words, find of the exact top 10 of each collection's own queries,
+// what they cost, and nDCG@10.
 //
 // usage: node bench/index.mjs MODEL INDEX COLLECTION…      after npm run setup
 //   INDEX a folder, which is made and filled where it is not there; COLLECTION BEIR folders. Queries: 200 of each at most.
@@ -28,12 +29,15 @@ for (const [name, { queries, qrels }] of collections) {
   const ids = queries.ids.slice(0, 200)
   const own = new Map(ids.map((id) => [id, qrels.get(id)]))
   const each = []
+  const beforeQueries = processor()
   for (const text of queries.texts.slice(0, 200)) each.push(await model.encodeQueries([text]))
+  const encoding = (processor() - beforeQueries) / 1000 / each.length
   const run = async (way) => {
     const before = processor()
     const hits = []
-    for (const query of each) hits.push((await index.search(query, { topK: 10, ...way }))[0])
-    const milliseconds = (processor() - before) / 1000 / each.length
+    for (const [q, query] of each.entries())
+      hits.push((await index.search(way.firstStage ? [queries.texts[q]] : query, { topK: 10, ...way }))[0])
+    const milliseconds = (processor() - before) / 1000 / each.length - (way.firstStage ? encoding : 0)
     const ranked = hits.map((list) =>
       list
         .filter(({ id }) => id.startsWith(`${name}/`))
@@ -47,15 +51,19 @@ for (const [name, { queries, qrels }] of collections) {
     console.log(`  ${what}: ${milliseconds.toFixed(1)} CPU ms, nDCG@10 ${ndcg.toFixed(4)}`)
   console.log(`${name}, ${each.length} queries`)
   say('exact', exact)
-  for (const [probes, candidates] of [
-    [8, 200],
-    [16, 500],
-    [32, 1000],
+  for (const way of [
+    { probes: 8, candidates: 200 },
+    { probes: 16, candidates: 500 },
+    { probes: 32, candidates: 1000 },
+    { firstStage: 'bm25', candidates: 100 },
+    { firstStage: 'bm25', candidates: 300 },
+    { firstStage: 'bm25', candidates: 1000 },
   ]) {
-    const found = await run({ probes, candidates })
+    const found = await run(way)
     const same = found.hits.map((list, q) => list.filter(({ id }) => exact.hits[q].some((hit) => hit.id === id)).length)
     const recall = same.reduce((a, b) => a + b) / exact.hits.reduce((sum, list) => sum + list.length, 0)
-    say(`${probes} probes, ${candidates} candidates: recall ${recall.toFixed(4)}`, found)
+    const stage = way.firstStage ?? `${way.probes} probes`
+    say(`${stage}, ${way.candidates} candidates: recall ${recall.toFixed(4)}`, found)
   }
 }
 await index.close()

@@ -1,11 +1,19 @@
 /** `lateforge index …`: a collection encoded once and kept in a folder. */
 import { ArgumentError } from '../errors.js'
 import { collectionNotes } from '../eval/collections.js'
-import { Index, type IndexDocument, type StoredEmbeddings } from '../indexing/index.js'
+import { isEncoded } from '../indexing/encoded.js'
+import {
+  type AddOptions,
+  type AddResult,
+  EncodedDocuments,
+  Index,
+  type IndexSearchOptions,
+  type StoredEmbeddings,
+} from '../indexing/index.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import type { Colbert } from '../models/colbert.js'
-import { colour, interruptible, print, printJson } from './common.js'
-import { openCorpus } from './corpus.js'
+import { colour, interruptible, megabytes, print, printJson } from './common.js'
+import { openCorpus, paced, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { readQueries } from './search.js'
 
@@ -55,33 +63,15 @@ async function opened(
   }
 }
 
-/** `lateforge index add <index> <documents>` */
+/** `lateforge index add <index> <documents>`: texts, which are encoded, or what `lateforge encode` has written. */
 export async function add(
   dir: string,
   corpus: string,
-  options: ModelOptions & Json & { model?: string; existing?: 'refuse' | 'replace' | 'skip' },
+  { existing = 'refuse', json, ...using }: ModelOptions & Json & { model?: string; existing?: AddOptions['existing'] },
 ): Promise<void> {
-  const { existing = 'refuse', json, ...using } = options
   const signal = interruptible('stopping; what is kept so far stays')
-  const { documents, emptyDocuments, unusedFields } = await openCorpus(corpus)
-  const { index, model } = await opened(dir, using, signal)
-  const [started, total] = [performance.now(), documents.ids.length]
-  const line = new ProgressLine()
-  async function* all(): AsyncGenerator<IndexDocument> {
-    let number = 0
-    for await (const text of documents.texts) {
-      const seconds = (performance.now() - started) / 1000
-      const left = number > 0 ? `, ${duration((seconds / number) * (total - number))} to go` : ''
-      line.draw(`${number} of ${total} documents${left}`)
-      yield { id: documents.ids[number++]!, text }
-    }
-  }
-  const result = await index
-    .add(all(), { existing, signal })
-    .finally(() => line.close())
-    .finally(() => index.close())
-  model.dispose()
-  const counts = { emptyDocuments, unusedFields }
+  const started = performance.now()
+  const { result, counts } = await (isEncoded(corpus) ? addEncoded : addTexts)(dir, corpus, using, { existing, signal })
   if (json) return printJson({ ...result, ...counts, seconds: (performance.now() - started) / 1000 })
   const { documents: added, tokens, replaced, skipped, truncated } = result
   print(`${added} documents added, ${tokens} tokens, in ${duration((performance.now() - started) / 1000)}`)
@@ -94,17 +84,58 @@ export async function add(
   for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
 }
 
+interface Added {
+  result: AddResult
+  counts: { emptyDocuments?: number; unusedFields?: string[] }
+}
+type Adding = { existing: NonNullable<AddOptions['existing']>; signal: AbortSignal }
+
+async function addTexts(
+  dir: string,
+  corpus: string,
+  using: ModelOptions & { model?: string },
+  adding: Adding,
+): Promise<Added> {
+  const { documents, ...counts } = await openCorpus(corpus)
+  const { index, model } = await opened(dir, using, adding.signal)
+  const line = new ProgressLine()
+  const result = await index
+    .add(withIds(documents, paced(line, documents.ids.length)), adding)
+    .finally(() => line.close())
+    .finally(() => index.close())
+  model.dispose()
+  return { result, counts: { ...counts, unusedFields: [...counts.unusedFields] } }
+}
+
+async function addEncoded(dir: string, folder: string, { model }: { model?: string }, adding: Adding): Promise<Added> {
+  if (model)
+    throw new ArgumentError('ERR_ARGUMENT', `--model has no effect: the documents of ${folder} are encoded already`)
+  const encoded = await EncodedDocuments.open(folder)
+  const index = await Index.open(dir)
+  const line = new ProgressLine()
+  const draw = paced(line, encoded.info.documents)
+  const onProgress = ({ documents }: { documents: number }) => draw(documents)
+  draw(0)
+  const result = await index
+    .addEmbeddings(encoded.parts({ withTexts: true, signal: adding.signal }), { ...adding, onProgress })
+    .finally(() => line.close())
+    .finally(() => index.close())
+  return { result, counts: {} }
+}
+
 /** `lateforge index search <index> [queries…]` */
 export async function search(
   dir: string,
   given: readonly string[],
-  options: ModelOptions & Json & { model?: string; topK: number },
+  options: ModelOptions &
+    Json & { model?: string; topK: number } & Pick<IndexSearchOptions, 'firstStage' | 'candidates'>,
 ): Promise<void> {
-  const { topK, json, ...using } = options
+  const { topK, firstStage, candidates, json, ...using } = options
   const signal = interruptible('stopping')
   const queries = given.length > 0 ? [...given] : await readQueries()
   const { index, model } = await opened(dir, using, signal)
-  const found = await index.search(queries, { topK, withTexts: true, signal }).finally(() => index.close())
+  const way = { ...(firstStage && { firstStage }), ...(candidates && { candidates }) }
+  const found = await index.search(queries, { topK, withTexts: true, signal, ...way }).finally(() => index.close())
   model.dispose()
   if (json) return printJson({ index: dir, results: queries.map((query, q) => ({ query, hits: found[q] })) })
   for (const [q, query] of queries.entries()) {
@@ -155,9 +186,11 @@ export async function check(
         ? `every document          ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`
         : `${String(probes).padStart(6)} ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`,
     )
+  for (const { candidates, recall, milliseconds } of result.bm25)
+    print(`  bm25 ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`)
   print(
     result.approximate
-      ? `searches go by the last: ${target} was asked for, on ${result.queries} queries`
+      ? `searches go by ${result.settings.at(-1)!.probes} probes: ${target} was asked for, on ${result.queries} queries`
       : `every document is scored from now on${result.settings.length > 1 ? `: nothing else reached ${target}` : ''}`,
   )
 }
@@ -183,5 +216,3 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
   if (found.pooling) print(`about 1 in ${found.pooling.factor} token vectors kept`)
   if (verify) print('every file is as it was written')
 }
-
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`

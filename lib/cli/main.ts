@@ -121,7 +121,7 @@ usingModel(program.command('search'))
   .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument(
     '<corpus>',
-    '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
+    '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, a BEIR folder, or what encode wrote',
     homed,
   )
   .argument('[queries...]', 'default: one per line from standard input')
@@ -130,6 +130,22 @@ usingModel(program.command('search'))
   .action(async (model, corpus, queries, options) =>
     (await import('./search.js')).search(model, corpus, queries, options),
   )
+
+usingModel(program.command('encode'))
+  .description('encode documents into shards of token vectors; once more goes on after an interruption')
+  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
+  .argument(
+    '<corpus>',
+    '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
+    homed,
+  )
+  .argument('<out>', 'folder of the shards, which is made', homed)
+  .option('--type <type>', 'of the vectors: float16 (default), int8 or float32', choice(['int8', 'float16', 'float32']))
+  .option('--pool-factor <factor>', 'keep about one in so many token vectors, by clustering; default 1, all', positive)
+  .option('--keep-texts', 'keep texts beside the ids')
+  .option('--shard-tokens <n>', 'tokens that fill a shard; default those of 128 MiB of vectors', whole)
+  .option('--json', 'print one JSON object')
+  .action(async (model, corpus, out, options) => (await import('./encode.js')).encode(model, corpus, out, options))
 
 const index = program.command('index').description('keep encoded documents in a folder, and search them')
 const indexVerb = (name: string, description: string): Command =>
@@ -151,7 +167,7 @@ usingModel(indexVerb('create', 'make an empty index'))
 usingIndex(indexVerb('add', 'encode documents and keep them'))
   .argument(
     '<corpus>',
-    '.jsonl(.gz) with "_id" and "text" (and "title"), a text file with one a line, or a BEIR folder',
+    '.jsonl(.gz) with "_id" and "text" (and "title"), a text file with one a line, a BEIR folder, or what encode wrote',
     homed,
   )
   .option(
@@ -164,6 +180,12 @@ usingIndex(indexVerb('add', 'encode documents and keep them'))
 usingIndex(indexVerb('search', 'find the best documents for queries'))
   .argument('[queries...]', 'default: one per line from standard input')
   .option('--top-k <k>', 'documents per query', whole, 10)
+  .option(
+    '--first-stage <name>',
+    'bm25: score the best documents by their words; default: by token vectors',
+    choice(['bm25']),
+  )
+  .option('--candidates <n>', 'documents of each query that are scored exactly; default 1000 of bm25', whole)
   .option('--json', 'print one JSON object')
   .action(async (folder, queries, options) => (await files()).search(folder, queries, options))
 indexVerb('delete', 'delete documents')

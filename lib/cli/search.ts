@@ -1,7 +1,10 @@
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
 import { type Corpus, collectionNotes, listed } from '../eval/collections.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
+import { EncodedDocuments, isEncoded } from '../indexing/encoded.js'
+import type { Colbert } from '../models/colbert.js'
+import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
+import type { Hit } from '../retrieval/search.js'
 import { colour, interruptible, print, printJson } from './common.js'
 import { openCorpus } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
@@ -14,40 +17,79 @@ export async function search(
   options: ModelOptions & { topK: number; json?: boolean },
 ): Promise<void> {
   const signal = interruptible('stopping')
-  const { documents, emptyDocuments, unusedFields } = await openCorpus(corpusPath)
+  const open = isEncoded(corpusPath) ? openEncoded : openTexts
+  const { encodedBy, named, counts } = await open(corpusPath, signal)
   const queries = given.length > 0 ? [...given] : await readQueries()
   const model = await loadModel(modelPath, options, { signal })
   const { recipeNotes } = model
   const encodedQueries = await model.encodeQueries(queries, { signal })
   const truncatedQueries = encodedQueries.truncated!
-  let truncatedDocuments = 0
-  async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
-    for await (const part of model.streamDocuments(documents.texts, { signal })) {
-      truncatedDocuments += part.truncated!
-      yield part
-    }
-  }
-  const hits = await model.search(encodedQueries, encoded(), { topK: options.topK, signal })
+  const hits = await model.search(encodedQueries, encodedBy(model), { topK: options.topK, signal })
   model.dispose()
-  const textOf = await textsAt(documents, new Set(hits.flat().map(({ index }) => index)))
+  const names = await named(hits.flat())
+  let next = 0
   const results = queries.map((query, q) => ({
     query,
-    hits: hits[q]!.map(({ index, score }) => ({ id: documents.ids[index]!, score, text: textOf.get(index)! })),
+    hits: hits[q]!.map(({ score }) => {
+      const { id, text } = names[next++]!
+      return { id, score, ...(text !== undefined && { text }) }
+    }),
   }))
-  const counts = { documents: documents.ids.length, emptyDocuments, truncatedQueries, truncatedDocuments, unusedFields }
-  if (options.json) return printJson({ model: modelPath, recipeNotes, counts, results })
+  const all = { ...counts(), truncatedQueries }
+  if (options.json) return printJson({ model: modelPath, recipeNotes, counts: all, results })
   for (const { query, hits } of results) {
     print(query)
-    for (const [i, { id, score, text }] of hits.entries())
+    for (const [i, { id, score, text = '' }] of hits.entries())
       print(
         `${String(i + 1).padStart(4)}  ${score.toFixed(3)}  ${id}  ${text.length > 120 ? `${text.slice(0, 117)}…` : text}`,
       )
   }
   const cut = listed([
     ['queries longer than the model takes (cut)', truncatedQueries],
-    ['documents longer than the model takes (cut)', truncatedDocuments],
+    ['documents longer than the model takes (cut)', all.truncatedDocuments],
   ])
-  for (const note of [...collectionNotes(counts), ...cut]) process.stderr.write(`${colour('dim', note)}\n`)
+  for (const note of [...collectionNotes(all), ...cut]) process.stderr.write(`${colour('dim', note)}\n`)
+}
+
+/** A collection that is searched. */
+interface Searched {
+  encodedBy(model: Colbert): AsyncIterable<Embeddings<'document', EmbeddingData>>
+  /** Id and text of hits; no text where none is kept. */
+  named(hits: readonly Hit[]): Promise<{ id: string; text?: string }[]>
+  /** Once it was searched. */
+  counts(): { documents: number; emptyDocuments?: number; truncatedDocuments: number; unusedFields?: readonly string[] }
+}
+
+async function openTexts(path: string, signal: AbortSignal): Promise<Searched> {
+  const { documents, emptyDocuments, unusedFields } = await openCorpus(path)
+  let truncatedDocuments = 0
+  async function* encodedBy(model: Colbert): AsyncGenerator<Embeddings<'document'>> {
+    for await (const part of model.streamDocuments(documents.texts, { signal })) {
+      truncatedDocuments += part.truncated!
+      yield part
+    }
+  }
+  const named = async (hits: readonly Hit[]) => {
+    const textOf = await textsAt(documents, new Set(hits.map(({ index }) => index)))
+    return hits.map(({ index }) => ({ id: documents.ids[index]!, text: textOf.get(index)! }))
+  }
+  const counts = () => ({ documents: documents.ids.length, emptyDocuments, truncatedDocuments, unusedFields })
+  return { encodedBy, named, counts }
+}
+
+async function openEncoded(path: string, signal: AbortSignal): Promise<Searched> {
+  const encoded = await EncodedDocuments.open(path)
+  const { documents, truncated } = encoded.info
+  const named = async (hits: readonly Hit[]) => {
+    const ids = hits.map(({ id }) => id!)
+    const kept = await encoded.kept(ids)
+    return ids.map((id, i) => ({ id, ...(kept[i]!.text !== undefined && { text: kept[i]!.text }) }))
+  }
+  return {
+    encodedBy: () => encoded.parts({ signal }),
+    named,
+    counts: () => ({ documents, truncatedDocuments: truncated }),
+  }
 }
 
 /** The texts of these documents, by number. */

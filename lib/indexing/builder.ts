@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.js'
 import { offsetsOf, type Range, rangesOf } from '../ragged.js'
 import { countOf, type EmbeddingData, type Embeddings, rowsOf, typeOf } from '../retrieval/embeddings.js'
-import { quantizeEmbeddings } from '../retrieval/quantize.js'
+import { quantizeEmbeddings, widenEmbeddings } from '../retrieval/quantize.js'
 import type { Manifest, StoredEmbeddings } from './manifest.js'
 import type { Kept, NewSegment } from './segment.js'
 
@@ -21,9 +21,13 @@ export const segmentTokens = ({ type, dim }: Pick<Manifest, 'type' | 'dim'>): nu
 export async function storedAs(embeddings: Stored, type: StoredEmbeddings): Promise<Stored> {
   const found = typeOf(embeddings)
   if (found === type) return embeddings
-  if (found !== 'float32' || type === 'float32')
-    throw new ArgumentError('ERR_ARGUMENT', `the embeddings are ${found}, the index stores ${type}; give it float32`)
-  return quantizeEmbeddings(embeddings, type)
+  if (found === 'int8')
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `the embeddings are int8 and would be stored as ${type}; give float32 or float16`,
+    )
+  const wide = await widenEmbeddings(embeddings as Embeddings<'document', Float32Array | Uint16Array>)
+  return type === 'float32' ? wide : quantizeEmbeddings(wide, type)
 }
 
 /** Some of the documents, by their numbers. */
@@ -47,9 +51,10 @@ export class Builder {
   private parts: Stored[] = []
   private ids: string[] = []
   private kept: Kept[] = []
-  private readonly manifest: Manifest
+  private readonly manifest: Pick<Manifest, 'type' | 'dim'>
 
-  constructor(manifest: Manifest) {
+  /** @param manifest what the documents are stored as */
+  constructor(manifest: Pick<Manifest, 'type' | 'dim'>) {
     this.manifest = manifest
   }
 

@@ -2,8 +2,9 @@ import type { Colbert } from '../models/colbert.js'
 import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import { abortIf } from '../turns.js'
 import { widened } from './cluster.js'
+import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
-import { type IndexHit, searchSnapshot } from './search.js'
+import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import type { Snapshot } from './snapshot.js'
 
 /** What a way to search found of what scoring every document finds. */
@@ -12,6 +13,16 @@ export interface CheckedSetting {
   probes: number | null
   /** Null as `probes`. */
   candidates: number | null
+  /** Share of the exact hits. */
+  recall: number
+  /** Median of a query, searched alone. */
+  milliseconds: number
+}
+
+/** What BM25's candidates have of the exact hits. */
+export interface CheckedFirstStage {
+  /** Of each query, that are scored exactly. */
+  candidates: number
   /** Share of the exact hits. */
   recall: number
   /** Median of a query, searched alone. */
@@ -28,6 +39,11 @@ export interface CheckResult {
   target: number
   /** In the order in which they were tried; the last is what the index is searched by from now on. */
   settings: CheckedSetting[]
+  /**
+   * What `firstStage: 'bm25'` finds; no search goes by it unless it asks. Empty where queries are no texts, or documents have
+   * none.
+   */
+  bm25: CheckedFirstStage[]
   /** Whether the hits of the index's large segments come from candidates; else every document is scored. */
   approximate: boolean
 }
@@ -41,21 +57,27 @@ const ladder = [
   [128, 5000],
 ] as const
 
+/** Candidates by words. */
+const wordLadder = [100, 300, 1000] as const
+
 /** Of a query made of a document. */
 const [ownWords, ownTokens] = [8, 16]
 
 /** Tries ways to search until one finds `target` of the exact hits; scoring every document is the last. */
 export async function checkSnapshot(
   snapshot: Snapshot,
-  queries: Embeddings<'query', EmbeddingData>,
+  { embeddings: queries, texts }: Asked,
   { topK, target, signal }: { topK: number; target: number; signal: AbortSignal | undefined },
 ): Promise<{ result: CheckResult; setting: SearchSetting }> {
   const count = queries.offsets.length - 1
   const each = Array.from({ length: count }, (_, query) => ({
-    ...slice(queries, { first: query, last: query + 1 }),
-    ...{ role: 'query' as const, ...(queries.recipe && { recipe: queries.recipe }) },
+    embeddings: {
+      ...slice(queries, { first: query, last: query + 1 }),
+      ...{ role: 'query' as const, ...(queries.recipe && { recipe: queries.recipe }) },
+    },
+    texts: texts && [texts[query]!],
   }))
-  const run = async (way: { exact?: boolean; probes?: number; candidates?: number }) => {
+  const run = async (way: IndexSearchOptions) => {
     const hits: IndexHit[][] = []
     const times: number[] = []
     for (const query of each) {
@@ -75,11 +97,16 @@ export async function checkSnapshot(
     settings.push({ probes, candidates, recall, milliseconds })
     if (recall >= target) break
   }
+  const bm25: CheckedFirstStage[] = []
+  for (const candidates of texts && withoutWords(snapshot) === 0 ? wordLadder : []) {
+    const { hits, milliseconds } = await run({ firstStage: 'bm25', candidates })
+    bm25.push({ candidates, recall: recallOf(hits, exact.hits), milliseconds })
+  }
   const approximate = settings.length > 0 && settings.at(-1)!.recall >= target
   if (!approximate) settings.push({ probes: null, candidates: null, recall: 1, milliseconds: exact.milliseconds })
   const { probes, candidates, recall } = settings.at(-1)!
   return {
-    result: { queries: count, topK, target, settings, approximate },
+    result: { queries: count, topK, target, settings, bm25, approximate },
     setting: { probes, candidates, recall, target, topK, queries: count, documents: snapshot.counts.documents },
   }
 }
@@ -103,7 +130,7 @@ export async function ownQueries(
   { segments, manifest, counts }: Snapshot,
   model: Colbert | undefined,
   wanted: number,
-): Promise<Embeddings<'query', EmbeddingData>> {
+): Promise<string[] | Embeddings<'query', EmbeddingData>> {
   const step = Math.max(1, counts.documents / wanted)
   const texts: string[] = []
   const vectors: Float32Array[] = []
@@ -120,7 +147,7 @@ export async function ownQueries(
         vectors.push(widened({ data, dim, ...(scales && { scales }) }, rows))
       }
     }
-  if (model && vectors.length === 0) return model.encodeQueries(texts)
+  if (model && vectors.length === 0) return texts
   const { dim } = manifest
   const data = new Float32Array(vectors.reduce((sum, part) => sum + part.length, 0))
   const offsets = new Float64Array(vectors.length + 1)

@@ -1,22 +1,20 @@
 /** An index: documents encoded once and kept in a folder, which is searched while it grows and shrinks. */
 import { mkdir, readdir, stat } from 'node:fs/promises'
-import path from 'node:path'
 import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import { checkOptions, checkPath } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
-import { poolTokens } from '../retrieval/pool.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
 import { abortIf } from '../turns.js'
 import { chosen } from './builder.js'
 import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
+import { encodedGroups } from './groups.js'
 import { filesOf, manifestFile, writeManifest } from './manifest.js'
 import {
   addOptions,
   type CheckOptions,
   type CreateIndexOptions,
-  checkDocument,
   checkedOptions,
   checkId,
   createOptions,
@@ -25,16 +23,13 @@ import {
   idList,
   type OpenIndexOptions,
   openOptions,
-  poolingOptions,
+  poolingOf,
   searchOptions,
 } from './options.js'
-import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
-import { digestOf, type Kept } from './segment.js'
+import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
+import { type EncodedPart, type Kept, verifyFiles } from './segment.js'
 import { Snapshot } from './snapshot.js'
 import { type AddOptions, type AddResult, type CompactResult, type DeleteResult, type Here, Writer } from './writer.js'
-
-/** Texts that are encoded together. */
-const encoded = 256
 
 /**
  * Documents with their token embeddings in a folder. Any number of processes may have it open; one of them writes at a time, and holds the lock from its first change until `close`. What a call has
@@ -68,10 +63,8 @@ export class Index {
   static async create(dir: string, options: CreateIndexOptions): Promise<Index> {
     checkPath('Index.create', dir)
     checkOptions('Index.create', options, createOptions)
-    const { model, type = 'int8', modelName = null, pooling, listsFrom = 1 << 17 } = options
-    if (pooling) checkOptions('Index.create: pooling', pooling, poolingOptions)
-    if (pooling && pooling.factor === undefined)
-      throw new ArgumentError('ERR_ARGUMENT', 'Index.create: pooling needs a factor')
+    const { model, type = 'int8', modelName = null, listsFrom = 1 << 17 } = options
+    const pooling = poolingOf('Index.create', options.pooling)
     if (pooling && !model)
       throw new ArgumentError(
         'ERR_ARGUMENT',
@@ -99,8 +92,7 @@ export class Index {
     await writeManifest(dir, {
       ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
       ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
-      ...{ listsFrom, search: null },
-      pooling: pooling ? { factor: pooling.factor, protectedTokens: pooling.protectedTokens ?? 1 } : null,
+      ...{ listsFrom, search: null, pooling },
     })
     return Index.open(dir, model ? { model } : {})
   }
@@ -156,42 +148,58 @@ export class Index {
     if (!model) throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model, which encodes texts`)
     return this.change(async (writer) => {
       const run = await writer.adding(options)
-      let waiting: IndexDocument[] = []
-      const encode = async () => {
-        const embeddings = await model.encodeDocuments(
-          waiting.map((document) => document.text),
-          options.signal && { signal: options.signal },
-        )
-        const { pooling } = this.here.snapshot.manifest
+      const { pooling } = this.here.snapshot.manifest
+      const skips = ({ id }: IndexDocument) => run.skips(id)
+      for await (const group of encodedGroups(model, documents, { pooling, skips, signal: options.signal }))
         await run.take(
-          pooling ? await poolTokens(embeddings, pooling) : embeddings,
-          waiting.map(({ id }) => id),
-          waiting,
+          group.embeddings,
+          group.documents.map(({ id }) => id),
+          group.documents,
         )
-        waiting = []
-      }
-      for await (const document of documents) {
-        abortIf(options.signal)
-        if (!run.skips(checkDocument(document).id)) waiting.push(document)
-        if (waiting.length === encoded) await encode()
-      }
-      if (waiting.length > 0) await encode()
       return run.finish()
     })
   }
 
   /**
-   * Keeps token embeddings, with their `ids`, of any ColBERT; `kept` has a text and metadata for each, where there are some.
+   * Keeps token embeddings, with their `ids`, of any ColBERT; `kept` has a text and metadata for each, where there are some. Of
+   * a stream of them, such as those of `EncodedDocuments`, each part has its own.
    * Errors as `add`; RecipeError ERR_RECIPE for embeddings of another recipe
    */
   addEmbeddings(
-    embeddings: Embeddings<'document', EmbeddingData>,
+    embeddings: EncodedPart | AsyncIterable<EncodedPart>,
     options: AddOptions & { kept?: readonly Kept[] } = {},
   ): Promise<AddResult> {
-    const { kept = [], ...adding } = options
+    const { kept, ...adding } = options
     checkOptions('addEmbeddings', adding, addOptions)
+    const isStream = typeof embeddings === 'object' && embeddings !== null && Symbol.asyncIterator in embeddings
+    if (isStream && kept)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        'addEmbeddings: kept has no effect beside a stream, whose parts have their own',
+      )
+    const parts = isStream ? embeddings : [{ ...embeddings, ...(kept && { kept }) }]
+    if (Array.isArray(parts)) for (const part of parts) this.checkPart(part)
+    return this.change(async (writer) => {
+      const run = await writer.adding(adding)
+      for await (const part of parts) {
+        abortIf(adding.signal)
+        const { ids, kept = [] } = part
+        if (isStream) this.checkPart(part)
+        const left = Array.from(ids!.keys()).filter((i) => !run.skips(ids![i]!))
+        await run.take(
+          chosen(part, left),
+          left.map((i) => ids![i]!),
+          kept.length > 0 ? left.map((i) => kept[i]!) : [],
+        )
+      }
+      return run.finish()
+    })
+  }
+
+  /** Errors as `addEmbeddings`. */
+  private checkPart(embeddings: EncodedPart): void {
     checkEmbeddings('embeddings', embeddings)
-    const { ids, dim, recipe } = embeddings
+    const { ids, dim, recipe, kept = [] } = embeddings
     const { manifest } = this.here.snapshot
     const count = countOf(embeddings)
     const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `addEmbeddings: ${message}`)
@@ -201,16 +209,6 @@ export class Index {
     const problem = recipe && manifest.recipe && recipeMismatch(manifest.recipe, recipe)
     if (problem) throw new RecipeError('ERR_RECIPE', `addEmbeddings: of another recipe than the index's:\n  ${problem}`)
     for (const id of ids) checkId(id)
-    return this.change(async (writer) => {
-      const run = await writer.adding(adding)
-      const left = Array.from(ids.keys()).filter((i) => !run.skips(ids[i]!))
-      await run.take(
-        chosen(embeddings, left),
-        left.map((i) => ids[i]!),
-        kept.length > 0 ? left.map((i) => kept[i]!) : [],
-      )
-      return run.finish()
-    })
   }
 
   /**
@@ -269,11 +267,9 @@ export class Index {
     const { queries = 200, topK = 10, target = 0.98, signal } = options
     return this.change(async (writer) => {
       const snapshot = this.here.snapshot
-      const asked =
-        typeof queries === 'number'
-          ? await ownQueries(snapshot, this.model, queries)
-          : await this.asked(queries, signal)
-      if (countOf(asked) === 0)
+      const given = typeof queries === 'number' ? await ownQueries(snapshot, this.model, queries) : queries
+      const asked = await this.asked(given, signal)
+      if (countOf(asked.embeddings) === 0)
         throw new ArgumentError('ERR_ARGUMENT', `check: ${this.dir} has no documents, or no queries were given`)
       const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, signal })
       await writer.keepSetting(setting)
@@ -305,12 +301,7 @@ export class Index {
       await this.refresh()
       const { manifest } = this.here.snapshot
       try {
-        for (const file of filesOf(manifest)) {
-          const name = path.join(this.dir, file.name)
-          if ((await digestOf(name)) !== file.sha256)
-            throw new FormatError('ERR_FORMAT', `${name} is not as it was written: it is damaged`, { file: name })
-        }
-        return
+        return await verifyFiles(this.dir, filesOf(manifest))
       } catch (error) {
         // A writer may have replaced the file meanwhile; then there is another state to look at.
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || generation === manifest.generation) throw typed(error)
@@ -333,15 +324,14 @@ export class Index {
     return this.close()
   }
 
-  /** Queries as embeddings. @throws as `search` */
+  /** Queries as they are scored. @throws as `search` */
   private async asked(
     queries: readonly string[] | Embeddings<'query', EmbeddingData>,
     signal?: AbortSignal,
-  ): Promise<Embeddings<'query', EmbeddingData>> {
+  ): Promise<Asked> {
     const { recipe, dim } = this.here.snapshot.manifest
-    const asked = Array.isArray(queries)
-      ? await this.encodeQueries(queries, signal)
-      : (queries as Embeddings<'query', EmbeddingData>)
+    const texts: readonly string[] | null = Array.isArray(queries) ? queries : null
+    const asked = texts ? await this.encodeQueries(texts, signal) : (queries as Embeddings<'query', EmbeddingData>)
     checkEmbeddings('queries', asked)
     if (asked.role === ('document' as string))
       throw new ArgumentError(
@@ -356,7 +346,7 @@ export class Index {
         expected: recipe,
         found: asked.recipe,
       })
-    return asked
+    return { embeddings: asked, texts }
   }
 
   private async encodeQueries(queries: readonly string[], signal?: AbortSignal): Promise<Embeddings<'query'>> {

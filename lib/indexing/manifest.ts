@@ -29,6 +29,8 @@ export interface SegmentEntry {
   texts: StoredFile | null
   /** Documents by centroid; null: the segment is small enough to be searched as a whole. */
   lists: StoredFile | null
+  /** Which terms documents have, for BM25; null where some were added without a text. */
+  words: StoredFile | null
   documents: number
   tokens: number
   /** A bit for each deleted document, and how many there are; null: none. */
@@ -85,45 +87,64 @@ export interface Manifest {
 
 export const manifestFile = (dir: string): string => path.join(dir, 'index.json')
 
-/** @throws FormatError ERR_FORMAT where there is no index, or one that this version does not read */
-export async function readManifest(dir: string): Promise<Manifest> {
-  const file = manifestFile(dir)
+export const isCount = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0
+export const isFile = (file: StoredFile | null): boolean =>
+  file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^[\w.-]+$/.test(file.name)
+
+/**
+ * The JSON of `dir`/`name`, whose `version` field says which layout it has.
+ * @param what it is of, for messages
+ * @throws FormatError ERR_FORMAT where there is none, or one that this version does not read
+ */
+export async function readLayout<M extends object>(
+  dir: string,
+  { name, what, version, isSound }: { name: string; what: string; version: keyof M; isSound(manifest: M): boolean },
+): Promise<M> {
+  const file = path.join(dir, name)
   let text: string
   try {
     text = await readFile(file, 'utf8')
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw typed(cause)
-    throw new FormatError('ERR_FORMAT', `${dir} holds no index${nearby(dir)}: it has no index.json`, { dir }, { cause })
+    throw new FormatError('ERR_FORMAT', `${dir} holds no ${what}${nearby(dir)}: it has no ${name}`, { dir }, { cause })
   }
-  const bad = (what: string, cause?: unknown) => new FormatError('ERR_FORMAT', `${file} ${what}`, { file }, { cause })
-  let manifest: Manifest
+  const bad = (problem: string, cause?: unknown) =>
+    new FormatError('ERR_FORMAT', `${file} ${problem}`, { file }, { cause })
+  let manifest: M
   try {
     manifest = JSON.parse(text)
   } catch (cause) {
     throw bad('is damaged: it holds no JSON', cause)
   }
-  if (typeof manifest !== 'object' || manifest === null || !('lateforgeIndex' in manifest)) throw bad('is of no index')
-  if (manifest.lateforgeIndex !== 1)
-    throw bad(`has layout ${JSON.stringify(manifest.lateforgeIndex)}; this version of lateforge reads layout 1`)
-  const isCount = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0
-  const isFile = (file: StoredFile | null): boolean =>
-    file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^[\w.-]+$/.test(file.name)
-  const sound =
+  if (typeof manifest !== 'object' || manifest === null || !(version in manifest)) throw bad(`is of no ${what}`)
+  if (manifest[version] !== 1)
+    throw bad(`has layout ${JSON.stringify(manifest[version])}; this version of lateforge reads layout 1`)
+  if (!isSound(manifest)) throw bad('is damaged: a field has a value that it cannot have')
+  return manifest
+}
+
+/** @throws FormatError ERR_FORMAT where there is no index, or one that this version does not read */
+export function readManifest(dir: string): Promise<Manifest> {
+  return readLayout<Manifest>(dir, { name: 'index.json', what: 'index', version: 'lateforgeIndex', isSound })
+}
+
+function isSound(manifest: Manifest): boolean {
+  return (
     [manifest.generation, manifest.nextFile, manifest.dim, manifest.listsFrom].every(isCount) &&
     storedTypes.includes(manifest.type) &&
     (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&
     manifest.segments.every(
-      ({ vectors, texts, lists, documents, tokens, deleted }) =>
+      ({ vectors, texts, lists, words, documents, tokens, deleted }) =>
         isFile(vectors) &&
         (texts === null || isFile(texts)) &&
         (lists === null || isFile(lists)) &&
+        (words === null || isFile(words)) &&
         isCount(documents) &&
         isCount(tokens) &&
         (deleted === null || (isFile(deleted) && isCount(deleted.count))),
     )
-  if (!sound) throw bad('is damaged: a field has a value that no index has')
-  return manifest
+  )
 }
 
 export function writeManifest(dir: string, manifest: Manifest): Promise<void> {
@@ -132,7 +153,7 @@ export function writeManifest(dir: string, manifest: Manifest): Promise<void> {
 
 /** The files that a state needs. */
 export function filesOf({ segments }: Manifest): StoredFile[] {
-  return segments.flatMap(({ vectors, texts, lists, deleted }) =>
-    [vectors, texts, lists, deleted].filter((file) => file !== null),
+  return segments.flatMap(({ vectors, texts, lists, words, deleted }) =>
+    [vectors, texts, lists, words, deleted].filter((file) => file !== null),
   )
 }

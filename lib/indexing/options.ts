@@ -1,7 +1,22 @@
 /** What an index takes from its callers, and what it says of itself. */
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { flag, func, type Kinds, kind, list, number, object, oneOf, signal, strings, text, whole } from '../options.js'
+import {
+  checkOptions,
+  flag,
+  func,
+  type Kinds,
+  kind,
+  list,
+  number,
+  object,
+  oneOf,
+  required,
+  signal,
+  strings,
+  text,
+  whole,
+} from '../options.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { PoolOptions } from '../retrieval/pool.js'
 import type { Recipe } from '../text/recipe.js'
@@ -106,9 +121,17 @@ export const createOptions: Kinds<CreateIndexOptions> = {
     listsFrom: whole(1),
   },
 }
-export const poolingOptions: Kinds<NonNullable<CreateIndexOptions['pooling']>> = {
+const poolingOptions: Kinds<NonNullable<CreateIndexOptions['pooling']>> = {
   factor: number(1),
   protectedTokens: whole(0),
+}
+/** As it is kept; null: not at all. @throws ArgumentError ERR_ARGUMENT */
+export function poolingOf(what: string, pooling: CreateIndexOptions['pooling']): Pooling | null {
+  if (!pooling) return null
+  checkOptions(`${what}: pooling`, pooling, poolingOptions)
+  required(`${what}: pooling`, 'factor', pooling.factor, poolingOptions.factor)
+  const { factor, protectedTokens = 1 } = pooling
+  return { factor, protectedTokens }
 }
 export const addOptions: Kinds<AddOptions> = { existing: oneOf('refuse', 'replace', 'skip'), onProgress: func, signal }
 export const checkedOptions: Kinds<CheckOptions> = {
@@ -120,7 +143,7 @@ export const checkedOptions: Kinds<CheckOptions> = {
 }
 export const searchOptions: Kinds<IndexSearchOptions> = {
   ...{ topK: whole(1), filter: object, among: list(strings), withTexts: flag, explain: flag, signal },
-  ...{ exact: flag, probes: whole(1), candidates: whole(1) },
+  ...{ exact: flag, probes: whole(1), candidates: whole(1), firstStage: oneOf('bm25') },
 }
 export const idList = kind(
   'a list of ids',

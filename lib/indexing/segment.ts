@@ -16,6 +16,7 @@ import type { Recipe } from '../text/recipe.js'
 import { Turns } from '../turns.js'
 import { buildLists, Lists, writeLists } from './lists.js'
 import type { SegmentEntry, StoredFile } from './manifest.js'
+import { Words, writeWords } from './words.js'
 
 /** JSON that is kept with a document. */
 export type Metadata = Record<string, unknown>
@@ -28,6 +29,9 @@ export interface Kept {
   metadata?: Metadata
 }
 
+/** Token embeddings of some documents, with their ids, and what is kept beside them. */
+export type EncodedPart = Embeddings<'document', EmbeddingData> & { readonly kept?: readonly Kept[] }
+
 /** Documents to write: embeddings, and for each its id and what is kept beside. */
 export interface NewSegment {
   embeddings: Embeddings<'document', EmbeddingData>
@@ -38,13 +42,19 @@ export interface NewSegment {
 const storedAs = { int8: 'I8', float16: 'F16', float32: 'F32' } as const
 type Type = keyof typeof storedAs
 
+/** What a segment has for searches beside its documents: lists from so many tokens on, and words. */
+export interface SegmentExtras {
+  listsFrom: number
+  words: boolean
+}
+
 /** Writes the files of a segment, which are there for good once this resolves. @param name of the files, without ending */
 export async function writeSegment(
   device: Device,
   dir: string,
   name: string,
   segment: NewSegment,
-  listsFrom: number,
+  extras: SegmentExtras,
 ): Promise<SegmentEntry> {
   const { embeddings, ids, kept } = segment
   const { data, scales, dim } = embeddings
@@ -70,11 +80,16 @@ export async function writeSegment(
   const texts = path.join(dir, `${name}.jsonl`)
   if (lines) await writeAtomic(texts, lines)
   const lists = path.join(dir, `${name}.lists`)
-  const isLarge = tokens >= listsFrom
+  const isLarge = tokens >= extras.listsFrom
   if (isLarge) await writeLists(lists, await buildLists(device, embeddings, embeddings.offsets), dim)
+  const words = path.join(dir, `${name}.words`)
+  const spoken = extras.words ? kept.flatMap(({ text }) => text ?? []) : []
+  const hasWords = spoken.length > 0 && spoken.length === documents
+  if (hasWords) await writeWords(words, spoken)
   return {
     ...{ vectors: await described(file), texts: lines && (await described(texts)) },
-    ...{ lists: isLarge ? await described(lists) : null, documents, tokens, deleted: null },
+    ...{ lists: isLarge ? await described(lists) : null, words: hasWords ? await described(words) : null },
+    ...{ documents, tokens, deleted: null },
   }
 }
 
@@ -89,10 +104,19 @@ async function described(file: string): Promise<StoredFile> {
   return { name: path.basename(file), bytes: (await stat(file)).size, sha256: await digestOf(file) }
 }
 
-export async function digestOf(file: string): Promise<string> {
+async function digestOf(file: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(file)) hash.update(chunk)
   return hash.digest('hex')
+}
+
+/** @throws FormatError ERR_FORMAT that names the first file that is not as it was written */
+export async function verifyFiles(dir: string, files: readonly StoredFile[]): Promise<void> {
+  for (const { name, sha256 } of files) {
+    const file = path.join(dir, name)
+    if ((await digestOf(file)) !== sha256)
+      throw new FormatError('ERR_FORMAT', `${file} is not as it was written: it is damaged`, { file })
+  }
 }
 
 /** An open segment. */
@@ -108,6 +132,8 @@ export class Segment {
   private readonly idOffsets: Float64Array
   private readonly lines: Float64Array | null
   private readonly texts: FileHandle | null
+  private readonly wordsFile: SafetensorsFile | null
+  private wordsRead: Promise<Words> | null = null
   private numbers: ReadonlyMap<string, number> | null = null
   private metadata: (Metadata | undefined)[] | null = null
   /** Snapshots that have it. */
@@ -122,6 +148,7 @@ export class Segment {
     idOffsets: Float64Array
     lines: Float64Array | null
     texts: FileHandle | null
+    words: SafetensorsFile | null
   }) {
     this.entry = parts.entry
     this.embeddings = parts.embeddings
@@ -131,6 +158,7 @@ export class Segment {
     this.idOffsets = parts.idOffsets
     this.lines = parts.lines
     this.texts = parts.texts
+    this.wordsFile = parts.words
   }
 
   /** @throws FormatError ERR_FORMAT for files that are not as the manifest has them; an error with code ENOENT once one is gone */
@@ -140,12 +168,13 @@ export class Segment {
     entry: SegmentEntry,
     { type, dim, recipe }: { type: Type; dim: number; recipe: Recipe | null },
   ): Promise<Segment> {
-    for (const file of [entry.vectors, entry.texts, entry.lists, entry.deleted])
+    for (const file of [entry.vectors, entry.texts, entry.lists, entry.words, entry.deleted])
       if (file) await checkSize(path.join(dir, file.name), file)
     const name = path.join(dir, entry.vectors.name)
     const vectors = await SafetensorsFile.open(name)
     let texts: FileHandle | null = null
     let lists: Lists | null = null
+    let words: SafetensorsFile | null = null
     try {
       const { documents, tokens } = entry
       const expect = (tensor: string, dtype: string, ...shape: number[]) => {
@@ -175,14 +204,16 @@ export class Segment {
       texts = entry.texts && (await open(path.join(dir, entry.texts.name), 'r'))
       const deleted = entry.deleted && new Uint8Array(await readFile(path.join(dir, entry.deleted.name)))
       lists = entry.lists && (await Lists.open(device, dir, entry.lists.name, dim, documents))
+      words = entry.words && (await SafetensorsFile.open(path.join(dir, entry.words.name)))
       const about = { dim, offsets, role: 'document' as const, ...(recipe && { recipe }) }
       const embeddings = DeviceEmbeddings.made(device, about, (rows) => ({
         tokens: Tensor.map(device, name, stored.start, [rows, dim], type),
         scales: scales && Tensor.map(device, name, scales.start, [rows], 'float32'),
       }))
-      return new Segment({ entry, embeddings, deleted, lists, idBytes, idOffsets, lines, texts })
+      return new Segment({ entry, embeddings, deleted, lists, idBytes, idOffsets, lines, texts, words })
     } catch (error) {
       await texts?.close()
+      await words?.close()
       lists?.dispose()
       throw error
     } finally {
@@ -207,6 +238,13 @@ export class Segment {
     this.numbers ??= new Map(Array.from({ length: this.documents }, (_, i) => [this.id(i), i]))
     const found = this.numbers.get(id) ?? -1
     return found >= 0 && !this.isDeleted(found) ? found : -1
+  }
+
+  /** Which terms its documents have, read once; null where some have no text. @throws FormatError ERR_FORMAT */
+  words(): Promise<Words> | null {
+    if (!this.wordsFile) return null
+    this.wordsRead ??= Words.read(this.wordsFile, this.documents)
+    return this.wordsRead
   }
 
   /** Text and metadata of a document, as they were given. */
@@ -238,6 +276,7 @@ export class Segment {
     this.embeddings.dispose()
     this.lists?.dispose()
     await this.texts?.close()
+    await this.wordsFile?.close()
   }
 }
 
@@ -247,5 +286,7 @@ async function checkSize(file: string, { bytes }: StoredFile): Promise<void> {
     throw (error as NodeJS.ErrnoException).code === 'ENOENT' ? error : typed(error)
   })
   if (size !== bytes)
-    throw new FormatError('ERR_FORMAT', `${file} has ${size} bytes, the index says ${bytes}: it is damaged`, { file })
+    throw new FormatError('ERR_FORMAT', `${file} has ${size} bytes, it was written with ${bytes}: it is damaged`, {
+      file,
+    })
 }

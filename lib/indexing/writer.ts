@@ -1,13 +1,14 @@
 /** What changes an index: one process at a time, from its first change on. */
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { ArgumentError, LockedError } from '../errors.js'
-import { claimFolder, type FolderLock, type Rival, silenceMs } from '../io/lock.js'
+import { ArgumentError } from '../errors.js'
+import type { FolderLock } from '../io/lock.js'
 import type { Range } from '../ragged.js'
 import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
 import { Turns } from '../turns.js'
 import { Builder, segmentTokens, storedAs } from './builder.js'
+import { claimWriting } from './claim.js'
 import { filesOf, type Manifest, type SearchSetting, type SegmentEntry, writeManifest } from './manifest.js'
 import { type Kept, type NewSegment, type Segment, writeDeleted, writeSegment } from './segment.js'
 import { Snapshot } from './snapshot.js'
@@ -86,8 +87,7 @@ export class Writer {
   /** Takes the lock, and the state of the index then. What a writer that was killed has left is removed. @throws LockedError ERR_LOCKED */
   static async claim(here: Here): Promise<Writer> {
     const { dir, device, snapshot: before } = here
-    const claim = await claimFolder(path.join(dir, 'lock'))
-    if (!('release' in claim)) throw refused(dir, claim)
+    const claim = await claimWriting(dir)
     try {
       here.snapshot = await Snapshot.open(dir, device, before)
       await before.release()
@@ -188,7 +188,7 @@ export class Writer {
   }
 
   private write({ nextFile, listsFrom }: Manifest, segment: NewSegment): Promise<SegmentEntry> {
-    return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, listsFrom)
+    return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, { listsFrom, words: true })
   }
 
   /** Keeps how the index is searched. */
@@ -214,7 +214,7 @@ export class Writer {
   private async removeLeftovers(): Promise<void> {
     const known = new Set(['index.json', 'lock', ...filesOf(this.here.snapshot.manifest).map(({ name }) => name)])
     for (const name of await readdir(this.here.dir))
-      if (!known.has(name) && /^(s\d+\.(safetensors|jsonl|lists|deleted)|\..*\.tmp)$/.test(name))
+      if (!known.has(name) && /^(s\d+\.(safetensors|jsonl|lists|words|deleted)|\..*\.tmp)$/.test(name))
         await rm(path.join(this.here.dir, name), { force: true })
   }
 
@@ -289,16 +289,6 @@ export class Writer {
       this.places = null // found again when they are asked for
     }
   }
-}
-
-function refused(dir: string, { host, pid, started, silentMs }: Rival): LockedError {
-  const next =
-    silentMs === null
-      ? 'Wait until it has ended or closed the index'
-      : `It gave its last sign of life ${Math.round(silentMs / 1000)} s ago and cannot be looked up from here; ` +
-        `${silenceMs / 60_000} minutes after that it no longer counts`
-  const text = `${dir} is being written by process ${pid} on ${host}, since ${started}. ${next}`
-  return new LockedError('ERR_LOCKED', text, { dir, host, pid, started })
 }
 
 /** What adds documents. */

@@ -2,7 +2,7 @@
 import { stemmer } from 'stemmer'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, number } from '../options.js'
-import { atOnce, inTurns } from '../turns.js'
+import { abortIf, atOnce, inTurns, Turns } from '../turns.js'
 import { Best, type Scored } from './top-k.js'
 
 /** Parameters of BM25. */
@@ -40,15 +40,48 @@ export function porterStem(word: string): string {
   return bareSuffixes.get(word) ?? stemmer(word)
 }
 
-/** Lower-cased runs of letters and digits (with their combining marks), without stop words, stemmed. */
+/** Words of a text, lower-cased, without stop words, stemmed. */
 export function analyze(text: string): string[] {
   const terms: string[] = []
   for (const token of tokens(text)) if (!stopWords.has(token)) terms.push(porterStem(token))
   return terms
 }
 
+/** Scripts that are written without spaces between words; ICU has a dictionary for each. */
+const unspaced = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}]/u
+/** Made when a text needs it. Its borders are those of the scripts' dictionaries, whatever the locale. */
+let segmenter: Intl.Segmenter | undefined
+
+/** Runs of letters and digits with their combining marks; those of scripts without spaces are cut into words. */
 function* tokens(text: string): Generator<string> {
-  for (const [token] of text.toLowerCase().matchAll(/[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu)) yield token
+  const cut = unspaced.test(text)
+  for (const [token] of text.toLowerCase().matchAll(/[\p{L}\p{N}][\p{L}\p{N}\p{M}]*/gu))
+    if (cut && unspaced.test(token)) {
+      segmenter ??= new Intl.Segmenter('en', { granularity: 'word' })
+      for (const { segment } of segmenter.segment(token)) yield segment
+    } else yield token
+}
+
+/** Which terms documents have, and how often: what BM25 scores by. */
+export interface Postings {
+  /** Number of documents. */
+  readonly size: number
+  /** Number of a term, or -1 where no document has it. */
+  find(term: string): number
+  /** Postings of term t lie from `offsets[t]` up to `offsets[t + 1]`. */
+  readonly offsets: ArrayLike<number>
+  /** Of each posting, the document, rising within a term. */
+  readonly documents: Int32Array
+  /** Of each posting, how often the document has the term. */
+  readonly frequencies: Int32Array
+  /** Of each document, how many terms it has, repeated ones as often as they occur. */
+  readonly lengths: Int32Array
+}
+
+/** Postings of some of the documents, and which of these no longer count; null: all do. */
+export interface PostingsPart {
+  readonly postings: Postings
+  readonly isDeleted: ((document: number) => boolean) | null
 }
 
 /**
@@ -62,18 +95,44 @@ export class Bm25 {
   readonly size: number
   /** Documents in which there is no term: no query finds them. */
   readonly withoutTerms: number
-  readonly #index: Index
+  readonly #parts: readonly Placed[]
+  /** Documents that count. */
+  readonly #count: number
+  /** Of each document what its length adds below the fraction bar. */
+  readonly #norms: Float64Array
   readonly #sums: Float64Array
 
   /**
-   * An index of all texts, built at once: `Bm25.build` leaves the event loop free.
+   * An index of all texts, built at once: `Bm25.build` leaves the event loop free. Of postings it numbers documents through
+   * the parts, in order.
    * @throws ArgumentError ERR_ARGUMENT for k1 or b out of range
    */
-  constructor(texts: Iterable<string> | Index, options: Bm25Options = {}) {
-    this.#index = 'impacts' in texts ? texts : atOnce(indexOf(texts, checked(options)))
-    this.size = this.#index.size
-    this.withoutTerms = this.#index.withoutTerms
-    this.#sums = new Float64Array(this.size)
+  constructor(documents: Iterable<string> | { readonly parts: readonly PostingsPart[] }, options: Bm25Options = {}) {
+    const { k1, b } = checked(options)
+    const parts =
+      'parts' in documents ? documents.parts : [{ postings: atOnce(postingsOf(documents)), isDeleted: null }]
+    let start = 0
+    this.#parts = parts.map((part) => {
+      const placed = { ...part, start }
+      start += part.postings.size
+      return placed
+    })
+    this.size = start
+    let [count, total, withoutTerms] = [0, 0, 0]
+    for (const { postings, isDeleted } of parts)
+      for (let d = 0; d < postings.size; d++) {
+        if (isDeleted?.(d)) continue
+        count++
+        total += postings.lengths[d]
+        if (postings.lengths[d] === 0) withoutTerms++
+      }
+    this.#count = count
+    this.withoutTerms = withoutTerms
+    const mean = total / count
+    this.#norms = new Float64Array(start)
+    for (const { postings, start } of this.#parts)
+      for (let d = 0; d < postings.size; d++) this.#norms[start + d] = k1 * (1 - b + (b * postings.lengths[d]) / mean)
+    this.#sums = new Float64Array(start)
   }
 
   /**
@@ -84,11 +143,17 @@ export class Bm25 {
     texts: Iterable<string> | AsyncIterable<string>,
     { signal, ...options }: Bm25Options & { readonly signal?: AbortSignal } = {},
   ): Promise<Bm25> {
-    const settings = checked(options)
-    if (Symbol.iterator in texts) return new Bm25(await inTurns(indexOf(texts, settings), signal))
+    checked(options)
     const counts = new TermCounts()
-    for await (const text of texts) await inTurns(counts.add(text), signal)
-    return new Bm25(await inTurns(arrange(counts, settings), signal))
+    const turns = new Turns()
+    for await (const text of texts)
+      for (const _ of counts.add(text)) {
+        if (!turns.due) continue
+        abortIf(signal)
+        await turns.take()
+      }
+    const postings = await inTurns(arrange(counts), signal)
+    return new Bm25({ parts: [{ postings, isDeleted: null }] }, options)
   }
 
   /** The query's score for every document: `[size]`, 0 where no term is shared. */
@@ -106,26 +171,47 @@ export class Bm25 {
     return this.searchTerms(analyze(query), topK)
   }
 
-  /** The same, of a query that was analyzed. */
-  searchTerms(terms: readonly string[], topK: number): Bm25Hit[] {
+  /** The same, of a query that was analyzed. @param allowed of each document 0 where it may not be found; null: all may */
+  searchTerms(terms: readonly string[], topK: number, allowed: Uint8Array | null = null): Bm25Hit[] {
     if (!Number.isInteger(topK) || topK < 1)
       throw new ArgumentError('ERR_ARGUMENT', `topK is ${topK}, expected a positive integer.`)
     const sums = this.#sums.fill(0)
     this.#accumulate(terms, sums)
+    if (allowed) for (let d = 0; d < sums.length; d++) if (allowed[d] === 0) sums[d] = 0
     const best = new Best(topK)
-    for (let d = 0; d < sums.length; d++) if (sums[d] > 0) best.offer(d, sums[d])
+    best.offerRow(0, sums, 0, sums.length, Number.MIN_VALUE)
     return best.sorted()
   }
 
   #accumulate(query: readonly string[], sums: Float64Array): void {
-    const { terms, offsets, documents, impacts } = this.#index
+    const norms = this.#norms
     for (const term of query) {
-      const t = terms.get(term)
-      if (t === undefined) continue
-      const end = offsets[t + 1]
-      for (let i = offsets[t]; i < end; i++) sums[documents[i]] += impacts[i]
+      const found = this.#parts.map((part) => ({ ...part, term: part.postings.find(term) })).filter((p) => p.term >= 0)
+      let df = 0
+      for (const { postings, isDeleted, term } of found) df += countOf(postings, term, isDeleted)
+      const idf = Math.log(1 + (this.#count - df + 0.5) / (df + 0.5))
+      for (const { postings, start, term } of found) {
+        const { offsets, documents, frequencies } = postings
+        for (let i = offsets[term], end = offsets[term + 1]; i < end; i++) {
+          const d = start + documents[i]
+          const tf = frequencies[i]
+          sums[d] += Math.fround((idf * tf) / (tf + norms[d]))
+        }
+      }
     }
   }
+}
+
+/** With the number of its first document. */
+interface Placed extends PostingsPart {
+  readonly start: number
+}
+
+/** Documents that have a term, and count. */
+function countOf({ offsets, documents }: Postings, term: number, isDeleted: PostingsPart['isDeleted']): number {
+  let count = offsets[term + 1] - offsets[term]
+  if (isDeleted) for (let i = offsets[term]; i < offsets[term + 1]; i++) if (isDeleted(documents[i])) count--
+  return count
 }
 
 function checked(options: Bm25Options): Required<Bm25Options> {
@@ -134,62 +220,41 @@ function checked(options: Bm25Options): Required<Bm25Options> {
   return { k1, b }
 }
 
-interface Index {
-  readonly size: number
-  readonly withoutTerms: number
-  /** Term → number, in order of first appearance. */
+/** Postings whose terms are numbered in order of first appearance. */
+export interface BuiltPostings extends Postings {
   readonly terms: ReadonlyMap<string, number>
-  /** Postings of term t: documents and score contributions from `offsets[t]` up to `offsets[t + 1]`. */
-  readonly offsets: Uint32Array
-  readonly documents: Uint32Array
-  readonly impacts: Float32Array
 }
 
-/** Yields between small pieces of work, as everything below does. */
-function* indexOf(texts: Iterable<string>, settings: Required<Bm25Options>): Generator<void, Index> {
+/** Postings of texts. Yields between small pieces of work, as everything below does. */
+export function* postingsOf(texts: Iterable<string>): Generator<void, BuiltPostings> {
   const counts = new TermCounts()
   for (const text of texts) yield* counts.add(text)
-  return yield* arrange(counts, settings)
+  return yield* arrange(counts)
 }
 
 /** Documents, terms or postings between two yields. */
 const piece = 1 << 13
 
 /** Counting sort of the (document, term, count) triples by term; documents stay in rising order. */
-function* arrange(counts: TermCounts, { k1, b }: Required<Bm25Options>): Generator<void, Index> {
-  const { terms, term, frequency, used, ends, lengths, size } = counts
-  const offsets = new Uint32Array(terms.size + 1)
+function* arrange({ terms, term, frequency, used, ends, lengths, size }: TermCounts): Generator<void, BuiltPostings> {
+  const offsets = new Float64Array(terms.size + 1)
   for (let i = 0; i < used; i++) {
     if (i % piece === 0) yield
     offsets[term[i] + 1]++
   }
-  const idf = new Float64Array(terms.size)
-  for (let t = 0; t < terms.size; t++) {
-    if (t % piece === 0) yield
-    const df = offsets[t + 1]
-    idf[t] = Math.log(1 + (size - df + 0.5) / (df + 0.5))
-    offsets[t + 1] += offsets[t]
-  }
-  let [total, withoutTerms] = [0, 0]
-  for (let d = 0; d < size; d++) {
-    total += lengths[d]
-    if (lengths[d] === 0) withoutTerms++
-  }
-  const meanLength = total / size
+  for (let t = 0; t < terms.size; t++) offsets[t + 1] += offsets[t]
   const next = offsets.slice()
-  const documents = new Uint32Array(used)
-  const impacts = new Float32Array(used)
-  for (let d = 0, i = 0; d < size; d++) {
-    const norm = k1 * (1 - b + (b * lengths[d]) / meanLength)
+  const documents = new Int32Array(used)
+  const frequencies = new Int32Array(used)
+  for (let d = 0, i = 0; d < size; d++)
     for (; i < ends[d]; i++) {
       if (i % piece === 0) yield
-      const t = term[i]
-      const slot = next[t]++
+      const slot = next[term[i]]++
       documents[slot] = d
-      impacts[slot] = (idf[t] * frequency[i]) / (frequency[i] + norm)
+      frequencies[slot] = frequency[i]
     }
-  }
-  return { size, withoutTerms, terms, offsets, documents, impacts }
+  const find = (word: string) => terms.get(word) ?? -1
+  return { size, terms, find, offsets, documents, frequencies, lengths: lengths.slice(0, size) }
 }
 
 /** Which terms documents have, and how often. */
@@ -198,12 +263,12 @@ class TermCounts {
   /** Term → number, in order of first appearance. */
   readonly terms = new Map<string, number>()
   /** Distinct terms of each document, documents one after another up to `ends[d]`, and how often each occurs. */
-  term = new Uint32Array(1 << 16)
-  frequency = new Uint32Array(1 << 16)
+  term = new Int32Array(1 << 16)
+  frequency = new Int32Array(1 << 16)
   used = 0
-  ends = new Uint32Array(1 << 10)
+  ends = new Int32Array(1 << 10)
   /** Number of terms of each document. */
-  lengths = new Uint32Array(1 << 10)
+  lengths = new Int32Array(1 << 10)
   /** Token → term number, -1 for stop words: each word is stemmed once. */
   readonly #known = new Map<string, number>()
   /** Where the current document counts the term; stale below the document's start. */
@@ -255,8 +320,8 @@ class TermCounts {
   }
 }
 
-function grown(array: Uint32Array): Uint32Array<ArrayBuffer> {
-  const larger = new Uint32Array(2 * array.length)
+function grown(array: Int32Array): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(2 * array.length)
   larger.set(array)
   return larger
 }

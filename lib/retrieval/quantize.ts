@@ -1,7 +1,7 @@
 /** Token embeddings in fewer bytes: float16, or int8 with one scale a token. */
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
-import { toHalf, toInt8 } from '../io/numbers.js'
+import { halfValue, toHalf, toInt8 } from '../io/numbers.js'
 import { oneOf, required } from '../options.js'
 import { rangesOf } from '../ragged.js'
 import { Turns } from '../turns.js'
@@ -40,4 +40,19 @@ export async function quantizeEmbeddings<R extends Role, D extends EmbeddingData
     if (turns.due) await turns.take()
   }
   return { ...embeddings, data: made, ...(scales && { scales }) }
+}
+
+/** Float16 embeddings as float32, exactly; float32 as they are. */
+export async function widenEmbeddings<R extends Role>(
+  embeddings: Embeddings<R, Float32Array | Uint16Array>,
+): Promise<Embeddings<R>> {
+  const { data, offsets, dim } = embeddings
+  if (types.isFloat32Array(data)) return { ...embeddings, data }
+  const made = new Float32Array(data.length)
+  const turns = new Turns()
+  for (const { first, last } of rangesOf(offsets, block)) {
+    for (let i = offsets[first]! * dim; i < offsets[last]! * dim; i++) made[i] = halfValue(data[i]!)
+    if (turns.due) await turns.take()
+  }
+  return { ...embeddings, data: made }
 }

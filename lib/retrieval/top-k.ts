@@ -34,9 +34,15 @@ export class Best {
     } else if (this.worse(0, index, score)) this.sink(index, score)
   }
 
-  /** Offers `count` scores from `scores[start]`, of documents from number `first`. */
-  offerRow(first: number, scores: Float32Array | Float64Array, start: number, count: number): void {
-    const floor = (): number => (this.size === this.limit ? this.scores[0]! : Number.NEGATIVE_INFINITY)
+  /** Offers `count` scores from `scores[start]`, of documents from number `first`; but for those below `bottom`. */
+  offerRow(
+    first: number,
+    scores: Float32Array | Float64Array,
+    start: number,
+    count: number,
+    bottom = Number.NEGATIVE_INFINITY,
+  ): void {
+    const floor = (): number => (this.size === this.limit ? Math.max(bottom, this.scores[0]!) : bottom)
     let least = floor()
     for (let j = 0; j < count; j++) {
       const score = scores[start + j]!

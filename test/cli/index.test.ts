@@ -57,6 +57,35 @@ t.test('create, add, search, delete, compact, info', async (t) => {
   t.match(json('info', 'idx'), { documents: 31, deleted: 0, model: 'model', pooling: null })
 })
 
+t.test('encoded first: encode, search, index add; candidates by words', async (t) => {
+  const encode = (...args: string[]) => lateforge(['encode', 'model', 'corpus.jsonl', ...args], cwd)
+  t.match(encode('shards', '--keep-texts', '--shard-tokens', '50'), {
+    status: 0,
+    stdout: /^shards: 30 documents, \d+ tokens as float16 of 16 dimensions\n.* MB in 1 shards, in/,
+  })
+  t.match(encode('shards', '--keep-texts', '--shard-tokens', '50'), { status: 0, stdout: /30 documents were there/ })
+  t.match(encode('shards'), { status: 2, stderr: /ERR_ARGUMENT .*begun with keepTexts true, not false/ })
+  t.match(JSON.parse(encode('bare', '--type', 'int8', '--json').stdout), { documents: 30, type: 'int8', resumed: 0 })
+  const find = (corpus: string) =>
+    JSON.parse(lateforge(['search', 'model', corpus, 'w5', 'w1 w2', '--top-k', '3', '--json'], cwd).stdout)
+  const [plain, sharded, bare] = [find('corpus.jsonl'), find('shards'), find('bare')]
+  type Found = { results: { hits: { id: string; text?: string }[] }[] }
+  const idsOf = ({ results }: Found) => results.map(({ hits }) => hits.map(({ id }) => id))
+  t.same(idsOf(sharded), idsOf(plain))
+  t.equal(sharded.results[0].hits[0].text, plain.results[0].hits[0].text)
+  t.equal(bare.results[0].hits[0].text, undefined)
+  t.match(lateforge(['search', 'model', 'bare', 'w5'], cwd), { status: 0, stdout: /^w5\n {3}1 / })
+
+  t.match(cli('create', 'sharded', 'model'), { status: 0 })
+  t.match(cli('add', 'sharded', 'shards', '--model', 'model'), { status: 2, stderr: /--model has no effect/ })
+  t.match(cli('add', 'sharded', 'shards'), { status: 0, stdout: /30 documents added/ })
+  const found = json('search', 'sharded', 'w5', '--first-stage', 'bm25', '--candidates', '5').results[0].hits
+  t.ok(found.length > 0 && found.length <= 5)
+  for (const { text } of found) t.match(text, /\bw5\b/, 'candidates have the word')
+  t.match(cli('check', 'sharded', 'w1 w2'), { status: 0, stdout: /bm25 +100 +\d\.\d{4}/ })
+  t.match(cli('search', 'sharded', 'w5', '--first-stage', 'bm52'), { status: 2, stderr: /Expected bm25/ })
+})
+
 t.test('what it refuses', async (t) => {
   t.match(cli('create', 'idx', 'model'), { status: 4, stderr: /ERR_FORMAT .*idx holds/ })
   t.match(cli('search', 'id', 'w1'), { status: 4, stderr: /id holds no index \(did you mean "idx"\?\)/ })

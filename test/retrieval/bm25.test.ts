@@ -3,7 +3,8 @@ import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import { loadBeir } from '../../lib/eval/collections.js'
 import { evaluate } from '../../lib/eval/metrics.js'
-import { analyze, Bm25, porterStem } from '../../lib/retrieval/bm25.js'
+import { analyze, Bm25, porterStem, postingsOf } from '../../lib/retrieval/bm25.js'
+import { atOnce } from '../../lib/turns.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 
@@ -27,6 +28,40 @@ t.test('analysis', async (t) => {
   ])
   t.same(analyze('cafe\u0301 हिन्दी 日本'), ['cafe\u0301', 'हिन्दी', '日本'])
   t.same(analyze('the of to'), [])
+})
+
+t.test('words of scripts without spaces', async (t) => {
+  t.same(analyze('我喜欢北京'), ['我', '喜欢', '北京'])
+  t.same(analyze('日本語を勉強する、Tokyoで'), ['日本語', 'を', '勉強', 'する', 'tokyo', 'で'])
+  t.same(analyze('สวัสดีชาวโลก 2nd'), ['สวัสดี', 'ชาว', 'โลก', '2nd'])
+  const index = new Bm25(['我们去上海', '他在北京工作', 'Beijing'])
+  t.same(
+    index.search('北京', 3).map(({ index }) => index),
+    [1],
+  )
+})
+
+t.test('of parts, some documents deleted, it is that of the texts that are left', async (t) => {
+  const random = new Random(seed)
+  const draw = (n: number) => Math.floor(random.next() ** 2 * n)
+  const phrase = (n: number) => Array.from({ length: draw(n) }, () => `w${draw(40)}`).join(' ')
+  const texts = Array.from({ length: 200 }, () => phrase(15))
+  const gone = new Set(Array.from({ length: 40 }, () => draw(200)))
+  const cuts = [0, 1, 30, 30, 111, 200]
+  const parts = cuts.slice(1).map((to, i) => {
+    const from = cuts[i]!
+    const postings = atOnce(postingsOf(texts.slice(from, to)))
+    return { postings, isDeleted: i % 2 === 0 ? null : (d: number) => gone.has(from + d) }
+  })
+  const left = texts.flatMap((_, d) => (gone.has(d) && ((d >= 1 && d < 30) || (d >= 30 && d < 111)) ? [] : [d]))
+  const allowed = Uint8Array.from(texts, (_, d) => Number(left.includes(d)))
+  const [whole, rebuilt] = [new Bm25({ parts }), new Bm25(left.map((d) => texts[d]!))]
+  t.equal(whole.withoutTerms, rebuilt.withoutTerms)
+  for (let i = 0; i < 30; i++) {
+    const query = phrase(6)
+    const wanted = rebuilt.search(query, 20).map(({ index, score }) => ({ index: left[index]!, score }))
+    t.same(whole.searchTerms(analyze(query), 20, allowed), wanted)
+  }
 })
 
 t.test('scores follow the formula', async (t) => {
