@@ -3,7 +3,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { checkOptions, checkPath } from '../options.js'
+import { signal as aSignal, checkOptions, checkPath } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
 import { poolTokens } from '../retrieval/pool.js'
 import { Device } from '../tensor/device.js'
@@ -238,6 +238,20 @@ export class Index {
   }
 
   /**
+   * Token embeddings of queries, by the index's model: for several searches, or for what else is to be known of them.
+   * @throws ArgumentError ERR_ARGUMENT where it was opened without a model; AbortedError ERR_ABORTED
+   */
+  async encodeQueries(
+    queries: readonly string[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Embeddings<'query'>> {
+    checkOptions('encodeQueries', options, { signal: aSignal })
+    if (!this.model)
+      throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
+    return this.model.encodeQueries(queries, options)
+  }
+
+  /**
    * The best documents of each query, best first, by MaxSim over the vectors as they are stored, of the state that the index has
    * when the search begins: of all documents, or in large segments of candidates (`IndexSearchOptions`). Queries are texts, or
    * embeddings.
@@ -340,7 +354,7 @@ export class Index {
   ): Promise<Embeddings<'query', EmbeddingData>> {
     const { recipe, dim } = this.here.snapshot.manifest
     const asked = Array.isArray(queries)
-      ? await this.encodeQueries(queries, signal)
+      ? await this.encodeQueries(queries, signal && { signal })
       : (queries as Embeddings<'query', EmbeddingData>)
     checkEmbeddings('queries', asked)
     if (asked.role === ('document' as string))
@@ -357,12 +371,6 @@ export class Index {
         found: asked.recipe,
       })
     return asked
-  }
-
-  private async encodeQueries(queries: readonly string[], signal?: AbortSignal): Promise<Embeddings<'query'>> {
-    if (!this.model)
-      throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
-    return this.model.encodeQueries(queries, signal && { signal })
   }
 
   /** Makes `work` wait for the changes before it. */
