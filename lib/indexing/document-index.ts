@@ -31,6 +31,7 @@ import {
 import { type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { digestOf, type Kept } from './segment.js'
 import { Snapshot } from './snapshot.js'
+import { type StoredDocuments, storedDocuments } from './stored.js'
 import { type AddOptions, type AddResult, type CompactResult, type DeleteResult, type Here, Writer } from './writer.js'
 
 /** Texts that are encoded together. */
@@ -305,6 +306,22 @@ export class Index {
         if (document >= 0) return await segment.kept(document)
       }
       return undefined
+    } finally {
+      await snapshot.release()
+    }
+  }
+
+  /**
+   * All documents with their token vectors as they are stored, some thousands of vectors at a time, in the order in which they
+   * were added: of the state that the index has when it begins, whatever writers do meanwhile.
+   * @throws FormatError ERR_FORMAT for a damaged file; AbortedError ERR_ABORTED
+   */
+  async *stream(options: { signal?: AbortSignal } = {}): AsyncGenerator<StoredDocuments> {
+    checkOptions('stream', options, { signal: aSignal })
+    await this.refresh()
+    const snapshot = this.here.snapshot.retain()
+    try {
+      yield* storedDocuments(snapshot, options.signal)
     } finally {
       await snapshot.release()
     }
