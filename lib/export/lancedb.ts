@@ -5,8 +5,11 @@ import { writeAtomic } from '../io/atomic.js'
 import { vectorsJson } from './numbers.js'
 import { type Example, exampleOf, type Outgoing, type Target } from './target.js'
 
-/** Token vectors that are added at a time: 32 MiB at 128 dimensions. */
-const added = 1 << 16
+/**
+ * Token vectors that are added at a time: 64 MiB at 128 dimensions. Each addition leaves a file of its own: to join them,
+ * `table.optimize()`, takes memory that grows with the table, so it is left to whoever wants it.
+ */
+const added = 1 << 17
 
 /** LanceDB: a database folder with a table whose column `vector` holds a list of vectors, which LanceDB scores by MaxSim. */
 export const lancedb: Target = {
@@ -30,8 +33,6 @@ export const lancedb: Target = {
       tokens += length
     }
     await add()
-    // Each addition was a version, with files of its own.
-    await table.optimize({ cleanupOlderThan: new Date() })
     table.close()
     db.close()
     await writeAtomic(path.join(folder, 'query.json'), [`${vectorsJson(example!.vectors, dim)}\n`])

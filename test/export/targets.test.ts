@@ -102,57 +102,79 @@ t.test('vespa', async (t) => {
   t.match(read('vespa', 'application', 'services.xml'), /<document type="books" mode="index"\/>/)
 })
 
-/** What a target's bodies say, told alike. */
-const told: Partial<Record<ExportTarget, (body: any) => unknown[][]>> = {
-  qdrant: ({ points }) => points.map(({ payload: { id, text }, vector }: any) => [id, text, vector]),
-  weaviate: ({ objects }) =>
-    objects.map(({ properties: { docid, text }, vectors: { colbert } }: any) => [docid, text, colbert]),
-  milvus: ({ data }) => data.map(({ id, text, tokens }: any) => [id, text, tokens.map(({ vector }: any) => vector)]),
-  'next-plaid': ({ documents, metadata }) =>
-    documents.map(({ embeddings }: any, i: number) => [metadata[i].id, metadata[i].text, embeddings]),
-}
-const answers: Partial<Record<ExportTarget, { good: object; bad: object; creates: string; loads: string }>> = {
-  qdrant: { good: {}, bad: {}, creates: 'PUT /collections/books', loads: 'PUT /collections/books/points?wait=true' },
-  weaviate: {
-    good: [{ result: {} }],
-    bad: [{ result: { errors: { error: [{ message: 'no' }] } } }],
-    ...{ creates: 'POST /v1/schema', loads: 'POST /v1/batch/objects' },
-  },
-  milvus: {
-    good: { code: 0 },
-    bad: { code: 1100, message: 'no' },
-    ...{ creates: 'POST /v2/vectordb/collections/create', loads: 'POST /v2/vectordb/entities/insert' },
-  },
-  'next-plaid': { good: {}, bad: {}, creates: 'POST /indices', loads: 'POST /indices/books/update' },
+/** Bodies of all targets: each has some of this. */
+interface Body {
+  points: { payload: { id: string; text: string }; vector: number[][] }[]
+  objects: { properties: { docid: string; text: string }; vectors: { colbert: number[][] } }[]
+  data: { id: string; text: string; metadata: unknown; tokens: { vector: number[] }[] }[]
+  documents: { embeddings: number[][] }[]
+  metadata: { id: string; text: string }[]
 }
 
-for (const target of Object.keys(answers) as ExportTarget[])
+/** Requests of a target, what its bodies say, and how it says yes and no. */
+interface Dialogue {
+  creates: string
+  loads: string
+  told(body: Body): [string, string, number[][]][]
+  yes: object
+  no: { status: number; body: object }
+}
+
+const plain = { yes: {}, no: { status: 400, body: {} } }
+const dialogues: Partial<Record<ExportTarget, Dialogue>> = {
+  qdrant: {
+    creates: 'PUT /collections/books',
+    loads: 'PUT /collections/books/points?wait=true',
+    told: ({ points }) => points.map(({ payload: { id, text }, vector }) => [id, text, vector]),
+    ...plain,
+  },
+  weaviate: {
+    creates: 'POST /v1/schema',
+    loads: 'POST /v1/batch/objects',
+    told: ({ objects }) => objects.map(({ properties: { docid, text }, vectors }) => [docid, text, vectors.colbert]),
+    yes: [{ result: {} }],
+    no: { status: 200, body: [{ result: {} }, { result: { errors: { error: [{ message: 'no' }] } } }] },
+  },
+  milvus: {
+    creates: 'POST /v2/vectordb/collections/create',
+    loads: 'POST /v2/vectordb/entities/insert',
+    told: ({ data }) => data.map(({ id, text, tokens }) => [id, text, tokens.map(({ vector }) => vector)]),
+    yes: { code: 0 },
+    no: { status: 200, body: { code: 1100, message: 'no' } },
+  },
+  'next-plaid': {
+    creates: 'POST /indices',
+    loads: 'POST /indices/books/update',
+    told: ({ documents, metadata }) =>
+      documents.map(({ embeddings }, i) => [metadata[i]!.id, metadata[i]!.text, embeddings]),
+    ...plain,
+  },
+}
+
+for (const [target, { creates, loads, told, yes, no }] of Object.entries(dialogues) as [ExportTarget, Dialogue][])
   t.test(`${target}: its program sends all of it, and stops at a refusal`, async (t) => {
-    const { good, bad, creates, loads } = answers[target]!
     if (target !== 'qdrant') await exportIndex(target, index, path.join(place, target), { name: 'books' })
-    const got: [string, any][] = []
+    const got: { call: string; body: Body }[] = []
     let refusing = false
     const server = createServer(async (request, response) => {
       let body = ''
       for await (const part of request) body += part
-      got.push([`${request.method} ${request.url}`, JSON.parse(body)])
+      got.push({ call: `${request.method} ${request.url}`, body: JSON.parse(body) })
       const isRefused = refusing && got.length === 2
-      response.statusCode = isRefused && good === bad ? 500 : isRefused && JSON.stringify(bad) === '{}' ? 400 : 200
-      response.end(JSON.stringify(isRefused ? bad : good))
+      response.statusCode = isRefused ? no.status : 200
+      response.end(JSON.stringify(isRefused ? no.body : yes))
     }).listen(0, '127.0.0.1')
     await once(server, 'listening')
     t.teardown(() => server.close())
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     await run(process.execPath, [path.join(place, target, 'load.mjs'), url])
-    t.equal(got[0]![0], creates)
-    const loaded = got.filter(([call]) => call === loads)
+    t.equal(got[0]!.call, creates)
+    const loaded = got.filter(({ call }) => call === loads).flatMap(({ body }) => told(body))
     t.same(
-      loaded
-        .flatMap(([, body]) => told[target]!(body))
-        .map(([id, text, vectors]) => [id, text, rounded(vectors as number[][])]),
+      loaded.map(([id, text, vectors]) => [id, text, rounded(vectors)]),
       left.map((id) => [id, expected.get(id)!.text, expected.get(id)!.vectors]),
     )
-    t.equal(got.length, target === 'weaviate' ? 2 : 3)
+    t.equal(got.length, target === 'weaviate' ? 2 : 3, 'one body of documents, and the query')
     refusing = true
     got.length = 0
     await t.rejects(run(process.execPath, [path.join(place, target, 'load.mjs'), url]))
@@ -165,9 +187,9 @@ t.test('without texts, as float16 and float32', async (t) => {
     const result = await exportIndex('milvus', other, path.join(place, `bare-${type}`), { texts: false })
     t.equal(result.widened, type === 'float32' ? 0 : result.tokens)
     const vectors = await stored(other)
-    const data = lines(`bare-${type}`, 'entities.jsonl').flatMap((body) => body.data)
+    const data = lines(`bare-${type}`, 'entities.jsonl').flatMap((body: Body) => body.data)
     t.same(
-      data.map(({ id, text, metadata, tokens }) => [id, text, metadata, rounded(tokens.map((x: any) => x.vector))]),
+      data.map(({ id, text, metadata, tokens }) => [id, text, metadata, rounded(tokens.map(({ vector }) => vector))]),
       left.map((id) => [id, '', {}, vectors.get(id)!.vectors]),
     )
     await other.close()
