@@ -1,4 +1,5 @@
 import path from 'node:path'
+import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachVector, vectorHex, vectorJson } from './numbers.js'
 import { type Example, exampleOf, type Outgoing, type Plan, type Target } from './target.js'
@@ -28,11 +29,16 @@ export const vespa: Target = {
   },
 }
 
+/** @throws DataError ERR_DATA for an id that Vespa cannot hold */
 function operation({ id, text, metadata, vectors }: Outgoing, { name, dim }: Plan): string {
+  if (id.search(forbidden) >= 0)
+    throw new DataError('ERR_DATA', `the id ${JSON.stringify(id)} has a control character, which Vespa takes in none`, {
+      id,
+    })
   const clean = (given: string) => given.replace(forbidden, ' ')
   const cells = eachVector(vectors, dim, vectorHex).map((hex, i) => `"${i}":"${hex}"`)
-  const fields = JSON.stringify({ id: clean(id), text: clean(text), metadata: clean(JSON.stringify(metadata)) })
-  return `{"put":${JSON.stringify(`id:${name}:${name}::${clean(id)}`)},"fields":${fields.slice(0, -1)},"colbert":{${cells.join(',')}}}}`
+  const fields = JSON.stringify({ id, text: clean(text), metadata: JSON.stringify(metadata) })
+  return `{"put":${JSON.stringify(`id:${name}:${name}::${id}`)},"fields":${fields.slice(0, -1)},"colbert":{${cells.join(',')}}}}`
 }
 
 const schema = ({ name, dim }: Plan): string => `# Written by lateforge.

@@ -6,14 +6,32 @@ import type { Colbert } from '../models/colbert.js'
 import { checkOptions, func, type Kinds, text } from '../options.js'
 import { checkModel, ranked, type ScoreOptions, scoreOptions } from './scores.js'
 
+export type { ScoreOptions, ScoreScale } from './scores.js'
+
 /** JSON of an object, as the AI SDK hands over documents that are not texts. */
 export type JsonObject = { [key: string]: unknown }
 
+/** Documents to rank that are texts. */
+export interface TextDocuments {
+  /** Tells them from objects. */
+  type: 'text'
+  /** One a document. */
+  values: string[]
+}
+
+/** Documents to rank that are objects. */
+export interface ObjectDocuments {
+  /** Tells them from texts. */
+  type: 'object'
+  /** One a document. */
+  values: JsonObject[]
+}
+
 /** What the AI SDK asks a reranking model. */
 export interface RerankCall {
-  /** Texts, or objects of JSON. */
-  documents: { type: 'text'; values: string[] } | { type: 'object'; values: JsonObject[] }
-  /** What the documents are ranked for. */
+  /** What is ranked. */
+  documents: TextDocuments | ObjectDocuments
+  /** What it is ranked for. */
   query: string
   /** Documents to return; default all. */
   topN?: number
@@ -21,12 +39,30 @@ export interface RerankCall {
   abortSignal?: AbortSignal
 }
 
+/** A document of an answer. */
+export interface RankedDocument {
+  /** Its number among those that were given. */
+  index: number
+  /** Its score, on the scale that was asked for. */
+  relevanceScore: number
+}
+
+/** What the caller of the AI SDK should know. */
+export interface RerankWarning {
+  /** Kind of warning. */
+  type: 'compatibility'
+  /** What it is about. */
+  feature: string
+  /** What was done. */
+  details?: string
+}
+
 /** What a reranking model answers. */
 export interface RerankAnswer {
-  /** The best first: the number of a document among those given, and its score. */
-  ranking: { index: number; relevanceScore: number }[]
-  /** What the caller should know. */
-  warnings?: { type: 'compatibility'; feature: string; details?: string }[]
+  /** The best first. */
+  ranking: RankedDocument[]
+  /** None where there is nothing to say. */
+  warnings?: RerankWarning[]
 }
 
 /** `RerankingModelV4` of @ai-sdk/provider, as far as a model of lateforge has it. */

@@ -6,6 +6,8 @@ import { checkOptions, text } from '../options.js'
 import { lanceDb } from './arrow.js'
 import { checkModel, ranked, type ScoreOptions, scoreOptions } from './scores.js'
 
+export type { ScoreOptions, ScoreScale } from './scores.js'
+
 /** `Reranker` of LanceDB. */
 export interface HybridReranker {
   /**

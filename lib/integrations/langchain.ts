@@ -12,6 +12,8 @@ import type { Colbert } from '../models/colbert.js'
 import { checkOptions, instance, type Kinds, object, required, whole } from '../options.js'
 import { checkModel, divisors, ranked, type ScoreOptions, scoreOptions } from './scores.js'
 
+export type { ScoreOptions, ScoreScale } from './scores.js'
+
 /** Options of `ColbertCompressor`. */
 export interface ColbertCompressorOptions extends ScoreOptions {
   /** Documents to keep; default 3, as of other rerankers of LangChain. */

@@ -6,6 +6,8 @@ import type { Colbert } from '../models/colbert.js'
 import { checkOptions } from '../options.js'
 import { checkModel, checkText, relevance, type ScoreOptions, scoreOptions } from './scores.js'
 
+export type { ScoreOptions, ScoreScale } from './scores.js'
+
 /** `RelevanceScoreProvider` of @mastra/core. */
 export interface RelevanceScorer {
   /** The score of a text for a query. Errors as of `Colbert.rank`. */

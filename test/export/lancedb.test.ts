@@ -36,7 +36,7 @@ t.test('its search ranks as ours does, by the same scores', async (t) => {
     theirs.map(({ id }) => id),
     ours!.filter(({ id }) => id !== 'empty').map(({ id }) => id),
   )
-  // Its distance is 1 - MaxSim of cosines; int8 changes norms a little.
+  // Its distance is, in this version, 1 - MaxSim of cosines; int8 changes norms a little.
   const scores = new Map(ours!.map(({ id, score }) => [id, score]))
   for (const { id, _distance } of theirs) t.ok(Math.abs(1 - _distance - scores.get(id)!) < 0.02)
   db.close()

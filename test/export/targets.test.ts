@@ -210,12 +210,10 @@ t.test('what it refuses, and nothing is left of it', async (t) => {
   const { Index } = await import('../../lib/indexing/index.js')
   const empty = await Index.create(path.join(place, 'nothing'), { dim })
   await t.rejects(exportIndex('vespa', empty, out), { code: 'ERR_DATA', message: /no documents to export/ })
-  await empty.addEmbeddings(
-    { data: new Float32Array(dim).fill(1), offsets: [0, 1], dim, role: 'document', ids: ['x'] },
-    {
-      kept: [{ text: 'x'.repeat(70_000) }],
-    },
-  )
+  const one = { data: new Float32Array(dim).fill(1), offsets: [0, 1], dim, role: 'document' as const }
+  await empty.addEmbeddings({ ...one, ids: ['x'] }, { kept: [{ text: 'x'.repeat(70_000) }] })
+  await empty.addEmbeddings({ ...one, ids: ['bell\u0007'] })
+  await t.rejects(exportIndex('vespa', empty, out), { code: 'ERR_DATA', message: /has a control character/ })
   await t.rejects(exportIndex('milvus', empty, out), { code: 'ERR_DATA', message: /"x" has a text of 70000 bytes/ })
   await empty.close()
   t.same(

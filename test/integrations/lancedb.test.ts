@@ -3,6 +3,7 @@ import path from 'node:path'
 import * as lancedb from '@lancedb/lancedb'
 import t from 'tap'
 import { hybridReranker } from '../../lib/integrations/lancedb.js'
+import { install, told } from '../installed.js'
 import { folder, tinyModel } from '../train/tiny.js'
 import { close, expected, query, texts } from './scenario.js'
 
@@ -51,4 +52,12 @@ t.test('a hybrid query in order of the model, each row once', async (t) => {
   await t.rejects(asked().select(['id']).rerank(reranker).toArray(), { message: /no column "text" to rank by/ })
   t.throws(() => hybridReranker(model, { column: '' }), { code: 'ERR_ARGUMENT' })
   db.close()
+})
+
+t.test('where LanceDB is not installed, the error says what to install', async (t) => {
+  const root = install(t)
+  t.match(told(root, "(await lib('integrations/arrow')).lanceDb()"), {
+    code: 'ERR_UNSUPPORTED',
+    message: /npm install @lancedb\/lancedb apache-arrow/,
+  })
 })
