@@ -5,11 +5,11 @@ import type { ExportTarget } from '../export/index.js'
 
 const searchEngines: Record<ExportTarget, string> = {
   lancedb: 'a LanceDB database (npm install @lancedb/lancedb apache-arrow)',
-  qdrant: "bodies of Qdrant's HTTP interface, and a program that sends them",
+  qdrant: "bodies of Qdrant's HTTP interface, and programs that send them",
   vespa: 'an application package and a feed for Vespa',
-  weaviate: "bodies of Weaviate's HTTP interface, and a program that sends them",
-  milvus: "bodies of Milvus' HTTP interface, and a program that sends them",
-  'next-plaid': "bodies of next-plaid's HTTP interface, and a program that sends them",
+  weaviate: "bodies of Weaviate's HTTP interface, and programs that send them",
+  milvus: "bodies of Milvus' HTTP interface, and programs that send them",
+  'next-plaid': "bodies of next-plaid's HTTP interface, and programs that send them",
 }
 
 /** Adds the verb to the program. */

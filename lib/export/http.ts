@@ -1,6 +1,6 @@
 /**
  * Targets with an HTTP interface: one body that makes the collection, bodies with some documents each, one to a line, and one that
- * searches; and a program that sends them.
+ * searches; and programs that send them.
  */
 import path from 'node:path'
 import { writeAtomic } from '../io/atomic.js'
@@ -15,6 +15,7 @@ export interface Request {
 
 /** How a target wants its requests. */
 export interface HttpTarget {
+  /** As its makers write it. */
   title: string
   /** Where it listens by default. */
   url: string
@@ -34,13 +35,12 @@ export interface HttpTarget {
   refused?: string
 }
 
-/** Characters of a body, and documents in it, at most: every target takes that by default. */
+/** Characters of a body, and documents in it, at most: Qdrant takes 32 MiB by default, next-plaid 100. */
 const bodyLimits = { characters: 8 << 20, documents: 256 }
 
 /** A target for `exportIndex`. */
 export function overHttp(http: HttpTarget): Target {
   return {
-    title: http.title,
     async write(folder, documents, plan) {
       let example: Example | undefined
       async function* bodies(): AsyncGenerator<string> {
@@ -65,11 +65,12 @@ export function overHttp(http: HttpTarget): Target {
       await writeAtomic(path.join(folder, load.file), bodies())
       const create = http.create(plan)
       const { file, body, request } = http.search(plan, example!)
-      const search = request && { ...request, file }
       for (const [name, text] of Object.entries({
         [create.request.file]: JSON.stringify(create.body, null, 2),
         [file]: body,
-        'load.mjs': program(http, create.request, load, search, example!),
+        'client.mjs': client(http),
+        'load.mjs': loader(http, create.request, load),
+        ...(request && { 'query.mjs': searcher({ ...request, file }, example!) }),
         ...http.others?.(plan),
       }))
         await writeAtomic(path.join(folder, name), [`${text}\n`])
@@ -77,45 +78,59 @@ export function overHttp(http: HttpTarget): Target {
   }
 }
 
-/** The program that sends what was written. */
-function program(
-  { title, url, refused = 'false' }: HttpTarget,
+/** What the programs share: a request, sent again while the server is busy. */
+const client = ({ url, refused = 'false' }: HttpTarget): string => `// Written by lateforge.
+import { setTimeout } from 'node:timers/promises'
+
+const [server = '${url}'] = process.argv.slice(2)
+const { TOKEN } = process.env
+const busy = [429, 503]
+
+export const file = (name) => new URL(name, import.meta.url)
+
+export async function send(method, path, body) {
+  const headers = { 'content-type': 'application/json', ...(TOKEN && { authorization: \`Bearer \${TOKEN}\` }) }
+  for (let tries = 1; ; tries++) {
+    const response = await fetch(server + path, { method, headers, body })
+    const text = await response.text()
+    if (busy.includes(response.status) && tries < 600) {
+      await setTimeout(1000)
+      continue
+    }
+    const answer = /^[[{]/.test(text) ? JSON.parse(text) : text
+    if (!response.ok || (${refused}))
+      throw new Error(\`\${method} \${path}: \${response.status} \${text.slice(0, 500)}\`)
+    return answer
+  }
+}`
+
+/** A call of `send` with a body, which is JavaScript. */
+const sending = ({ method, path }: Omit<Request, 'file'>, body: string): string =>
+  `await send(${JSON.stringify(method)}, ${JSON.stringify(path)}, ${body})`
+const contents = ({ file }: Request): string => `readFileSync(file(${JSON.stringify(file)}))`
+
+/** The program that makes the collection and fills it. */
+const loader = (
+  { title, url }: HttpTarget,
   create: Request,
   load: Request,
-  search: Request | undefined,
-  { id }: Example,
-): string {
-  const call = ({ method, path }: Request, body: string) =>
-    `await send(${JSON.stringify(method)}, ${JSON.stringify(path)}, ${body})`
-  const read = (request: Request) => call(request, `readFileSync(file(${JSON.stringify(request.file)}))`)
-  return `// Written by lateforge: makes the collection in ${title} and sends the documents${search ? ', then searches for one of them' : ''}.
+): string => `// Written by lateforge: makes the collection in ${title}, and sends the documents.
 // node load.mjs [${url}]      with a key: TOKEN=… node load.mjs
 import { createReadStream, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { file, send } from './client.mjs'
 
-const [server = '${url}'] = process.argv.slice(2)
-const file = (name) => new URL(name, import.meta.url)
-const { TOKEN } = process.env
-
-async function send(method, path, body) {
-  const headers = { 'content-type': 'application/json', ...(TOKEN && { authorization: \`Bearer \${TOKEN}\` }) }
-  const response = await fetch(server + path, { method, headers, body })
-  const text = await response.text()
-  const answer = /^[[{]/.test(text) ? JSON.parse(text) : text
-  if (!response.ok || (${refused})) throw new Error(\`\${method} \${path}: \${response.status} \${text.slice(0, 500)}\`)
-  return answer
-}
-
-${read(create)}
+${sending(create, contents(create))}
 let sent = 0
 for await (const body of createInterface({ input: createReadStream(file(${JSON.stringify(load.file)})) })) {
-  ${call(load, 'body')}
+  ${sending(load, 'body')}
   console.error(\`\${++sent} requests sent\`)
-}${
-    search
-      ? `
-// The first hit is to be document ${JSON.stringify(id)}.
-console.log(JSON.stringify(${read(search)}))`
-      : ''
-  }`
-}
+}`
+
+/** The program that asks for the example. */
+const searcher = (search: Request, { id }: Example): string => `// Written by lateforge: node query.mjs, as load.mjs
+import { readFileSync } from 'node:fs'
+import { file, send } from './client.mjs'
+
+console.error('the first hit is to be document', ${JSON.stringify(id)})
+console.log(JSON.stringify(${sending(search, contents(search))}))`

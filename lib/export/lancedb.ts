@@ -13,7 +13,6 @@ const added = 1 << 17
 
 /** LanceDB: a database folder with a table whose column `vector` holds a list of vectors, which LanceDB scores by MaxSim. */
 export const lancedb: Target = {
-  title: 'LanceDB',
   async write(folder, documents, { name, dim }) {
     const { lancedb, arrow } = lanceDb()
     const { schema, tableOf } = columns(arrow, dim)
@@ -83,6 +82,6 @@ const table = await db.openTable(${JSON.stringify(name)})
 // await table.createIndex('vector', { config: lancedb.Index.ivfPq({ distanceType: 'cosine' }) })
 const vectors = JSON.parse(readFileSync(new URL('query.json', import.meta.url), 'utf8'))
 const found = await table.vectorSearch(vectors).distanceType('cosine').select(['id', 'text', '_distance']).limit(10).toArray()
-// The first is to be document ${JSON.stringify(id)}.
+console.error('the first is to be document', ${JSON.stringify(id)})
 for (const { id, text, _distance } of found) console.log(JSON.stringify({ id, text, distance: _distance }))
 `

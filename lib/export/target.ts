@@ -42,8 +42,6 @@ export interface Example {
 
 /** A place that takes documents with token vectors. */
 export interface Target {
-  /** As its makers write it. */
-  title: string
   /** Writes documents, and what is needed to load and to search them, into an empty folder. */
   write(folder: string, documents: AsyncIterable<Outgoing>, plan: Plan): Promise<void>
 }

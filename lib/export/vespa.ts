@@ -10,7 +10,6 @@ const forbidden = /[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g
 
 /** Vespa 8: a mixed tensor with a vector a token, scored by MaxSim of all documents, or of the best by BM25. */
 export const vespa: Target = {
-  title: 'Vespa',
   async write(folder, documents, plan) {
     let example: Example | undefined
     async function* feed(): AsyncGenerator<string> {

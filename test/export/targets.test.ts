@@ -115,6 +115,7 @@ interface Body {
 interface Dialogue {
   creates: string
   loads: string
+  searches?: string
   told(body: Body): [string, string, number[][]][]
   yes: object
   no: { status: number; body: object }
@@ -125,6 +126,7 @@ const dialogues: Partial<Record<ExportTarget, Dialogue>> = {
   qdrant: {
     creates: 'PUT /collections/books',
     loads: 'PUT /collections/books/points?wait=true',
+    searches: 'POST /collections/books/points/query',
     told: ({ points }) => points.map(({ payload: { id, text }, vector }) => [id, text, vector]),
     ...plain,
   },
@@ -138,6 +140,7 @@ const dialogues: Partial<Record<ExportTarget, Dialogue>> = {
   milvus: {
     creates: 'POST /v2/vectordb/collections/create',
     loads: 'POST /v2/vectordb/entities/insert',
+    searches: 'POST /v2/vectordb/entities/search',
     told: ({ data }) => data.map(({ id, text, tokens }) => [id, text, tokens.map(({ vector }) => vector)]),
     yes: { code: 0 },
     no: { status: 200, body: { code: 1100, message: 'no' } },
@@ -145,39 +148,53 @@ const dialogues: Partial<Record<ExportTarget, Dialogue>> = {
   'next-plaid': {
     creates: 'POST /indices',
     loads: 'POST /indices/books/update',
+    searches: 'POST /indices/books/search',
     told: ({ documents, metadata }) =>
       documents.map(({ embeddings }, i) => [metadata[i]!.id, metadata[i]!.text, embeddings]),
     ...plain,
   },
 }
 
-for (const [target, { creates, loads, told, yes, no }] of Object.entries(dialogues) as [ExportTarget, Dialogue][])
+for (const [target, { creates, loads, searches, told, yes, no }] of Object.entries(dialogues) as [
+  ExportTarget,
+  Dialogue,
+][])
   t.test(`${target}: its program sends all of it, and stops at a refusal`, async (t) => {
     if (target !== 'qdrant') await exportIndex(target, index, path.join(place, target), { name: 'books' })
     const got: { call: string; body: Body }[] = []
-    let refusing = false
+    /** How it answers the second request. */
+    let second: { status: number; body: object } | null = { status: 503, body: {} }
     const server = createServer(async (request, response) => {
       let body = ''
       for await (const part of request) body += part
       got.push({ call: `${request.method} ${request.url}`, body: JSON.parse(body) })
-      const isRefused = refusing && got.length === 2
-      response.statusCode = isRefused ? no.status : 200
-      response.end(JSON.stringify(isRefused ? no.body : yes))
+      const answer = (got.length === 2 && second) || { status: 200, body: yes }
+      response.statusCode = answer.status
+      response.end(JSON.stringify(answer.body))
     }).listen(0, '127.0.0.1')
     await once(server, 'listening')
     t.teardown(() => server.close())
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    await run(process.execPath, [path.join(place, target, 'load.mjs'), url])
-    t.equal(got[0]!.call, creates)
-    const loaded = got.filter(({ call }) => call === loads).flatMap(({ body }) => told(body))
+    const program = (name: string) => run(process.execPath, [path.join(place, target, name), url])
+    await program('load.mjs')
+    t.same(
+      got.map(({ call }) => call),
+      [creates, loads, loads],
+      'sent again after 503',
+    )
+    const loaded = told(got[2]!.body)
     t.same(
       loaded.map(([id, text, vectors]) => [id, text, rounded(vectors)]),
       left.map((id) => [id, expected.get(id)!.text, expected.get(id)!.vectors]),
     )
-    t.equal(got.length, target === 'weaviate' ? 2 : 3, 'one body of documents, and the query')
-    refusing = true
     got.length = 0
-    await t.rejects(run(process.execPath, [path.join(place, target, 'load.mjs'), url]))
+    if (searches) {
+      t.equal((await program('query.mjs')).stdout.trim(), JSON.stringify(yes))
+      t.equal(got[0]!.call, searches)
+    }
+    second = no
+    got.length = 0
+    await t.rejects(program('load.mjs'))
     t.equal(got.length, 2)
   })
 
