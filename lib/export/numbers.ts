@@ -1,16 +1,22 @@
 /** Token vectors as text. */
 import { DataError } from '../errors.js'
 
-/** Numbers of unit vectors need 7 to 10 decimals; arithmetic finds out how many much faster than text does. */
-const scales = [1e6, 1e7, 1e8, 1e9, 1e10]
+/** Decimals that numbers of unit vectors need, with the power of ten of each. */
+const decimals = [6, 7, 8, 9].map((digits) => ({ digits, scale: 10 ** digits }))
 
-/** A short decimal that float32 reads as the same number. @throws DataError ERR_DATA for what is not finite */
+/**
+ * A decimal that float32 reads as the same number. Whole numbers become text several times faster than fractions, and these are
+ * most of what an export computes. @throws DataError ERR_DATA for what is not finite
+ */
 export function decimal(x: number): string {
+  const size = Math.abs(x)
+  if (size < 1)
+    for (const { digits, scale } of decimals) {
+      const whole = Math.round(size * scale)
+      if (Math.fround(whole / scale) === size && whole < scale)
+        return `${x < 0 ? '-' : ''}0.${String(whole).padStart(digits, '0')}`
+    }
   if (!Number.isFinite(x)) throw new DataError('ERR_DATA', `a token vector has the number ${x}, which JSON cannot hold`)
-  for (const scale of scales) {
-    const rounded = Math.round(x * scale) / scale
-    if (Math.fround(rounded) === x) return `${rounded}`
-  }
   return `${Number(x.toPrecision(9))}` // always enough
 }
 

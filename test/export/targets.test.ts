@@ -38,7 +38,11 @@ t.test('decimals are short, and the same number to float32', async (t) => {
     if (Number.isFinite(float[0]) && !Object.is(Math.fround(Number(decimal(float[0]!))) + 0, float[0]! + 0))
       t.fail(`${float[0]} became ${decimal(float[0]!)}`)
   }
-  t.equal(decimal(Math.fround(0.1)), '0.1')
+  t.same(
+    [0.1, -0.25, 0, 1, -2.5, 1e-30].map((x) => Number(decimal(Math.fround(x)))),
+    [0.1, -0.25, 0, 1, -2.5, 1e-30],
+  )
+  t.equal(decimal(Math.fround(-0.1)), '-0.100000')
   t.throws(() => decimal(Number.NaN), { code: 'ERR_DATA' })
 })
 
