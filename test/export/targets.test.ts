@@ -12,7 +12,7 @@ import { decimal } from '../../lib/export/numbers.js'
 import { uuidOf } from '../../lib/export/uuid.js'
 import { Random } from '../../lib/io/random.js'
 import { folder } from '../train/tiny.js'
-import { dim, left, makeIndex, stored } from './scenario.js'
+import { dim, ids, left, makeIndex, stored } from './scenario.js'
 
 const run = promisify(execFile)
 const place = folder(t)
@@ -50,6 +50,22 @@ t.test('a UUID is of its id alone, version 5', async (t) => {
   t.match(uuidOf('a'), /^[\da-f]{8}-[\da-f]{4}-5[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
   t.equal(uuidOf('a'), uuidOf('a'))
   t.not(uuidOf('a'), uuidOf('b'))
+})
+
+t.test('an index streams as it was when that began', async (t) => {
+  const other = await makeIndex(folder(t), 'int8')
+  const seen: string[] = []
+  for await (const { ids } of other.stream()) {
+    seen.push(...ids)
+    await other.delete(['a', 'd7'])
+    await other.compact()
+  }
+  t.same(
+    seen,
+    ids.filter((id) => id !== 'gone'),
+  )
+  t.equal((await other.info()).documents, 5)
+  await other.close()
 })
 
 t.test('it counts what goes out', async (t) => {
