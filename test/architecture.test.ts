@@ -31,6 +31,8 @@ const allowed: Record<string, string[]> = {
   'lib/eval': ['io', 'hub', 'data', 'models', 'retrieval', 'distributed'],
   'lib/mining': ['io', 'data', 'models', 'retrieval', 'eval'],
   'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval'],
+  'lib/integrations': ['models', 'retrieval', 'indexing'],
+  'lib/export': ['io', 'retrieval', 'indexing', 'integrations'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],
   'lib/train': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'losses', 'distributed', 'train/config'],

@@ -2,7 +2,7 @@
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { checkOptions, checkPath } from '../options.js'
+import { signal as aSignal, checkOptions, checkPath } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
@@ -29,6 +29,7 @@ import {
 import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { type EncodedPart, type Kept, verifyFiles } from './segment.js'
 import { Snapshot } from './snapshot.js'
+import { type StoredDocuments, storedDocuments } from './stored.js'
 import { type AddOptions, type AddResult, type CompactResult, type DeleteResult, type Here, Writer } from './writer.js'
 
 /**
@@ -236,6 +237,20 @@ export class Index {
   }
 
   /**
+   * Token embeddings of queries, by the index's model: for several searches, or for what else is to be known of them.
+   * @throws ArgumentError ERR_ARGUMENT where it was opened without a model; AbortedError ERR_ABORTED
+   */
+  async encodeQueries(
+    queries: readonly string[],
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Embeddings<'query'>> {
+    checkOptions('encodeQueries', options, { signal: aSignal })
+    if (!this.model)
+      throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
+    return this.model.encodeQueries(queries, options)
+  }
+
+  /**
    * The best documents of each query, best first, by MaxSim over the vectors as they are stored, of the state that the index has
    * when the search begins: of all documents, or in large segments of candidates (`IndexSearchOptions`). Queries are texts, or
    * embeddings.
@@ -293,6 +308,22 @@ export class Index {
   }
 
   /**
+   * All documents with their token vectors as they are stored, some thousands of vectors at a time, in the order in which they
+   * were added: of the state that the index has when it begins, whatever writers do meanwhile.
+   * @throws FormatError ERR_FORMAT for a damaged file; AbortedError ERR_ABORTED
+   */
+  async *stream(options: { signal?: AbortSignal } = {}): AsyncGenerator<StoredDocuments> {
+    checkOptions('stream', options, { signal: aSignal })
+    await this.refresh()
+    const snapshot = this.here.snapshot.retain()
+    try {
+      yield* storedDocuments(snapshot, options.signal)
+    } finally {
+      await snapshot.release()
+    }
+  }
+
+  /**
    * Reads every file and compares it with what was written.
    * @throws FormatError ERR_FORMAT that names the first file that differs
    */
@@ -331,7 +362,7 @@ export class Index {
   ): Promise<Asked> {
     const { recipe, dim } = this.here.snapshot.manifest
     const texts: readonly string[] | null = Array.isArray(queries) ? queries : null
-    const asked = texts ? await this.encodeQueries(texts, signal) : (queries as Embeddings<'query', EmbeddingData>)
+    const asked = texts ? await this.encodeQueries(texts, signal && { signal }) : (queries as Embeddings<'query', EmbeddingData>)
     checkEmbeddings('queries', asked)
     if (asked.role === ('document' as string))
       throw new ArgumentError(
@@ -347,12 +378,6 @@ export class Index {
         found: asked.recipe,
       })
     return { embeddings: asked, texts }
-  }
-
-  private async encodeQueries(queries: readonly string[], signal?: AbortSignal): Promise<Embeddings<'query'>> {
-    if (!this.model)
-      throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
-    return this.model.encodeQueries(queries, signal && { signal })
   }
 
   /** Makes `work` wait for the changes before it. */

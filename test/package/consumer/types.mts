@@ -1,8 +1,11 @@
 // Everything the package exports, as a strict project sees it, and the first things that one does.
 import { Colbert, type Embeddings, type Hit, LateforgeError, type RunConfig, train } from 'lateforge'
+import { type RerankingModel, rerankingModel } from 'lateforge/ai'
 import * as evaluation from 'lateforge/eval'
+import { exportIndex } from 'lateforge/export'
 import { Index } from 'lateforge/index'
 import * as losses from 'lateforge/losses'
+import { relevanceScorer } from 'lateforge/mastra'
 import { maxsim } from 'lateforge/maxsim'
 import * as mining from 'lateforge/mining'
 import * as nn from 'lateforge/nn'
@@ -36,6 +39,12 @@ export async function firstIndex(model: Colbert): Promise<number> {
   // @ts-expect-error: hits of an index have no numbers
   hits![0]!.index
   return hits!.length
+}
+
+export async function firstSteps(model: Colbert, index: Index): Promise<number> {
+  const reranker: RerankingModel = rerankingModel(model, { scores: 'sum' })
+  await exportIndex('qdrant', index, `${reranker.modelId}/`)
+  return relevanceScorer(model).getRelevanceScore('a query', 'a text')
 }
 
 export const all = { evaluation, losses, mining, nn, tensor, training }

@@ -1,0 +1,34 @@
+import { type ExportTarget, exportIndex } from '../export/index.js'
+import { Index } from '../indexing/index.js'
+import { duration, ProgressLine } from '../io/progress-line.js'
+import { interruptible, print, printJson } from './common.js'
+
+/** `lateforge export <target> <index> <out>` */
+export async function exportTo(
+  target: ExportTarget,
+  dir: string,
+  out: string,
+  { name, texts, json }: { name: string; texts: boolean; json?: boolean },
+): Promise<void> {
+  const signal = interruptible('stopping; nothing of it is kept')
+  const index = await Index.open(dir)
+  const [line, started] = [new ProgressLine(), performance.now()]
+  const result = await exportIndex(target, index, out, {
+    ...{ name, texts, signal },
+    onProgress({ done, documents }) {
+      const left = ((performance.now() - started) / 1000 / done) * (documents - done)
+      line.draw(`${done} of ${documents} documents, ${duration(left)} to go`)
+    },
+  })
+    .finally(() => line.close())
+    .finally(() => index.close())
+  if (json) return printJson(result)
+  const { documents, tokens, widened, withoutText, withoutVectors, bytes } = result
+  print(`${out}: ${documents} documents, ${tokens} token vectors, ${(bytes / 1e6).toFixed(1)} MB`)
+  for (const [count, what] of [
+    [widened, 'token vectors were stored in fewer bytes and went out as float32'],
+    [withoutText, 'documents went out without a text'],
+    [withoutVectors, 'documents without token vectors did not go out'],
+  ] as const)
+    if (count > 0) print(`  ${count} ${what}`)
+}

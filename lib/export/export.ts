@@ -1,0 +1,128 @@
+/** An index, taken to another place that searches by MaxSim. */
+import { readdir, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { ArgumentError, DataError, didYouMean, FileError } from '../errors.js'
+import { allTokens } from '../indexing/cluster.js'
+import { Index } from '../indexing/document-index.js'
+import { writeFolder } from '../io/atomic.js'
+import { checkOptions, checkPath, flag, func, instance, type Kinds, kind, required, signal } from '../options.js'
+import { typeOf } from '../retrieval/embeddings.js'
+import { Turns } from '../turns.js'
+import { lancedb } from './lancedb.js'
+import { milvus } from './milvus.js'
+import { nextPlaid } from './next-plaid.js'
+import { qdrant } from './qdrant.js'
+import type { Outgoing, Target, Totals } from './target.js'
+import { vespa } from './vespa.js'
+import { weaviate } from './weaviate.js'
+
+/** Where an index can be taken. */
+export type ExportTarget = 'lancedb' | 'qdrant' | 'vespa' | 'weaviate' | 'milvus' | 'next-plaid'
+
+const targets: Record<ExportTarget, Target> = {
+  ...{ lancedb, qdrant, vespa, weaviate, milvus },
+  'next-plaid': nextPlaid,
+}
+
+/** Options of `exportIndex`. */
+export interface ExportOptions {
+  /** Of the collection, table or schema: a letter, then letters, digits and underscores. Default `documents`. */
+  name?: string
+  /** Texts and metadata go along; default true. Without them a hit is an id alone. */
+  texts?: boolean
+  /** Called now and then with what has gone out so far, and how many documents there are. */
+  onProgress?: (progress: { done: number; documents: number }) => void
+  /** Ends it, with ERR_ABORTED: nothing of it is left. */
+  signal?: AbortSignal
+}
+
+/** What an export wrote. */
+export interface ExportResult extends Totals {
+  /** Its collection, table or schema. */
+  name: string
+  /** Of all files. */
+  bytes: number
+}
+
+const exportOptions: Kinds<ExportOptions> = {
+  name: kind('a letter, then letters, digits and underscores', (v) => /^[A-Za-z]\w*$/.test(String(v))),
+  ...{ texts: flag, onProgress: func, signal },
+}
+
+/**
+ * Writes an index for another search engine: documents with their token vectors as float32, the schema, and a query that finds the
+ * first of them. Documents stream through memory. The folder is there as a whole or not at all.
+ * @param index as `Index.open` gives it; no model is needed
+ * @param out a folder that is not there yet
+ * @throws ArgumentError ERR_ARGUMENT; FileError ERR_FILE, for a folder that is there too; DataError ERR_DATA for an index without
+ *   documents, and for a document that the target cannot hold; UnsupportedError ERR_UNSUPPORTED where LanceDB is not installed;
+ *   AbortedError ERR_ABORTED
+ */
+export async function exportIndex(
+  target: ExportTarget,
+  index: Index,
+  out: string,
+  options: ExportOptions = {},
+): Promise<ExportResult> {
+  if (!Object.hasOwn(targets, target))
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      `exportIndex: target "${target}"; ${didYouMean(String(target), Object.keys(targets))}`,
+    )
+  required(
+    'exportIndex',
+    'an index',
+    index,
+    instance('an index, as Index.open gives it', () => Index),
+  )
+  checkPath('exportIndex', out)
+  checkOptions('exportIndex', options, exportOptions)
+  const { name = 'documents' } = options
+  if (await stat(out).catch(() => null))
+    throw new FileError('ERR_FILE', `${out} is there already; an export makes a folder of its own`, { path: out })
+  const { dim, documents } = await index.info()
+  if (documents === 0) throw new DataError('ERR_DATA', `${index.dir} has no documents to export`, { dir: index.dir })
+  const totals: Totals = { documents: 0, tokens: 0, widened: 0, withoutText: 0, withoutVectors: 0 }
+  const going = outgoing(index, documents, totals, options)
+  await writeFolder(out, (folder) => targets[target].write(folder, going, { name, dim }))
+  return { ...totals, name, bytes: await sizeOf(out) }
+}
+
+/** The documents, float32, counted as they pass. */
+async function* outgoing(
+  index: Index,
+  documents: number,
+  totals: Totals,
+  { texts = true, onProgress, signal }: ExportOptions,
+): AsyncGenerator<Outgoing> {
+  const turns = new Turns()
+  for await (const { ids, kept, embeddings } of index.stream(signal && { signal })) {
+    const { offsets, dim } = embeddings
+    const isWidened = typeOf(embeddings) !== 'float32'
+    const all = allTokens(embeddings)
+    for (const [i, id] of ids.entries()) {
+      const [first, last] = [offsets[i]!, offsets[i + 1]!]
+      if (first === last) {
+        totals.withoutVectors++
+        continue
+      }
+      const { text, metadata } = texts ? kept[i]! : {}
+      yield { id, text: text ?? '', metadata: metadata ?? {}, vectors: all.subarray(first * dim, last * dim) }
+      totals.documents++
+      totals.tokens += last - first
+      if (isWidened) totals.widened += last - first
+      if (text === undefined) totals.withoutText++
+      if (turns.due) await turns.take()
+    }
+    onProgress?.({ done: totals.documents + totals.withoutVectors, documents })
+  }
+  if (totals.documents === 0)
+    throw new DataError('ERR_DATA', `no document of ${index.dir} has token vectors`, { dir: index.dir })
+}
+
+async function sizeOf(folder: string): Promise<number> {
+  let bytes = 0
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
+    if (entry.isFile()) bytes += (await stat(path.join(entry.parentPath, entry.name))).size
+  return bytes
+}
