@@ -1,0 +1,3 @@
+/** Models as ONNX, for those who run them elsewhere. */
+export { exportOnnx, type OnnxOptions, type OnnxResult } from './export.js'
+export type { OnnxPrecision } from './layers.js'
