@@ -90,25 +90,23 @@ interface AttentionShape {
   window: number | null
   /** Queries may see no key, and are 0 then. */
   mayBeBlind: boolean
-  /** Turns q and k [2, batch, heads, sequence, dim] by their positions. */
+  /** Turns queries or keys [batch, heads, sequence, dim] by their positions. */
   rotate?: (x: Value) => Value
 }
 
 /** Scaled dot-product attention of rows [T, 3 · heads · dim]: softmax(q · kᵀ / √dim) · v, as rows [T, heads · dim]. */
 export function attention(tokens: Tokens, qkv: Value, { heads, dim, window, mayBeBlind, rotate }: AttentionShape): Value {
   const { graph } = tokens
-  const apart = graph.op('Transpose', [tokens.apart(qkv, [3, heads, dim])], { perm: [2, 0, 3, 1, 4] })
-  let [q, k, v] = ['', '', '']
-  if (rotate) {
-    const [qk, last] = graph.ops('Split', [apart, graph.ints([2, 1])], 2, { axis: 0 }) as [Value, Value]
-    ;[q, k] = graph.ops('Split', [rotate(qk), graph.ints([1, 1])], 2, { axis: 0 }) as [Value, Value]
-    v = last
-  } else [q, k, v] = graph.ops('Split', [apart, graph.ints([1, 1, 1])], 3, { axis: 0 }) as [Value, Value, Value]
-  const turned = graph.op('Transpose', [k], { perm: [0, 1, 2, 4, 3] })
-  const products = graph.op('MatMul', [q, turned])
+  const width = heads * dim
+  const parts = graph.ops('Split', [qkv, graph.ints([width, width, width])], 3, { axis: -1 })
+  const [q, k, v] = parts.map((part) =>
+    graph.op('Transpose', [tokens.apart(part, [heads, dim])], { perm: [0, 2, 1, 3] }),
+  ) as [Value, Value, Value]
+  const turned = graph.op('Transpose', [rotate ? rotate(k) : k], { perm: [0, 1, 3, 2] })
+  const products = graph.op('MatMul', [rotate ? rotate(q) : q, turned])
   const scores = graph.op('Mul', [products, graph.real(1 / Math.sqrt(dim))])
   const weights = graph.op('Softmax', [graph.op('Add', [scores, tokens.bias(window)])], { axis: -1 })
   const mixed = graph.op('MatMul', [weights, v])
   const kept = mayBeBlind && window !== null ? graph.op('Mul', [mixed, tokens.seeing(window)]) : mixed
-  return tokens.rows(graph.op('Transpose', [kept], { perm: [0, 1, 3, 2, 4] }), heads * dim)
+  return tokens.rows(graph.op('Transpose', [kept], { perm: [0, 2, 1, 3] }), width)
 }

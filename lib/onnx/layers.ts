@@ -115,13 +115,13 @@ export class Layers {
     const { graph } = this
     const { data, scales } = this.int8(name, true)
     const middle = this.graph.weight('uint8_128', { type: 'uint8', shape: [], read: async () => Uint8Array.of(128) })
-    const most = graph.op('ReduceMax', [graph.op('Abs', [x])], { axes: [-1], keepdims: 1 })
-    const largest = graph.op('Max', [most, graph.real(1e-30)])
-    const whole = graph.op('Round', [graph.op('Mul', [x, graph.op('Div', [graph.real(127), largest])])])
-    const rows = graph.op('Cast', [graph.op('Add', [whole, graph.real(128)])], { to: 2 })
+    const most = graph.op('ReduceMax', [graph.op('Abs', [x])], { axes: [-1], keepdims: 0 })
+    const scale = graph.op('Mul', [graph.op('Max', [most, graph.real(1e-30)]), graph.real(1 / 127)])
+    const middles = graph.op('Expand', [middle, graph.op('Shape', [scale])])
+    const rows = graph.op('QuantizeLinear', [x, scale, middles], { axis: 0 })
     const sums = graph.op('Cast', [graph.op('MatMulInteger', [rows, data, middle, middle])], { to: 1 })
-    const scale = graph.op('Mul', [largest, graph.real(1 / 127)])
-    return graph.op('Mul', [graph.op('Mul', [sums, scale]), scales])
+    const scaled = graph.op('Mul', [sums, scales])
+    return graph.op('Mul', [scaled, graph.op('Unsqueeze', [scale, graph.ints([1])])])
   }
 
   /** A matrix [out, in] as int8 rows with their scales, or, for products, as columns of uint8 around 128. */

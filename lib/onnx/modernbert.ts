@@ -33,7 +33,7 @@ export function modernBertGraph(c: ModernBertConfig, layers: Layers, tokens: Tok
   return layers.layerNorm('final_norm', x, c.normEps)
 }
 
-/** Turns x [2, batch, heads, sequence, dim]: dimension j with j + dim / 2, by the angle of the position. */
+/** Turns x [batch, heads, sequence, dim]: dimension j with j + dim / 2, by the angle of the position. */
 function rotation(c: ModernBertConfig, tokens: Tokens, kind: 'global' | 'local'): (x: Value) => Value {
   const { graph } = tokens
   const dim = c.width / c.heads
