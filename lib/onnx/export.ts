@@ -28,7 +28,8 @@ export interface OnnxResult {
   notes: string[]
 }
 
-const names: Readonly<Record<OnnxPrecision, string>> = { float32: 'model.onnx', int8: 'model_int8.onnx' }
+/** Names of the graphs. */
+export const graphFiles: Readonly<Record<OnnxPrecision, string>> = { float32: 'model.onnx', int8: 'model_int8.onnx' }
 
 /**
  * Writes a folder, whole or not at all, with a model as ONNX: encoder, head and norm in one graph, from `input_ids` and
@@ -48,10 +49,19 @@ export async function exportOnnx(model: Colbert, dir: string, options: OnnxOptio
   } catch (error) {
     throw typed(error)
   }
-  const files = await Promise.all(
-    (await readdir(dir)).sort().map(async (name) => ({ path: name, size: (await stat(path.join(dir, name))).size })),
+  return { files: await filesOf(dir), notes }
+}
+
+/** The files of a folder, with their sizes. */
+export async function filesOf(dir: string): Promise<OnnxResult['files']> {
+  const entries = await readdir(dir, { withFileTypes: true, recursive: true })
+  const names = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name))
+  return Promise.all(
+    names.sort().map(async (name) => ({
+      path: path.relative(dir, name).replaceAll(path.sep, '/'),
+      size: (await stat(name)).size,
+    })),
   )
-  return { files, notes }
 }
 
 /** @throws FileError ERR_FILE for a folder that holds something */
@@ -67,7 +77,7 @@ export async function checkFree(dir: string): Promise<void> {
     })
 }
 
-/** The files of an export. @param largest bytes of weights that still go into one file with their graph */
+/** @param largest bytes of weights that still go into one file with their graph */
 export async function writeOnnx(
   model: Colbert,
   folder: string,
@@ -75,18 +85,27 @@ export async function writeOnnx(
   largest?: number,
 ): Promise<void> {
   const pools = model.recipe.pooling !== 'none'
-  const facts = { 'lateforge.recipe': JSON.stringify(model.recipe) }
-  for (const type of types) {
-    const name = names[type]
-    const graph = modelGraph(model, type, output ?? (pools ? 'sentence_embedding' : 'output'))
-    const { model: pieces, weights } = graph.files(`${name}_data`, facts, largest)
-    await writeAtomic(path.join(folder, name), interruptible(pieces, signal))
-    if (weights) await writeAtomic(path.join(folder, `${name}_data`), interruptible(weights, signal))
-  }
+  for (const type of types)
+    await writeGraph(model, folder, type, output ?? (pools ? 'sentence_embedding' : 'output'), { signal, largest })
   await model.tokenizer.save(folder)
-  const json: Record<string, unknown> = { 'config.json': configJson(model.parts) }
-  if (!pools) json['onnx_config.json'] = nextPlaidJson(model)
-  for (const [name, content] of Object.entries(json)) await writeJson(path.join(folder, name), content)
+  await writeJson(path.join(folder, 'config.json'), configJson(model.parts))
+  if (!pools) await writeJson(path.join(folder, 'onnx_config.json'), nextPlaidJson(model))
+}
+
+/** A graph, with its weights in a file beside it where they are too many for one. */
+export async function writeGraph(
+  model: Colbert,
+  folder: string,
+  type: OnnxPrecision,
+  output: string,
+  { signal, largest }: { signal?: AbortSignal | undefined; largest?: number | undefined } = {},
+): Promise<void> {
+  const name = graphFiles[type]
+  const graph = modelGraph(model, type, output)
+  const facts = { 'lateforge.recipe': JSON.stringify(model.recipe) }
+  const { model: pieces, weights } = graph.files(`${name}_data`, facts, largest)
+  await writeAtomic(path.join(folder, name), interruptible(pieces, signal))
+  if (weights) await writeAtomic(path.join(folder, `${name}_data`), interruptible(weights, signal))
 }
 
 async function* interruptible(pieces: AsyncIterable<Piece>, signal?: AbortSignal): AsyncGenerator<Piece> {

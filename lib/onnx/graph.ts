@@ -108,7 +108,7 @@ export class Graph {
     weightsFile: string,
     facts: Readonly<Record<string, string>>,
     largest: number = largestFile,
-  ): GraphFiles & { bytes: number } {
+  ): GraphFiles {
     const initializers = [...this.initializers.values()]
     const bytes = initializers.reduce((sum, one) => sum + one.bytes, 0)
     const outside = bytes > largest ? initializers.filter((one) => one.bytes >= page) : []
@@ -121,7 +121,6 @@ export class Graph {
     return {
       model: this.modelPieces(initializers, offsets, weightsFile, facts),
       weights: outside.length > 0 ? weightPieces(outside) : null,
-      bytes,
     }
   }
 
