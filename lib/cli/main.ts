@@ -3,6 +3,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { homed } from '../environment.js'
 import { packageVersion } from '../packages.js'
 import { bearClosedOutput, report } from './common.js'
+import { registerExport } from './export.js'
 
 const program = new Command('lateforge')
   .description('Trains, evaluates and runs ColBERT (late-interaction) retrieval models.')
@@ -186,6 +187,8 @@ indexVerb('info', 'say what it holds')
   .option('--verify', 'read every file and compare it with what was written')
   .option('--json', 'print one JSON object')
   .action(async (folder, options) => (await files()).info(folder, options))
+
+registerExport(program, usingModel)
 
 const ranks = (text: string): [number, number] => {
   const [, from, to] = /^([1-9]\d*)-([1-9]\d*)$/.exec(text) ?? []

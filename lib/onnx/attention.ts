@@ -95,7 +95,11 @@ interface AttentionShape {
 }
 
 /** Scaled dot-product attention of rows [T, 3 · heads · dim]: softmax(q · kᵀ / √dim) · v, as rows [T, heads · dim]. */
-export function attention(tokens: Tokens, qkv: Value, { heads, dim, window, mayBeBlind, rotate }: AttentionShape): Value {
+export function attention(
+  tokens: Tokens,
+  qkv: Value,
+  { heads, dim, window, mayBeBlind, rotate }: AttentionShape,
+): Value {
   const { graph } = tokens
   const width = heads * dim
   const parts = graph.ops('Split', [qkv, graph.ints([width, width, width])], 3, { axis: -1 })

@@ -104,11 +104,7 @@ export class Graph {
    * @param weightsFile name of the one that weights go to if need be
    * @param facts what the file says of itself
    */
-  files(
-    weightsFile: string,
-    facts: Readonly<Record<string, string>>,
-    largest: number = largestFile,
-  ): GraphFiles {
+  files(weightsFile: string, facts: Readonly<Record<string, string>>, largest: number = largestFile): GraphFiles {
     const initializers = [...this.initializers.values()]
     const bytes = initializers.reduce((sum, one) => sum + one.bytes, 0)
     const outside = bytes > largest ? initializers.filter((one) => one.bytes >= page) : []

@@ -98,7 +98,10 @@ export class Layers {
       case 'silu':
         return graph.op('Mul', [x, graph.op('Sigmoid', [x])])
       default:
-        throw new UnsupportedError('ERR_UNSUPPORTED', `there is no ONNX form of the activation "${kind satisfies never}"`)
+        throw new UnsupportedError(
+          'ERR_UNSUPPORTED',
+          `there is no ONNX form of the activation "${kind satisfies never}"`,
+        )
     }
   }
 

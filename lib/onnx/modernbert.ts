@@ -43,7 +43,10 @@ function rotation(c: ModernBertConfig, tokens: Tokens, kind: 'global' | 'local')
   const table = (name: string, from: number): Value => {
     const read = async (): Promise<Float32Array> => {
       const both = ropeTable(c.positions, dim, theta)
-      return Float32Array.from({ length: c.positions * half }, (_, i) => both[Math.floor(i / half) * dim + from + (i % half)]!)
+      return Float32Array.from(
+        { length: c.positions * half },
+        (_, i) => both[Math.floor(i / half) * dim + from + (i % half)]!,
+      )
     }
     return graph.weight(`${name}_${theta}`, { type: 'float', shape: [c.positions, half], read })
   }

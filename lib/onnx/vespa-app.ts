@@ -93,7 +93,10 @@ function refusals(model: Colbert): string[] {
     const skipped = new Set([...featurizer.skip.keys()].filter((id) => featurizer.skip[id] === 1))
     const other = [...removed].filter((id) => !skipped.has(id)).concat([...skipped].filter((id) => !removed.has(id)))
     const shown = other.slice(0, 5).map((id) => JSON.stringify(tokenizer.idToToken(id)))
-    refuse(other.length > 0, `Vespa removes punctuation, and the skiplist is another: they differ in ${shown.join(', ')}`)
+    refuse(
+      other.length > 0,
+      `Vespa removes punctuation, and the skiplist is another: they differ in ${shown.join(', ')}`,
+    )
   }
   return reasons
 }

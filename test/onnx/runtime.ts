@@ -3,8 +3,12 @@ import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { columnFromTexts } from '../../lib/data/column.js'
 import type { Colbert } from '../../lib/models/colbert.js'
 import type { Role } from '../../lib/retrieval/embeddings.js'
+import { texts as words } from '../models/words.js'
 
-export interface RunOptions {
+/** Of odd and even lengths, one of which is cut, and one empty. */
+export const texts = [...words, '', words.join(' ').repeat(3), 'per token, per text']
+
+interface RunOptions {
   /** Texts that are padded to one length and run together. */
   batch?: number
   /** Padding beyond the longest text. */
@@ -61,4 +65,18 @@ export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): n
   let worst = 0
   for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i]! - b[i]!))
   return worst
+}
+
+/** The largest difference between a graph's embeddings and a model's: queries and documents, in several batches. */
+export async function compare(file: string, model: Colbert): Promise<{ worst: number; inputs: readonly string[] }> {
+  const session = await openGraph(file)
+  let worst = 0
+  for (const role of ['query', 'document'] as const) {
+    const own = role === 'query' ? await model.encodeQueries(texts) : await model.encodeDocuments(texts)
+    for (const options of [{ batch: 1 }, { batch: 3, more: 3 }, {}])
+      worst = Math.max(worst, largestDifference(await runGraph(session, model, role, texts, options), own.data))
+  }
+  const inputs = session.inputNames
+  await session.release()
+  return { worst, inputs }
 }

@@ -52,9 +52,13 @@ for (const [name, skiplistWords] of [
   const lines = Object.entries(texts).flatMap(([role, all]) => all.map((text) => `${role}\t${JSON.stringify(text)}`))
   writeFileSync(path.join(folder, 'texts'), lines.join('\n'))
   const command = [app, path.join(folder, 'texts'), path.join(folder, 'out')]
-  const { status } = spawnSync('java', ['-cp', path.join(lib, '*'), path.join(import.meta.dirname, 'Embed.java'), ...command], {
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
+  const { status } = spawnSync(
+    'java',
+    ['-cp', path.join(lib, '*'), path.join(import.meta.dirname, 'Embed.java'), ...command],
+    {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  )
   if (status !== 0) throw new Error(`java ended with ${status}`)
   const theirs = embedded(
     readFileSync(path.join(folder, 'out')),

@@ -118,7 +118,11 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
 }
 
 /** config.json of the encoder alone. */
-export function configJson({ json, architecture, config }: Pick<ModelToSave, 'json' | 'architecture' | 'config'>): Json {
+export function configJson({
+  json,
+  architecture,
+  config,
+}: Pick<ModelToSave, 'json' | 'architecture' | 'config'>): Json {
   const { torch_dtype: _, quantization_config: __, ...kept } = json
   return { ...kept, architectures: [architecture.className], vocab_size: config.vocabulary, dtype: 'float32' }
 }
