@@ -8,7 +8,7 @@ import { checkOptions, checkPath, list, oneOf, signal, text } from '../options.j
 import { abortIf } from '../turns.js'
 import { nextPlaidJson, unsaid } from './files.js'
 import type { OnnxPrecision } from './layers.js'
-import { modelGraph } from './model.js'
+import { type GraphOptions, modelGraph } from './model.js'
 
 /** What `exportOnnx` writes. */
 export interface OnnxOptions {
@@ -86,7 +86,12 @@ export async function writeOnnx(
 ): Promise<void> {
   const pools = model.recipe.pooling !== 'none'
   for (const type of types)
-    await writeGraph(model, folder, type, output ?? (pools ? 'sentence_embedding' : 'output'), { signal, largest })
+    await writeGraph(
+      model,
+      folder,
+      { precision: type, output: output ?? (pools ? 'sentence_embedding' : 'output') },
+      { signal, largest },
+    )
   await model.tokenizer.save(folder)
   await writeJson(path.join(folder, 'config.json'), configJson(model.parts))
   if (!pools) await writeJson(path.join(folder, 'onnx_config.json'), nextPlaidJson(model))
@@ -96,12 +101,11 @@ export async function writeOnnx(
 export async function writeGraph(
   model: Colbert,
   folder: string,
-  type: OnnxPrecision,
-  output: string,
+  options: GraphOptions,
   { signal, largest }: { signal?: AbortSignal | undefined; largest?: number | undefined } = {},
 ): Promise<void> {
-  const name = graphFiles[type]
-  const graph = modelGraph(model, type, output)
+  const name = graphFiles[options.precision]
+  const graph = modelGraph(model, options)
   const facts = { 'lateforge.recipe': JSON.stringify(model.recipe) }
   const { model: pieces, weights } = graph.files(`${name}_data`, facts, largest)
   await writeAtomic(path.join(folder, name), interruptible(pieces, signal))

@@ -23,12 +23,21 @@ const encoders: Readonly<Record<string, EncoderGraph>> = {
 /** As l2Normalize has it. */
 const least = 1e-12
 
+/** How a graph is made. */
+export interface GraphOptions {
+  precision: OnnxPrecision
+  /** Name of the output. */
+  output: string
+  /** Tokens that the recipe leaves out of scoring become zeros: for those who cannot leave rows out. */
+  zeroSkipped?: boolean
+}
+
 /**
  * A model as one graph: `input_ids` and `attention_mask`, int64 [batch, sequence], to unit vectors, [batch, sequence, dim]
  * or, of a dense model, [batch, dim]. Rows of padding mean nothing.
  * @throws UnsupportedError ERR_UNSUPPORTED for a model of int8 weights, and for an architecture that has no graph
  */
-export function modelGraph(model: Colbert, precision: OnnxPrecision, outputName: string): Graph {
+export function modelGraph(model: Colbert, { precision, output, zeroSkipped = false }: GraphOptions): Graph {
   const { architecture, config, head } = model.parts
   const encoder = Object.hasOwn(encoders, architecture.name) ? encoders[architecture.name] : undefined
   if (!encoder)
@@ -49,12 +58,29 @@ export function modelGraph(model: Colbert, precision: OnnxPrecision, outputName:
   const hidden = encoder(config, layers, tokens, unattended)
   if (recipe.pooling !== 'none') {
     const rows = pooled(tokens, hidden, config.width, recipe.pooling)
-    graph.output(outputName, unit(graph, projected(layers, head, rows)), ['batch', model.dim])
+    graph.output(output, unit(graph, projected(layers, head, rows)), ['batch', model.dim])
     return graph
   }
   const rows = tokens.apart(unit(graph, projected(layers, head, hidden)), [model.dim])
-  graph.output(outputName, rows, [...dims, model.dim])
+  graph.output(output, zeroSkipped ? withoutSkipped(model, tokens, rows) : rows, [...dims, model.dim])
   return graph
+}
+
+/** Rows [batch, sequence, dim], zeros for tokens that do not score: which those are, a text's marker token says. */
+function withoutSkipped(model: Colbert, tokens: Tokens, rows: Value): Value {
+  const { graph } = tokens
+  const { skip, querySkip, tokenizer, recipe } = model.featurizer
+  if (!querySkip && !skip.includes(1)) return rows
+  const factors = (name: string, skipped: Uint8Array | null): Value => {
+    const shape = [model.parts.config.vocabulary, 1]
+    const read = async () => Float32Array.from({ length: shape[0]! }, (_, id) => (skipped?.[id] === 1 ? 0 : 1))
+    return graph.op('Gather', [graph.weight(name, { type: 'float', shape, read }), tokens.ids])
+  }
+  const marker = graph.op('Gather', [tokens.ids, graph.ints([1])], { axis: 1 })
+  const isDocument = graph.op('Equal', [marker, graph.ints(tokenizer.tokenToId(recipe.documentPrefix)!)])
+  const here = graph.op('Unsqueeze', [isDocument, graph.ints([2])])
+  const kept = graph.op('Where', [here, factors('document_tokens', skip), factors('query_tokens', querySkip)])
+  return graph.op('Mul', [rows, kept])
 }
 
 /** As `dense` of lib/models/networks/dense.ts. */

@@ -3,7 +3,6 @@ import { typed, UnsupportedError } from '../errors.js'
 import { writeAtomic, writeFolder } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
 import { checkOptions, checkPath, list, oneOf, signal as signalKind } from '../options.js'
-import { PUNCTUATION } from '../text/recipe.js'
 import { tokenizerJson } from '../text/tokenizer/save.js'
 import { checkFree, filesOf, graphFiles, type OnnxResult, writeGraph } from './export.js'
 import type { OnnxPrecision } from './layers.js'
@@ -45,7 +44,7 @@ export async function exportVespaApp(model: Colbert, dir: string, options: Vespa
   try {
     await writeFolder(dir, async (folder) => {
       const models = path.join(folder, 'models')
-      await writeGraph(model, models, type, 'contextual', { signal })
+      await writeGraph(model, models, { precision: type, output: 'contextual', zeroSkipped: true }, { signal })
       await writeAtomic(path.join(models, 'tokenizer.json'), tokenizerJson(vespaTokenizer(model)))
       await writeAtomic(path.join(folder, 'services.xml'), [servicesOf(model, `models/${graphFiles[type]}`)])
       await writeAtomic(path.join(folder, 'schemas', 'doc.sd'), [schemaOf(model, cells)])
@@ -56,13 +55,9 @@ export async function exportVespaApp(model: Colbert, dir: string, options: Vespa
   return { files: await filesOf(dir), notes: notesOf(model) }
 }
 
-/** Whether documents keep all their tokens, as Vespa does not by itself. */
-const keepsAll = ({ recipe: r }: Colbert): boolean =>
-  r.skiplistWords.length === 0 || !r.skiplistTasks.includes('document')
-
 /** Why Vespa's embedder would give other embeddings. */
 function refusals(model: Colbert): string[] {
-  const { recipe: r, tokenizer, featurizer } = model
+  const { recipe: r, tokenizer } = model
   const reasons: string[] = []
   const refuse = (when: boolean, why: string): void => {
     if (when) reasons.push(why)
@@ -83,33 +78,20 @@ function refusals(model: Colbert): string[] {
     tokenizer.leading.length !== 1 || tokenizer.trailing.length !== 1,
     `its tokenizer puts ${tokenizer.leading.length} tokens before a text and ${tokenizer.trailing.length} after it; Vespa one each`,
   )
-  refuse(r.keepOnlyTokenIds.length > 0, 'only some tokens of documents score (keepOnlyTokenIds)')
   refuse(r.clampNegatives, 'negative similarities count as 0 (clampNegatives)')
   refuse(r.lowerCase, 'texts are lower-cased before the tokenizer sees them (lowerCase)')
-  refuse(r.skiplistWords.length > 0 && r.skiplistTasks.includes('query'), 'queries have a skiplist too (skiplistTasks)')
   refuse(model.dim % 8 !== 0, `it has ${model.dim} dimensions, no multiple of 8`)
-  if (!keepsAll(model)) {
-    const removed = new Set(PUNCTUATION.flatMap((mark) => tokenizer.encode(mark)))
-    const skipped = new Set([...featurizer.skip.keys()].filter((id) => featurizer.skip[id] === 1))
-    const other = [...removed].filter((id) => !skipped.has(id)).concat([...skipped].filter((id) => !removed.has(id)))
-    const shown = other.slice(0, 5).map((id) => JSON.stringify(tokenizer.idToToken(id)))
-    refuse(
-      other.length > 0,
-      `Vespa removes punctuation, and the skiplist is another: they differ in ${shown.join(', ')}`,
-    )
-  }
   return reasons
 }
 
 /** What Vespa's embedder does otherwise, or leaves to others. */
 function notesOf(model: Colbert): string[] {
-  const { recipe: r } = model
-  const notes: string[] = []
-  if (keepsAll(model)) notes.push('a text that is one punctuation mark and no more is embedded as an empty one')
-  else
+  const { recipe: r, featurizer } = model
+  const notes = ['a text that is one punctuation mark and no more is embedded as an empty one']
+  if (featurizer.skip.includes(1))
     notes.push(
-      'Vespa removes punctuation from documents before the encoder sees them, lateforge after: embeddings of documents that ' +
-        'have any differ; only a model with an empty skiplist is served exactly',
+      'tokens that do not score are zeros: scores are those of the model wherever the best similarity of a query token ' +
+        'is not negative',
     )
   if (r.queryPrompt) notes.push(`queries have to begin with ${JSON.stringify(r.queryPrompt)}: embed(colbert, "…")`)
   if (r.queryExpansion === false)
@@ -118,13 +100,13 @@ function notesOf(model: Colbert): string[] {
   return notes
 }
 
-/** tokenizer.json for Vespa, which would cut texts by the file's own limit, and whose removal of punctuation asks the file. */
-function vespaTokenizer(model: Colbert): typeof model.tokenizer.shared {
-  const { json, ...rest } = model.tokenizer.shared
-  const plain = { ...json, truncation: null, padding: null }
-  if (!keepsAll(model)) return { ...rest, json: plain }
-  // What it removes are the tokens of each punctuation mark by itself: by itself, a mark is nothing.
+/**
+ * tokenizer.json for Vespa. It would cut texts by the file's own limit. And it takes from documents, before the encoder sees
+ * them, the tokens that it finds for each punctuation mark by itself; so by itself, a mark is nothing here.
+ */
+function vespaTokenizer({ tokenizer }: Colbert): typeof tokenizer.shared {
+  const { json, ...rest } = tokenizer.shared
   const alone = { type: 'Replace', pattern: { Regex: '\\A[!-/:-@\\[-`{-~]\\z' }, content: '' }
   const normalizers = json.normalizer ? [alone, json.normalizer] : [alone]
-  return { ...rest, json: { ...plain, normalizer: { type: 'Sequence', normalizers } } }
+  return { ...rest, json: { ...json, normalizer: { type: 'Sequence', normalizers }, truncation: null, padding: null } }
 }

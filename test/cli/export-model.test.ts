@@ -34,7 +34,7 @@ t.test('export vespa-app', async (t) => {
   const { status, stdout, stderr } = lateforge(['export', 'vespa-app', saved, path.join(dir, 'app'), '--cells', 'bits'])
   t.equal(status, 0, stderr)
   t.match(stdout, 'services.xml')
-  t.match(stderr, /warn .*punctuation/)
+  t.match(stderr, /warn .*zeros/)
   const attended = ['--recipe', 'attendToExpansionTokens=true', '--accept-recipe-change', 'attendToExpansionTokens']
   const refused = lateforge(['export', 'vespa-app', saved, path.join(dir, 'no'), ...attended])
   t.equal(refused.status, 5, refused.stderr)

@@ -13,6 +13,7 @@ import { seed } from '../seed.js'
 import { cases, makeCase } from './cases.js'
 import { compare, largestDifference, openGraph, runGraph, texts } from './runtime.js'
 
+t.setTimeout(300_000)
 const temporary = t.testdir()
 const quiet = { onNote: () => {} }
 
@@ -88,21 +89,18 @@ async function addBiases(file: string): Promise<void> {
   await writeSafetensors(file, [...tensors, ...biases])
 }
 
-t.test("the int8 graph computes as the model's own precision int8", async (t) => {
+t.test("the int8 graph is no further from float32 than the model's own precision int8", async (t) => {
   for (const name of ['bert', 'modernbert'] as const) {
     const exact = await makeCase(name, seed)
-    const folders = ['float32', 'int8', 'onnx'].map((kind) => path.join(temporary, `${name}-as-${kind}`))
-    await exact.save(folders[0]!)
-    await exportOnnx(exact, folders[2]!, { types: ['int8'] })
-    // Saved as int8, its tables are too, as the graph's.
-    const first = await Colbert.load(folders[0]!, { precision: 'int8', ...quiet })
-    await first.save(folders[1]!)
-    const int8 = await Colbert.load(folders[1]!, { precision: 'int8', ...quiet })
-    const graph = path.join(folders[2]!, 'model_int8.onnx')
-    const [own, rounding] = [(await compare(graph, int8)).worst, (await compare(graph, exact)).worst]
-    t.ok(own < rounding / 2, `off by ${own}, of float32 by ${rounding}`)
-    t.notOk(existsSync(path.join(folders[2]!, 'model.onnx')), 'only what was asked for')
-    for (const model of [exact, first, int8]) model.dispose()
+    const [saved, folder] = [path.join(temporary, `${name}-saved`), path.join(temporary, `${name}-int8`)]
+    await exact.save(saved)
+    await exportOnnx(exact, folder, { types: ['int8'] })
+    t.notOk(existsSync(path.join(folder, 'model.onnx')), 'only what was asked for')
+    const int8 = await Colbert.load(saved, { precision: 'int8', ...quiet })
+    const own = largestDifference((await int8.encodeDocuments(texts)).data, (await exact.encodeDocuments(texts)).data)
+    const { worst } = await compare(path.join(folder, 'model_int8.onnx'), exact)
+    t.ok(worst < 2 * own, `off by ${worst}, lateforge's int8 by ${own}`) // tables of embeddings are int8 here too
+    for (const model of [exact, int8]) model.dispose()
   }
 })
 
@@ -112,7 +110,7 @@ t.test('a text has the same embeddings whatever is beside it, in int8 too', asyn
   await exportOnnx(model, folder)
   for (const file of ['model.onnx', 'model_int8.onnx']) {
     const session = await openGraph(path.join(folder, file))
-    const together = await runGraph(session, model, 'document', texts, { more: 7 })
+    const together = await runGraph(session, model, 'document', texts, { more: 4 })
     const alone = await runGraph(session, model, 'document', texts, { batch: 1 })
     const worst = largestDifference(together, alone)
     t.ok(worst < 1e-5, `${file}: off by ${worst}`)
@@ -181,7 +179,7 @@ t.test('what is refused, and that nothing is left of it', async (t) => {
   const out = path.join(full, 'out')
   const wrong = (options: object) => exportOnnx(model, out, options as OnnxOptions)
   await t.rejects(wrong({ types: ['float16'] }), { code: 'ERR_ARGUMENT', message: /types/ })
-  await t.rejects(wrong({ typ: ['int8'] }), { code: 'ERR_ARGUMENT', message: /"types"/ })
+  await t.rejects(wrong({ typ: ['int8'] }), { code: 'ERR_ARGUMENT', message: /"typ"/ })
   await t.rejects(exportOnnx(model, ''), { code: 'ERR_ARGUMENT' })
   await t.rejects(wrong({ signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
   t.same(readdirSync(full), ['full'])

@@ -1,5 +1,6 @@
 // Exported applications of Vespa, embedded by Vespa's own ColBertEmbedder, beside the model itself: real queries and
-// documents, of one recipe that Vespa serves exactly (no skiplist) and one whose punctuation it removes earlier than lateforge.
+// documents, of a recipe without a
+// skiplist and of one whose punctuation does not score: those rows have to be zeros, and are left out of the comparison.
 //
 // usage: node bench/peers/vespa/compare.mjs MODEL LIB PAIRS [texts]      after npm run setup; needs Java 17
 //   MODEL  a folder of all-MiniLM-L6-v2; taken as a ColBERT with a random projection and BERT's unused tokens as markers
@@ -32,7 +33,13 @@ function* embedded(bytes, roles, dim) {
     const floats = Float32Array.from({ length: rows * dim }, (_, i) => bytes.readFloatLE(at + 4 + 4 * i))
     at += 4 + 4 * floats.length
     const bits = role === 'document' ? bytes.subarray(at, (at += floats.length / 8)) : null
-    yield { rows, floats, bits }
+    const kept = Array.from({ length: rows }, (_, i) => i).filter((i) =>
+      floats.subarray(i * dim, (i + 1) * dim).some((x) => x !== 0),
+    )
+    const of = (data, width) => kept.flatMap((i) => [...data.subarray(i * width, (i + 1) * width)])
+    const zeroBits = bits?.filter((_, i) => !kept.includes(Math.floor((i * 8) / dim))).some((byte) => byte !== 0)
+    if (zeroBits) throw new Error('a row of zeros has bits')
+    yield { zeros: rows - kept.length, rows: kept.length, floats: of(floats, dim), bits: bits && of(bits, dim / 8) }
   }
 }
 
@@ -68,15 +75,24 @@ for (const [name, skiplistWords] of [
   const found = (results[name] = { notes })
   for (const [role, all] of Object.entries(texts)) {
     const ours = role === 'query' ? await model.encodeQueries(all) : await model.encodeDocuments(all)
-    const sum = { texts: all.length, otherRows: 0, tokens: 0, largestDifference: 0, meanCosine: 0, otherBits: 0 }
+    const sum = {
+      texts: all.length,
+      otherRows: 0,
+      tokens: 0,
+      zeros: 0,
+      largestDifference: 0,
+      meanCosine: 0,
+      otherBits: 0,
+    }
     for (const i of all.keys()) {
-      const { rows, floats, bits } = theirs.next().value
+      const { zeros, rows, floats, bits } = theirs.next().value
       const own = ours.data.subarray(ours.offsets[i] * model.dim, ours.offsets[i + 1] * model.dim)
       if (own.length !== floats.length) {
         sum.otherRows++
         continue
       }
       sum.tokens += rows
+      sum.zeros += zeros
       for (const [k, x] of own.entries()) {
         sum.largestDifference = Math.max(sum.largestDifference, Math.abs(x - floats[k]))
         sum.meanCosine += x * floats[k]
