@@ -33,6 +33,7 @@ const allowed: Record<string, string[]> = {
   'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval'],
   'lib/integrations': ['models', 'retrieval', 'indexing'],
   'lib/export': ['io', 'retrieval', 'indexing', 'integrations'],
+  'lib/onnx': ['io', 'nn', 'tensor', 'text', 'models', 'models/networks', 'models/formats'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],
   'lib/train': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'losses', 'distributed', 'train/config'],

@@ -1,7 +1,46 @@
-/** `lateforge export …`: one command for each target. What they do is loaded when one is called. */
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { homed } from '../environment.js'
 import type { ExportTarget } from '../export/index.js'
+
+/**
+ * Adds the verb to the program.
+ * @param usingModel adds the options of verbs that use a model
+ */
+export function registerExport(program: Command, usingModel: (command: Command) => Command): void {
+  const verb = program.command('export').description('write what was made here for other programs')
+  registerModels(verb, usingModel)
+  registerIndexes(verb)
+}
+
+const graphTypes = (text: string): string => {
+  if (text !== 'float32' && text !== 'int8') throw new InvalidArgumentError('Expected float32 or int8.')
+  return text
+}
+
+const cells = (text: string): string[] => {
+  const kinds = text.split(',').map((kind) => kind.trim())
+  if (!kinds.every((kind) => ['float', 'bfloat16', 'bits'].includes(kind)))
+    throw new InvalidArgumentError('Expected some of float, bfloat16, bits, with commas between.')
+  return kinds
+}
+
+function registerModels(verb: Command, usingModel: (command: Command) => Command): void {
+  const ofModel = (name: string, description: string): Command =>
+    usingModel(verb.command(name))
+      .description(description)
+      .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
+      .argument('<out>', 'a folder that is not there yet', homed)
+      .option('--json', 'print one JSON object')
+  ofModel('onnx', 'write a model as one ONNX graph, with the files that next-plaid, transformers.js and fastembed read')
+    .option('--type <type>', 'of the weights, float32 or int8; default: a graph of each', graphTypes)
+    .option('--output <name>', "of the graph's output; default: output, of a dense model sentence_embedding")
+    .addHelpText('after', '\nExample: lateforge export onnx out/model out/onnx')
+    .action(async (model, out, options) => (await import('./export-model.js')).onnx(model, out, options))
+  ofModel('vespa-app', 'write an application folder of Vespa whose own embedder runs the model')
+    .option('--type <type>', 'of the weights, float32 or int8; default float32', graphTypes)
+    .option('--cells <list>', 'how documents are stored: some of float, bfloat16, bits; default: all', cells)
+    .addHelpText('after', '\nExample: lateforge export vespa-app out/model out/app --cells bits')
+    .action(async (model, out, options) => (await import('./export-model.js')).vespaApp(model, out, options))
 
 const searchEngines: Record<ExportTarget, string> = {
   lancedb: 'a LanceDB database (npm install @lancedb/lancedb apache-arrow)',
@@ -12,9 +51,7 @@ const searchEngines: Record<ExportTarget, string> = {
   'next-plaid': "bodies of next-plaid's HTTP interface, and programs that send them",
 }
 
-/** Adds the verb to the program. */
-export function registerExport(program: Command): void {
-  const verb = program.command('export').description('write what was made here for other programs')
+function registerIndexes(verb: Command): void {
   for (const [target, description] of Object.entries(searchEngines) as [ExportTarget, string][])
     verb
       .command(target)

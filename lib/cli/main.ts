@@ -210,7 +210,7 @@ indexVerb('info', 'say what it holds')
   .option('--json', 'print one JSON object')
   .action(async (folder, options) => (await files()).info(folder, options))
 
-registerExport(program)
+registerExport(program, usingModel)
 
 const ranks = (text: string): [number, number] => {
   const [, from, to] = /^([1-9]\d*)-([1-9]\d*)$/.exec(text) ?? []

@@ -222,6 +222,11 @@ export class Colbert {
     return featurizerOf(tokenizer, defaultRecipe(recipe), config.positions)
   }
 
+  /** What it is made of, for what writes it in another form. @internal */
+  get parts(): Pick<ModelSpec, 'architecture' | 'config' | 'head' | 'json'> {
+    return this.spec
+  }
+
   /** Longest sequence, in tokens. */
   get positions(): number {
     return this.spec.config.positions

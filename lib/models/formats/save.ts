@@ -95,14 +95,10 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
     await writeSafetensors(path.join(dir, denseFolder(index), 'model.safetensors'), tensors)
   }
 
-  const { torch_dtype: _, quantization_config: __, ...json } = model.json
   await writeJson(path.join(dir, 'config.json'), {
-    ...json,
-    architectures: [stanford ? 'HF_ColBERT' : architecture.className],
-    vocab_size: config.vocabulary,
-    dtype: 'float32',
+    ...configJson(model),
     ...(parameters.encodesOnly && { quantization_config: int8Config }),
-    ...(stanford && { dim: head[0]!.out }), // which vLLM asks for
+    ...(stanford && { architectures: ['HF_ColBERT'], dim: head[0]!.out }), // which vLLM asks for
   })
   const own = trainedJson(model.trained)
   const files = {
@@ -119,6 +115,16 @@ async function writeFiles(dir: string, model: ModelToSave, layout: SavedLayout):
   }
   await tokenizer.save(dir)
   await writeAtomic(path.join(dir, 'README.md'), [modelCard(model, layout, model.training)])
+}
+
+/** config.json of the encoder alone. */
+export function configJson({
+  json,
+  architecture,
+  config,
+}: Pick<ModelToSave, 'json' | 'architecture' | 'config'>): Json {
+  const { torch_dtype: _, quantization_config: __, ...kept } = json
+  return { ...kept, architectures: [architecture.className], vocab_size: config.vocabulary, dtype: 'float32' }
 }
 
 type Reader = (parameter: string, name: string, shape: readonly number[], offset: number) => Promise<TensorToWrite[]>
@@ -219,7 +225,8 @@ function only(recipe: Recipe, key: keyof Recipe, values: readonly (string | bool
 /** Keys of config.json that transformers 5 takes only as floats: 2 must be written 2.0, which JSON.stringify cannot. */
 const wholeFloats = /("\w*(?:theta|dropout|dropout_prob|initializer_range|cutoff_factor|_eps)": -?\d+)(?=[,\n])/g
 
-function writeJson(file: string, value: unknown): Promise<void> {
+/** A file of JSON as other tools take it. */
+export function writeJson(file: string, value: unknown): Promise<void> {
   const text = JSON.stringify(value, null, 2).replace(wholeFloats, '$1.0')
   return writeAtomic(file, [`${text}\n`])
 }

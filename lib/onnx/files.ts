@@ -1,0 +1,42 @@
+/** Files beside a graph, for those who read it. */
+import type { Json } from '../io/json-reader.js'
+import type { Colbert } from '../models/colbert.js'
+
+/** onnx_config.json, as next-plaid and colgrep read it. */
+export function nextPlaidJson(model: Colbert): Json {
+  const { recipe: r, tokenizer, featurizer } = model
+  const { architecture } = model.parts
+  return {
+    model_type: 'ColBERT',
+    model_class: architecture.className,
+    uses_token_type_ids: false,
+    query_prefix: r.queryPrefix,
+    document_prefix: r.documentPrefix,
+    query_prefix_id: tokenizer.tokenToId(r.queryPrefix) ?? null,
+    document_prefix_id: tokenizer.tokenToId(r.documentPrefix) ?? null,
+    query_length: r.queryLength,
+    document_length: r.documentLength,
+    do_query_expansion: r.queryExpansion !== false,
+    attend_to_expansion_tokens: r.attendToExpansionTokens,
+    skiplist_words: r.skiplistTasks.includes('document') ? r.skiplistWords : [],
+    embedding_dim: model.dim,
+    mask_token_id: featurizer.maskId,
+    pad_token_id: tokenizer.pad ?? tokenizer.mask,
+    do_lower_case: r.lowerCase,
+  }
+}
+
+/** What of the recipe onnx_config.json has no words for: whoever embeds by it has to do it. */
+export function unsaid({ recipe: r }: Colbert): string[] {
+  const notes: string[] = []
+  const prompts = [r.queryPrompt && `queries with ${JSON.stringify(r.queryPrompt)}`]
+  prompts.push(r.documentPrompt && `documents with ${JSON.stringify(r.documentPrompt)}`)
+  const begun = prompts.filter((text) => text !== '')
+  if (begun.length > 0) notes.push(`begin ${begun.join(', ')}`)
+  if (typeof r.queryExpansion === 'number')
+    notes.push(`queries are expanded to ${r.queryExpansion} tokens, not to more`)
+  if (r.keepOnlyTokenIds.length > 0) notes.push(`of documents only tokens ${r.keepOnlyTokenIds.join(', ')} are kept`)
+  if (r.skiplistWords.length > 0 && r.skiplistTasks.includes('query')) notes.push('the skiplist is for queries too')
+  if (r.clampNegatives) notes.push('negative similarities count as 0')
+  return notes
+}
