@@ -31,6 +31,7 @@ const allowed: Record<string, string[]> = {
   'lib/eval': ['io', 'hub', 'data', 'models', 'retrieval', 'distributed'],
   'lib/mining': ['io', 'data', 'models', 'retrieval', 'eval'],
   'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval'],
+  'lib/serve': ['io', 'text', 'data', 'models', 'retrieval', 'indexing'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],
   'lib/train': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'losses', 'distributed', 'train/config'],
