@@ -104,7 +104,7 @@ t.test('search: the hits of the index, for requests that ask alike and for other
 
 t.test('explain: matches add up to the score of rank', async (t) => {
   const { model, handler } = await served(t)
-  const [query, ...texts] = phrases(random, 9) as [string, ...string[]]
+  const [query, texts] = ['w1 w3', phrases(random, 8)]
   const { body } = await read(handler(post('/v1/explain', { query, texts: [...texts, 'w1, w2.'] })))
   schemas.ExplainResponse.parse(body)
   const scores = new Map((await model.rank(query, [...texts, 'w1, w2.'])).map(({ index, score }) => [index, score]))
@@ -126,7 +126,10 @@ t.test('explain: matches add up to the score of rank', async (t) => {
     ],
     'punctuation is read and left out',
   )
-  t.equal(body.query.tokens.filter(({ text }: { text: string }) => text === '[MASK]').length > 0, true, 'expansion')
+  t.ok(
+    body.query.tokens.some(({ text }: { text: string }) => text === '[MASK]'),
+    'expansion',
+  )
 })
 
 t.test('OpenAPI: everything that is served is described', async (t) => {

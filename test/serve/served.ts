@@ -41,8 +41,16 @@ export function post(path: string, body: unknown, init: RequestInit = {}): Reque
   return new Request(`http://localhost${path}`, { method: 'POST', body: JSON.stringify(body), ...init, headers })
 }
 
-/** Status and JSON of an answer. biome-ignore lint/suspicious/noExplicitAny: whatever it is */
+/** Status and JSON of an answer. */
+// biome-ignore lint/suspicious/noExplicitAny: whatever it is
 export async function read(response: Response | Promise<Response>): Promise<{ status: number; body: any }> {
   const answer = await response
   return { status: answer.status, body: await answer.json() }
+}
+
+/** A number of `/metrics`; 0 for one that has not been counted. */
+export async function metric(handler: Handler, name: string): Promise<number> {
+  const text = await (await handler(new Request('http://localhost/metrics'))).text()
+  const line = text.split('\n').find((line) => line.startsWith(`${name} `))
+  return Number(line?.split(' ').at(-1) ?? 0)
 }
