@@ -52,27 +52,31 @@ export interface Client {
 }
 
 /**
- * Calls a server at `url`. Calls reject with a RequestError (ERR_REQUEST): `details` has `status` and `reason`, or `reason`
+ * Calls the server at a URL, as `http://127.0.0.1:8080`. Calls reject with a RequestError (ERR_REQUEST): `details` has `status` and `reason`, or `reason`
  * `unreachable`. An aborted one rejects with the signal's reason.
  */
-export function createClient(url: string, options: ClientOptions = {}): Client {
-  const post =
-    <T, R>(path: string) =>
-    (request: T, call?: CallOptions): Promise<R> =>
-      send(url, path, options, { ...call, body: request }).then((response) => response.json() as Promise<R>)
-  return {
-    embed: async (request, call) => {
-      const accept = 'application/octet-stream'
-      const response = await send(url, '/v1/embed', options, { ...call, body: request, accept })
-      return embeddingsIn(await response.arrayBuffer())
-    },
-    rank: post('/v1/rank'),
-    search: post('/v1/search'),
-    explain: post('/v1/explain'),
-    rerank: post('/v1/rerank'),
-    health: (call) =>
-      send(url, '/health', options, call ?? {}).then((response) => response.json() as Promise<wire.HealthResponse>),
+export function createClient(server: string, options: ClientOptions = {}): Client {
+  const url = server.replace(/\/+$/, '')
+  const call = async <R>(path: string, { signal }: CallOptions = {}, body?: unknown, accept?: string): Promise<R> => {
+    const response = await send(url + path, options, { signal, body, accept })
+    const read: Promise<unknown> = accept ? response.arrayBuffer() : response.json()
+    return read.catch((cause) => unreached(url, cause, signal)) as Promise<R>
   }
+  return {
+    embed: (body, given) => call<ArrayBuffer>('/v1/embed', given, body, 'application/octet-stream').then(embeddingsIn),
+    rank: (body, given) => call('/v1/rank', given, body),
+    search: (body, given) => call('/v1/search', given, body),
+    explain: (body, given) => call('/v1/explain', given, body),
+    rerank: (body, given) => call('/v1/rerank', given, body),
+    health: (given) => call('/health', given),
+  }
+}
+
+/** What a call ends with that got no answer, or half of one. */
+function unreached(url: string, cause: Error, signal: AbortSignal | undefined): never {
+  if (signal?.aborted) throw signal.reason
+  const why = cause?.cause instanceof Error ? cause.cause.message : cause?.message
+  throw new RequestError('ERR_REQUEST', `${url} cannot be reached: ${why}`, { reason: 'unreachable' }, { cause })
 }
 
 interface Call extends CallOptions {
@@ -80,11 +84,11 @@ interface Call extends CallOptions {
   accept?: string
 }
 
-async function send(url: string, path: string, options: ClientOptions, call: Call): Promise<Response> {
+async function send(url: string, options: ClientOptions, call: Call): Promise<Response> {
   const { token, retries = 2, fetch: request = fetch } = options
   const { body, accept = 'application/json', signal } = call
   for (let left = retries; ; left--) {
-    const response = await request(url.replace(/\/+$/, '') + path, {
+    const response = await request(url, {
       method: body === undefined ? 'GET' : 'POST',
       headers: {
         accept,
@@ -93,22 +97,18 @@ async function send(url: string, path: string, options: ClientOptions, call: Cal
       },
       ...(body !== undefined && { body: JSON.stringify(body) }),
       ...(signal && { signal }),
-    }).catch((cause) => {
-      if (signal?.aborted) throw signal.reason
-      const message = `${url} cannot be reached: ${cause?.cause?.message ?? cause?.message}`
-      throw new RequestError('ERR_REQUEST', message, { reason: 'unreachable' }, { cause })
-    })
+    }).catch((cause) => unreached(url, cause, signal))
     if (response.ok) return response
-    const error = await errorOf(response, path)
+    const error = await errorOf(response, url)
     const { retryAfter } = error.details
     if (left <= 0 || typeof retryAfter !== 'number') throw error
     await pause(1000 * retryAfter, signal)
   }
 }
 
-async function errorOf(response: Response, path: string): Promise<RequestError> {
+async function errorOf(response: Response, url: string): Promise<RequestError> {
   const { status } = response
-  const text = await response.text()
+  const text = await response.text().catch(() => '')
   let found: Partial<wire.ErrorResponse> = {}
   try {
     found = JSON.parse(text)
@@ -118,7 +118,7 @@ async function errorOf(response: Response, path: string): Promise<RequestError> 
   const { reason = 'response', message = text.slice(0, 200) } = found.error ?? {}
   const seconds = Number(response.headers.get('retry-after') ?? Number.NaN)
   const retryAfter = Number.isFinite(seconds) && (status === 429 || status === 503) ? { retryAfter: seconds } : {}
-  return new RequestError('ERR_REQUEST', `${path}: ${status}, ${message}`, { status, reason, ...retryAfter })
+  return new RequestError('ERR_REQUEST', `${url}: ${status}, ${message}`, { status, reason, ...retryAfter })
 }
 
 function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {

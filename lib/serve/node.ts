@@ -1,6 +1,7 @@
 /** The handler behind `node:http`: as a listener, and as a server that ends in good order. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { typed } from '../errors.js'
 import { checkOptions, type Kinds, text, whole } from '../options.js'
 import type { Handler } from './handler.js'
@@ -67,6 +68,9 @@ function bodyOf(incoming: IncomingMessage): { stream: ReadableStream<Uint8Array>
   return { stream, discard }
 }
 
+/** What the Web's Request does not have. */
+const unheard = ['CONNECT', 'TRACE', 'TRACK']
+
 const badRequest = (status: number, reason: string, message: string, headers?: Record<string, string>) =>
   json({ error: { reason, message } }, status, headers)
 
@@ -76,8 +80,10 @@ function requestOf(
   stream: ReadableStream<Uint8Array>,
   signal: AbortSignal,
 ): Request | Response {
-  const { method = 'GET', url = '/' } = incoming
-  if (['CONNECT', 'TRACE', 'TRACK'].includes(method.toUpperCase()))
+  const { method = 'GET', url = '/', httpVersion } = incoming
+  if (incoming.headers.host === undefined && httpVersion !== '1.0')
+    return badRequest(400, 'invalid', 'the request has no Host header')
+  if (unheard.includes(method))
     return badRequest(405, 'method', `${method} is not taken`, { allow: 'GET, HEAD, POST' })
   // A path that means another one once it is tidied up would pass by whatever has looked at it before.
   const address = `http://localhost${url}`
@@ -150,7 +156,11 @@ export interface Listening {
 
 /** Milliseconds that a head, a whole request, and a silent connection may take. */
 const patience = { headersTimeout: 10_000, requestTimeout: 60_000, connectionsCheckingInterval: 2_000 }
+/** `requestOf` looks for it, and says so. */
+const requireHostHeader = false
 const silence = 120_000
+/** Connections that wait to be taken; the system may allow fewer. */
+const backlog = 4096
 
 /**
  * Serves a handler over HTTP.
@@ -159,7 +169,7 @@ const silence = 120_000
 export async function listen(handler: Handler, options: ListenOptions = {}): Promise<Listening> {
   checkOptions('listen', options, listenOptions)
   const { port = 8080, host = '127.0.0.1', drainMs = 30_000 } = options
-  const server = createServer(patience)
+  const server = createServer({ ...patience, requireHostHeader })
   const answer = nodeListener(handler)
   let underWay = 0
   let closing: Promise<number> | null = null
@@ -173,9 +183,10 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     answer(incoming, outgoing)
   })
   server.setTimeout(silence)
+  refuseWithReasons(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(typed(error)))
-    server.listen(port, host, resolve)
+    server.listen({ port, host, backlog }, resolve)
   })
   const { address, family, port: chosen } = server.address() as AddressInfo
   const close = async (): Promise<number> => {
@@ -197,4 +208,29 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     server,
     close: () => (closing ??= close()),
   }
+}
+
+/** What Node would refuse without a word, or end. */
+function refuseWithReasons(server: Server): void {
+  const refuse = async (socket: Duplex, response: Response) => {
+    if (!socket.writable) return socket.destroy()
+    const { status, statusText } = response
+    const head = `HTTP/1.1 ${status} ${statusText || STATUS_CODES[status]}\r\nConnection: close`
+    const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`)
+    socket.end([head, ...headers, '', await response.text()].join('\r\n'))
+  }
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET') return socket.destroy()
+    if (error.code === 'HPE_HEADER_OVERFLOW')
+      return void refuse(socket, badRequest(431, 'invalid', 'the headers are larger than 16 KiB'))
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
+      return void refuse(socket, badRequest(408, 'timeout', 'the request did not arrive in time'))
+    void refuse(socket, badRequest(400, 'invalid', `this is no HTTP request: ${error.message}`))
+  })
+  server.on('connect', (_, socket) => void refuse(socket, badRequest(405, 'method', 'CONNECT is not taken')))
+  server.on('checkExpectation', (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    outgoing.setHeader('connection', 'close')
+    void send(badRequest(417, 'invalid', 'Expect has to be 100-continue'), outgoing)
+    incoming.resume()
+  })
 }
