@@ -18,26 +18,33 @@ export async function readBody(request: Request, limits: BodyLimits): Promise<Bu
   checkHeaders(request, limits.maxBodyBytes)
   if (!request.body) throw refusal('invalid', 'the request has no body; expected a JSON object')
   const reader = request.body.getReader() as ReadableStreamDefaultReader<Uint8Array>
-  const stop = new AbortController()
-  const slow = () => stop.abort(refusal('timeout', `the body did not arrive within ${limits.bodyTimeoutMs} ms`))
+  let stop: (reason: unknown) => void
+  const stopped = new Promise<never>((_, reject) => {
+    stop = reject
+  })
+  stopped.catch(() => {}) // a body that is there in time waits for it no longer
+  const slow = () => stop(refusal('timeout', `the body did not arrive within ${limits.bodyTimeoutMs} ms`))
   const timer = setTimeout(slow, limits.bodyTimeoutMs)
+  const gone = () => stop(left())
+  request.signal.addEventListener('abort', gone, { once: true })
   try {
-    return await collected(reader, AbortSignal.any([stop.signal, request.signal]), limits)
+    if (request.signal.aborted) throw left()
+    return await collected(reader, stopped, limits)
   } catch (error) {
     reader.cancel().catch(() => {})
     // The stream of a body fails when its client goes, before or after the signal says so.
     throw error instanceof RequestError ? error : left()
   } finally {
     clearTimeout(timer)
+    request.signal.removeEventListener('abort', gone)
   }
 }
 
 async function collected(
   reader: ReadableStreamDefaultReader<Uint8Array>,
-  signal: AbortSignal,
+  stopped: Promise<never>,
   { maxBodyBytes, hold }: BodyLimits,
 ): Promise<Buffer> {
-  const stopped = rejection(signal)
   const parts: Uint8Array[] = []
   let size = 0
   for (;;) {
@@ -48,16 +55,6 @@ async function collected(
     hold(value.length)
     parts.push(value)
   }
-}
-
-/** Rejects with the reason of a signal once it has fired. */
-function rejection(signal: AbortSignal): Promise<never> {
-  const promise = new Promise<never>((_, reject) => {
-    if (signal.aborted) reject(signal.reason)
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true })
-  })
-  promise.catch(() => {}) // a body that is there in time waits for it no longer
-  return promise
 }
 
 const tooLong = (most: number) => refusal('body', `the body is larger than ${most} bytes`)

@@ -5,7 +5,7 @@ import { Admission } from './admission.js'
 import { Batcher } from './batcher.js'
 import { parsed, readBody, shown } from './body.js'
 import { looks, type Work, works } from './endpoints.js'
-import { Searches } from './gather.js'
+import { rankingsOf, searchesOf } from './gather.js'
 import { Lane } from './lane.js'
 import { Measures } from './measures.js'
 import { openApiOf } from './openapi.js'
@@ -75,7 +75,7 @@ class Server {
     this.admission = new Admission(this.limits)
     this.hasToken = tokenCheck(token)
     const batcher = new Batcher(model, this.limits, { onBatch: (role, tokens) => this.measures.batch(role, tokens) })
-    this.parts = { ...{ model, index, name, batcher }, lane: new Lane(), searches: index && new Searches(index) }
+    this.parts = { ...{ model, index, name, batcher }, lane: new Lane(), rankings: rankingsOf(model), searches: index && searchesOf(index) }
     this.measures = new Measures(model, batcher, this.admission)
     for (const work of works)
       for (const path of work.paths) this.routes.set(basePath + path, { label: path, method: 'POST', work })

@@ -155,7 +155,9 @@ export interface Listening {
 }
 
 /** Milliseconds that a head, a whole request, and a silent connection may take. */
-const patience = { headersTimeout: 10_000, requestTimeout: 60_000, connectionsCheckingInterval: 2_000 }
+const patience = { headersTimeout: 30_000, requestTimeout: 60_000, connectionsCheckingInterval: 2_000 }
+/** Longer than proxies keep an idle connection: whoever closes it first, it should not be this side. */
+const keepAliveTimeout = 75_000
 /** `requestOf` looks for it, and says so. */
 const requireHostHeader = false
 const silence = 120_000
@@ -169,7 +171,7 @@ const backlog = 4096
 export async function listen(handler: Handler, options: ListenOptions = {}): Promise<Listening> {
   checkOptions('listen', options, listenOptions)
   const { port = 8080, host = '127.0.0.1', drainMs = 30_000 } = options
-  const server = createServer({ ...patience, requireHostHeader })
+  const server = createServer({ ...patience, keepAliveTimeout, requireHostHeader })
   const answer = nodeListener(handler)
   let underWay = 0
   let closing: Promise<number> | null = null

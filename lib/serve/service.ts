@@ -7,7 +7,7 @@ import type { Hit } from '../retrieval/search.js'
 import type { TextFeatures } from '../text/featurizer.js'
 import type { Batcher } from './batcher.js'
 import { explainedInSteps, readBy, vectorsOf } from './explain.js'
-import type { Searches } from './gather.js'
+import type { Rankings, Searches } from './gather.js'
 import type { Lane } from './lane.js'
 import { json, refusal } from './refusal.js'
 import { asSafetensors, entriesAsJson, inChunks, rowsAsJson, streamed, withList } from './stream.js'
@@ -23,6 +23,7 @@ export interface Parts {
   name: string
   lane: Lane
   batcher: Batcher
+  rankings: Rankings
   searches: Searches | undefined
 }
 
@@ -96,8 +97,9 @@ async function ranked(
   signal: AbortSignal,
 ): Promise<{ hits: Hit[]; queryTokens: number; usage: wire.Usage }> {
   const { embeddings, usage } = await encoded(parts, { query: [query], document: texts }, signal)
-  const [hits] = await parts.model.search(embeddings.query, embeddings.document, { topK: topK ?? texts.length, signal })
-  return { hits: hits!, queryTokens: rowsOf(embeddings.query), usage }
+  const { query: asked, document: documents } = embeddings
+  const hits = await parts.rankings.ask({ query: asked, documents, topK: topK ?? texts.length }, signal)
+  return { hits, queryTokens: rowsOf(asked), usage }
 }
 
 /** `POST /v1/rank` */
@@ -133,7 +135,11 @@ export async function search(parts: Parts, asked: Asked<wire.SearchRequest>): Pr
   if (queries.length * topK > mostHits)
     throw refusal('invalid', `topK: ${queries.length} queries with ${topK} hits each are more than ${mostHits} hits`)
   const { embeddings, usage } = await encoded(parts, { query: queries }, asked.signal)
-  const results = await parts.searches.search(embeddings.query, { topK, ...way }, asked.signal)
+  const results = await parts.searches.ask(
+    { queries: embeddings.query, way: { topK, ...way } },
+    asked.signal,
+    JSON.stringify({ topK, ...way }),
+  )
   const lists: wire.SearchHit[][] = results
   return streamed(withList({ usage }, 'results', entriesAsJson(lists)), jsonType, asked.keep())
 }
