@@ -2,7 +2,7 @@
 import type { Index, IndexHit, IndexSearchOptions } from '../indexing/index.js'
 import type { Colbert } from '../models/colbert.js'
 import { offsetsOf } from '../ragged.js'
-import { countOf, documentBlock, type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
+import { countOf, type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
 import { maxsim } from '../retrieval/maxsim.js'
 import type { Hit } from '../retrieval/search.js'
 import { Best } from '../retrieval/top-k.js'
@@ -98,6 +98,9 @@ export interface RankAsk {
 /** Rankings by a model. */
 export type Rankings = Gathered<RankAsk, Hit[]>
 
+/** Token rows of documents in one operation: so many are copied to the device at a stretch, some milliseconds. */
+const rankedRows = 1 << 14
+
 /** Every query with its own documents, all in one operation. The same bits as one by one. */
 export const rankingsOf = ({ device, storedAs: dtype, clampNegatives }: Colbert): Rankings =>
   new Gathered(
@@ -120,7 +123,7 @@ export const rankingsOf = ({ device, storedAs: dtype, clampNegatives }: Colbert)
       })
     },
     ({ documents }) => rowsOf(documents),
-    documentBlock.rows,
+    rankedRows,
   )
 
 /** Embeddings one behind the other. */
