@@ -17,7 +17,7 @@ app.register(async (routes) => {
     retrieval(request.raw, reply.raw)
   })
 })
-app.addHook('onClose', close)
+app.addHook('preClose', close)
 await app.listen({ port, host: '127.0.0.1' })
 console.log(`${app.listeningOrigin}/retrieval`)
 atTheEnd(() => app.close())

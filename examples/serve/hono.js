@@ -12,4 +12,7 @@ app.all('/retrieval/*', (context) => handler(context.req.raw))
 const server = serve({ fetch: app.fetch, port, hostname: '127.0.0.1' }, ({ port }) =>
   console.log(`http://127.0.0.1:${port}/retrieval`),
 )
-atTheEnd(() => server.close(() => close()))
+atTheEnd(async () => {
+  server.close()
+  await close()
+})

@@ -14,7 +14,8 @@ server.listen(port, '127.0.0.1', () => {
   const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
   console.log(`http://127.0.0.1:${port}/retrieval`)
 })
-atTheEnd(() => {
-  server.close(() => close())
+atTheEnd(async () => {
+  server.close()
   server.closeIdleConnections()
+  await close()
 })

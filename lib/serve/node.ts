@@ -8,7 +8,10 @@ import type { Handler } from './handler.js'
 import { json } from './refusal.js'
 
 /** What a listener needs of a handler: any function from a Web request to a Web response is one. */
-export type FetchHandler = (request: Request) => Promise<Response>
+export type FetchHandler = ((request: Request) => Promise<Response>) & {
+  /** As of `Handler`: connections are not kept once it is false. */
+  readonly ready?: boolean
+}
 
 /** A handler as a listener of `node:http`: `createServer(nodeListener(handler))`. A client that leaves fires the request's signal. */
 export function nodeListener(handler: FetchHandler): (request: IncomingMessage, response: ServerResponse) => void {
@@ -20,7 +23,10 @@ export function nodeListener(handler: FetchHandler): (request: IncomingMessage, 
     void Promise.resolve()
       .then(() => requestOf(incoming, body.stream, gone.signal))
       .then((request) => (request instanceof Response ? request : handler(request)))
-      .then((response) => send(response, outgoing))
+      .then((response) => {
+        if (handler.ready === false && !outgoing.headersSent) outgoing.setHeader('connection', 'close')
+        return send(response, outgoing)
+      })
       .catch(() => outgoing.destroy())
       // Whatever of the body nobody has read goes by, so that the connection can be used again.
       .finally(body.discard)
@@ -177,7 +183,6 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
   let closing: Promise<number> | null = null
   server.on('request', (incoming, outgoing) => {
     underWay++
-    if (closing) outgoing.setHeader('connection', 'close')
     outgoing.on('close', () => {
       underWay--
       if (closing) setImmediate(() => server.closeIdleConnections())

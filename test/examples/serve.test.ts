@@ -74,7 +74,7 @@ t.test('client.js asks a server', async (t) => {
   const server = spawn(process.execPath, main, { stdio: ['ignore', 'pipe', 'ignore'] })
   t.teardown(() => server.kill('SIGKILL'))
   const { stdout } = await run(process.execPath, ['examples/serve/client.js', await addressOf(server)])
-  t.match(stdout, /^-?\d\.\d{3} .*\n-?\d\.\d{3} .*\n\d+ token embeddings of 8 numbers, \d+ in all\n$/)
+  t.match(stdout, /^-?\d+\.\d{3} .*\n-?\d+\.\d{3} .*\n\d+ token embeddings of 8 numbers, \d+ in all\n$/)
 })
 
 async function addressOf({ stdout }: ChildProcess): Promise<string> {
