@@ -156,9 +156,9 @@ async function stopped({ child }) {
   return code
 }
 
-const many = await started()
+const many = await started('--max-queue-tokens', '1000000')
 await closed(many.url, 500, 50) // warm
-const concurrency = await watched(many.child.pid, many.url, () => closed(many.url, 3 * concurrent, concurrent))
+const concurrency = await watched(many.child.pid, many.url, () => closed(many.url, 2 * concurrent, concurrent))
 const exits = [await stopped(many)]
 const few = await started('--max-requests', values['max-requests'])
 await closed(few.url, 500, 50)

@@ -3,6 +3,7 @@ import path from 'node:path'
 import { AbortedError, ArgumentError, typed } from '../errors.js'
 import { Index } from '../indexing/index.js'
 import { createHandler, type HandlerOptions, listen } from '../serve/index.js'
+import { setCpu } from '../tensor/cpu.js'
 import { colour, interruptible, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
 
@@ -16,12 +17,17 @@ interface ServeOptions extends ModelOptions, Pick<HandlerOptions, 'maxRequests' 
   json?: boolean
 }
 
+/** How far the threads that compute step back behind the one that answers. */
+const stepBack = 5
+
 /** `lateforge serve <model>`: answers until a signal comes, then what is under way, and ends. */
 export async function serve(modelPath: string, options: ServeOptions): Promise<void> {
   const { index: dir, host, port, name = nameOf(modelPath), tokenFile, drain, json, ...rest } = options
   const { maxRequests, maxQueueTokens, batchTokens, ...using } = rest
   const token = tokenOf(tokenFile)
   const signal = interruptible('answering what is under way')
+  // Whoever is refused, and whoever asks for health, hears of it at once only if this thread gets its turn before those that compute.
+  if (setCpu().nice < stepBack && !process.env.LATEFORGE_NICE) setCpu({ nice: stepBack })
   const model = await loadModel(modelPath, using, { signal })
   const index = dir === undefined ? undefined : await Index.open(dir, { model })
   const limits = { maxRequests, maxQueueTokens, batchTokens }

@@ -103,6 +103,7 @@ const answers = {
       }),
     ),
     usage: z.strictObject({ total_tokens: count }),
+    meta: z.strictObject({ tokens: z.strictObject({ input_tokens: count }) }),
   }) satisfies z.ZodType<wire.RerankResponse>,
   HealthResponse: z.strictObject({
     status: z.enum(['ok', 'draining', 'lost']),

@@ -1,5 +1,6 @@
 /** What the server does for those it lets in: tokens, embeddings, scores. */
 import { randomUUID } from 'node:crypto'
+import { DataError } from '../errors.js'
 import type { Index } from '../indexing/index.js'
 import type { Colbert } from '../models/colbert.js'
 import { type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
@@ -68,6 +69,18 @@ async function encoded({ model, lane, batcher }: Parts, texts: Texts, signal: Ab
   return { features, embeddings: { query, document }, usage: { tokens, truncated } }
 }
 
+/** Numbers looked at in a step. */
+const step = 1 << 16
+
+/** JSON has no word for what is not finite, and nobody a use. @throws DataError ERR_DATA */
+function* checkFinite({ data }: Embeddings): Generator<void, void> {
+  for (let at = 0; at < data.length; at += step) {
+    if (!data.subarray(at, at + step).every(Number.isFinite))
+      throw new DataError('ERR_DATA', 'the model has made an embedding that is not finite: its weights are damaged')
+    yield
+  }
+}
+
 const jsonType = { 'content-type': 'application/json; charset=utf-8' }
 
 /** `POST /v1/embed` */
@@ -76,6 +89,7 @@ export async function embed(parts: Parts, asked: Asked<wire.EmbedRequest>): Prom
   const { role, texts } = asked.body
   const { embeddings, usage } = await encoded(parts, { [role]: texts }, asked.signal)
   const made = embeddings[role]
+  await lane.run(() => checkFinite(made), asked.signal)
   const about = { model: name, role, dim: model.dim, recipe: model.recipeHash }
   if (!asked.binary) {
     const head: Omit<wire.EmbedResponse, 'embeddings'> = { ...about, usage }
@@ -124,6 +138,7 @@ export async function rerank(parts: Parts, { body, signal }: Asked<wire.RerankRe
       ...(body.return_documents && { document: { text: texts[index]! } }),
     })),
     usage: { total_tokens: usage.tokens },
+    meta: { tokens: { input_tokens: usage.tokens } },
   }
   return json(answer)
 }

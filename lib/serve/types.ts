@@ -155,8 +155,10 @@ export interface RerankResponse {
   model: string
   /** Best first. `relevance_score` is MaxSim divided by the query's token vectors: at most 1. */
   results: { index: number; relevance_score: number; document?: { text: string } }[]
-  /** Tokens that were encoded. */
+  /** Tokens that were encoded, as Jina says it. */
   usage: { total_tokens: number }
+  /** The same, as Cohere says it; some of its clients look for it. */
+  meta: { tokens: { input_tokens: number } }
 }
 
 /** Answer of `/health`. To a caller without the token, where one is asked for, `status` alone. */

@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { Random } from '../../lib/io/random.js'
 import { createHandler, type HandlerOptions } from '../../lib/serve/index.js'
+import { inTurns } from '../../lib/turns.js'
 import { seed } from '../seed.js'
 import { tinyModel } from '../train/tiny.js'
 import { turnsDuring } from '../turns.js'
@@ -171,4 +172,16 @@ t.test('without memory for a batch its requests are told, and the next are serve
   t.match(failures[0], { code: 'ERR_OUT_OF_MEMORY' })
   t.equal((await handler(post('/v1/embed', many))).status, 200)
   t.ok(handler.ready)
+})
+
+t.test('a model whose weights are damaged answers nothing as if it were right', async (t) => {
+  const { model, handler, failures } = await served(t)
+  const { name, size } = model.parameters.entries.at(-1)!
+  await inTurns(model.parameters.writeInSteps(new Float32Array(size).fill(Number.NaN), name))
+  for (const [path, body] of [
+    ['/v1/embed', few],
+    ['/v1/rank', { query: 'w1', texts: ['w2'] }],
+  ] as const)
+    t.match(await read(handler(post(path, body))), { status: 500, body: { error: { reason: 'failed' } } })
+  t.match(failures, [{ code: 'ERR_DATA', message: /not finite/ }, { code: 'ERR_DATA' }])
 })
