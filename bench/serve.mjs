@@ -146,7 +146,10 @@ async function watched(pid, url, work) {
   await looking
   const quarter = Math.ceil(memory.length / 4)
   const mean = (list) => Math.round(list.reduce((sum, x) => sum + x, 0) / list.length)
-  const residentMiB = { secondQuarter: mean(memory.slice(quarter, 2 * quarter)), lastQuarter: mean(memory.slice(-quarter)) }
+  const residentMiB = {
+    secondQuarter: mean(memory.slice(quarter, 2 * quarter)),
+    lastQuarter: mean(memory.slice(-quarter)),
+  }
   return { ...result, healthMs: spread(health), residentMiB: { ...residentMiB, most: Math.max(...memory) } }
 }
 
@@ -158,13 +161,13 @@ async function stopped({ child }) {
 
 const many = await started('--max-queue-tokens', '1000000')
 await closed(many.url, 500, 50) // warm
-const concurrency = await watched(many.child.pid, many.url, () => closed(many.url, 2 * concurrent, concurrent))
+const concurrency = await watched(many.child.pid, many.url, () => closed(many.url, 1.5 * concurrent, concurrent))
 const exits = [await stopped(many)]
 const few = await started('--max-requests', values['max-requests'])
 await closed(few.url, 500, 50)
-const capacity = await closed(few.url, 1500, 128)
+const capacity = await closed(few.url, 1000, 128)
 const rate = 3 * capacity.perSecond
-await closed(few.url, 2000, 1000) // opens connections enough
+await closed(few.url, 1000, 1000) // opens connections enough
 const overload = await watched(few.child.pid, few.url, () => open(few.url, rate, seconds))
 const after = await closed(few.url, 200, 10)
 exits.push(await stopped(few))
@@ -172,10 +175,19 @@ const machine = `${os.cpus()[0].model.trim()}, ${os.availableParallelism()} core
 console.log(
   JSON.stringify(
     {
-      ...{ machine, node: process.version, model: positionals[0] ? path.basename(folder) : '4 layers of width 128, random' },
+      ...{
+        machine,
+        node: process.version,
+        model: positionals[0] ? path.basename(folder) : '4 layers of width 128, random',
+      },
       concurrent: { callers: concurrent, ...concurrency },
       capacity,
-      overload: { ratePerSecond: Number(rate.toFixed(1)), seconds, maxRequests: Number(values['max-requests']), ...overload },
+      overload: {
+        ratePerSecond: Number(rate.toFixed(1)),
+        seconds,
+        maxRequests: Number(values['max-requests']),
+        ...overload,
+      },
       ...{ after, exits },
     },
     null,

@@ -75,7 +75,12 @@ class Server {
     this.admission = new Admission(this.limits)
     this.hasToken = tokenCheck(token)
     const batcher = new Batcher(model, this.limits, { onBatch: (role, tokens) => this.measures.batch(role, tokens) })
-    this.parts = { ...{ model, index, name, batcher }, lane: new Lane(), rankings: rankingsOf(model), searches: index && searchesOf(index) }
+    this.parts = {
+      ...{ model, index, name, batcher },
+      lane: new Lane(),
+      rankings: rankingsOf(model),
+      searches: index && searchesOf(index),
+    }
     this.measures = new Measures(model, batcher, this.admission)
     for (const work of works)
       for (const path of work.paths) this.routes.set(basePath + path, { label: path, method: 'POST', work })

@@ -89,8 +89,7 @@ function requestOf(
   const { method = 'GET', url = '/', httpVersion } = incoming
   if (incoming.headers.host === undefined && httpVersion !== '1.0')
     return badRequest(400, 'invalid', 'the request has no Host header')
-  if (unheard.includes(method))
-    return badRequest(405, 'method', `${method} is not taken`, { allow: 'GET, HEAD, POST' })
+  if (unheard.includes(method)) return badRequest(405, 'method', `${method} is not taken`, { allow: 'GET, HEAD, POST' })
   // A path that means another one once it is tidied up would pass by whatever has looked at it before.
   const address = `http://localhost${url}`
   const parsed = url.startsWith('/') && URL.canParse(address) ? new URL(address) : null
@@ -107,9 +106,13 @@ function requestOf(
   }
 }
 
+/** Milliseconds in which a client has to take something of its answer. */
+const silence = 60_000
+
 async function send(response: Response, outgoing: ServerResponse): Promise<void> {
   if (outgoing.destroyed) return void response.body?.cancel()
   if (response.status === 408) outgoing.setHeader('connection', 'close') // the rest of that body is not waited for
+  outgoing.setTimeout(silence)
   outgoing.writeHead(response.status, Object.fromEntries(response.headers))
   if (!response.body) return void outgoing.end()
   const reader = response.body.getReader()
@@ -160,13 +163,12 @@ export interface Listening {
   close(): Promise<number>
 }
 
-/** Milliseconds that a head, a whole request, and a silent connection may take. */
+/** Milliseconds that a head and a whole request may take. */
 const patience = { headersTimeout: 30_000, requestTimeout: 60_000, connectionsCheckingInterval: 2_000 }
 /** Longer than proxies keep an idle connection: whoever closes it first, it should not be this side. */
 const keepAliveTimeout = 75_000
 /** `requestOf` looks for it, and says so. */
 const requireHostHeader = false
-const silence = 120_000
 /** Connections that wait to be taken; the system may allow fewer. */
 const backlog = 4096
 
@@ -189,7 +191,6 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     })
     answer(incoming, outgoing)
   })
-  server.setTimeout(silence)
   refuseWithReasons(server)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(typed(error)))

@@ -1,7 +1,11 @@
 /** Answers in pieces, made when the client takes them: neither the event loop nor memory holds all of a large one. */
 import { toHalf } from '../io/numbers.js'
 import { safetensorsOf } from '../io/safetensors.js'
+import { Turns } from '../turns.js'
 import { countOf, type Embeddings, rowsOf } from '../retrieval/embeddings.js'
+
+/** Milliseconds that are made at a stretch. */
+const stretch = 2
 
 /** Bytes, about, that go out at a time. */
 const chunk = 1 << 16
@@ -13,9 +17,11 @@ export function streamed(
   onEnd: () => void,
 ): Response {
   const left = pieces[Symbol.iterator]()
+  const turns = new Turns(stretch)
   const body = new ReadableStream<Uint8Array>(
     {
-      pull(controller) {
+      async pull(controller) {
+        if (turns.due) await turns.take() // whoever reads as fast as it is made would keep the event loop
         try {
           const { bytes, done } = next(left)
           if (bytes.length > 0) controller.enqueue(bytes)
@@ -74,8 +80,8 @@ export function* rowsAsJson({ data, offsets, dim }: Embeddings): Generator<strin
   }
 }
 
-/** Rows that become float16 at a stretch. */
-const stretch = 4096
+/** Rows that become float16 in a step. */
+const halved = 4096
 
 /** Token embeddings as a safetensors file, in pieces: `embeddings` float16 [rows, dim], `offsets` int64 [texts + 1]. */
 export function* asSafetensors(
@@ -84,8 +90,8 @@ export function* asSafetensors(
 ): Generator<void, Uint8Array[]> {
   const { data, offsets, dim } = embeddings
   const halves = new Uint16Array(data.length)
-  for (let at = 0; at < data.length; at += stretch * dim) {
-    toHalf(data.subarray(at, at + stretch * dim), halves.subarray(at, at + stretch * dim))
+  for (let at = 0; at < data.length; at += halved * dim) {
+    toHalf(data.subarray(at, at + halved * dim), halves.subarray(at, at + halved * dim))
     yield
   }
   const parts = safetensorsOf(

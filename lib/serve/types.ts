@@ -1,5 +1,5 @@
 /** What goes over the wire: requests and answers of the server, as JSON. `schemas.ts` checks the former. */
-import type { IndexInfo } from '../indexing/index.js'
+import type { IndexInfo, TokenMatch } from '../indexing/index.js'
 import type { Role } from '../retrieval/embeddings.js'
 
 /** `POST /v1/embed`: token embeddings of texts. */
@@ -47,10 +47,18 @@ export interface RankRequest {
   topK?: number
 }
 
+/** A text of a request, with its score. */
+export interface RankedText {
+  /** Its place in `texts`. */
+  index: number
+  /** MaxSim, a sum over query tokens. */
+  score: number
+}
+
 /** Answer of `/v1/rank`. */
 export interface RankResponse {
-  /** Best first; `index` is the place in `texts`. `score` is MaxSim, a sum over query tokens. */
-  hits: { index: number; score: number }[]
+  /** Best first. */
+  hits: RankedText[]
   /** Token vectors of the query: a score divided by it is a mean, at most 1. */
   queryTokens: number
   /** What it took. */
@@ -84,7 +92,7 @@ export interface SearchHit {
   /** With `withTexts`, where there is some. */
   metadata?: Record<string, unknown>
   /** With `explain`, for each token vector of the query: the document's that won, and their product. */
-  matches?: { token: number; score: number }[]
+  matches?: TokenMatch[]
 }
 
 /** Answer of `/v1/search`. */
@@ -113,24 +121,42 @@ export interface ReadToken {
   scores: boolean
 }
 
+/** Which token of a text answers a query token. */
+export interface QueryTokenMatch extends TokenMatch {
+  /** The query token's place among the query's tokens. */
+  query: number
+}
+
 /** How a text answers the query. */
 export interface ExplainedText {
   /** MaxSim: the sum of the scores of `matches`. */
   score: number
   /** The text's tokens. */
   tokens: ReadToken[]
-  /** For each query token that scores: its place among the query's tokens, that of the text's token that answers it (−1: none). */
-  matches: { query: number; token: number; score: number }[]
+  /** For each query token that scores; `token` is the place among the text's tokens, −1 for none. */
+  matches: QueryTokenMatch[]
+}
+
+/** The query as the model reads it. */
+export interface ExplainedQuery {
+  /** Its tokens, expansion included. */
+  tokens: ReadToken[]
 }
 
 /** Answer of `/v1/explain`. */
 export interface ExplainResponse {
-  /** The query's tokens, expansion included. */
-  query: { tokens: ReadToken[] }
+  /** The query. */
+  query: ExplainedQuery
   /** In the order given. */
   texts: ExplainedText[]
   /** What it took. */
   usage: Usage
+}
+
+/** A text, as Cohere and Jina wrap it. */
+export interface RerankDocument {
+  /** The text. */
+  text: string
 }
 
 /** `POST /v1/rerank`, `/v2/rerank` and `/rerank`: as Cohere and Jina have it. */
@@ -140,11 +166,39 @@ export interface RerankRequest {
   /** What is looked for. */
   query: string
   /** Texts, or objects with one. */
-  documents: (string | { text: string })[]
+  documents: (string | RerankDocument)[]
   /** How many come back; default all. */
   top_n?: number
   /** Gives each result its text. */
   return_documents?: boolean
+}
+
+/** A document that was reranked. */
+export interface RerankResult {
+  /** Its place in `documents`. */
+  index: number
+  /** MaxSim divided by the query's token vectors: at most 1. */
+  relevance_score: number
+  /** With `return_documents`. */
+  document?: RerankDocument
+}
+
+/** What a rerank took, as Jina says it. */
+export interface JinaUsage {
+  /** Tokens that were encoded. */
+  total_tokens: number
+}
+
+/** What a rerank took, as Cohere says it; some of its clients look for it. */
+export interface CohereMeta {
+  /** Tokens. */
+  tokens: CohereTokens
+}
+
+/** Tokens, as Cohere counts them. */
+export interface CohereTokens {
+  /** Tokens that were encoded. */
+  input_tokens: number
 }
 
 /** Answer of `/v1/rerank`. */
@@ -153,12 +207,26 @@ export interface RerankResponse {
   id: string
   /** What the server calls its model. */
   model: string
-  /** Best first. `relevance_score` is MaxSim divided by the query's token vectors: at most 1. */
-  results: { index: number; relevance_score: number; document?: { text: string } }[]
-  /** Tokens that were encoded, as Jina says it. */
-  usage: { total_tokens: number }
-  /** The same, as Cohere says it; some of its clients look for it. */
-  meta: { tokens: { input_tokens: number } }
+  /** Best first. */
+  results: RerankResult[]
+  /** For clients of Jina. */
+  usage: JinaUsage
+  /** For clients of Cohere. */
+  meta: CohereMeta
+}
+
+/** A model that is served. */
+export interface ServedModel {
+  /** What answers call it. */
+  name: string
+  /** Hash of how text becomes tokens. */
+  recipe: string
+  /** Length of a token embedding. */
+  dim: number
+  /** Where it runs. */
+  device: string
+  /** What it computes with. */
+  precision: string
 }
 
 /** Answer of `/health`. To a caller without the token, where one is asked for, `status` alone. */
@@ -168,7 +236,7 @@ export interface HealthResponse {
   /** Of lateforge. */
   version?: string
   /** The model. */
-  model?: { name: string; recipe: string; dim: number; device: string; precision: string }
+  model?: ServedModel
   /** The index, where there is one. */
   index?: Pick<IndexInfo, 'documents' | 'tokens' | 'segments' | 'bytes' | 'type'> | null
   /** Requests that are under way. */

@@ -5,8 +5,8 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { Index } from '../../lib/indexing/index.js'
 import { Colbert, trainWordPiece } from '../../lib/index.js'
+import { Index } from '../../lib/indexing/index.js'
 import { createClient } from '../../lib/serve/client.js'
 import type { Handler } from '../../lib/serve/index.js'
 
@@ -36,10 +36,15 @@ for (const name of ['node-http', 'hono', 'fastify'])
     const client = createClient(url)
     t.same((await client.rank({ query: 'vitamin', texts })).hits, await model.rank('vitamin', texts))
     const [hits] = (await client.search({ queries: ['vitamin'], withTexts: true })).results
-    t.same(hits!.map(({ id, text }) => [id, text]).sort(), texts.map((text, i) => [`d${i}`, text]))
+    t.same(
+      hits!.map(({ id, text }) => [id, text]).sort(),
+      texts.map((text, i) => [`d${i}`, text]),
+    )
     const embedded = await client.embed({ role: 'document', texts })
     t.same(embedded.offsets, [...(await model.encodeDocuments(texts)).offsets])
-    await t.rejects(client.rank({ query: 'vitamin', texts: [] }), { details: { status: 400, reason: 'invalid' } })
+    await t.rejects(client.rank({ query: 'vitamin', texts: [] }), {
+      ...{ code: 'ERR_REQUEST', details: { status: 400, reason: 'invalid' } },
+    })
     const many = { role: 'document', texts: new Array<string>(1000).fill(texts.join(' ')) } as const
     const gone = new AbortController()
     const call = client.embed(many, { signal: gone.signal })

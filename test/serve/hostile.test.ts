@@ -5,13 +5,14 @@ import { Index } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
 import { createClient } from '../../lib/serve/client.js'
 import { createHandler, listen } from '../../lib/serve/index.js'
+import { long } from '../long.js'
 import { seed } from '../seed.js'
 import { tinyModel } from '../train/tiny.js'
 import { type Hostile, hostile, sent } from './hostile.js'
 import { metric, phrases } from './served.js'
 
-/** So many by default; 10,000 took about a minute. */
-const count = Number(process.env.LATEFORGE_TEST_HOSTILE ?? 500)
+/** 10,000 take about a minute. */
+const count = Number(process.env.LATEFORGE_TEST_HOSTILE ?? (long ? 10_000 : 500))
 const atOnce = 32
 
 t.test(`${count} hostile requests`, async (t) => {
@@ -46,7 +47,12 @@ t.test(`${count} hostile requests`, async (t) => {
     while (left-- > 0) await check(hostile(random))
   }
   await Promise.all(Array.from({ length: atOnce }, worker))
-  t.comment([...seen].sort().map(([key, times]) => `${key}: ${times}`).join(', '))
+  t.comment(
+    [...seen]
+      .sort()
+      .map(([key, times]) => `${key}: ${times}`)
+      .join(', '),
+  )
   t.same(failures, [], 'nothing failed inside')
 
   const client = createClient(server.url)

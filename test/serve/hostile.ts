@@ -44,9 +44,35 @@ const pick = <T>(random: Random, list: readonly T[]): T => list[random.integer(l
 
 /** Paths that are none, or mean another one. */
 const paths = [
-  ...['/../v1/embed', '/v1/../metrics', '/v1/./embed', '/v1//embed', '//v1/embed', '/v1/embed/', '/V1/embed', '/v1/embed;a=b'],
-  ...['/%2e%2e/metrics', '/v1/%65mbed', '/v1/embed%00', '/v1/embed%0d%0aX:1', '/..%2f..%2fetc/passwd', '/v1/embed%', '/\\..\\v1'],
-  ...['http://localhost/v1/embed', 'https://example.org/', '*', 'v1/embed', '/?/v1/embed', '/v1/embed#x', '/constructor', '/__proto__'],
+  ...[
+    '/../v1/embed',
+    '/v1/../metrics',
+    '/v1/./embed',
+    '/v1//embed',
+    '//v1/embed',
+    '/v1/embed/',
+    '/V1/embed',
+    '/v1/embed;a=b',
+  ],
+  ...[
+    '/%2e%2e/metrics',
+    '/v1/%65mbed',
+    '/v1/embed%00',
+    '/v1/embed%0d%0aX:1',
+    '/..%2f..%2fetc/passwd',
+    '/v1/embed%',
+    '/\\..\\v1',
+  ],
+  ...[
+    'http://localhost/v1/embed',
+    'https://example.org/',
+    '*',
+    'v1/embed',
+    '/?/v1/embed',
+    '/v1/embed#x',
+    '/constructor',
+    '/__proto__',
+  ],
 ]
 
 const makers: Record<string, (random: Random) => Pick<Hostile, 'parts' | 'expects'>> = {
@@ -55,7 +81,19 @@ const makers: Record<string, (random: Random) => Pick<Hostile, 'parts' | 'expect
     return { parts: withBody(path, JSON.stringify(good['/v1/embed'])), expects: 'refusal' }
   },
   method(random) {
-    const method = pick(random, ['PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'CONNECT', 'GET', 'PROPFIND', 'get', 'XYZ', 'M-SEARCH'])
+    const method = pick(random, [
+      'PUT',
+      'DELETE',
+      'PATCH',
+      'OPTIONS',
+      'TRACE',
+      'CONNECT',
+      'GET',
+      'PROPFIND',
+      'get',
+      'XYZ',
+      'M-SEARCH',
+    ])
     return { parts: [`${line(method, pick(random, works))}\r\n`], expects: 'refusal' }
   },
   type(random) {
@@ -75,8 +113,22 @@ const makers: Record<string, (random: Random) => Pick<Hostile, 'parts' | 'expect
     const at = random.integer(text.length - 1)
     const deep = 1 + random.integer(20_000)
     const bodies = [
-      ...[text.slice(0, at), `${text}x`, '', 'null', '[]', '"text"', '1e999', '{"__proto__":{"texts":[]}}', '{"query":NaN}'],
-      ...['['.repeat(deep) + ']'.repeat(deep), '{"a":'.repeat(deep), `{"query":"w1","texts":["w1"],"x":${'['.repeat(deep)}${']'.repeat(deep)}}`],
+      ...[
+        text.slice(0, at),
+        `${text}x`,
+        '',
+        'null',
+        '[]',
+        '"text"',
+        '1e999',
+        '{"__proto__":{"texts":[]}}',
+        '{"query":NaN}',
+      ],
+      ...[
+        '['.repeat(deep) + ']'.repeat(deep),
+        '{"a":'.repeat(deep),
+        `{"query":"w1","texts":["w1"],"x":${'['.repeat(deep)}${']'.repeat(deep)}}`,
+      ],
     ]
     return { parts: withBody('/v1/rank', pick(random, bodies)), expects: 'refusal' }
   },
@@ -130,7 +182,7 @@ const makers: Record<string, (random: Random) => Pick<Hostile, 'parts' | 'expect
     return {
       parts: pick(random, [
         [`${line('GET', '/health')}X: ${'a'.repeat(17_000)}\r\n\r\n`],
-        
+
         ['GET /health HTTP/1.1\r\n\r\n'],
         ['GET /health HTTP/9.9\r\nHost: x\r\n\r\n'],
         [`${line('GET', '/health')}Bad Name: x\r\n\r\n`],
@@ -188,7 +240,8 @@ export function sent(port: number, { parts, expects }: Hostile): Promise<{ statu
       said += text
       const found = answer()
       const length = /\r\ncontent-length: (\d+)/i.exec(said)?.[1]
-      const whole = length === undefined ? said.endsWith('0\r\n\r\n') : Buffer.byteLength(found?.body ?? '') >= Number(length)
+      const whole =
+        length === undefined ? said.endsWith('0\r\n\r\n') : Buffer.byteLength(found?.body ?? '') >= Number(length)
       if (found && whole) done(found)
     })
     socket.on('error', (error) => (answer() ? done(answer()!) : reject(error)))

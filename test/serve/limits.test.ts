@@ -24,7 +24,15 @@ t.test('a token is asked for, and not told from a wrong one', async (t) => {
   const { handler } = await served(t, { token: 'a-token-of-some-length' })
   const ask = (authorization?: string) =>
     read(handler(post('/v1/embed', few, authorization === undefined ? {} : { headers: { authorization } })))
-  for (const header of [undefined, '', 'Bearer', 'Bearer ', 'Bearer a-token', 'Basic a-token-of-some-length', 'a-token-of-some-length'])
+  for (const header of [
+    undefined,
+    '',
+    'Bearer',
+    'Bearer ',
+    'Bearer a-token',
+    'Basic a-token-of-some-length',
+    'a-token-of-some-length',
+  ])
     t.match(await ask(header), { status: 401, body: { error: { reason: 'unauthorized' } } })
   t.equal((await ask('Bearer a-token-of-some-length')).status, 200)
   t.equal((await ask('bearer  a-token-of-some-length')).status, 200)
@@ -49,14 +57,24 @@ t.test('what is too much, or something else, is named', async (t) => {
     [400, 'invalid', /not JSON/, post('/v1/embed', few, { body: '{"role":' })],
     [400, 'invalid', /not UTF-8/, post('/v1/embed', few, { body: new Uint8Array([0x22, 0xff, 0x22]) })],
     [400, 'invalid', /expected object/, post('/v1/embed', few, { body: '['.repeat(400) + ']'.repeat(400) })],
-    [415, 'media', /content-type is "text\/plain"/, post('/v1/embed', few, { headers: { 'content-type': 'text/plain' } })],
+    [
+      415,
+      'media',
+      /content-type is "text\/plain"/,
+      post('/v1/embed', few, { headers: { 'content-type': 'text/plain' } }),
+    ],
     [415, 'media', /content-encoding is "gzip"/, post('/v1/embed', few, { headers: { 'content-encoding': 'gzip' } })],
     [
       ...([415, 'media', /charset is "latin1"/] as const),
       post('/v1/embed', few, { headers: { 'content-type': 'application/json; charset=latin1' } }),
     ],
     [406, 'accept', /accept is "image\/png"/, post('/v1/embed', few, { headers: { accept: 'image/png' } })],
-    [406, 'accept', /there is application\/json/, post('/v1/rank', few, { headers: { accept: 'application/octet-stream' } })],
+    [
+      406,
+      'accept',
+      /there is application\/json/,
+      post('/v1/rank', few, { headers: { accept: 'application/octet-stream' } }),
+    ],
     [405, 'method', /takes POST, not GET/, new Request('http://localhost/v1/embed')],
     [405, 'method', /takes GET, not POST/, post('/health', {})],
     [404, 'path', /nothing at \/v1\/embedd; there are: \/v1\/embed/, post('/v1/embedd', few)],
@@ -94,7 +112,10 @@ t.test('a full queue says so at once, and when to come again', async (t) => {
 t.test('requests under way are counted until their answers are taken', async (t) => {
   const { handler } = await served(t, { maxRequests: 2 })
   const [one, two] = [await handler(post('/v1/embed', few)), await handler(post('/v1/embed', few))]
-  t.match(await read(handler(post('/v1/embed', few))), { status: 429, body: { error: { message: /2 requests are under way/ } } })
+  t.match(await read(handler(post('/v1/embed', few))), {
+    status: 429,
+    body: { error: { message: /2 requests are under way/ } },
+  })
   await one.json()
   const three = await handler(post('/v1/embed', few))
   t.equal(three.status, 200)
@@ -106,7 +127,10 @@ t.test('requests under way are counted until their answers are taken', async (t)
 t.test('what a client that left had waiting is never computed', async (t) => {
   const { handler } = await served(t, slow)
   const leaving = new AbortController()
-  const [stays, leaves] = [handler(post('/v1/embed', many)), handler(post('/v1/embed', many, { signal: leaving.signal }))]
+  const [stays, leaves] = [
+    handler(post('/v1/embed', many)),
+    handler(post('/v1/embed', many, { signal: leaving.signal })),
+  ]
   const tokens = async () => metric(handler, 'lateforge_tokens_total{role="document"}')
   await until(async () => (await tokens()) > 500)
   leaving.abort()
@@ -137,8 +161,16 @@ t.test('texts of many requests are encoded together, and short requests pass lon
 
 t.test('the event loop turns while texts become tokens, vectors and JSON', async (t) => {
   const { handler } = await served(t)
-  const { turns } = await turnsDuring(() => Promise.all(Array.from({ length: 8 }, () => read(handler(post('/v1/embed', many))))))
-  t.ok(turns > 50, `${turns} turns`)
+  const each = { role: 'document', texts: new Array<string>(1000).fill('w1 w2 w3 w4 w5 w6 w7 w8') }
+  const taken = async (response: Promise<Response>) => {
+    let bytes = 0
+    for await (const part of (await response).body!) bytes += part.length
+    return bytes
+  }
+  const { turns, result } = await turnsDuring(() =>
+    Promise.all(Array.from({ length: 4 }, () => taken(handler(post('/v1/embed', each))))),
+  )
+  t.ok(turns > 50, `${turns} turns while answers of ${result} bytes were made`)
 })
 
 t.test('a drained handler has answered everything, and takes nothing new', async (t) => {
