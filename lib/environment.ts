@@ -17,6 +17,7 @@ export const variables = [
   'LATEFORGE_NICE',
   'LATEFORGE_PREBUILD',
   'LATEFORGE_RANK_SILENCE',
+  'LATEFORGE_SERVE_TOKEN',
   'LATEFORGE_THREADS',
 ] as const
 

@@ -56,6 +56,12 @@ export class AbortedError extends LateforgeError {}
  */
 export class HubError extends LateforgeError {}
 
+/**
+ * A server of lateforge (`lateforge serve`, `createHandler`) refused a request, or could not be asked. Code `ERR_REQUEST`;
+ * `details.status` is the HTTP status, `details.reason` a stable word for what is wrong.
+ */
+export class RequestError extends LateforgeError {}
+
 /** The operating system refused a file: permission, space, a name in use. Code `ERR_FILE`; `details` has its code. */
 export class FileError extends LateforgeError {}
 
@@ -88,6 +94,7 @@ export const errorClasses: Readonly<Record<string, typeof LateforgeError>> = {
   ERR_ABORTED: AbortedError,
   ERR_FILE: FileError,
   ERR_HUB: HubError,
+  ERR_REQUEST: RequestError,
 }
 
 /**

@@ -18,6 +18,7 @@ export {
   NativeError,
   OutOfMemoryError,
   RecipeError,
+  RequestError,
   ShapeError,
   UnsupportedError,
 } from './errors.js'

@@ -6,10 +6,16 @@ const STRETCH = 10
 
 /** Long work in JavaScript that does not hold the event loop: `if (turns.due) await turns.take()` between small steps. */
 export class Turns {
+  private readonly stretch: number
   private since = performance.now()
 
+  /** @param stretch milliseconds until a turn is due */
+  constructor(stretch = STRETCH) {
+    this.stretch = stretch
+  }
+
   get due(): boolean {
-    return performance.now() - this.since > STRETCH
+    return performance.now() - this.since > this.stretch
   }
 
   async take(): Promise<void> {

@@ -34,6 +34,7 @@ const allowed: Record<string, string[]> = {
   'lib/integrations': ['models', 'retrieval', 'indexing'],
   'lib/export': ['io', 'retrieval', 'indexing', 'integrations'],
   'lib/onnx': ['io', 'nn', 'tensor', 'text', 'models', 'models/networks', 'models/formats'],
+  'lib/serve': ['io', 'text', 'data', 'models', 'retrieval', 'indexing'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],
   'lib/train': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'losses', 'distributed', 'train/config'],

@@ -108,7 +108,8 @@ const parts = {
   },
   /** Files that take a minute each, and those that do more when there is time (test/long.ts). */
   async long() {
-    await tap([...slow, 'test/cuda/trajectory.test.ts'], { LATEFORGE_TEST_LONG: '1' })
+    const more = ['test/cuda/trajectory.test.ts', 'test/serve/load.test.ts', 'test/serve/hostile.test.ts']
+    await tap([...slow, ...more], { LATEFORGE_TEST_LONG: '1' })
   },
 }
 

@@ -211,6 +211,25 @@ indexVerb('info', 'say what it holds')
   .action(async (folder, options) => (await files()).info(folder, options))
 
 registerExport(program, usingModel)
+const port = (text: string): number => {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535) throw new InvalidArgumentError('Expected a port, 0 to 65535.')
+  return Number(text)
+}
+usingModel(program.command('serve'))
+  .description('answer requests over HTTP: embed, rank, search, explain, rerank')
+  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
+  .option('--index <folder>', 'the index that /v1/search searches', homed)
+  .option('--host <address>', 'where it can be reached from; the default is this machine alone', '127.0.0.1')
+  .option('--port <port>', '0 for any that is free', port, 8080)
+  .option('--name <name>', "what answers call the model; default: its folder's, or that on the Hub")
+  .option('--token-file <file>', 'ask for the token in it; default: that in LATEFORGE_SERVE_TOKEN, or none', homed)
+  .option('--max-requests <n>', 'under way at a time; default 2048', whole)
+  .option('--max-queue-tokens <n>', 'that wait to be encoded; default 262144', whole)
+  .option('--batch-tokens <n>', 'of several requests that are encoded together; default 8192, of int8 1024', whole)
+  .option('--drain <seconds>', 'that requests under way are given at the end', whole, 30)
+  .option('--json', 'print where it listens as one JSON object')
+  .addHelpText('after', '\nAs: lateforge serve runs/own/model --index books/ --port 8080')
+  .action(async (model, options) => (await import('./serve.js')).serve(model, options))
 
 const ranks = (text: string): [number, number] => {
   const [, from, to] = /^([1-9]\d*)-([1-9]\d*)$/.exec(text) ?? []

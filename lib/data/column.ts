@@ -1,4 +1,5 @@
-import type { Featurizer } from '../text/featurizer.js'
+import { offsetsOf } from '../ragged.js'
+import type { Featurizer, TextFeatures } from '../text/featurizer.js'
 import type { Recipe } from '../text/recipe.js'
 import { atOnce } from '../turns.js'
 
@@ -40,30 +41,36 @@ export function* columnInSteps(
   texts: readonly string[],
   role: 'query' | 'document',
 ): Generator<void, TextColumn> {
-  const { expandTo, maskId, recipe, skip, querySkip } = featurizer
+  const features: TextFeatures[] = []
+  for (const text of texts) features.push(yield* featurizer.featuresInSteps(text, role))
+  return columnOf(featurizer, features, role)
+}
+
+/** Texts that are tokens already, as a column; those of several callers may be together in one. */
+export function columnOf(
+  featurizer: Featurizer,
+  features: readonly TextFeatures[],
+  role: 'query' | 'document',
+): TextColumn {
+  const { maskId, recipe, skip, querySkip } = featurizer
   const isQuery = role === 'query'
-  const truncated = new Uint8Array(texts.length)
-  const sequences: Int32Array[] = []
-  for (const [i, text] of texts.entries()) {
-    const features = yield* featurizer.featuresInSteps(text, role)
-    truncated[i] = Number(features.truncated)
-    sequences.push(features.ids)
+  const truncated = Uint8Array.from(features, (text) => Number(text.truncated))
+  const offsets = offsetsOf(features.map((text) => lengthIn(featurizer, text, role)))
+  const keyLengths = new Int32Array(features.length)
+  const ids = new Int32Array(offsets[features.length]!).fill(maskId)
+  for (const [i, text] of features.entries()) {
+    keyLengths[i] = recipe.attendToExpansionTokens ? offsets[i + 1]! - offsets[i]! : text.ids.length
+    ids.set(text.ids, offsets[i])
   }
-  const least = isQuery ? expandTo : 0
-  const offsets = new Float64Array(texts.length + 1)
-  const keyLengths = new Int32Array(texts.length)
-  for (const [i, { length }] of sequences.entries()) {
-    const filled = Math.max(length, least)
-    offsets[i + 1] = offsets[i]! + filled
-    keyLengths[i] = recipe.attendToExpansionTokens ? filled : length
-  }
-  const ids = new Int32Array(offsets[texts.length]!).fill(maskId)
-  for (const [i, sequence] of sequences.entries()) ids.set(sequence, offsets[i]!)
-  const keys = Float64Array.from(texts.keys())
+  const keys = Float64Array.from(features.keys())
   const left = isQuery ? querySkip : skip
   const kept = left && keepTokens(ids, offsets, left)
   return { ...finish({ ids, offsets, keyLengths, kept }, keys, isQuery ? 0 : 1, recipe), truncated }
 }
+
+/** Tokens that a text has in a column, with those that fill a query up. */
+export const lengthIn = ({ expandTo }: Featurizer, { ids }: TextFeatures, role: 'query' | 'document'): number =>
+  Math.max(ids.length, role === 'query' ? expandTo : 0)
 
 type Packed = Pick<TokenColumn, 'ids' | 'offsets' | 'keyLengths'>
 type Kept = { keep: Int32Array<ArrayBuffer>; offsets: Float64Array<ArrayBuffer> }

@@ -301,6 +301,14 @@ export async function writeSafetensors(
   tensors: readonly TensorToWrite[],
   metadata: Readonly<Record<string, string>> = { format: 'pt' },
 ): Promise<void> {
+  await writeAtomic(path, safetensorsOf(tensors, metadata))
+}
+
+/** What such a file holds, in pieces and without a copy. @throws FormatError as `writeSafetensors` */
+export function safetensorsOf(
+  tensors: readonly TensorToWrite[],
+  metadata: Readonly<Record<string, string>> = { format: 'pt' },
+): (Buffer | TensorToWrite['data'])[] {
   const sorted = [...tensors].sort(
     (a, b) => b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT || (a.name < b.name ? -1 : 1),
   )
@@ -325,7 +333,7 @@ export async function writeSafetensors(
   const padded = Buffer.alloc(8 + Math.ceil(text.length / 8) * 8, ' ')
   padded.writeBigUInt64LE(BigInt(padded.length - 8))
   text.copy(padded, 8)
-  await writeAtomic(path, [padded, ...sorted.map(({ data }) => data)])
+  return [padded, ...sorted.map(({ data }) => data)]
 }
 
 /** Arrays by name and not by class: those of another realm (Jest, vm) are written too, and no other kind is. */

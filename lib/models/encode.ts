@@ -92,24 +92,37 @@ async function* encodeColumns<R extends Role>(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Embeddings<R>> {
   let ahead: PendingBatch | null = null
-  const finish = async ({ values, offsets, truncated }: PendingBatch) => {
-    const found = await values
-    const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
-    return embeddings(model, role, { data, offsets, truncated })
-  }
   for await (const column of source) {
     for (const { first, last } of rangesOf(column.offsets, { rows: microBatchTokens })) {
       abortIf(signal)
       const next = issue(model, column, first, last)
-      if (ahead) yield await finish(ahead)
+      if (ahead) yield await read(model, role, ahead)
       ahead = next
     }
   }
-  if (ahead) yield await finish(ahead)
+  if (ahead) yield await read(model, role, ahead)
 }
 
+/** Embeddings of a column, encoded at once: for callers that put batches together themselves. */
+export function encodeColumn<R extends Role>(model: Colbert, role: R, column: TextColumn): Promise<Embeddings<R>> {
+  return read(model, role, issue(model, column, 0, column.offsets.length - 1))
+}
+
+async function read<R extends Role>(
+  model: Colbert,
+  role: R,
+  { values, offsets, truncated }: PendingBatch,
+): Promise<Embeddings<R>> {
+  const found = await values
+  const data = types.isFloat32Array(found) ? found : Float32Array.from(found)
+  return embeddings(model, role, { data, offsets, truncated })
+}
+
+/** Tokens encoded at a time, unless the caller says so. */
+export const defaultMicroBatch = ({ precision }: Colbert): number => (precision === 'int8' ? 1024 : 8192)
+
 function checked(model: Colbert, options: EncodeOptions): { microBatchTokens: number; signal?: AbortSignal } {
-  const { microBatchTokens = model.precision === 'int8' ? 1024 : 8192, signal } = options
+  const { microBatchTokens = defaultMicroBatch(model), signal } = options
   if (typeof microBatchTokens !== 'number' || !(microBatchTokens > 0))
     throw new ArgumentError('ERR_ARGUMENT', `microBatchTokens is ${microBatchTokens}, expected > 0`)
   abortIf(signal)

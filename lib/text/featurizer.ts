@@ -5,7 +5,8 @@ import type { Tokenizer } from './tokenizer/tokenizer.js'
 
 type Role = 'query' | 'document'
 
-interface Features {
+/** A text as tokens. */
+export interface TextFeatures {
   ids: Int32Array
   /** Whether the text has more tokens than the recipe takes. */
   truncated: boolean
@@ -82,12 +83,12 @@ export class Featurizer {
   }
 
   /** Token ids of a text, and whether it has more than the recipe takes. */
-  features(text: string, role: Role): Features {
+  features(text: string, role: Role): TextFeatures {
     return atOnce(this.featuresInSteps(text, role))
   }
 
   /** `features` that yields between small steps. */
-  *featuresInSteps(text: string, role: Role): Generator<void, Features> {
+  *featuresInSteps(text: string, role: Role): Generator<void, TextFeatures> {
     const { prompt, prefix, room } = this.plans[role]
     const { tokenizer, recipe } = this
     const whole = recipe.strip ? strip(prompt + text) : prompt + text

@@ -1,0 +1,2 @@
+/** Native code stays outside of Next's bundle. */
+export default { serverExternalPackages: ['lateforge'] }
