@@ -131,6 +131,19 @@ usingModel(program.command('search'))
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
+usingModel(program.command('explain'))
+  .description('show which token of a document answers which token of a query, and how strongly')
+  .argument('<target>', 'folder of a model, its name on the Hub, a run, or an index', homed)
+  .requiredOption('--query <text>', 'the query')
+  .option('--document <text>', 'a document; may be repeated', collected)
+  .option('--id <id>', 'of an index: this document; may be repeated', collected)
+  .option('--top-k <k>', 'of an index: the best documents of the query; default 3', whole)
+  .option('--model <model>', 'of an index: instead of the model that it was made with', homed)
+  .option('--html <file>', 'write one page that works without a network', homed)
+  .option('--json', 'print one JSON object')
+  .addHelpText('after', '\nExample: lateforge explain runs/demo/model --query "what is late interaction" --document "ColBERT keeps a vector per token" --html why.html')
+  .action(async (target, options) => (await import('./explain.js')).explain(target, options))
+
 const index = program.command('index').description('keep encoded documents in a folder, and search them')
 const indexVerb = (name: string, description: string): Command =>
   index.command(name).description(description).argument('<index>', 'its folder', homed)
