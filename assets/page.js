@@ -2,7 +2,7 @@
 // What a page does in the browser beside its curves: the choice of light and dark, maps of tokens, and news of a run that
 // goes on. All texts are set as text, never as markup; only sections that the page's own server made are markup.
 ;(() => {
-  const data = JSON.parse(document.getElementById('data')?.textContent ?? '{}')
+  const data = JSON.parse(document.getElementById('page-data')?.textContent ?? '{}')
 
   // Light and dark: as the system has it until somebody says otherwise.
   const theme = /** @type {HTMLButtonElement | null} */ (document.getElementById('theme'))

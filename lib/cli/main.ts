@@ -16,6 +16,8 @@ const whole = (text: string): number => {
   return Number(text)
 }
 
+const fromZero = (text: string): number => (text === '0' ? 0 : whole(text))
+
 const positive = (text: string): number => {
   if (!(Number(text) > 0)) throw new InvalidArgumentError('Expected a number above 0.')
   return Number(text)
@@ -143,6 +145,17 @@ usingModel(program.command('explain'))
   .option('--json', 'print one JSON object')
   .addHelpText('after', '\nExample: lateforge explain runs/demo/model --query "what is late interaction" --document "ColBERT keeps a vector per token" --html why.html')
   .action(async (target, options) => (await import('./explain.js')).explain(target, options))
+
+program
+  .command('report')
+  .description('write one page of a run, finished or not, or of several beside each other')
+  .argument('<runs...>', 'folders of runs', allHomed)
+  .requiredOption('--out <file>', 'the page; it works without a network', homed)
+  .option('--queries <n>', 'best and worst queries of the last evaluation shown with maps; 0 loads no model', fromZero, 2)
+  .option('--device <name>', 'where the model of these maps runs', 'cpu')
+  .option('--json', 'print one JSON object')
+  .addHelpText('after', '\nExample: lateforge report runs/one runs/two --out report.html')
+  .action(async (runs, options) => (await import('./report.js')).report(runs, options))
 
 const index = program.command('index').description('keep encoded documents in a folder, and search them')
 const indexVerb = (name: string, description: string): Command =>

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
-import { type Corpus, collectionNotes, listed } from '../eval/collections.js'
+import { collectionNotes, listed, textsAt } from '../eval/collections.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import { colour, interruptible, print, printJson } from './common.js'
 import { openCorpus } from './corpus.js'
@@ -48,18 +48,6 @@ export async function search(
     ['documents longer than the model takes (cut)', truncatedDocuments],
   ])
   for (const note of [...collectionNotes(counts), ...cut]) process.stderr.write(`${colour('dim', note)}\n`)
-}
-
-/** The texts of these documents, by number. */
-async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<Map<number, string>> {
-  const found = new Map<number, string>()
-  let index = 0
-  for await (const text of texts) {
-    if (found.size === wanted.size) break
-    if (wanted.has(index)) found.set(index, text)
-    index++
-  }
-  return found
 }
 
 /** One a line from standard input. @throws DataError ERR_DATA when there is none */

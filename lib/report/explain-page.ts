@@ -18,7 +18,7 @@ ${legend}
 
 /** What the looks of tokens mean. */
 export const legend = html`<dl class="legend">
-<div><dt><span class="token text s8">token</span></dt><dd>the darker, the more of the score it gives</dd></div>
+<div><dt><span class="token text s8">token</span></dt><dd>the stronger the shade, the more of the score it gives</dd></div>
 <div><dt><span class="token special">[CLS]</span></dt><dd>special token or prefix; scores</dd></div>
 <div><dt><span class="token expansion">[MASK]</span></dt><dd>fills a query up; scores</dd></div>
 <div><dt><span class="token skipped">.</span></dt><dd>skipped: read, and left out of scoring</dd></div>

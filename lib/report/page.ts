@@ -52,7 +52,7 @@ ${body}
 </main>
 <footer><p>Made by lateforge ${packageVersion()}. This page asks for nothing from anywhere; texts in it come from the data
 and are shown as they are.${curves && ' Curves: uPlot, © Leon Sorokin, MIT licence.'}</p></footer>
-${jsonScript('data', { ...data, live })}
+${jsonScript('page-data', { ...data, live })}
 ${scripts.map((script) => new Html(`<script>${script}</script>\n`))}</body>
 </html>
 `.markup
