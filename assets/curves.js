@@ -62,6 +62,10 @@
     const values = aligned(curve)
     const grid = { stroke: colour('--line'), width: 1 }
     const axis = { stroke: colour('--soft'), grid, ticks: grid, font: '12px system-ui, sans-serif' }
+    // On a logarithmic scale powers of ten are enough.
+    const tens = (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
+      ticks.map((tick) => (Math.abs(Math.log10(tick) % 1) < 1e-6 ? tick : null))
+    const sparse = curve.log ? { filter: tens, grid: { ...grid, filter: tens }, ticks: { ...grid, filter: tens } } : {}
     const lines = curve.series.flatMap((_, i) => {
       const stroke = colour(`--c${i % 6}`)
       const end = { scale: 'y', stroke: 'transparent', width: 0, points: { show: false }, spanGaps: true }
@@ -78,13 +82,13 @@
     const instance = new uPlot(
       {
         width: printing ? 320 : Math.max(200, plot.clientWidth),
-        height: 220,
+        height: 210,
         cursor: { sync: { key: 'steps' }, y: false },
         legend: { show: false },
         scales: { x: { time: false }, y: curve.log ? { distr: 3 } : {} },
         axes: [
-          { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')) },
-          { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) => ticks.map((tick) => (tick === null ? '' : shown(tick))) },
+          { ...axis, size: 34, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')) },
+          { ...axis, ...sparse, size: 64, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) => ticks.map((tick) => (tick === null ? '' : shown(tick))) },
         ],
         series: [{}, ...lines],
         bands: curve.points
@@ -115,6 +119,8 @@
     ctx.strokeStyle = colour('--soft')
     ctx.fillStyle = colour('--soft')
     ctx.font = `${11 * ratio}px system-ui, sans-serif`
+    ctx.textAlign = 'left'
+    ctx.textBaseline = 'alphabetic'
     ctx.setLineDash([3 * ratio, 3 * ratio])
     let end = Number.NEGATIVE_INFINITY
     for (const { x, label } of all) {
@@ -187,6 +193,14 @@
     }
   }
 
+  /** A curve that somebody looks closer at stays as it is. @param {HTMLElement} figure */
+  const lookedAt = (figure) => {
+    const u = drawn.get(figure.dataset.curve ?? '')
+    if (!u || !figure.contains(u.root)) return false
+    const steps = u.data[0]
+    return figure.contains(document.activeElement) || u.scales.x.min > steps[0] || u.scales.x.max < steps[steps.length - 1]
+  }
+
   const all = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[data-curve]')])
   const drawAll = () => {
     for (const figure of all()) draw(figure)
@@ -209,6 +223,6 @@
   })
   addEventListener('curves', (event) => {
     curves = /** @type {CustomEvent} */ (event).detail
-    drawAll()
+    for (const figure of all()) if (!lookedAt(figure)) draw(figure)
   })
 })()

@@ -106,8 +106,8 @@
   }
   for (const root of document.querySelectorAll('.map')) map(/** @type {HTMLElement} */ (root))
 
-  // What is folded away is printed too.
-  const folded = () => [...document.querySelectorAll('details:not([open])')]
+  // What is folded away is printed too, but for the numbers of curves.
+  const folded = () => [...document.querySelectorAll('details:not([open])')].filter((each) => !each.closest('.curve'))
   /** @type {Element[]} */
   let opened = []
   addEventListener('beforeprint', () => {
@@ -126,11 +126,12 @@
       const open = new Set([...document.querySelectorAll('details[open][id]')].map(({ id }) => id))
       for (const [id, markup] of Object.entries(news.sections)) {
         const section = document.getElementById(id)
-        if (section) section.innerHTML = String(markup)
+        // Whoever reads there by keyboard stays where they are.
+        if (section && !section.contains(document.activeElement)) section.innerHTML = String(markup)
       }
       for (const id of open) document.getElementById(id)?.setAttribute('open', '')
       data.maps = news.maps ?? data.maps
-      for (const root of document.querySelectorAll('.map')) map(/** @type {HTMLElement} */ (root))
+      if (news.sections.queries) for (const root of document.querySelectorAll('.map')) map(/** @type {HTMLElement} */ (root))
       dispatchEvent(new CustomEvent('curves', { detail: news.curves }))
       if (status) status.textContent = `live, ${new Date().toLocaleTimeString()}`
     })

@@ -157,6 +157,16 @@ program
   .addHelpText('after', '\nExample: lateforge report runs/one runs/two --out report.html')
   .action(async (runs, options) => (await import('./report.js')).report(runs, options))
 
+program
+  .command('ui')
+  .description('show the report of a run in a browser, live while it goes on; on this machine alone')
+  .argument('<run>', 'folder of the run', homed)
+  .option('--port <n>', 'default: one that is free', whole, 0)
+  .option('--queries <n>', 'best and worst queries shown with maps once the run is done; 0 loads no model', fromZero, 2)
+  .option('--device <name>', 'where the model of these maps runs', 'cpu')
+  .addHelpText('after', '\nExample: lateforge ui runs/one')
+  .action(async (run, options) => (await import('./ui.js')).ui(run, options))
+
 const index = program.command('index').description('keep encoded documents in a folder, and search them')
 const indexVerb = (name: string, description: string): Command =>
   index.command(name).description(description).argument('<index>', 'its folder', homed)

@@ -78,13 +78,16 @@ const drawn: readonly (readonly [StepMetric, title: string, unit: string])[] = [
   ['memory', 'Memory at its peak', ' GiB'],
 ]
 
+/** Those that may fall by powers of ten. */
+const falling: ReadonlySet<string> = new Set(['loss', 'gradientNorm'])
+
 /** The curves of runs, by id; those of which there is nothing to see are left out. */
 export function curvesOf(runs: readonly RunRecord[]): Record<string, Curve> {
   const curves: Record<string, Curve> = {}
   const marks = (runs[0]?.log.phases ?? []).map(({ name, first }) => ({ x: first + 1, label: visible(name) }))
   const add = (id: string, title: string, unit: string, series: CurveSeries[], points = false): void => {
     const kept = series.filter(({ y }) => y.some((value) => value !== null))
-    if (kept.length > 0) curves[id] = { title, unit, series: kept, marks, log: !points && spansFar(kept), points }
+    if (kept.length > 0) curves[id] = { title, unit, series: kept, marks, log: falling.has(id) && spansFar(kept), points }
   }
   for (const [metric, title, unit] of drawn)
     add(
@@ -114,14 +117,16 @@ function partsOf(log: RunLog, label: string, several: boolean): CurveSeries[] {
   })
 }
 
-function evaluated({ evaluations }: RunLog, metric: string, label: string): CurveSeries {
+function evaluated({ evaluations, steps }: RunLog, metric: string, label: string): CurveSeries {
   const events = evaluations.filter((event) => event.metric === metric)
+  // From the first step to the last, as the other curves.
+  const around = <T>(values: T[]): (T | null)[] => [null, ...values, null]
   return {
     label: visible(label),
-    x: events.map(({ globalStep }) => globalStep),
-    y: events.map(({ value }) => value),
-    low: events.map(({ interval }) => interval?.low ?? null),
-    high: events.map(({ interval }) => interval?.high ?? null),
+    x: [steps[0] ?? 0, ...events.map(({ globalStep }) => globalStep), steps.at(-1) ?? 0],
+    y: around(events.map(({ value }) => value)),
+    low: around(events.map(({ interval }) => interval?.low ?? null)),
+    high: around(events.map(({ interval }) => interval?.high ?? null)),
     per: 1,
   }
 }

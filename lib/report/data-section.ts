@@ -18,7 +18,7 @@ function dataOf(run: RunRecord, n: number): Html {
   const hidden = (config.card as { samples?: number } | undefined)?.samples === 0
   return html`${given.length > 0 && table('What each source gave', ['source', 'phase', 'rows', 'steps', 'share', 'tokens', 'mean loss'].map((head, i) => ({ head, number: i > 1 })), given)}
 ${checks === null && html`<p class="note">The run is of an earlier version, which keeps no lengths and no samples.</p>`}
-${checks && html`<h3>Lengths, in tokens</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
+${checks && html`<h3>Lengths, in tokens as read</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
 ${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${samples.length} rows`, samples.map(sampleHtml)))}`
 }
 

@@ -115,7 +115,7 @@ async function mapOf(
     model,
     text,
     numbers.map((at) => texts.get(at)!),
-    { similarities: true },
+    { similarities: true, cutTokens: 16 },
   )
   const { html: map, data } = tokenMap(explanation, labels, key)
   return {

@@ -18,7 +18,7 @@ function runFacts({ log, config, locked }: RunRecord): Html {
   const last = log.starts.at(-1)
   const seconds = first && log.lastTime ? (Date.parse(log.lastTime) - Date.parse(first.time)) / 1000 : 0
   const steps = log.steps.at(-1) ?? 0
-  const best = log.evaluations.filter(({ best }) => best).at(-1)
+  const best = bestOf(log.evaluations, config)
   return facts([
     ['State', state(log.done !== null, locked, log.phases.at(-1))],
     ['Steps', count(steps)],
@@ -29,6 +29,14 @@ function runFacts({ log, config, locked }: RunRecord): Html {
     ['Seed', settingText(config.seed)],
     ['Started', first ? first.time.replace('T', ' ').replace(/\.\d+Z$/, ' UTC') : 'not yet'],
   ])
+}
+
+/** By the metric of the last evaluation. */
+function bestOf(evaluations: RunRecord['log']['evaluations'], { phases }: RunRecord['config']) {
+  const last = evaluations.at(-1)
+  const settings = phases.find(({ name }) => name === last?.phase)?.evaluate as { mode?: string } | undefined
+  const sign = settings?.mode === 'min' ? -1 : 1
+  return evaluations.filter(({ metric }) => metric === last?.metric).sort((a, b) => sign * (b.value - a.value))[0]
 }
 
 function state(done: boolean, locked: boolean, phase: LoggedPhase | undefined): Html {
@@ -68,7 +76,7 @@ function phaseRows(named: boolean): (run: RunRecord) => Row[] {
         cells: [
           `${i + 1}. ${name}`,
           ...(named ? [own(label)] : []),
-          settingText(settings.loss),
+          lossText(settings.loss),
           phase ? `${count(phase.last?.step ?? 0)} of ${count(phase.begin.steps)}` : 'not begun',
           settingText(settings.batch),
           phase?.begin.rows === undefined ? '–' : count(phase.begin.rows),
@@ -82,14 +90,23 @@ function phaseRows(named: boolean): (run: RunRecord) => Row[] {
     })
 }
 
+/** A loss by name, several by their weights, one's own by its id. */
+function lossText(loss: unknown): string {
+  if (typeof loss !== 'object' || loss === null) return settingText(loss)
+  if ('object' in loss) return settingText(loss.object)
+  return Object.entries(loss)
+    .map(([name, weight]) => `${name} × ${weight}`)
+    .join(' + ')
+}
+
 /** `ndcg@10 0.5712 [0.5601, 0.5822]`. */
 export function scored({ metric, value, interval }: { metric: string; value: number; interval?: { low: number; high: number } }): string {
   const range = interval ? ` [${interval.low.toFixed(4)}, ${interval.high.toFixed(4)}]` : ''
   return `${metric} ${value.toFixed(4)}${range}`
 }
 
-/** The places of curves, each with its numbers as a table. */
-export function curveSection(curves: Readonly<Record<string, Curve>>): Html {
+/** The places of curves, each with its numbers as a table. @param numbers without them it says which curves there are */
+export function curveSection(curves: Readonly<Record<string, Curve>>, numbers = true): Html {
   const entries = Object.entries(curves)
   if (entries.length === 0) return html`<p class="note">No step was done yet.</p>`
   const coarsest = Math.max(...entries.flatMap(([, { series }]) => series.map(({ per }) => per)))
@@ -98,14 +115,27 @@ export function curveSection(curves: Readonly<Record<string, Curve>>): Html {
       ? `Every line is the mean of ${coarsest} steps at a time, the band behind it runs from the smallest to the largest of them.`
       : 'Every step is a point.'
   } Arrow keys move along a curve; drag to look closer, double click to see all again.</p>
-<div class="curves">${entries.map(([id, curve]) => curveHtml(id, curve))}</div>
+<div class="curves">${entries.map(([id, curve]) => curveHtml(id, curve, numbers))}</div>
 <noscript><p>The curves need scripts to be drawn; their numbers are in the tables.</p></noscript>`
 }
 
 /** The numbers of a curve for those who do not see it, so many points of each line. */
 const LISTED = 12
 
-function curveHtml(id: string, { title, unit, series, log, points }: Curve): Html {
+function curveHtml(id: string, curve: Curve, numbers: boolean): Html {
+  const { title, series, log } = curve
+  return html`<figure class="curve" data-curve="${id}"><h3>${own(title)}${log && ' (logarithmic)'}</h3>
+<div class="plot"></div>
+<ul class="keys">${series.length > 1 && series.map(({ label }, i) => html`<li><span class="swatch k${i % 6}"></span>${own(label)}</li>`)}</ul>
+<p class="reading note"></p>
+${folded(`numbers-${id}`, 'Numbers', html`<div id="${listedId(id)}">${numbers && curveNumbers(curve)}</div>`)}</figure>`
+}
+
+/** Where the numbers of a curve stand. */
+export const listedId = (curve: string): string => `listed-${curve}`
+
+/** The numbers of a curve as a table. */
+export function curveNumbers({ title, unit, series, points }: Curve): Html {
   const listed = series.flatMap(({ label, x, y, low, high }) => {
     const stride = points ? 1 : Math.max(1, Math.ceil(x.length / LISTED))
     return x.flatMap((step, i) => {
@@ -114,11 +144,16 @@ function curveHtml(id: string, { title, unit, series, log, points }: Curve): Htm
       return [{ cells: [count(step), own(label), short(y[i]), range] }]
     })
   })
-  return html`<figure class="curve" data-curve="${id}"><h3>${own(title)}${log && ' (logarithmic)'}</h3>
-<div class="plot"></div>
-<ul class="keys">${series.length > 1 && series.map(({ label }, i) => html`<li><span class="swatch k${i % 6}"></span>${own(label)}</li>`)}</ul>
-<p class="reading note"></p>
-${folded(`numbers-${id}`, 'Numbers', table(`${title}: numbers`, [{ head: 'step', number: true }, { head: 'line' }, { head: `value${unit && ` in${unit}`}`, number: true }, { head: points ? '95 % interval' : 'from, to' }], listed))}</figure>`
+  return table(
+    `${title}: numbers`,
+    [
+      { head: 'step', number: true },
+      { head: 'line' },
+      { head: `value${unit && ` in${unit}`}`, number: true },
+      { head: points ? '95 % interval' : 'from, to' },
+    ],
+    listed,
+  )
 }
 
 /** All evaluations. */
