@@ -44,7 +44,10 @@
     const parts = series.flatMap(({ label, per }, i) => {
       const [y, low, high] = [values[1 + 3 * i][at], values[2 + 3 * i][at], values[3 + 3 * i][at]]
       if (y === null || y === undefined) return []
-      const range = low === null || low === undefined ? '' : ` (${points ? '95 %: ' : `of ${per} steps: `}${shown(low)} to ${shown(high)})`
+      const range =
+        low === null || low === undefined
+          ? ''
+          : ` (${points ? '95 %: ' : `of ${per} steps: `}${shown(low)} to ${shown(high)})`
       return [`${series.length > 1 ? `${label} ` : ''}${shown(y)}${unit}${range}`]
     })
     return `step ${values[0][at].toLocaleString('en')}: ${parts.join('; ') || 'no value'}`
@@ -87,15 +90,29 @@
         legend: { show: false },
         scales: { x: { time: false }, y: curve.log ? { distr: 3 } : {} },
         axes: [
-          { ...axis, size: 34, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')) },
-          { ...axis, ...sparse, size: 64, values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) => ticks.map((tick) => (tick === null ? '' : shown(tick))) },
+          {
+            ...axis,
+            size: 34,
+            values: (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
+              ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')),
+          },
+          {
+            ...axis,
+            ...sparse,
+            size: 64,
+            values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) =>
+              ticks.map((tick) => (tick === null ? '' : shown(tick))),
+          },
         ],
         series: [{}, ...lines],
         bands: curve.points
           ? []
           : curve.series.map((_, i) => ({ series: [3 + 3 * i, 2 + 3 * i], fill: faint(colour(`--c${i % 6}`), 0.25) })),
         hooks: {
-          draw: [(/** @type {any} */ u) => marks(u, curve), ...(curve.points ? [(/** @type {any} */ u) => intervals(u, curve)] : [])],
+          draw: [
+            (/** @type {any} */ u) => marks(u, curve),
+            ...(curve.points ? [(/** @type {any} */ u) => intervals(u, curve)] : []),
+          ],
           setCursor: [
             (/** @type {any} */ u) => {
               const at = u.cursor.idx
@@ -174,7 +191,12 @@
     })
     let at = 0
     const tell = () => {
-      for (const [name, value] of Object.entries({ valuemin: 0, valuemax: last, valuenow: at, valuetext: readAt(curve, values, at) }))
+      for (const [name, value] of Object.entries({
+        valuemin: 0,
+        valuemax: last,
+        valuenow: at,
+        valuetext: readAt(curve, values, at),
+      }))
         plot.setAttribute(`aria-${name}`, String(value))
     }
     plot.tabIndex = 0
@@ -183,7 +205,16 @@
     tell()
     plot.onkeydown = (event) => {
       const page = Math.max(1, Math.round(last / 10))
-      const moves = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: page, PageDown: -page, Home: -last, End: last }
+      const moves = {
+        ArrowRight: 1,
+        ArrowUp: 1,
+        ArrowLeft: -1,
+        ArrowDown: -1,
+        PageUp: page,
+        PageDown: -page,
+        Home: -last,
+        End: last,
+      }
       const by = moves[/** @type {keyof typeof moves} */ (event.key)]
       if (by === undefined) return
       event.preventDefault()
@@ -198,7 +229,9 @@
     const u = drawn.get(figure.dataset.curve ?? '')
     if (!u || !figure.contains(u.root)) return false
     const steps = u.data[0]
-    return figure.contains(document.activeElement) || u.scales.x.min > steps[0] || u.scales.x.max < steps[steps.length - 1]
+    return (
+      figure.contains(document.activeElement) || u.scales.x.min > steps[0] || u.scales.x.max < steps[steps.length - 1]
+    )
   }
 
   const all = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[data-curve]')])

@@ -34,9 +34,7 @@
     const atFirst = reading.textContent
     const documents = content.documents.map((/** @type {any} */ document, /** @type {number} */ n) => ({
       ...document,
-      bytes: document.similarities
-        ? Int8Array.from(atob(document.similarities), (char) => char.charCodeAt(0))
-        : null,
+      bytes: document.similarities ? Int8Array.from(atob(document.similarities), (char) => char.charCodeAt(0)) : null,
       elements: /** @type {HTMLElement[]} */ ([...root.querySelectorAll(`[data-document="${n}"] [data-token]`)]),
     }))
     /** @type {number | null} */
@@ -131,7 +129,8 @@
       }
       for (const id of open) document.getElementById(id)?.setAttribute('open', '')
       data.maps = news.maps ?? data.maps
-      if (news.sections.queries) for (const root of document.querySelectorAll('.map')) map(/** @type {HTMLElement} */ (root))
+      if (news.sections.queries)
+        for (const root of document.querySelectorAll('.map')) map(/** @type {HTMLElement} */ (root))
       dispatchEvent(new CustomEvent('curves', { detail: news.curves }))
       if (status) status.textContent = `live, ${new Date().toLocaleTimeString()}`
     })

@@ -81,10 +81,15 @@ async function ofIndex(target: string, options: ExplainOptions, signal: AbortSig
     const found =
       texts.length > 0 && !id && topK === undefined
         ? []
-        : (await index.search([query], { topK: id?.length ?? topK ?? 3, withTexts: true, ...(id && { among: [id] }) }))[0]!
+        : (
+            await index.search([query], { topK: id?.length ?? topK ?? 3, withTexts: true, ...(id && { among: [id] }) })
+          )[0]!
     const missing = id?.find((one) => !found.some((hit) => hit.id === one))
     if (missing !== undefined)
-      throw new ArgumentError('ERR_ARGUMENT', `${target} has no document "${missing}"; lateforge index search finds ids`)
+      throw new ArgumentError(
+        'ERR_ARGUMENT',
+        `${target} has no document "${missing}"; lateforge index search finds ids`,
+      )
     const bare = found.find(({ text }) => text === undefined)
     if (bare)
       throw new ArgumentError(

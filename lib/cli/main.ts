@@ -143,7 +143,10 @@ usingModel(program.command('explain'))
   .option('--model <model>', 'of an index: instead of the model that it was made with', homed)
   .option('--html <file>', 'write one page that works without a network', homed)
   .option('--json', 'print one JSON object')
-  .addHelpText('after', '\nExample: lateforge explain runs/demo/model --query "what is late interaction" --document "ColBERT keeps a vector per token" --html why.html')
+  .addHelpText(
+    'after',
+    '\nExample: lateforge explain runs/demo/model --query "what is late interaction" --document "ColBERT keeps a vector per token" --html why.html',
+  )
   .action(async (target, options) => (await import('./explain.js')).explain(target, options))
 
 program
@@ -151,7 +154,12 @@ program
   .description('write one page of a run, finished or not, or of several beside each other')
   .argument('<runs...>', 'folders of runs', allHomed)
   .requiredOption('--out <file>', 'the page; it works without a network', homed)
-  .option('--queries <n>', 'best and worst queries of the last evaluation shown with maps; 0 loads no model', fromZero, 2)
+  .option(
+    '--queries <n>',
+    'best and worst queries of the last evaluation shown with maps; 0 loads no model',
+    fromZero,
+    2,
+  )
   .option('--device <name>', 'where the model of these maps runs', 'cpu')
   .option('--json', 'print one JSON object')
   .addHelpText('after', '\nExample: lateforge report runs/one runs/two --out report.html')

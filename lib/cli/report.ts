@@ -34,6 +34,9 @@ export async function report(folders: readonly string[], options: ReportOptions)
   }
   await writeAtomic(out, [reportPage(runs, reportContent(runs, maps))])
   if (options.json)
-    printJson({ out, runs: runs.map(({ folder, log }) => ({ folder, steps: log.steps.length, done: log.done !== null })) })
+    printJson({
+      out,
+      runs: runs.map(({ folder, log }) => ({ folder, steps: log.steps.length, done: log.done !== null })),
+    })
   else print(out)
 }

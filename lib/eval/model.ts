@@ -182,7 +182,11 @@ export async function beirEvaluator(
   const loaded: Evaluated[] = given.flatMap((each) => (typeof each === 'string' ? [] : [{ collection: each }]))
   const found = places.length > 0 ? await findCollections(places, { split, cacheDir, onProgress }) : undefined
   for (const { name, folder, split, set } of found?.collections ?? [])
-    loaded.push({ collection: { ...(await loadBeir(folder, { split })), name }, folder, ...(set !== undefined && { set }) })
+    loaded.push({
+      collection: { ...(await loadBeir(folder, { split })), name },
+      folder,
+      ...(set !== undefined && { set }),
+    })
   const names = loaded.map(({ collection }) => collection.name)
   const twice = names.find((name, i) => names.indexOf(name) < i)
   if (names.length === 0 || twice !== undefined)

@@ -87,18 +87,14 @@ export function curvesOf(runs: readonly RunRecord[]): Record<string, Curve> {
   const marks = (runs[0]?.log.phases ?? []).map(({ name, first }) => ({ x: first + 1, label: visible(name) }))
   const add = (id: string, title: string, unit: string, series: CurveSeries[], points = false): void => {
     const kept = series.filter(({ y }) => y.some((value) => value !== null))
-    if (kept.length > 0) curves[id] = { title, unit, series: kept, marks, log: falling.has(id) && spansFar(kept), points }
+    if (kept.length > 0)
+      curves[id] = { title, unit, series: kept, marks, log: falling.has(id) && spansFar(kept), points }
   }
-  for (const [metric, title, unit] of drawn)
-    add(
-      metric,
-      title,
-      unit,
-      runs.flatMap(({ label, log }) => [
-        decimated(log.steps, log.values[metric], label),
-        ...(metric === 'loss' ? partsOf(log, label, runs.length > 1) : []),
-      ]),
-    )
+  for (const [metric, title, unit] of drawn) {
+    const whole = runs.map(({ label, log }) => decimated(log.steps, log.values[metric], label))
+    const parts = metric === 'loss' ? runs.flatMap(({ label, log }) => partsOf(log, label, runs.length > 1)) : []
+    add(metric, title, unit, [...whole, ...parts]) // a run has the same colour on every curve
+  }
   for (const metric of new Set(runs.flatMap(({ log }) => log.evaluations.map((event) => event.metric))))
     add(
       `eval-${metric}`,

@@ -16,7 +16,14 @@ function dataOf(run: RunRecord, n: number): Html {
   const { checks, config } = run
   const given = givenRows(run)
   const hidden = (config.card as { samples?: number } | undefined)?.samples === 0
-  return html`${given.length > 0 && table('What each source gave', ['source', 'phase', 'rows', 'steps', 'share', 'tokens', 'mean loss'].map((head, i) => ({ head, number: i > 1 })), given)}
+  return html`${
+    given.length > 0 &&
+    table(
+      'What each source gave',
+      ['source', 'phase', 'rows', 'steps', 'share', 'tokens', 'mean loss'].map((head, i) => ({ head, number: i > 1 })),
+      given,
+    )
+  }
 ${checks === null && html`<p class="note">The run is of an earlier version, which keeps no lengths and no samples.</p>`}
 ${checks && html`<h3>Lengths, in tokens as read</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
 ${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${samples.length} rows`, samples.map(sampleHtml)))}`
@@ -45,8 +52,23 @@ const sourceOf = (checks: readonly PhaseCheck[] | null, phase: string, source: s
   checks?.find(({ name }) => name === phase)?.sources.find(({ name }) => name === source)
 
 function lengthTable(checks: readonly PhaseCheck[]): Html {
-  const row = (name: string, phase: string, side: string, { texts, mean, median, longest, limit, cut }: TextLengths): Row => ({
-    cells: [own(name), phase, side, count(texts), mean.toFixed(1), count(median), count(longest), count(limit), `${((100 * cut) / texts).toFixed(1)} %`],
+  const row = (
+    name: string,
+    phase: string,
+    side: string,
+    { texts, mean, median, longest, limit, cut }: TextLengths,
+  ): Row => ({
+    cells: [
+      own(name),
+      phase,
+      side,
+      count(texts),
+      mean.toFixed(1),
+      count(median),
+      count(longest),
+      count(limit),
+      `${((100 * cut) / texts).toFixed(1)} %`,
+    ],
   })
   const rows = checks.flatMap(({ name: phase, sources }) =>
     sources.flatMap(({ name, lengths }) =>
@@ -54,7 +76,11 @@ function lengthTable(checks: readonly PhaseCheck[]): Html {
     ),
   )
   const heads = ['source', 'phase', 'of', 'texts seen', 'mean', 'median', 'longest', 'limit', 'cut']
-  return table('Lengths', heads.map((head, i) => ({ head, number: i > 2 })), rows)
+  return table(
+    'Lengths',
+    heads.map((head, i) => ({ head, number: i > 2 })),
+    rows,
+  )
 }
 
 function sampleHtml({ source, row, query, positive, negatives }: SampleRow): Html {

@@ -43,11 +43,12 @@ export function jsonScript(id: string, value: unknown): Html {
  * characters that change the direction of writing by their numbers. Line ends and tabs stay.
  */
 export function visible(text: string): string {
-  return text
-    .replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (char) =>
-      char === '\u007f' ? '\u2421' : String.fromCharCode(0x2400 + char.charCodeAt(0)),
-    )
-    .replace(/[\u0080-\u009f\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/g, (char) => `\u27e8${unicode(char, 'U+')}\u27e9`)
+  return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (char) => {
+    if (char === '\n' || char === '\t') return char
+    const code = char.charCodeAt(0)
+    if (code < 0x20) return String.fromCharCode(0x2400 + code)
+    return code === 0x7f ? '\u2421' : `\u27e8${unicode(char, 'U+')}\u27e9`
+  })
 }
 
 const unicode = (char: string, before: string): string => before + char.charCodeAt(0).toString(16).padStart(4, '0')

@@ -52,13 +52,12 @@ class LiveRun {
   private mapping: Promise<void> | null = null
   private readonly folder: string
   private readonly options: LiveOptions
-  private readonly readers = new Set<ServerResponse>()
+  /** With what each was told last, by id of its place on the page. */
+  private readonly readers = new Map<ServerResponse, Map<string, string>>()
   /** Bytes of the log that are taken in, and the beginning of a line behind them. */
   private at = 0
   private tail = ''
   private decoder = new StringDecoder('utf8')
-  /** What readers were told last, by id. */
-  private told = new Map<string, string>()
   private server: Server | null = null
   private timer: NodeJS.Timeout | undefined
   private readonly controller = new AbortController()
@@ -85,7 +84,7 @@ class LiveRun {
   async close(): Promise<void> {
     this.controller.abort()
     clearTimeout(this.timer)
-    for (const reader of this.readers) reader.end()
+    for (const reader of this.readers.keys()) reader.end()
     this.server?.closeAllConnections()
     await new Promise<void>((resolve) => this.server?.close(() => resolve()))
     await this.mapping
@@ -99,7 +98,8 @@ class LiveRun {
     if (this.content && !news && locked === this.record.locked) return
     this.record.locked = locked
     // A run that was taken up again may have another config.
-    if (starts !== this.record.log.starts.length) this.record = { ...(await openRun(this.folder)), log: this.record.log }
+    if (starts !== this.record.log.starts.length)
+      this.record = { ...(await openRun(this.folder)), log: this.record.log }
     this.show()
     if (this.record.log.done && !this.mapping) this.mapping = this.map()
   }
@@ -146,8 +146,7 @@ class LiveRun {
 
   private show(): void {
     this.content = reportContent([this.record], [this.maps])
-    const news = this.news(this.told)
-    for (const reader of this.readers) if (!reader.writableNeedDrain) reader.write(news)
+    for (const [reader, told] of this.readers) if (!reader.writableNeedDrain) reader.write(this.news(told))
   }
 
   /** What has changed since `told`, which then knows it. */
@@ -173,24 +172,31 @@ class LiveRun {
     const { port } = this.server!.address() as AddressInfo
     // A name that somebody else's page has made point here is not this server's.
     const known = [`127.0.0.1:${port}`, `localhost:${port}`].includes(request.headers.host ?? '')
-    const end = (status: number, text: string, type = 'text/plain') => {
-      response.writeHead(status, {
-        'content-type': `${type}; charset=utf-8`,
-        'cache-control': 'no-store',
-        'x-content-type-options': 'nosniff',
-        'referrer-policy': 'no-referrer',
-        'cross-origin-resource-policy': 'same-origin',
-      })
-      response.end(text)
-    }
-    if (!known) return end(403, 'This server answers to 127.0.0.1 and localhost alone.\n')
-    if (request.method !== 'GET') return end(405, 'GET is all there is.\n')
-    const { pathname } = new URL(request.url ?? '/', 'http://127.0.0.1')
-    if (pathname === '/') return end(200, reportPage([this.record], this.content, true), 'text/html')
-    if (pathname !== '/events') return end(404, 'There is / and /events.\n')
-    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
-    response.write(this.news(new Map())) // all of it: the page may be older than this
-    this.readers.add(response)
-    response.on('close', () => this.readers.delete(response))
+    const [pathname] = (request.url ?? '/').split('?')
+    if (!known) end(response, 403, 'This server answers to 127.0.0.1 and localhost alone.\n')
+    else if (request.method !== 'GET') end(response, 405, 'GET is all there is.\n')
+    else if (pathname === '/') end(response, 200, reportPage([this.record], this.content, true), 'text/html')
+    else if (pathname === '/events') this.tell(response)
+    else end(response, 404, 'There is / and /events.\n')
   }
+
+  /** News to one more reader: at first all there is, since its page may be older. */
+  private tell(reader: ServerResponse): void {
+    reader.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
+    const told = new Map<string, string>()
+    reader.write(this.news(told))
+    this.readers.set(reader, told)
+    reader.on('close', () => this.readers.delete(reader))
+  }
+}
+
+function end(response: ServerResponse, status: number, text: string, type = 'text/plain'): void {
+  response.writeHead(status, {
+    'content-type': `${type}; charset=utf-8`,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin',
+  })
+  response.end(text)
 }

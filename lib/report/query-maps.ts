@@ -103,7 +103,9 @@ async function mapOf(
   const text = queries.texts[queries.ids.indexOf(id)]
   if (text === undefined) throw new Error(`${folder} no longer has query "${id}"`)
   const judged = [...(qrels.get(id) ?? [])].filter(([, grade]) => grade > 0).map(([document]) => document)
-  const shown = [...new Set([...(top === null ? [] : [top]), ...(judged.includes(top ?? '') ? [] : judged.slice(0, 1))])]
+  const shown = [
+    ...new Set([...(top === null ? [] : [top]), ...(judged.includes(top ?? '') ? [] : judged.slice(0, 1))]),
+  ]
   const numbers = shown.map((document) => documents.ids.indexOf(document)).filter((at) => at >= 0)
   const texts = await textsAt(documents, new Set(numbers))
   const labels = numbers.map((at): MapLabel => {

@@ -47,7 +47,11 @@ export function reportContent(runs: readonly RunRecord[], maps: readonly QueryMa
 }
 
 /** The page. @param live served while the run goes on */
-export function reportPage(runs: readonly RunRecord[], { sections, curves, maps }: ReportContent, live = false): string {
+export function reportPage(
+  runs: readonly RunRecord[],
+  { sections, curves, maps }: ReportContent,
+  live = false,
+): string {
   const entries = Object.entries(sections)
   return page({
     title: runs.map(({ label }) => label).join(' and '),

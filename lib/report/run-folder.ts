@@ -38,7 +38,11 @@ export async function trainedModel(folder: string): Promise<string | null> {
   if (existsSync(trained)) return trained
   const newest = (await listCheckpoints(join(folder, 'checkpoints'))).at(-1)
   if (newest) return join(newest.path, 'model')
-  throw new CheckpointError('ERR_CHECKPOINT', `${folder} is a run that has saved no model yet; wait for its first checkpoint`, {
-    folder,
-  })
+  throw new CheckpointError(
+    'ERR_CHECKPOINT',
+    `${folder} is a run that has saved no model yet; wait for its first checkpoint`,
+    {
+      folder,
+    },
+  )
 }

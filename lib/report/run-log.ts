@@ -1,5 +1,14 @@
 /** What a run's log says, in columns: of a run that is done, broken off, or still going on. */
-import type { CheckpointEvent, DoneEvent, EvalEvent, PhaseEvent, StartEvent, StepEvent, TrainEvent, WarningEvent } from '../train/events.js'
+import type {
+  CheckpointEvent,
+  DoneEvent,
+  EvalEvent,
+  PhaseEvent,
+  StartEvent,
+  StepEvent,
+  TrainEvent,
+  WarningEvent,
+} from '../train/events.js'
 
 type Logged<E> = E & { time: string }
 

@@ -25,7 +25,10 @@ function runFacts({ log, config, locked }: RunRecord): Html {
     ['Time', `${duration(seconds)}${log.starts.length > 1 ? `, resumed ${log.starts.length - 1} ×` : ''}`],
     ...(best ? [['Best', `${best.metric} ${best.value.toFixed(4)}`] as const] : []),
     ['Model', own(settingText(config.model))],
-    ['Device', `${settingText(config.device)}, ${settingText(config.precision)}${last && last.ranks > 1 ? `, ${last.ranks} ranks` : ''}`],
+    [
+      'Device',
+      `${settingText(config.device)}, ${settingText(config.precision)}${last && last.ranks > 1 ? `, ${last.ranks} ranks` : ''}`,
+    ],
     ['Seed', settingText(config.seed)],
     ['Started', first ? first.time.replace('T', ' ').replace(/\.\d+Z$/, ' UTC') : 'not yet'],
   ])
@@ -41,7 +44,7 @@ function bestOf(evaluations: RunRecord['log']['evaluations'], { phases }: RunRec
 
 function state(done: boolean, locked: boolean, phase: LoggedPhase | undefined): Html {
   if (done) return html`<span class="state-done">done</span>`
-  const at = phase ? `, in ${phase.name}, step ${phase.last?.step ?? 0} of ${phase.begin.steps}` : ''
+  const at = phase ? `, in ${phase.name}, step ${count(phase.last?.step ?? 0)} of ${count(phase.begin.steps)}` : ''
   return locked ? html`going on${at}` : html`<span class="state-stopped">not finished</span>${at}`
 }
 
@@ -100,7 +103,15 @@ function lossText(loss: unknown): string {
 }
 
 /** `ndcg@10 0.5712 [0.5601, 0.5822]`. */
-export function scored({ metric, value, interval }: { metric: string; value: number; interval?: { low: number; high: number } }): string {
+export function scored({
+  metric,
+  value,
+  interval,
+}: {
+  metric: string
+  value: number
+  interval?: { low: number; high: number }
+}): string {
   const range = interval ? ` [${interval.low.toFixed(4)}, ${interval.high.toFixed(4)}]` : ''
   return `${metric} ${value.toFixed(4)}${range}`
 }
@@ -109,12 +120,16 @@ export function scored({ metric, value, interval }: { metric: string; value: num
 export function curveSection(curves: Readonly<Record<string, Curve>>, numbers = true): Html {
   const entries = Object.entries(curves)
   if (entries.length === 0) return html`<p class="note">No step was done yet.</p>`
-  const coarsest = Math.max(...entries.flatMap(([, { series }]) => series.map(({ per }) => per)))
+  const all = entries.flatMap(([, { series, points }]) => (points ? [] : series))
+  const coarsest = Math.max(1, ...all.map(({ per }) => per))
+  const upTo = all.some(({ per }) => per < coarsest) ? 'up to ' : ''
+  const runs = curves.learningRate?.series ?? []
+  const whose = runs.length > 1 ? `, in ${runs[0]!.label}` : ''
   return html`<p class="note">${
     coarsest > 1
-      ? `Every line is the mean of ${coarsest} steps at a time, the band behind it runs from the smallest to the largest of them.`
+      ? `A point is the mean of ${upTo}${coarsest} steps; the band behind the line runs from the smallest to the largest of them.`
       : 'Every step is a point.'
-  } Arrow keys move along a curve; drag to look closer, double click to see all again.</p>
+  } Dotted lines: where phases begin${whose}. Arrow keys move along a curve; drag to look closer, double click to see all again.</p>
 <div class="curves">${entries.map(([id, curve]) => curveHtml(id, curve, numbers))}</div>
 <noscript><p>The curves need scripts to be drawn; their numbers are in the tables.</p></noscript>`
 }
@@ -217,9 +232,14 @@ export function settingsSection(runs: readonly RunRecord[]): Html {
       isDefault: origins.every((origin) => origin === 'default'),
     }
   })
-  const columns = [{ head: 'setting' }, ...runs.map(({ label }) => ({ head: runs.length > 1 ? label : 'value, and where it comes from' }))]
+  const columns = [
+    { head: 'setting' },
+    ...runs.map(({ label }) => ({ head: runs.length > 1 ? label : 'value, and where it comes from' })),
+  ]
   const first = runs.length > 1 ? rows.filter(({ differs }) => differs) : rows.filter(({ isDefault }) => !isDefault)
-  const note = runs.some(({ origins }) => origins === null) && 'A run of an earlier version does not say where its values come from.'
+  const note =
+    runs.some(({ origins }) => origins === null) &&
+    'A run of an earlier version does not say where its values come from.'
   return html`<h3>${runs.length > 1 ? 'What differs' : 'What is not a default'}</h3>
 ${first.length > 0 ? table('Settings', columns, runs.length > 1 ? first.map(({ cells }) => ({ cells })) : first.map(({ cells }) => ({ cells }))) : html`<p>Nothing.</p>`}
 ${note && html`<p class="note">${note}</p>`}
@@ -235,7 +255,9 @@ function flattened(config: Record<string, unknown>): Map<string, unknown> {
   const visit = (value: unknown, path: string): void => {
     const nested = Array.isArray(value)
       ? path === 'phases' && value.map((part, i): [string, unknown] => [`${path}[${i}]`, part])
-      : typeof value === 'object' && value !== null && Object.entries(value).map(([key, part]): [string, unknown] => [path ? `${path}.${key}` : key, part])
+      : typeof value === 'object' &&
+        value !== null &&
+        Object.entries(value).map(([key, part]): [string, unknown] => [path ? `${path}.${key}` : key, part])
     if (nested) for (const [key, part] of nested) visit(part, key)
     else found.set(path, value)
   }
@@ -246,7 +268,9 @@ function flattened(config: Record<string, unknown>): Map<string, unknown> {
 /** Warnings, checkpoints, and where the run was taken up again. */
 export function eventSection(runs: readonly RunRecord[]): Html {
   return html`${runs.map(({ label, log }, n) => {
-    const warnings = log.warnings.map(({ code, message }) => html`<li><span class="warn">${code}</span> ${own(message)}</li>`)
+    const warnings = log.warnings.map(
+      ({ code, message }) => html`<li><span class="warn">${code}</span> ${own(message)}</li>`,
+    )
     const saved = log.checkpoints.map(({ time, phase, step, reason, path }) => ({
       cells: [`${phase}, step ${step}`, reason, time.replace('T', ' ').replace(/\.\d+Z$/, ''), own(path)],
     }))

@@ -53,7 +53,11 @@ function answers(query: readonly ExplainedToken[], document: ExplainedDocument, 
       before.times++
     } else rows.push({ asked, answer, score, times: 1 })
   }
-  const shown = rows.map(({ times, ...row }) => ({ ...row, asked: times > 1 ? `${row.asked} × ${times}` : row.asked, times }))
+  const shown = rows.map(({ times, ...row }) => ({
+    ...row,
+    asked: times > 1 ? `${row.asked} × ${times}` : row.asked,
+    times,
+  }))
   const width = Math.max(...shown.map(({ asked }) => asked.length), 0)
   return shown.map(({ asked, answer, score, times }) => {
     const each = score / times
@@ -80,7 +84,10 @@ function tokensText(
     if (kind === 'expansion') {
       expansion++
       if (tokens[i + 1]?.kind !== 'expansion')
-        add(`${text} × ${expansion}${attended ? '' : ' (masked)'}`, dim(`${text} × ${expansion}${attended ? '' : ' (masked)'}`))
+        add(
+          `${text} × ${expansion}${attended ? '' : ' (masked)'}`,
+          dim(`${text} × ${expansion}${attended ? '' : ' (masked)'}`),
+        )
       continue
     }
     if (kind === 'cut' && tokens[i - 1]?.kind !== 'cut') add('| cut:')

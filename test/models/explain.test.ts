@@ -10,7 +10,10 @@ const shape = { architecture: 'bert', layers: 1, width: 32, heads: 2, intermedia
 const query = 'one vector per token'
 
 async function model(t: { teardown(fn: () => void): unknown }, recipe: Partial<Recipe> = {}): Promise<Colbert> {
-  const made = await Colbert.create({ ...shape, recipe: { queryLength: 12, documentLength: 16, ...recipe } }, { seed: 5 })
+  const made = await Colbert.create(
+    { ...shape, recipe: { queryLength: 12, documentLength: 16, ...recipe } },
+    { seed: 5 },
+  )
   t.teardown(() => made.dispose())
   return made
 }
@@ -75,7 +78,11 @@ t.test('the same tokens as an index says', async (t) => {
 })
 
 t.test('recipes: queries that skip, no expansion, a floor of 0, attended expansion', async (t) => {
-  const skips = await model(t, { skiplistTasks: ['query', 'document'], skiplistWords: ['one', '[MASK]'], queryExpansion: 9 })
+  const skips = await model(t, {
+    skiplistTasks: ['query', 'document'],
+    skiplistWords: ['one', '[MASK]'],
+    queryExpansion: 9,
+  })
   const found = await explain(skips, query, ['one vector'])
   t.match(kinds(found.query), /one:skipped vector:text .*\[MASK\]:skipped$/)
   t.same(
@@ -86,7 +93,9 @@ t.test('recipes: queries that skip, no expansion, a floor of 0, attended expansi
   t.ok((await explain(attended, query, ['a'])).query.tokens.every((token) => token.attended))
   const clamped = await model(t, { clampNegatives: true, queryExpansion: false, documentPrefix: '' })
   const { documents } = await explain(clamped, query, texts, { similarities: true })
-  t.ok(documents.flatMap(({ matches }) => matches).every(({ token, score }) => score >= 0 && token < 0 === (score === 0)))
+  t.ok(
+    documents.flatMap(({ matches }) => matches).every(({ token, score }) => score >= 0 && token < 0 === (score === 0)),
+  )
 })
 
 t.test('what it refuses', async (t) => {
@@ -95,6 +104,12 @@ t.test('what it refuses', async (t) => {
   await t.rejects(explain(colbert, 7 as never, []), { code: 'ERR_ARGUMENT' })
   await t.rejects(explain(colbert, query, [], { cutToken: 3 } as never), { code: 'ERR_ARGUMENT', message: /cutTokens/ })
   t.same((await explain(colbert, query, [])).documents, [])
-  const dense = await model(t, { pooling: 'mean', queryExpansion: false, skiplistWords: [], queryPrefix: '', documentPrefix: '' })
+  const dense = await model(t, {
+    pooling: 'mean',
+    queryExpansion: false,
+    skiplistWords: [],
+    queryPrefix: '',
+    documentPrefix: '',
+  })
   await t.rejects(explain(dense, query, texts), { code: 'ERR_UNSUPPORTED', message: /one vector of a whole text/ })
 })

@@ -7,7 +7,8 @@ import { train } from '../../lib/train/loop/run.js'
 import { saveTinyModel, threePhases, tinyRun } from '../train/tiny.js'
 
 /** Markup, a script, the other direction of writing, a control sequence of terminals, an emoji. */
-export const hostile = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2"> \u202eevil שלום \u001b[31m 🎉'
+export const hostile =
+  '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2"> \u202eevil שלום \u001b[31m 🎉'
 
 /** Runs it in `dir`/`out`. */
 export async function reportedRun(dir: string, out: string, seed = 7): Promise<string> {
@@ -15,8 +16,14 @@ export async function reportedRun(dir: string, out: string, seed = 7): Promise<s
   await saveTinyModel(model)
   const collection = path.join(dir, 'beir')
   await writeBeir(collection, {
-    documents: Array.from({ length: 12 }, (_, i) => ({ id: `d${i}`, text: i === 3 ? `w3 ${hostile}` : `w${i} w${i + 1} w${i + 2}` })),
-    queries: Array.from({ length: 6 }, (_, i) => ({ id: `q${i}`, text: i === 3 ? `w3 ${hostile}` : `w${i} w${i + 1}` })),
+    documents: Array.from({ length: 12 }, (_, i) => ({
+      id: `d${i}`,
+      text: i === 3 ? `w3 ${hostile}` : `w${i} w${i + 1} w${i + 2}`,
+    })),
+    queries: Array.from({ length: 6 }, (_, i) => ({
+      id: `q${i}`,
+      text: i === 3 ? `w3 ${hostile}` : `w${i} w${i + 1}`,
+    })),
     qrels: { dev: new Map(Array.from({ length: 6 }, (_, i) => [`q${i}`, new Map([[`d${i}`, 1]])])) },
   })
   const evaluate = { every: 2, data: collection, split: 'dev' }
@@ -44,7 +51,7 @@ export function stepLines(count: number, first = 1): string {
         step,
         globalStep: step,
         steps: 100_000,
-        loss: step === 54_321 ? 99 : 1 + 100 / step + Math.sin(step) / 10,
+        loss: step === 54_321 ? 99 : 1 + 10 / step + Math.sin(step) / 10,
         learningRate: 1e-3 * (1 - step / 200_000),
         gradientNorm: 1 + Math.abs(Math.cos(step)),
         temperature: 0.05,

@@ -71,7 +71,8 @@ const isPlain = (value: unknown): value is Record<string, unknown> =>
 function holds(config: unknown, path: readonly (string | number)[]): boolean {
   let at: unknown = config
   for (const part of path) {
-    if (typeof at !== 'object' || at === null || (Array.isArray(at) && typeof part === 'string')) return at !== undefined
+    if (typeof at !== 'object' || at === null || (Array.isArray(at) && typeof part === 'string'))
+      return at !== undefined
     if (!Object.hasOwn(at, part)) return false
     at = (at as Record<string | number, unknown>)[part]
   }

@@ -395,7 +395,16 @@ class PhaseRunner {
     progress.evaluations = [...(progress.evaluations ?? []), { step: progress.step, metrics, metric, best: better }]
     const seconds = (performance.now() - started) / 1000
     const interval = details?.metric === metric ? details.interval : undefined
-    host.emit({ ...this.position, type: 'eval', metrics, metric, value, ...(interval && { interval }), best: better, seconds })
+    host.emit({
+      ...this.position,
+      type: 'eval',
+      metrics,
+      metric,
+      value,
+      ...(interval && { interval }),
+      best: better,
+      seconds,
+    })
     if (details) await host.keep(progress.globalStep, details)
     if (better) progress.best = { ...this.position, metric, value, checkpoint: host.pathOf(progress.globalStep) }
     const stop = patience !== undefined && progress.withoutBest >= patience
