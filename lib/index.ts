@@ -28,6 +28,7 @@ export type { CreateConfig, HeadLayerConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
 export {
   type ExplainedDocument,
+  type ExplainedMatch,
   type ExplainedText,
   type ExplainedToken,
   type ExplainOptions,

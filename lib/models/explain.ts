@@ -36,15 +36,18 @@ export interface ExplainedText {
   goesOn: boolean
 }
 
+/** A query token and the document token that answers it. */
+export interface ExplainedMatch extends TokenMatch {
+  /** Its number in the query's tokens; `token` is one in the document's. */
+  query: number
+}
+
 /** A document and how it answers the query. */
 export interface ExplainedDocument extends ExplainedText {
   /** Its MaxSim score: the sum of the scores of `matches`. */
   score: number
-  /**
-   * For each query token that scores, in order: its number in the query's tokens, and the document token that answers
-   * it, −1 where a floor of 0 is above all of them.
-   */
-  matches: (TokenMatch & { query: number })[]
+  /** For each query token that scores, in order, who answers it. */
+  matches: ExplainedMatch[]
   /** [query tokens that score][document tokens that score], in order; only where `similarities` asks for them. */
   similarities?: number[][]
 }

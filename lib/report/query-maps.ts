@@ -1,6 +1,7 @@
 /** The best and the worst queries of a run's last evaluation, with the maps of what was found and what was to be found. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { DeviceError } from '../errors.js'
 import { type Collection, loadBeir, textsAt } from '../eval/collections.js'
 import { Colbert } from '../models/colbert.js'
 import { type Explanation, explain } from '../models/explain.js'
@@ -48,31 +49,39 @@ export async function queryMaps(run: RunRecord, n: number, options: QueryMapOpti
         ? 'This evaluation was not kept query by query: it was a function of its own, or the run is of an earlier version.'
         : 'Nothing was evaluated.',
     )
-  const name = await modelAt(folder, last.globalStep)
-  const maps: QueryMaps = { html: html``, data: {} }
-  const parts: Html[] = []
-  const model = await Colbert.load(name, { device: options.device, signal: options.signal, onNote: () => {} })
   try {
-    const collections = new Map<string, Promise<Collection>>()
-    for (const [title, chosen] of Object.entries(extremes(details, options.queries))) {
-      parts.push(html`<h3>${title}</h3>`)
-      for (const one of chosen) {
-        abortIf(options.signal)
-        const key = `run${n}-${parts.length}`
-        const mapped = await mapOf(model, one, details.metric, key, collections)
-        parts.push(mapped.html)
-        Object.assign(maps.data, mapped.data)
-      }
-    }
+    const name = await modelAt(folder, last.globalStep)
+    const { html: maps, data } = await mapped(name, n, details, options)
+    const about = html`<p class="note">Of the evaluation after ${last.phase}, step ${last.step}; maps by ${own(name)}. Documents that a model
+ranks first, beside a relevant one where that is another.</p>`
+    return { html: html`${about}${maps}`, data }
   } catch (error) {
+    if (options.signal?.aborted || error instanceof DeviceError) throw error
     // What is known of the run is worth its page without this.
     return said(`The queries of the last evaluation cannot be shown: ${(error as Error).message}`)
-  } finally {
-    model.dispose()
   }
-  const about = html`<p class="note">Of the evaluation after ${last.phase}, step ${last.step}; maps by ${own(name)}. Documents that a model
-ranks first, beside a relevant one where that is another.</p>`
-  return { html: html`${about}${parts}`, data: maps.data }
+}
+
+async function mapped(
+  model: string,
+  n: number,
+  details: EvaluationDetails,
+  { queries, device, signal }: QueryMapOptions,
+): Promise<QueryMaps> {
+  const parts: Html[] = []
+  const all: QueryMaps['data'] = {}
+  const collections = new Map<string, Promise<Collection>>()
+  using loaded = await Colbert.load(model, { device, signal, onNote: () => {} })
+  for (const [title, chosen] of Object.entries(extremes(details, queries))) {
+    parts.push(html`<h3>${title}</h3>`)
+    for (const one of chosen) {
+      abortIf(signal)
+      const { html: map, data } = await mapOf(loaded, one, details.metric, `run${n}-${parts.length}`, collections)
+      parts.push(map)
+      Object.assign(all, data)
+    }
+  }
+  return { html: html`${parts}`, data: all }
 }
 
 /** The model as it was evaluated, where its checkpoint is there; else the trained one. */

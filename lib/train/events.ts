@@ -120,7 +120,12 @@ export interface EvalEvent extends Position {
   /** Its value. */
   value: number
   /** 95 % interval of `value` over queries, by bootstrap, where the function that evaluates knows them. */
-  interval?: { /** Lower end. */ low: number /** Upper end. */; high: number }
+  interval?: {
+    /** Lower end. */
+    low: number
+    /** Upper end. */
+    high: number
+  }
   /** Whether it is the best of the phase so far. */
   best: boolean
   /** Time it took. */

@@ -18,11 +18,14 @@ const skip = noBrowser
 const dir = folder(t)
 let opened: Browser
 let one: string
+/** Its page. */
+let onePage: string
 
 t.before(async () => {
   if (skip) return
   opened = await browser(t)
   one = await reportedRun(dir, 'one')
+  onePage = await report([one], 'one.html')
 })
 
 async function report(folders: readonly string[], name: string, queries = 2): Promise<string> {
@@ -42,8 +45,7 @@ const fits = (page: Page) => page.evaluate('document.documentElement.scrollWidth
 const hacked = (page: Page) => page.evaluate('globalThis.hacked')
 
 t.test('a run of three phases', { skip }, async (t) => {
-  const url = await report([one], 'one.html')
-  const { page, requests, complaints } = await watched(opened, url)
+  const { page, requests, complaints } = await watched(opened, onePage)
   t.same([requests, complaints], [[], []], 'asks for nothing, complains of nothing')
   t.equal(await hacked(page), undefined)
   const text = await shown(page, 'main')
@@ -102,19 +104,18 @@ t.test('a run of three phases', { skip }, async (t) => {
 })
 
 t.test('at phone width, in the dark, on paper, without scripts', { skip }, async (t) => {
-  const url = await report([one], 'small.html')
   for (const options of [{ viewport: { width: 320, height: 700 } }, { colorScheme: 'dark' as const }]) {
-    const { page, complaints } = await watched(opened, url, options)
+    const { page, complaints } = await watched(opened, onePage, options)
     t.ok(await fits(page), 'nothing sticks out')
     t.same(complaints, [])
     await page.close()
   }
-  const { page } = await watched(opened, url, { colorScheme: 'dark' })
+  const { page } = await watched(opened, onePage, { colorScheme: 'dark' })
   await page.emulateMedia({ media: 'print' })
   t.equal(await page.evaluate('getComputedStyle(document.documentElement).backgroundColor'), 'rgb(255, 255, 255)')
   t.ok((await page.pdf({ format: 'A4' })).length > 20_000)
   await page.close()
-  const plain = await watched(opened, url, { javaScriptEnabled: false })
+  const plain = await watched(opened, onePage, { javaScriptEnabled: false })
   t.match(await shown(plain.page, 'body'), /The curves need scripts/)
   await plain.page.close()
 })

@@ -87,7 +87,12 @@ export interface EvaluationDetails {
   /** As `ndcg@10`. */
   metric: string
   /** 95 % interval over queries of its mean, by bootstrap. */
-  interval: { /** Lower end. */ low: number /** Upper end. */; high: number }
+  interval: {
+    /** Lower end. */
+    low: number
+    /** Upper end. */
+    high: number
+  }
   /** What it was evaluated on. */
   collections: {
     /** Its name. */
