@@ -71,7 +71,9 @@
     const sparse = curve.log ? { filter: tens, grid: { ...grid, filter: tens }, ticks: { ...grid, filter: tens } } : {}
     const lines = curve.series.flatMap((_, i) => {
       const stroke = colour(`--c${i % 6}`)
-      const end = { scale: 'y', stroke: 'transparent', width: 0, points: { show: false }, spanGaps: true }
+      // The ends of a band are thin lines: a single step that stands out is too narrow to be seen as a surface.
+      const edge = curve.points ? { stroke: 'transparent', width: 0 } : { stroke: faint(stroke, 0.5), width: 1 }
+      const end = { scale: 'y', ...edge, points: { show: false }, spanGaps: true }
       const line = {
         scale: 'y',
         stroke,

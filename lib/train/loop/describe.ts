@@ -21,7 +21,11 @@ export async function describeRun(
   const write = (name: string, value: unknown): Promise<void> =>
     writeAtomic(join(out, name), [`${JSON.stringify(value, null, 1)}\n`])
   const before = async <T>(name: string): Promise<T | undefined> =>
-    goesOn ? JSON.parse(await readFile(join(out, name), 'utf8').catch(() => 'null')) : undefined
+    goesOn
+      ? readFile(join(out, name), 'utf8')
+          .then(JSON.parse)
+          .catch(() => undefined)
+      : undefined // no run stops for their sake
   const then = await before<Record<string, string>>('origins.json')
   const self = resolve(out, 'config.json') // `resume` has all values from there
   const origins = Object.entries(originsOf(config)).map(([key, origin]) => [
