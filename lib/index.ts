@@ -27,8 +27,19 @@ export type { HubProgress } from './hub/repository.js'
 export { Colbert } from './models/colbert.js'
 export type { CreateConfig, HeadLayerConfig } from './models/create.js'
 export type { EncodeOptions } from './models/encode.js'
+export {
+  type ExplainedDocument,
+  type ExplainedMatch,
+  type ExplainedText,
+  type ExplainedToken,
+  type ExplainOptions,
+  type Explanation,
+  explain,
+  type TokenKind,
+} from './models/explain.js'
 export type {
   CreateOptions,
+  EvaluationDetails,
   EvaluationRecord,
   LoadOptions,
   PhaseRecord,
@@ -39,6 +50,7 @@ export type {
 export type { ParameterGroupOptions } from './models/parameter-groups.js'
 export { pushFolder } from './models/push.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
+export type { TokenMatch } from './retrieval/matches.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'
 export { type CpuSettings, type CpuState, setCpu } from './tensor/cpu.js'
 export type { AlignedField, RecipeChange } from './text/alignment.js'

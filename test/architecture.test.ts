@@ -52,6 +52,7 @@ const allowed: Record<string, string[]> = {
   ],
   'lib/train/loop': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'models', 'distributed', 'train', 'train/*'],
   'lib/bench': ['io', 'tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
+  'lib/report': ['io', 'text', 'data', 'models', 'retrieval', 'eval', 'train', 'train/*'],
   'lib/cli': ['*'],
   'native/platform': [],
   'native/runtime': ['platform'],

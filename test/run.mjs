@@ -83,7 +83,8 @@ const parts = {
     await tap(files.filter((file) => file.endsWith('.test.ts') && !slow.includes(file)))
   },
   lint() {
-    for (const script of ['lint:biome', 'lint:format', 'lint:tidy', 'docs']) must('npm', 'run', '--silent', script)
+    for (const script of ['lint:biome', 'lint:assets', 'lint:format', 'lint:tidy', 'docs'])
+      must('npm', 'run', '--silent', script)
   },
   /** nvcc compiles every kernel; what needs no GPU runs. */
   cuda() {

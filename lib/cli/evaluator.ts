@@ -46,7 +46,7 @@ export async function evaluatorOf(
       const collection = await faults.try(i, 'evaluate.data', () => loadBeir(folder, { split }))
       if (!collection) continue
       for (const note of collectionNotes(collection.counts)) say(`${name}: ${note}`)
-      evaluated.push({ collection: { ...collection, name }, ...(set !== undefined && { set }) })
+      evaluated.push({ collection: { ...collection, name }, folder, ...(set !== undefined && { set }) })
     }
     const metrics = [...new Set([metric, 'ndcg@10', 'mrr@10', 'recall@100'])] as 'ndcg@10'[]
     evaluators.set(

@@ -41,6 +41,7 @@ function registerModels(verb: Command, usingModel: (command: Command) => Command
     .option('--cells <list>', 'how documents are stored: some of float, bfloat16, bits; default: all', cells)
     .addHelpText('after', '\nExample: lateforge export vespa-app out/model out/app --cells bits')
     .action(async (model, out, options) => (await import('./export-model.js')).vespaApp(model, out, options))
+}
 
 const searchEngines: Record<ExportTarget, string> = {
   lancedb: 'a LanceDB database (npm install @lancedb/lancedb apache-arrow)',

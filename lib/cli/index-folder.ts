@@ -1,4 +1,5 @@
 /** `lateforge index …`: a collection encoded once and kept in a folder. */
+import { existsSync } from 'node:fs'
 import { ArgumentError } from '../errors.js'
 import { collectionNotes } from '../eval/collections.js'
 import { isEncoded } from '../indexing/encoded.js'
@@ -10,12 +11,16 @@ import {
   type IndexSearchOptions,
   type StoredEmbeddings,
 } from '../indexing/index.js'
+import { manifestFile } from '../indexing/manifest.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import type { Colbert } from '../models/colbert.js'
 import { colour, interruptible, megabytes, print, printJson } from './common.js'
 import { openCorpus, paced, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { readQueries } from './search.js'
+
+/** Whether a folder is an index, and not of a model. */
+export const isIndex = (folder: string): boolean => existsSync(manifestFile(folder))
 
 interface Json {
   json?: boolean
@@ -43,7 +48,7 @@ export async function create(
 }
 
 /** The index with its model: the one it was made with, or the one that is asked for. */
-async function opened(
+export async function opened(
   dir: string,
   { model: asked, ...options }: ModelOptions & { model?: string },
   signal: AbortSignal,

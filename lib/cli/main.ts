@@ -17,6 +17,8 @@ const whole = (text: string): number => {
   return Number(text)
 }
 
+const fromZero = (text: string): number => (text === '0' ? 0 : whole(text))
+
 const positive = (text: string): number => {
   if (!(Number(text) > 0)) throw new InvalidArgumentError('Expected a number above 0.')
   return Number(text)
@@ -147,6 +149,48 @@ usingModel(program.command('encode'))
   .option('--shard-tokens <n>', 'tokens that fill a shard; default those of 128 MiB of vectors', whole)
   .option('--json', 'print one JSON object')
   .action(async (model, corpus, out, options) => (await import('./encode.js')).encode(model, corpus, out, options))
+
+usingModel(program.command('explain'))
+  .description('show which token of a document answers which token of a query, and how strongly')
+  .argument('<target>', 'folder of a model, its name on the Hub, a run, or an index', homed)
+  .requiredOption('--query <text>', 'the query')
+  .option('--document <text>', 'a document; may be repeated', collected)
+  .option('--id <id>', 'of an index: this document; may be repeated', collected)
+  .option('--top-k <k>', 'of an index: the best documents of the query; default 3', whole)
+  .option('--model <model>', 'of an index: instead of the model that it was made with', homed)
+  .option('--html <file>', 'write one page that works without a network', homed)
+  .option('--json', 'print one JSON object')
+  .addHelpText(
+    'after',
+    '\nExample: lateforge explain runs/demo/model --query "what is late interaction" --document "ColBERT keeps a vector per token" --html why.html',
+  )
+  .action(async (target, options) => (await import('./explain.js')).explain(target, options))
+
+program
+  .command('report')
+  .description('write one page of a run, finished or not, or of several beside each other')
+  .argument('<runs...>', 'folders of runs', allHomed)
+  .requiredOption('--out <file>', 'the page; it works without a network', homed)
+  .option(
+    '--queries <n>',
+    'best and worst queries of the last evaluation shown with maps; 0 loads no model',
+    fromZero,
+    2,
+  )
+  .option('--device <name>', 'where the model of these maps runs', 'cpu')
+  .option('--json', 'print one JSON object')
+  .addHelpText('after', '\nExample: lateforge report runs/one runs/two --out report.html')
+  .action(async (runs, options) => (await import('./report.js')).report(runs, options))
+
+program
+  .command('ui')
+  .description('show the report of a run in a browser, live while it goes on; on this machine alone')
+  .argument('<run>', 'folder of the run', homed)
+  .option('--port <n>', 'default: one that is free', whole, 0)
+  .option('--queries <n>', 'best and worst queries shown with maps once the run is done; 0 loads no model', fromZero, 2)
+  .option('--device <name>', 'where the model of these maps runs', 'cpu')
+  .addHelpText('after', '\nExample: lateforge ui runs/one')
+  .action(async (run, options) => (await import('./ui.js')).ui(run, options))
 
 const index = program.command('index').description('keep encoded documents in a folder, and search them')
 const indexVerb = (name: string, description: string): Command =>

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
 import { DataError } from '../errors.js'
-import { type Corpus, collectionNotes, listed } from '../eval/collections.js'
+import { collectionNotes, listed, textsAt } from '../eval/collections.js'
 import { EncodedDocuments, isEncoded } from '../indexing/encoded.js'
 import type { Colbert } from '../models/colbert.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
@@ -90,18 +90,6 @@ async function openEncoded(path: string, signal: AbortSignal): Promise<Searched>
     named,
     counts: () => ({ documents, truncatedDocuments: truncated }),
   }
-}
-
-/** The texts of these documents, by number. */
-async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<Map<number, string>> {
-  const found = new Map<number, string>()
-  let index = 0
-  for await (const text of texts) {
-    if (found.size === wanted.size) break
-    if (wanted.has(index)) found.set(index, text)
-    index++
-  }
-  return found
 }
 
 /** One a line from standard input. @throws DataError ERR_DATA when there is none */

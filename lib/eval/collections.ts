@@ -182,6 +182,18 @@ export function textsOfFile(
   }
 }
 
+/** The texts of these documents, by number. */
+export async function textsAt({ texts }: Corpus, wanted: ReadonlySet<number>): Promise<Map<number, string>> {
+  const found = new Map<number, string>()
+  let index = 0
+  for await (const text of texts) {
+    if (found.size === wanted.size) break
+    if (wanted.has(index)) found.set(index, text)
+    index++
+  }
+  return found
+}
+
 /**
  * The BEIR folders at `dir`, by name: itself, or those inside it, as in a NanoBEIR directory, and inside these, as the
  * forums of BEIR's cqadupstack. `dir` may be a pattern of folders with `*`, `?` and `**`; folders below count then too.

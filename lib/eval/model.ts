@@ -1,6 +1,7 @@
 import { type ProcessGroup, singleProcess } from '../distributed/group.js'
 import { ArgumentError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
+import type { EvaluationDetails } from '../models/options.js'
 import {
   above,
   signal as aSignal,
@@ -20,7 +21,7 @@ import { type Collection, type Corpus, loadBeir } from './collections.js'
 import { type FindOptions, findCollections } from './find.js'
 import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'
 import { beside } from './self.js'
-import { macroWeights } from './significance.js'
+import { macroInterval, macroWeights } from './significance.js'
 
 /** Options of `modelRun`. */
 export interface ModelRunOptions {
@@ -134,7 +135,7 @@ function pack(hits: readonly (readonly Hit[])[], first: number, cut: number): Ui
 /** What `train` calls between steps, as `train(config, { evaluate: await beirEvaluator('beir/dev', { split: 'dev' }) })`. */
 export type CollectionEvaluator = (
   model: Colbert,
-  context?: { signal?: AbortSignal; group?: ProcessGroup },
+  context?: { signal?: AbortSignal; group?: ProcessGroup; keep?: (details: EvaluationDetails) => void },
 ) => Promise<Record<string, number>>
 
 /** Options of `beirEvaluator`. */
@@ -181,7 +182,11 @@ export async function beirEvaluator(
   const loaded: Evaluated[] = given.flatMap((each) => (typeof each === 'string' ? [] : [{ collection: each }]))
   const found = places.length > 0 ? await findCollections(places, { split, cacheDir, onProgress }) : undefined
   for (const { name, folder, split, set } of found?.collections ?? [])
-    loaded.push({ collection: { ...(await loadBeir(folder, { split })), name }, ...(set !== undefined && { set }) })
+    loaded.push({
+      collection: { ...(await loadBeir(folder, { split })), name },
+      folder,
+      ...(set !== undefined && { set }),
+    })
   const names = loaded.map(({ collection }) => collection.name)
   const twice = names.find((name, i) => names.indexOf(name) < i)
   if (names.length === 0 || twice !== undefined)
@@ -197,7 +202,15 @@ export async function beirEvaluator(
 export interface Evaluated {
   readonly collection: Collection
   readonly set?: string
+  /** Where it was read. */
+  readonly folder?: string
 }
+
+/** Of an interval between training steps, which wait for it. */
+const resamples = 2000
+
+const topOf = (run: SystemRun['run'], query: string): string | null =>
+  run.get(query)?.find(({ id }) => id !== query)?.id ?? null
 
 /** The evaluation on collections with different names. */
 export function collectionEvaluator(
@@ -206,14 +219,25 @@ export function collectionEvaluator(
   options: Omit<ModelRunOptions, 'signal' | 'group'>,
 ): CollectionEvaluator {
   return async (model, context) => {
-    const { signal, group } = context ?? {}
+    const { signal, group, keep } = context ?? {}
     const own: Record<string, number>[] = []
-    for (const { collection } of evaluated) {
+    const found: EvaluationDetails['collections'] = []
+    for (const { collection, folder } of evaluated) {
       const { run } = await modelRun(model, collection, { ...options, signal, ...(group && { group }) })
-      own.push({ ...(await inTurns(evaluation(run, collection.qrels, metrics), signal)).means })
+      const { means, queries, perQuery } = await inTurns(evaluation(run, collection.qrels, metrics), signal)
+      own.push({ ...means })
+      const { name, split } = collection
+      const values = perQuery[metrics[0]!]!
+      const each = queries.map((id, q) => ({ id, value: values[q]!, top: topOf(run, id) }))
+      found.push({ name, split, ...(folder !== undefined && { folder }), queries: each })
+    }
+    const weights = macroWeights(evaluated.map(({ set }) => set))
+    if (keep) {
+      const values = found.map(({ queries }) => queries.map(({ value }) => value))
+      const { low, high } = macroInterval(values, { weights, resamples })
+      keep({ metric: metrics[0]!, interval: { low, high }, collections: found })
     }
     if (evaluated.length === 1) return own[0]!
-    const weights = macroWeights(evaluated.map(({ set }) => set))
     const macro = (metric: string): number => own.reduce((sum, values, c) => sum + weights[c]! * values[metric]!, 0)
     return {
       ...Object.fromEntries(metrics.map((metric) => [metric, macro(metric)])),

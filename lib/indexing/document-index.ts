@@ -362,7 +362,9 @@ export class Index {
   ): Promise<Asked> {
     const { recipe, dim } = this.here.snapshot.manifest
     const texts: readonly string[] | null = Array.isArray(queries) ? queries : null
-    const asked = texts ? await this.encodeQueries(texts, signal && { signal }) : (queries as Embeddings<'query', EmbeddingData>)
+    const asked = texts
+      ? await this.encodeQueries(texts, signal && { signal })
+      : (queries as Embeddings<'query', EmbeddingData>)
     checkEmbeddings('queries', asked)
     if (asked.role === ('document' as string))
       throw new ArgumentError(

@@ -1,3 +1,4 @@
+export type { TokenMatch } from '../retrieval/matches.js'
 export type { CheckedFirstStage, CheckedSetting, CheckResult } from './check.js'
 export { Index } from './document-index.js'
 export { type EncodeCorpusOptions, type EncodeProgress, type EncodeResult, encodeCorpus } from './encode-corpus.js'
@@ -5,7 +6,7 @@ export { EncodedDocuments, type EncodedInfo, type EncodedSettings, type PartsOpt
 export type { Filter } from './filter.js'
 export type { Pooling, SearchSetting, StoredEmbeddings } from './manifest.js'
 export type { CheckOptions, CreateIndexOptions, IndexDocument, IndexInfo, OpenIndexOptions } from './options.js'
-export type { IndexHit, IndexSearchOptions, TokenMatch } from './search.js'
+export type { IndexHit, IndexSearchOptions } from './search.js'
 export type { EncodedPart, Kept, Metadata } from './segment.js'
 export type { StoredDocuments } from './stored.js'
 export type { AddOptions, AddResult, CompactResult, DeleteResult } from './writer.js'

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.js'
 import { countOf, type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
+import { bestMatches, type TokenMatch } from '../retrieval/matches.js'
 import { maxsim, scoreBlocks } from '../retrieval/maxsim.js'
 import { Best } from '../retrieval/top-k.js'
 import { abortIf, Turns } from '../turns.js'
@@ -9,14 +10,6 @@ import { allowedIn, type Filter, prepared } from './filter.js'
 import { candidatesByWords } from './first-stage.js'
 import type { Metadata, Segment } from './segment.js'
 import type { Snapshot } from './snapshot.js'
-
-/** Where a query token found its best match. */
-export interface TokenMatch {
-  /** Number of the document's token vector; −1 where a floor of 0 is above all of them, or there is none. */
-  token: number
-  /** Their inner product; a hit's score is the sum of these. */
-  score: number
-}
 
 /** A document that an index found. */
 export interface IndexHit {
@@ -243,6 +236,10 @@ async function hitsOf(
   for (const [query, found] of best.entries()) {
     const list: IndexHit[] = []
     const tokens = explain ? allTokens(slice(queries, { first: query, last: query + 1 })) : null
+    const matchesOf = async ({ embeddings }: Segment, first: number) => {
+      const values = allTokens(await embeddings.download({ first, last: first + 1 }))
+      return bestMatches(tokens!, values, embeddings.dim, clampNegatives)
+    }
     for (const { index, score } of found.sorted()) {
       const { segment, start } = segments[lowerBound(starts, index + 1) - 1]!
       const document = index - start
@@ -251,35 +248,12 @@ async function hitsOf(
         ...{ id: segment.id(document), score },
         ...(text !== undefined && { text }),
         ...(metadata !== undefined && { metadata }),
-        ...(tokens && { matches: await matchesOf(tokens, segment, document, clampNegatives) }),
+        ...(tokens && { matches: await matchesOf(segment, document) }),
       })
     }
     hits.push(list)
   }
   return hits
-}
-
-/** The best match of each query token [tokens, dim] in a document; of equal ones the first. */
-async function matchesOf(
-  tokens: Float32Array,
-  { embeddings }: Segment,
-  document: number,
-  clampNegatives: boolean,
-): Promise<TokenMatch[]> {
-  const { dim } = embeddings
-  const values = allTokens(await embeddings.download({ first: document, last: document + 1 }))
-  const matches: TokenMatch[] = []
-  for (let q = 0; q < tokens.length; q += dim) {
-    let best: TokenMatch =
-      clampNegatives || values.length === 0 ? { token: -1, score: 0 } : { token: -1, score: -Infinity }
-    for (let d = 0; d < values.length; d += dim) {
-      let score = 0
-      for (let k = 0; k < dim; k++) score += tokens[q + k]! * values[d + k]!
-      if (score > best.score) best = { token: d / dim, score }
-    }
-    matches.push(best)
-  }
-  return matches
 }
 
 /** Where the first number ≥ `value` is in rising numbers. */

@@ -6,7 +6,7 @@ import type { Recipe } from '../text/recipe.js'
 import type { TrainingRecord } from './formats/card.js'
 import type { HeadLayerConfig } from './networks/dense.js'
 
-export type { EvaluationRecord, PhaseRecord, SourceRecord, TrainingRecord } from './formats/card.js'
+export type { EvaluationDetails, EvaluationRecord, PhaseRecord, SourceRecord, TrainingRecord } from './formats/card.js'
 
 /** Options of `Colbert.create`. */
 export interface CreateOptions {

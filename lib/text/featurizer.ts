@@ -12,6 +12,17 @@ export interface TextFeatures {
   truncated: boolean
 }
 
+/** A text taken apart. */
+interface Parts {
+  ids: Int32Array
+  /** Of each token, whether it is a special one or the prefix, and not of the text. */
+  special: boolean[]
+  /** Tokens that the text has beyond its length. */
+  cut: number[]
+  /** Whether it has more than those. */
+  goesOn: boolean
+}
+
 interface RolePlan {
   prompt: string
   /** The prefix id, or none. */
@@ -89,15 +100,37 @@ export class Featurizer {
 
   /** `features` that yields between small steps. */
   *featuresInSteps(text: string, role: Role): Generator<void, TextFeatures> {
-    const { prompt, prefix, room } = this.plans[role]
-    const { tokenizer, recipe } = this
-    const whole = recipe.strip ? strip(prompt + text) : prompt + text
-    const body = yield* tokenizer.encodeInSteps(whole, room + 1, recipe.lowerCase)
+    const { room } = this.plans[role]
+    const body = yield* this.bodyInSteps(text, role, room + 1)
     const truncated = body.length > room
     if (truncated) body.length = room
-    const ids = [...tokenizer.leading, ...body, ...tokenizer.trailing]
-    ids.splice(1, 0, ...prefix) // position 1 whatever stands before it, as PyLate does
-    return { ids: Int32Array.from(ids), truncated }
+    return { ids: Int32Array.from(this.framed(body, role)), truncated }
+  }
+
+  /** A text taken apart for a person to look at: its tokens, and the first `most` of those that did not fit. */
+  *partsInSteps(text: string, role: Role, most: number): Generator<void, Parts> {
+    const { room } = this.plans[role]
+    const body = yield* this.bodyInSteps(text, role, room + most + 1)
+    const beyond = body.splice(room)
+    const ids = Int32Array.from(this.framed(body, role))
+    const special = this.framed(new Array<number>(body.length).fill(-1), role).map((id) => id >= 0)
+    return { ids, special, cut: beyond.slice(0, most), goesOn: beyond.length > most }
+  }
+
+  /** Tokens of prompt and text, as many as are wanted. */
+  private *bodyInSteps(text: string, role: Role, limit: number): Generator<void, number[]> {
+    const { prompt } = this.plans[role]
+    const { tokenizer, recipe } = this
+    const whole = recipe.strip ? strip(prompt + text) : prompt + text
+    return yield* tokenizer.encodeInSteps(whole, limit, recipe.lowerCase)
+  }
+
+  /** Special tokens and prefix around tokens of a text. */
+  private framed(body: readonly number[], role: Role): number[] {
+    const { leading, trailing } = this.tokenizer
+    const ids = [...leading, ...body, ...trailing]
+    ids.splice(1, 0, ...this.plans[role].prefix) // position 1 whatever stands before it, as PyLate does
+    return ids
   }
 }
 

@@ -1,5 +1,6 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
 import type { HubProgress } from '../hub/repository.js'
+import type { Recipe } from '../text/recipe.js'
 import type { BestEvaluation, LossName, PhaseResult } from './config/types.js'
 
 interface Position {
@@ -47,6 +48,8 @@ export interface StartEvent {
   globalStep: number
   /** Processes that train together. */
   ranks: number
+  /** How texts become tokens by the model that it starts with; absent in logs of before that was told. */
+  recipe?: Recipe
 }
 
 /** A phase begins or ends. */
@@ -67,6 +70,8 @@ export interface PhaseEvent extends Position {
   queryLength?: number
   /** As `queryLength`. */
   documentLength?: number
+  /** How texts become tokens in the phase; at the beginning. */
+  recipe?: Recipe
   /** Why it ended. */
   reason?: 'steps' | 'early-stop'
 }
@@ -114,6 +119,13 @@ export interface EvalEvent extends Position {
   metric: string
   /** Its value. */
   value: number
+  /** 95 % interval of `value` over queries, by bootstrap, where the function that evaluates knows them. */
+  interval?: {
+    /** Lower end. */
+    low: number
+    /** Upper end. */
+    high: number
+  }
   /** Whether it is the best of the phase so far. */
   best: boolean
   /** Time it took. */

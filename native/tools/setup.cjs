@@ -2,7 +2,7 @@
 // TypeScript. Does only what is missing, so that it takes no time when nothing is. Where it may not install, it prints
 // the one line to run.
 // With --tests also what only tests need: native programs and backends, the compiled tests; Open MPI, MPICH and iproute2,
-// without which tests of several ranks are skipped, no more.
+// without which tests of several ranks are skipped, and Chromium, without which those of pages are, no more.
 // With --compile it installs nothing.
 'use strict'
 const { spawnSync } = require('node:child_process')
@@ -73,6 +73,7 @@ if (install && tests) {
   systemPackages({ ...openMpi, ...mpich, ip: 'iproute2' }, (text) =>
     log(`${text} (until then, tests of several ranks are skipped)`),
   )
+  systemPackages({ chromium: 'chromium' }, (text) => log(`${text} (until then, tests of pages are skipped)`))
 }
 if (install) npmPackages()
 // An MPI that was installed after the last build is found by the next one.

@@ -69,6 +69,7 @@ export function entriesOf(tarball: string): Entry[] {
 /** What may be there; anything else is a mistake of `files`. */
 const expected = [
   /^(package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
+  /^assets\/\w+\.(js|css)$/,
   /^dist\/[\w./-]+\.(js|d\.ts)$/,
   /^prebuilds\/(linux|darwin|win32)-(x64|arm64)\/lateforge[\w.-]*\.(node|so)$/,
 ]

@@ -82,6 +82,37 @@ export interface EvaluationRecord {
   best: boolean
 }
 
+/** What an evaluation found, query by query: what a report shows of it. */
+export interface EvaluationDetails {
+  /** As `ndcg@10`. */
+  metric: string
+  /** 95 % interval over queries of its mean, by bootstrap. */
+  interval: {
+    /** Lower end. */
+    low: number
+    /** Upper end. */
+    high: number
+  }
+  /** What it was evaluated on. */
+  collections: {
+    /** Its name. */
+    name: string
+    /** Where it was read; absent for one that was in memory. */
+    folder?: string
+    /** Its split. */
+    split: string
+    /** In the order of the judgments. */
+    queries: {
+      /** Its id. */
+      id: string
+      /** Of the metric. */
+      value: number
+      /** The best document that is not the query itself; null where nothing was found. */
+      top: string | null
+    }[]
+  }[]
+}
+
 /** The card of a model as it is, and with a record as it was trained. */
 export function modelCard(model: ModelToSave, layout: SavedLayout, record?: TrainingRecord): string {
   const kind = kindOf(model, layout)

@@ -225,8 +225,8 @@ async function checkOut(
   })
   if (!writable) return { path, exists, lastCheckpoint: null, freeBytes: 0 }
   await faults.try(null, 'out', () => checkReplaceable(join(path, 'model')))
-  const folders = ['checkpoints', 'tensorboard']
-  for (const name of [...folders, 'config.json', 'events.ndjson'])
+  const folders = ['checkpoints', 'evaluations', 'tensorboard']
+  for (const name of [...folders, 'config.json', 'origins.json', 'check.json', 'events.ndjson'])
     if ((await isThere(join(path, name))) && (await stat(join(path, name))).isDirectory() !== folders.includes(name))
       faults.add(null, 'out', 'ERR_FILE', `${join(path, name)} is in the way: the run writes its own`)
   const checkpoints = await faults.try(null, 'out', () => listCheckpoints(join(path, 'checkpoints')))

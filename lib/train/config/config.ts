@@ -10,7 +10,7 @@ import { defaultRecipe } from '../../text/recipe.js'
 import { schedules } from '../optim/schedule.js'
 import { absolute, column, data, entry, paths, table } from './data.js'
 import { gathers, includes, isOwn, lossNames, nameOf } from './losses.js'
-import { type ConfigIssue, type Locate, locateIn, remember } from './origins.js'
+import { type ConfigIssue, dotted, type Locate, locateIn, remember, rememberLayers } from './origins.js'
 import { presets } from './presets.js'
 import type { LossName, ResolvedPhase, ResolvedRun } from './types.js'
 
@@ -181,6 +181,7 @@ export function resolveConfig(config: unknown, locate: Locate = locateIn(config)
   const precision = own ?? defaultPrecision(rest.device)
   const resolved = { ...rest, precision, phases: phases.map(resolvePhase) }
   remember(resolved, locate)
+  rememberLayers(resolved, { given: config, merged, preset: isObject(config) ? (config.preset as string) : undefined })
   return resolved
 }
 
@@ -410,9 +411,6 @@ function keysAt(path: readonly (string | number)[]): string[] {
   const name = path.filter((part) => typeof part === 'string').at(-1) ?? ''
   return Object.keys(shapes[name] ?? {})
 }
-
-const dotted = (path: readonly (string | number)[]): string =>
-  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i ? `.${part}` : part)).join('')
 
 export function configError(issues: readonly ConfigIssue[]): ConfigError {
   const lines = issues.map(({ path, message, where }) => {

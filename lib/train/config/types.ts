@@ -5,6 +5,7 @@ import type { ProcessGroup } from '../../distributed/group.js'
 import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { HeadLayerConfig } from '../../models/create.js'
+import type { EvaluationDetails } from '../../models/options.js'
 import type { Precision } from '../../tensor/device.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { AlignedField } from '../../text/alignment.js'
@@ -326,5 +327,7 @@ export type Evaluate = (
     signal?: AbortSignal
     /** The ranks, all of which evaluate the same model; the metrics of rank 0 count. */
     group: ProcessGroup
+    /** Takes what was found query by query; the run's folder keeps it for reports. Calling it is optional. */
+    keep?: (details: EvaluationDetails) => void
   },
 ) => Promise<Record<string, number>>

@@ -6,7 +6,6 @@ import { type ProcessGroup, singleProcess } from '../../distributed/group.js'
 import { startHeartbeat } from '../../distributed/heartbeat.js'
 import { AbortedError, CheckpointError, ConfigError, FileError } from '../../errors.js'
 import type { HubProgress } from '../../hub/repository.js'
-import { writeAtomic } from '../../io/atomic.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { PhaseRecord, SourceRecord } from '../../models/options.js'
 import { packageVersion } from '../../packages.js'
@@ -24,9 +23,10 @@ import {
 } from '../checkpoint/checkpoint.js'
 import { lockFolder } from '../checkpoint/lock.js'
 import { readStateFile, readWeights, saveState } from '../checkpoint/state.js'
-import { decisive, fingerprint, plainConfig, resolveConfig } from '../config/config.js'
+import { decisive, fingerprint, resolveConfig } from '../config/config.js'
 import type { BestEvaluation, PhaseResult, ResolvedPhase, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
 import type { EventHub, TrainEvent, WarningEvent } from '../events.js'
+import { describeRun, keepEvaluation } from './describe.js'
 import { EventLog } from './log.js'
 import { type PhaseHost, type PhaseProgress, phaseResult, runPhase } from './phase.js'
 import { phaseRecord, sourceRecord, trainingRecord } from './record.js'
@@ -147,8 +147,8 @@ async function perform(
       await readWeights(given, saved, (state) => given.takeRecipe(state))
     }
     const sources: SourceRecord[][] = config.phases.map(() => [])
-    const found = await onRank0(group, async () => {
-      const { warnings } = await checkPhases(config, model, faults, {
+    const { warnings: found, checked } = await onRank0(group, async () => {
+      const { warnings, phases: checked } = await checkPhases(config, model, faults, {
         first: point?.state.completed.length,
         ranks: group.size,
         rows: 200,
@@ -159,7 +159,7 @@ async function perform(
       })
       faults.throwAny()
       if (unwritable) throw unwritable
-      return warnings
+      return { warnings, checked }
     })
     faults.throwAny()
     const trained = model!
@@ -168,7 +168,7 @@ async function perform(
       if (entry) await setAside(root, entry.step)
       await mkdir(root, { recursive: true })
       await clearUnfinished(root)
-      await writeAtomic(join(out, 'config.json'), [`${JSON.stringify(plainConfig(config), null, 2)}\n`])
+      await describeRun(out, config, checked, entry !== null)
     })
     const trouble = (message: string, { code }: NodeJS.ErrnoException) =>
       emit({ type: 'warning', code: 'log', message, details: { out, code } })
@@ -192,6 +192,7 @@ async function perform(
       resumed: last,
       globalStep,
       ranks: group.size,
+      recipe: trained.recipe,
     })
     // Ranks are replicas: what they hold is compared wherever they stop anyway.
     const replicas = async (): Promise<void> => {
@@ -215,6 +216,9 @@ async function perform(
       group,
       last: () => last,
       pathOf: (step) => join(root, `step-${step}`),
+      keep: async (step, details) => {
+        if (group.rank === 0) await keepEvaluation(out, step, details).catch((error) => trouble(error.message, error))
+      },
       record({ step, evaluations = [] }) {
         const others = records.filter(({ name }) => name !== config.phases[index]!.name)
         const own = phaseRecord(config.phases[index]!, trained.recipe, step, evaluations, sources[index]!)

@@ -4,7 +4,7 @@ import { onRank0, requireSame } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
 import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
-import type { EvaluationRecord } from '../../models/options.js'
+import type { EvaluationDetails, EvaluationRecord } from '../../models/options.js'
 import { Parameters } from '../../nn/parameters.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
@@ -56,6 +56,8 @@ export interface PhaseHost {
   last(): string | null
   /** Where the checkpoint of a step is, or will be. */
   pathOf(globalStep: number): string
+  /** Keeps what an evaluation found query by query. */
+  keep(globalStep: number, details: EvaluationDetails): Promise<void>
   /** Takes down how the phase stands, for the model's card. */
   record(progress: PhaseProgress): void
   /** Writes a checkpoint of the run with this phase in it; returns its path. */
@@ -236,6 +238,7 @@ class PhaseRunner {
         batch: phase.batch,
         queryLength: host.model.recipe.queryLength,
         documentLength: host.model.recipe.documentLength,
+        recipe: host.model.recipe,
       })
       this.clock = performance.now()
       let next = this.fetch(progress.step)
@@ -365,10 +368,14 @@ class PhaseRunner {
     const settings = phase.evaluate!
     const started = performance.now()
     let metrics: Record<string, number>
+    let details: EvaluationDetails | undefined
+    const keep = (found: EvaluationDetails): void => {
+      details = found
+    }
     try {
       const { group } = host
       const signal = group.size === 1 ? host.signal : undefined
-      const own = await host.evaluate!(host.model, { ...this.position, settings, signal, group })
+      const own = await host.evaluate!(host.model, { ...this.position, settings, signal, group, keep })
       metrics = await onRank0(group, async () => own)
     } catch (error) {
       if (host.group.size === 1 && host.signal?.aborted) await this.abort()
@@ -387,7 +394,18 @@ class PhaseRunner {
     progress.withoutBest = better ? 0 : progress.withoutBest + 1
     progress.evaluations = [...(progress.evaluations ?? []), { step: progress.step, metrics, metric, best: better }]
     const seconds = (performance.now() - started) / 1000
-    host.emit({ ...this.position, type: 'eval', metrics, metric, value, best: better, seconds })
+    const interval = details?.metric === metric ? details.interval : undefined
+    host.emit({
+      ...this.position,
+      type: 'eval',
+      metrics,
+      metric,
+      value,
+      ...(interval && { interval }),
+      best: better,
+      seconds,
+    })
+    if (details) await host.keep(progress.globalStep, details)
     if (better) progress.best = { ...this.position, metric, value, checkpoint: host.pathOf(progress.globalStep) }
     const stop = patience !== undefined && progress.withoutBest >= patience
     const last = stop || progress.step === progress.steps // saved as the end of the phase
