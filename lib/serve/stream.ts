@@ -1,8 +1,8 @@
 /** Answers in pieces, made when the client takes them: neither the event loop nor memory holds all of a large one. */
 import { toHalf } from '../io/numbers.js'
 import { safetensorsOf } from '../io/safetensors.js'
-import { Turns } from '../turns.js'
 import { countOf, type Embeddings, rowsOf } from '../retrieval/embeddings.js'
+import { Turns } from '../turns.js'
 
 /** Milliseconds that are made at a stretch. */
 const stretch = 2

@@ -45,7 +45,9 @@ t.test('more than there is room for', async (t) => {
   for (const socket of held) socket.write(head + body.slice(0, 9))
   while ((await metric(handler, 'lateforge_requests_in_flight')) < room) await setTimeout(1)
   const client = createClient(url, { retries: 0 })
-  const asked = Array.from({ length: 10 * room }, () => client.rank(request).catch((error: RequestError) => error.details))
+  const asked = Array.from({ length: 10 * room }, () =>
+    client.rank(request).catch((error: RequestError) => error.details),
+  )
   for (const details of await Promise.all(asked)) t.match(details, { status: 429, reason: 'full', retryAfter: Number })
   t.equal(await metric(handler, 'lateforge_requests_in_flight'), room, 'while those that came before are under way')
   const patient = createClient(url, { retries: 100 }).rank(request)
