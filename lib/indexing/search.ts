@@ -68,7 +68,7 @@ export interface Asked {
 
 /** Where nobody has measured: .98 of the exact hits or more on the collections of docs/guides/index.md. */
 const defaults = { probes: 16, candidates: 500 }
-/** Of candidates by words: 300 miss a tenth of the exact hits of cacm, 1000 a fortieth (docs/guides/index.md). */
+/** Of candidates by words: of the exact hits of cacm 300 miss one in six, 1000 one in twenty (docs/guides/index.md). */
 const wordCandidates = 1000
 
 /** So much less of the documents makes it worth while to score them one by one, instead of all in blocks. */

@@ -30,7 +30,10 @@ export interface Kept {
 }
 
 /** Token embeddings of some documents, with their ids, and what is kept beside them. */
-export type EncodedPart = Embeddings<'document', EmbeddingData> & { readonly kept?: readonly Kept[] }
+export interface EncodedPart extends Embeddings<'document', EmbeddingData> {
+  /** Of each document; none where nothing is kept. */
+  readonly kept?: readonly Kept[]
+}
 
 /** Documents to write: embeddings, and for each its id and what is kept beside. */
 export interface NewSegment {
