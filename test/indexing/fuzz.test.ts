@@ -1,0 +1,114 @@
+/**
+ * Damaged files of an index: every change of bytes ends in hits or in an error of lateforge's, never in a crash. Under
+ * AddressSanitizer too (`npm run test:sanitized`). `LATEFORGE_TEST_FUZZ` is how many files are damaged.
+ */
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+import { LateforgeError } from '../../lib/errors.js'
+import { Index } from '../../lib/indexing/index.js'
+import { Random } from '../../lib/io/random.js'
+import { seed } from '../seed.js'
+
+const temporary = t.testdir()
+const draws = new Random(seed)
+const below = (n: number) => Math.floor(draws.next() * n)
+const dim = 16
+
+function vectors(lengths: readonly number[]) {
+  const offsets = [0]
+  for (const length of lengths) offsets.push(offsets.at(-1)! + length)
+  return { data: Float32Array.from({ length: offsets.at(-1)! * dim }, () => draws.next() - 0.5), offsets, dim }
+}
+
+/** Two segments, the first with lists, deleted documents, texts and metadata. */
+async function made(dir: string, type: 'int8' | 'float16' | 'float32') {
+  const index = await Index.create(dir, { dim, type, listsFrom: 100 })
+  for (const count of [40, 6]) {
+    const ids = Array.from({ length: count }, (_, i) => `${count}-${i}`)
+    const kept = ids.map((id) => ({ text: `text ${id}`, metadata: { id } }))
+    await index.addEmbeddings({ ...vectors(ids.map(() => below(7))), ids }, { kept })
+  }
+  await index.delete(['40-3', '40-17'])
+  await index.close()
+}
+
+/** A copy with other bytes: flipped bits, a run of one value, another number of eight bytes, a part moved, a part of text. */
+function damaged(whole: Buffer): Buffer {
+  const bytes = Buffer.from(whole)
+  for (let changes = 1 + below(4); changes > 0; changes--) {
+    // Headers and small tables are where most can go wrong.
+    const at = below(draws.next() < 0.5 ? Math.min(bytes.length, 600) : bytes.length)
+    const length = Math.min(1 + below(24), bytes.length - at)
+    switch (below(5)) {
+      case 0:
+        bytes[at]! ^= 1 << below(8)
+        break
+      case 1:
+        bytes.fill([0, 0xff, 0x7f, 0x80, 0x30][below(5)]!, at, at + length)
+        break
+      case 2:
+        if (at + 8 <= bytes.length)
+          bytes.writeDoubleLE([-1, 0.5, 1e300, Number.NaN, 2 ** 53, below(1000)][below(6)]!, at)
+        break
+      case 3:
+        bytes.copyWithin(at, below(bytes.length), below(bytes.length))
+        break
+      default:
+        bytes.write(['9', '-', '1e9', 'null', '"', '[', '{}', 'F64', 'I64'][below(9)]!, at, 'latin1')
+    }
+  }
+  const cut = draws.next()
+  return cut < 0.1 ? bytes.subarray(0, below(bytes.length)) : cut < 0.15 ? Buffer.concat([bytes, bytes]) : bytes
+}
+
+async function used(dir: string): Promise<void> {
+  const index = await Index.open(dir)
+  try {
+    const queries = vectors([3, 0, 1]) as never
+    await index.search(queries, { topK: 5, probes: 2, candidates: 4, withTexts: true, explain: true })
+    await index.search(queries, { exact: true, filter: { where: ({ id }) => id !== '40-1' } })
+    await index.search(queries, { among: [['40-1', '6-2'], [], ['40-3']] })
+    await index.get('40-5')
+    if (below(8) === 0) await index.add([]).catch(() => {})
+    if (below(8) === 0) await index.delete(['40-7'])
+    if (below(8) === 0) await index.compact()
+  } finally {
+    await index.close()
+  }
+}
+
+const rounds = Number(process.env.LATEFORGE_TEST_FUZZ ?? 300)
+t.test(`${rounds} damaged files`, { timeout: 24 * 3600 * 1000 }, async (t) => {
+  const outcomes = new Map<string, number>()
+  const [sound, dir] = [path.join(temporary, 'sound'), path.join(temporary, 'damaged')]
+  for (const type of ['int8', 'float16', 'float32'] as const) {
+    rmSync(sound, { recursive: true, force: true })
+    await made(sound, type)
+    const names = readdirSync(sound).filter((name) => name !== 'lock')
+    for (let round = 0; round < rounds / 3; round++) {
+      rmSync(dir, { recursive: true, force: true })
+      cpSync(sound, dir, { recursive: true })
+      const name = names[below(names.length)]!
+      const bytes = damaged(readFileSync(path.join(sound, name)))
+      writeFileSync(path.join(dir, name), bytes)
+      // The manifest knows the size, or nothing but the size would ever be seen.
+      if (name !== 'index.json') {
+        const manifest = readFileSync(path.join(dir, 'index.json'), 'utf8')
+        const size = new RegExp(`("name": "${name}",\\s*"bytes": )\\d+`)
+        writeFileSync(path.join(dir, 'index.json'), manifest.replace(size, `$1${bytes.length}`))
+      }
+      const outcome = await used(dir).then(
+        () => 'used',
+        (error) => {
+          if (!(error instanceof LateforgeError)) t.fail(`${type}, ${name}, round ${round}: ${(error as Error).stack}`)
+          return error.code
+        },
+      )
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+    }
+  }
+  t.comment(JSON.stringify(Object.fromEntries(outcomes)))
+  t.ok((outcomes.get('ERR_FORMAT') ?? 0) > rounds / 20, 'damage was found')
+  t.ok((outcomes.get('used') ?? 0) > rounds / 20, 'and some was harmless')
+})
