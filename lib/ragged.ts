@@ -28,3 +28,9 @@ export function* rangesOf(
       first = i
     }
 }
+
+/** Whether stored numbers can be offsets into so many rows: whole, rising from 0 to `last`. */
+export function areOffsets(numbers: Float64Array, last: number): boolean {
+  const rises = (x: number, i: number) => Number.isInteger(x) && (i === 0 || x >= numbers[i - 1]!)
+  return numbers[0] === 0 && numbers.at(-1) === last && numbers.every(rises)
+}

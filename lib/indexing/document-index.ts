@@ -76,6 +76,8 @@ export class Index {
         'ERR_ARGUMENT',
         'Index.create needs a model, or the dim of the vectors that will be added',
       )
+    if (options.dim !== undefined && options.dim % 8 !== 0)
+      throw new ArgumentError('ERR_ARGUMENT', `Index.create: dim is ${options.dim}, expected a multiple of 8`)
     for (const key of ['dim', 'recipe'] as const)
       if (model && options[key] !== undefined)
         throw new ArgumentError('ERR_ARGUMENT', `Index.create: ${key} has no effect beside a model, which has its own`)

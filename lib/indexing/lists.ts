@@ -5,6 +5,7 @@
 import path from 'node:path'
 import { FormatError } from '../errors.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import { areOffsets } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
 import { cluster, type StoredRows } from './cluster.js'
@@ -82,9 +83,7 @@ export class Lists {
         shape.length === 2 &&
         shape[1] === dim &&
         offsets.length === shape[0]! + 1 &&
-        offsets[0] === 0 &&
-        offsets.at(-1) === list.length &&
-        offsets.every((x, i) => i === 0 || x >= offsets[i - 1]!) &&
+        areOffsets(offsets, list.length) &&
         list.every((document) => document >= 0 && document < documents)
       if (!sound) throw new FormatError('ERR_FORMAT', `${file} holds no lists of ${documents} documents`, { file })
       return new Lists(Tensor.map(device, file, start, [shape[0]!, dim], 'float32'), offsets, list)

@@ -7,7 +7,7 @@ import path from 'node:path'
 import { FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { nearby } from '../io/nearby.js'
-import type { Recipe } from '../text/recipe.js'
+import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 
 /** What token embeddings are stored as. */
 export const storedTypes: readonly StoredEmbeddings[] = ['int8', 'float16', 'float32']
@@ -89,7 +89,7 @@ export const manifestFile = (dir: string): string => path.join(dir, 'index.json'
 
 export const isCount = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0
 export const isFile = (file: StoredFile | null): boolean =>
-  file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^[\w.-]+$/.test(file.name)
+  file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^\w[\w.-]*$/.test(file.name)
 
 /**
  * The JSON of `dir`/`name`, whose `version` field says which layout it has.
@@ -128,10 +128,29 @@ export function readManifest(dir: string): Promise<Manifest> {
   return readLayout<Manifest>(dir, { name: 'index.json', what: 'index', version: 'lateforgeIndex', isSound })
 }
 
+function isRecipe(recipe: Recipe): boolean {
+  try {
+    return typeof recipe === 'object' && recipeHash(defaultRecipe(recipe)) === recipeHash(recipe)
+  } catch {
+    return false
+  }
+}
+
+function isSetting(setting: SearchSetting): boolean {
+  if (typeof setting !== 'object') return false
+  const { probes, candidates, recall, target, topK, queries, documents } = setting
+  const isShare = (n: unknown): boolean => typeof n === 'number' && n >= 0 && n <= 1
+  const isFound = (probes === null && candidates === null) || [probes, candidates].every((n) => isCount(n) && n! > 0)
+  return isFound && [recall, target].every(isShare) && [topK, queries, documents].every(isCount)
+}
+
 function isSound(manifest: Manifest): boolean {
   return (
     [manifest.generation, manifest.nextFile, manifest.dim, manifest.listsFrom].every(isCount) &&
     storedTypes.includes(manifest.type) &&
+    (manifest.model === null || typeof manifest.model === 'string') &&
+    (manifest.recipe === null || isRecipe(manifest.recipe)) &&
+    (manifest.search === null || isSetting(manifest.search)) &&
     (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&
     manifest.segments.every(

@@ -9,6 +9,7 @@ import path from 'node:path'
 import { FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import { areOffsets } from '../ragged.js'
 import { DeviceEmbeddings, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
@@ -103,6 +104,21 @@ export async function writeDeleted(dir: string, name: string, deleted: Uint8Arra
   return { ...(await described(file)), count }
 }
 
+/** @throws FormatError ERR_FORMAT where there is not a bit for each document, or not as many as the manifest says */
+async function readDeleted(file: string, { documents, deleted }: SegmentEntry): Promise<Uint8Array> {
+  const bits = new Uint8Array(await readFile(file))
+  let count = 0
+  for (let i = 0; i < documents; i++) count += (bits[i >> 3]! >> (i & 7)) & 1
+  if (bits.length === Math.ceil(documents / 8) && count === deleted!.count) return bits
+  throw new FormatError(
+    'ERR_FORMAT',
+    `${file} is damaged: it does not say which of ${documents} documents are deleted`,
+    {
+      file,
+    },
+  )
+}
+
 async function described(file: string): Promise<StoredFile> {
   return { name: path.basename(file), bytes: (await stat(file)).size, sha256: await digestOf(file) }
 }
@@ -182,7 +198,7 @@ export class Segment {
       const { documents, tokens } = entry
       const expect = (tensor: string, dtype: string, ...shape: number[]) => {
         const found = vectors.tensor(tensor)
-        if (found.dtype === dtype && shape.every((d, i) => d === found.shape[i])) return found
+        if (found.dtype === dtype && String(shape) === String(found.shape)) return found
         throw new FormatError(
           'ERR_FORMAT',
           `${name}: "${tensor}" is ${found.dtype} [${found.shape}], expected ${dtype} [${shape}]`,
@@ -194,8 +210,7 @@ export class Segment {
       const rising = async (tensor: string, last: number): Promise<Float64Array> => {
         expect(tensor, 'F64', documents + 1)
         const offsets = await vectors.numbers(tensor)
-        if (offsets[0] === 0 && offsets.at(-1) === last && offsets.every((x, i) => i === 0 || x >= offsets[i - 1]!))
-          return offsets
+        if (areOffsets(offsets, last)) return offsets
         throw new FormatError('ERR_FORMAT', `${name}: "${tensor}" does not rise from 0 to ${last}`, { file: name })
       }
       const offsets = await rising('offsets', tokens)
@@ -205,7 +220,7 @@ export class Segment {
       const stored = expect('tokens', storedAs[type], tokens, dim)
       const scales = type === 'int8' ? expect('scales', 'F32', tokens) : null
       texts = entry.texts && (await open(path.join(dir, entry.texts.name), 'r'))
-      const deleted = entry.deleted && new Uint8Array(await readFile(path.join(dir, entry.deleted.name)))
+      const deleted = entry.deleted && (await readDeleted(path.join(dir, entry.deleted.name), entry))
       lists = entry.lists && (await Lists.open(device, dir, entry.lists.name, dim, documents))
       words = entry.words && (await SafetensorsFile.open(path.join(dir, entry.words.name)))
       const about = { dim, offsets, role: 'document' as const, ...(recipe && { recipe }) }

@@ -1,6 +1,7 @@
 /** Which terms the documents of a segment have, for BM25: one file for each segment whose documents all have texts. */
 import { FormatError } from '../errors.js'
 import { type SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import { areOffsets } from '../ragged.js'
 import { type Postings, postingsOf } from '../retrieval/bm25.js'
 import { inTurns, Turns } from '../turns.js'
 
@@ -74,13 +75,11 @@ export class Words implements Postings {
     const [termOffsets, offsets] = [await file.numbers('termOffsets'), await file.numbers('offsets')]
     const [documents, frequencies] = [await whole('documents'), await whole('frequencies')]
     const lengths = await whole('lengths')
-    const rises = (numbers: Float64Array, last: number) =>
-      numbers[0] === 0 && numbers.at(-1) === last && numbers.every((x, i) => i === 0 || x >= numbers[i - 1]!)
     const sound =
       lengths.length === size &&
       termOffsets.length === offsets.length &&
-      rises(termOffsets, terms.length) &&
-      rises(offsets, documents.length) &&
+      areOffsets(termOffsets, terms.length) &&
+      areOffsets(offsets, documents.length) &&
       frequencies.length === documents.length &&
       documents.every((document) => document >= 0 && document < size)
     if (!sound) throw bad()

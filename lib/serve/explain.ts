@@ -2,6 +2,7 @@
 import { columnOf } from '../data/column.js'
 import type { Colbert } from '../models/colbert.js'
 import type { Embeddings, Role } from '../retrieval/embeddings.js'
+import { bestMatches } from '../retrieval/matches.js'
 import type { TextFeatures } from '../text/featurizer.js'
 import type { ExplainedText, ReadToken } from './types.js'
 
@@ -20,16 +21,11 @@ export function* explainedInSteps(
   query: { data: Float32Array; scoring: readonly number[] },
   text: { data: Float32Array; tokens: ReadToken[]; scoring: readonly number[] },
 ): Generator<void, ExplainedText> {
-  const none = clampNegatives || text.data.length === 0
   const matches: ExplainedText['matches'] = []
-  for (const [q, token] of query.scoring.entries()) {
-    const best = { query: token, token: -1, score: none ? 0 : Number.NEGATIVE_INFINITY }
-    for (const [d, place] of text.scoring.entries()) {
-      let score = 0
-      for (let k = 0; k < dim; k++) score += query.data[q * dim + k]! * text.data[d * dim + k]!
-      if (score > best.score) [best.token, best.score] = [place, score]
-    }
-    matches.push(best)
+  for (const [row, token] of query.scoring.entries()) {
+    const vector = query.data.subarray(row * dim, (row + 1) * dim)
+    const [best] = bestMatches(vector, text.data, dim, clampNegatives)
+    matches.push({ query: token, token: best!.token < 0 ? -1 : text.scoring[best!.token]!, score: best!.score })
     yield
   }
   return { score: matches.reduce((sum, match) => sum + match.score, 0), tokens: text.tokens, matches }

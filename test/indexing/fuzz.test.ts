@@ -8,12 +8,17 @@ import t from 'tap'
 import { LateforgeError } from '../../lib/errors.js'
 import { Index } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
+import { Colbert } from '../../lib/models/colbert.js'
+import { tokenizer } from '../models/words.js'
 import { seed } from '../seed.js'
 
 const temporary = t.testdir()
 const draws = new Random(seed)
 const below = (n: number) => Math.floor(draws.next() * n)
 const dim = 16
+const shape = { architecture: 'bert', layers: 1, width: 32, heads: 2, intermediate: 32, dim, tokenizer } as const
+const model = await Colbert.create(shape, { seed })
+t.teardown(() => model.dispose())
 
 function vectors(lengths: readonly number[]) {
   const offsets = [0]
@@ -21,9 +26,9 @@ function vectors(lengths: readonly number[]) {
   return { data: Float32Array.from({ length: offsets.at(-1)! * dim }, () => draws.next() - 0.5), offsets, dim }
 }
 
-/** Two segments, the first with lists, deleted documents, texts and metadata. */
+/** Two segments, the first with lists, deleted documents, texts metadata and words. */
 async function made(dir: string, type: 'int8' | 'float16' | 'float32') {
-  const index = await Index.create(dir, { dim, type, listsFrom: 100 })
+  const index = await Index.create(dir, { model, type, listsFrom: 100 })
   for (const count of [40, 6]) {
     const ids = Array.from({ length: count }, (_, i) => `${count}-${i}`)
     const kept = ids.map((id) => ({ text: `text ${id}`, metadata: { id } }))
@@ -63,12 +68,13 @@ function damaged(whole: Buffer): Buffer {
 }
 
 async function used(dir: string): Promise<void> {
-  const index = await Index.open(dir)
+  const index = await Index.open(dir, { model })
   try {
     const queries = vectors([3, 0, 1]) as never
     await index.search(queries, { topK: 5, probes: 2, candidates: 4, withTexts: true, explain: true })
     await index.search(queries, { exact: true, filter: { where: ({ id }) => id !== '40-1' } })
     await index.search(queries, { among: [['40-1', '6-2'], [], ['40-3']] })
+    await index.search(['text 40-5', ''], { firstStage: 'bm25', candidates: 5 })
     await index.get('40-5')
     if (below(8) === 0) await index.add([]).catch(() => {})
     if (below(8) === 0) await index.delete(['40-7'])

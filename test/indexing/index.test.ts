@@ -307,6 +307,7 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
   other.dispose()
   await t.rejects(Index.create(dir, { model }), { code: 'ERR_FORMAT', message: /holds "/ })
   await t.rejects(Index.create(folder(), {}), { code: 'ERR_ARGUMENT', message: /needs a model/ })
+  await t.rejects(Index.create(folder(), { dim: 20 }), { code: 'ERR_ARGUMENT', message: /a multiple of 8/ })
   await t.rejects(Index.create(folder(), { model, dim: 16 }), { code: 'ERR_ARGUMENT', message: /dim has no effect/ })
   await t.rejects(Index.open(temporary), { code: 'ERR_FORMAT', message: /holds no index/ })
   await index.close()
@@ -341,7 +342,15 @@ t.test('a byte that flipped, a file that is cut off, gone, or not ours', async (
       for (const text of ['', '{', 'null', '{}', '{"lateforgeIndex":2}'])
         await refused(text, () => writeFileSync(file, text))
       const found = JSON.parse(whole.toString())
-      for (const change of [{ dim: -1 }, { segments: [{}] }, { type: 'int4' }, { generation: '1' }])
+      for (const change of [
+        { dim: -1 },
+        { segments: [{}] },
+        { type: 'int4' },
+        { generation: '1' },
+        { search: 1 },
+        { recipe: {} },
+        { model: 3 },
+      ])
         await refused(JSON.stringify(change), () => writeFileSync(file, JSON.stringify({ ...found, ...change })))
       const elsewhere = structuredClone(found)
       elsewhere.segments[0].vectors.name = '../../etc/passwd'

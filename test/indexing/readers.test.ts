@@ -44,14 +44,20 @@ t.test(`${readers} readers and a writer for ${seconds} s`, { timeout: (seconds +
   let [searches, versions, late] = [0, 0, 0]
   for (const [i, answer] of answers.entries()) {
     const [told] = await answer
-    t.same(told.wrong, [], `reader ${i}: ${told.searches} searches, ${told.versions} versions, latest timer ${told.late} ms`)
+    t.same(
+      told.wrong,
+      [],
+      `reader ${i}: ${told.searches} searches, ${told.versions} versions, latest timer ${told.late} ms`,
+    )
     t.ok(told.searches > 0)
     searches += told.searches
     versions += told.versions
     late = Math.max(late, told.late)
   }
   await Promise.all(running.map((reader) => ('terminate' in reader ? reader.terminate() : once(reader, 'exit'))))
-  t.comment(`${version} versions written, ${searches} searches, ${versions} versions seen, latest timer ${late.toFixed(1)} ms`)
+  t.comment(
+    `${version} versions written, ${searches} searches, ${versions} versions seen, latest timer ${late.toFixed(1)} ms`,
+  )
   await index.verify()
   await index.close()
 })

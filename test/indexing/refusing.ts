@@ -23,6 +23,8 @@ for (const attempt of attempts) {
   errors.push(error && `${error.code} ${error.details?.code}: ${error.message}`)
 }
 const { documents, tokens } = await index.info()
-const hits = await index.search({ data: new Float32Array(16).fill(1), offsets: [0, 1], dim: 16 } as never, { topK: 1e6 })
+const hits = await index.search({ data: new Float32Array(16).fill(1), offsets: [0, 1], dim: 16 } as never, {
+  topK: 1e6,
+})
 await index.close()
 process.stdout.write(JSON.stringify({ errors, documents, tokens, hits: hits[0]!.length }))
