@@ -6,6 +6,7 @@ import * as losses from 'lateforge/losses'
 import { maxsim } from 'lateforge/maxsim'
 import * as mining from 'lateforge/mining'
 import * as nn from 'lateforge/nn'
+import * as onnx from 'lateforge/onnx'
 import * as tensor from 'lateforge/tensor'
 import * as training from 'lateforge/train'
 
@@ -38,4 +39,4 @@ export async function firstIndex(model: Colbert): Promise<number> {
   return hits!.length
 }
 
-export const all = { evaluation, losses, mining, nn, tensor, training }
+export const all = { evaluation, losses, mining, nn, onnx, tensor, training }
