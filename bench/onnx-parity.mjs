@@ -4,7 +4,7 @@
 //
 // usage: node bench/onnx-parity.mjs [MODEL DOCUMENTS]      after npm run pretest
 //   MODEL      a folder of all-MiniLM-L6-v2
-//   DOCUMENTS  python-doc.jsonl.gz, of which the first 48 are taken
+//   DOCUMENTS  python-doc.jsonl.gz, of which the first 16 are taken
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -33,7 +33,7 @@ async function row(name, model, texts) {
 
 for (const name of Object.keys(cases)) await row(name, await makeCase(name, seed))
 if (modelDir) {
-  const documents = gunzipSync(readFileSync(file)).toString().trim().split('\n').slice(0, 48)
+  const documents = gunzipSync(readFileSync(file)).toString().trim().split('\n').slice(0, 16)
   const texts = documents.map((line) => JSON.parse(line).document)
   const load = (options) => Colbert.load(modelDir, { ...options, onNote: () => {} })
   await row('all-MiniLM-L6-v2 as a ColBERT, real texts', await load({ freshProjection: true, seed }), texts)

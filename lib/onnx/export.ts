@@ -4,7 +4,7 @@ import { FileError, typed } from '../errors.js'
 import { type Piece, writeAtomic, writeFolder } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
 import { configJson, writeJson } from '../models/formats/save.js'
-import { checkOptions, checkPath, list, oneOf, signal, text } from '../options.js'
+import { checkOptions, checkPath, type Kind, kind, signal, text } from '../options.js'
 import { abortIf } from '../turns.js'
 import { nextPlaidJson, unsaid } from './files.js'
 import type { OnnxPrecision } from './layers.js'
@@ -22,8 +22,13 @@ export interface OnnxOptions {
 
 /** What `exportOnnx` has written. */
 export interface OnnxResult {
-  /** Files of the folder, with their sizes in bytes. */
-  files: { path: string; size: number }[]
+  /** Files of the folder. */
+  files: {
+    /** Its name in the folder, with `/` between parts. */
+    path: string
+    /** In bytes. */
+    size: number
+  }[]
   /** What whoever embeds with the graph has to do himself, since onnx_config.json has no words for it. */
   notes: string[]
 }
@@ -41,7 +46,7 @@ export const graphFiles: Readonly<Record<OnnxPrecision, string>> = { float32: 'm
  */
 export async function exportOnnx(model: Colbert, dir: string, options: OnnxOptions = {}): Promise<OnnxResult> {
   checkPath('exportOnnx', dir)
-  checkOptions('exportOnnx', options, { types: list(oneOf('float32', 'int8')), output: text, signal })
+  checkOptions('exportOnnx', options, { types: someOf('float32', 'int8'), output: text, signal })
   await checkFree(dir)
   const notes = model.recipe.pooling === 'none' ? unsaid(model) : []
   try {
@@ -63,6 +68,13 @@ export async function filesOf(dir: string): Promise<OnnxResult['files']> {
     })),
   )
 }
+
+/** A list of some of these, at least one. */
+export const someOf = (...values: readonly string[]): Kind =>
+  kind(
+    `an array of one or more of ${values.map((value) => JSON.stringify(value)).join(', ')}`,
+    (v) => Array.isArray(v) && v.length > 0 && v.every((one) => values.includes(one)),
+  )
 
 /** @throws FileError ERR_FILE for a folder that holds something */
 export async function checkFree(dir: string): Promise<void> {

@@ -2,9 +2,9 @@ import path from 'node:path'
 import { typed, UnsupportedError } from '../errors.js'
 import { writeAtomic, writeFolder } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
-import { checkOptions, checkPath, list, oneOf, signal as signalKind } from '../options.js'
+import { checkOptions, checkPath, oneOf, signal as signalKind } from '../options.js'
 import { tokenizerJson } from '../text/tokenizer/save.js'
-import { checkFree, filesOf, graphFiles, type OnnxResult, writeGraph } from './export.js'
+import { checkFree, filesOf, graphFiles, type OnnxResult, someOf, writeGraph } from './export.js'
 import type { OnnxPrecision } from './layers.js'
 import { schemaOf, servicesOf, type VespaCells } from './vespa-files.js'
 
@@ -29,7 +29,7 @@ export async function exportVespaApp(model: Colbert, dir: string, options: Vespa
   checkPath('exportVespaApp', dir)
   checkOptions('exportVespaApp', options, {
     type: oneOf('float32', 'int8'),
-    cells: list(oneOf('float', 'bfloat16', 'bits')),
+    cells: someOf('float', 'bfloat16', 'bits'),
     signal: signalKind,
   })
   const { type = 'float32', cells = ['float', 'bfloat16', 'bits'], signal } = options

@@ -179,6 +179,7 @@ t.test('what is refused, and that nothing is left of it', async (t) => {
   const out = path.join(full, 'out')
   const wrong = (options: object) => exportOnnx(model, out, options as OnnxOptions)
   await t.rejects(wrong({ types: ['float16'] }), { code: 'ERR_ARGUMENT', message: /types/ })
+  await t.rejects(wrong({ types: [] }), { code: 'ERR_ARGUMENT', message: /one or more/ })
   await t.rejects(wrong({ typ: ['int8'] }), { code: 'ERR_ARGUMENT', message: /"typ"/ })
   await t.rejects(exportOnnx(model, ''), { code: 'ERR_ARGUMENT' })
   await t.rejects(wrong({ signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })

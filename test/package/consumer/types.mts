@@ -9,6 +9,7 @@ import { relevanceScorer } from 'lateforge/mastra'
 import { maxsim } from 'lateforge/maxsim'
 import * as mining from 'lateforge/mining'
 import * as nn from 'lateforge/nn'
+import * as onnx from 'lateforge/onnx'
 import * as tensor from 'lateforge/tensor'
 import * as training from 'lateforge/train'
 
@@ -47,4 +48,4 @@ export async function firstSteps(model: Colbert, index: Index): Promise<number> 
   return relevanceScorer(model).getRelevanceScore('a query', 'a text')
 }
 
-export const all = { evaluation, losses, mining, nn, tensor, training }
+export const all = { evaluation, losses, mining, nn, onnx, tensor, training }
