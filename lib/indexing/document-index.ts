@@ -300,8 +300,8 @@ export class Index {
     const snapshot = this.here.snapshot.retain()
     try {
       for (const segment of snapshot.segments) {
-        const document = segment.find(id)
-        if (document >= 0) return await segment.kept(document)
+        const [document] = await segment.numbersOf([id])
+        if (document !== undefined) return await segment.kept(document)
       }
       return undefined
     } finally {

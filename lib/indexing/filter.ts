@@ -15,8 +15,7 @@ export interface Filter {
 export async function allowedIn(segment: Segment, filter: PreparedFilter | undefined): Promise<number[] | null> {
   if (!filter && !segment.deleted) return null
   if (filter?.ids && !filter.where) {
-    const found = Array.from(filter.ids, (id) => segment.find(id)).filter((n) => n >= 0)
-    return found.sort((a, b) => a - b)
+    return (await segment.numbersOf(filter.ids)).sort((a, b) => a - b)
   }
   const turns = new Turns()
   const metadata = filter?.where && (await segment.allMetadata())

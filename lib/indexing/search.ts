@@ -105,13 +105,10 @@ export async function searchSnapshot(
   for (const { segment, start } of placed(snapshot)) {
     abortIf(signal)
     if (among) {
-      const numbers = (ids: readonly string[]) => [...new Set(ids)].map((id) => segment.find(id)).filter((n) => n >= 0)
-      await rankPairs(
-        ranking,
-        segment,
-        start,
-        among.flatMap((ids, query) => numbers(ids).flatMap((n) => [query, n])),
-      )
+      const pairs: number[] = []
+      for (const [query, ids] of among.entries())
+        for (const document of await segment.numbersOf(new Set(ids))) pairs.push(query, document)
+      await rankPairs(ranking, segment, start, pairs)
       continue
     }
     const allowed = await allowedIn(segment, wanted)

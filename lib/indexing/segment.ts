@@ -251,11 +251,25 @@ export class Segment {
     return this.idBytes.toString('utf8', this.idOffsets[document], this.idOffsets[document + 1])
   }
 
-  /** The number of the document of this id, −1 where there is none, or it is deleted. All ids are read the first time. */
-  find(id: string): number {
-    this.numbers ??= new Map(Array.from({ length: this.documents }, (_, i) => [this.id(i), i]))
-    const found = this.numbers.get(id) ?? -1
-    return found >= 0 && !this.isDeleted(found) ? found : -1
+  /** The numbers of the documents of these ids that are here and not deleted, in their order. All ids are read the first time. */
+  async numbersOf(ids: Iterable<string>): Promise<number[]> {
+    this.numbers ??= await this.readIds()
+    const numbers: number[] = []
+    for (const id of ids) {
+      const found = this.numbers.get(id)
+      if (found !== undefined && !this.isDeleted(found)) numbers.push(found)
+    }
+    return numbers
+  }
+
+  private async readIds(): Promise<ReadonlyMap<string, number>> {
+    const numbers = new Map<string, number>()
+    const turns = new Turns()
+    for (let i = 0; i < this.documents; i++) {
+      numbers.set(this.id(i), i)
+      if (turns.due) await turns.take()
+    }
+    return numbers
   }
 
   /** Which terms its documents have, read once; null where some have no text. @throws FormatError ERR_FORMAT */
