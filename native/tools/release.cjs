@@ -38,7 +38,8 @@ function datedChangelog(version) {
 function writePeers(version) {
   const file = path.join(root, 'package.json')
   const manifest = JSON.parse(fs.readFileSync(file, 'utf8'))
-  for (const name of Object.keys(manifest.peerDependencies)) manifest.peerDependencies[name] = version
+  for (const name of Object.keys(manifest.peerDependencies))
+    if (name.startsWith('lateforge-')) manifest.peerDependencies[name] = version
   fs.writeFileSync(file, `${JSON.stringify(manifest, null, 2)}\n`)
 }
 
