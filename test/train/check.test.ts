@@ -200,6 +200,6 @@ t.test('memory where rows have few documents or many: the largest rows together'
   await train(run(largest)).result
   const { peak } = device.memory()
   t.ok(peak > 0.7 * worst.bytes && peak < 1.3 * worst.bytes, `${peak} of ${worst.bytes}`)
-  t.ok(peak > 1.3 * usual.bytes, `${peak}, usual rows need ${usual.bytes}`)
+  t.ok(peak > 1.1 * usual.bytes, `${peak}, usual rows need ${usual.bytes}`)
   model.dispose()
 })
