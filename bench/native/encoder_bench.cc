@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 
+#include "../../native/cpu/peak.h"
 #include "../../native/cpu/team.h"
 #include "../../test/native/harness.h"
 
@@ -114,8 +115,9 @@ int main() {
         std::clamp<int64_t>(static_cast<int64_t>(std::normal_distribution<double>(119, 45)(rng)), 30, 180));
     rows += lengths.back();
   }
-  std::printf("%s, %d threads, %d tokens in %d sequences\n", isa->name, cpu::Team::instance().threads(),
-              static_cast<int>(rows), static_cast<int>(lengths.size()));
+  std::printf("%s, %d threads, multiply-add peak %.0f GFLOP/s, %d tokens in %d sequences\n", isa->name,
+              cpu::Team::instance().threads(), 1e-9 * cpu::measurePeak(0.2), static_cast<int>(rows),
+              static_cast<int>(lengths.size()));
   attentions(rows, lengths);
 
   const double plane = static_cast<double>(rows) * 256 * 4;
