@@ -68,7 +68,7 @@ export function overHttp(http: HttpTarget): Target {
       for (const [name, text] of Object.entries({
         [create.request.file]: JSON.stringify(create.body, null, 2),
         [file]: body,
-        'client.mjs': client(http),
+        [clientFile]: client(http),
         'load.mjs': loader(http, create.request, load),
         ...(request && { 'query.mjs': searcher({ ...request, file }, example!) }),
         ...http.others?.(plan),
@@ -77,6 +77,9 @@ export function overHttp(http: HttpTarget): Target {
     },
   }
 }
+
+const clientFile = 'client.mjs'
+const importing = `import { file, send } from ${JSON.stringify(`./${clientFile}`)}`
 
 /** What the programs share: a request, sent again while the server is busy. */
 const client = ({ url, refused = 'false' }: HttpTarget): string => `// Written by lateforge.
@@ -118,7 +121,7 @@ const loader = (
 // node load.mjs [${url}]      with a key: TOKEN=… node load.mjs
 import { createReadStream, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { file, send } from './client.mjs'
+${importing}
 
 ${sending(create, contents(create))}
 let sent = 0
@@ -130,7 +133,7 @@ for await (const body of createInterface({ input: createReadStream(file(${JSON.s
 /** The program that asks for the example. */
 const searcher = (search: Request, { id }: Example): string => `// Written by lateforge: node query.mjs, as load.mjs
 import { readFileSync } from 'node:fs'
-import { file, send } from './client.mjs'
+${importing}
 
 console.error('the first hit is to be document', ${JSON.stringify(id)})
 console.log(JSON.stringify(${sending(search, contents(search))}))`
