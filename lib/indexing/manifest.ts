@@ -89,7 +89,10 @@ export const manifestFile = (dir: string): string => path.join(dir, 'index.json'
 
 export const isCount = (n: unknown): boolean => Number.isSafeInteger(n) && (n as number) >= 0
 export const isFile = (file: StoredFile | null): boolean =>
-  file !== null && isCount(file?.bytes) && /^[0-9a-f]{64}$/.test(file.sha256) && /^\w[\w.-]*$/.test(file.name)
+  typeof file?.name === 'string' &&
+  /^\w[\w.-]*$/.test(file.name) &&
+  isCount(file.bytes) &&
+  /^[0-9a-f]{64}$/.test(file.sha256)
 
 /**
  * The JSON of `dir`/`name`, whose `version` field says which layout it has.
