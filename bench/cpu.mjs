@@ -38,7 +38,12 @@ const parts = {
     for (const { line, threads } of linesOf('gemm_bench')) {
       const shape = /^ *(\d+) x +(\d+) x +(\d+)/.exec(line)
       for (const [, form, rate] of line.matchAll(/(NT|NN|TN) +([\d.]+)/g))
-        keep(`${shape.slice(1).join(' × ')}, ${products[form]}, ${threads} ${threads > 1 ? 'threads' : 'thread'}`, Number(rate), 'GFLOP/s', threads)
+        keep(
+          `${shape.slice(1).join(' × ')}, ${products[form]}, ${threads} ${threads > 1 ? 'threads' : 'thread'}`,
+          Number(rate),
+          'GFLOP/s',
+          threads,
+        )
     }
   },
   maxsim_bench() {

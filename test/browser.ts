@@ -1,23 +1,14 @@
 /** Pages as a person has them: a headless Chromium that is there, of Debian (`chromium`) or another; none is fetched. */
-import { accessSync, constants } from 'node:fs'
 import path from 'node:path'
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { executable } from './executable.js'
 
 const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']
 
 /** The program, or undefined. */
 function installed(): string | undefined {
   const folders = (process.env.PATH ?? '').split(path.delimiter)
-  return names
-    .flatMap((name) => folders.map((folder) => path.join(folder, name)))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
+  return executable(names.flatMap((name) => folders.map((folder) => path.join(folder, name))))
 }
 
 /** For `skip` of a test: why it cannot run, or false. */

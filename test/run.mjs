@@ -99,7 +99,15 @@ const parts = {
     ctest('sanitized')
     const tree = 'build/sanitized/tree'
     for (const name of ['build/js', 'package.json']) cpSync(name, `${tree}/${name}`, { recursive: true })
-    const names = ['tensor/ops', 'tensor/hostile', 'tensor/endings', 'tensor/dropout', 'data/shards', 'cuda/step', 'indexing/fuzz']
+    const names = [
+      'tensor/ops',
+      'tensor/hostile',
+      'tensor/endings',
+      'tensor/dropout',
+      'data/shards',
+      'cuda/step',
+      'indexing/fuzz',
+    ]
     await tap(
       names.map((name) => `test/${name}.test.ts`),
       { LATEFORGE_TEST_SANITIZED: '1' },

@@ -1,7 +1,7 @@
 import { type ExportTarget, exportIndex } from '../export/index.js'
 import { Index } from '../indexing/index.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
-import { interruptible, print, printJson } from './common.js'
+import { interruptible, print, printCounts, printJson } from './common.js'
 
 /** `lateforge export <target> <index> <out>` */
 export async function exportTo(
@@ -25,10 +25,9 @@ export async function exportTo(
   if (json) return printJson(result)
   const { documents, tokens, widened, withoutText, withoutVectors, bytes } = result
   print(`${out}: ${documents} documents, ${tokens} token vectors, ${(bytes / 1e6).toFixed(1)} MB`)
-  for (const [count, what] of [
+  printCounts([
     [widened, 'token vectors were stored in fewer bytes and went out as float32'],
     [withoutText, 'documents went out without a text'],
     [withoutVectors, 'documents without token vectors did not go out'],
-  ] as const)
-    if (count > 0) print(`  ${count} ${what}`)
+  ])
 }

@@ -14,7 +14,7 @@ import {
 import { manifestFile } from '../indexing/manifest.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import type { Colbert } from '../models/colbert.js'
-import { colour, interruptible, megabytes, print, printJson } from './common.js'
+import { colour, interruptible, megabytes, print, printCounts, printJson } from './common.js'
 import { openCorpus, paced, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { readQueries } from './search.js'
@@ -80,12 +80,11 @@ export async function add(
   if (json) return printJson({ ...result, ...counts, seconds: (performance.now() - started) / 1000 })
   const { documents: added, tokens, replaced, skipped, truncated } = result
   print(`${added} documents added, ${tokens} tokens, in ${duration((performance.now() - started) / 1000)}`)
-  for (const [count, what] of [
+  printCounts([
     [replaced, 'took the place of others'],
     [skipped, 'were there and left out'],
     [truncated, 'were longer than the model takes, and cut'],
-  ] as const)
-    if (count > 0) print(`  ${count} ${what}`)
+  ])
   for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
 }
 

@@ -1,18 +1,19 @@
 /** Why a document has its score: token by token. */
-import { columnFromTexts } from '../data/column.js'
+import { columnOf } from '../data/column.js'
 import { ArgumentError, UnsupportedError } from '../errors.js'
 import { checkOptions, flag, type Kinds, strings, whole } from '../options.js'
-import type { Embeddings } from '../retrieval/embeddings.js'
+import { type Embeddings, type Role, vectorsAt } from '../retrieval/embeddings.js'
 import { matchesIn, similaritiesOf, type TokenMatch } from '../retrieval/matches.js'
-import { atOnce, Turns } from '../turns.js'
+import { inTurns } from '../turns.js'
 import { type Colbert, encodeOptions } from './colbert.js'
 import type { EncodeOptions } from './encode.js'
 
+export const tokenKinds = ['text', 'special', 'expansion', 'skipped', 'cut'] as const
 /**
  * What becomes of a token. `text` and `special` ([CLS], a prefix, [SEP]) score; `expansion` fills a query up and scores;
  * `skipped` is read by the model and left out of scoring; `cut` is beyond the length and never seen by the model.
  */
-export type TokenKind = 'text' | 'special' | 'expansion' | 'skipped' | 'cut'
+export type TokenKind = (typeof tokenKinds)[number]
 
 /** A token of a text that is explained. */
 export interface ExplainedToken {
@@ -93,45 +94,57 @@ export async function explain(
       `explain: this model makes one vector of a whole text (pooling ${model.recipe.pooling}), so no token answers ` +
         'another. Explain a late-interaction model',
     )
-  const { similarities: all = false, cutTokens = 64, ...encoding } = options
+  const { similarities, cutTokens, ...encoding } = options
   const [asked, found] = [
     await model.encodeQueries([query], encoding),
     await model.encodeDocuments(documents, encoding),
   ]
-  const { clampNegatives } = model
-  const turns = new Turns()
-  const source = partOf(model, query, 'query', cutTokens)
+  return inTurns(explainedInSteps(model, query, asked, documents, found, { similarities, cutTokens }))
+}
+
+/** `explain` of what is encoded already, that yields between small steps. */
+export function* explainedInSteps(
+  model: Colbert,
+  query: string,
+  asked: Embeddings<'query'>,
+  documents: readonly string[],
+  found: Embeddings<'document'>,
+  {
+    similarities: all = false,
+    cutTokens = 64,
+  }: { similarities?: boolean | undefined; cutTokens?: number | undefined } = {},
+): Generator<void, Explanation> {
+  const { clampNegatives, dim } = model
+  const { scoring: rows, ...source } = yield* partInSteps(model, query, 'query', cutTokens)
   const explained: ExplainedDocument[] = []
   for (const [n, text] of documents.entries()) {
-    if (turns.due) await turns.take()
-    const { scoring, ...own } = partOf(model, text, 'document', cutTokens)
-    const products = similaritiesOf(rowsAt(asked, 0), rowsAt(found, n), model.dim)
-    const matches = matchesIn(products, source.scoring.length, clampNegatives).map(({ token, score }, q) => ({
-      query: source.scoring[q]!,
-      token: token < 0 ? -1 : scoring[token]!,
-      score,
-    }))
-    explained.push({
-      ...own,
-      score: matches.reduce((sum, match) => sum + match.score, 0),
-      matches,
-      ...(all && { similarities: rowsOf(products, scoring.length) }),
-    })
+    const { scoring, ...own } = yield* partInSteps(model, text, 'document', cutTokens)
+    const vectors = vectorsAt(found, n)
+    const matches: ExplainedMatch[] = []
+    const similarities: number[][] = []
+    for (const [q, row] of rows.entries()) {
+      const products = similaritiesOf(vectorsAt(asked, 0).subarray(q * dim, (q + 1) * dim), vectors, dim)
+      const [{ token, score }] = matchesIn(products, 1, clampNegatives) as [TokenMatch]
+      matches.push({ query: row, token: token < 0 ? -1 : scoring[token]!, score })
+      if (all) similarities.push(Array.from(products))
+      yield
+    }
+    const score = matches.reduce((sum, match) => sum + match.score, 0)
+    explained.push({ ...own, score, matches, ...(all && { similarities }) })
   }
-  const { scoring: _, ...shown } = source
-  return { query: shown, documents: explained, clampNegatives }
+  return { query: source, documents: explained, clampNegatives }
 }
 
 /** A text's tokens, with the numbers of those that score. */
-function partOf(
+function* partInSteps(
   { featurizer, recipe }: Colbert,
   text: string,
-  role: 'query' | 'document',
+  role: Role,
   cutTokens: number,
-): ExplainedText & { scoring: number[] } {
-  const { ids, special, cut, goesOn } = atOnce(featurizer.partsInSteps(text, role, cutTokens))
+): Generator<void, ExplainedText & { scoring: number[] }> {
+  const { ids, special, cut, goesOn } = yield* featurizer.partsInSteps(text, role, cutTokens)
   // The same column that is encoded says which rows are filled in, and which score.
-  const column = columnFromTexts(featurizer, [text], role)
+  const column = columnOf(featurizer, [{ ids, truncated: cut.length > 0 }], role)
   const scoring = column.keep ? Array.from(column.keep) : [...column.ids.keys()]
   const scores = new Set(scoring)
   const tokens = Array.from(column.ids, (id, i): ExplainedToken => {
@@ -148,14 +161,4 @@ function readable({ tokenizer }: Colbert['featurizer'], id: number): string {
   const token = tokenizer.idToToken(id) ?? `<${id}>`
   const text = tokenizer.decode([id]).trim()
   return text === '' || text.includes('\ufffd') ? token.trim() || token : text
-}
-
-function rowsAt(embeddings: Embeddings, n: number): Float32Array {
-  const { data, offsets, dim } = embeddings
-  return data.subarray(offsets[n]! * dim, offsets[n + 1]! * dim)
-}
-
-function rowsOf(products: Float32Array, width: number): number[][] {
-  const rows = width === 0 ? 0 : products.length / width
-  return Array.from({ length: rows }, (_, q) => Array.from(products.subarray(q * width, (q + 1) * width)))
 }

@@ -59,6 +59,9 @@ export const documentBlock = { rows: 1 << 17, texts: 1 << 13 }
 
 export const countOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): number => offsets.length - 1
 export const rowsOf = ({ offsets }: { readonly offsets: ArrayLike<number> }): number => offsets[offsets.length - 1]!
+/** Token vectors of one of the texts, [rows, dim], not copied. */
+export const vectorsAt = ({ data, offsets, dim }: Embeddings, text: number): Float32Array =>
+  data.subarray(offsets[text]! * dim, offsets[text + 1]! * dim)
 
 /** Texts of a range alone, on the same memory. */
 export function slice({ data, scales, offsets, dim }: AnyEmbeddings, { first, last }: Range): AnyEmbeddings {

@@ -4,7 +4,7 @@ import { ArgumentError } from '../errors.js'
 import { checkOptions, flag, type Kinds, number, required, whole } from '../options.js'
 import { offsetsOf } from '../ragged.js'
 import { Turns } from '../turns.js'
-import { checkEmbeddings, countOf, type Embeddings, type Role } from './embeddings.js'
+import { checkEmbeddings, countOf, type Embeddings, type Role, vectorsAt } from './embeddings.js'
 
 /** Options of `poolTokens`. */
 export interface PoolOptions {
@@ -34,7 +34,7 @@ export async function poolTokens<R extends Role>(
   required('poolTokens', 'factor', options?.factor, kinds.factor)
   checkEmbeddings('embeddings', embeddings)
   const { factor, protectedTokens = 1, normalize = true } = options
-  const { data, offsets, dim } = embeddings
+  const { data, dim } = embeddings
   if (!types.isFloat32Array(data))
     throw new ArgumentError('ERR_ARGUMENT', 'poolTokens takes float32; quantize the embeddings afterwards')
   const pooled = new Float32Array(data.length)
@@ -42,7 +42,7 @@ export async function poolTokens<R extends Role>(
   const turns = new Turns()
   let row = 0
   for (let i = 0; i < lengths.length; i++) {
-    const tokens = data.subarray(offsets[i]! * dim, offsets[i + 1]! * dim)
+    const tokens = vectorsAt(embeddings, i)
     const clusters = clustersOf(tokens, dim, factor, protectedTokens)
     for (const members of clusters) meanInto(pooled.subarray(row * dim, ++row * dim), tokens, members, normalize)
     lengths[i] = clusters.length

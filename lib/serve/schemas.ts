@@ -1,6 +1,7 @@
 /** What requests may be, and answers are: the handler checks by these, and the OpenAPI description is made of them. */
 import { z } from 'zod'
 import { storedTypes } from '../indexing/manifest.js'
+import { tokenKinds } from '../models/explain.js'
 import type { Limits } from './options.js'
 import type * as wire from './types.js'
 
@@ -12,8 +13,12 @@ const score = z.number()
 const usage: z.ZodType<wire.Usage> = z
   .strictObject({ tokens: count, truncated: count })
   .describe('tokens that were encoded, and texts that were cut')
-const token: z.ZodType<wire.ReadToken> = z.strictObject({ id: count, text: z.string(), scores: z.boolean() })
 const found = z.strictObject({ token: z.int().min(-1), score })
+const explained = z.strictObject({
+  text: z.string(),
+  tokens: z.array(z.strictObject({ id: count, text: z.string(), kind: z.enum(tokenKinds), attended: z.boolean() })),
+  goesOn: z.boolean(),
+})
 
 /** Schemas of all bodies, within limits. */
 export function schemasOf({ maxTexts }: Pick<Limits, 'maxTexts'>) {
@@ -82,14 +87,9 @@ const answers = {
     usage,
   }) satisfies z.ZodType<wire.SearchResponse>,
   ExplainResponse: z.strictObject({
-    query: z.strictObject({ tokens: z.array(token) }),
-    texts: z.array(
-      z.strictObject({
-        score,
-        tokens: z.array(token),
-        matches: z.array(found.extend({ query: count })),
-      }),
-    ),
+    query: explained,
+    documents: z.array(explained.extend({ score, matches: z.array(found.extend({ query: count })) })),
+    clampNegatives: z.boolean(),
     usage,
   }) satisfies z.ZodType<wire.ExplainResponse>,
   RerankResponse: z.strictObject({

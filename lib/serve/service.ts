@@ -3,11 +3,11 @@ import { randomUUID } from 'node:crypto'
 import { DataError } from '../errors.js'
 import type { Index } from '../indexing/index.js'
 import type { Colbert } from '../models/colbert.js'
+import { explainedInSteps } from '../models/explain.js'
 import { type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
 import type { TextFeatures } from '../text/featurizer.js'
 import type { Batcher } from './batcher.js'
-import { explainedInSteps, readBy, vectorsOf } from './explain.js'
 import type { Rankings, Searches } from './gather.js'
 import type { Lane } from './lane.js'
 import { json, refusal } from './refusal.js'
@@ -42,7 +42,6 @@ export interface Asked<T> {
 type Texts = Partial<Record<Role, readonly string[]>>
 
 interface Encoded {
-  features: Record<Role, readonly TextFeatures[]>
   embeddings: { query: Embeddings<'query'>; document: Embeddings<'document'> }
   usage: wire.Usage
 }
@@ -51,7 +50,7 @@ interface Encoded {
 async function encoded({ model, lane, batcher }: Parts, texts: Texts, signal: AbortSignal): Promise<Encoded> {
   const { featurizer } = model
   const features = await lane.run(function* () {
-    const made: Encoded['features'] = { query: [], document: [] }
+    const made: Record<Role, readonly TextFeatures[]> = { query: [], document: [] }
     for (const role of ['query', 'document'] as const) {
       const list: TextFeatures[] = []
       for (const text of texts[role] ?? []) list.push(yield* featurizer.featuresInSteps(text, role))
@@ -66,7 +65,7 @@ async function encoded({ model, lane, batcher }: Parts, texts: Texts, signal: Ab
     batcher.encode('document', features.document, signal),
   ])
   const truncated = query.truncated! + document.truncated!
-  return { features, embeddings: { query, document }, usage: { tokens, truncated } }
+  return { embeddings: { query, document }, usage: { tokens, truncated } }
 }
 
 /** Numbers looked at in a step. */
@@ -165,16 +164,8 @@ export async function explain(parts: Parts, asked: Asked<wire.ExplainRequest>): 
   const { query, texts } = asked.body
   if (model.recipe.pooling !== 'none')
     throw refusal('unsupported', 'this model makes one vector of a whole text, so no token answers another')
-  const { features, embeddings, usage } = await encoded(parts, { query: [query], document: texts }, asked.signal)
-  const { tokens, scoring } = readBy(model, features.query[0]!, 'query')
-  const from = { data: embeddings.query.data, scoring }
-  const list = await parts.lane.run(function* () {
-    const made: wire.ExplainedText[] = []
-    for (const [i, text] of features.document.entries()) {
-      const to = { data: vectorsOf(embeddings.document, i), ...readBy(model, text, 'document') }
-      made.push(yield* explainedInSteps(model, from, to))
-    }
-    return made
-  }, asked.signal)
-  return streamed(withList({ query: { tokens }, usage }, 'texts', entriesAsJson(list)), jsonType, asked.keep())
+  const { embeddings, usage } = await encoded(parts, { query: [query], document: texts }, asked.signal)
+  const steps = () => explainedInSteps(model, query, embeddings.query, texts, embeddings.document)
+  const { documents, ...about } = await parts.lane.run(steps, asked.signal)
+  return streamed(withList({ ...about, usage }, 'documents', entriesAsJson(documents)), jsonType, asked.keep())
 }

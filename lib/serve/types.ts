@@ -1,5 +1,6 @@
 /** What goes over the wire: requests and answers of the server, as JSON. `schemas.ts` checks the former. */
 import type { IndexInfo, TokenMatch } from '../indexing/index.js'
+import type { Explanation } from '../models/explain.js'
 import type { Role } from '../retrieval/embeddings.js'
 
 /** `POST /v1/embed`: token embeddings of texts. */
@@ -111,44 +112,8 @@ export interface ExplainRequest {
   texts: string[]
 }
 
-/** A token as the model reads it. */
-export interface ReadToken {
-  /** Its number in the vocabulary. */
-  id: number
-  /** As the vocabulary has it. */
-  text: string
-  /** False for one that the model reads and scoring leaves out. */
-  scores: boolean
-}
-
-/** Which token of a text answers a query token. */
-export interface QueryTokenMatch extends TokenMatch {
-  /** The query token's place among the query's tokens. */
-  query: number
-}
-
-/** How a text answers the query. */
-export interface ExplainedText {
-  /** MaxSim: the sum of the scores of `matches`. */
-  score: number
-  /** The text's tokens. */
-  tokens: ReadToken[]
-  /** For each query token that scores; `token` is the place among the text's tokens, −1 for none. */
-  matches: QueryTokenMatch[]
-}
-
-/** The query as the model reads it. */
-export interface ExplainedQuery {
-  /** Its tokens, expansion included. */
-  tokens: ReadToken[]
-}
-
-/** Answer of `/v1/explain`. */
-export interface ExplainResponse {
-  /** The query. */
-  query: ExplainedQuery
-  /** In the order given. */
-  texts: ExplainedText[]
+/** Answer of `/v1/explain`: what `explain` says. */
+export interface ExplainResponse extends Explanation {
   /** What it took. */
   usage: Usage
 }

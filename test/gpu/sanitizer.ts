@@ -3,11 +3,11 @@
  * tool comes from an installed toolkit or from `node native/tools/compute-sanitizer.cjs`.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../../lib/packages.js'
+import { executable } from '../executable.js'
 import { type Found, target } from './stages.js'
 
 export type Tool = 'memcheck' | 'racecheck' | 'synccheck'
@@ -30,16 +30,7 @@ export function findComputeSanitizer(): string | undefined {
     ...named.flatMap((folder) => [folder, path.join(folder, 'bin'), path.join(folder, '../bin')]),
     ...(target === 'cuda' ? others : []),
   ]
-  return folders
-    .map((folder) => path.join(folder, 'compute-sanitizer'))
-    .find((file) => {
-      try {
-        accessSync(file, constants.X_OK)
-        return true
-      } catch {
-        return false
-      }
-    })
+  return executable(folders.map((folder) => path.join(folder, 'compute-sanitizer')))
 }
 
 interface Ended {

@@ -3,6 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 import { Index } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
+import { explain } from '../../lib/models/explain.js'
 import { createClient } from '../../lib/serve/client.js'
 import { createHandler } from '../../lib/serve/index.js'
 import { schemasOf } from '../../lib/serve/schemas.js'
@@ -105,24 +106,28 @@ t.test('search: the hits of the index, for requests that ask alike and for other
 t.test('explain: matches add up to the score of rank', async (t) => {
   const { model, handler } = await served(t)
   const [query, texts] = ['w1 w3', phrases(random, 8)]
-  const { body } = await read(handler(post('/v1/explain', { query, texts: [...texts, 'w1, w2.'] })))
+  const all = [...texts, 'w1, w2.']
+  const { body } = await read(handler(post('/v1/explain', { query, texts: all })))
   schemas.ExplainResponse.parse(body)
-  const scores = new Map((await model.rank(query, [...texts, 'w1, w2.'])).map(({ index, score }) => [index, score]))
-  for (const [i, text] of body.texts.entries()) {
+  const scores = new Map((await model.rank(query, all)).map(({ index, score }) => [index, score]))
+  for (const [i, text] of body.documents.entries()) {
     t.ok(Math.abs(text.score - scores.get(i)!) < 1e-5)
     for (const { query: q, token, score } of text.matches) {
-      t.ok(body.query.tokens[q].scores && text.tokens[token].scores)
+      for (const { kind } of [body.query.tokens[q], text.tokens[token]]) t.ok(kind !== 'skipped' && kind !== 'cut')
       t.ok(score <= 1 + 1e-6)
     }
   }
-  const shown = body.texts.at(-1).tokens.map(({ text, scores }: { text: string; scores: boolean }) => [text, scores])
+  const { usage, ...explanation } = body
+  t.match(usage, { truncated: 0 })
+  t.same(explanation, JSON.parse(JSON.stringify(await explain(model, query, all))), 'what the library says')
+  const shown = body.documents.at(-1).tokens.map(({ text, kind }: { text: string; kind: string }) => [text, kind])
   t.same(
     shown.filter(([text]: [string]) => /^(w\d|[.,])$/.test(text)),
     [
-      ['w1', true],
-      [',', false],
-      ['w2', true],
-      ['.', false],
+      ['w1', 'text'],
+      [',', 'skipped'],
+      ['w2', 'text'],
+      ['.', 'skipped'],
     ],
     'punctuation is read and left out',
   )

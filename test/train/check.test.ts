@@ -177,7 +177,7 @@ t.test('memory where rows have few documents or many: the largest rows together'
   const dir = folder(t)
   const rows = Array.from({ length: 60 }, (_, i) => ({
     query: `w${i} w1`,
-    documents: Array.from({ length: i % 5 === 4 ? 30 : 1 }, (_, j) => `w${j} w2 w3 w4 w5 w6`),
+    documents: Array.from({ length: i % 5 === 4 ? 60 : 1 }, (_, j) => `w${j} w2 w3 w4 w5 w6`),
   }))
   const write = (name: string, some: object[]): string => {
     writeFileSync(path.join(dir, name), some.map((row) => JSON.stringify(row)).join('\n'))
@@ -191,7 +191,7 @@ t.test('memory where rows have few documents or many: the largest rows together'
   const model = await tinyModel()
   const run = (data: string) => tinyRun(dir, model, `out-${path.basename(data)}`, [{ ...phase, data, epochs: 1 }])
   const { memory, sources } = (await checkRun(run(all))).phases[0]!
-  t.match(sources[0]!.documents, { fewest: 1, most: 30, used: 12 * 30 + 48, unused: 0, shortRows: 0 })
+  t.match(sources[0]!.documents, { fewest: 1, most: 60, used: 12 * 60 + 48, unused: 0, shortRows: 0 })
   const { usual, worst } = memory!
   t.ok(usual.embeddings < 0.4 * worst.embeddings && usual.loss < 0.4 * worst.loss)
   const device = Device.open()
@@ -200,6 +200,6 @@ t.test('memory where rows have few documents or many: the largest rows together'
   await train(run(largest)).result
   const { peak } = device.memory()
   t.ok(peak > 0.7 * worst.bytes && peak < 1.3 * worst.bytes, `${peak} of ${worst.bytes}`)
-  t.ok(peak > 1.1 * usual.bytes, `${peak}, usual rows need ${usual.bytes}`)
+  t.ok(peak > 1.3 * usual.bytes, `${peak}, usual rows need ${usual.bytes}`)
   model.dispose()
 })
