@@ -97,7 +97,7 @@ t.test('a run that was interrupted', async (t) => {
 
   const files = readdirSync(path.join(dir, 'out/tensorboard')).sort()
   t.equal(files.length, 2)
-  t.ok(files.every((name) => /^events\.out\.tfevents\.\d{10}\./.test(name)))
+  t.ok(files.every((name) => /^events\.out\.tfevents\.\d{10}\.\d{3}\./.test(name)))
   const [before, after] = files.map((name) => read(path.join(dir, 'out/tensorboard', name)))
   t.match(before![0], { version: 'brain.Event:2', step: 0 })
   t.notOk(before!.some((event) => event.started))

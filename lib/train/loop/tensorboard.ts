@@ -13,12 +13,13 @@ export class TensorBoardLog {
 
   /** @param step steps done before; of what an interrupted run wrote after them, TensorBoard shows nothing */
   constructor(out: string, step: number, trouble: Trouble) {
-    const now = Date.now()
-    const name = `events.out.tfevents.${Math.floor(now / 1000)}.${hostname()}.${process.pid}.${now % 1000}`
+    // TensorBoard reads the files of a folder in the order of their names: that must be the order of the starts.
+    const time = (Date.now() / 1000).toFixed(3)
+    const name = `events.out.tfevents.${time}.${hostname()}.${process.pid}`
     this.file = new AppendFile(join(out, 'tensorboard', name), 0, trouble)
-    this.file.append(record([...eventHead(now, 0), ...bytesField(3, Buffer.from('brain.Event:2'))]))
+    this.file.append(record([...eventHead(Date.now(), 0), ...bytesField(3, Buffer.from('brain.Event:2'))]))
     const start = [...tag(1, 0), 1] // SessionLog.status START
-    if (step > 0) this.file.append(record([...eventHead(now, step + 1), ...bytesField(7, start)]))
+    if (step > 0) this.file.append(record([...eventHead(Date.now(), step + 1), ...bytesField(7, start)]))
   }
 
   write(event: TrainEvent): void {
