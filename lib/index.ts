@@ -36,6 +36,7 @@ export {
   type Explanation,
   explain,
   type TokenKind,
+  tokenKinds,
 } from './models/explain.js'
 export type {
   CreateOptions,

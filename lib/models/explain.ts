@@ -8,6 +8,7 @@ import { inTurns } from '../turns.js'
 import { type Colbert, encodeOptions } from './colbert.js'
 import type { EncodeOptions } from './encode.js'
 
+/** What {@link TokenKind} names. */
 export const tokenKinds = ['text', 'special', 'expansion', 'skipped', 'cut'] as const
 /**
  * What becomes of a token. `text` and `special` ([CLS], a prefix, [SEP]) score; `expansion` fills a query up and scores;
