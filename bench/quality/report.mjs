@@ -67,8 +67,17 @@ const phases = [
 ]
 table('Three phases', phases, ['dense', 'unsupervised', 'supervised'], headline)
 table('Three phases, tldr', phases, ['dense', 'unsupervised', 'supervised'], ['tldr'])
-const miners = ['unsupervised', 'by-bm25', 'by-dense', 'by-colbert'].map((name) => [name, 1])
-table('Miners, tldr', miners, ['unsupervised', 'by-bm25'], ['tldr'])
-// `supervised` has no prompts in either phase.
-const prompts = ['supervised', 'without-with', 'with-without', 'with-with'].map((name) => [name, 1])
-table('Prompts, in training and in tuning', prompts, ['supervised', 'with-with'], headline)
+const miners = ['short', 'by-bm25', 'by-dense', 'by-colbert'].map((name) => [name, 1])
+table('Miners, tldr', miners, ['short', 'by-bm25'], ['tldr'])
+const ways = ['without-without', 'without-with', 'with-without', 'with-with']
+table('Prompts, in training and in tuning', [...ways.map((name) => [name, 1])], [], headline)
+const [oo, ow, wo, ww] = ways.map((name) => system(name, 1, headline))
+if (oo && ow && wo && ww) {
+  const both = (a, b) => ({
+    sets: a.sets.map((values, c) => values.map((value, q) => (value + b.sets[c][q]) / 2)),
+  })
+  console.log('\n| prompts | with − without |\n|---|---|')
+  console.log(`| in tuning | ${ahead(both(ow, ww), both(oo, wo))} |`)
+  console.log(`| in training | ${ahead(both(wo, ww), both(oo, ow))} |`)
+  console.log(`| the same in both − changed | ${ahead(both(oo, ww), both(ow, wo))} |`)
+}
