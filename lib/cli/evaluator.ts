@@ -1,3 +1,4 @@
+import type { Collection } from '../eval/collections.js'
 import type { CollectionEvaluator, Evaluated } from '../eval/model.js'
 import { type Fault, Faults } from '../train/check/faults.js'
 import type { Evaluate, ResolvedRun } from '../train/config/types.js'
@@ -11,14 +12,15 @@ import { showingTransfer } from './transfer.js'
 export async function evaluatorOf(
   config: ResolvedRun,
   aloud: boolean,
-): Promise<{ evaluate: Evaluate | undefined; faults: Fault[] }> {
+): Promise<{ evaluate: Evaluate | undefined; faults: Fault[]; collections: Collection[] }> {
   const faults = new Faults(config)
-  if (!config.phases.some((phase) => phase.evaluate)) return { evaluate: undefined, faults: [] }
+  if (!config.phases.some((phase) => phase.evaluate)) return { evaluate: undefined, faults: [], collections: [] }
   const { collectionEvaluator } = await import('../eval/model.js')
   const { collectionNotes, loadBeir } = await import('../eval/collections.js')
   const { findCollections } = await import('../eval/find.js')
   const { depthOf, parseMetric } = await import('../eval/metrics.js')
   const evaluators = new Map<string, CollectionEvaluator>()
+  const collections: Collection[] = []
   const { cacheDir, microBatchTokens } = config
   const say = (text: string): void => {
     if (aloud) process.stderr.write(`${colour('dim', text)}\n`)
@@ -48,6 +50,7 @@ export async function evaluatorOf(
       for (const note of collectionNotes(collection.counts)) say(`${name}: ${note}`)
       evaluated.push({ collection: { ...collection, name }, folder, ...(set !== undefined && { set }) })
     }
+    collections.push(...evaluated.map(({ collection }) => collection))
     const metrics = [...new Set([metric, 'ndcg@10', 'mrr@10', 'recall@100'])] as 'ndcg@10'[]
     evaluators.set(
       keyOf(evaluate),
@@ -57,5 +60,6 @@ export async function evaluatorOf(
   return {
     evaluate: (model, context) => evaluators.get(keyOf(context.settings))!(model, context),
     faults: faults.list,
+    collections,
   }
 }

@@ -80,6 +80,13 @@ program
   .command('check')
   .description('check a run without training it: data, lengths, memory, and texts as the model reads them')
   .argument('[arguments...]', 'config.yaml and overrides, as for train')
+  .option(
+    '--steps <n>',
+    'also try so many steps of each phase in memory: bytes, tokens/s, and how long the run takes',
+    whole,
+  )
+  .option('--test <collections...>', 'look for their queries and relevant documents in the data, as for eval', allHomed)
+  .option('--split <name>', 'split of these collections; default: as for eval')
   .addOption(acceptRecipeChange())
   .option('--json', 'print one JSON object')
   .action(async (args, options) => (await import('./check.js')).check(args, options))

@@ -32,6 +32,8 @@ export interface SurveyOptions {
   sample: number
   signal?: AbortSignal
   onProgress?: (rows: number) => void
+  /** Told each row. */
+  onRow?: (row: TextRow, number: number) => void
 }
 
 /** Rows between two turns of the event loop. */
@@ -43,7 +45,7 @@ const BREATH = 1024
  */
 export async function survey(
   source: Source,
-  { sample, dropAbove, signal, onProgress }: SurveyOptions,
+  { sample, dropAbove, signal, onProgress, onRow }: SurveyOptions,
 ): Promise<Survey> {
   const { name } = source
   const fail = (row: number, problem: string): DataError =>
@@ -68,6 +70,7 @@ export async function survey(
       throw fail(rows, `${whole.scores.length} teacher scores for ${all} documents.`)
     if (dropAbove !== undefined && !scores) requireScores({ name, scores })
     const value = dropAbove === undefined ? whole : withoutFalseNegatives(whole, dropAbove)
+    onRow?.(value, rows)
     const count = value.documents.length
     dropped.of += all - 1
     dropped.negatives += all - count

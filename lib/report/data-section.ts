@@ -1,5 +1,6 @@
 /** The data of a run: what each source gave, how long its texts are, and some rows as the model reads them. */
-import type { PhaseCheck, SampleRow, SourceCheck } from '../train/check/check-phase.js'
+import type { PhaseCheck, SampleRow } from '../train/check/check-phase.js'
+import type { SourceCheck } from '../train/check/check-source.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
 import { type Html, html, own, type Value } from './html.js'
 import { count, folded, type Row, short, table } from './parts.js'
@@ -25,7 +26,7 @@ function dataOf(run: RunRecord, n: number): Html {
     )
   }
 ${checks === null && html`<p class="note">The run is of an earlier version, which keeps no lengths and no samples.</p>`}
-${checks && html`<h3>Lengths, in tokens as read</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
+${checks && html`<h3>Lengths, in tokens before they are cut</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
 ${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${samples.length} rows`, samples.map(sampleHtml)))}`
 }
 
@@ -52,33 +53,25 @@ const sourceOf = (checks: readonly PhaseCheck[] | null, phase: string, source: s
   checks?.find(({ name }) => name === phase)?.sources.find(({ name }) => name === source)
 
 function lengthTable(checks: readonly PhaseCheck[]): Html {
-  const row = (
-    name: string,
-    phase: string,
-    side: string,
-    { texts, mean, median, longest, limit, cut }: TextLengths,
-  ): Row => ({
-    cells: [
-      own(name),
-      phase,
-      side,
-      count(texts),
-      mean.toFixed(1),
-      count(median),
-      count(longest),
-      count(limit),
-      `${((100 * cut) / texts).toFixed(1)} %`,
-    ],
-  })
+  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
+  const row = (name: string, phase: string, side: string, lengths: TextLengths): Row => {
+    const { texts, mean, median, p90, p99, longest, limit, cut, lost } = lengths
+    return {
+      cells: [
+        ...[own(name), phase, side, count(texts), mean.toFixed(1), count(median), count(p90), count(p99)],
+        ...[count(longest), count(limit), percent(cut / texts), percent(lost)],
+      ],
+    }
+  }
   const rows = checks.flatMap(({ name: phase, sources }) =>
     sources.flatMap(({ name, lengths }) =>
       lengths ? [row(name, phase, 'queries', lengths.queries), row(name, phase, 'documents', lengths.documents)] : [],
     ),
   )
-  const heads = ['source', 'phase', 'of', 'texts seen', 'mean', 'median', 'longest', 'limit', 'cut']
+  const heads = ['source', 'phase', 'of', 'texts seen', 'mean', 'median', '90 %', '99 %', 'longest', 'limit']
   return table(
     'Lengths',
-    heads.map((head, i) => ({ head, number: i > 2 })),
+    [...heads, 'cut', 'tokens lost'].map((head, i) => ({ head, number: i > 2 })),
     rows,
   )
 }

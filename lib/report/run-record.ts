@@ -48,11 +48,15 @@ export async function openRun(folder: string): Promise<RunRecord> {
     folder,
     config,
     origins: await optional('origins.json'),
-    checks: (await optional<{ phases: PhaseCheck[] }>('check.json'))?.phases ?? null,
+    checks: usable((await optional<{ phases: PhaseCheck[] }>('check.json'))?.phases ?? null),
     log: new RunLog(),
     locked: existsSync(join(folder, 'lock')),
   }
 }
+
+/** What an earlier version found has no percentiles of lengths, and is as good as none. */
+const usable = (phases: PhaseCheck[] | null): PhaseCheck[] | null =>
+  phases?.every(({ sources }) => sources.every(({ lengths }) => !lengths || 'p90' in lengths.queries)) ? phases : null
 
 /** What an evaluation found query by query, or null where that was not kept. */
 export async function evaluationDetails(folder: string, globalStep: number): Promise<EvaluationDetails | null> {

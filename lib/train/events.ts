@@ -156,6 +156,8 @@ export interface WarningEvent {
     | 'unused-documents'
     | 'missing-negatives'
     | 'dropped-negatives'
+    | 'false-negatives'
+    | 'leak'
     | 'short-rows'
     | 'single-documents'
     | 'memory'

@@ -3,9 +3,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import path from 'node:path'
 import t from 'tap'
 import { Device } from '../../lib/tensor/device.js'
-import { checkRun } from '../../lib/train/check/check.js'
 import type { PhaseConfig, RunConfig } from '../../lib/train/config/types.js'
 import type { TrainEvent } from '../../lib/train/events.js'
+import { checkRun } from '../../lib/train/loop/check-run.js'
 import { type TrainOptions, train } from '../../lib/train/loop/run.js'
 import { folder, saveTinyModel, tinyModel, tinyRun, writeData } from './tiny.js'
 

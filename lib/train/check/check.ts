@@ -1,24 +1,22 @@
-/** Everything about a run that can be known before its first step. `train` refuses what `checkRun` finds fault with. */
+/** Everything about a run that can be known before its first step. */
 import { constants } from 'node:fs'
 import { access, stat, statfs } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
-import type { Survey } from '../../data/survey.js'
 import { FileError, type LateforgeError } from '../../errors.js'
-import type { HubOptions, HubProgress } from '../../hub/repository.js'
+import type { HubOptions } from '../../hub/repository.js'
 import { Colbert } from '../../models/colbert.js'
 import { checkReplaceable } from '../../models/formats/save.js'
-import { signal as aSignal, checkOptions, func, whole } from '../../options.js'
-import { Device } from '../../tensor/device.js'
 import { acceptedChanges } from '../../text/alignment.js'
 import type { Featurizer } from '../../text/featurizer.js'
 import type { Recipe } from '../../text/recipe.js'
 import { listCheckpoints } from '../checkpoint/checkpoint.js'
 import { recipeOf } from '../config/recipe.js'
-import type { ResolvedRun, RunConfig } from '../config/types.js'
-import type { CheckEvent, WarningEvent } from '../events.js'
-import { checkPhase, noEffect, type PhaseCheck, recipeNote } from './check-phase.js'
-import { type Fault, Faults } from './faults.js'
+import type { ResolvedRun } from '../config/types.js'
+import type { WarningEvent } from '../events.js'
+import { checkPhase, type PhaseCheck, type PhaseContext } from './check-phase.js'
+import type { Fault, Faults } from './faults.js'
 import { gibibytes, graphBytesOfToken } from './memory.js'
+import { noEffect } from './notes.js'
 
 /** What `checkRun` found. */
 export interface RunCheck {
@@ -56,48 +54,14 @@ export interface RunCheck {
   phases: PhaseCheck[]
 }
 
-/** Options of `checkRun`. */
-export interface CheckOptions {
-  /** Rows of each source whose texts are tokenized. Default 1,000. */
-  rows?: number
-  /** Ends the check, with ERR_ABORTED. */
-  signal?: AbortSignal
-  /** Told how the download of a model on the Hub stands. */
-  onDownload?: (progress: HubProgress) => void
-}
-
-/** For checks on the way of a training. */
-export interface CheckContext extends CheckOptions {
+/** How a run is checked. */
+export interface CheckContext
+  extends Pick<
+    PhaseContext,
+    'rows' | 'ranks' | 'signal' | 'onProgress' | 'onSurvey' | 'onDownload' | 'thorough' | 'leaks' | 'onMeasured'
+  > {
   /** The first phase that is still to be trained. */
   first?: number
-  /** Where it is not known, nothing is said of settings that only some numbers of ranks make use of. */
-  ranks?: number
-  onProgress?: (event: CheckEvent) => void
-  onSurvey?: (index: number, survey: Survey) => void
-}
-
-/**
- * Checks a run without training it: nothing is written. Reads every row of its data, and loads its model.
- * @returns what was found, faults included
- * @throws ConfigError ERR_CONFIG for a config that is none; AbortedError ERR_ABORTED
- */
-export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
-  const { resolveConfig } = await import('../config/config.js') // zod is loaded with the first config
-  checkOptions('checkRun', options, { rows: whole(1), signal: aSignal, onDownload: func })
-  const config = resolveConfig(input)
-  const faults = new Faults(config)
-  const notes: string[] = []
-  const device = await faults.try(null, 'device', () => Device.open(config.device))
-  const onNote = (note: string) => notes.push(note)
-  const download = { onProgress: options.onDownload, signal: options.signal }
-  const model = device && (await faults.try(null, 'model', () => openModel(config, { onNote, ...download })))
-  try {
-    const checked = await checkPhases(config, model ?? null, faults, options)
-    checked.warnings.unshift(...notes.map(recipeNote))
-    return checked
-  } finally {
-    if (typeof config.model === 'string') model?.dispose()
-  }
 }
 
 /** How a model is opened: as a folder of the run, or from where the config says. */
@@ -160,7 +124,8 @@ export async function checkPhases(
       for (const { field } of changes ?? []) accepted.add(field)
     }
     if (featurizer) trained = recipe = featurizer.recipe
-    phases.push(await checkPhase({ config, index, model, featurizer, graphBytes, faults, warnings, ...context }))
+    const leaks = context.leaks?.anew()
+    phases.push(await checkPhase({ ...context, config, index, model, featurizer, graphBytes, faults, warnings, leaks }))
   }
   const idle = config.acceptRecipeChange.filter((field) => model && !accepted.has(field))
   if (idle.length > 0)

@@ -1,6 +1,7 @@
 /** What a step will need of the device's memory, said before there is one. */
 import type { TokenColumn } from '../../data/column.js'
 import type { Colbert } from '../../models/colbert.js'
+import type { Device } from '../../tensor/device.js'
 import { scope } from '../../tensor/scope.js'
 import { Tape, withoutTape } from '../../tensor/tape.js'
 import { includes, partsOf } from '../config/losses.js'
@@ -50,6 +51,12 @@ const BLOCK = 1024
 /** Bytes of the scores of earlier blocks that it keeps. */
 const KEPT = 2 ** 28
 const PROBE = { sequences: 2, length: 64 }
+
+/** Bytes that graphs may hold so that they need not be made twice. */
+export const activationMemoryOf = (
+  { activationMemory }: Pick<ResolvedRun, 'activationMemory'>,
+  device: Device,
+): number => (activationMemory === 'auto' ? Math.floor(device.memory().limit / 4) : activationMemory)
 
 /** Bytes that a tape keeps of the encoder for each token: it is tried. */
 export function graphBytesOfToken(model: Colbert): number {
@@ -127,7 +134,7 @@ function graphsOf(
   { gather }: Pick<ResolvedPhase, 'gather'>,
   { sizes, own, graphBytes, ranks }: Omit<Batch, 'guideBytes'> & { own: Sides },
 ): { kept: number; forward: number; backward: number } {
-  let budget = activationMemory === 'auto' ? device.memory().limit / 4 : activationMemory
+  let budget = activationMemoryOf({ activationMemory }, device)
   const most = Math.max(microBatchTokens, sizes.longest)
   const kept = { queries: 0, documents: 0 }
   for (const side of ['queries', 'documents'] as const)

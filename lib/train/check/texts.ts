@@ -1,21 +1,28 @@
 /** What the texts of a source become under a recipe: lengths, cuts, and some to look at. */
 import type { Survey } from '../../data/survey.js'
 import type { Featurizer } from '../../text/featurizer.js'
+import { inTurns, Turns } from '../../turns.js'
 import type { BatchSizes } from './memory.js'
 
-/** Lengths of texts in tokens, markers and prompt included, expansion not. */
+/** Lengths of texts in tokens before they are cut, markers and prompt included, expansion not. */
 export interface TextLengths {
-  /** Texts that were looked at, and how many of them have more tokens than fit. */
+  /** Texts that were looked at. */
   texts: number
-  /** Texts with more tokens than fit. */
+  /** Those with more tokens than fit. */
   cut: number
-  /** Most tokens of a text. */
+  /** Share of all tokens that is cut away, 0 to 1. */
+  lost: number
+  /** Most tokens that fit. */
   limit: number
-  /** Mean of the lengths before cutting. */
+  /** Mean of the lengths. */
   mean: number
-  /** Their median. */
+  /** Half of the texts have no more. */
   median: number
-  /** Their maximum. */
+  /** Nine of ten have no more. */
+  p90: number
+  /** 99 of 100 have no more. */
+  p99: number
+  /** Their maximum; beyond 100,000 tokens a text is not looked at. */
   longest: number
 }
 
@@ -41,23 +48,26 @@ export interface Measured {
   rows: { query: number; documents: number; documentCount: number }[]
 }
 
-/** Rows between two turns of the event loop. */
-const BREATH = 16
+/** Tokens of a text that are looked at beyond its limit. */
+const LOOKED_AT = 100_000
 
 /** Tokenizes the sample of a source, at most `most` documents of each row. */
 export async function measureTexts({ sample }: Survey, featurizer: Featurizer, most: number): Promise<Measured> {
   const { expandTo, recipe } = featurizer
-  const queries: Traced[] = []
-  const documents: Traced[] = []
+  const queries: number[] = []
+  const documents: number[] = []
   const rows: Measured['rows'] = []
-  for (const [i, { value }] of sample.entries()) {
-    const query = traced(featurizer, value.query, 'query')
-    const own = value.documents.slice(0, most).map((text) => traced(featurizer, text, 'document'))
+  const turns = new Turns()
+  for (const { value } of sample) {
+    const query = await lengthOf(featurizer, value.query, 'query')
+    const own: number[] = []
+    for (const text of value.documents.slice(0, most)) own.push(await lengthOf(featurizer, text, 'document'))
     queries.push(query)
     documents.push(...own)
-    const tokens = own.reduce((sum, { length }) => sum + length, 0)
-    rows.push({ query: Math.max(query.length, expandTo), documents: tokens, documentCount: own.length })
-    if (i % BREATH === 0) await new Promise((resolve) => setImmediate(resolve))
+    const tokens = own.reduce((sum, length) => sum + Math.min(length, recipe.documentLength), 0)
+    const read = Math.max(Math.min(query, recipe.queryLength), expandTo)
+    rows.push({ query: read, documents: tokens, documentCount: own.length })
+    if (turns.due) await turns.take()
   }
   return {
     queries: lengthsOf(queries, recipe.queryLength),
@@ -66,50 +76,51 @@ export async function measureTexts({ sample }: Survey, featurizer: Featurizer, m
   }
 }
 
-interface Traced {
-  length: number
-  cut: boolean
+async function lengthOf(featurizer: Featurizer, text: string, role: 'query' | 'document'): Promise<number> {
+  const { ids, cut } = await inTurns(featurizer.partsInSteps(text, role, LOOKED_AT))
+  return ids.length + cut.length
 }
 
-function traced(featurizer: Featurizer, text: string, role: 'query' | 'document'): Traced {
-  const { ids, truncated: cut } = featurizer.features(text, role)
-  return { length: ids.length, cut }
-}
-
-function lengthsOf(texts: readonly Traced[], limit: number): TextLengths {
-  const lengths = texts.map(({ length }) => length).sort((a, b) => a - b)
+function lengthsOf(lengths: readonly number[], limit: number): TextLengths {
+  const sorted = Float64Array.from(lengths).sort()
+  const total = sorted.reduce((sum, n) => sum + n, 0)
+  const beyond = sorted.reduce((sum, n) => sum + Math.max(0, n - limit), 0)
+  /** The least that so large a share of all has no more than. */
+  const percentile = (share: number): number => sorted[Math.ceil(share * sorted.length) - 1]!
   return {
-    texts: texts.length,
-    cut: texts.filter(({ cut }) => cut).length,
+    texts: sorted.length,
+    cut: sorted.filter((n) => n > limit).length,
+    lost: beyond / total,
     limit,
-    mean: lengths.reduce((sum, n) => sum + n, 0) / lengths.length,
-    median: lengths[lengths.length >> 1]!,
-    longest: lengths.at(-1)!,
+    mean: total / sorted.length,
+    median: percentile(0.5),
+    p90: percentile(0.9),
+    p99: percentile(0.99),
+    longest: sorted.at(-1)!,
   }
 }
 
-/**
- * A batch of the rows of a source with the most tokens, and a usual one, by its sample: as large a part of the sample as
- * the batch is of the source is in the worst one.
- */
-export function batchSizes(
-  { rows, documents }: Measured,
-  batch: number,
-  all: number,
-): Record<'worst' | 'usual', BatchSizes> {
-  const longestFirst = rows.toSorted((a, b) => b.query + b.documents - a.query - a.documents)
-  const most = Math.min(rows.length, Math.max(1, Math.ceil((rows.length * batch) / all)))
+/** A batch of the rows of a source with the most tokens, and a usual one, by its sample. */
+export function batchSizes(measured: Measured, batch: number, all: number): Record<'worst' | 'usual', BatchSizes> {
+  const { rows, documents } = measured
   const of = (part: readonly Measured['rows'][number][]): BatchSizes => {
     const scaled = (of: keyof Measured['rows'][number]) =>
       (batch / part.length) * part.reduce((total, row) => total + row[of], 0)
     return {
       queries: scaled('query'),
       documents: scaled('documents'),
-      longest: documents.longest,
+      longest: Math.min(documents.longest, documents.limit),
       documentCount: scaled('documentCount'),
     }
   }
-  return { worst: of(longestFirst.slice(0, most)), usual: of(rows) }
+  return { worst: of(longestRows(measured, batch, all).map((i) => rows[i]!)), usual: of(rows) }
+}
+
+/** Those of a sample with the most tokens, as places in it: as large a part of it as the batch is of all rows. */
+export function longestRows({ rows }: Measured, batch: number, all: number): number[] {
+  const tokens = ({ query, documents }: Measured['rows'][number]): number => query + documents
+  const longestFirst = [...rows.keys()].sort((a, b) => tokens(rows[b]!) - tokens(rows[a]!))
+  return longestFirst.slice(0, Math.min(rows.length, Math.max(1, Math.ceil((rows.length * batch) / all))))
 }
 
 export function sampleText(featurizer: Featurizer, text: string, role: 'query' | 'document'): SampleText {

@@ -12,8 +12,9 @@ import { packageVersion } from '../../packages.js'
 import { Device } from '../../tensor/device.js'
 import { sumSquares } from '../../tensor/ops.gen.js'
 import { checkPhases, openModel } from '../check/check.js'
-import { recipeNote } from '../check/check-phase.js'
 import { Faults } from '../check/faults.js'
+import { activationMemoryOf } from '../check/memory.js'
+import { recipeNote } from '../check/notes.js'
 import {
   clearUnfinished,
   latestCheckpoint,
@@ -203,9 +204,7 @@ async function perform(
       await requireSame(group, { weights })
     }
     await replicas()
-    const activationMemory =
-      point?.state.activationMemory ??
-      (config.activationMemory === 'auto' ? Math.floor(device.memory().limit / 4) : config.activationMemory)
+    const activationMemory = point?.state.activationMemory ?? activationMemoryOf(config, device)
     const host = (index: number): PhaseHost => ({
       model: trained,
       config,
