@@ -26,6 +26,7 @@ import {
   poolingOf,
   searchOptions,
 } from './options.js'
+import { isAlike, probeOf } from './probe.js'
 import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { type EncodedPart, type Kept, verifyFiles } from './segment.js'
 import { Snapshot } from './snapshot.js'
@@ -95,14 +96,15 @@ export class Index {
     await writeManifest(dir, {
       ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
       ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
-      ...{ listsFrom, search: null, pooling },
+      ...{ listsFrom, search: null, pooling, probe: model ? await probeOf(model) : null },
     })
     return Index.open(dir, model ? { model } : {})
   }
 
   /**
    * Opens an index; nothing but its directory of documents is read.
-   * @throws FormatError ERR_FORMAT where there is none, or a damaged one; RecipeError ERR_RECIPE for a model of another recipe
+   * @throws FormatError ERR_FORMAT where there is none, or a damaged one; RecipeError ERR_RECIPE for a model of another recipe;
+   *   ArgumentError ERR_ARGUMENT for one of other weights, or another dimension
    */
   static async open(dir: string, options: OpenIndexOptions = {}): Promise<Index> {
     checkPath('Index.open', dir)
@@ -112,17 +114,26 @@ export class Index {
     try {
       const seen = await stampOf(dir)
       const snapshot = await Snapshot.open(dir, device)
-      const { recipe, dim } = snapshot.manifest
+      const { recipe, dim, model: name } = snapshot.manifest
+      const madeBy = name ? ` (${name})` : ''
       const problem = model && (recipe ? recipeMismatch(recipe, model.recipe) : null)
       if (problem)
         throw new RecipeError(
           'ERR_RECIPE',
           `${dir} was made by another recipe than the model's:\n  ${problem}\nOpen it with the model it was made with` +
-            `${snapshot.manifest.model ? ` (${snapshot.manifest.model})` : ''}, or make it again`,
+            `${madeBy}, or make it again`,
           { expected: recipe, found: model.recipe },
         )
       if (model && model.dim !== dim)
         throw new ArgumentError('ERR_ARGUMENT', `${dir} has vectors of ${dim} dimensions, the model makes ${model.dim}`)
+      const { probe } = snapshot.manifest
+      if (model && probe && !isAlike(probe, await probeOf(model)))
+        throw new ArgumentError(
+          'ERR_ARGUMENT',
+          `${dir} was made by other weights${madeBy}, whose vectors are not to be compared with those of this model. Open it ` +
+            'with the model it was made with, or make it again',
+          { dir, model: snapshot.manifest.model },
+        )
       return new Index({ dir, device, snapshot }, model, seen)
     } catch (error) {
       throw typed(error)

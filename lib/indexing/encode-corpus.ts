@@ -38,6 +38,7 @@ import {
 import { encodedGroups, type Group } from './groups.js'
 import { type StoredEmbeddings, storedTypes } from './manifest.js'
 import { type CreateIndexOptions, checkDocument, type IndexDocument, poolingOf } from './options.js'
+import { isSame, probeOf } from './probe.js'
 import { writeSegment } from './segment.js'
 
 /** Options of `encodeCorpus`. */
@@ -243,19 +244,6 @@ async function refuseOthers(dir: string): Promise<void> {
     throw new FormatError('ERR_FORMAT', `${dir} holds "${other}"; encoded documents get a folder of their own`, { dir })
 }
 
-/** What the weights make of this text alone: the mean of its token vectors, to six digits. */
-const probed = 'Late interaction keeps one vector for each token of a text.'
-
-async function probeOf(model: Colbert): Promise<number[]> {
-  const { data, dim } = await model.encodeDocuments([probed])
-  const mean = new Array<number>(dim).fill(0)
-  for (const [i, value] of data.entries()) mean[i % dim]! += value / (data.length / dim)
-  return mean.map((value) => Number(value.toFixed(6)))
-}
-
-/** Kernels of another machine differ by less, weights after one more step of training by more. */
-const probeTolerance = 1e-4
-
 /** @throws as `encodeCorpus`, for settings or weights other than those that the folder was begun with */
 function checkSame(dir: string, before: EncodedManifest, now: EncodedSettings & Pick<EncodedManifest, 'probe'>): void {
   const differing = <T extends object>(was: T, is: T, keys: readonly (keyof T)[]) =>
@@ -267,7 +255,7 @@ function checkSame(dir: string, before: EncodedManifest, now: EncodedSettings & 
   if (field) throw new RecipeError('ERR_RECIPE', begun(field, before.recipe[field], now.recipe[field]), { dir, field })
   const option = differing(before as EncodedSettings, now, ['dim', 'type', 'pooling', 'keepTexts', 'shardTokens'])
   if (option) throw new ArgumentError('ERR_ARGUMENT', begun(option, before[option], now[option]), { dir, option })
-  if (before.probe.some((value, i) => Math.abs(value - now.probe[i]!) > probeTolerance))
+  if (!isSame(before.probe, now.probe))
     throw new ArgumentError(
       'ERR_ARGUMENT',
       `${dir} was begun with other weights, or in another precision (${before.model ?? 'its model has no name'}); go on with ` +

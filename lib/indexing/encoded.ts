@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { ArgumentError, FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
-import { checkOptions, checkPath, flag, type Kinds, numbers, object, signal as signalKind } from '../options.js'
+import { checkOptions, checkPath, flag, type Kinds, object, signal as signalKind } from '../options.js'
 import { offsetsOf, rangesOf } from '../ragged.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import { Device } from '../tensor/device.js'
@@ -21,6 +21,7 @@ import {
   type StoredEmbeddings,
   storedTypes,
 } from './manifest.js'
+import { isProbe, type Probe } from './probe.js'
 import { type EncodedPart, type Kept, Segment, verifyFiles } from './segment.js'
 
 /** A shard: the vectors, offsets and ids of its documents, and what is kept beside them. */
@@ -54,8 +55,8 @@ export interface EncodedManifest extends EncodedSettings {
   complete: boolean
   /** As the model was called; null where nobody said. */
   model: string | null
-  /** What the weights make of a fixed text: other weights, or another precision, make something else of it. */
-  probe: number[]
+  /** Of the model: other weights, or another precision, have another. */
+  probe: Probe
   shards: ShardEntry[]
 }
 
@@ -73,7 +74,7 @@ function isSound(manifest: EncodedManifest): boolean {
     storedTypes.includes(type) &&
     [complete, keepTexts].every((value) => typeof value === 'boolean') &&
     object.is(recipe) &&
-    numbers.is(probe) &&
+    isProbe(probe) &&
     Array.isArray(shards) &&
     shards.every(
       ({ vectors, texts, documents, tokens, truncated, source }) =>

@@ -8,6 +8,7 @@ import { FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { nearby } from '../io/nearby.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
+import { isProbe, type Probe } from './probe.js'
 
 /** What token embeddings are stored as. */
 export const storedTypes: readonly StoredEmbeddings[] = ['int8', 'float16', 'float32']
@@ -82,6 +83,8 @@ export interface Manifest {
   search: SearchSetting | null
   /** The model that was given when it was made, as a folder or a name; null where none was. */
   model: string | null
+  /** Of that model; null where none was given. */
+  probe: Probe | null
   segments: SegmentEntry[]
 }
 
@@ -153,6 +156,7 @@ function isSound(manifest: Manifest): boolean {
     storedTypes.includes(manifest.type) &&
     (manifest.model === null || typeof manifest.model === 'string') &&
     (manifest.recipe === null || isRecipe(manifest.recipe)) &&
+    (manifest.probe === null || (isProbe(manifest.probe) && manifest.probe.mean.length === manifest.dim)) &&
     (manifest.search === null || isSetting(manifest.search)) &&
     (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&

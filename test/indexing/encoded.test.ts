@@ -251,9 +251,24 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
     message: /complete with 900/,
   })
 
-  const [first, second] = await Promise.allSettled([encode(dir), encode(dir)])
-  const losers = [first, second].filter(({ status }) => status === 'rejected')
-  t.match(losers, [{ reason: { code: 'ERR_LOCKED', message: /being written by process/ } }], 'one at a time')
+  let start = (): void => {}
+  let goOn = (): void => {}
+  const writing = new Promise<void>((resolve) => {
+    start = resolve
+  })
+  const late = new Promise<void>((resolve) => {
+    goOn = resolve
+  })
+  const slowly = async function* () {
+    start()
+    await late
+    yield* documents
+  }
+  const first = encodeCorpus(dir, slowly(), { model, ...settings })
+  await writing
+  await t.rejects(encode(dir), { code: 'ERR_LOCKED', message: /being written by process/ }, 'one at a time')
+  goOn()
+  await first
   t.same(digests(dir), digests(whole))
 
   const index = await Index.create(folder(), { model })

@@ -313,6 +313,29 @@ t.test('what it refuses, and that nothing is lost', async (t) => {
   await index.close()
 })
 
+t.test('other weights are refused, another precision of the same ones is not', async (t) => {
+  const dir = folder()
+  await (await Index.create(dir, { model, modelName: 'some/model' })).close()
+  const other = await Colbert.create(shape, { seed: seed + 1 })
+  t.teardown(() => other.dispose())
+  await t.rejects(Index.open(dir, { model: other }), {
+    ...{ code: 'ERR_ARGUMENT', message: /made by other weights \(some\/model\)/, details: { model: 'some/model' } },
+  })
+  const trained = await Colbert.create(shape, { seed })
+  t.teardown(() => trained.dispose())
+  await (await Index.open(dir, { model: trained })).close()
+  const values = await trained.parameters.values.values()
+  trained.parameters.write(values.map((value, i) => value + (i % 2 === 0 ? 1e-3 : -1e-3)))
+  await t.rejects(Index.open(dir, { model: trained }), { code: 'ERR_ARGUMENT' }, 'about a step of training away')
+  const saved = folder()
+  await model.save(saved)
+  const small = await Colbert.load(saved, { precision: 'int8' })
+  t.teardown(() => small.dispose())
+  await (await Index.open(dir, { model: small })).close()
+  await (await Index.create(folder(), { dim: 16 })).close()
+  t.notOk(readFileSync(path.join(temporary, `index-${made - 1}`, 'index.json'), 'utf8').includes('"mean"'))
+})
+
 t.test('a byte that flipped, a file that is cut off, gone, or not ours', async (t) => {
   const dir = folder()
   const index = await Index.create(dir, { model })
