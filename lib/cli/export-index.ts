@@ -1,9 +1,10 @@
 import { type ExportTarget, exportIndex } from '../export/index.js'
-import { Index } from '../indexing/index.js'
+import { isEncoded } from '../indexing/encoded.js'
+import { EncodedDocuments, Index } from '../indexing/index.js'
 import { duration, ProgressLine } from '../io/progress-line.js'
 import { interruptible, print, printCounts, printJson } from './common.js'
 
-/** `lateforge export <target> <index> <out>` */
+/** `lateforge export <target> <folder> <out>` */
 export async function exportTo(
   target: ExportTarget,
   dir: string,
@@ -11,9 +12,9 @@ export async function exportTo(
   { name, texts, json }: { name: string; texts: boolean; json?: boolean },
 ): Promise<void> {
   const signal = interruptible('stopping; nothing of it is kept')
-  const index = await Index.open(dir)
+  const from = isEncoded(dir) ? await EncodedDocuments.open(dir) : await Index.open(dir)
   const [line, started] = [new ProgressLine(), performance.now()]
-  const result = await exportIndex(target, index, out, {
+  const result = await exportIndex(target, from, out, {
     ...{ name, texts, signal },
     onProgress({ done, documents }) {
       const left = ((performance.now() - started) / 1000 / done) * (documents - done)
@@ -21,7 +22,7 @@ export async function exportTo(
     },
   })
     .finally(() => line.close())
-    .finally(() => index.close())
+    .finally(() => from instanceof Index && from.close())
   if (json) return printJson(result)
   const { documents, tokens, widened, withoutText, withoutVectors, bytes } = result
   print(`${out}: ${documents} documents, ${tokens} token vectors, ${(bytes / 1e6).toFixed(1)} MB`)

@@ -56,12 +56,14 @@ function registerIndexes(verb: Command): void {
   for (const [target, description] of Object.entries(searchEngines) as [ExportTarget, string][])
     verb
       .command(target)
-      .description(`write an index as ${description}`)
-      .argument('<index>', 'its folder', homed)
+      .description(`write an index, or encoded documents, as ${description}`)
+      .argument('<folder>', 'of the index, or of what `lateforge encode` wrote', homed)
       .argument('<out>', 'a folder that is not there yet', homed)
       .option('--name <name>', 'of the collection, table or schema', 'documents')
       .option('--no-texts', 'without texts and metadata')
       .option('--json', 'print one JSON object')
       .addHelpText('after', `\nExample: lateforge export ${target} books/ ${target}/ --name books`)
-      .action(async (index, out, options) => (await import('./export-index.js')).exportTo(target, index, out, options))
+      .action(async (folder, out, options) =>
+        (await import('./export-index.js')).exportTo(target, folder, out, options),
+      )
 }

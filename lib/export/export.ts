@@ -1,11 +1,24 @@
-/** An index, taken to another place that searches by MaxSim. */
+/** An index, or encoded documents, taken to another place that searches by MaxSim. */
 import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { ArgumentError, DataError, didYouMean, FileError } from '../errors.js'
 import { allTokens } from '../indexing/cluster.js'
 import { Index } from '../indexing/document-index.js'
+import { EncodedDocuments } from '../indexing/encoded.js'
+import type { StoredDocuments } from '../indexing/stored.js'
 import { writeFolder } from '../io/atomic.js'
-import { checkOptions, checkPath, flag, func, instance, type Kinds, kind, required, signal } from '../options.js'
+import {
+  checkOptions,
+  checkPath,
+  either,
+  flag,
+  func,
+  instance,
+  type Kinds,
+  kind,
+  required,
+  signal,
+} from '../options.js'
 import { typeOf } from '../retrieval/embeddings.js'
 import { Turns } from '../turns.js'
 import { lancedb } from './lancedb.js'
@@ -16,7 +29,7 @@ import type { Outgoing, Target, Totals } from './target.js'
 import { vespa } from './vespa.js'
 import { weaviate } from './weaviate.js'
 
-/** Where an index can be taken. */
+/** Where documents can be taken. */
 export type ExportTarget = 'lancedb' | 'qdrant' | 'vespa' | 'weaviate' | 'milvus' | 'next-plaid'
 
 const targets: Record<ExportTarget, Target> = {
@@ -50,17 +63,17 @@ const exportOptions: Kinds<ExportOptions> = {
 }
 
 /**
- * Writes an index for another search engine: documents with their token vectors as float32, the schema, and a query that finds the
+ * Writes an index, or encoded documents, for another search engine: documents with their token vectors as float32, the schema, and a query that finds the
  * first of them. Documents stream through memory. The folder is there as a whole or not at all.
- * @param index as `Index.open` gives it; no model is needed
+ * @param from as `Index.open` or `EncodedDocuments.open` gives it; no model is needed
  * @param out a folder that is not there yet
- * @throws ArgumentError ERR_ARGUMENT; FileError ERR_FILE, for a folder that is there too; DataError ERR_DATA for an index without
+ * @throws ArgumentError ERR_ARGUMENT; FileError ERR_FILE, for a folder that is there too; DataError ERR_DATA where there are no
  *   documents, and for a document that the target cannot hold; UnsupportedError ERR_UNSUPPORTED where LanceDB is not installed;
  *   AbortedError ERR_ABORTED
  */
 export async function exportIndex(
   target: ExportTarget,
-  index: Index,
+  from: Index | EncodedDocuments,
   out: string,
   options: ExportOptions = {},
 ): Promise<ExportResult> {
@@ -72,31 +85,34 @@ export async function exportIndex(
   required(
     'exportIndex',
     'an index',
-    index,
-    instance('an index, as Index.open gives it', () => Index),
+    from,
+    either(
+      instance('an index, as Index.open gives it', () => Index),
+      instance('encoded documents, as EncodedDocuments.open gives them', () => EncodedDocuments),
+    ),
   )
   checkPath('exportIndex', out)
   checkOptions('exportIndex', options, exportOptions)
   const { name = 'documents' } = options
   if (await stat(out).catch(() => null))
     throw new FileError('ERR_FILE', `${out} is there already; an export makes a folder of its own`, { path: out })
-  const { dim, documents } = await index.info()
-  if (documents === 0) throw new DataError('ERR_DATA', `${index.dir} has no documents to export`, { dir: index.dir })
+  const { dim, documents } = from instanceof Index ? await from.info() : from.info
+  if (documents === 0) throw new DataError('ERR_DATA', `${from.dir} has no documents to export`, { dir: from.dir })
   const totals: Totals = { documents: 0, tokens: 0, widened: 0, withoutText: 0, withoutVectors: 0 }
-  const going = outgoing(index, documents, totals, options)
+  const going = outgoing(from, documents, totals, options)
   await writeFolder(out, (folder) => targets[target].write(folder, going, { name, dim }))
   return { ...totals, name, bytes: await sizeOf(out) }
 }
 
 /** The documents, float32, counted as they pass. */
 async function* outgoing(
-  index: Index,
+  from: Index | EncodedDocuments,
   documents: number,
   totals: Totals,
   { texts = true, onProgress, signal }: ExportOptions,
 ): AsyncGenerator<Outgoing> {
   const turns = new Turns()
-  for await (const { ids, kept, embeddings } of index.stream(signal && { signal })) {
+  for await (const { ids, kept, embeddings } of storedIn(from, { texts, signal })) {
     const { offsets, dim } = embeddings
     const isWidened = typeOf(embeddings) !== 'float32'
     const all = allTokens(embeddings)
@@ -106,7 +122,7 @@ async function* outgoing(
         totals.withoutVectors++
         continue
       }
-      const { text, metadata } = texts ? kept[i]! : {}
+      const { text, metadata } = (texts && kept[i]) || {}
       yield { id, text: text ?? '', metadata: metadata ?? {}, vectors: all.subarray(first * dim, last * dim) }
       totals.documents++
       totals.tokens += last - first
@@ -117,7 +133,18 @@ async function* outgoing(
     onProgress?.({ done: totals.documents + totals.withoutVectors, documents })
   }
   if (totals.documents === 0)
-    throw new DataError('ERR_DATA', `no document of ${index.dir} has token vectors`, { dir: index.dir })
+    throw new DataError('ERR_DATA', `no document of ${from.dir} has token vectors`, { dir: from.dir })
+}
+
+/** All documents with their token vectors, some thousands of vectors at a time. */
+async function* storedIn(
+  from: Index | EncodedDocuments,
+  { texts, signal }: Pick<ExportOptions, 'texts' | 'signal'>,
+): AsyncGenerator<StoredDocuments> {
+  if (from instanceof Index) yield* from.stream(signal && { signal })
+  else
+    for await (const { kept = [], ...embeddings } of from.parts({ withTexts: texts, signal }))
+      yield { ids: embeddings.ids!, kept, embeddings } // they have theirs
 }
 
 async function sizeOf(folder: string): Promise<number> {

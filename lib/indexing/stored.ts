@@ -10,9 +10,9 @@ import type { Snapshot } from './snapshot.js'
 /** Some documents of an index. */
 export interface StoredDocuments {
   /** As they were added. */
-  ids: string[]
+  ids: readonly string[]
   /** What was given beside each. */
-  kept: Kept[]
+  kept: readonly Kept[]
   /** Their token vectors, as the index stores them. */
   embeddings: Embeddings<'document', EmbeddingData>
 }

@@ -10,8 +10,9 @@ import t from 'tap'
 import { type ExportTarget, exportIndex } from '../../lib/export/index.js'
 import { decimal } from '../../lib/export/numbers.js'
 import { uuidOf } from '../../lib/export/uuid.js'
+import { EncodedDocuments, encodeCorpus, Index } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
-import { folder } from '../train/tiny.js'
+import { folder, tinyModel } from '../train/tiny.js'
 import { dim, ids, left, makeIndex, stored } from './scenario.js'
 
 const run = promisify(execFile)
@@ -257,4 +258,40 @@ t.test('what it refuses, and nothing is left of it', async (t) => {
     readdirSync(place).filter((name) => name !== 'nothing'),
     before,
   )
+})
+
+t.test('encoded documents go out as the index that has them does', async (t) => {
+  const dir = folder(t)
+  const model = await tinyModel()
+  const documents = ['w1 w2', 'w3, w4', 'w5 w6 w7', 'w8'].map((text, i) => ({
+    ...{ id: `d${i}`, text },
+    ...(i === 1 && { metadata: { year: 1999 } }),
+  }))
+  const encoded = path.join(dir, 'encoded')
+  await encodeCorpus(encoded, documents, { model, keepTexts: true, type: 'int8' })
+  const shards = await EncodedDocuments.open(encoded)
+  const same = await Index.create(path.join(dir, 'index'), { model })
+  await same.add(documents)
+  model.dispose()
+  const contents = async (target: ExportTarget, from: Index | EncodedDocuments, options = {}) => {
+    const out = path.join(dir, `${target}-${from.dir === encoded}-${Object.keys(options)}`)
+    const result = await exportIndex(target, from, out, options)
+    t.match(result, { documents: 4, widened: result.tokens })
+    return readdirSync(out, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => [name, readFileSync(path.join(parentPath, name), 'utf8')])
+  }
+  for (const target of ['qdrant', 'vespa', 'weaviate', 'milvus', 'next-plaid'] as const)
+    for (const options of [{}, { texts: false }])
+      t.same(await contents(target, shards, options), await contents(target, same, options), target)
+  await same.close()
+  const without = path.join(dir, 'without')
+  const again = await tinyModel()
+  await encodeCorpus(without, documents, { model: again, type: 'float32' })
+  again.dispose()
+  const bare = await exportIndex('qdrant', await EncodedDocuments.open(without), path.join(dir, 'bare'))
+  t.match(bare, { documents: 4, widened: 0, withoutText: 4 })
+  await t.rejects(exportIndex('qdrant', {} as never, path.join(dir, 'none')), {
+    ...{ code: 'ERR_ARGUMENT', message: /an index, as Index.open gives it, or encoded documents/ },
+  })
 })
