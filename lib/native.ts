@@ -130,7 +130,8 @@ export interface Addon {
   largest(device: number, most: number): { op: string; tensor: string; bytes: number }[]
   traceStart(device: number): void
   traceStop(device: number): TracedOp[]
-  cpuInfo(): { isa: string; threads: number; nice: number }
+  cpuInfo(): { isa: string; threads: number; nice: number; matmul: 'float32' | 'bfloat16' }
+  setMatmul(bfloat16: boolean): void
   peak(device: number, seconds: number): Promise<Peak>
   setThreads(threads: number): void
   setNice(nice: number): void

@@ -1,6 +1,6 @@
 // Matrix products at the shapes of the small encoders: GFLOP/s and share of the multiply-add peak, measured beside each
 // row because machines change their clock. T tokens × out × in; NT is the forward, NN the gradient of the input, TN
-// (accumulating) the gradient of the weight. One thread, then all. LATEFORGE_ISA chooses the instructions.
+// (accumulating) the gradient of the weight. One thread, then all. LATEFORGE_ISA and LATEFORGE_MATMUL choose.
 // With -DLF_BENCH_BLAS and a CBLAS to link, the same calls to it on one thread (serial BLIS: BLIS_ARCH_TYPE=0 is skx).
 // Usage: gemm_bench [seconds per measurement]
 #include <cstdio>
@@ -60,7 +60,8 @@ void measure(const std::string& isa, int64_t tokens, int64_t out, int64_t in, do
       {Form::TN, out, in, tokens, y.data(), out, x.data(), in, w.data(), in, true},
   };
   const double flops = 2e-9 * static_cast<double>(tokens * out * in);
-  for (const Gemm<float>& g : products) {
+  for (Gemm<float> g : products) {
+    g.factors = factors();
     const double top = 1e-9 * cpu::measurePeak(budget / 4);
     const double rate = flops / fastest(budget, [&] { product(isa, g); });
     const double again = 1e-9 * cpu::measurePeak(budget / 4);
@@ -87,8 +88,8 @@ int main(int argc, char** argv) {
   const int all = team.threads();
   for (int threads = 1; threads <= all; threads += std::max(1, all - 1)) {
     team.setThreads(threads);
-    std::printf("%s, %d thread%s, float32, multiply-add peak %.0f GFLOP/s\n", isa->name, threads,
-                threads > 1 ? "s" : "", 1e-9 * cpu::measurePeak(budget));
+    std::printf("%s, %d thread%s, %s, multiply-add peak of float32 %.0f GFLOP/s\n", isa->name, threads,
+                threads > 1 ? "s" : "", factors() == Factors::exact ? "float32" : "bfloat16", 1e-9 * cpu::measurePeak(budget));
     constexpr int64_t kShapes[][2] = {{768, 256}, {256, 256}, {256, 384}, {128, 256}, {384, 128}, {768, 768}};
     for (int64_t tokens : {2048, 8192})
       for (const auto& s : kShapes) {

@@ -25,6 +25,8 @@ export interface Machine {
   facts: Record<string, string>
   isa: string | null
   threads: number | null
+  /** What matrix products multiply. */
+  matmul: string | null
   /** Measured just before. */
   peak: Peak
 }
@@ -44,6 +46,7 @@ export async function machineOf(device: Device, name: string, seconds: number): 
     facts: Object.fromEntries(facts),
     isa: cpu?.isa ?? null,
     threads: cpu?.threads ?? null,
+    matmul: cpu?.matmul ?? null,
     peak: { fp32, fp16, memory, cache },
   }
 }

@@ -31,12 +31,13 @@ export async function doctor(options: { json?: boolean }): Promise<void> {
   ]
   let failure: unknown
   try {
-    const { isa, threads } = native().cpuInfo()
+    const { isa, threads, matmul } = native().cpuInfo()
     const device = Device.open('cpu')
     checks.push(
       { name: 'addon', ok: true, found: addonText(addonFile()) },
       instructions(isa, processorIsa()),
       { name: 'threads', ok: true, found: String(threads) },
+      { name: 'matmul', ok: true, found: matmul },
       { name: 'memory limit', ok: true, found: `${(device.memory().limit / 2 ** 30).toFixed(1)} GiB` },
       { name: 'computation', ok: await computes(device), found: 'a tensor written and read back' },
       ...cuda(),

@@ -113,10 +113,12 @@ export class Device {
       throw new ArgumentError('ERR_ARGUMENT', `precision is "${precision}", expected ${precisions.join(' or ')}`)
     if (precision === 'float32') return this.real
     if (defaultPrecision(this.name) === 'bfloat16') return 'bfloat16'
-    throw new UnsupportedError('ERR_UNSUPPORTED', `device "${this.name}" has no kernels for bfloat16, only GPUs do`, {
-      device: this.name,
-      precision,
-    })
+    throw new UnsupportedError(
+      'ERR_UNSUPPORTED',
+      `device "${this.name}" has no kernels for bfloat16, only GPUs do. On a CPU with AVX512-BF16, LATEFORGE_MATMUL=bfloat16 and ` +
+        "setCpu({ matmul: 'bfloat16' }) round what matrix products multiply",
+      { device: this.name, precision },
+    )
   }
 
   /** Settles when everything issued so far has run; rejects with the stream's first error. */

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "../cpu/backend.h"
+#include "../cpu/factors.h"
 #include "../cpu/limits.h"
 #include "../cpu/table.h"
 #include "../cpu/team.h"
@@ -154,7 +155,7 @@ Napi::Value traceStop(const Napi::CallbackInfo& info) {
   return list;
 }
 
-// () → { isa, threads, nice }
+// () → { isa, threads, nice, matmul }
 Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   char error[kErrorBytes] = "";
   const cpu::Isa* isa = cpu::chooseIsa(error);
@@ -163,7 +164,17 @@ Napi::Value cpuInfo(const Napi::CallbackInfo& info) {
   result.Set("isa", isa->name);
   result.Set("threads", cpu::Team::instance().threads());
   result.Set("nice", cpu::Team::instance().nice());
+  result.Set("matmul", cpu::factors() == cpu::Factors::bfloat16 ? "bfloat16" : "float32");
   return result;
+}
+
+// (whether matrix products round their factors to bfloat16)
+Napi::Value setMatmul(const Napi::CallbackInfo& info) {
+  const bool rounds = info[0].ToBoolean();
+  if (rounds && !cpu::bfloat16Here())
+    raise(info.Env(), "ERR_UNSUPPORTED", "matmul: 'bfloat16' needs a processor with AVX512-BF16, and its kernels");
+  cpu::setFactors(rounds ? cpu::Factors::bfloat16 : cpu::Factors::exact);
+  return info.Env().Undefined();
 }
 
 Napi::Value setThreads(const Napi::CallbackInfo& info) {
@@ -238,6 +249,7 @@ void initDevices(Napi::Object exports) {
   provide(exports, "traceStart", traceStart);
   provide(exports, "traceStop", traceStop);
   provide(exports, "cpuInfo", cpuInfo);
+  provide(exports, "setMatmul", setMatmul);
   provide(exports, "peak", peak);
   provide(exports, "setThreads", setThreads);
   provide(exports, "setNice", setNice);

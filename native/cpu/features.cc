@@ -40,7 +40,10 @@ Features features() {
   const bool avx2 = has(b, {kAvx2}) && has(kept, {kSse, kYmm});
   const bool avx512 = avx2 && has(b, {kF, kDq, kBw, kVl}) && has(kept, {kMasks, kZmmHalves, kZmmHigh});
   constexpr int kVnni = 11;  // of ecx
-  return {avx2, avx512, avx512 && has(c, {kVnni})};
+  const bool vnni = avx512 && has(c, {kVnni});
+  constexpr int kBf16 = 5;  // of eax, leaf 7, subleaf 1
+  const bool bf16 = avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, {kBf16});
+  return {avx2, avx512, vnni, bf16};
 }
 #else
 Features features() { return {}; }

@@ -8,6 +8,7 @@ struct Features {
   bool avx2;    // with FMA and F16C
   bool avx512;  // F, DQ, BW and VL, with all of avx2
   bool vnni;    // AVX512-VNNI, with all of avx512
+  bool bf16;    // AVX512-BF16, with all of avx512
 };
 
 // Asks the processor itself: what compilers offer for it answers "no" under some of them (zig's clang).

@@ -2,7 +2,7 @@
 // from the shape alone, so the bits depend on neither the number of threads nor on timing.
 #pragma once
 
-#include <cstdint>
+#include "factors.h"
 
 namespace lateforge::cpu {
 
@@ -20,6 +20,7 @@ struct Gemm {
   int64_t ldc;
   bool accumulate = false;  // C += instead of C =
   const T* bias = nullptr;  // added to every row, [n]
+  Factors factors = Factors::exact;  // of avx512 alone, and where bfloat16Here()
 };
 
 // `gemm` runs on the thread team, in memory aligned to 64 bytes, of at least what `gemmWorkspace` says of its shape.

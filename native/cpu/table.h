@@ -33,11 +33,12 @@ struct Isa {
   const char* name;
   const Kernels* floats;
   const Kernels* doubles;  // portable ones; null unless built with LF_FLOAT64
+  bool bfloat16;           // whether its products can round factors to bfloat16, on this processor
 };
 
 // The best instruction set this processor has, or the one named by LATEFORGE_ISA (portable, avx2, avx512). Null with a
-// message when that one is unknown or missing here, or when LATEFORGE_THREADS or LATEFORGE_NICE does not parse: nobody
-// gets at kernels then.
+// message when that one is unknown or missing here, when LATEFORGE_THREADS or LATEFORGE_NICE does not parse, or when
+// LATEFORGE_MATMUL asks for what it cannot: nobody gets at kernels then.
 const Isa* chooseIsa(char* error);
 
 }  // namespace lateforge::cpu

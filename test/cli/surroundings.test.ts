@@ -169,6 +169,7 @@ t.test('variables that make no sense are refused by name', async (t) => {
     ['LATEFORGE_THREADS', 'four', 'whole number from 1 to 8192'],
     ['LATEFORGE_THREADS', '99999', 'whole number from 1 to 8192'],
     ['LATEFORGE_THREADS', '0', 'whole number from 1 to 8192'],
+    ['LATEFORGE_MATMUL', 'bfloat17', 'float32 or bfloat16'],
     ['LATEFORGE_NICE', '20', 'whole number from 0 to 19'],
     ['LATEFORGE_MEMORY_LIMIT', '8', 'as 8GB'],
     ['LATEFORGE_MEMORY_LIMIT', '8 apples', 'as 8GB'],

@@ -40,6 +40,8 @@ void features() {
   CHECK(found.avx512 == avx512, "avx512: found %d, the kernel says %d", found.avx512, avx512);
   const bool vnni = avx512 && has({"avx512_vnni"});
   CHECK(found.vnni == vnni, "vnni: found %d, the kernel says %d", found.vnni, vnni);
+  const bool bf16 = avx512 && has({"avx512_bf16"});
+  CHECK(found.bf16 == bf16, "bf16: found %d, the kernel says %d", found.bf16, bf16);
 }
 #else
 void features() { CHECK(!cpu::features().avx2 && !cpu::features().avx512, "x86's instructions on another processor"); }
@@ -53,6 +55,7 @@ void choice() {
   const cpu::Isa* isa = cpu::chooseIsa(error);
   const std::string best = found.avx512 ? "avx512" : found.avx2 ? "avx2" : "portable";
   CHECK(isa && isa->name == best, "%s runs, %s is the best here", isa ? isa->name : error, best.c_str());
+  CHECK(isa && isa->bfloat16 == found.bf16, "products in bfloat16 where the processor has them");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 namespace lateforge::testing {
 namespace {
 
+using cpu::Factors;
 using cpu::Form;
 using cpu::Gemm;
 using cpu::Team;
@@ -20,6 +21,7 @@ struct Product {
   const char* isa;
   int64_t (*workspace)(Form form, int64_t m, int64_t n, int64_t k);
   void (*run)(const Gemm<T>&, void* workspace);
+  Factors factors = Factors::exact;
 };
 
 template <class T>
@@ -32,7 +34,11 @@ std::vector<Product<T>> present() {
   };
 #if defined(__x86_64__)
   if constexpr (sizeof(T) == 4) {  // float64 has the portable kernels only
-    if (has("avx512")) found.push_back({"avx512", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>});
+    if (has("avx512")) {
+      found.push_back({"avx512", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>});
+      if (cpu::bfloat16Here())
+        found.push_back({"avx512 bfloat16", cpu::avx512::gemmWorkspace<T>, cpu::avx512::gemm<T>, Factors::bfloat16});
+    }
     if (has("avx2")) found.push_back({"avx2", cpu::avx2::gemmWorkspace<T>, cpu::avx2::gemm<T>});
   }
 #endif
@@ -41,6 +47,14 @@ std::vector<Product<T>> present() {
 }
 
 const char* nameOf(Form form) { return form == Form::NT ? "NT" : form == Form::NN ? "NN" : "TN"; }
+
+// What a product multiplies: of bfloat16 the nearest of eight bits, ties to even.
+double factor(double x, Factors factors) {
+  if (factors == Factors::exact) return x;
+  int exponent = 0;
+  const double fraction = std::frexp(x, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
 
 // Operands with gaps between the rows. What lies in a gap of A or B is NaN, so that reading it shows; a gap of C holds
 // `kGuard`, so that writing it shows.
@@ -82,21 +96,22 @@ struct Case {
     Bytes workspace(static_cast<size_t>(product.workspace(form, m, n, k)), 0x7f);
     if (running) Team::instance().setThreads(running);
     product.run(
-        {form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate, biased ? bias.data() : nullptr},
+        {form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate, biased ? bias.data() : nullptr,
+         product.factors},
         workspace.data());
     return out;
   }
 
   // The largest error of an element in units of what a plain sum may lose: (k + 2) roundings of the sum of magnitudes.
-  double error(const std::vector<T>& out) const {
+  double error(const std::vector<T>& out, Factors factors) const {
     double worst = 0;
     for (int64_t i = 0; i < m; ++i) {
       for (int64_t j = 0; j < n; ++j) {
         long double sum = 0, magnitude = 0;
         const auto add = [&](long double v) { sum += v, magnitude += std::fabs(v); };
         for (int64_t p = 0; p < k; ++p)
-          add(static_cast<long double>(form == Form::TN ? a[p * lda + i] : a[i * lda + p]) *
-              (form == Form::NT ? b[j * ldb + p] : b[p * ldb + j]));
+          add(static_cast<long double>(factor(form == Form::TN ? a[p * lda + i] : a[i * lda + p], factors)) *
+              factor(form == Form::NT ? b[j * ldb + p] : b[p * ldb + j], factors));
         if (accumulate) add(c[i * ldc + j]);
         if (biased) add(bias[j]);
         const long double off = std::fabs(sum - out[i * ldc + j]);
@@ -136,7 +151,7 @@ void products(std::mt19937& rng) {
         const bool accumulate = rng() & 1, biased = rng() & 1;
         const Case<T> one(form, s.m, s.n, s.k, s.gap, accumulate, biased, rng);
         const std::vector<T> alone = one.result(p, 1, 1);
-        const double error = one.error(alone);
+        const double error = one.error(alone, p.factors);
 #define WHERE                                                                                                     \
   "%s %s %s %d x %d x %d gap %d accumulate %d bias %d", p.isa, sizeof(T) == 4 ? "float" : "double", nameOf(form), \
       static_cast<int>(s.m), static_cast<int>(s.n), static_cast<int>(s.k), static_cast<int>(s.gap), accumulate, biased

@@ -17,9 +17,9 @@ template <class T>
 int32_t linear(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();
   const T* bias = call.in[2].present() ? call.in[2].as<T>() : nullptr;
-  gemm<T>(
-      {Form::NT, rows, out, in, call.in[0].as<T>(), in, call.in[1].as<T>(), in, call.out[0].as<T>(), out, false, bias},
-      call.workspace);
+  gemm<T>({Form::NT, rows, out, in, call.in[0].as<T>(), in, call.in[1].as<T>(), in, call.out[0].as<T>(), out, false,
+           bias, factors()},
+          call.workspace);
   return 0;
 }
 
@@ -29,7 +29,10 @@ template <class T>
 int32_t linearBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();
   const T *x = call.in[0].as<T>(), *w = call.in[1].as<T>(), *dy = call.in[2].as<T>();
-  const auto product = [&](const Gemm<T>& g) { gemm<T>(g, call.workspace); };
+  const auto product = [&](Gemm<T> g) {
+    g.factors = factors();
+    gemm<T>(g, call.workspace);
+  };
   if (call.out[0].present()) product({Form::NN, rows, in, out, dy, out, w, in, call.out[0].as<T>(), in});
   if (call.in[3].present()) product({Form::TN, out, in, rows, dy, out, x, in, call.in[3].as<T>(), in, true});
   if (call.in[4].present()) {
