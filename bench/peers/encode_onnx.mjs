@@ -13,7 +13,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import { Colbert } from 'lateforge'
+import { Colbert, setCpu } from 'lateforge'
 import { machineOf } from '../../dist/bench/machine.js'
 import { Device } from '../../dist/tensor/device.js'
 
@@ -52,6 +52,16 @@ const ours = async (model) => {
   return (embeddings.data.length / embeddings.dim / (performance.now() - started)) * 1000
 }
 
+function canRound() {
+  try {
+    return setCpu({ matmul: 'bfloat16' }).matmul === 'bfloat16'
+  } catch {
+    return false
+  } finally {
+    setCpu({ matmul: 'float32' })
+  }
+}
+
 const systems = {}
 const own = []
 for (const precision of ['float32', 'int8']) {
@@ -63,6 +73,11 @@ for (const precision of ['float32', 'int8']) {
   own.push(model)
   systems[`lateforge ${precision}`] = () => ours(model)
 }
+if (canRound())
+  systems['lateforge float32, matmul bfloat16'] = async () => {
+    setCpu({ matmul: 'bfloat16' })
+    return ours(own[0]).finally(() => setCpu({ matmul: 'float32' }))
+  }
 for (const [name, dtype] of [
   ['onnxruntime', 'fp32'],
   ['onnxruntime int8', 'q8'],
