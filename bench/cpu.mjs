@@ -1,5 +1,5 @@
 // What the CPU kernels and training steps reach of the multiply-add peak: the native benches and `lateforge bench step`, some
-// rounds in turn, medians and the spread. docs/performance.md has the results. LATEFORGE_ISA chooses the instructions.
+// rounds in turn, medians and the spread. docs/performance.md has the results. LATEFORGE_ISA and LATEFORGE_MATMUL choose.
 //
 // usage: node bench/cpu.mjs BENCHES OUT.json [ROUNDS]      after npm run setup
 //   BENCHES  a folder where `cmake -S . -B BENCHES -DLF_BENCH=ON && cmake --build BENCHES -j2` was done
@@ -70,8 +70,8 @@ const parts = {
     ]) {
       const args = ['dist/cli/main.js', 'bench', 'step', shape, '--mode', mode, '--lengths', 'bench/peers/lengths.json']
       const report = JSON.parse(execFileSync(process.execPath, [...args, '--json'], { encoding: 'utf8' }))
-      const { lateforge, node, processor, isa, threads, tokensPerSecond, utilization } = report
-      machine = { lateforge, node, processor, isa, threads }
+      const { lateforge, node, processor, isa, threads, matmul, tokensPerSecond, utilization } = report
+      machine = { lateforge, node, processor, isa, threads, matmul }
       keep(`step ${shape}, ${mode}`, tokensPerSecond, 'tokens/s', 0, utilization)
     }
   },

@@ -25,7 +25,7 @@ export interface Machine {
   facts: Record<string, string>
   isa: string | null
   threads: number | null
-  /** What matrix products multiply. */
+  /** What matrix products of layers multiply; `peak.fp32` is that of float32 in any case. */
   matmul: string | null
   /** Measured just before. */
   peak: Peak

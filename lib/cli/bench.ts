@@ -53,7 +53,8 @@ export async function step(
   if (json) return printJson({ ...report, ...(costs && { costs }) })
   const { tokensPerSecond, range, tflops, utilization, peakProcessBytes, peakTensorBytes, eventLoopDriftMs } = report
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`
-  print(`${report.shape}, ${report.mode}, batch ${report.batch}, ${report.precision} on ${report.device}`)
+  const rounds = report.matmul === 'bfloat16' ? ', products in bfloat16' : ''
+  print(`${report.shape}, ${report.mode}, batch ${report.batch}, ${report.precision} on ${report.device}${rounds}`)
   print(`tokens/s      ${tokensPerSecond} (${range.join(' to ')} over ${report.stepSeconds.length} steps)`)
   const share = utilization === null ? '' : `, ${(100 * utilization).toFixed(0)} % of the peak`
   print(`TFLOP/s       ${tflops.toPrecision(3)}${share}; what is computed twice counts once`)
