@@ -6,7 +6,7 @@ import type { Colbert } from '../models/colbert.js'
 import { configJson, writeJson } from '../models/formats/save.js'
 import { checkOptions, checkPath, type Kind, kind, signal, text } from '../options.js'
 import { abortIf } from '../turns.js'
-import { nextPlaidJson, unsaid } from './files.js'
+import { freeTokenizer, nextPlaidJson, unsaid } from './files.js'
 import type { OnnxPrecision } from './layers.js'
 import { type GraphOptions, modelGraph } from './model.js'
 
@@ -104,7 +104,7 @@ export async function writeOnnx(
       { precision: type, output: output ?? (pools ? 'sentence_embedding' : 'output') },
       { signal, largest },
     )
-  await model.tokenizer.save(folder)
+  await freeTokenizer(model).save(folder)
   await writeJson(path.join(folder, 'config.json'), configJson(model.parts))
   if (!pools) await writeJson(path.join(folder, 'onnx_config.json'), nextPlaidJson(model))
 }

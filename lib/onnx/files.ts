@@ -1,6 +1,20 @@
 /** Files beside a graph, for those who read it. */
 import type { Json } from '../io/json-reader.js'
 import type { Colbert } from '../models/colbert.js'
+import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+
+/**
+ * The tokenizer without the lengths that it came with: those who read tokenizer.json would cut and pad by them (128 of
+ * all-MiniLM-L6-v2's), and the recipe says others. `model_max_length` is what fastembed cuts documents to, marker included.
+ */
+export function freeTokenizer({ tokenizer, recipe }: Colbert): Tokenizer {
+  const { json, config, ...rest } = tokenizer.shared
+  return Tokenizer.fromShared({
+    ...rest,
+    json: { ...json, truncation: null, padding: null },
+    config: { ...config, model_max_length: recipe.documentLength },
+  })
+}
 
 /** onnx_config.json, as next-plaid and colgrep read it. */
 export function nextPlaidJson(model: Colbert): Json {

@@ -8,6 +8,8 @@ import { architectures } from '../../lib/models/formats/layout.js'
 import { writeOnnx } from '../../lib/onnx/export.js'
 import { exportOnnx, type OnnxOptions } from '../../lib/onnx/index.js'
 import { Device } from '../../lib/tensor/device.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { tokenizer } from '../models/words.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 import { cases, makeCase } from './cases.js'
@@ -116,6 +118,55 @@ t.test('a text has the same embeddings whatever is beside it, in int8 too', asyn
     t.ok(worst < 1e-5, `${file}: off by ${worst}`)
     await session.release()
   }
+  model.dispose()
+})
+
+t.test('expansion tokens are attended to as the model was trained, whatever the mask says of them', async (t) => {
+  for (const name of ['bert', 'modernbert', 'roberta, expansion to 12', 'modernbert, attended expansion']) {
+    const model = await makeCase(name, seed)
+    const folder = path.join(temporary, `${name}-mask`)
+    await exportOnnx(model, folder, { types: ['float32'] })
+    const session = await openGraph(path.join(folder, 'model.onnx'))
+    const own = (await model.encodeQueries(texts)).data
+    for (const expansion of [0, 1] as const)
+      for (const options of [{ batch: 1 }, { batch: 3, more: 3 }]) {
+        const made = await runGraph(session, model, 'query', texts, { ...options, expansion })
+        const worst = largestDifference(made, own)
+        t.ok(worst < 1e-4, `${name}, mask ${expansion}: off by ${worst}`)
+      }
+    await session.release()
+    model.dispose()
+  }
+})
+
+t.test('an expansion token that is padding too, or ends every text, is known by the mask alone', async (t) => {
+  for (const recipe of [{ expansionToken: '[PAD]', attendToExpansionTokens: true }, { expansionToken: '[SEP]' }]) {
+    const model = await Colbert.create({ ...cases.bert!, recipe: { documentLength: 60, ...recipe } }, { seed })
+    const folder = path.join(temporary, recipe.expansionToken)
+    await exportOnnx(model, folder, { types: ['float32'] })
+    const { worst } = await compare(path.join(folder, 'model.onnx'), model)
+    t.ok(worst < 1e-4, `${recipe.expansionToken}: off by ${worst}`)
+    model.dispose()
+  }
+})
+
+t.test("the tokenizer's own lengths are the recipe's", async (t) => {
+  const { json, config, model: vocabulary } = tokenizer.shared
+  const cutting = Tokenizer.fromShared({
+    ...{ model: vocabulary, config: { ...config, model_max_length: 512 } },
+    json: {
+      ...json,
+      truncation: { max_length: 8, strategy: 'LongestFirst', stride: 0 },
+      padding: { strategy: { Fixed: 8 } },
+    },
+  })
+  const model = await Colbert.create({ ...cases.bert!, tokenizer: cutting, recipe: { documentLength: 60 } }, { seed })
+  const folder = path.join(temporary, 'lengths')
+  await exportOnnx(model, folder, { types: ['float32'] })
+  const read = (name: string) => JSON.parse(readFileSync(path.join(folder, name), 'utf8'))
+  t.match(read('tokenizer.json'), { truncation: null, padding: null })
+  t.equal(read('tokenizer_config.json').model_max_length, 60)
+  t.match(model.tokenizer.toJson(), { json: { truncation: { max_length: 8 } } }, "the model's own is as it was")
   model.dispose()
 })
 
