@@ -2,6 +2,7 @@
 import type { Json } from '../io/json-reader.js'
 import type { Colbert } from '../models/colbert.js'
 import { Tokenizer } from '../text/tokenizer/tokenizer.js'
+import { expansionOf } from './model.js'
 
 /**
  * The tokenizer without the lengths that it came with: those who read tokenizer.json would cut and pad by them (128 of
@@ -41,8 +42,21 @@ export function nextPlaidJson(model: Colbert): Json {
 }
 
 /** What of the recipe onnx_config.json has no words for: whoever embeds by it has to do it. */
-export function unsaid({ recipe: r }: Colbert): string[] {
+export function unsaid(model: Colbert): string[] {
+  const { recipe: r, featurizer, tokenizer } = model
   const notes: string[] = []
+  const unmarked = [r.queryPrefix === '' && 'queries', r.documentPrefix === '' && 'documents'].filter((side) => side)
+  if (unmarked.length > 0)
+    notes.push(`${unmarked.join(' and ')} have no marker token; next-plaid refuses that, fastembed puts one in`)
+  if (tokenizer.leading.length !== 1 || tokenizer.trailing.length !== 1)
+    notes.push(
+      'texts have other special tokens than one at each end; next-plaid and fastembed mark or cut them elsewhere',
+    )
+  if (featurizer.expandTo > 0 && !expansionOf(model))
+    notes.push(
+      `attention_mask has to be ${Number(r.attendToExpansionTokens)} for expansion tokens: by their ids the graph cannot tell`,
+    )
+  if (!r.strip) notes.push('white space at the ends of texts counts; next-plaid takes it away')
   const prompts = [r.queryPrompt && `queries with ${JSON.stringify(r.queryPrompt)}`]
   prompts.push(r.documentPrompt && `documents with ${JSON.stringify(r.documentPrompt)}`)
   const begun = prompts.filter((text) => text !== '')

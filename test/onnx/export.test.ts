@@ -8,6 +8,7 @@ import { architectures } from '../../lib/models/formats/layout.js'
 import { writeOnnx } from '../../lib/onnx/export.js'
 import { exportOnnx, type OnnxOptions } from '../../lib/onnx/index.js'
 import { Device } from '../../lib/tensor/device.js'
+import type { Recipe } from '../../lib/text/recipe.js'
 import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
 import { tokenizer } from '../models/words.js'
 import { Random } from '../random.js'
@@ -143,7 +144,8 @@ t.test('an expansion token that is padding too, or ends every text, is known by 
   for (const recipe of [{ expansionToken: '[PAD]', attendToExpansionTokens: true }, { expansionToken: '[SEP]' }]) {
     const model = await Colbert.create({ ...cases.bert!, recipe: { documentLength: 60, ...recipe } }, { seed })
     const folder = path.join(temporary, recipe.expansionToken)
-    await exportOnnx(model, folder, { types: ['float32'] })
+    const { notes } = await exportOnnx(model, folder, { types: ['float32'] })
+    t.match(notes, [new RegExp(`attention_mask has to be ${recipe.attendToExpansionTokens ? 1 : 0}`)])
     const { worst } = await compare(path.join(folder, 'model.onnx'), model)
     t.ok(worst < 1e-4, `${recipe.expansionToken}: off by ${worst}`)
     model.dispose()
@@ -221,6 +223,22 @@ t.test('the files beside a graph', async (t) => {
   t.same(pooled.outputNames, ['sentence_embedding'])
   await pooled.release()
   dense.dispose()
+})
+
+t.test('what readers do otherwise is said', async (t) => {
+  for (const [recipe, ...notes] of [
+    [{}],
+    [{ queryPrefix: '' }, /^queries have no marker token/],
+    [{ queryPrefix: '', documentPrefix: '', strip: false }, /^queries and documents have no marker/, /^white space/],
+    [{ skiplistTasks: ['query', 'document'], clampNegatives: true }, /skiplist is for queries too/, /negative/],
+  ] as [Partial<Recipe>, ...RegExp[]][]) {
+    const model = await Colbert.create({ ...cases.bert!, recipe: { documentLength: 60, ...recipe } }, { seed })
+    const folder = path.join(temporary, `notes-${notes.length}-${Object.keys(recipe)}`)
+    const made = await exportOnnx(model, folder, { types: ['int8'] })
+    t.equal(made.notes.length, notes.length, JSON.stringify(recipe))
+    t.match(made.notes, notes)
+    model.dispose()
+  }
 })
 
 t.test('what is refused, and that nothing is left of it', async (t) => {
