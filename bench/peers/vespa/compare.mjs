@@ -1,5 +1,6 @@
 // Exported applications of Vespa, embedded by Vespa's own ColBertEmbedder, beside the models themselves: real queries and documents.
-// Rows of tokens that do not score have to be zeros, and are left out of the comparison.
+// Rows of tokens that do not score have to be zeros, and are left out of the comparison. Writes bench/results/vespa.json and the
+// table of docs/guides/onnx.md.
 //
 // usage: node bench/peers/vespa/compare.mjs MINILM TOKENIZERS LIB PAIRS…      after npm run setup; needs Java 17
 //   MINILM, TOKENIZERS   as ../onnx-readers/compare.mjs takes them
@@ -84,5 +85,20 @@ for (const [name, make] of modelsOf(minilm, tokenizers)) {
   console.error(name, JSON.stringify(results[name]))
   model.dispose()
 }
-console.log(JSON.stringify({ date: new Date().toISOString(), results }, null, 1))
 rmSync(folder, { recursive: true })
+
+const stored = { date: new Date().toISOString(), results }
+writeFileSync(new URL('../../results/vespa.json', import.meta.url), `${JSON.stringify(stored, null, 1)}\n`)
+const head =
+  '| model | queries: tokens, largest difference | documents: tokens, rows of zeros, largest difference |\n|---|---|---|'
+const side = ({ otherRows, tokens, zeros, largestDifference, otherBits }, role) => {
+  const counts = [tokens, ...(role === 'document' ? [zeros] : [])].map((count) => count.toLocaleString('en'))
+  const faults = [otherRows && `${otherRows} texts with other rows`, otherBits && `${otherBits} other bits`]
+  return [...counts, largestDifference.toExponential(1), ...faults.filter(Boolean)].join(', ')
+}
+const lines = Object.entries(results).map(([name, { refused, query, document }]) =>
+  refused ? `| ${name} | refused | |` : `| ${name} | ${side(query, 'query')} | ${side(document, 'document')} |`,
+)
+const guide = new URL('../../../docs/guides/onnx.md', import.meta.url)
+const [before, after] = readFileSync(guide, 'utf8').split(/\n\| model \| queries: tokens.*\n(?:\|.*\n)+/)
+writeFileSync(guide, `${before}\n${head}\n${lines.join('\n')}\n${after}`)
