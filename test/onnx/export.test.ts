@@ -194,7 +194,8 @@ t.test('the files beside a graph', async (t) => {
   const model = await makeCase('roberta, expansion to 12', seed)
   const folder = path.join(temporary, 'beside-graph')
   const { files, notes } = await exportOnnx(model, folder, { types: ['float32'], output: 'contextual' })
-  const names = ['config.json', 'model.onnx', 'onnx_config.json', 'special_tokens_map.json', 'tokenizer.json']
+  const settings = 'config_sentence_transformers.json'
+  const names = ['config.json', settings, 'model.onnx', 'onnx_config.json', 'special_tokens_map.json', 'tokenizer.json']
   t.same(
     files.map((file) => file.path),
     [...names, 'tokenizer_config.json'],
@@ -209,6 +210,7 @@ t.test('the files beside a graph', async (t) => {
     ...{ do_query_expansion: true, attend_to_expansion_tokens: false, skiplist_words: recipe.skiplistWords },
     ...{ mask_token_id: tokenizer.mask, pad_token_id: tokenizer.pad, do_lower_case: false },
   })
+  t.match(read(settings), { model_type: 'ColBERT', query_prefix: '[Q] ', prompts: { query: 'late ' } })
   t.match(read('config.json'), { model_type: 'roberta', vocab_size: tokenizer.vocabSize })
   const session = await openGraph(path.join(folder, 'model.onnx'))
   t.same(session.outputNames, ['contextual'])
