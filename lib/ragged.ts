@@ -13,6 +13,23 @@ export function offsetsOf(lengths: ArrayLike<number>): Float64Array<ArrayBuffer>
   return offsets
 }
 
+/** Rows of a part after those of another; the offsets of a part may begin anywhere. */
+export function joinedRagged(parts: readonly { data: Float32Array; offsets: ArrayLike<number> }[]): {
+  data: Float32Array<ArrayBuffer>
+  offsets: Float64Array<ArrayBuffer>
+} {
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  const offsets = new Float64Array(parts.reduce((sum, part) => sum + part.offsets.length - 1, 1))
+  let [at, text] = [0, 0]
+  for (const part of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+    for (let i = 1; i < part.offsets.length; i++, text++)
+      offsets[text + 1] = offsets[text]! + part.offsets[i]! - part.offsets[i - 1]!
+  }
+  return { data, offsets }
+}
+
 /**
  * Cuts texts into ranges of at most so many rows and texts; a text with more rows is alone. Micro-batches of encoding and
  * of training are such ranges, and the blocks that scoring goes by.

@@ -33,7 +33,7 @@ const allowed: Record<string, string[]> = {
   'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval'],
   'lib/integrations': ['models', 'retrieval', 'indexing'],
   'lib/export': ['io', 'retrieval', 'indexing', 'integrations'],
-  'lib/onnx': ['io', 'nn', 'tensor', 'text', 'models', 'models/networks', 'models/formats'],
+  'lib/onnx': ['io', 'nn', 'tensor', 'text', 'models', 'models/networks', 'models/formats', 'export'],
   'lib/serve': ['io', 'text', 'data', 'models', 'retrieval', 'indexing'],
   'lib/train/optim': ['tensor', 'nn'],
   'lib/train/config': ['tensor', 'text', 'data', 'losses', 'models', 'distributed', 'train/optim'],

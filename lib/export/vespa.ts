@@ -3,6 +3,7 @@ import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachVector, vectorHex, vectorJson } from './numbers.js'
 import { type Example, exampleOf, type Outgoing, type Plan, type Target } from './target.js'
+import { vespaServices } from './vespa-services.js'
 
 /** Characters that Vespa takes in no text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -21,7 +22,7 @@ export const vespa: Target = {
     await writeAtomic(path.join(folder, 'feed.jsonl'), feed())
     for (const [name, text] of Object.entries({
       [`application/schemas/${plan.name}.sd`]: schema(plan),
-      'application/services.xml': services(plan),
+      'application/services.xml': vespaServices(plan.name),
       'query.json': query(plan, example!),
     }))
       await writeAtomic(path.join(folder, name), [text])
@@ -83,25 +84,6 @@ schema ${name} {
     }
   }
 }
-`
-
-const services = ({ name }: Plan): string => `<?xml version="1.0" encoding="utf-8" ?>
-<!-- Written by lateforge. -->
-<services version="1.0">
-  <container id="default" version="1.0">
-    <search/>
-    <document-api/>
-  </container>
-  <content id="${name}" version="1.0">
-    <min-redundancy>1</min-redundancy>
-    <documents>
-      <document type="${name}" mode="index"/>
-    </documents>
-    <nodes>
-      <node distribution-key="0" hostalias="node1"/>
-    </nodes>
-  </content>
-</services>
 `
 
 /** A body of POST /search/ that finds the example. */

@@ -3,6 +3,29 @@ import type { Graph, Value } from './graph.js'
 /** What the hidden weigh: far below every score, and their weight 0, yet finite, so that rows that see nothing are no NaN. */
 const hidden = -1e38
 
+/** Tokens that queries are filled up with, after their last own. */
+export interface Expansion {
+  id: number
+  /** Whether other tokens attend to them. */
+  attended: boolean
+}
+
+/**
+ * What is attended to, as the model was trained, whatever those who run the graph put into the mask for expansion tokens: some
+ * have 1 there for every model, some 0. They are the ones after the last token of a text that is none of them.
+ */
+function expanded(graph: Graph, ids: Value, mask: Value, { id, attended }: Expansion): Value {
+  const fills = graph.op('Equal', [ids, graph.ints(id)])
+  const own = graph.op('Mul', [graph.op('Cast', [graph.op('Not', [fills])], { to: 7 }), mask])
+  const ownFromHere = graph.op('CumSum', [own, graph.ints(1)], { reverse: 1 })
+  const after = graph.op('Equal', [ownFromHere, graph.ints(0)])
+  const real = graph.op('Cast', [mask], { to: 9 })
+  const seen = attended
+    ? graph.op('Or', [real, graph.op('And', [after, fills])])
+    : graph.op('And', [real, graph.op('Not', [after])])
+  return graph.op('Cast', [seen], { to: 7 })
+}
+
 /** Token ids and what follows from them, for every layer of an encoder. */
 export class Tokens {
   readonly graph: Graph
@@ -15,10 +38,11 @@ export class Tokens {
   private readonly shape: Value
   private readonly made = new Map<string, Value>()
 
-  constructor(graph: Graph, ids: Value, mask: Value) {
+  /** @param expansion how queries are filled up; without it, what is attended to is what `mask` says */
+  constructor(graph: Graph, ids: Value, mask: Value, expansion?: Expansion) {
     this.graph = graph
     this.ids = ids
-    this.mask = mask
+    this.mask = expansion ? expanded(graph, ids, mask, expansion) : mask
     this.shape = graph.op('Shape', [ids])
     this.length = graph.op('Gather', [this.shape, graph.ints([1])])
   }

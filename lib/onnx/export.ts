@@ -3,10 +3,11 @@ import path from 'node:path'
 import { FileError, typed } from '../errors.js'
 import { type Piece, writeAtomic, writeFolder } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
+import { pylateFiles } from '../models/formats/pylate.js'
 import { configJson, writeJson } from '../models/formats/save.js'
 import { checkOptions, checkPath, type Kind, kind, signal, text } from '../options.js'
 import { abortIf } from '../turns.js'
-import { nextPlaidJson, unsaid } from './files.js'
+import { freeTokenizer, nextPlaidJson, unsaid } from './files.js'
 import type { OnnxPrecision } from './layers.js'
 import { type GraphOptions, modelGraph } from './model.js'
 
@@ -104,9 +105,13 @@ export async function writeOnnx(
       { precision: type, output: output ?? (pools ? 'sentence_embedding' : 'output') },
       { signal, largest },
     )
-  await model.tokenizer.save(folder)
+  await freeTokenizer(model).save(folder)
   await writeJson(path.join(folder, 'config.json'), configJson(model.parts))
-  if (!pools) await writeJson(path.join(folder, 'onnx_config.json'), nextPlaidJson(model))
+  if (pools) return
+  await writeJson(path.join(folder, 'onnx_config.json'), nextPlaidJson(model))
+  // colgrep takes no repository of the Hub without it.
+  const settings = 'config_sentence_transformers.json'
+  await writeJson(path.join(folder, settings), pylateFiles(model.recipe, [], {})[settings]!)
 }
 
 /** A graph, with its weights in a file beside it where they are too many for one. */

@@ -4,7 +4,7 @@ import type { BertConfig } from '../models/networks/bert.js'
 import { type DenseConfig, denseFolder } from '../models/networks/dense.js'
 import type { EncoderConfig } from '../models/networks/encoder.js'
 import type { ModernBertConfig } from '../models/networks/modernbert.js'
-import { Tokens } from './attention.js'
+import { type Expansion, Tokens } from './attention.js'
 import { bertGraph, robertaGraph } from './bert.js'
 import { Graph, type Value } from './graph.js'
 import { Layers, type OnnxPrecision } from './layers.js'
@@ -51,7 +51,12 @@ export function modelGraph(model: Colbert, { precision, output, zeroSkipped = fa
     )
   const graph = new Graph()
   const dims = ['batch', 'sequence']
-  const tokens = new Tokens(graph, graph.input('input_ids', dims), graph.input('attention_mask', dims))
+  const tokens = new Tokens(
+    graph,
+    graph.input('input_ids', dims),
+    graph.input('attention_mask', dims),
+    expansionOf(model),
+  )
   const layers = new Layers(graph, model.parameters, precision)
   const { recipe, featurizer } = model
   const unattended = recipe.attendToExpansionTokens ? 0 : featurizer.expandTo
@@ -64,6 +69,17 @@ export function modelGraph(model: Colbert, { precision, output, zeroSkipped = fa
   const rows = tokens.apart(unit(graph, projected(layers, head, hidden)), [model.dim])
   graph.output(output, zeroSkipped ? withoutSkipped(model, tokens, rows) : rows, [...dims, model.dim])
   return graph
+}
+
+/**
+ * How a graph knows expansion tokens by their ids, which takes that every text ends with a special token of its own, and where
+ * they are attended to, that padding is another token. Undefined where there are none, or the mask alone tells.
+ */
+export function expansionOf({ recipe, featurizer, tokenizer }: Colbert): Expansion | undefined {
+  const { maskId: id, expandTo } = featurizer
+  const attended = recipe.attendToExpansionTokens
+  if (expandTo === 0 || (tokenizer.trailing.at(-1) ?? id) === id) return undefined
+  return attended && (tokenizer.pad ?? id) === id ? undefined : { id, attended }
 }
 
 /** Rows [batch, sequence, dim], zeros for tokens that do not score: which those are, a text's marker token says. */

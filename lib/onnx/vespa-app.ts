@@ -4,8 +4,11 @@ import { writeAtomic, writeFolder } from '../io/atomic.js'
 import type { Colbert } from '../models/colbert.js'
 import { checkOptions, checkPath, oneOf, signal as signalKind } from '../options.js'
 import { tokenizerJson } from '../text/tokenizer/save.js'
+import type { Tokenizer } from '../text/tokenizer/tokenizer.js'
 import { checkFree, filesOf, graphFiles, type OnnxResult, someOf, writeGraph } from './export.js'
+import { freeTokenizer } from './files.js'
 import type { OnnxPrecision } from './layers.js'
+import { expansionOf } from './model.js'
 import { schemaOf, servicesOf, type VespaCells } from './vespa-files.js'
 
 /** What `exportVespaApp` writes. */
@@ -64,7 +67,10 @@ function refusals(model: Colbert): string[] {
   }
   if (r.pooling !== 'none')
     return [`it pools a text into one vector (${r.pooling}), which Vespa's hugging-face-embedder is for`]
-  refuse(r.attendToExpansionTokens, 'tokens attend to expansion tokens (attendToExpansionTokens), which Vespa masks')
+  refuse(
+    r.attendToExpansionTokens && !expansionOf(model),
+    'tokens attend to expansion tokens (attendToExpansionTokens), which Vespa masks, and the graph cannot tell from padding',
+  )
   refuse(
     typeof r.queryExpansion === 'number',
     `queries are expanded to ${r.queryExpansion} tokens and may be longer; Vespa expands all to the longest`,
@@ -101,12 +107,12 @@ function notesOf(model: Colbert): string[] {
 }
 
 /**
- * tokenizer.json for Vespa. It would cut texts by the file's own limit. And it takes from documents, before the encoder sees
- * them, the tokens that it finds for each punctuation mark by itself; so by itself, a mark is nothing here.
+ * tokenizer.json for Vespa. It takes from documents, before the encoder sees them, the tokens that it finds for each punctuation
+ * mark by itself; so by itself, a mark is nothing here.
  */
-function vespaTokenizer({ tokenizer }: Colbert): typeof tokenizer.shared {
-  const { json, ...rest } = tokenizer.shared
+function vespaTokenizer(model: Colbert): Tokenizer['shared'] {
+  const { json, ...rest } = freeTokenizer(model).shared
   const alone = { type: 'Replace', pattern: { Regex: '\\A[!-/:-@\\[-`{-~]\\z' }, content: '' }
   const normalizers = json.normalizer ? [alone, json.normalizer] : [alone]
-  return { ...rest, json: { ...json, normalizer: { type: 'Sequence', normalizers }, truncation: null, padding: null } }
+  return { ...rest, json: { ...json, normalizer: { type: 'Sequence', normalizers } } }
 }

@@ -1,10 +1,11 @@
 /** services.xml and the schema of an application of Vespa. */
+import { vespaServices } from '../export/vespa-services.js'
 import type { Colbert } from '../models/colbert.js'
 
 /** How token vectors of documents are stored in Vespa; `bits` keeps their signs, 1/32 of `float`. */
 export type VespaCells = 'float' | 'bfloat16' | 'bits'
 
-/** services.xml: one container with the embedder, one content cluster of one node. */
+/** services.xml, with the embedder. */
 export function servicesOf(model: Colbert, graph: string): string {
   const { recipe: r, tokenizer, featurizer } = model
   const settings: Record<string, string | number> = {
@@ -21,28 +22,15 @@ export function servicesOf(model: Colbert, graph: string): string {
     ...(r.queryExpansion === false && { 'attend-to-expansion-tokens': 'false' }),
   }
   const lines = Object.entries(settings).map(([name, value]) => `      <${name}>${value}</${name}>`)
-  return `<?xml version="1.0" encoding="UTF-8"?>
-<services version="1.0">
-  <container id="default" version="1.0">
+  return vespaServices(
+    'doc',
+    `
     <component id="colbert" type="colbert-embedder">
       <transformer-model path="${graph}"/>
       <tokenizer-model path="models/tokenizer.json"/>
 ${lines.join('\n')}
-    </component>
-    <search/>
-    <document-api/>
-  </container>
-  <content id="content" version="1.0">
-    <min-redundancy>1</min-redundancy>
-    <documents>
-      <document type="doc" mode="index"/>
-    </documents>
-    <nodes>
-      <node hostalias="node1" distribution-key="0"/>
-    </nodes>
-  </content>
-</services>
-`
+    </component>`,
+  )
 }
 
 /** How a field is stored, and what a rank profile reads of it. */

@@ -5,7 +5,7 @@
 import { columnOf, lengthIn } from '../data/column.js'
 import type { Colbert } from '../models/colbert.js'
 import { encodeColumn } from '../models/encode.js'
-import { offsetsOf } from '../ragged.js'
+import { joinedRagged } from '../ragged.js'
 import type { Embeddings, Role } from '../retrieval/embeddings.js'
 import type { Featurizer, TextFeatures } from '../text/featurizer.js'
 import type { Limits } from './options.js'
@@ -21,7 +21,7 @@ interface Job {
   /** Texts that have gone to the device. */
   taken: number
   /** Embeddings of texts that have come back, in order of the texts. */
-  made: { first: number; data: Float32Array; lengths: number[] }[]
+  made: { first: number; data: Float32Array; offsets: number[] }[]
   /** Texts that have come back. */
   done: number
   settled: boolean
@@ -173,7 +173,7 @@ export class Batcher {
         job.made.push({
           first,
           data: data.slice(rows[0]! * dim, rows.at(-1)! * dim), // a copy: the batch's own array is let go
-          lengths: rows.slice(1).map((row, i) => row - rows[i]!),
+          offsets: rows,
         })
         job.done += last - first
         if (job.done === job.texts.length) job.resolve(this.joined(job))
@@ -195,13 +195,6 @@ export class Batcher {
   private joined({ role, made, texts }: Job): Embeddings {
     made.sort((a, b) => a.first - b.first)
     const { dim, recipe } = this.model
-    const data = new Float32Array(made.reduce((sum, part) => sum + part.data.length, 0))
-    let at = 0
-    for (const part of made) {
-      data.set(part.data, at)
-      at += part.data.length
-    }
-    const offsets = offsetsOf(made.flatMap(({ lengths }) => lengths))
-    return { role, data, offsets, dim, recipe, truncated: texts.filter((text) => text.truncated).length }
+    return { role, ...joinedRagged(made), dim, recipe, truncated: texts.filter((text) => text.truncated).length }
   }
 }

@@ -1,7 +1,7 @@
 /** Scoring of many requests, made together: while one call computes, what comes meanwhile is gathered for the next. */
 import type { Index, IndexHit, IndexSearchOptions } from '../indexing/index.js'
 import type { Colbert } from '../models/colbert.js'
-import { offsetsOf } from '../ragged.js'
+import { joinedRagged } from '../ragged.js'
 import { countOf, type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
 import { maxsim } from '../retrieval/maxsim.js'
 import type { Hit } from '../retrieval/search.js'
@@ -129,14 +129,5 @@ export const rankingsOf = ({ device, storedAs: dtype, clampNegatives }: Colbert)
 /** Embeddings one behind the other. */
 function joined<R extends Role>(parts: readonly Embeddings<R>[]): Embeddings<R> {
   const [first] = parts as [Embeddings<R>]
-  if (parts.length === 1) return first
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
-  const lengths: number[] = []
-  let at = 0
-  for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-    for (let i = 1; i < part.offsets.length; i++) lengths.push(part.offsets[i]! - part.offsets[i - 1]!)
-  }
-  return { ...first, data, offsets: offsetsOf(lengths) }
+  return parts.length === 1 ? first : { ...first, ...joinedRagged(parts) }
 }

@@ -128,6 +128,8 @@ class Server {
     let kept = false
     const keep = () => {
       kept = true
+      // Not everybody gives up an answer that nobody takes any more.
+      request.signal.addEventListener('abort', place.leave, { once: true })
       return place.leave
     }
     try {

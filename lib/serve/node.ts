@@ -169,6 +169,8 @@ const patience = { headersTimeout: 30_000, requestTimeout: 60_000, connectionsCh
 const keepAliveTimeout = 75_000
 /** `requestOf` looks for it, and says so. */
 const requireHostHeader = false
+/** Milliseconds that a connection is given which should end, until it is cut: to take what it was told, or to say what it had begun. */
+const linger = 1_000
 /** Connections that wait to be taken; the system may allow fewer. */
 const backlog = 4096
 
@@ -183,11 +185,18 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
   const answer = nodeListener(handler)
   let underWay = 0
   let closing: Promise<number> | null = null
+  let parting: NodeJS.Timeout | undefined
+  /** While it closes: connections that ask nothing any more would hold it up. */
+  const part = () => {
+    server.closeIdleConnections()
+    clearTimeout(parting)
+    if (underWay === 0) parting = setTimeout(() => underWay === 0 && server.closeAllConnections(), linger)
+  }
   server.on('request', (incoming, outgoing) => {
     underWay++
     outgoing.on('close', () => {
       underWay--
-      if (closing) setImmediate(() => server.closeIdleConnections())
+      if (closing) setImmediate(part)
     })
     answer(incoming, outgoing)
   })
@@ -200,7 +209,7 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
   const close = async (): Promise<number> => {
     const ended = new Promise<void>((resolve) => server.close(() => resolve()))
     const drained = handler.drain()
-    server.closeIdleConnections()
+    part()
     let late = 0
     const timer = setTimeout(() => {
       late = underWay
@@ -208,6 +217,7 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
     }, drainMs)
     await ended
     clearTimeout(timer)
+    clearTimeout(parting)
     await drained
     return late
   }
@@ -220,22 +230,46 @@ export async function listen(handler: Handler, options: ListenOptions = {}): Pro
 
 /** What Node would refuse without a word, or end. */
 function refuseWithReasons(server: Server): void {
+  const latest = new WeakMap<Duplex, { incoming: IncomingMessage; outgoing: ServerResponse }>()
+  server.on('request', (incoming, outgoing) => latest.set(incoming.socket, { incoming, outgoing }))
+  const isAnswered = (socket: Duplex) => latest.get(socket)?.outgoing.writableFinished ?? true
+  const refused = new WeakSet<Duplex>()
   const refuse = async (socket: Duplex, response: Response) => {
-    if (!socket.writable) return socket.destroy()
+    if (refused.has(socket)) return
+    refused.add(socket)
+    const end = (text?: string) => {
+      socket.end(text)
+      const timer = setTimeout(() => socket.destroy(), linger)
+      socket.once('close', () => clearTimeout(timer))
+    }
+    if (!isAnswered(socket)) {
+      const { incoming, outgoing } = latest.get(socket)!
+      // What comes after a request that is there takes nothing from it; into an answer that has begun, no other may be written.
+      if (incoming.complete) return void outgoing.once('finish', () => end())
+      if (outgoing.headersSent) return void socket.destroy()
+    }
     const { status, statusText } = response
     const head = `HTTP/1.1 ${status} ${statusText || STATUS_CODES[status]}\r\nConnection: close`
     const headers = [...response.headers].map(([name, value]) => `${name}: ${value}`)
-    socket.end([head, ...headers, '', await response.text()].join('\r\n'))
+    const body = await response.text()
+    if (socket.writable) end([head, ...headers, '', body].join('\r\n'))
+    else socket.destroy()
   }
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    if (error.code === 'ECONNRESET') return socket.destroy()
+    if (error.code === 'ECONNRESET') return void socket.destroy()
     if (error.code === 'HPE_HEADER_OVERFLOW')
       return void refuse(socket, badRequest(431, 'invalid', 'the headers are larger than 16 KiB'))
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT')
       return void refuse(socket, badRequest(408, 'timeout', 'the request did not arrive in time'))
     void refuse(socket, badRequest(400, 'invalid', `this is no HTTP request: ${error.message}`))
   })
-  server.on('connect', (_, socket) => void refuse(socket, badRequest(405, 'method', 'CONNECT is not taken')))
+  server.on('connect', (_, socket) => {
+    // Node has let go of this connection: nobody else listens for its errors, or goes on with the answers before.
+    socket.on('error', () => socket.destroy())
+    socket.resume()
+    if (isAnswered(socket)) void refuse(socket, badRequest(405, 'method', 'CONNECT is not taken'))
+    else socket.destroy()
+  })
   server.on('checkExpectation', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     outgoing.setHeader('connection', 'close')
     void send(badRequest(417, 'invalid', 'Expect has to be 100-continue'), outgoing)

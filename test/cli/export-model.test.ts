@@ -35,9 +35,9 @@ t.test('export vespa-app', async (t) => {
   t.equal(status, 0, stderr)
   t.match(stdout, 'services.xml')
   t.match(stderr, /warn .*zeros/)
-  const attended = ['--recipe', 'attendToExpansionTokens=true', '--accept-recipe-change', 'attendToExpansionTokens']
-  const refused = lateforge(['export', 'vespa-app', saved, path.join(dir, 'no'), ...attended])
+  const lower = ['--recipe', 'lowerCase=true', '--accept-recipe-change', 'lowerCase']
+  const refused = lateforge(['export', 'vespa-app', saved, path.join(dir, 'no'), ...lower])
   t.equal(refused.status, 5, refused.stderr)
-  t.match(refused.stderr, /ERR_UNSUPPORTED.*attendToExpansionTokens/s)
+  t.match(refused.stderr, /ERR_UNSUPPORTED.*lowerCase/s)
   t.notOk(existsSync(path.join(dir, 'no')))
 })

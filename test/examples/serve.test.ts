@@ -8,7 +8,6 @@ import t from 'tap'
 import { Colbert, trainWordPiece } from '../../lib/index.js'
 import { Index } from '../../lib/indexing/index.js'
 import { createClient } from '../../lib/serve/client.js'
-import type { Handler } from '../../lib/serve/index.js'
 
 const run = promisify(execFile)
 const texts = ['late interaction keeps a vector for each token', 'oranges are rich in vitamin c']
@@ -63,13 +62,13 @@ for (const name of ['node-http', 'hono', 'fastify'])
 t.test("Next's route handler is the function", async (t) => {
   process.env.RETRIEVAL_MODEL = modelDir
   const file = path.resolve('examples/serve/next/app/api/retrieval/[...path]/route.js')
-  const { GET, POST }: { GET: Handler; POST: Handler } = await import(pathToFileURL(file).href)
   // As Next calls it: with a request, which NextRequest extends, and the segments of the path.
-  const route = POST as (request: Request, context: object) => Promise<Response>
+  type Route = (request: Request, context?: object) => Promise<Response>
+  const { GET, POST }: { GET: Route; POST: Route } = await import(pathToFileURL(file).href)
   const body = JSON.stringify({ query: 'vitamin', texts })
   const headers = { 'content-type': 'application/json' }
   const request = new Request('http://localhost/api/retrieval/v1/rank', { method: 'POST', body, headers })
-  const response = await route(request, { params: Promise.resolve({ path: ['v1', 'rank'] }) })
+  const response = await POST(request, { params: Promise.resolve({ path: ['v1', 'rank'] }) })
   t.match(await response.json(), { hits: [{ index: Number }, { index: Number }] })
   t.equal((await GET(new Request('http://localhost/api/retrieval/health'))).status, 200)
 })

@@ -8,6 +8,9 @@ import { architectures } from '../../lib/models/formats/layout.js'
 import { writeOnnx } from '../../lib/onnx/export.js'
 import { exportOnnx, type OnnxOptions } from '../../lib/onnx/index.js'
 import { Device } from '../../lib/tensor/device.js'
+import type { Recipe } from '../../lib/text/recipe.js'
+import { Tokenizer } from '../../lib/text/tokenizer/tokenizer.js'
+import { tokenizer } from '../models/words.js'
 import { Random } from '../random.js'
 import { seed } from '../seed.js'
 import { cases, makeCase } from './cases.js'
@@ -119,6 +122,56 @@ t.test('a text has the same embeddings whatever is beside it, in int8 too', asyn
   model.dispose()
 })
 
+t.test('expansion tokens are attended to as the model was trained, whatever the mask says of them', async (t) => {
+  for (const name of ['bert', 'modernbert', 'roberta, expansion to 12', 'modernbert, attended expansion']) {
+    const model = await makeCase(name, seed)
+    const folder = path.join(temporary, `${name}-mask`)
+    await exportOnnx(model, folder, { types: ['float32'] })
+    const session = await openGraph(path.join(folder, 'model.onnx'))
+    const own = (await model.encodeQueries(texts)).data
+    for (const expansion of [0, 1] as const)
+      for (const options of [{ batch: 1 }, { batch: 3, more: 3 }]) {
+        const made = await runGraph(session, model, 'query', texts, { ...options, expansion })
+        const worst = largestDifference(made, own)
+        t.ok(worst < 1e-4, `${name}, mask ${expansion}: off by ${worst}`)
+      }
+    await session.release()
+    model.dispose()
+  }
+})
+
+t.test('an expansion token that is padding too, or ends every text, is known by the mask alone', async (t) => {
+  for (const recipe of [{ expansionToken: '[PAD]', attendToExpansionTokens: true }, { expansionToken: '[SEP]' }]) {
+    const model = await Colbert.create({ ...cases.bert!, recipe: { documentLength: 60, ...recipe } }, { seed })
+    const folder = path.join(temporary, recipe.expansionToken)
+    const { notes } = await exportOnnx(model, folder, { types: ['float32'] })
+    t.match(notes, [new RegExp(`attention_mask has to be ${recipe.attendToExpansionTokens ? 1 : 0}`)])
+    const { worst } = await compare(path.join(folder, 'model.onnx'), model)
+    t.ok(worst < 1e-4, `${recipe.expansionToken}: off by ${worst}`)
+    model.dispose()
+  }
+})
+
+t.test("the tokenizer's own lengths are the recipe's", async (t) => {
+  const { json, config, model: vocabulary } = tokenizer.shared
+  const cutting = Tokenizer.fromShared({
+    ...{ model: vocabulary, config: { ...config, model_max_length: 512 } },
+    json: {
+      ...json,
+      truncation: { max_length: 8, strategy: 'LongestFirst', stride: 0 },
+      padding: { strategy: { Fixed: 8 } },
+    },
+  })
+  const model = await Colbert.create({ ...cases.bert!, tokenizer: cutting, recipe: { documentLength: 60 } }, { seed })
+  const folder = path.join(temporary, 'lengths')
+  await exportOnnx(model, folder, { types: ['float32'] })
+  const read = (name: string) => JSON.parse(readFileSync(path.join(folder, name), 'utf8'))
+  t.match(read('tokenizer.json'), { truncation: null, padding: null })
+  t.equal(read('tokenizer_config.json').model_max_length, 60)
+  t.match(model.tokenizer.toJson(), { json: { truncation: { max_length: 8 } } }, "the model's own is as it was")
+  model.dispose()
+})
+
 t.test('weights that are too many for one file lie beside it', async (t) => {
   const model = await makeCase('bert', seed)
   const [whole, apart] = [path.join(temporary, 'whole'), path.join(temporary, 'apart')]
@@ -141,7 +194,8 @@ t.test('the files beside a graph', async (t) => {
   const model = await makeCase('roberta, expansion to 12', seed)
   const folder = path.join(temporary, 'beside-graph')
   const { files, notes } = await exportOnnx(model, folder, { types: ['float32'], output: 'contextual' })
-  const names = ['config.json', 'model.onnx', 'onnx_config.json', 'special_tokens_map.json', 'tokenizer.json']
+  const settings = 'config_sentence_transformers.json'
+  const names = ['config.json', settings, 'model.onnx', 'onnx_config.json', 'special_tokens_map.json', 'tokenizer.json']
   t.same(
     files.map((file) => file.path),
     [...names, 'tokenizer_config.json'],
@@ -156,6 +210,7 @@ t.test('the files beside a graph', async (t) => {
     ...{ do_query_expansion: true, attend_to_expansion_tokens: false, skiplist_words: recipe.skiplistWords },
     ...{ mask_token_id: tokenizer.mask, pad_token_id: tokenizer.pad, do_lower_case: false },
   })
+  t.match(read(settings), { model_type: 'ColBERT', query_prefix: '[Q] ', prompts: { query: 'late ' } })
   t.match(read('config.json'), { model_type: 'roberta', vocab_size: tokenizer.vocabSize })
   const session = await openGraph(path.join(folder, 'model.onnx'))
   t.same(session.outputNames, ['contextual'])
@@ -170,6 +225,22 @@ t.test('the files beside a graph', async (t) => {
   t.same(pooled.outputNames, ['sentence_embedding'])
   await pooled.release()
   dense.dispose()
+})
+
+t.test('what readers do otherwise is said', async (t) => {
+  for (const [recipe, ...notes] of [
+    [{}],
+    [{ queryPrefix: '' }, /^queries have no marker token/],
+    [{ queryPrefix: '', documentPrefix: '', strip: false }, /^queries and documents have no marker/, /^white space/],
+    [{ skiplistTasks: ['query', 'document'], clampNegatives: true }, /skiplist is for queries too/, /negative/],
+  ] as [Partial<Recipe>, ...RegExp[]][]) {
+    const model = await Colbert.create({ ...cases.bert!, recipe: { documentLength: 60, ...recipe } }, { seed })
+    const folder = path.join(temporary, `notes-${notes.length}-${Object.keys(recipe)}`)
+    const made = await exportOnnx(model, folder, { types: ['int8'] })
+    t.equal(made.notes.length, notes.length, JSON.stringify(recipe))
+    t.match(made.notes, notes)
+    model.dispose()
+  }
 })
 
 t.test('what is refused, and that nothing is left of it', async (t) => {

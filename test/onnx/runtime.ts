@@ -13,6 +13,8 @@ interface RunOptions {
   batch?: number
   /** Padding beyond the longest text. */
   more?: number
+  /** What the mask says of expansion tokens, instead of what the recipe does. */
+  expansion?: 0 | 1
 }
 
 /** A graph as a session on one thread. */
@@ -25,13 +27,17 @@ export async function runGraph(
   model: Colbert,
   role: Role,
   texts: readonly string[],
-  { batch = texts.length, more = 0 }: RunOptions = {},
+  { batch = texts.length, more = 0, expansion }: RunOptions = {},
 ): Promise<Float32Array> {
   const { featurizer, tokenizer, dim } = model
   const pools = model.recipe.pooling !== 'none'
   const column = columnFromTexts(featurizer, texts, role)
   const lengthOf = (i: number): number => column.offsets[i + 1]! - column.offsets[i]!
   const kept = new Set(column.keep ?? column.ids.keys())
+  const maskOf = (i: number, k: number): number => {
+    if (expansion !== undefined && k >= featurizer.features(texts[i]!, role).ids.length) return expansion
+    return Number(k < column.keyLengths[i]!)
+  }
   const rows: number[] = []
   for (let first = 0; first < texts.length; first += batch) {
     const count = Math.min(batch, texts.length - first)
@@ -41,7 +47,7 @@ export async function runGraph(
     for (let i = 0; i < count; i++)
       for (let k = 0; k < lengthOf(first + i); k++) {
         ids[i * length + k] = BigInt(column.ids[column.offsets[first + i]! + k]!)
-        mask[i * length + k] = BigInt(Number(k < column.keyLengths[first + i]!))
+        mask[i * length + k] = BigInt(maskOf(first + i, k))
       }
     const [output] = session.outputNames
     const made = await session.run({

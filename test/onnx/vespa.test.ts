@@ -67,6 +67,17 @@ t.test('an application has what Vespa needs', async (t) => {
   model.dispose()
 })
 
+t.test('expansion tokens that are attended to are, though Vespa masks them', async (t) => {
+  const model = await make({ attendToExpansionTokens: true })
+  const out = path.join(temporary, 'attended')
+  await exportVespaApp(model, out)
+  const session = await openGraph(path.join(out, 'models/model.onnx'))
+  const found = await runGraph(session, model, 'query', texts, { expansion: 0 })
+  t.ok(largestDifference(found, (await model.encodeQueries(texts)).data) < 1e-4)
+  await session.release()
+  model.dispose()
+})
+
 t.test('tokens that do not score are zeros, the others as they are', async (t) => {
   for (const recipe of [
     {},
@@ -107,7 +118,7 @@ t.test('documents keep punctuation: by itself a mark is nothing', async (t) => {
 t.test('what Vespa would embed otherwise is refused, with every reason', async (t) => {
   const out = path.join(temporary, 'refused')
   for (const [recipe, ...reasons] of [
-    [{ attendToExpansionTokens: true }, /attendToExpansionTokens/],
+    [{ attendToExpansionTokens: true, expansionToken: '[PAD]' }, /attendToExpansionTokens/],
     [{ queryExpansion: 8 }, /expanded to 8/],
     [{ queryPrefix: '', documentPrefix: '' }, /queries have no marker/, /documents have no marker/],
     [{ clampNegatives: true }, /clampNegatives/],

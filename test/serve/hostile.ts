@@ -207,6 +207,11 @@ const makers: Record<string, (random: Random) => Pick<Hostile, 'parts' | 'expect
     const [head, body] = withBody(pick(random, works), JSON.stringify(good['/v1/embed']))
     return { parts: random.integer(2) ? [head!] : [head!, body!], expects: 'nothing' }
   },
+  resets(random) {
+    const asked = withBody(pick(random, works), JSON.stringify(good['/v1/embed']))
+    const connects = `${line('CONNECT', 'localhost:1')}\r\n`
+    return { parts: pick(random, [asked, [connects], [...asked, connects], ['hello\r\n\r\n']]), expects: 'nothing' }
+  },
 }
 const kinds = Object.keys(makers)
 
@@ -217,15 +222,16 @@ export function hostile(random: Random): Hostile {
 }
 
 /** Sends it and waits for what comes back; what is left without an answer, or cut off, is an error. */
-export function sent(port: number, { parts, expects }: Hostile): Promise<{ status: number; body: string }> {
+export function sent(port: number, { kind, parts, expects }: Hostile): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () => {
       for (const part of parts) socket.write(part)
-      if (expects === 'nothing') socket.end(() => done({ status: 0, body: '' }))
+      if (kind === 'resets') socket.write('', () => done({ status: 0, body: '' }, 'resetAndDestroy'))
+      else if (expects === 'nothing') socket.end(() => done({ status: 0, body: '' }))
     })
-    const done = (answer: { status: number; body: string }) => {
+    const done = (answer: { status: number; body: string }, how: 'destroy' | 'resetAndDestroy' = 'destroy') => {
       resolve(answer)
-      socket.destroy()
+      socket[how]()
     }
     let said = ''
     const answer = () => {

@@ -65,6 +65,7 @@ public class Embed {
             case "query-token-id" -> config.queryTokenId(Integer.parseInt(text));
             case "document-token-id" -> config.documentTokenId(Integer.parseInt(text));
             case "transformer-output" -> config.transformerOutput(text);
+            case "attend-to-expansion-tokens" -> config.attendToExpansionTokens(Boolean.parseBoolean(text));
             default -> throw new IllegalArgumentException("services.xml: <" + element.getTagName() + "> is not read here");
         }
     }

@@ -1,27 +1,20 @@
-// Exported applications of Vespa, embedded by Vespa's own ColBertEmbedder, beside the model itself: real queries and
-// documents, of a recipe without a
-// skiplist and of one whose punctuation does not score: those rows have to be zeros, and are left out of the comparison.
+// Exported applications of Vespa, embedded by Vespa's own ColBertEmbedder, beside the models themselves: real queries and documents.
+// Rows of tokens that do not score have to be zeros, and are left out of the comparison. Writes bench/results/vespa.json and the
+// table of docs/guides/onnx.md.
 //
-// usage: node bench/peers/vespa/compare.mjs MODEL LIB PAIRS [texts]      after npm run setup; needs Java 17
-//   MODEL  a folder of all-MiniLM-L6-v2; taken as a ColBERT with a random projection and BERT's unused tokens as markers
+// usage: node bench/peers/vespa/compare.mjs MINILM TOKENIZERS LIB PAIRS…      after npm run setup; needs Java 17
+//   MINILM, TOKENIZERS   as ../onnx-readers/compare.mjs takes them
 //   LIB    mvn -f bench/peers/vespa/pom.xml dependency:copy-dependencies -DoutputDirectory=LIB
-//   PAIRS  .jsonl.gz with "query" and "document", as python-doc.jsonl.gz
+//   PAIRS  .jsonl.gz with "query" and "document"; the first 100 of each
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { gunzipSync } from 'node:zlib'
-import { Colbert } from 'lateforge'
 import { exportVespaApp } from 'lateforge/onnx'
+import { modelsOf, textsOf } from '../onnx-readers/models.mjs'
 
-const [modelDir, lib, file, count = '200'] = process.argv.slice(2)
-const pairs = gunzipSync(readFileSync(file))
-  .toString()
-  .trim()
-  .split('\n')
-  .slice(0, Number(count))
-  .map((line) => JSON.parse(line))
-const texts = { query: pairs.map((pair) => pair.query.trim()), document: pairs.map((pair) => pair.document.trim()) }
+const [minilm, tokenizers, lib, ...pairs] = process.argv.slice(2)
+const texts = await textsOf(pairs, 100)
 const folder = mkdtempSync(path.join(tmpdir(), 'lateforge-vespa-'))
 const results = {}
 
@@ -43,67 +36,69 @@ function* embedded(bytes, roles, dim) {
   }
 }
 
-for (const [name, skiplistWords] of [
-  ['no skiplist', []],
-  ['punctuation', undefined],
-]) {
-  const model = await Colbert.load(modelDir, {
-    ...{ freshProjection: true, seed: 1, onNote: () => {} },
-    recipe: {
-      ...{ queryPrefix: '[unused0]', documentPrefix: '[unused1]', documentLength: 180 },
-      ...(skiplistWords && { skiplistWords }),
-    },
-  })
-  const app = path.join(folder, name)
-  const { notes } = await exportVespaApp(model, app)
+/** What Vespa makes of all texts, in order. */
+function byVespa(app, dim) {
   const lines = Object.entries(texts).flatMap(([role, all]) => all.map((text) => `${role}\t${JSON.stringify(text)}`))
-  writeFileSync(path.join(folder, 'texts'), lines.join('\n'))
-  const command = [app, path.join(folder, 'texts'), path.join(folder, 'out')]
-  const { status } = spawnSync(
-    'java',
-    ['-cp', path.join(lib, '*'), path.join(import.meta.dirname, 'Embed.java'), ...command],
-    {
-      stdio: ['ignore', 'inherit', 'inherit'],
-    },
-  )
+  const [textsFile, out] = ['texts', 'out'].map((name) => path.join(folder, name))
+  writeFileSync(textsFile, lines.join('\n'))
+  const program = ['-cp', path.join(lib, '*'), path.join(import.meta.dirname, 'Embed.java')]
+  const { status } = spawnSync('java', [...program, app, textsFile, out], { stdio: ['ignore', 'inherit', 'inherit'] })
   if (status !== 0) throw new Error(`java ended with ${status}`)
-  const theirs = embedded(
-    readFileSync(path.join(folder, 'out')),
-    lines.map((line) => line.split('\t')[0]),
-    model.dim,
-  )
-  const found = (results[name] = { notes })
-  for (const [role, all] of Object.entries(texts)) {
-    const ours = role === 'query' ? await model.encodeQueries(all) : await model.encodeDocuments(all)
-    const sum = {
-      texts: all.length,
-      otherRows: 0,
-      tokens: 0,
-      zeros: 0,
-      largestDifference: 0,
-      meanCosine: 0,
-      otherBits: 0,
+  const roles = lines.map((line) => line.split('\t')[0])
+  return embedded(readFileSync(out), roles, dim)
+}
+
+/** Texts of one side beside the model's own. */
+function compared(theirs, { data, offsets }, dim) {
+  const sum = { texts: offsets.length - 1, otherRows: 0, tokens: 0, zeros: 0, largestDifference: 0, otherBits: 0 }
+  for (let i = 0; i < sum.texts; i++) {
+    const { zeros, rows, floats, bits } = theirs.next().value
+    const own = data.subarray(offsets[i] * dim, offsets[i + 1] * dim)
+    if (own.length !== floats.length) {
+      sum.otherRows++
+      continue
     }
-    for (const i of all.keys()) {
-      const { zeros, rows, floats, bits } = theirs.next().value
-      const own = ours.data.subarray(ours.offsets[i] * model.dim, ours.offsets[i + 1] * model.dim)
-      if (own.length !== floats.length) {
-        sum.otherRows++
-        continue
-      }
-      sum.tokens += rows
-      sum.zeros += zeros
-      for (const [k, x] of own.entries()) {
-        sum.largestDifference = Math.max(sum.largestDifference, Math.abs(x - floats[k]))
-        sum.meanCosine += x * floats[k]
-      }
-      if (bits)
-        for (const [k, x] of own.entries()) if (((bits[k >> 3] >> (7 - (k & 7))) & 1) !== Number(x > 0)) sum.otherBits++
+    sum.tokens += rows
+    sum.zeros += zeros
+    for (const [k, x] of own.entries()) {
+      const off = Math.abs(x - floats[k])
+      if (!(off <= sum.largestDifference)) sum.largestDifference = off
+      if (bits && ((bits[k >> 3] >> (7 - (k & 7))) & 1) !== Number(x > 0)) sum.otherBits++
     }
-    sum.meanCosine /= sum.tokens
-    found[role] = sum
   }
+  return sum
+}
+
+for (const [name, make] of modelsOf(minilm, tokenizers)) {
+  const model = await make()
+  const app = path.join(folder, name)
+  try {
+    const { notes } = await exportVespaApp(model, app, { cells: ['float', 'bits'] })
+    const theirs = byVespa(app, model.dim)
+    const query = compared(theirs, await model.encodeQueries(texts.query), model.dim)
+    const document = compared(theirs, await model.encodeDocuments(texts.document), model.dim)
+    results[name] = { notes, query, document }
+  } catch (error) {
+    if (error.code !== 'ERR_UNSUPPORTED') throw error
+    results[name] = { refused: error.details.reasons }
+  }
+  console.error(name, JSON.stringify(results[name]))
   model.dispose()
 }
-console.log(JSON.stringify({ date: new Date().toISOString(), results }, null, 1))
 rmSync(folder, { recursive: true })
+
+const stored = { date: new Date().toISOString(), results }
+writeFileSync(new URL('../../results/vespa.json', import.meta.url), `${JSON.stringify(stored, null, 1)}\n`)
+const head =
+  '| model | queries: tokens, largest difference | documents: tokens, rows of zeros, largest difference |\n|---|---|---|'
+const side = ({ otherRows, tokens, zeros, largestDifference, otherBits }, role) => {
+  const counts = [tokens, ...(role === 'document' ? [zeros] : [])].map((count) => count.toLocaleString('en'))
+  const faults = [otherRows && `${otherRows} texts with other rows`, otherBits && `${otherBits} other bits`]
+  return [...counts, largestDifference.toExponential(1), ...faults.filter(Boolean)].join(', ')
+}
+const lines = Object.entries(results).map(([name, { refused, query, document }]) =>
+  refused ? `| ${name} | refused | |` : `| ${name} | ${side(query, 'query')} | ${side(document, 'document')} |`,
+)
+const guide = new URL('../../../docs/guides/onnx.md', import.meta.url)
+const [before, after] = readFileSync(guide, 'utf8').split(/\n\| model \| queries: tokens.*\n(?:\|.*\n)+/)
+writeFileSync(guide, `${before}\n${head}\n${lines.join('\n')}\n${after}`)
