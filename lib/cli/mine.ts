@@ -4,11 +4,10 @@ import { type DataEntry, fileSources } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
 import { collectionNotes, listed } from '../eval/collections.js'
 import { findCollections, isCollection } from '../eval/find.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
+import { count } from '../io/progress-line.js'
 import {
   beirRows,
   type MineOptions,
-  type MineProgress,
   type MineResult,
   type MiningCorpus,
   mineNegatives,
@@ -16,7 +15,7 @@ import {
 } from '../mining/index.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
 
 /** Those of `mineNegatives` that are options of the command line as they are. */
 const passed = [
@@ -55,19 +54,16 @@ export async function mine(paths: readonly string[], options: Options): Promise<
     teacherName === undefined ? undefined : await loadModel(teacherName, { device, precision, dense }, { signal })
   const rules = Object.fromEntries(passed.map((key) => [key, options[key]]))
   const results: ({ source: string } & MineResult)[] = []
-  const line = new ProgressLine()
   try {
     for (const job of jobs) {
       const source = job.data.name
-      const result = await mineNegatives({ ...job, by, teacher, ...rules, signal, onProgress: shower(line, source) })
-      line.clear()
+      const result = await showing((onProgress) => mineNegatives({ ...job, by, teacher, ...rules, signal, onProgress }))
       results.push({ source, ...result })
       if (!json) print(resultText(source, result))
     }
     if (corpus && corpus.unusedColumns.size > 0)
       note(`${options.corpus}: columns that no text comes from: ${[...corpus.unusedColumns].join(', ')}`)
   } finally {
-    line.close()
     if (by !== 'bm25') by.dispose()
     teacher?.dispose()
     if (json && results.length > 0) printJson({ by: name, teacher: teacherName ?? null, results })
@@ -92,7 +88,7 @@ function refuseIdle(options: Options): void {
 }
 
 function corpusOf(path: string, signal: AbortSignal): Promise<MiningCorpus> {
-  return showingTransfer((onDownload) => miningCorpus(path, { onDownload, signal }))
+  return showing((onProgress) => miningCorpus(path, { onProgress, signal }))
 }
 
 /** All is there, and no file would be lost, before the first model is loaded. */
@@ -136,7 +132,7 @@ async function judged(places: readonly string[], options: Options, signal: Abort
   const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
   if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on BEIR's, ${places.join(', ')}`)
   const { split = 'train' } = options
-  const { collections } = await showingTransfer((onProgress) => findCollections(places, { split, onProgress, signal }))
+  const { collections } = await showing((onProgress) => findCollections(places, { split, onProgress, signal }))
   const found: Omit<Job, 'out'>[] = []
   for (const { folder } of collections) {
     const { data, corpus, counts } = await beirRows(folder, { split })
@@ -152,7 +148,7 @@ async function sourcesOf(paths: readonly string[], options: Options, signal: Abo
   const how = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
   const plain = Object.values(how).every((value) => value === undefined)
   const items = plain ? paths : paths.map((files) => ({ files, ...how }))
-  const sources = await showingTransfer((onDownload) => fileSources(items, { onDownload, signal }))
+  const sources = await showing((onProgress) => fileSources(items, { onProgress, signal }))
   for (const { name, unusedFiles, incomplete = [] } of sources) {
     if (unusedFiles) note(`${name}: files of a kind that is not read: ${unusedFiles.join(', ')}`)
     for (const text of incomplete) note(text)
@@ -174,24 +170,6 @@ function columnsOf(given: readonly string[] | undefined): DataEntry['columns'] {
     )
   )
 }
-
-/** Draws how far a source is, with the time that the rest of the stage takes as it goes now. */
-function shower(line: ProgressLine, source: string): (progress: MineProgress) => void {
-  let began = { stage: '', at: 0, done: 0 }
-  return ({ stage, done, total }) => {
-    const now = performance.now()
-    if (stage !== began.stage || done < began.done) began = { stage, at: now, done }
-    const rate = (1000 * (done - began.done)) / (now - began.at)
-    line.draw(
-      total === undefined
-        ? `${source}  ${stage}  ${count(done)}`
-        : `${source}  ${stage}  ${count(done)} of ${count(total)}  ${((100 * done) / total).toFixed(1)} %` +
-            (rate > 0 ? `  eta ${duration((total - done) / rate)}` : ''),
-    )
-  }
-}
-
-const count = (n: number): string => n.toLocaleString('en')
 
 function resultText(source: string, result: MineResult): string {
   const { rows, written, negatives, documents, queries, dropped, meanPositive, meanNegative, unusedColumns, out } =

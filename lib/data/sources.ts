@@ -6,6 +6,7 @@ import { ArgumentError, DataError } from '../errors.js'
 import type { HubProgress } from '../hub/repository.js'
 import { readError } from '../io/lines.js'
 import { checkOptions, either, type Kinds, list, object, required, strings, text } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import { defaultCacheDir } from './cache.js'
 import { expandPattern } from './glob.js'
 import { jsonRows } from './jsonl.js'
@@ -59,7 +60,7 @@ export interface SourceOptions {
   /** Where tables are laid out while they are read; default as for tokenized data. */
   cacheDir?: string
   /** Told how the download of a data set from the Hub stands. */
-  onDownload?: (progress: HubProgress) => void
+  onProgress?: OnProgress<HubProgress>
   /** Ends a download, with ERR_ABORTED. */
   signal?: AbortSignal
 }
@@ -283,7 +284,7 @@ interface Found {
 
 async function expand(
   pattern: string,
-  { onDownload: onProgress, signal }: SourceOptions,
+  { onProgress, signal }: SourceOptions,
   where: Pick<DataEntry, 'config' | 'split' | 'revision'> = {},
 ): Promise<Found> {
   if (!pattern.startsWith(hub)) {
