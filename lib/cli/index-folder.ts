@@ -8,6 +8,7 @@ import {
   type AddResult,
   EncodedDocuments,
   Index,
+  type IndexInfo,
   type IndexSearchOptions,
   type StoredEmbeddings,
 } from '../indexing/index.js'
@@ -214,17 +215,25 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
   if (verify) await showing((onProgress) => index.verify({ onProgress, signal }))
   await index.close()
   if (json) return printJson({ ...found, ...(verify && { verified: true }) })
-  print(`${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`)
-  if (found.deleted > 0)
-    print(`${found.deleted} deleted ones are still in the files; lateforge index compact removes them`)
-  const { listed, search } = found
-  print(`${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`)
-  if (search)
-    print(
-      `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,
-    )
-  else if (listed > 0) print('recall not measured; lateforge index check does that')
-  print(`model ${found.model ?? 'not known'}`)
-  if (found.pooling) print(`about 1 in ${found.pooling.factor} token vectors kept`)
+  print(indexText(found).join('\n'))
   if (verify) print('every file is as it was written')
+}
+
+/** What an index holds, in lines. */
+export function indexText(found: IndexInfo): string[] {
+  const { listed, search, deleted, pooling } = found
+  return [
+    `${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`,
+    ...(deleted > 0 ? [`${deleted} deleted ones are still in the files; lateforge index compact removes them`] : []),
+    `${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`,
+    ...(search
+      ? [
+          `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,
+        ]
+      : listed > 0
+        ? ['recall not measured; lateforge index check does that']
+        : []),
+    `model ${found.model ?? 'not known'}`,
+    ...(pooling ? [`about 1 in ${pooling.factor} token vectors kept`] : []),
+  ]
 }

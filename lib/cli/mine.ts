@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DataEntry, fileSources } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
 import { collectionNotes, listed } from '../eval/collections.js'
 import { findCollections, isCollection } from '../eval/find.js'
@@ -16,6 +15,7 @@ import {
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
+import { openSources, type ReadingOptions } from './sources.js'
 
 /** Those of `mineNegatives` that are options of the command line as they are. */
 const passed = [
@@ -23,18 +23,12 @@ const passed = [
   ...(['sampling', 'seed', 'minerScores', 'queryBlock', 'microBatchTokens'] as const),
 ]
 
-interface Options
-  extends ModelOptions,
-    Pick<MineOptions, (typeof passed)[number]>,
-    Pick<DataEntry, 'config' | 'split' | 'revision'> {
+interface Options extends ModelOptions, Pick<MineOptions, (typeof passed)[number]>, ReadingOptions {
   by: string
   out: string
   corpus?: string
   teacher?: string
   denseTeacher?: boolean
-  columns?: readonly string[]
-  queries?: string
-  documents?: string
   json?: boolean
 }
 
@@ -144,31 +138,12 @@ async function judged(places: readonly string[], options: Options, signal: Abort
 
 /** Sources of files, which are mined among their own documents. */
 async function sourcesOf(paths: readonly string[], options: Options, signal: AbortSignal): Promise<Omit<Job, 'out'>[]> {
-  const { queries, documents, config, split, revision } = options
-  const how = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
-  const plain = Object.values(how).every((value) => value === undefined)
-  const items = plain ? paths : paths.map((files) => ({ files, ...how }))
-  const sources = await showing((onProgress) => fileSources(items, { onProgress, signal }))
+  const sources = await openSources(paths, options, signal)
   for (const { name, unusedFiles, incomplete = [] } of sources) {
     if (unusedFiles) note(`${name}: files of a kind that is not read: ${unusedFiles.join(', ')}`)
     for (const text of incomplete) note(text)
   }
   return sources.map((data) => ({ data }))
-}
-
-/** Columns by what they hold: `query=q`; several of negatives between commas. */
-function columnsOf(given: readonly string[] | undefined): DataEntry['columns'] {
-  return (
-    given &&
-    Object.fromEntries(
-      given.map((setting) => {
-        const [, role, name] = /^(\w+)=(.+)$/.exec(setting) ?? []
-        if (role === undefined || name === undefined)
-          throw new ArgumentError('ERR_ARGUMENT', `--columns ${setting}: expected role=column, as query=question`)
-        return [role, role === 'negatives' ? name.split(',') : name]
-      }),
-    )
-  )
 }
 
 function resultText(source: string, result: MineResult): string {

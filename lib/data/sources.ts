@@ -11,7 +11,7 @@ import { defaultCacheDir } from './cache.js'
 import { expandPattern } from './glob.js'
 import { jsonRows } from './jsonl.js'
 import { ParquetFile } from './parquet.js'
-import { type ColumnMap, RowReader, type RowTables, requireMapped, type TextRow } from './rows.js'
+import { type ColumnMap, type Layout, RowReader, type RowTables, requireMapped, type TextRow } from './rows.js'
 import type { TableFiles } from './table-files.js'
 import { TextTable } from './tables.js'
 
@@ -31,6 +31,8 @@ export interface Source extends AsyncIterable<TextRow> {
   readonly unusedFiles?: readonly string[]
   /** Sets of files of which only some parts are there, in words. */
   readonly incomplete?: readonly string[]
+  /** How the columns of its files are read, each way once, as far as it was read. @internal */
+  readonly layouts?: Iterable<Layout>
   /** Changes when the rows change. Without it the rows are read once more, to hash them. */
   fingerprint?(): Promise<string>
 }
@@ -134,16 +136,18 @@ export function fileSource(files: string | readonly string[], options: FileSourc
   if (paths.length === 0) throw new DataError('ERR_DATA', 'a source needs a file.')
   for (const file of paths) requireEnding(file)
   const { name = stem(paths[0]!), columns = {}, queries, documents, cacheDir = defaultCacheDir() } = options
+  const layouts = new Map<string, Layout>()
   const openTable = async (given: TableFiles | undefined, titles: boolean): Promise<TextTable | undefined> =>
     given && TextTable.open([given.files].flat() as string[], { ...given, titles, cacheDir })
   return {
     name,
+    layouts: { [Symbol.iterator]: () => layouts.values() },
     async *[Symbol.asyncIterator]() {
       const tables: RowTables = {}
       try {
         tables.queries = await openTable(queries, false)
         tables.documents = await openTable(documents, true)
-        const reader = new RowReader(columns, tables)
+        const reader = new RowReader(columns, tables, (layout) => layouts.set(JSON.stringify(layout), layout))
         const seen = new Set<string>()
         for (const file of paths)
           if (file.endsWith('.parquet')) yield* parquetRows(file, reader, columns)
