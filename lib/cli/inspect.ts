@@ -60,7 +60,7 @@ function modelText(info: ModelInfo): string {
         'weights',
         weights
           ? `${size(weights.bytes)} in ${weights.files.map(({ file }) => file).join(', ')}; ${kinds.join(', ')}`
-          : 'at the Hub, not fetched yet',
+          : 'none here; those of a name on the Hub are fetched when it is loaded',
       ],
       ['learned', learned],
       [
@@ -72,12 +72,12 @@ function modelText(info: ModelInfo): string {
       ],
       ['written by', known.map(([of, version]) => `${of} ${version}`).join(', ') || 'unknown'],
     ]),
-    ...info.notes,
+    ...info.notes.map((note) => `  ${note}`),
     '',
     'recipe',
     recipeText(recipe),
     '',
-    'fields of its files',
+    'fields of its files; docs/models.md says what each decides',
     ...fields.map(({ file, read, unread }) => {
       const parts = [
         ...(read.length > 0 ? [`read ${read.join(', ')}`] : []),

@@ -13,6 +13,7 @@ import type { EncoderConfig } from '../models/networks/encoder.js'
 import { loadPackage } from '../packages.js'
 import type { AlignedField, RecipeChange } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
+import { tokenizerFields } from '../text/tokenizer/config.js'
 
 /** What a model's folder says. */
 export interface ModelInfo {
@@ -27,7 +28,7 @@ export interface ModelInfo {
   dim: number
   /** Numbers that are trained. */
   parameters: { encoder: number; head: number; total: number }
-  /** Files of weights; null where they are still at the Hub. */
+  /** Files of weights; null where there are none here: those of a name on the Hub need not have been fetched. */
   weights: { files: { file: string; bytes: number }[]; bytes: number; types: Record<string, number> } | null
   recipe: Recipe
   /** Whether its weights have learned by this recipe. */
@@ -83,8 +84,28 @@ export async function inspectModel(name: string, options: ModelSourceOptions = {
     notes: learned.notes(recipe, 0),
     card: await cardOf(root),
     versions: await versionsOf(root, layout.json),
-    fields: fields.map((each) => ({ ...each, file: each.file.replace(`${root}${path.sep}`, '') })),
+    fields: tidied(fields, root),
   }
+}
+
+/** By file, nested fields as `prompts.query`, without files that are not there or have no fields. */
+function tidied(fields: readonly FieldsRead[], root: string): FieldsRead[] {
+  const files = new Map<string, { read: Set<string>; unread: Set<string> }>()
+  for (const { file, read, unread } of fields) {
+    const [at, ...keys] = file.split(', ')
+    if (path.basename(at!) === 'modules.json') continue // a list of modules, not of settings
+    const name = path.relative(root, at!)
+    const known = files.get(name) ?? { read: new Set(), unread: new Set() }
+    files.set(name, known)
+    const full = (key: string): string => [...keys, key].join('.')
+    if (read.length + unread.length > 0) known.read.delete(keys.join('.'))
+    const own = path.basename(name) === 'tokenizer_config.json' ? tokenizerFields : []
+    for (const key of read) known.read.add(full(key))
+    for (const key of unread) (own.includes(key) ? known.read : known.unread).add(full(key))
+  }
+  return [...files]
+    .map(([file, { read, unread }]) => ({ file, read: [...read], unread: [...unread] }))
+    .filter(({ read, unread }) => read.length + unread.length > 0)
 }
 
 /** The folder that modules are in. */
