@@ -30,7 +30,7 @@ export interface AddOptions {
 
 /** How adding is. */
 export interface AddProgress extends Progress {
-  /** `indexing`: documents encoded so far; `clustering`: token vectors of a segment whose lists are made. */
+  /** `indexing`: documents encoded so far, or skipped; `clustering`: token vectors of a segment whose lists are made. */
   stage: 'indexing' | 'clustering'
   /** Documents that stay, whatever happens. */
   kept: number
@@ -170,7 +170,7 @@ export class Writer {
       result.documents += documents
       result.tokens += tokens
       result.replaced += replaced.length
-      tell({ stage: 'indexing', done: result.documents, unit: 'documents' })
+      tell({ stage: 'indexing', done: result.documents + result.skipped, unit: 'documents' })
     }
     const take = async (
       embeddings: Embeddings<'document', EmbeddingData>,
@@ -195,7 +195,8 @@ export class Writer {
         builder.append(partOf(stored, range), ids.slice(range.first, range.last), kept.slice(range.first, range.last))
         if (builder.isFull) await flush()
       }
-      tell({ stage: 'indexing', done: result.documents + builder.documents, unit: 'documents' })
+      const done = result.documents + result.skipped + builder.documents
+      tell({ stage: 'indexing', done, unit: 'documents' })
     }
     const skips = (id: string) => {
       const there = existing === 'skip' && this.places!.has(id)

@@ -86,15 +86,15 @@ export class ProgressLine {
     this.at = Number.NEGATIVE_INFINITY
   }
 
-  /** Nothing is under way for now; what was drawn goes. */
+  /** Nothing is under way for now; what was drawn stays until something else is. */
   rest(): void {
     if (this.ticking) clearInterval(this.ticking)
     this.ticking = null
-    this.clear()
   }
 
   close(): void {
     this.rest()
+    this.clear()
     this.work = null
     setImmediate(() => this.stream.off('error', this.onError)) // an error of the last write comes after it
   }
