@@ -98,10 +98,10 @@ async function run(steps = '50') {
   let started = performance.now()
   let waited = 0
   for await (const event of training) {
-    if (event.type === 'prepare' && event.done) {
+    if (event.type === 'progress' && event.stage === 'tokenizing' && event.done === event.total) {
       const seconds = (performance.now() - started) / 1000
       console.log(
-        `${event.rows} rows checked and tokenized in ${seconds.toFixed(0)} s (cached: ${event.cached}), ${peak()}`,
+        `${event.done} rows checked and tokenized in ${seconds.toFixed(0)} s (cached: ${event.cached}), ${peak()}`,
       )
       started = performance.now()
     }

@@ -50,6 +50,7 @@ export type {
 } from './models/options.js'
 export type { ParameterGroupOptions } from './models/parameter-groups.js'
 export { pushFolder } from './models/push.js'
+export type { OnProgress, Progress, ProgressStage, ProgressUnit } from './progress.js'
 export type { DeviceEmbeddings, Embeddings, Role } from './retrieval/embeddings.js'
 export type { TokenMatch } from './retrieval/matches.js'
 export type { Hit, SearchedDocuments, SearchOptions } from './retrieval/search.js'

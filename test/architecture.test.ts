@@ -12,9 +12,18 @@ import { native } from '../lib/native.js'
  * Which folders a folder may use beside itself, all of them above it in this table: so no circle can be. The single files
  * of lib, the ground of the house, may be used by all of lib, and each by those below it. An index.ts only re-exports.
  */
-const ground = ['errors', 'environment', 'packages', 'addon', 'native', 'backends', 'options', 'turns', 'ragged'].map(
-  (name) => `lib/${name}.ts`,
-)
+const ground = [
+  'errors',
+  'environment',
+  'packages',
+  'addon',
+  'native',
+  'backends',
+  'options',
+  'turns',
+  'ragged',
+  'progress',
+].map((name) => `lib/${name}.ts`)
 const allowed: Record<string, string[]> = {
   'lib/io': [],
   'lib/hub': ['io'],
@@ -53,6 +62,19 @@ const allowed: Record<string, string[]> = {
   'lib/train/loop': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'models', 'distributed', 'train', 'train/*'],
   'lib/bench': ['io', 'tensor', 'nn', 'text', 'data', 'losses', 'models', 'distributed', 'train', 'train/*'],
   'lib/report': ['io', 'text', 'data', 'models', 'retrieval', 'eval', 'train', 'train/*'],
+  'lib/inspect': [
+    'io',
+    'hub',
+    'text',
+    'data',
+    'models',
+    'models/networks',
+    'models/formats',
+    'eval',
+    'report',
+    'train',
+    'train/*',
+  ],
   'lib/cli': ['*'],
   'native/platform': [],
   'native/runtime': ['platform'],

@@ -298,7 +298,7 @@ const table: Row[] = [
     { evaluationTime: wrong, languages: ['eng'], task: [1] },
   ],
   ['beirRows', (o) => beirRows('nowhere', o), {}, ['splits', 'split'], { split: [1, ''] }],
-  ['miningCorpus', (o) => miningCorpus('nowhere', o), {}, ['cachedir', 'cacheDir'], { onDownload: [1], cacheDir: [1] }],
+  ['miningCorpus', (o) => miningCorpus('nowhere', o), {}, ['cachedir', 'cacheDir'], { onProgress: [1], cacheDir: [1] }],
   [
     'mineNegatives',
     (o) => mineNegatives(o),

@@ -1,22 +1,20 @@
-import { styleText } from 'node:util'
 import { ArgumentError } from '../errors.js'
 import type { Collection } from '../eval/collections.js'
-import { transferShower } from '../hub/show.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
+import { count, duration, ProgressLine } from '../io/progress-line.js'
 import type { RunCheck } from '../train/check/check.js'
-import type { PhaseCheck, SampleRow } from '../train/check/check-phase.js'
+import type { PhaseCheck } from '../train/check/check-phase.js'
 import { type Fault, faultsError } from '../train/check/faults.js'
 import type { Leak, LeakCount } from '../train/check/leaks.js'
 import { gibibytes } from '../train/check/memory.js'
 import type { Repeats } from '../train/check/repeats.js'
-import type { SampleText, TextLengths } from '../train/check/texts.js'
-import type { CheckEvent, TrainEvent } from '../train/events.js'
+import type { TrainEvent } from '../train/events.js'
 import { checkRun } from '../train/loop/check-run.js'
-import { stepLine } from '../train/loop/progress.js'
+import { progressOf, stepLine } from '../train/loop/progress.js'
 import { interruptible, print, printJson } from './common.js'
 import { evaluatorOf } from './evaluator.js'
+import { showing } from './progress.js'
+import { lengthTable, sampleRow, table } from './tables.js'
 import { type Accepted, readArguments } from './train.js'
-import { showingTransfer } from './transfer.js'
 
 interface Options extends Accepted {
   json?: boolean
@@ -35,7 +33,7 @@ export async function check(args: readonly string[], options: Options): Promise<
   if (test.length > 0) collections.push(...(await judged(test, split)))
   const progress = checkProgress()
   const checked = await checkRun(config, {
-    ...{ steps, signal: interruptible('stopping'), onProgress: progress.show, onDownload: progress.download },
+    ...{ steps, signal: interruptible('stopping'), onProgress: progress.show },
     ...(collections.length > 0 && { collections }),
   }).finally(progress.close)
   const faults: Fault[] = [...checked.faults, ...evaluation]
@@ -49,11 +47,11 @@ export async function check(args: readonly string[], options: Options): Promise<
 async function judged(places: readonly string[], split: string | undefined): Promise<Collection[]> {
   const { findCollections } = await import('../eval/find.js')
   const { collectionNotes, loadBeir } = await import('../eval/collections.js')
-  const { collections, missing } = await showingTransfer((onProgress) => findCollections(places, { split, onProgress }))
+  const { collections, missing } = await showing((onProgress) => findCollections(places, { split, onProgress }))
   for (const { name, reason } of missing) process.stderr.write(`${name} is missing: ${reason}\n`)
   return Promise.all(
     collections.map(async ({ name, folder, split }) => {
-      const collection = await loadBeir(folder, { split, stream: true })
+      const collection = await showing((onProgress) => loadBeir(folder, { split, stream: true, onProgress }))
       for (const note of collectionNotes(collection.counts)) process.stderr.write(`${name}: ${note}\n`)
       return { ...collection, name } as Collection
     }),
@@ -62,35 +60,17 @@ async function judged(places: readonly string[], split: string | undefined): Pro
 
 /** How far a check is, on standard error. */
 function checkProgress(): {
-  show(event: CheckEvent | TrainEvent): void
-  download: ReturnType<typeof transferShower>
+  show(event: TrainEvent): void
   close(): void
 } {
   const line = new ProgressLine()
   return {
     show(event) {
-      if (event.type === 'check') line.draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
+      if (event.type === 'progress') line.show(progressOf(event))
       if (event.type === 'step') line.draw(`trying ${stepLine(event)}`)
     },
-    download: transferShower(line),
     close: () => line.close(),
   }
-}
-
-const grey = (text: string): string => (process.stdout.isTTY && !process.env.NO_COLOR ? styleText('dim', text) : text)
-const count = (n: number): string => n.toLocaleString('en')
-
-/** Rows of cells under a head, in columns as wide as their widest cell; numbers to the right. */
-function table([head, ...rows]: readonly [readonly string[], ...(readonly string[])[]]): string {
-  const columns = head.map((title, i) => ({
-    width: Math.max(title.length, ...rows.map((row) => row[i]!.length)),
-    numbers: rows.every((row) => /^[\d,.]+( %)?$/.test(row[i]!)),
-  }))
-  const pad = (cell: string, i: number): string => {
-    const { width, numbers } = columns[i]!
-    return numbers ? cell.padStart(width) : cell.padEnd(width)
-  }
-  return [head, ...rows].map((row) => `  ${row.map(pad).join('  ')}`.trimEnd()).join('\n')
 }
 
 function runText({ out, model }: RunCheck): string {
@@ -134,7 +114,7 @@ function phaseText(phase: PhaseCheck): string {
   }
   if (sources.some(({ repeats }) => repeats)) lines.push('', repeatTable(phase))
   if (leaks) lines.push('', leakTable(leaks))
-  if (sources.some(({ lengths }) => lengths)) lines.push('', lengthTable(phase))
+  if (sources.some(({ lengths }) => lengths)) lines.push('', lengthTable(sources))
   for (const sample of samples) lines.push('', sampleRow(sample))
   return lines.join('\n')
 }
@@ -208,67 +188,4 @@ function leakTable(leaks: readonly Leak[]): string {
       first ? `${first.source}, row ${count(first.row)}` : '',
     ]),
   ])
-}
-
-function lengthTable({ sources }: PhaseCheck): string {
-  const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
-  const row = (name: string, rows: number, side: string, lengths: TextLengths): string[] => {
-    const { texts, limit, mean, median, p90, p99, longest, cut, lost } = lengths
-    return [
-      ...[
-        name,
-        side,
-        count(rows),
-        count(texts),
-        mean.toFixed(1),
-        count(median),
-        count(p90),
-        count(p99),
-        count(longest),
-      ],
-      ...[count(limit), percent(cut / texts), percent(lost)],
-    ]
-  }
-  return table([
-    [
-      'source',
-      'tokens of',
-      'rows seen',
-      'texts',
-      'mean',
-      'median',
-      '90 %',
-      '99 %',
-      'longest',
-      'limit',
-      'cut',
-      'tokens lost',
-    ],
-    ...sources.flatMap(({ name, lengths }) =>
-      lengths
-        ? [row(name, lengths.rows, 'queries', lengths.queries), row(name, lengths.rows, 'documents', lengths.documents)]
-        : [],
-    ),
-  ])
-}
-
-/** Negatives of a row that are shown; JSON has all. */
-const SHOWN = 3
-
-function sampleRow({ source, row, query, positive, negatives }: SampleRow): string {
-  const more = negatives.length > SHOWN ? [grey(`            and ${negatives.length - SHOWN} more`)] : []
-  return [
-    `  ${source}, row ${row}`,
-    `    query     ${textOf(query)}`,
-    `    positive  ${textOf(positive)}`,
-    ...negatives.slice(0, SHOWN).map((text) => `    negative  ${textOf(text)}`),
-    ...more,
-  ].join('\n')
-}
-
-/** Tokens; those that scoring leaves out in tildes. */
-function textOf({ tokens, skipped, cut, expansion, mask }: SampleText): string {
-  const left = new Set(skipped)
-  const text = tokens.map((token, i) => (left.has(i) ? grey(`~${token.trim()}~`) : token.trim())).join(' ')
-  return `${text}${expansion > 0 ? ` ${mask} × ${expansion}` : ''}${cut ? ` … cut at ${tokens.length}` : ''}`
 }

@@ -1,9 +1,10 @@
 import { collectionNotes } from '../eval/collections.js'
 import { encodeCorpus, type StoredEmbeddings } from '../indexing/index.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
+import { duration } from '../io/progress-line.js'
 import { colour, interruptible, megabytes, outliveReaders, print, printJson } from './common.js'
-import { openCorpus, paced, withIds } from './corpus.js'
+import { openCorpus, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
+import { showing } from './progress.js'
 
 /** `lateforge encode <model> <corpus> <out>` */
 export async function encode(
@@ -27,24 +28,23 @@ export async function encode(
 ): Promise<void> {
   outliveReaders()
   const signal = interruptible('stopping; the shards so far stay, and the same command goes on behind them')
-  const { documents, emptyDocuments, unusedFields } = await openCorpus(corpus)
+  const { documents, emptyDocuments, unusedFields } = await showing((onProgress) => openCorpus(corpus, onProgress))
   const model = await loadModel(modelPath, using, { signal })
   const started = performance.now()
-  const line = new ProgressLine()
-  const draw = paced(line, documents.ids.length)
-  const result = await encodeCorpus(out, withIds(documents), {
-    ...{ model, modelName: modelPath, signal, onProgress: (progress) => draw(progress.documents) },
-    ...(type && { type }),
-    ...(poolFactor && { pooling: { factor: poolFactor } }),
-    ...(keepTexts && { keepTexts }),
-    ...(shardTokens && { shardTokens }),
-  })
-    .finally(() => line.close())
-    .finally(() => model.dispose())
+  const total = documents.ids.length
+  const result = await showing((onProgress) =>
+    encodeCorpus(out, withIds(documents), {
+      ...{ model, modelName: modelPath, signal, onProgress: (progress) => onProgress({ ...progress, total }) },
+      ...(type && { type }),
+      ...(poolFactor && { pooling: { factor: poolFactor } }),
+      ...(keepTexts && { keepTexts }),
+      ...(shardTokens && { shardTokens }),
+    }),
+  ).finally(() => model.dispose())
   const [counts, seconds] = [{ emptyDocuments, unusedFields }, (performance.now() - started) / 1000]
   if (json) return printJson({ ...result, ...counts, seconds })
-  const { documents: total, tokens, shards, bytes, truncated, resumed } = result
-  print(`${out}: ${total} documents, ${tokens} tokens as ${result.type} of ${result.dim} dimensions`)
+  const { tokens, shards, bytes, truncated, resumed } = result
+  print(`${out}: ${result.documents} documents, ${tokens} tokens as ${result.type} of ${result.dim} dimensions`)
   print(`${megabytes(bytes)} in ${shards} shards, in ${duration(seconds)}`)
   if (resumed > 0) print(`  ${resumed} documents were there`)
   if (truncated > 0) print(`  ${truncated} were longer than the model takes, and cut`)

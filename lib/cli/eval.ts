@@ -25,9 +25,11 @@ import {
   writeRun,
 } from '../eval/index.js'
 import { depthOf } from '../eval/metrics.js'
+import { ofSeveral } from '../eval/model.js'
+import type { OnProgress } from '../progress.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
 
 interface Options extends ModelOptions {
   split?: string
@@ -53,15 +55,16 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   const isRank0 = !group || group.rank === 0 // who speaks for all
   if (options.rerank && group && group.size > 1)
     throw new ArgumentError('ERR_ARGUMENT', '--rerank runs on one rank; start it without mpirun', { option: 'rerank' })
-  const { collections, missing } = await showingTransfer((onProgress) =>
-    findCollections(paths, { split: options.split, onProgress, signal }),
+  const { collections, missing } = await showing(
+    (onProgress) => findCollections(paths, { split: options.split, onProgress, signal }),
+    isRank0,
   )
   const firstStages = options.rerank ? await runsOf('rerank', options.rerank, collections) : []
   const others = options.against ? await runsOf('against', options.against, collections) : []
   // All are read before the first is scored: a fault in the last one would cost the work on the others.
   let collection: Collection | undefined
   for (const [i, found] of collections.entries()) {
-    collection = await open(found, options)
+    collection = await open(found, options, isRank0)
     if (others[i] && !collection.queries.ids.some((id) => others[i]!.run.has(id)))
       throw new DataError('ERR_DATA', `--against: the run has no judged query of ${found.name}`, { name: found.name })
   }
@@ -76,17 +79,22 @@ export async function evaluate(modelPath: string, paths: readonly string[], opti
   try {
     for (const [i, found] of collections.entries()) {
       const { name, split, set } = found
-      if (collections.length > 1) collection = await open(found, options)
+      if (collections.length > 1) collection = await open(found, options, isRank0)
       const { counts, qrels } = collection!
       const size = `${counts.documents} documents, ${qrels.size} queries`
       if (isRank0) process.stderr.write(`${colour('dim', `${name}: ${size}`)}\n`)
+      const work = <T>(run: (onProgress: OnProgress) => Promise<T>): Promise<T> =>
+        showing((onProgress) => run(ofSeveral(onProgress, i, collections.length)), isRank0)
       const runs: Parameters<typeof compareRuns>[0][number][] = []
-      if (options.bm25 && isRank0) runs.push({ name: 'BM25', ...(await bm25Run(collection!, { topK, signal })) })
+      if (options.bm25 && isRank0)
+        runs.push({ name: 'BM25', ...(await work((onProgress) => bm25Run(collection!, { topK, signal, onProgress }))) })
       const started = performance.now()
       const given = firstStages[i]
-      const own = given
-        ? await rerankRun(model, collection!, given.run, { depth: topK, signal })
-        : await modelRun(model, collection!, { topK, signal, ...(group && { group }) })
+      const own = await work((onProgress) =>
+        given
+          ? rerankRun(model, collection!, given.run, { depth: topK, signal, onProgress })
+          : modelRun(model, collection!, { topK, signal, onProgress, ...(group && { group }) }),
+      )
       const evaluationTime = (performance.now() - started) / 1000
       if (given) runs.push({ name: 'run', run: given.run, depth: 'all', counts: {} })
       const other = others[i]
@@ -168,8 +176,8 @@ async function runIn(option: 'rerank' | 'against', path: string, name: string): 
 }
 
 /** A collection whose documents stay in their file. */
-async function open({ folder, split }: FoundCollection, { run }: Options): Promise<Collection> {
-  const collection = await loadBeir(folder, { split, stream: true })
+async function open({ folder, split }: FoundCollection, { run }: Options, aloud: boolean): Promise<Collection> {
+  const collection = await showing((onProgress) => loadBeir(folder, { split, stream: true, onProgress }), aloud)
   if (run) {
     checkRunIds('query', collection.queries.ids)
     checkRunIds('document', collection.documents.ids)

@@ -3,7 +3,7 @@ import type { CollectionEvaluator, Evaluated } from '../eval/model.js'
 import { type Fault, Faults } from '../train/check/faults.js'
 import type { Evaluate, ResolvedRun } from '../train/config/types.js'
 import { colour } from './common.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
 
 /**
  * Evaluates on the collections that phases name; each is read once, now, and what of it is not used is said then.
@@ -37,15 +37,18 @@ export async function evaluatorOf(
     const key = (error: { details: Readonly<Record<string, unknown>> }): string =>
       error.details.option === 'split' ? 'evaluate.split' : 'evaluate.data'
     const found = await faults.try(i, key, () =>
-      showingTransfer((onProgress) =>
-        findCollections([data].flat(), { split, folderSplit: 'dev', cacheDir, onProgress }),
+      showing(
+        (onProgress) => findCollections([data].flat(), { split, folderSplit: 'dev', cacheDir, onProgress }),
+        aloud,
       ),
     )
     if (!found) continue
     for (const { name, reason } of found.missing) say(`${name} is missing: ${reason}`)
     const evaluated: Evaluated[] = []
     for (const { name, folder, split, set } of found.collections) {
-      const collection = await faults.try(i, 'evaluate.data', () => loadBeir(folder, { split }))
+      const collection = await faults.try(i, 'evaluate.data', () =>
+        showing((onProgress) => loadBeir(folder, { split, onProgress }), aloud),
+      )
       if (!collection) continue
       for (const note of collectionNotes(collection.counts)) say(`${name}: ${note}`)
       evaluated.push({ collection: { ...collection, name }, folder, ...(set !== undefined && { set }) })

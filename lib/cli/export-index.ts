@@ -1,8 +1,8 @@
 import { type ExportTarget, exportIndex } from '../export/index.js'
 import { isEncoded } from '../indexing/encoded.js'
 import { EncodedDocuments, Index } from '../indexing/index.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
 import { interruptible, print, printCounts, printJson } from './common.js'
+import { showing } from './progress.js'
 
 /** `lateforge export <target> <folder> <out>` */
 export async function exportTo(
@@ -13,16 +13,9 @@ export async function exportTo(
 ): Promise<void> {
   const signal = interruptible('stopping; nothing of it is kept')
   const from = isEncoded(dir) ? await EncodedDocuments.open(dir) : await Index.open(dir)
-  const [line, started] = [new ProgressLine(), performance.now()]
-  const result = await exportIndex(target, from, out, {
-    ...{ name, texts, signal },
-    onProgress({ done, documents }) {
-      const left = ((performance.now() - started) / 1000 / done) * (documents - done)
-      line.draw(`${done} of ${documents} documents, ${duration(left)} to go`)
-    },
-  })
-    .finally(() => line.close())
-    .finally(() => from instanceof Index && from.close())
+  const result = await showing((onProgress) =>
+    exportIndex(target, from, out, { name, texts, signal, onProgress }),
+  ).finally(() => from instanceof Index && from.close())
   if (json) return printJson(result)
   const { documents, tokens, widened, withoutText, withoutVectors, bytes } = result
   print(`${out}: ${documents} documents, ${tokens} token vectors, ${(bytes / 1e6).toFixed(1)} MB`)

@@ -1,21 +1,16 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { homed } from '../environment.js'
 import type { ExportTarget } from '../export/index.js'
+import { choice, usingModel } from './arguments.js'
 
-/**
- * Adds the verb to the program.
- * @param usingModel adds the options of verbs that use a model
- */
-export function registerExport(program: Command, usingModel: (command: Command) => Command): void {
+/** Adds the verb to the program. */
+export function registerExport(program: Command): void {
   const verb = program.command('export').description('write what was made here for other programs')
-  registerModels(verb, usingModel)
+  registerModels(verb)
   registerIndexes(verb)
 }
 
-const graphTypes = (text: string): string => {
-  if (text !== 'float32' && text !== 'int8') throw new InvalidArgumentError('Expected float32 or int8.')
-  return text
-}
+const graphTypes = choice(['float32', 'int8'])
 
 const cells = (text: string): string[] => {
   const kinds = text.split(',').map((kind) => kind.trim())
@@ -24,7 +19,7 @@ const cells = (text: string): string[] => {
   return kinds
 }
 
-function registerModels(verb: Command, usingModel: (command: Command) => Command): void {
+function registerModels(verb: Command): void {
   const ofModel = (name: string, description: string): Command =>
     usingModel(verb.command(name))
       .description(description)
@@ -34,12 +29,10 @@ function registerModels(verb: Command, usingModel: (command: Command) => Command
   ofModel('onnx', 'write a model as one ONNX graph, with the files that next-plaid, transformers.js and fastembed read')
     .option('--type <type>', 'of the weights, float32 or int8; default: a graph of each', graphTypes)
     .option('--output <name>', "of the graph's output; default: output, of a dense model sentence_embedding")
-    .addHelpText('after', '\nExample: lateforge export onnx out/model out/onnx')
     .action(async (model, out, options) => (await import('./export-model.js')).onnx(model, out, options))
   ofModel('vespa-app', 'write an application folder of Vespa whose own embedder runs the model')
     .option('--type <type>', 'of the weights, float32 or int8; default float32', graphTypes)
     .option('--cells <list>', 'how documents are stored: some of float, bfloat16, bits; default: all', cells)
-    .addHelpText('after', '\nExample: lateforge export vespa-app out/model out/app --cells bits')
     .action(async (model, out, options) => (await import('./export-model.js')).vespaApp(model, out, options))
 }
 
@@ -62,7 +55,6 @@ function registerIndexes(verb: Command): void {
       .option('--name <name>', 'of the collection, table or schema', 'documents')
       .option('--no-texts', 'without texts and metadata')
       .option('--json', 'print one JSON object')
-      .addHelpText('after', `\nExample: lateforge export ${target} books/ ${target}/ --name books`)
       .action(async (folder, out, options) =>
         (await import('./export-index.js')).exportTo(target, folder, out, options),
       )

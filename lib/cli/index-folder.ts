@@ -8,15 +8,18 @@ import {
   type AddResult,
   EncodedDocuments,
   Index,
+  type IndexInfo,
   type IndexSearchOptions,
   type StoredEmbeddings,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
+import { duration } from '../io/progress-line.js'
 import type { Colbert } from '../models/colbert.js'
+import type { OnProgress } from '../progress.js'
 import { colour, interruptible, megabytes, print, printCounts, printJson } from './common.js'
-import { openCorpus, paced, withIds } from './corpus.js'
+import { openCorpus, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
+import { showing } from './progress.js'
 import { readQueries } from './search.js'
 
 /** Whether a folder is an index, and not of a model. */
@@ -100,13 +103,11 @@ async function addTexts(
   using: ModelOptions & { model?: string },
   adding: Adding,
 ): Promise<Added> {
-  const { documents, ...counts } = await openCorpus(corpus)
+  const { documents, ...counts } = await showing((onProgress) => openCorpus(corpus, onProgress))
   const { index, model } = await opened(dir, using, adding.signal)
-  const line = new ProgressLine()
-  const result = await index
-    .add(withIds(documents, paced(line, documents.ids.length)), adding)
-    .finally(() => line.close())
-    .finally(() => index.close())
+  const result = await showing((onProgress) =>
+    index.add(withIds(documents), { ...adding, onProgress: ofAll(onProgress, documents.ids.length) }),
+  ).finally(() => index.close())
   model.dispose()
   return { result, counts: { ...counts, unusedFields: [...counts.unusedFields] } }
 }
@@ -116,16 +117,20 @@ async function addEncoded(dir: string, folder: string, { model }: { model?: stri
     throw new ArgumentError('ERR_ARGUMENT', `--model has no effect: the documents of ${folder} are encoded already`)
   const encoded = await EncodedDocuments.open(folder)
   const index = await Index.open(dir)
-  const line = new ProgressLine()
-  const draw = paced(line, encoded.info.documents)
-  const onProgress = ({ documents }: { documents: number }) => draw(documents)
-  draw(0)
-  const result = await index
-    .addEmbeddings(encoded.parts({ withTexts: true, signal: adding.signal }), { ...adding, onProgress })
-    .finally(() => line.close())
-    .finally(() => index.close())
+  const result = await showing((onProgress) =>
+    index.addEmbeddings(encoded.parts({ withTexts: true, signal: adding.signal }), {
+      ...adding,
+      onProgress: ofAll(onProgress, encoded.info.documents),
+    }),
+  ).finally(() => index.close())
   return { result, counts: {} }
 }
+
+/** What an index is told in a stream, which does not say how many documents come. */
+const ofAll =
+  (onProgress: OnProgress, total: number): OnProgress =>
+  (progress) =>
+    onProgress(progress.stage === 'indexing' ? { ...progress, total } : progress)
 
 /** `lateforge index search <index> [queries…]` */
 export async function search(
@@ -139,7 +144,9 @@ export async function search(
   const queries = given.length > 0 ? [...given] : await readQueries()
   const { index, model } = await opened(dir, using, signal)
   const way = { ...(firstStage && { firstStage }), ...(candidates && { candidates }) }
-  const found = await index.search(queries, { topK, withTexts: true, signal, ...way }).finally(() => index.close())
+  const found = await showing((onProgress) =>
+    index.search(queries, { topK, withTexts: true, signal, onProgress, ...way }),
+  ).finally(() => index.close())
   model.dispose()
   if (json) return printJson({ index: dir, results: queries.map((query, q) => ({ query, hits: found[q] })) })
   for (const [q, query] of queries.entries()) {
@@ -162,8 +169,9 @@ export async function remove(dir: string, ids: readonly string[], { json }: Json
 
 /** `lateforge index compact <index>` */
 export async function compact(dir: string, { json }: Json): Promise<void> {
+  const signal = interruptible('stopping; what is written anew stays so')
   const index = await Index.open(dir)
-  const result = await index.compact().finally(() => index.close())
+  const result = await showing((onProgress) => index.compact({ onProgress, signal })).finally(() => index.close())
   if (json) return printJson(result)
   print(`${megabytes(result.before)} before, ${megabytes(result.after)} now`)
 }
@@ -178,9 +186,9 @@ export async function check(
   const signal = interruptible('stopping; nothing is changed')
   const { index, model } = await opened(dir, using, signal)
   const asked = given.length > 0 ? given : queries
-  const result = await index
-    .check({ topK, target, signal, ...(asked !== undefined && { queries: asked }) })
-    .finally(() => index.close())
+  const result = await showing((onProgress) =>
+    index.check({ topK, target, signal, onProgress, ...(asked !== undefined && { queries: asked }) }),
+  ).finally(() => index.close())
   model.dispose()
   if (json) return printJson(result)
   print(`probes candidates  recall@${topK}  ms a query`)
@@ -201,22 +209,31 @@ export async function check(
 
 /** `lateforge index info <index>` */
 export async function info(dir: string, { verify, json }: Json & { verify?: boolean }): Promise<void> {
+  const signal = interruptible('stopping')
   const index = await Index.open(dir)
   const found = await index.info()
-  if (verify) await index.verify()
+  if (verify) await showing((onProgress) => index.verify({ onProgress, signal }))
   await index.close()
   if (json) return printJson({ ...found, ...(verify && { verified: true }) })
-  print(`${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`)
-  if (found.deleted > 0)
-    print(`${found.deleted} deleted ones are still in the files; lateforge index compact removes them`)
-  const { listed, search } = found
-  print(`${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`)
-  if (search)
-    print(
-      `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,
-    )
-  else if (listed > 0) print('recall not measured; lateforge index check does that')
-  print(`model ${found.model ?? 'not known'}`)
-  if (found.pooling) print(`about 1 in ${found.pooling.factor} token vectors kept`)
+  print(indexText(found).join('\n'))
   if (verify) print('every file is as it was written')
+}
+
+/** What an index holds, in lines. */
+export function indexText(found: IndexInfo): string[] {
+  const { listed, search, deleted, pooling } = found
+  return [
+    `${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`,
+    ...(deleted > 0 ? [`${deleted} deleted ones are still in the files; lateforge index compact removes them`] : []),
+    `${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`,
+    ...(search
+      ? [
+          `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,
+        ]
+      : listed > 0
+        ? ['recall not measured; lateforge index check does that']
+        : []),
+    `model ${found.model ?? 'not known'}`,
+    ...(pooling ? [`about 1 in ${pooling.factor} token vectors kept`] : []),
+  ]
 }

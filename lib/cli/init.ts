@@ -4,7 +4,7 @@ import { ArgumentError, didYouMean, FileError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { includes } from '../train/config/losses.js'
 import { type Preset, presets } from '../train/config/presets.js'
-import { print } from './common.js'
+import { print, printJson } from './common.js'
 
 /** What the settings of a preset mean, in a few words; docs/guides/train.md has all of them. */
 const comments: Readonly<Record<string, string>> = {
@@ -44,7 +44,12 @@ function dataOf(phase: Preset['phases'][number]): string {
 }
 
 /** `lateforge init [preset] [file]`: a config to fill in. Without a preset, what there is. */
-export async function init(name: string | undefined, file: string | undefined): Promise<void> {
+export async function init(
+  name: string | undefined,
+  file: string | undefined,
+  { json }: { json?: boolean },
+): Promise<void> {
+  if (name === undefined && json) return printJson([...presets].map(([each, { about }]) => ({ name: each, about })))
   if (name === undefined) return print([...presets].map(([each, { about }]) => `${each}\n  ${about[0]}`).join('\n'))
   const preset = presets.get(name)
   if (!preset)
@@ -52,13 +57,14 @@ export async function init(name: string | undefined, file: string | undefined): 
       name,
     })
   const text = configOf(name, preset)
-  if (file === '-') return print(text)
+  if (file === '-') return json ? printJson({ preset: name, text }) : print(text)
   const target = file ?? `${name}.yaml`
   if (existsSync(target))
     throw new FileError('ERR_FILE', `${target} is there already; name another file, or - for standard output`, {
       path: target,
     })
   await writeAtomic(target, [text])
+  if (json) return printJson({ preset: name, file: target })
   print(`${target}: set model and data, then lateforge check ${target}`)
 }
 

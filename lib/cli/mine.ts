@@ -1,14 +1,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DataEntry, fileSources } from '../data/sources.js'
 import { ArgumentError, FileError } from '../errors.js'
 import { collectionNotes, listed } from '../eval/collections.js'
 import { findCollections, isCollection } from '../eval/find.js'
-import { duration, ProgressLine } from '../io/progress-line.js'
+import { count } from '../io/progress-line.js'
 import {
   beirRows,
   type MineOptions,
-  type MineProgress,
   type MineResult,
   type MiningCorpus,
   mineNegatives,
@@ -16,7 +14,8 @@ import {
 } from '../mining/index.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
+import { openSources, type ReadingOptions } from './sources.js'
 
 /** Those of `mineNegatives` that are options of the command line as they are. */
 const passed = [
@@ -24,18 +23,12 @@ const passed = [
   ...(['sampling', 'seed', 'minerScores', 'queryBlock', 'microBatchTokens'] as const),
 ]
 
-interface Options
-  extends ModelOptions,
-    Pick<MineOptions, (typeof passed)[number]>,
-    Pick<DataEntry, 'config' | 'split' | 'revision'> {
+interface Options extends ModelOptions, Pick<MineOptions, (typeof passed)[number]>, ReadingOptions {
   by: string
   out: string
   corpus?: string
   teacher?: string
   denseTeacher?: boolean
-  columns?: readonly string[]
-  queries?: string
-  documents?: string
   json?: boolean
 }
 
@@ -55,19 +48,16 @@ export async function mine(paths: readonly string[], options: Options): Promise<
     teacherName === undefined ? undefined : await loadModel(teacherName, { device, precision, dense }, { signal })
   const rules = Object.fromEntries(passed.map((key) => [key, options[key]]))
   const results: ({ source: string } & MineResult)[] = []
-  const line = new ProgressLine()
   try {
     for (const job of jobs) {
       const source = job.data.name
-      const result = await mineNegatives({ ...job, by, teacher, ...rules, signal, onProgress: shower(line, source) })
-      line.clear()
+      const result = await showing((onProgress) => mineNegatives({ ...job, by, teacher, ...rules, signal, onProgress }))
       results.push({ source, ...result })
       if (!json) print(resultText(source, result))
     }
     if (corpus && corpus.unusedColumns.size > 0)
       note(`${options.corpus}: columns that no text comes from: ${[...corpus.unusedColumns].join(', ')}`)
   } finally {
-    line.close()
     if (by !== 'bm25') by.dispose()
     teacher?.dispose()
     if (json && results.length > 0) printJson({ by: name, teacher: teacherName ?? null, results })
@@ -92,7 +82,7 @@ function refuseIdle(options: Options): void {
 }
 
 function corpusOf(path: string, signal: AbortSignal): Promise<MiningCorpus> {
-  return showingTransfer((onDownload) => miningCorpus(path, { onDownload, signal }))
+  return showing((onProgress) => miningCorpus(path, { onProgress, signal }))
 }
 
 /** All is there, and no file would be lost, before the first model is loaded. */
@@ -136,7 +126,7 @@ async function judged(places: readonly string[], options: Options, signal: Abort
   const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
   if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on BEIR's, ${places.join(', ')}`)
   const { split = 'train' } = options
-  const { collections } = await showingTransfer((onProgress) => findCollections(places, { split, onProgress, signal }))
+  const { collections } = await showing((onProgress) => findCollections(places, { split, onProgress, signal }))
   const found: Omit<Job, 'out'>[] = []
   for (const { folder } of collections) {
     const { data, corpus, counts } = await beirRows(folder, { split })
@@ -148,50 +138,13 @@ async function judged(places: readonly string[], options: Options, signal: Abort
 
 /** Sources of files, which are mined among their own documents. */
 async function sourcesOf(paths: readonly string[], options: Options, signal: AbortSignal): Promise<Omit<Job, 'out'>[]> {
-  const { queries, documents, config, split, revision } = options
-  const how = { columns: columnsOf(options.columns), queries, documents, config, split, revision }
-  const plain = Object.values(how).every((value) => value === undefined)
-  const items = plain ? paths : paths.map((files) => ({ files, ...how }))
-  const sources = await showingTransfer((onDownload) => fileSources(items, { onDownload, signal }))
+  const sources = await openSources(paths, options, signal)
   for (const { name, unusedFiles, incomplete = [] } of sources) {
     if (unusedFiles) note(`${name}: files of a kind that is not read: ${unusedFiles.join(', ')}`)
     for (const text of incomplete) note(text)
   }
   return sources.map((data) => ({ data }))
 }
-
-/** Columns by what they hold: `query=q`; several of negatives between commas. */
-function columnsOf(given: readonly string[] | undefined): DataEntry['columns'] {
-  return (
-    given &&
-    Object.fromEntries(
-      given.map((setting) => {
-        const [, role, name] = /^(\w+)=(.+)$/.exec(setting) ?? []
-        if (role === undefined || name === undefined)
-          throw new ArgumentError('ERR_ARGUMENT', `--columns ${setting}: expected role=column, as query=question`)
-        return [role, role === 'negatives' ? name.split(',') : name]
-      }),
-    )
-  )
-}
-
-/** Draws how far a source is, with the time that the rest of the stage takes as it goes now. */
-function shower(line: ProgressLine, source: string): (progress: MineProgress) => void {
-  let began = { stage: '', at: 0, done: 0 }
-  return ({ stage, done, total }) => {
-    const now = performance.now()
-    if (stage !== began.stage || done < began.done) began = { stage, at: now, done }
-    const rate = (1000 * (done - began.done)) / (now - began.at)
-    line.draw(
-      total === undefined
-        ? `${source}  ${stage}  ${count(done)}`
-        : `${source}  ${stage}  ${count(done)} of ${count(total)}  ${((100 * done) / total).toFixed(1)} %` +
-            (rate > 0 ? `  eta ${duration((total - done) / rate)}` : ''),
-    )
-  }
-}
-
-const count = (n: number): string => n.toLocaleString('en')
 
 function resultText(source: string, result: MineResult): string {
   const { rows, written, negatives, documents, queries, dropped, meanPositive, meanNegative, unusedColumns, out } =

@@ -1,11 +1,12 @@
 /** A model as a verb of the command line uses it: by its own recipe, but for what was asked for and accepted. */
 import { ArgumentError } from '../errors.js'
 import { Colbert } from '../models/colbert.js'
-import type { LoadOptions, LoadPrecision } from '../models/options.js'
+import type { LoadPrecision } from '../models/options.js'
+import type { OnProgress } from '../progress.js'
 import { type AlignedField, describeChange } from '../text/alignment.js'
 import { defaultRecipe, type Recipe } from '../text/recipe.js'
 import { colour } from './common.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
 
 /** Options of every verb that uses a model as it is. */
 export interface ModelOptions {
@@ -27,7 +28,7 @@ export async function loadModel(
 ): Promise<Colbert> {
   const { acceptRecipeChange = [] } = options
   const note = (text: string) => aloud && process.stderr.write(`${colour('yellow', 'warn')}  ${text}\n`)
-  const load = (onProgress?: LoadOptions['onProgress']): Promise<Colbert> =>
+  const load = (onProgress: OnProgress): Promise<Colbert> =>
     Colbert.load(name, {
       device: options.device,
       precision: options.precision,
@@ -38,7 +39,7 @@ export async function loadModel(
       acceptRecipeChange: acceptRecipeChange as AlignedField[],
       onNote: note,
     })
-  const model = await (aloud ? showingTransfer(load) : load())
+  const model = await showing(load, aloud)
   for (const change of model.recipeChanges)
     if (acceptRecipeChange.includes(change.field) && same(change.to, model.recipe[change.field]))
       note(`${name}: ${describeChange(change)} (accepted)`)

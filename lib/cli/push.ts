@@ -1,7 +1,7 @@
-import { size } from '../hub/show.js'
+import { size } from '../io/progress-line.js'
 import { pushFolder } from '../models/push.js'
 import { colour, interruptible, print, printJson } from './common.js'
-import { showingTransfer } from './transfer.js'
+import { showing } from './progress.js'
 
 interface Options {
   private?: boolean
@@ -14,10 +14,7 @@ interface Options {
 /** `lateforge push <folder> <name>` */
 export async function push(folder: string, name: string, { json, ...options }: Options): Promise<void> {
   const signal = interruptible('stopping')
-  const result = await showingTransfer(
-    (onProgress) => pushFolder(folder, name, { ...options, onProgress, signal }),
-    'sent',
-  )
+  const result = await showing((onProgress) => pushFolder(folder, name, { ...options, onProgress, signal }))
   for (const file of result.leftOut)
     process.stderr.write(`${colour('dim', `not a part of the model, left out: ${file}`)}\n`)
   if (json) return printJson(result)

@@ -3,11 +3,13 @@ import { DataError } from '../errors.js'
 import { collectionNotes, listed, textsAt } from '../eval/collections.js'
 import { EncodedDocuments, isEncoded } from '../indexing/encoded.js'
 import type { Colbert } from '../models/colbert.js'
+import type { OnProgress, Progress } from '../progress.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
 import { colour, interruptible, print, printJson } from './common.js'
 import { openCorpus } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
+import { showing } from './progress.js'
 
 /** `lateforge search <model> <corpus> [queries…]`: documents pass through memory once, and those found a second time. */
 export async function search(
@@ -18,13 +20,16 @@ export async function search(
 ): Promise<void> {
   const signal = interruptible('stopping')
   const open = isEncoded(corpusPath) ? openEncoded : openTexts
-  const { encodedBy, named, counts } = await open(corpusPath, signal)
+  const { encodedBy, named, counts, total } = await showing((onProgress) => open(corpusPath, signal, onProgress))
   const queries = given.length > 0 ? [...given] : await readQueries()
   const model = await loadModel(modelPath, options, { signal })
   const { recipeNotes } = model
-  const encodedQueries = await model.encodeQueries(queries, { signal })
-  const truncatedQueries = encodedQueries.truncated!
-  const hits = await model.search(encodedQueries, encodedBy(model), { topK: options.topK, signal })
+  const [truncatedQueries, hits] = await showing(async (onProgress) => {
+    const encoded = await model.encodeQueries(queries, { signal, onProgress })
+    const told = ({ done }: Progress) => onProgress({ stage: 'searching', done, total, unit: 'documents' })
+    const found = await model.search(encoded, encodedBy(model), { topK: options.topK, signal, onProgress: told })
+    return [encoded.truncated!, found] as const
+  })
   model.dispose()
   const names = await named(hits.flat())
   let next = 0
@@ -53,6 +58,8 @@ export async function search(
 
 /** A collection that is searched. */
 interface Searched {
+  /** Documents. */
+  total: number
   encodedBy(model: Colbert): AsyncIterable<Embeddings<'document', EmbeddingData>>
   /** Id and text of hits; no text where none is kept. */
   named(hits: readonly Hit[]): Promise<{ id: string; text?: string }[]>
@@ -60,8 +67,8 @@ interface Searched {
   counts(): { documents: number; emptyDocuments?: number; truncatedDocuments: number; unusedFields?: readonly string[] }
 }
 
-async function openTexts(path: string, signal: AbortSignal): Promise<Searched> {
-  const { documents, emptyDocuments, unusedFields } = await openCorpus(path)
+async function openTexts(path: string, signal: AbortSignal, onProgress: OnProgress): Promise<Searched> {
+  const { documents, emptyDocuments, unusedFields } = await openCorpus(path, onProgress)
   let truncatedDocuments = 0
   async function* encodedBy(model: Colbert): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(documents.texts, { signal })) {
@@ -74,7 +81,7 @@ async function openTexts(path: string, signal: AbortSignal): Promise<Searched> {
     return hits.map(({ index }) => ({ id: documents.ids[index]!, text: textOf.get(index)! }))
   }
   const counts = () => ({ documents: documents.ids.length, emptyDocuments, truncatedDocuments, unusedFields })
-  return { encodedBy, named, counts }
+  return { total: documents.ids.length, encodedBy, named, counts }
 }
 
 async function openEncoded(path: string, signal: AbortSignal): Promise<Searched> {
@@ -86,6 +93,7 @@ async function openEncoded(path: string, signal: AbortSignal): Promise<Searched>
     return ids.map((id, i) => ({ id, ...(kept[i]!.text !== undefined && { text: kept[i]!.text }) }))
   }
   return {
+    total: documents,
     encodedBy: () => encoded.parts({ signal }),
     named,
     counts: () => ({ documents, truncatedDocuments: truncated }),

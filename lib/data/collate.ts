@@ -9,7 +9,7 @@ import { finish, type TokenColumn } from './column.js'
 import { requireScores } from './false-negatives.js'
 import { createPlan, type Sampling, type SmallSources } from './plan.js'
 import { type PrepareOptions, prepareShards, type ShardSource } from './shards.js'
-import { type DataEntry, fileSources, type Source, type SourceOptions } from './sources.js'
+import { type DataEntry, fileSources, type Source } from './sources.js'
 
 /**
  * One rank's rows of a global batch of B queries, and what it has to know of the others'. "Rank order" is all rows of
@@ -89,8 +89,6 @@ export interface DataOptions extends PrepareOptions {
   sampling?: Sampling
   /** A source with fewer rows than a batch is refused, or its rows repeat within a batch. Default `refuse`. */
   smallSources?: SmallSources
-  /** Told how the download of a data set from the Hub stands. */
-  onDownload?: SourceOptions['onDownload']
 }
 
 /** Training data by step; `close` it. */

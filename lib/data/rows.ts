@@ -208,14 +208,19 @@ const guess = (names: readonly string[], taken?: string): string =>
 export class RowReader {
   private readonly map: ColumnMap
   private readonly tables: RowTables
+  private readonly onLayout: (layout: Layout) => void
 
-  constructor(map: ColumnMap = {}, tables: RowTables = {}) {
+  /** @param onLayout told how columns are read, of each file or set of columns */
+  constructor(map: ColumnMap = {}, tables: RowTables = {}, onLayout: (layout: Layout) => void = () => {}) {
     this.map = map
     this.tables = tables
+    this.onLayout = onLayout
   }
 
   layoutOf(names: readonly string[], where: string): Layout {
-    return layoutOf(names, where, this.map, this.tables)
+    const layout = layoutOf(names, where, this.map, this.tables)
+    this.onLayout(layout)
+    return layout
   }
 
   /**

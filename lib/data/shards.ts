@@ -3,8 +3,10 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AbortedError, ArgumentError, DataError, FileError, FormatError, typed } from '../errors.js'
+import type { HubProgress } from '../hub/repository.js'
 import { removeAbandoned, syncPath } from '../io/atomic.js'
 import { native } from '../native.js'
+import type { OnProgress } from '../progress.js'
 import type { Featurizer } from '../text/featurizer.js'
 import { recipeHash } from '../text/recipe.js'
 import { BUILDING, defaultCacheDir } from './cache.js'
@@ -26,20 +28,14 @@ export interface PrepareOptions {
   workers?: number
   /** Ends the preparation, with ERR_ABORTED. */
   signal?: AbortSignal
-  /** Called while texts are tokenized. */
-  onProgress?: (progress: PrepareProgress) => void
+  /** Called while texts are tokenized, and once more when the shard of a source is ready. */
+  onProgress?: OnProgress<PrepareProgress>
 }
 
-/** How far the tokenizing of a source is. */
-export interface PrepareProgress {
-  /** Name of the source. */
-  source: string
-  /** Rows tokenized so far. */
-  rows: number
-  /** True once the source's shard is ready. */
-  done: boolean
-  /** True when an earlier shard was used. */
-  cached: boolean
+/** How the opening of data stands: its download, then the `tokenizing` of each source by rows; `total` is known once it is through. */
+export interface PrepareProgress extends HubProgress {
+  /** Of a source that is tokenized: whether an earlier shard was used. */
+  cached?: boolean
 }
 
 /** A source as a memory-mapped shard of tokens. */
@@ -104,7 +100,7 @@ export async function prepareShards(
       }
       const info = native().shardInfo(shard)
       opened.push({ name: source.name, ...info, shard })
-      onProgress?.({ source: source.name, rows: info.rows, done: true, cached })
+      onProgress?.({ ...about(source), done: info.rows, total: info.rows, cached })
       if (info.rows === 0) {
         throw new DataError('ERR_DATA', `source "${source.name}" has no rows.`, { source: source.name })
       }
@@ -157,7 +153,7 @@ async function build(
         const { encoded, scores } = underWay.shift()!
         const done = await encoded
         await inCache(cacheDir, () => writer.append(done, scores))
-        onProgress?.({ source: source.name, rows: (rows += done.documents.length), done: false, cached: false })
+        onProgress?.({ ...about(source), done: (rows += done.documents.length), cached: false })
       }
       for await (const batch of batches(source)) {
         throwIfAborted(signal)
@@ -179,6 +175,8 @@ async function build(
     await rm(folder, { recursive: true, force: true })
   }
 }
+
+const about = ({ name }: Source) => ({ stage: 'tokenizing', name, unit: 'rows' }) as const
 
 async function* batches(source: Source): AsyncGenerator<TextRow[]> {
   let batch: TextRow[] = []

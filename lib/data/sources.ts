@@ -6,11 +6,12 @@ import { ArgumentError, DataError } from '../errors.js'
 import type { HubProgress } from '../hub/repository.js'
 import { readError } from '../io/lines.js'
 import { checkOptions, either, type Kinds, list, object, required, strings, text } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import { defaultCacheDir } from './cache.js'
 import { expandPattern } from './glob.js'
 import { jsonRows } from './jsonl.js'
 import { ParquetFile } from './parquet.js'
-import { type ColumnMap, RowReader, type RowTables, requireMapped, type TextRow } from './rows.js'
+import { type ColumnMap, type Layout, RowReader, type RowTables, requireMapped, type TextRow } from './rows.js'
 import type { TableFiles } from './table-files.js'
 import { TextTable } from './tables.js'
 
@@ -30,6 +31,8 @@ export interface Source extends AsyncIterable<TextRow> {
   readonly unusedFiles?: readonly string[]
   /** Sets of files of which only some parts are there, in words. */
   readonly incomplete?: readonly string[]
+  /** How the columns of its files are read, each way once, as far as it was read. @internal */
+  readonly layouts?: Iterable<Layout>
   /** Changes when the rows change. Without it the rows are read once more, to hash them. */
   fingerprint?(): Promise<string>
 }
@@ -59,7 +62,7 @@ export interface SourceOptions {
   /** Where tables are laid out while they are read; default as for tokenized data. */
   cacheDir?: string
   /** Told how the download of a data set from the Hub stands. */
-  onDownload?: (progress: HubProgress) => void
+  onProgress?: OnProgress<HubProgress>
   /** Ends a download, with ERR_ABORTED. */
   signal?: AbortSignal
 }
@@ -133,16 +136,18 @@ export function fileSource(files: string | readonly string[], options: FileSourc
   if (paths.length === 0) throw new DataError('ERR_DATA', 'a source needs a file.')
   for (const file of paths) requireEnding(file)
   const { name = stem(paths[0]!), columns = {}, queries, documents, cacheDir = defaultCacheDir() } = options
+  const layouts = new Map<string, Layout>()
   const openTable = async (given: TableFiles | undefined, titles: boolean): Promise<TextTable | undefined> =>
     given && TextTable.open([given.files].flat() as string[], { ...given, titles, cacheDir })
   return {
     name,
+    layouts: { [Symbol.iterator]: () => layouts.values() },
     async *[Symbol.asyncIterator]() {
       const tables: RowTables = {}
       try {
         tables.queries = await openTable(queries, false)
         tables.documents = await openTable(documents, true)
-        const reader = new RowReader(columns, tables)
+        const reader = new RowReader(columns, tables, (layout) => layouts.set(JSON.stringify(layout), layout))
         const seen = new Set<string>()
         for (const file of paths)
           if (file.endsWith('.parquet')) yield* parquetRows(file, reader, columns)
@@ -283,7 +288,7 @@ interface Found {
 
 async function expand(
   pattern: string,
-  { onDownload: onProgress, signal }: SourceOptions,
+  { onProgress, signal }: SourceOptions,
   where: Pick<DataEntry, 'config' | 'split' | 'revision'> = {},
 ): Promise<Found> {
   if (!pattern.startsWith(hub)) {

@@ -10,7 +10,7 @@ import { resolveDataFiles } from '../hub/data-files.js'
 import { Repository } from '../hub/repository.js'
 import { type BeirDocument, writeBeir } from './collections.js'
 import type { Qrels } from './metrics.js'
-import type { FetchOptions } from './nanobeir.js'
+import { type FetchOptions, laidOut } from './nanobeir.js'
 import { judgmentsOf, textsOf } from './tables.js'
 
 /** The collections, as BEIR calls them. CQADupStack is the mean of its forums. */
@@ -67,7 +67,7 @@ export async function beirFolder(name: string, options: FetchOptions = {}): Prom
     (await resolveDataFiles(`hf://datasets/${id}@${texts.commit}/${forum}**/${table}*`, hub)).files
   const queries: BeirDocument[] = []
   for await (const query of textsOf(await of('queries'))) queries.push(query)
-  const documents = textsOf(await of('corpus'))
+  const documents = laidOut(`beir/${name}`, textsOf(await of('corpus')), hub.onProgress)
   await writeBeir(folder, { documents, queries, qrels }, { gzip: true }) // the largest has gigabytes
   return folder
 }

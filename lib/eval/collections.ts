@@ -5,7 +5,8 @@ import { expandPattern } from '../data/glob.js'
 import { DataError } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine, lineBatches } from '../io/lines.js'
-import { checkOptions, flag, text } from '../options.js'
+import { checkOptions, flag, func, text } from '../options.js'
+import { type OnProgress, seldom } from '../progress.js'
 import { compareUtf8, type Qrels } from './metrics.js'
 import { readJudgments } from './qrels.js'
 
@@ -79,20 +80,27 @@ export function listed(counts: readonly (readonly [what: string, count: number |
   return found.length > 0 ? [found.map(([what, count]) => `${what}: ${count}`).join('; ')] : []
 }
 
+/** Options of `loadBeir`. */
+export interface LoadBeirOptions {
+  /** Of the judgments. Default `test`. */
+  split?: string
+  /** Reads the texts of documents again each time they are iterated: only their ids are held. Default false. */
+  stream?: boolean
+  /** Told how many documents are read. */
+  onProgress?: OnProgress | undefined
+}
+
 /**
  * Loads a BEIR folder: `corpus.jsonl`, `queries.jsonl` (either may be `.gz`) and `qrels/{split}.tsv`, with or without a
  * header, or in TREC's four columns. A document's text is its title and text joined by a space. With `stream` the texts
  * of documents are read again each time they are iterated: only their ids are held.
  * Throws `DataError` (`ERR_DATA`) naming file and line for anything missing, malformed or listed twice.
  */
-export function loadBeir(dir: string, options?: { split?: string; stream?: false }): Promise<Collection<Texts>>
-export function loadBeir(dir: string, options: { split?: string; stream?: boolean }): Promise<Collection>
-export async function loadBeir(
-  dir: string,
-  options: { /** Default `test`. */ split?: string /** Default false. */; stream?: boolean } = {},
-): Promise<Collection> {
-  checkOptions('loadBeir', options, { split: text, stream: flag })
-  const { split = 'test', stream = false } = options
+export function loadBeir(dir: string, options?: LoadBeirOptions & { stream?: false }): Promise<Collection<Texts>>
+export function loadBeir(dir: string, options: LoadBeirOptions): Promise<Collection>
+export async function loadBeir(dir: string, options: LoadBeirOptions = {}): Promise<Collection> {
+  checkOptions('loadBeir', options, { split: text, stream: flag, onProgress: func })
+  const { split = 'test', stream = false, onProgress } = options
   const corpusFile = findFile(dir, 'corpus.jsonl')
   const queriesFile = findFile(dir, 'queries.jsonl')
   const qrelsFile = await findSplit(dir, split)
@@ -101,8 +109,8 @@ export async function loadBeir(
     throw new DataError('ERR_DATA', `${qrelsFile} holds no judgment, so there is nothing to score.`, {
       file: qrelsFile,
     })
-  const corpus = await readTexts(corpusFile, documentFields, stream)
-  const asked = await readTexts(queriesFile, queryFields, false)
+  const corpus = await readTexts(corpusFile, documentFields, { stream, onProgress })
+  const asked = await readTexts(queriesFile, queryFields, {})
   const all = asked.documents as Texts
   const ids = [...qrels.keys()]
   const missing = ids.filter((id) => !asked.positions.has(id))
@@ -150,9 +158,10 @@ export async function loadBeir(
  */
 export async function openDocuments(
   path: string,
+  { onProgress }: Pick<LoadBeirOptions, 'onProgress'> = {},
 ): Promise<{ documents: Corpus } & Pick<CollectionCounts, 'emptyDocuments' | 'unusedFields'>> {
   const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
-  const { documents, empty, unusedFields } = await readTexts(file, documentFields, true)
+  const { documents, empty, unusedFields } = await readTexts(file, documentFields, { stream: true, onProgress })
   return { documents, emptyDocuments: empty, unusedFields }
 }
 
@@ -356,12 +365,13 @@ const queryFields: JsonReader = { known: new Set(['_id', 'text', 'metadata']), t
 async function readTexts(
   file: string,
   { known, textOf }: JsonReader,
-  stream: boolean,
+  { stream = false, onProgress }: Pick<LoadBeirOptions, 'stream' | 'onProgress'>,
 ): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; unusedFields: string[] }> {
   const ids: string[] = []
   const texts: string[] = []
   const positions = new Map<string, number>()
   const unused = new Set<string>()
+  const tell = seldom(onProgress)
   let empty = 0
   await eachLine(file, (line, number) => {
     const row = parseRow(file, line, number)
@@ -381,6 +391,7 @@ async function readTexts(
     const text = textOf(row)
     if (text.trim() === '') empty++
     if (!stream) texts.push(text)
+    tell(() => ({ stage: 'reading', name: file, done: ids.length, unit: 'documents' }))
   })
   const textOfLine = (line: string, number: number): string | undefined => {
     const row = parseRow(file, line, number)

@@ -9,6 +9,7 @@ export {
   type CollectionCounts,
   type Corpus,
   collectionNotes,
+  type LoadBeirOptions,
   loadBeir,
   type Texts,
   writeBeir,

@@ -13,6 +13,7 @@ import {
   text,
   whole,
 } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
 import type { Hit } from '../retrieval/search.js'
 import { Best } from '../retrieval/top-k.js'
@@ -33,6 +34,8 @@ export interface ModelRunOptions {
   signal?: AbortSignal
   /** Ranks that hold the same model and call this together: each searches its share of the documents. */
   group?: ProcessGroup
+  /** Told how many documents are scored for all queries, of those of this rank. */
+  onProgress?: OnProgress
 }
 
 const runOptions: Kinds<ModelRunOptions> = {
@@ -40,6 +43,7 @@ const runOptions: Kinds<ModelRunOptions> = {
   microBatchTokens: above(0),
   signal: aSignal,
   group: processGroup,
+  onProgress: func,
 }
 
 /**
@@ -53,16 +57,21 @@ export async function modelRun(
   options: ModelRunOptions = {},
 ): Promise<SystemRun> {
   checkOptions('modelRun', options, runOptions)
-  const { topK = 100, group = singleProcess, ...encoding } = options
+  const { topK = 100, group = singleProcess, onProgress, ...encoding } = options
   const { documents, queries } = collection
   const { depth, retrieved, kept } = beside(collection, topK)
   const [first, last] = await shareOf(documents, group)
-  const encodedQueries = await model.encodeQueries(queries.texts, encoding)
-  let cut = 0
+  const encodedQueries = await model.encodeQueries(queries.texts, {
+    ...encoding,
+    ...(onProgress && { onProgress: (progress) => onProgress({ ...progress, name: collection.name }) }),
+  })
+  let [cut, done] = [0, 0]
   async function* encoded(): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(between(documents.texts, first, last), encoding)) {
       cut += part.truncated!
+      done += part.offsets.length - 1
       yield part
+      onProgress?.({ ...{ stage: 'evaluating', name: collection.name, done }, total: last - first, unit: 'documents' })
     }
   }
   const own = await model.search(encodedQueries, encoded(), { topK: retrieved, signal: options.signal })
@@ -135,12 +144,18 @@ function pack(hits: readonly (readonly Hit[])[], first: number, cut: number): Ui
 /** What `train` calls between steps, as `train(config, { evaluate: await beirEvaluator('beir/dev', { split: 'dev' }) })`. */
 export type CollectionEvaluator = (
   model: Colbert,
-  context?: { signal?: AbortSignal; group?: ProcessGroup; keep?: (details: EvaluationDetails) => void },
+  context?: {
+    signal?: AbortSignal
+    group?: ProcessGroup
+    keep?: (details: EvaluationDetails) => void
+    /** Told how each collection stands, and which of several it is. */
+    onProgress?: OnProgress
+  },
 ) => Promise<Record<string, number>>
 
 /** Options of `beirEvaluator`. */
 export interface EvaluatorOptions
-  extends Omit<ModelRunOptions, 'signal' | 'group'>,
+  extends Omit<ModelRunOptions, 'signal' | 'group' | 'onProgress'>,
     Pick<FindOptions, 'split' | 'cacheDir' | 'onProgress'> {
   /** Default nDCG@10, MRR@10, recall@100. */
   metrics?: readonly Metric[]
@@ -157,7 +172,7 @@ export async function beirEvaluator(
   collections: string | Collection | readonly (string | Collection)[],
   options: EvaluatorOptions = {},
 ): Promise<CollectionEvaluator> {
-  const { signal: _, group: __, ...known } = runOptions
+  const { signal: _, group: __, onProgress: ___, ...known } = runOptions
   checkOptions('beirEvaluator', options, {
     ...known,
     ...{ split: text, metrics: strings, cacheDir: text, onProgress: func },
@@ -183,7 +198,7 @@ export async function beirEvaluator(
   const found = places.length > 0 ? await findCollections(places, { split, cacheDir, onProgress }) : undefined
   for (const { name, folder, split, set } of found?.collections ?? [])
     loaded.push({
-      collection: { ...(await loadBeir(folder, { split })), name },
+      collection: { ...(await loadBeir(folder, { split, onProgress })), name },
       folder,
       ...(set !== undefined && { set }),
     })
@@ -212,18 +227,30 @@ const resamples = 2000
 const topOf = (run: SystemRun['run'], query: string): string | null =>
   run.get(query)?.find(({ id }) => id !== query)?.id ?? null
 
+/** Says which of several collections it is. @param i from 0 */
+export const ofSeveral =
+  (onProgress: OnProgress, i: number, count: number): OnProgress =>
+  (progress) => {
+    if (count === 1) return onProgress(progress)
+    const { part, ...rest } = progress
+    onProgress({ ...rest, part: `${i + 1} of ${count}${part === undefined ? '' : `, ${part}`}` })
+  }
+
 /** The evaluation on collections with different names. */
 export function collectionEvaluator(
   evaluated: readonly Evaluated[],
   metrics: readonly Metric[],
-  options: Omit<ModelRunOptions, 'signal' | 'group'>,
+  options: Omit<ModelRunOptions, 'signal' | 'group' | 'onProgress'>,
 ): CollectionEvaluator {
   return async (model, context) => {
-    const { signal, group, keep } = context ?? {}
+    const { signal, group, keep, onProgress } = context ?? {}
     const own: Record<string, number>[] = []
     const found: EvaluationDetails['collections'] = []
-    for (const { collection, folder } of evaluated) {
-      const { run } = await modelRun(model, collection, { ...options, signal, ...(group && { group }) })
+    for (const [i, { collection, folder }] of evaluated.entries()) {
+      const { run } = await modelRun(model, collection, {
+        ...{ ...options, signal, ...(group && { group }) },
+        ...(onProgress && { onProgress: ofSeveral(onProgress, i, evaluated.length) }),
+      })
       const { means, queries, perQuery } = await inTurns(evaluation(run, collection.qrels, metrics), signal)
       own.push({ ...means })
       const { name, split } = collection

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { defaultCacheDir } from '../data/cache.js'
 import { type DataFilesOptions, resolveDataFiles } from '../hub/data-files.js'
+import { counted, type OnProgress } from '../progress.js'
 import { type BeirDocument, writeBeir } from './collections.js'
 import { judgmentsOf, textsOf } from './tables.js'
 
@@ -19,7 +20,9 @@ export const nanoBeirNames = [
 ] as const
 
 /** How collections are fetched from the Hub, and where to. */
-export interface FetchOptions extends Pick<DataFilesOptions, 'onProgress' | 'signal'> {
+export interface FetchOptions extends Pick<DataFilesOptions, 'signal'> {
+  /** Told how downloads stand, and how many documents are laid out. */
+  onProgress?: OnProgress | undefined
   /** Default: the cache of tokenized data. */
   cacheDir?: string | undefined
 }
@@ -40,9 +43,16 @@ export async function nanoBeirFolder(name: string, options: FetchOptions = {}): 
   for await (const query of withText(asked)) queries.push(query)
   const known = new Set(queries.map(({ id }) => id))
   const test = new Map([...(await judgmentsOf(judged))].filter(([query]) => known.has(query)))
-  await writeBeir(folder, { documents: withText(corpus), queries, qrels: { test } })
+  await writeBeir(folder, { documents: laidOut(name, withText(corpus), hub.onProgress), queries, qrels: { test } })
   return folder
 }
+
+/** Documents of a collection that is written as a folder. */
+export const laidOut = (
+  name: string,
+  documents: AsyncIterable<BeirDocument>,
+  onProgress: OnProgress | undefined,
+): AsyncIterable<BeirDocument> => counted(documents, { stage: 'writing', name, unit: 'documents' }, onProgress)
 
 async function* withText(files: readonly string[]): AsyncGenerator<BeirDocument> {
   for await (const entry of textsOf(files)) if (entry.text.length > 0) yield entry

@@ -1,7 +1,7 @@
 import { DataError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import { type AskedDocument, scorePairs } from '../models/score-pairs.js'
-import { above, signal as aSignal, checkOptions, type Kinds, whole } from '../options.js'
+import { above, signal as aSignal, checkOptions, func, type Kinds, whole } from '../options.js'
 import { Turns } from '../turns.js'
 import type { Collection } from './collections.js'
 import { rankHits, type ScoredId, type SystemRun, type TrecRun } from './metrics.js'
@@ -13,7 +13,12 @@ export interface RerankOptions extends Omit<ModelRunOptions, 'topK' | 'group'> {
   depth?: number
 }
 
-const rerankOptions: Kinds<RerankOptions> = { depth: whole(1), microBatchTokens: above(0), signal: aSignal }
+const rerankOptions: Kinds<RerankOptions> = {
+  depth: whole(1),
+  microBatchTokens: above(0),
+  signal: aSignal,
+  onProgress: func,
+}
 
 /**
  * A run in the order of a model's scores: what the model is worth behind a first stage. Each document of the run is encoded
@@ -27,7 +32,7 @@ export async function rerankRun(
   options: RerankOptions = {},
 ): Promise<SystemRun> {
   checkOptions('rerankRun', options, rerankOptions)
-  const { depth = Number.POSITIVE_INFINITY, ...encoding } = options
+  const { depth = Number.POSITIVE_INFINITY, onProgress, ...encoding } = options
   const { documents, queries } = collection
   /** Of each document, the queries that have it. */
   const askers = new Map<string, number[]>()
@@ -67,6 +72,7 @@ export async function rerankRun(
     let pair = 0
     for (const id of wanted.slice(done, (done += part.documents)))
       for (const q of askers.get(id)!) reranked.get(queries.ids[q]!)!.push({ id, score: part.scores[pair++]! })
+    onProgress?.({ ...{ stage: 'evaluating', name: collection.name, done }, total: askers.size, unit: 'documents' })
     if (turns.due) await turns.take()
   }
   if (done < askers.size) {

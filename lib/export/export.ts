@@ -19,6 +19,7 @@ import {
   required,
   signal,
 } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import { typeOf } from '../retrieval/embeddings.js'
 import { Turns } from '../turns.js'
 import { lancedb } from './lancedb.js'
@@ -43,8 +44,8 @@ export interface ExportOptions {
   name?: string
   /** Texts and metadata go along; default true. Without them a hit is an id alone. */
   texts?: boolean
-  /** Called now and then with what has gone out so far, and how many documents there are. */
-  onProgress?: (progress: { done: number; documents: number }) => void
+  /** Told how many documents have gone out. */
+  onProgress?: OnProgress
   /** Ends it, with ERR_ABORTED: nothing of it is left. */
   signal?: AbortSignal
 }
@@ -130,7 +131,8 @@ async function* outgoing(
       if (text === undefined) totals.withoutText++
       if (turns.due) await turns.take()
     }
-    onProgress?.({ done: totals.documents + totals.withoutVectors, documents })
+    const done = totals.documents + totals.withoutVectors
+    onProgress?.({ stage: 'writing', done, total: documents, unit: 'documents' })
   }
   if (totals.documents === 0)
     throw new DataError('ERR_DATA', `no document of ${from.dir} has token vectors`, { dir: from.dir })

@@ -4,7 +4,7 @@ import { ArgumentError, HubError, typed } from '../errors.js'
 import { packageVersion } from '../packages.js'
 import { Connection, client } from './connection.js'
 import { described, type RepositoryName, sitePath } from './name.js'
-import type { HubProgress } from './repository.js'
+import { type HubProgress, transfer } from './repository.js'
 import { type HubSettings, hubSettings } from './settings.js'
 
 /** Options of `pushFolder`. */
@@ -77,7 +77,7 @@ export async function pushFiles(
   const created = await makeRepository(connection, name, isPrivate)
   if (branch !== 'main' && !(await isThere(connection, name, branch)))
     await client().createBranch({ ...params, repo, branch })
-  const totalBytes = files.reduce((sum, { size }) => sum + size, 0)
+  const total = files.reduce((sum, { size }) => sum + size, 0)
   const sent = new Map(files.map(({ path }) => [path, 0]))
   const sizes = new Map(files.map(({ path, size }) => [path, size]))
   try {
@@ -98,12 +98,12 @@ export async function pushFiles(
       sent.set(value.path, value.progress * size)
       const filesDone = [...sent].filter(([path, bytes]) => bytes === sizes.get(path)).length
       onProgress?.({
-        repository: sitePath(name),
-        file: value.path,
+        ...transfer('sending', name, { file: value.path, files: files.length, filesDone }),
+        done: [...sent.values()].reduce((sum, n) => sum + n, 0),
+        total,
         bytes: value.progress * size,
         totalBytes: size,
-        done: value.progress === 1,
-        all: { bytes: [...sent.values()].reduce((sum, n) => sum + n, 0), totalBytes, files: files.length, filesDone },
+        whole: value.progress === 1,
       })
     }
   } catch (error) {

@@ -1,37 +1,31 @@
 import { readFile, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { FileError, HubError, typed } from '../errors.js'
+import type { OnProgress, Progress } from '../progress.js'
 import { fetchBlob } from './blob.js'
 import { type HubFile, RepositoryCache } from './cache.js'
 import { Connection, client } from './connection.js'
 import { described, type RepositoryName, sitePath } from './name.js'
 import { type HubSettings, readSettings } from './settings.js'
 
-/** How a download, or an upload, stands. */
-export interface HubProgress {
-  /** The repository, as `org/name` or `datasets/org/name`. */
-  repository: string
+/**
+ * How a download, or an upload, stands: `name` is the repository, as `org/name` or `datasets/org/name`, and `done` and `total`
+ * are bytes of all files that go over together, with those that were there. What the same function is told of other work, such
+ * as the loading behind a download, has none of the fields that are optional here.
+ */
+export interface HubProgress extends Progress {
+  /** How many files go over together. */
+  files?: number
+  /** Those of them that are whole. */
+  filesDone?: number
   /** The file that has come on. */
-  file: string
+  file?: string
   /** Bytes of it that are over. */
-  bytes: number
+  bytes?: number
   /** All of its bytes. */
-  totalBytes: number
+  totalBytes?: number
   /** Whether it is whole, and checked. */
-  done: boolean
-  /** All files that go over together, with those that were there before. */
-  all: {
-    /** Bytes that are over. */
-    bytes: number
-    /** All bytes. */
-    totalBytes: number
-    /** All files. */
-    files: number
-    /** Files that are whole. */
-    filesDone: number
-  }
-  /** Why nothing goes over at the moment, if so. */
-  waiting?: string
+  whole?: boolean
 }
 
 /** Options of everything that reads from the Hub. */
@@ -39,7 +33,7 @@ export interface HubOptions {
   /** Ends it, with ERR_ABORTED. */
   signal?: AbortSignal | undefined
   /** Told how downloads stand, a few times a second. */
-  onProgress?: ((progress: HubProgress) => void) | undefined
+  onProgress?: OnProgress<HubProgress> | undefined
   /** @internal Default: those of the environment. */
   settings?: HubSettings | undefined
 }
@@ -224,13 +218,7 @@ const waiting = (name: RepositoryName, { signal, onProgress }: HubOptions) => ({
   signal,
   onWait: (reason: string) =>
     onProgress?.({
-      repository: sitePath(name),
-      file: '',
-      bytes: 0,
-      totalBytes: 0,
-      done: false,
-      all: { bytes: 0, totalBytes: 0, files: 0, filesDone: 0 },
-      waiting: reason,
+      ...{ stage: 'downloading', name: sitePath(name), done: 0, unit: 'bytes', waiting: reason },
     }),
 })
 
@@ -315,6 +303,16 @@ function notCached(
 
 type Report = (file: HubFile, change: { bytes?: number; done?: true; waiting?: string }) => void
 
+/** What of a transfer its bytes do not say. */
+export function transfer(
+  stage: 'downloading' | 'sending',
+  name: RepositoryName,
+  { file, files, filesDone }: { file: string; files: number; filesDone: number },
+): Omit<HubProgress, 'done'> {
+  const part = `${Math.min(filesDone + 1, files)}/${files} ${file}`
+  return { stage, name: sitePath(name), part, unit: 'bytes', file, files, filesDone }
+}
+
 /** Adds up what is here, and tells it often enough. */
 function reporter(
   name: RepositoryName,
@@ -323,8 +321,8 @@ function reporter(
   onProgress: HubOptions['onProgress'],
 ): Report {
   const sum = (files: readonly HubFile[]): number => files.reduce((bytes, { size }) => bytes + size, 0)
-  const totalBytes = sum(wanted)
-  const before = totalBytes - sum(missing)
+  const total = sum(wanted)
+  const before = total - sum(missing)
   const here = new Map<HubFile, number>()
   let filesDone = wanted.length - missing.length
   let told = Number.NEGATIVE_INFINITY
@@ -335,17 +333,12 @@ function reporter(
     if (!done && waiting === undefined && now - told < PROGRESS_MS) return
     told = now
     onProgress?.({
-      repository: sitePath(name),
-      file: file.path,
+      ...transfer('downloading', name, { file: file.path, files: wanted.length, filesDone }),
+      done: [...here.values()].reduce((all, n) => all + n, before),
+      total,
       bytes: here.get(file) ?? 0,
       totalBytes: file.size,
-      done,
-      all: {
-        bytes: [...here.values()].reduce((all, n) => all + n, before),
-        totalBytes,
-        files: wanted.length,
-        filesDone,
-      },
+      whole: done,
       ...(waiting !== undefined && { waiting }),
     })
   }

@@ -4,6 +4,7 @@ import { abortIf } from '../turns.js'
 import { widened } from './cluster.js'
 import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
+import type { CheckOptions } from './options.js'
 import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import type { Snapshot } from './snapshot.js'
 
@@ -67,7 +68,12 @@ const [ownWords, ownTokens] = [8, 16]
 export async function checkSnapshot(
   snapshot: Snapshot,
   { embeddings: queries, texts }: Asked,
-  { topK, target, signal }: { topK: number; target: number; signal: AbortSignal | undefined },
+  {
+    topK,
+    target,
+    signal,
+    onProgress,
+  }: Required<Pick<CheckOptions, 'topK' | 'target'>> & Pick<CheckOptions, 'signal' | 'onProgress'>,
 ): Promise<{ result: CheckResult; setting: SearchSetting }> {
   const count = queries.offsets.length - 1
   const each = Array.from({ length: count }, (_, query) => ({
@@ -77,10 +83,11 @@ export async function checkSnapshot(
     },
     texts: texts && [texts[query]!],
   }))
-  const run = async (way: IndexSearchOptions) => {
+  const run = async (part: string, way: IndexSearchOptions) => {
     const hits: IndexHit[][] = []
     const times: number[] = []
-    for (const query of each) {
+    for (const [done, query] of each.entries()) {
+      onProgress?.({ stage: 'searching', part, done, total: count, unit: 'queries' })
       abortIf(signal)
       const started = performance.now()
       hits.push((await searchSnapshot(snapshot, query, { topK, ...way, ...(signal && { signal }) }))[0]!)
@@ -88,18 +95,18 @@ export async function checkSnapshot(
     }
     return { hits, milliseconds: times.sort((a, b) => a - b)[count >> 1]! }
   }
-  const exact = await run({ exact: true })
+  const exact = await run('every document', { exact: true })
   const settings: CheckedSetting[] = []
   const hasLists = snapshot.segments.some(({ lists }) => lists !== null)
   for (const [probes, candidates] of hasLists ? ladder : []) {
-    const { hits, milliseconds } = await run({ probes, candidates })
+    const { hits, milliseconds } = await run(`${probes} probes, ${candidates} candidates`, { probes, candidates })
     const recall = recallOf(hits, exact.hits)
     settings.push({ probes, candidates, recall, milliseconds })
     if (recall >= target) break
   }
   const bm25: CheckedFirstStage[] = []
   for (const candidates of texts && withoutWords(snapshot) === 0 ? wordLadder : []) {
-    const { hits, milliseconds } = await run({ firstStage: 'bm25', candidates })
+    const { hits, milliseconds } = await run(`BM25, ${candidates} candidates`, { firstStage: 'bm25', candidates })
     bm25.push({ candidates, recall: recallOf(hits, exact.hits), milliseconds })
   }
   const approximate = settings.length > 0 && settings.at(-1)!.recall >= target

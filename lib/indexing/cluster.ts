@@ -34,8 +34,14 @@ const sampled = 64
 /** Rows that are widened at a time: 32 MiB at 128 dimensions. */
 const block = 1 << 16
 
-/** Clusters of `count` rows. */
-export async function cluster(device: Device, rows: StoredRows, count: number): Promise<Clusters> {
+/** Clusters of `count` rows. @param told how many of 2 · `count` assignments, to cells and to centroids, are made */
+export async function cluster(
+  device: Device,
+  rows: StoredRows,
+  count: number,
+  told: (done: number) => void = () => {},
+): Promise<Clusters> {
+  told(0)
   const { dim } = rows
   const wanted = Math.max(1, Math.round(count / tokensPerCentroid))
   const cells = Math.min(wanted, Math.max(1, Math.round(2 * Math.sqrt(wanted))))
@@ -50,11 +56,12 @@ export async function cluster(device: Device, rows: StoredRows, count: number): 
       Uint32Array.from({ length: last - first }, (_, i) => first + i),
     )
     cellOf.set(await nearest(device, part, coarse, dim), first)
+    told(last)
   }
   const members = grouped(cellOf, cells)
   const of = new Uint32Array(count)
   const parts: Float32Array[] = []
-  let found = 0
+  let [found, assignedSoFar] = [0, count]
   for (const tokens of members) {
     if (tokens.length === 0) continue
     const own = Math.max(1, Math.round((tokens.length * wanted) / count))
@@ -71,6 +78,7 @@ export async function cluster(device: Device, rows: StoredRows, count: number): 
       if (turns.due) await turns.take()
     }
     const { centroids, numbers } = means.finish()
+    told((assignedSoFar += tokens.length))
     for (const [i, token] of tokens.entries()) of[token] = found + numbers[assigned[i]!]!
     parts.push(centroids)
     found += centroids.length / dim

@@ -2,7 +2,8 @@
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { ArgumentError, FormatError, RecipeError, typed } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
-import { signal as aSignal, checkOptions, checkPath } from '../options.js'
+import type { EncodeOptions } from '../models/encode.js'
+import { signal as aSignal, checkOptions, checkPath, func } from '../options.js'
 import { checkEmbeddings, countOf, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
 import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
@@ -17,6 +18,7 @@ import {
   type CreateIndexOptions,
   checkedOptions,
   checkId,
+  compactOptions,
   createOptions,
   type IndexDocument,
   type IndexInfo,
@@ -25,13 +27,22 @@ import {
   openOptions,
   poolingOf,
   searchOptions,
+  verifyOptions,
 } from './options.js'
 import { isAlike, probeOf } from './probe.js'
 import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
-import { type EncodedPart, type Kept, verifyFiles } from './segment.js'
+import { type EncodedPart, type Kept, type VerifyOptions, verifyFiles } from './segment.js'
 import { Snapshot } from './snapshot.js'
 import { type StoredDocuments, storedDocuments } from './stored.js'
-import { type AddOptions, type AddResult, type CompactResult, type DeleteResult, type Here, Writer } from './writer.js'
+import {
+  type AddOptions,
+  type AddResult,
+  type CompactOptions,
+  type CompactResult,
+  type DeleteResult,
+  type Here,
+  Writer,
+} from './writer.js'
 
 /**
  * Documents with their token embeddings in a folder. Any number of processes may have it open; one of them writes at a time, and holds the lock from its first change until `close`. What a call has
@@ -240,11 +251,12 @@ export class Index {
    * @returns bytes of all files before and after
    * @throws LockedError ERR_LOCKED; FileError ERR_FILE
    */
-  compact(): Promise<CompactResult> {
+  compact(options: CompactOptions = {}): Promise<CompactResult> {
+    checkOptions('compact', options, compactOptions)
     const size = () => filesOf(this.here.snapshot.manifest).reduce((sum, file) => sum + file.bytes, 0)
     return this.change(async (writer) => {
       const before = size()
-      await writer.compact()
+      await writer.compact(options)
       return { before, after: size() }
     })
   }
@@ -255,9 +267,9 @@ export class Index {
    */
   async encodeQueries(
     queries: readonly string[],
-    options: { signal?: AbortSignal } = {},
+    options: Pick<EncodeOptions, 'signal' | 'onProgress'> = {},
   ): Promise<Embeddings<'query'>> {
-    checkOptions('encodeQueries', options, { signal: aSignal })
+    checkOptions('encodeQueries', options, { signal: aSignal, onProgress: func })
     if (!this.model)
       throw new ArgumentError('ERR_ARGUMENT', `${this.dir} was opened without a model; give queries as embeddings`)
     return this.model.encodeQueries(queries, options)
@@ -274,7 +286,7 @@ export class Index {
     options: IndexSearchOptions = {},
   ): Promise<IndexHit[][]> {
     checkOptions('search', options, searchOptions)
-    const asked = await this.asked(queries, options.signal)
+    const asked = await this.asked(queries, options)
     await this.refresh()
     const snapshot = this.here.snapshot.retain()
     try {
@@ -292,14 +304,14 @@ export class Index {
    */
   check(options: CheckOptions = {}): Promise<CheckResult> {
     checkOptions('check', options, checkedOptions)
-    const { queries = 200, topK = 10, target = 0.98, signal } = options
+    const { queries = 200, topK = 10, target = 0.98, signal, onProgress } = options
     return this.change(async (writer) => {
       const snapshot = this.here.snapshot
       const given = typeof queries === 'number' ? await ownQueries(snapshot, this.model, queries) : queries
-      const asked = await this.asked(given, signal)
+      const asked = await this.asked(given, { signal, onProgress })
       if (countOf(asked.embeddings) === 0)
         throw new ArgumentError('ERR_ARGUMENT', `check: ${this.dir} has no documents, or no queries were given`)
-      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, signal })
+      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, signal, onProgress })
       await writer.keepSetting(setting)
       return result
     })
@@ -340,12 +352,13 @@ export class Index {
    * Reads every file and compares it with what was written.
    * @throws FormatError ERR_FORMAT that names the first file that differs
    */
-  async verify(): Promise<void> {
+  async verify(options: VerifyOptions = {}): Promise<void> {
+    checkOptions('verify', options, verifyOptions)
     for (let generation = -1; ; ) {
       await this.refresh()
       const { manifest } = this.here.snapshot
       try {
-        return await verifyFiles(this.dir, filesOf(manifest))
+        return await verifyFiles(this.dir, filesOf(manifest), options)
       } catch (error) {
         // A writer may have replaced the file meanwhile; then there is another state to look at.
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || generation === manifest.generation) throw typed(error)
@@ -371,12 +384,12 @@ export class Index {
   /** Queries as they are scored. @throws as `search` */
   private async asked(
     queries: readonly string[] | Embeddings<'query', EmbeddingData>,
-    signal?: AbortSignal,
+    { signal, onProgress }: EncodeOptions,
   ): Promise<Asked> {
     const { recipe, dim } = this.here.snapshot.manifest
     const texts: readonly string[] | null = Array.isArray(queries) ? queries : null
     const asked = texts
-      ? await this.encodeQueries(texts, signal && { signal })
+      ? await this.encodeQueries(texts, { ...(signal && { signal }), ...(onProgress && { onProgress }) })
       : (queries as Embeddings<'query', EmbeddingData>)
     checkEmbeddings('queries', asked)
     if (asked.role === ('document' as string))

@@ -21,6 +21,7 @@ import {
   text,
   whole,
 } from '../options.js'
+import type { OnProgress, Progress } from '../progress.js'
 import { Device } from '../tensor/device.js'
 import type { Recipe } from '../text/recipe.js'
 import { abortIf, Turns } from '../turns.js'
@@ -52,15 +53,19 @@ export interface EncodeCorpusOptions extends Pick<CreateIndexOptions, 'pooling' 
   /** A shard is closed by the documents that reach so many tokens. Default: those of 128 MiB of vectors. */
   shardTokens?: number
   /** Told how far it is: first once what was there is passed, then after some documents each. */
-  onProgress?: (progress: EncodeProgress) => void
+  onProgress?: OnProgress<EncodeProgress>
   /** Ends it, with ERR_ABORTED. The shards so far stay; the same call goes on behind them. */
   signal?: AbortSignal
 }
 
 /** How far encoding is. */
-export interface EncodeProgress {
-  /** Encoded so far, with those that were there. */
-  documents: number
+export interface EncodeProgress extends Progress {
+  /** What is done. */
+  stage: 'encoding'
+  /** Documents encoded so far, with those that were there. */
+  done: number
+  /** What is counted. */
+  unit: 'documents'
   /** Their token vectors. */
   tokens: number
   /** Documents that were there before. */
@@ -106,11 +111,14 @@ export async function encodeCorpus(
     try {
       const shards = await Shards.open(dir, { ...settings, model: modelName, probe })
       const { documents: resumed } = shards.soFar
-      const passed = () => onProgress?.({ ...shards.soFar, resumed })
-      const rest = remaining(dir, shards.manifest, documents, { passed, signal })
+      const tell = (): void => {
+        const { documents: done, tokens } = shards.soFar
+        onProgress?.({ stage: 'encoding', done, unit: 'documents', tokens, resumed })
+      }
+      const rest = remaining(dir, shards.manifest, documents, { passed: tell, signal })
       for await (const group of encodedGroups(model, rest, { pooling, signal })) {
         await shards.append(group)
-        onProgress?.({ ...shards.soFar, resumed })
+        tell()
       }
       await shards.finish()
       return { ...infoOf(shards.manifest), resumed }

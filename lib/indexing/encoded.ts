@@ -21,8 +21,9 @@ import {
   type StoredEmbeddings,
   storedTypes,
 } from './manifest.js'
+import { verifyOptions } from './options.js'
 import { isProbe, type Probe } from './probe.js'
-import { type EncodedPart, type Kept, Segment, verifyFiles } from './segment.js'
+import { type EncodedPart, type Kept, Segment, type VerifyOptions, verifyFiles } from './segment.js'
 
 /** A shard: the vectors, offsets and ids of its documents, and what is kept beside them. */
 export interface ShardEntry extends Pick<SegmentEntry, 'vectors' | 'texts' | 'documents' | 'tokens'> {
@@ -257,9 +258,10 @@ export class EncodedDocuments implements AsyncIterable<Embeddings<'document', Em
    * Reads every file and compares it with what was written.
    * @throws FormatError ERR_FORMAT that names the first file that differs
    */
-  async verify(): Promise<void> {
+  async verify(options: VerifyOptions = {}): Promise<void> {
+    checkOptions('verify', options, verifyOptions)
     const files = this.manifest.shards.flatMap(({ vectors, texts }) => (texts ? [vectors, texts] : [vectors]))
-    await verifyFiles(this.dir, files).catch((error) => {
+    await verifyFiles(this.dir, files, options).catch((error) => {
       throw typed(error)
     })
   }

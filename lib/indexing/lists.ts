@@ -5,6 +5,7 @@
 import path from 'node:path'
 import { FormatError } from '../errors.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import type { OnProgress, Progress } from '../progress.js'
 import { areOffsets } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
@@ -20,10 +21,21 @@ export interface ListData {
   documents: Int32Array
 }
 
+/** Is told how far lists are. */
+export type Clustering = OnProgress<Progress & { stage: 'clustering' }>
+
 /** @param offsets of the documents' tokens, [documents + 1] */
-export async function buildLists(device: Device, rows: StoredRows, offsets: ArrayLike<number>): Promise<ListData> {
+export async function buildLists(
+  device: Device,
+  rows: StoredRows,
+  offsets: ArrayLike<number>,
+  onProgress?: Clustering,
+): Promise<ListData> {
   const count = offsets[offsets.length - 1]!
-  const { centroids, of } = await cluster(device, rows, count)
+  // Every token is given its cell, then its centroid.
+  const { centroids, of } = await cluster(device, rows, count, (done) =>
+    onProgress?.({ stage: 'clustering', done, total: 2 * count, unit: 'tokens' }),
+  )
   const k = centroids.length / rows.dim
   const last = new Int32Array(k).fill(-1)
   const ends = new Float64Array(k + 1)

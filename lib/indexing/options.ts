@@ -17,13 +17,14 @@ import {
   text,
   whole,
 } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { PoolOptions } from '../retrieval/pool.js'
 import type { Recipe } from '../text/recipe.js'
 import { type Pooling, type SearchSetting, type StoredEmbeddings, storedTypes } from './manifest.js'
 import type { IndexSearchOptions } from './search.js'
-import type { Metadata } from './segment.js'
-import type { AddOptions } from './writer.js'
+import type { Metadata, VerifyOptions } from './segment.js'
+import type { AddOptions, CompactOptions } from './writer.js'
 
 /** A document to add. */
 export interface IndexDocument {
@@ -77,6 +78,8 @@ export interface CheckOptions {
   topK?: number
   /** Share of the exact hits that has to be found; default 0.98. */
   target?: number
+  /** Told how many queries each way to search has answered. */
+  onProgress?: OnProgress
   /** Ends it, with ERR_ABORTED. */
   signal?: AbortSignal
 }
@@ -139,9 +142,12 @@ export const checkedOptions: Kinds<CheckOptions> = {
     'texts, embeddings of queries, or how many',
     (v) => (typeof v === 'object' && v !== null) || whole(1).is(v),
   ),
-  ...{ topK: whole(1), target: number(0, 1), signal },
+  ...{ topK: whole(1), target: number(0, 1), onProgress: func, signal },
 }
+export const compactOptions: Kinds<CompactOptions> = { onProgress: func, signal }
+export const verifyOptions: Kinds<VerifyOptions> = { onProgress: func, signal }
 export const searchOptions: Kinds<IndexSearchOptions> = {
+  onProgress: func,
   ...{ topK: whole(1), filter: object, among: list(strings), withTexts: flag, explain: flag, signal },
   ...{ exact: flag, probes: whole(1), candidates: whole(1), firstStage: oneOf('bm25') },
 }

@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import type { OnProgress } from '../progress.js'
 import { countOf, type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import { bestMatches, type TokenMatch } from '../retrieval/matches.js'
 import { maxsim, scoreBlocks } from '../retrieval/maxsim.js'
@@ -54,6 +55,8 @@ export interface IndexSearchOptions {
   withTexts?: boolean
   /** Says of each hit which token vectors matched. Default false. */
   explain?: boolean
+  /** Told how many queries are encoded, then how many documents have been looked at for all of them. */
+  onProgress?: OnProgress
   /** Ends the search, with ERR_ABORTED. */
   signal?: AbortSignal
 }
@@ -81,7 +84,7 @@ export async function searchSnapshot(
   options: IndexSearchOptions,
 ): Promise<IndexHit[][]> {
   const { manifest } = snapshot
-  const { topK = 10, filter, among, firstStage, signal } = options
+  const { topK = 10, filter, among, firstStage, signal, onProgress } = options
   if (firstStage) checkFirstStage(texts, options)
   if (among && (filter || among.length !== countOf(queries)))
     throw new ArgumentError(
@@ -102,8 +105,10 @@ export async function searchSnapshot(
     best: Array.from({ length: countOf(queries) }, () => new Best(topK)),
   }
   const listed: Listed[] = []
+  const total = snapshot.segments.reduce((sum, { documents }) => sum + documents, 0)
   for (const { segment, start } of placed(snapshot)) {
     abortIf(signal)
+    onProgress?.({ stage: 'searching', done: start, total, unit: 'documents' })
     if (among) {
       const pairs: number[] = []
       for (const [query, ids] of among.entries())
@@ -136,6 +141,7 @@ export async function searchSnapshot(
       ? await candidatesOf(queries, listed, { probes, candidates, signal })
       : []
   for (const { segment, start } of listed) {
+    onProgress?.({ stage: 'scoring', done: start, total, unit: 'documents' })
     const end = start + segment.documents
     const within = (found: readonly number[]) => found.filter((n) => n >= start && n < end)
     await rankPairs(

@@ -9,13 +9,14 @@ import path from 'node:path'
 import { FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import { type OnProgress, seldom } from '../progress.js'
 import { areOffsets } from '../ragged.js'
 import { DeviceEmbeddings, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
 import { Tensor } from '../tensor/tensor.js'
 import type { Recipe } from '../text/recipe.js'
-import { Turns } from '../turns.js'
-import { buildLists, Lists, writeLists } from './lists.js'
+import { abortIf, Turns } from '../turns.js'
+import { buildLists, type Clustering, Lists, writeLists } from './lists.js'
 import type { SegmentEntry, StoredFile } from './manifest.js'
 import { Words, writeWords } from './words.js'
 
@@ -50,6 +51,8 @@ type Type = keyof typeof storedAs
 export interface SegmentExtras {
   listsFrom: number
   words: boolean
+  /** Told how far the lists are. */
+  onProgress?: Clustering | undefined
 }
 
 /** Writes the files of a segment, which are there for good once this resolves. @param name of the files, without ending */
@@ -85,7 +88,7 @@ export async function writeSegment(
   if (lines) await writeAtomic(texts, lines)
   const lists = path.join(dir, `${name}.lists`)
   const isLarge = tokens >= extras.listsFrom
-  if (isLarge) await writeLists(lists, await buildLists(device, embeddings, embeddings.offsets), dim)
+  if (isLarge) await writeLists(lists, await buildLists(device, embeddings, embeddings.offsets, extras.onProgress), dim)
   const words = path.join(dir, `${name}.words`)
   const spoken = extras.words ? kept.flatMap(({ text }) => text ?? []) : []
   const hasWords = spoken.length > 0 && spoken.length === documents
@@ -123,17 +126,40 @@ async function described(file: string): Promise<StoredFile> {
   return { name: path.basename(file), bytes: (await stat(file)).size, sha256: await digestOf(file) }
 }
 
-async function digestOf(file: string): Promise<string> {
+async function digestOf(file: string, passed?: (bytes: number) => void): Promise<string> {
   const hash = createHash('sha256')
-  for await (const chunk of createReadStream(file)) hash.update(chunk)
+  for await (const chunk of createReadStream(file)) {
+    hash.update(chunk)
+    passed?.(chunk.length)
+  }
   return hash.digest('hex')
 }
 
-/** @throws FormatError ERR_FORMAT that names the first file that is not as it was written */
-export async function verifyFiles(dir: string, files: readonly StoredFile[]): Promise<void> {
+/** Options of `Index.verify`. */
+export interface VerifyOptions {
+  /** Told how many bytes are read. */
+  onProgress?: OnProgress
+  /** Ends it, with ERR_ABORTED. */
+  signal?: AbortSignal
+}
+
+/** @throws FormatError ERR_FORMAT that names the first file that is not as it was written; AbortedError ERR_ABORTED */
+export async function verifyFiles(
+  dir: string,
+  files: readonly StoredFile[],
+  { onProgress, signal }: VerifyOptions = {},
+): Promise<void> {
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0)
+  const tell = seldom(onProgress)
+  let done = 0
   for (const { name, sha256 } of files) {
     const file = path.join(dir, name)
-    if ((await digestOf(file)) !== sha256)
+    const passed = (bytes: number): void => {
+      abortIf(signal)
+      done += bytes
+      tell(() => ({ stage: 'verifying', part: name, done, total, unit: 'bytes' }))
+    }
+    if ((await digestOf(file, passed)) !== sha256)
       throw new FormatError('ERR_FORMAT', `${file} is not as it was written: it is damaged`, { file })
   }
 }

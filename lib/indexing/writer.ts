@@ -3,12 +3,14 @@ import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { ArgumentError } from '../errors.js'
 import type { FolderLock } from '../io/lock.js'
+import { type OnProgress, type Progress, seldom } from '../progress.js'
 import type { Range } from '../ragged.js'
 import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
-import { Turns } from '../turns.js'
+import { abortIf, Turns } from '../turns.js'
 import { Builder, segmentTokens, storedAs } from './builder.js'
 import { claimWriting } from './claim.js'
+import type { Clustering } from './lists.js'
 import { filesOf, type Manifest, type SearchSetting, type SegmentEntry, writeManifest } from './manifest.js'
 import { type Kept, type NewSegment, type Segment, writeDeleted, writeSegment } from './segment.js'
 import { Snapshot } from './snapshot.js'
@@ -20,9 +22,27 @@ export interface AddOptions {
    * what was interrupted goes on. Default `refuse`.
    */
   existing?: 'refuse' | 'replace' | 'skip'
-  /** Told how many documents are kept so far. */
-  onProgress?: (progress: { documents: number; tokens: number }) => void
+  /** Told how many documents are encoded, and how many of them are kept; and of large segments how far their lists are. */
+  onProgress?: OnProgress<AddProgress>
   /** Ends it, with ERR_ABORTED. What is kept so far stays. */
+  signal?: AbortSignal
+}
+
+/** How adding is. */
+export interface AddProgress extends Progress {
+  /** `indexing`: documents encoded so far, or skipped; `clustering`: token vectors of a segment whose lists are made. */
+  stage: 'indexing' | 'clustering'
+  /** Documents that stay, whatever happens. */
+  kept: number
+  /** Their token vectors. */
+  tokens: number
+}
+
+/** Options of `Index.compact`. */
+export interface CompactOptions {
+  /** Told how many documents are written anew; and of large segments how far their lists are. */
+  onProgress?: OnProgress
+  /** Ends it between two segments, with ERR_ABORTED; those that are written anew stay so. */
   signal?: AbortSignal
 }
 
@@ -116,10 +136,10 @@ export class Writer {
   }
 
   /** Writes segments anew: without deleted documents, and small ones together. */
-  async compact(): Promise<void> {
+  async compact(options: CompactOptions): Promise<void> {
     const { segments, manifest } = this.here.snapshot
     const worthIt = (group: readonly Segment[]) => group.length > 1 || group[0]!.deleted !== null
-    await this.merge(groupsOf(segments, segmentTokens(manifest)).filter(worthIt))
+    await this.merge(groupsOf(segments, segmentTokens(manifest)).filter(worthIt), options)
   }
 
   /** What adds documents: parts that are worth a segment are kept one by one. */
@@ -129,6 +149,8 @@ export class Writer {
     const builder = new Builder(this.here.snapshot.manifest)
     const result: AddResult = { documents: 0, tokens: 0, replaced: 0, skipped: 0, truncated: 0 }
     const waiting = new Set<string>()
+    const tell = (progress: Omit<Progress, 'stage'> & Pick<AddProgress, 'stage'>) =>
+      onProgress?.({ ...progress, kept: result.documents, tokens: result.tokens })
     const flush = async () => {
       if (builder.documents === 0) return
       const places = await this.placesNow()
@@ -136,7 +158,7 @@ export class Writer {
       const before = this.here.snapshot.manifest
       const segment = builder.take()
       const replaced = segment.ids.filter((id) => places.has(id))
-      const entry = await this.write(before, segment)
+      const entry = await this.write(before, segment, tell)
       const added = { ...before, nextFile: before.nextFile + 1 }
       const next =
         replaced.length > 0 ? await this.without(replaced, added) : { ...added, generation: added.generation + 1 }
@@ -148,7 +170,7 @@ export class Writer {
       result.documents += documents
       result.tokens += tokens
       result.replaced += replaced.length
-      onProgress?.({ documents: result.documents, tokens: result.tokens })
+      tell({ stage: 'indexing', done: result.documents + result.skipped, unit: 'documents' })
     }
     const take = async (
       embeddings: Embeddings<'document', EmbeddingData>,
@@ -173,6 +195,8 @@ export class Writer {
         builder.append(partOf(stored, range), ids.slice(range.first, range.last), kept.slice(range.first, range.last))
         if (builder.isFull) await flush()
       }
+      const done = result.documents + result.skipped + builder.documents
+      tell({ stage: 'indexing', done, unit: 'documents' })
     }
     const skips = (id: string) => {
       const there = existing === 'skip' && this.places!.has(id)
@@ -181,14 +205,19 @@ export class Writer {
     }
     const finish = async () => {
       await flush()
-      await this.mergeSmall()
+      await this.mergeSmall(tell)
       return result
     }
     return { take, skips, finish }
   }
 
-  private write({ nextFile, listsFrom }: Manifest, segment: NewSegment): Promise<SegmentEntry> {
-    return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, { listsFrom, words: true })
+  private write(
+    { nextFile, listsFrom }: Manifest,
+    segment: NewSegment,
+    onProgress: Clustering | undefined,
+  ): Promise<SegmentEntry> {
+    const extras = { listsFrom, words: true, onProgress }
+    return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, extras)
   }
 
   /** Keeps how the index is searched. */
@@ -259,21 +288,30 @@ export class Writer {
   }
 
   /** Keeps the number of small segments low, so that searches do not pay for many additions. */
-  private async mergeSmall(): Promise<void> {
+  private async mergeSmall(onProgress: Clustering): Promise<void> {
     const { segments, manifest } = this.here.snapshot
     const small = segmentTokens(manifest) / mostSmall
     let first = segments.length
     while (first > 0 && segments[first - 1]!.entry.tokens < small) first--
-    if (segments.length - first > mostSmall) await this.merge([segments.slice(first)])
+    if (segments.length - first > mostSmall) await this.merge([segments.slice(first)], { lists: onProgress })
   }
 
   /** Each group of neighbouring segments becomes one. */
-  private async merge(groups: readonly (readonly Segment[])[]): Promise<void> {
+  private async merge(
+    groups: readonly (readonly Segment[])[],
+    { onProgress, lists = onProgress, signal }: CompactOptions & { lists?: Clustering },
+  ): Promise<void> {
+    const total = groups.flat().reduce((sum, { documents }) => sum + documents, 0)
+    const tell = seldom(onProgress)
+    let done = 0
     for (const group of groups) {
+      abortIf(signal)
       const builder = new Builder(this.here.snapshot.manifest)
       for (const segment of group) {
         const values = await segment.embeddings.download()
         for (let document = 0; document < segment.documents; document++) {
+          done++
+          tell(() => ({ stage: 'merging', done, total, unit: 'documents' }))
           if (segment.isDeleted(document)) continue
           const part = partOf(values, { first: document, last: document + 1 })
           builder.append(part, [segment.id(document)], [await segment.kept(document)])
@@ -281,7 +319,7 @@ export class Writer {
       }
       const { manifest } = this.here.snapshot
       const at = manifest.segments.findIndex((entry) => entry.vectors.name === group[0]!.entry.vectors.name)
-      const merged = builder.documents > 0 ? [await this.write(manifest, builder.take())] : []
+      const merged = builder.documents > 0 ? [await this.write(manifest, builder.take(), lists)] : []
       await this.commit({
         ...{ ...manifest, generation: manifest.generation + 1, nextFile: manifest.nextFile + 1 },
         segments: manifest.segments.toSpliced(at, group.length, ...merged),

@@ -1,24 +1,57 @@
 /** Ours and not zod: it is loaded with lateforge (see options.ts), and every complaint names the file. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { didYouMean, FormatError } from '../errors.js'
 
 export type Json = Record<string, unknown>
+
+/** Fields of a settings file: those that something asked for, and those that nothing did. */
+export interface FieldsRead {
+  /** The file; of nested objects with their key behind it. */
+  file: string
+  read: string[]
+  unread: string[]
+}
+
+const watched = new AsyncLocalStorage<Map<string, { fields: Set<string>; read: Set<string> }>>()
+
+/** Does the work, and says which fields of the settings files that it opens it asks for. */
+export async function watchingFields<T>(work: () => Promise<T>): Promise<{ result: T; fields: FieldsRead[] }> {
+  const files: NonNullable<ReturnType<typeof watched.getStore>> = new Map()
+  const result = await watched.run(files, work)
+  const fields = [...files].map(([file, { fields, read }]) => ({
+    file,
+    read: [...fields].filter((key) => read.has(key)),
+    unread: [...fields].filter((key) => !read.has(key)),
+  }))
+  return { result, fields }
+}
 
 /** Reads typed fields of a JSON object; every complaint names the file and the key. */
 export class JsonReader {
   /** The object as it is. */
   readonly all: Json
   readonly file: string
+  /** Fields that were asked for, where somebody wants to know. */
+  private readonly asked: Set<string> | undefined
 
   constructor(json: Json, file: string) {
     this.all = json
     this.file = file
+    const files = watched.getStore()
+    if (!files) return
+    const known = files.get(file) ?? { fields: new Set(), read: new Set() }
+    for (const key of Object.keys(json)) known.fields.add(key)
+    files.set(file, known)
+    this.asked = known.read
   }
 
   has(key: string): boolean {
+    this.asked?.add(key)
     return this.all[key] !== undefined && this.all[key] !== null
   }
 
   isNull(key: string): boolean {
+    this.asked?.add(key)
     return this.all[key] === null
   }
 
@@ -60,6 +93,7 @@ export class JsonReader {
   }
 
   isText(key: string): boolean {
+    this.asked?.add(key)
     return typeof this.all[key] === 'string'
   }
 
@@ -106,6 +140,7 @@ export class JsonReader {
   }
 
   private value(key: string, fallback?: unknown): unknown {
+    this.asked?.add(key)
     const value = this.all[key] ?? fallback
     if (value === undefined)
       throw new FormatError('ERR_FORMAT', `${this.file} has no "${key}"`, { file: this.file, key })

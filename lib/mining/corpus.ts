@@ -22,11 +22,10 @@ export interface MiningCorpus {
  * @throws DataError ERR_DATA; HubError ERR_HUB for a data set that cannot be had
  */
 export async function miningCorpus(path: string, options: SourceOptions = {}): Promise<MiningCorpus> {
-  checkOptions('miningCorpus', options, { cacheDir: text, onDownload: func, signal })
+  checkOptions('miningCorpus', options, { cacheDir: text, onProgress: func, signal })
   if (isCollection(path)) {
-    const { onDownload: onProgress, ...fetching } = options
-    const { collections } = await findCollections([path], { ...fetching, onProgress })
-    const opened = await Promise.all(collections.map(({ folder }) => openDocuments(folder)))
+    const { collections } = await findCollections([path], options)
+    const opened = await Promise.all(collections.map(({ folder }) => openDocuments(folder, options)))
     const texts = opened.map(({ documents }) => documents.texts)
     return { texts: chained(texts), unusedColumns: new Set(opened.flatMap(({ unusedFields }) => unusedFields)) }
   }

@@ -24,17 +24,24 @@ export async function mineNegatives(options: MineOptions): Promise<MineResult> {
   if (!overwrite && existsSync(out))
     throw new FileError('ERR_FILE', `${out} is there already; name another file, or overwrite it`, { path: out })
   const encoding: EncodeOptions = { signal, ...(microBatchTokens !== undefined && { microBatchTokens }) }
-  const told = (stage: MineProgress['stage']) => (done: number, total?: number) =>
-    options.onProgress?.({ stage, done, ...(total !== undefined && { total }) })
-  const pool = await Pool.read(data, corpus, { cacheDir, signal, reading: told('reading') })
+  const told =
+    (stage: MineProgress['stage'], unit: MineProgress['unit'] = 'documents') =>
+    (done: number, total?: number) =>
+      options.onProgress?.({ stage, name: data.name, done, ...(total !== undefined && { total }), unit })
+  const pool = await Pool.read(data, corpus, { cacheDir, signal, reading: told('reading', 'texts') })
   try {
     const blocks = [...blocksOf(pool.queries.length, queryBlock)]
     let searched = 0
     const searching: Through = (done, total) => told('searching')(searched * total + done, blocks.length * total)
     const rank =
       by === 'bm25'
-        ? await bm25Ranker(pool, told('searching'), signal)
-        : modelRanker(by, pool, { searching, scoring: told('scoring') }, encoding)
+        ? await bm25Ranker(pool, { indexing: told('indexing'), searching: told('searching', 'queries') }, signal)
+        : modelRanker(
+            by,
+            pool,
+            { encoding: told('encoding', 'queries'), searching, scoring: told('scoring') },
+            encoding,
+          )
     const mined = new Mined(pool, rules, minerScores)
     for (const block of blocks) {
       const ranked = await rank({ block, ...mined.askedOf(block) })
@@ -50,7 +57,7 @@ export async function mineNegatives(options: MineOptions): Promise<MineResult> {
           `documents; dropped by rules: ${JSON.stringify(result.dropped)}.`,
         { source: data.name, ...result },
       )
-    await writeAtomic(out, mined.lines(told('writing'), signal))
+    await writeAtomic(out, mined.lines(told('writing', 'rows'), signal))
     return result
   } finally {
     await pool.close()

@@ -18,6 +18,7 @@ import {
   text,
   whole,
 } from '../options.js'
+import type { OnProgress, Progress } from '../progress.js'
 
 /** Options of `mineNegatives`. */
 export interface MineOptions {
@@ -70,7 +71,7 @@ export interface MineOptions {
   /** Ends it, with ERR_ABORTED; nothing is written then. */
   signal?: AbortSignal
   /** Told how it stands. */
-  onProgress?: (progress: MineProgress) => void
+  onProgress?: OnProgress<MineProgress>
 }
 
 /** A row that negatives are found for, as `dropWhen` sees it. */
@@ -84,16 +85,15 @@ export interface MiningRow {
 }
 
 /** How mining stands. */
-export interface MineProgress {
+export interface MineProgress extends Progress {
   /**
-   * `reading` documents and rows; `searching`, by a model (documents, once for each block of queries) or BM25 (queries);
-   * `scoring` positives and `teaching`, the scores of the teacher (documents of a block); `writing` rows.
+   * `reading` documents and rows; `encoding` queries; `indexing` words for BM25; `searching`, by a model (documents, once for
+   * each block of queries) or BM25 (queries); `scoring` positives and `teaching`, the scores of the teacher (documents of a
+   * block); `writing` rows.
    */
-  stage: 'reading' | 'searching' | 'scoring' | 'teaching' | 'writing'
-  /** How many are through. */
-  done: number
-  /** Of how many; absent while reading. */
-  total?: number
+  stage: 'reading' | 'encoding' | 'indexing' | 'searching' | 'scoring' | 'teaching' | 'writing'
+  /** The source. */
+  name: string
 }
 
 /** How many candidates each rule dropped. */

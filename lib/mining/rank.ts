@@ -2,6 +2,7 @@
 import type { Colbert } from '../models/colbert.js'
 import type { EncodeOptions } from '../models/encode.js'
 import { type AskedDocument, scorePairs } from '../models/score-pairs.js'
+import type { Progress } from '../progress.js'
 import type { Range } from '../ragged.js'
 import { Bm25 } from '../retrieval/bm25.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
@@ -40,9 +41,17 @@ export type Ranker = (asked: Asked) => Promise<Ranked>
 /** Told how many of how many are through. */
 export type Through = (done: number, total: number) => void
 
+/** The same where nobody may know of how many. */
+type Passing = (done: number, total?: number) => void
+
 /** BM25 over all documents of the pool. What shares no term with a query has no rank. */
-export async function bm25Ranker(pool: Pool, searching: Through, signal: AbortSignal | undefined): Promise<Ranker> {
-  const index = await Bm25.build(pool.texts(0, pool.size), { signal })
+export async function bm25Ranker(
+  pool: Pool,
+  { indexing, searching }: { indexing: Passing; searching: Through },
+  signal: AbortSignal | undefined,
+): Promise<Ranker> {
+  const onProgress = ({ done }: Progress) => indexing(done, pool.size)
+  const index = await Bm25.build(pool.texts(0, pool.size), { signal, onProgress })
   const turns = new Turns()
   return async ({ block, limits, pairs }) => {
     const hits: Scored[][] = []
@@ -68,11 +77,12 @@ export async function bm25Ranker(pool: Pool, searching: Through, signal: AbortSi
 export function modelRanker(
   model: Colbert,
   pool: Pool,
-  told: { searching: Through; scoring: Through },
+  told: { encoding: Passing; searching: Through; scoring: Through },
   options: EncodeOptions,
 ): Ranker {
   return async ({ block: { first, last }, limits, pairs }) => {
-    const queries = await model.encodeQueries(pool.queries.slice(first, last), options)
+    const onProgress = ({ stage, done, total }: Progress) => stage === 'encoding' && told.encoding(done, total)
+    const queries = await model.encodeQueries(pool.queries.slice(first, last), { ...options, onProgress })
     const truncated = { queries: queries.truncated!, documents: 0 }
     async function* documents(): AsyncGenerator<Embeddings<'document'>> {
       let done = 0

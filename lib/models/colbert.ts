@@ -7,6 +7,7 @@ import {
   checkOptions,
   checkPath,
   either,
+  func,
   type Kinds,
   numbers,
   object,
@@ -42,7 +43,7 @@ import {
 import { type ModelParameterGroup, type ParameterGroupOptions, parameterGroups } from './parameter-groups.js'
 
 const noteToProcess = (note: string): void => process.emitWarning(note, { type: 'RecipeWarning' })
-export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal }
+export const encodeOptions: Kinds<EncodeOptions> = { microBatchTokens: above(0), signal, onProgress: func }
 /**
  * A ColBERT model (Khattab and Zaharia 2020): an encoder, a projection of its hidden states, and the recipe by which
  * text becomes tokens. It owns device memory: `dispose()` it. What one method alone needs is loaded when that is called,
@@ -113,7 +114,8 @@ export class Colbert {
     try {
       const model = new Colbert(spec, options)
       return await model.filled(async () => {
-        await weights.read(model.parameters)
+        const about = { stage: 'loading', name: dir, unit: 'tensors' } as const
+        await weights.read(model.parameters, (done, total) => options.onProgress?.({ ...about, done, total }))
         const projection = model.parameters.entries.filter((e) => /^\d+_Dense\./.test(e.name))
         if (fresh) await model.initialize(projection, options.seed ?? 0)
       })
@@ -342,7 +344,7 @@ export class Colbert {
           `${problem}\nEncode them again, or give the model the recipe they were made with`,
         { expected: this.recipe, found: queries.recipe },
       )
-    checkOptions('search', options, { topK: either(whole(1), numbers), signal })
+    checkOptions('search', options, { topK: either(whole(1), numbers), signal, onProgress: func })
     const { search } = await import('../retrieval/search.js')
     return search(this.device, queries, documents, {
       clampNegatives: this.clampNegatives,

@@ -1,6 +1,7 @@
 import { types } from 'node:util'
 import { columnInSteps, type TextColumn } from '../data/column.js'
 import { ArgumentError, OutOfMemoryError } from '../errors.js'
+import type { OnProgress, Progress } from '../progress.js'
 import { rangesOf } from '../ragged.js'
 import type { Embeddings, Role } from '../retrieval/embeddings.js'
 import { cast } from '../tensor/ops.js'
@@ -15,6 +16,8 @@ export interface EncodeOptions {
   microBatchTokens?: number
   /** Ends the call after the micro-batch under way, with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told how many texts are tokens, then how many are encoded; of a stream only these. */
+  onProgress?: OnProgress
 }
 
 /**
@@ -29,12 +32,15 @@ export async function encodeAll<R extends Role>(
   options: EncodeOptions,
 ): Promise<Embeddings<R>> {
   const { microBatchTokens, signal } = checked(model, options)
+  const tell = (stage: Progress['stage'], done: number) =>
+    options.onProgress?.({ stage, done, total: texts.length, unit: unitOf(role) })
   const waiting: TextColumn[] = []
-  let rows = 0
+  let [rows, read] = [0, 0]
   for await (const column of columns(model, role, texts, microBatchTokens)) {
     abortIf(signal)
     waiting.push(column)
     rows += column.keptOffsets.at(-1)!
+    tell('tokenizing', (read += column.keptOffsets.length - 1))
   }
   waiting.reverse()
   function* taken(): Generator<TextColumn> {
@@ -49,6 +55,7 @@ export async function encodeAll<R extends Role>(
     for (let i = 1; i < part.offsets.length; i++) offsets[++text] = row + part.offsets[i]!
     row = offsets[text]!
     truncated += part.truncated!
+    tell('encoding', text)
   }
   return embeddings(model, role, { data, offsets, truncated })
 }
@@ -81,8 +88,22 @@ export async function* encodeStream<R extends Role>(
   options: EncodeOptions,
 ): AsyncGenerator<Embeddings<R>> {
   const { microBatchTokens, signal } = checked(model, options)
-  yield* encodeColumns(model, role, columns(model, role, texts, microBatchTokens), microBatchTokens, signal)
+  const total = Array.isArray(texts) ? { total: texts.length } : {}
+  let done = 0
+  for await (const part of encodeColumns(
+    model,
+    role,
+    columns(model, role, texts, microBatchTokens),
+    microBatchTokens,
+    signal,
+  )) {
+    yield part
+    done += part.offsets.length - 1
+    options.onProgress?.({ stage: 'encoding', done, ...total, unit: unitOf(role) })
+  }
 }
+
+const unitOf = (role: Role): Progress['unit'] => (role === 'query' ? 'queries' : 'documents')
 
 async function* encodeColumns<R extends Role>(
   model: Colbert,

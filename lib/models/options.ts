@@ -1,5 +1,6 @@
 import type { HubProgress } from '../hub/repository.js'
 import { flag, func, type Kinds, list, object, oneOf, signal, strings, text, whole } from '../options.js'
+import type { OnProgress } from '../progress.js'
 import { type Device, deviceOption, type Precision, precisions } from '../tensor/device.js'
 import type { AlignedField } from '../text/alignment.js'
 import type { Recipe } from '../text/recipe.js'
@@ -49,8 +50,8 @@ export interface LoadOptions extends Omit<CreateOptions, 'precision'> {
   onNote?: (note: string) => void
   /** Of a model on the Hub: a branch, a tag or a commit, as after `@` in its name. Default `main`. */
   revision?: string
-  /** Told how the download of a model on the Hub stands, a few times a second. */
-  onProgress?: (progress: HubProgress) => void
+  /** Told how the download of a model on the Hub stands, a few times a second, then how many tensors are read. */
+  onProgress?: OnProgress<HubProgress>
   /** Ends a download; what is there of it is gone on with the next time. */
   signal?: AbortSignal
 }

@@ -6,6 +6,7 @@ import { type Collection, loadBeir, textsAt } from '../eval/collections.js'
 import { Colbert } from '../models/colbert.js'
 import { type Explanation, explain } from '../models/explain.js'
 import type { EvaluationDetails } from '../models/options.js'
+import type { OnProgress } from '../progress.js'
 import { abortIf } from '../turns.js'
 import { type Html, html, own } from './html.js'
 import { type MapLabel, tokenMap } from './map.js'
@@ -19,6 +20,8 @@ export interface QueryMapOptions {
   /** Where the model runs. */
   device: string
   signal?: AbortSignal
+  /** Told how the loading of model and collections is, and how many queries are mapped. */
+  onProgress?: OnProgress
 }
 
 /** A query of an evaluation, with what was found. */
@@ -66,17 +69,24 @@ async function mapped(
   model: string,
   n: number,
   details: EvaluationDetails,
-  { queries, device, signal }: QueryMapOptions,
+  { queries, device, signal, onProgress }: QueryMapOptions,
 ): Promise<QueryMaps> {
   const parts: Html[] = []
   const all: QueryMaps['data'] = {}
   const collections = new Map<string, Promise<Collection>>()
-  using loaded = await Colbert.load(model, { device, signal, onNote: () => {} })
-  for (const [title, chosen] of Object.entries(extremes(details, queries))) {
+  using loaded = await Colbert.load(model, { device, signal, onNote: () => {}, onProgress })
+  const groups = Object.entries(extremes(details, queries))
+  const total = groups.reduce((sum, [, chosen]) => sum + chosen.length, 0)
+  let done = 0
+  for (const [title, chosen] of groups) {
     parts.push(html`<h3>${title}</h3>`)
     for (const one of chosen) {
       abortIf(signal)
-      const { html: map, data } = await mapOf(loaded, one, details.metric, `run${n}-${parts.length}`, collections)
+      const { html: map, data } = await mapOf(loaded, one, details.metric, `run${n}-${parts.length}`, {
+        collections,
+        onProgress,
+      })
+      onProgress?.({ stage: 'scoring', name: model, done: ++done, total, unit: 'queries' })
       parts.push(map)
       Object.assign(all, data)
     }
@@ -105,9 +115,9 @@ async function mapOf(
   { collection: { name, folder, split }, query: { id, value, top } }: Chosen,
   metric: string,
   key: string,
-  collections: Map<string, Promise<Collection>>,
+  { collections, onProgress }: { collections: Map<string, Promise<Collection>>; onProgress: OnProgress | undefined },
 ): Promise<QueryMaps> {
-  if (!collections.has(folder!)) collections.set(folder!, loadBeir(folder!, { split, stream: true }))
+  if (!collections.has(folder!)) collections.set(folder!, loadBeir(folder!, { split, stream: true, onProgress }))
   const { queries, documents, qrels } = await collections.get(folder!)!
   const text = queries.texts[queries.ids.indexOf(id)]
   if (text === undefined) throw new Error(`${folder} no longer has query "${id}"`)

@@ -4,6 +4,7 @@ import { basename, join, resolve } from 'node:path'
 import { DataError } from '../errors.js'
 import { eachLine } from '../io/lines.js'
 import type { EvaluationDetails } from '../models/options.js'
+import { type OnProgress, seldom } from '../progress.js'
 import type { PhaseCheck } from '../train/check/check-phase.js'
 import { readJson, type StoredConfig, storedConfig } from './run-folder.js'
 import { RunLog } from './run-log.js'
@@ -24,10 +25,16 @@ export interface RunRecord {
 }
 
 /** Reads the folder of a run. @throws DataError ERR_DATA for a folder that is none */
-export async function readRun(folder: string): Promise<RunRecord> {
+export async function readRun(folder: string, onProgress?: OnProgress): Promise<RunRecord> {
   const record = await openRun(folder)
   const log = join(folder, 'events.ndjson')
-  if (existsSync(log)) await eachLine(log, (line) => record.log.add(line))
+  if (existsSync(log)) {
+    const tell = seldom(onProgress)
+    await eachLine(log, (line, done) => {
+      record.log.add(line)
+      tell(() => ({ stage: 'reading', name: log, done, unit: 'rows' }))
+    })
+  }
   return record
 }
 

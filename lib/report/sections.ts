@@ -35,7 +35,7 @@ function runFacts({ log, config, locked }: RunRecord): Html {
 }
 
 /** By the metric of the last evaluation. */
-function bestOf(evaluations: RunRecord['log']['evaluations'], { phases }: RunRecord['config']) {
+export function bestOf(evaluations: RunRecord['log']['evaluations'], { phases }: RunRecord['config']) {
   const last = evaluations.at(-1)
   const settings = phases.find(({ name }) => name === last?.phase)?.evaluate as { mode?: string } | undefined
   const sign = settings?.mode === 'min' ? -1 : 1
@@ -250,7 +250,8 @@ function setting(value: unknown, origin: string | undefined): Value {
   return html`<span class="value">${own(settingText(value))}</span>${origin && html` <span class="note">${own(origin)}</span>`}`
 }
 
-function flattened(config: Record<string, unknown>): Map<string, unknown> {
+/** All settings by their dotted keys. */
+export function flattened(config: Record<string, unknown>): Map<string, unknown> {
   const found = new Map<string, unknown>()
   const visit = (value: unknown, path: string): void => {
     const nested = Array.isArray(value)

@@ -2,6 +2,7 @@
 import { stemmer } from 'stemmer'
 import { ArgumentError } from '../errors.js'
 import { checkOptions, type Kinds, number } from '../options.js'
+import { counted, type OnProgress } from '../progress.js'
 import { abortIf, atOnce, inTurns, Turns } from '../turns.js'
 import { Best, type Scored } from './top-k.js'
 
@@ -141,12 +142,16 @@ export class Bm25 {
    */
   static async build(
     texts: Iterable<string> | AsyncIterable<string>,
-    { signal, ...options }: Bm25Options & { readonly signal?: AbortSignal } = {},
+    {
+      signal,
+      onProgress,
+      ...options
+    }: Bm25Options & { readonly signal?: AbortSignal; readonly onProgress?: OnProgress } = {},
   ): Promise<Bm25> {
     checked(options)
     const counts = new TermCounts()
     const turns = new Turns()
-    for await (const text of texts)
+    for await (const text of counted(texts, { stage: 'indexing', part: 'words', unit: 'documents' }, onProgress))
       for (const _ of counts.add(text)) {
         if (!turns.due) continue
         abortIf(signal)

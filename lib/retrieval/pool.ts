@@ -1,7 +1,8 @@
 /** Fewer token embeddings a document: those that lie close together become their mean. */
 import { types } from 'node:util'
 import { ArgumentError } from '../errors.js'
-import { checkOptions, flag, type Kinds, number, required, whole } from '../options.js'
+import { checkOptions, flag, func, type Kinds, number, required, whole } from '../options.js'
+import { type OnProgress, seldom } from '../progress.js'
 import { offsetsOf } from '../ragged.js'
 import { Turns } from '../turns.js'
 import { checkEmbeddings, countOf, type Embeddings, type Role, vectorsAt } from './embeddings.js'
@@ -14,9 +15,11 @@ export interface PoolOptions {
   protectedTokens?: number
   /** Gives all that is kept unit norm, as sentence-transformers does by default; PyLate does not. Default true. */
   normalize?: boolean
+  /** Told how many documents are pooled. */
+  onProgress?: OnProgress
 }
 
-const kinds: Kinds<PoolOptions> = { factor: number(1), protectedTokens: whole(0), normalize: flag }
+const kinds: Kinds<PoolOptions> = { factor: number(1), protectedTokens: whole(0), normalize: flag, onProgress: func }
 
 /**
  * Hierarchical token pooling (Clavié et al. 2024, arXiv 2409.14683): tokens of a document, but for the protected ones, are
@@ -40,12 +43,14 @@ export async function poolTokens<R extends Role>(
   const pooled = new Float32Array(data.length)
   const lengths = new Float64Array(countOf(embeddings))
   const turns = new Turns()
+  const tell = seldom(options.onProgress)
   let row = 0
   for (let i = 0; i < lengths.length; i++) {
     const tokens = vectorsAt(embeddings, i)
     const clusters = clustersOf(tokens, dim, factor, protectedTokens)
     for (const members of clusters) meanInto(pooled.subarray(row * dim, ++row * dim), tokens, members, normalize)
     lengths[i] = clusters.length
+    tell(() => ({ stage: 'pooling', done: i + 1, total: lengths.length, unit: 'documents' }))
     if (turns.due) await turns.take()
   }
   return { ...embeddings, data: pooled.slice(0, row * dim), offsets: offsetsOf(lengths) }

@@ -1,4 +1,5 @@
 import { ArgumentError } from '../errors.js'
+import type { OnProgress } from '../progress.js'
 import type { Device } from '../tensor/device.js'
 import { abortIf, Turns } from '../turns.js'
 import {
@@ -25,6 +26,8 @@ export interface SearchOptions {
   dtype?: EmbeddingType
   /** Ends the search, with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told how many documents are scored for all queries; of a stream after each part that is. */
+  onProgress?: OnProgress
 }
 
 /** A document that a search found. */
@@ -54,13 +57,15 @@ export async function search(
   documents: SearchedDocuments,
   options: SearchOptions = {},
 ): Promise<Hit[][]> {
-  const { topK = 10, clampNegatives, dtype, signal } = options
+  const { topK = 10, clampNegatives, dtype, signal, onProgress } = options
   const isStream = typeof documents === 'object' && documents !== null && Symbol.asyncIterator in documents
   checkSides(queries, isStream ? none(queries) : documents)
   const best = Array.from(limitsOf(topK, countOf(queries)), (limit) => new Best(limit))
   const turns = new Turns()
   const names: string[] = []
   let count = 0
+  const total = isStream ? {} : { total: countOf(documents) }
+  const tell = (done: number) => onProgress?.({ stage: 'searching', done, ...total, unit: 'documents' })
   for await (const part of isStream ? joined(queries, documents) : [documents]) {
     abortIf(signal)
     const where =
@@ -73,6 +78,7 @@ export async function search(
         best[q]!.offerRow(count + block.firstDocument, block.scores, (q - block.firstQuery) * width, width)
         if (turns.due) await turns.take()
       }
+      if (block.lastQuery === best.length) tell(count + block.lastDocument)
     }
     for (const id of part.ids ?? []) names.push(id)
     count += countOf(part)

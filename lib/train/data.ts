@@ -43,7 +43,6 @@ const openOptions: Kinds<DataOptions & { model: object }> = {
   seed,
   sampling,
   smallSources: oneOf('refuse', 'wrap'),
-  onDownload: func,
   cacheDir: text,
   workers: whole(0, 1024),
   signal,

@@ -1,5 +1,5 @@
 /** What can be observed of a run: one stream of plain objects, which also feeds the progress line and the log. */
-import type { HubProgress } from '../hub/repository.js'
+import type { PrepareProgress } from '../data/shards.js'
 import type { Recipe } from '../text/recipe.js'
 import type { BestEvaluation, LossName, PhaseResult } from './config/types.js'
 
@@ -171,38 +171,17 @@ export interface WarningEvent {
   details: Record<string, unknown>
 }
 
-/** Before anything is written: rows read of a source that a phase will need, of many. */
-export interface CheckEvent {
+/**
+ * How something stands that takes a while, and that a person waits for: a download, the model that is loaded, the check, texts
+ * that are tokenized, an evaluation, the inside of a step that takes longer than two seconds. It is in no log.
+ */
+export interface ProgressEvent extends PrepareProgress {
   /** Tells events apart. */
-  type: 'check'
-  /** Name of the phase. */
-  phase: string
-  /** Name of the source. */
-  source: string
-  /** Rows read so far. */
-  rows: number
-}
-
-/** Texts of a source are tokenized. */
-export interface PrepareEvent {
-  /** Tells events apart. */
-  type: 'prepare'
-  /** Name of the phase. */
-  phase: string
-  /** Name of the source. */
-  source: string
-  /** Rows tokenized so far. */
-  rows: number
-  /** Whether its shard is ready. */
-  done: boolean
-  /** Whether an earlier shard was used. */
-  cached: boolean
-}
-
-/** Files of a model or a data set come from the Hub. */
-export interface DownloadEvent extends HubProgress {
-  /** Tells events apart. */
-  type: 'download'
+  type: 'progress'
+  /** Name of the phase, of what belongs to one. */
+  phase?: string
+  /** The step that is under way, or was evaluated. */
+  step?: number
 }
 
 /** The run ended well. */
@@ -224,10 +203,8 @@ export interface DoneEvent {
 /** Everything that can be observed of a run. */
 export type TrainEvent =
   | SnapshotEvent
-  | CheckEvent
   | StartEvent
-  | PrepareEvent
-  | DownloadEvent
+  | ProgressEvent
   | PhaseEvent
   | StepEvent
   | EvalEvent
@@ -235,7 +212,7 @@ export type TrainEvent =
   | WarningEvent
   | DoneEvent
 
-/** Step events that a slow reader may have waiting; beyond it the oldest of them are dropped. */
+/** Events of steps and of progress that a slow reader may have waiting; beyond it the oldest of them are dropped. */
 const BACKLOG = 10_000
 
 class Reader {
@@ -248,7 +225,7 @@ class Reader {
 
   push(event: TrainEvent): void {
     if (this.queue.length >= BACKLOG) {
-      const oldest = this.queue.findIndex((e) => e.type === 'step')
+      const oldest = this.queue.findIndex(({ type }) => type === 'step' || type === 'progress')
       if (oldest !== -1) this.queue.splice(oldest, 1)
     }
     this.queue.push(event)

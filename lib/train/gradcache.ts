@@ -11,6 +11,7 @@ import type { Parameters } from '../nn/parameters.js'
 import {
   above,
   checkOptions,
+  func,
   type Kinds,
   number,
   oneOf,
@@ -20,6 +21,7 @@ import {
   signal,
   whole,
 } from '../options.js'
+import type { OnProgress, Progress } from '../progress.js'
 import { offsetsOf, type Range, rangesOf } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
 import { copyRows } from '../tensor/ops.gen.js'
@@ -81,6 +83,8 @@ export interface GradCacheOptions extends StepKey {
   bucketBytes?: number
   /** Several ranks must be aborted at the same micro-batch, or not at all. */
   signal?: AbortSignal
+  /** Of `gradCacheAsync`: told after each micro-batch, in which of the passes the device is. Nothing waits for it. */
+  onProgress?: OnProgress
 }
 
 const gradCacheOptions: Kinds<GradCacheOptions> = {
@@ -94,6 +98,7 @@ const gradCacheOptions: Kinds<GradCacheOptions> = {
   commDtype: oneOf('float32', 'float16'),
   bucketBytes: above(0),
   signal,
+  onProgress: func,
 }
 
 type Side = 'queries' | 'documents'
@@ -126,6 +131,11 @@ export function gradCache(
   loss: BatchLoss,
   options: GradCacheOptions,
 ): Tensor {
+  if (options?.onProgress)
+    throw new ArgumentError(
+      'ERR_ARGUMENT',
+      'gradCache: onProgress has no effect, nothing is awaited; gradCacheAsync tells',
+    )
   const passes = gradCachePasses(model, batch, loss, options)
   for (;;) {
     const next = passes.next()
@@ -144,15 +154,18 @@ export async function gradCacheAsync(
   options: GradCacheOptions,
 ): Promise<Tensor> {
   const passes = gradCachePasses(model, batch, loss, options)
-  let before: Promise<void> | null = null
+  let before: { through: Promise<void>; progress: Progress } | null = null
   try {
     for (;;) {
       const next = passes.next()
       if (next.done) return next.value
       const issued = model.device.event()
       issued.catch(() => {}) // awaited below, or superseded by an earlier failure
-      if (before) await before
-      before = issued
+      if (before) {
+        await before.through
+        options.onProgress?.(before.progress)
+      }
+      before = { through: issued, progress: next.value }
       if (options.signal?.aborted) {
         await issued
         throw new AbortedError('ERR_ABORTED', 'the step was aborted')
@@ -164,7 +177,10 @@ export async function gradCacheAsync(
 }
 
 /** How `embedBatch` encodes and gathers. */
-export type EmbedBatchOptions = Pick<GradCacheOptions, 'microBatchTokens' | 'group' | 'gather' | 'commDtype' | 'signal'>
+export type EmbedBatchOptions = Pick<
+  GradCacheOptions,
+  'microBatchTokens' | 'group' | 'gather' | 'commDtype' | 'signal' | 'onProgress'
+>
 
 const embedBatchOptions: Kinds<EmbedBatchOptions> = {
   microBatchTokens: above(0),
@@ -172,6 +188,7 @@ const embedBatchOptions: Kinds<EmbedBatchOptions> = {
   gather: oneOf('queries', 'documents', 'none'),
   commDtype: oneOf('float32', 'float16'),
   signal,
+  onProgress: func,
 }
 
 /**
@@ -195,6 +212,8 @@ export async function embedBatch(
   const gatheredSide =
     gathered === 'none' ? null : gatheredSideOf(batch, { group, counts: batch.counts, gathered }, gathered)
   using owned = new Scope()
+  const total = Math.max(1, batch.queries.offsets.length + batch.documents.offsets.length - 2)
+  let done = 0
   let before: Promise<void> | null = null
   const sideOf = async (side: Side): Promise<TokenEmbeddings> => {
     const column = batch[side]
@@ -209,6 +228,8 @@ export async function embedBatch(
       issued.catch(() => {}) // awaited below, or superseded by an earlier failure
       if (before) await before
       before = issued
+      done += last - first
+      options.onProgress?.({ ...{ stage: 'training', part: `guide, ${side}`, done, total }, unit: 'texts' })
       if (options.signal?.aborted) throw new AbortedError('ERR_ABORTED', 'the step was aborted')
     }
     if (gatheredSide?.side !== side) return whole
@@ -237,13 +258,13 @@ function checkRecipe(models: Recipe | undefined, batchs: Recipe | undefined): vo
     )
 }
 
-/** The passes; yields after each micro-batch. Nothing ambient survives a yield: tapes and scopes are explicit. */
+/** The passes; yields after each micro-batch where they are. Nothing ambient survives a yield: tapes and scopes are explicit. */
 function* gradCachePasses(
   model: EmbeddingModel,
   batch: TrainBatch,
   loss: BatchLoss,
   options: GradCacheOptions,
-): Generator<void, Tensor> {
+): Generator<Progress, Tensor> {
   checkOptions('gradCache', options, gradCacheOptions)
   for (const name of ['seed', 'step', 'microBatchTokens'] as const)
     required('gradCache', name, options?.[name], gradCacheOptions[name])
@@ -259,6 +280,15 @@ function* gradCachePasses(
   const microBatchesOf = (side: Side): MicroBatch[] =>
     [...rangesOf(batch[side].offsets, { rows: options.microBatchTokens })].map((range) => ({ side, ...range }))
   const microBatches = { queries: microBatchesOf('queries'), documents: microBatchesOf('documents') }
+  const total = 2 * (microBatches.queries.length + microBatches.documents.length) + 1
+  let done = 0
+  const passed = (part: string): Progress => ({
+    stage: 'training',
+    part,
+    done: ++done,
+    total,
+    unit: 'micro-batches',
+  })
   const embed = ({ side, first, last }: MicroBatch) => model.embed(batch[side], first, last, key)
   const rowsOf = ({ side, first, last }: MicroBatch): [number, number] => {
     const { keptOffsets } = batch[side]
@@ -286,7 +316,7 @@ function* gradCachePasses(
             budget -= device.memory().bytes - before
           }
         })
-        yield
+        yield passed(`first pass, ${side}`)
       }
       if (gatheredSide?.side === side)
         owned.run(() => {
@@ -320,7 +350,7 @@ function* gradCachePasses(
       for (const side of [queries, documents]) side.tokens.dispose()
       return [value, gradients, reducing]
     })
-    yield
+    yield passed('loss')
 
     const buckets = new Buckets(group, model.parameters, bucketBytes)
     const order: Side[] = gathered === 'documents' ? ['queries', 'documents'] : ['documents', 'queries']
@@ -338,7 +368,7 @@ function* gradCachePasses(
           if (microBatch === last) buckets.expect(tape.parameters())
           tape.backward(tokens, gradient, [], microBatch === last ? (parameter) => buckets.final(parameter) : undefined)
         })
-        yield
+        yield passed(`second pass, ${side}`)
       }
     }
     buckets.finish()

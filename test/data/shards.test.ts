@@ -123,13 +123,20 @@ t.test(
       return set.fingerprint
     }
     const first = await run(dirs[0]!, 0)
-    t.match(progress.at(-1), { rows: data.length, done: true, cached: false })
+    t.match(progress.at(-1), {
+      stage: 'tokenizing',
+      name: 's',
+      done: data.length,
+      total: data.length,
+      unit: 'rows',
+      cached: false,
+    })
     t.equal(await run(dirs[1]!, 2), first)
     const [one, two] = dirs.map((dir) => readdirSync(dir).map((name) => readFileSync(join(dir, name))))
     t.equal(one!.length, 1)
     t.ok(one![0]!.equals(two![0]!))
     t.equal(await run(dirs[0]!, 0), first)
-    t.match(progress, [{ done: true, cached: true }])
+    t.match(progress, [{ done: data.length, total: data.length, cached: true }])
     t.not(await run(dirs[0]!, 0, undefined, featurizer({ documentLength: 19 })), first)
     t.not(await run(dirs[0]!, 0, [memorySource('s', data.slice(1))]), first)
     t.equal(readdirSync(dirs[0]!).length, 3)

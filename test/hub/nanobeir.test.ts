@@ -5,6 +5,7 @@ import path from 'node:path'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import t from 'tap'
 import { loadBeir, nanoBeirFolder, nanoBeirNames } from '../../lib/eval/index.js'
+import type { Progress } from '../../lib/progress.js'
 import { ended, main, read } from '../command.js'
 import { folder, saveTinyModel, writeData } from '../train/tiny.js'
 import { hub, variables, withVariables } from './hub.js'
@@ -44,7 +45,12 @@ t.test('a collection as a folder, eval on all, a phase that is evaluated by name
   const env = { ...variables(settings), LATEFORGE_CACHE: path.join(dir, 'cache') }
   withVariables(t, env)
 
-  const made = await nanoBeirFolder('NanoSciFact')
+  const told = new Map<string, Progress>()
+  const made = await nanoBeirFolder('NanoSciFact', { onProgress: (progress) => told.set(progress.stage, progress) })
+  t.ok(told.get('downloading')!.done > 0)
+  const laidOut = told.get('writing')!
+  t.match(laidOut, { name: 'NanoSciFact', unit: 'documents', done: laidOut.total })
+  t.ok(laidOut.done > 0)
   const { name, documents, queries, qrels } = await loadBeir(made)
   t.same([name, documents.ids.length, queries.ids], ['NanoSciFact', 5, ['q0', 'q1']], 'what has no text is left out')
   t.same(

@@ -48,9 +48,9 @@ t.test('the layout of the cache', async (t) => {
   t.equal(readdirSync(path.join(root, 'blobs')).length, 4, 'nothing unfinished')
   t.same(readdirSync(path.join(settings.cache, '.locks', 'models--org--name'), { recursive: true }), [])
   const last = told.at(-1)!
-  t.match(last, { repository: 'org/name', done: true, all: { files: 4, filesDone: 4 } })
-  t.equal(last.all.bytes, last.all.totalBytes)
-  t.equal(told.filter(({ done }) => done).length, 4)
+  t.match(last, { stage: 'downloading', name: 'org/name', unit: 'bytes', whole: true, files: 4, filesDone: 4 })
+  t.equal(last.done, last.total)
+  t.equal(told.filter(({ whole }) => whole).length, 4)
 
   const before = server.received.length
   t.equal(await fetchAll(settings), folder)
@@ -280,7 +280,7 @@ t.test('a signal', async (t) => {
   server.faults.push({ match: /^GET \/[0-9a-f]{64}/, chunk: 10_000, pauseMs: 20 })
   const controller = new AbortController()
   const onProgress = ({ file, bytes }: HubProgress) => {
-    if (file === 'model.safetensors' && bytes > 0) controller.abort()
+    if (file === 'model.safetensors' && bytes! > 0) controller.abort()
   }
   t.match(await failure(fetchAll(settings, { signal: controller.signal, onProgress })), { code: 'ERR_ABORTED' })
   const folder = await fetchAll(settings)

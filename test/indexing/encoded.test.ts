@@ -162,12 +162,12 @@ t.test('documents are read no further ahead than two groups', async (t) => {
   const seen: EncodeProgress[] = []
   const onProgress = (progress: EncodeProgress) => {
     seen.push(progress)
-    reported = progress.documents
+    reported = progress.done
   }
   await encodeCorpus(folder(), counted(), { model, ...settings, onProgress })
   t.ok(most <= 3 * 256, `${most} documents ahead`)
   t.same(
-    seen.map(({ documents }) => documents),
+    seen.map(({ done }) => done),
     [0, 256, 512, 768, 1024, 1280, 1536, 1792, 1800],
   )
   t.equal(seen.at(-1)!.tokens, 2 * all.offsets[900]!)

@@ -29,7 +29,7 @@ t.before(async () => {
 })
 
 async function report(folders: readonly string[], name: string, queries = 2): Promise<string> {
-  const runs = await Promise.all(folders.map(readRun))
+  const runs = await Promise.all(folders.map((folder) => readRun(folder)))
   distinctLabels(runs)
   const maps = []
   for (const [n, run] of runs.entries()) maps.push(await queryMaps(run, n, { queries, device: 'cpu' }))

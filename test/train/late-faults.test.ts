@@ -89,7 +89,7 @@ t.test('a fault of phase 2 of 2', async (t) => {
     t.match(found.message, words, what)
     t.match(found.message, `phases[1].${key} (phase "two")`, what)
     t.same(
-      found.events.filter(({ type }) => type !== 'snapshot' && type !== 'check'),
+      found.events.filter(({ type }) => type !== 'snapshot' && type !== 'progress'),
       [],
       'nothing happened',
     )

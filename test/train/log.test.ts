@@ -83,7 +83,7 @@ t.test('a run is trained though its log cannot be written, and says so once', as
   const run = train(tinyRun(dir, model, 'out', [phase]))
   const seen: string[] = []
   for await (const event of run)
-    if (event.type !== 'snapshot' && event.type !== 'check')
+    if (event.type !== 'snapshot' && event.type !== 'progress')
       seen.push(event.type === 'warning' ? event.code : event.type)
   await run.result
   const lines = fs.readFileSync(path.join(dir, 'out/events.ndjson'), 'utf8').trim().split('\n')

@@ -144,7 +144,7 @@ function authorOf({ dir, modules, settings, config }: Folder): LayoutName {
       { dir, type },
     )
   }
-  const classes = config.all.architectures
+  const classes = config.has('architectures') && config.all.architectures
   return Array.isArray(classes) && classes[0] === 'HF_ColBERT' ? 'stanford' : 'huggingface'
 }
 

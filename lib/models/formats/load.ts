@@ -59,9 +59,12 @@ export class ModelWeights {
 
   /**
    * Fills the parameters, one tensor at a time. Rows for added tokens start as the mean of the stored ones.
+   * @param told after each; those of a fresh projection are not counted
    * @throws FormatError ERR_FORMAT for a tensor that is missing, has another shape, or that nothing reads
    */
-  async read(params: Parameters): Promise<void> {
+  async read(params: Parameters, told: (done: number, total: number) => void = () => {}): Promise<void> {
+    let done = 0
+    const total = params.entries.length
     const used = new Set<string>()
     for (const parameter of this.layout.architecture.parameters(this.config)) {
       const stored = this.layout.architecture.stored(this.config, parameter)
@@ -72,6 +75,7 @@ export class ModelWeights {
       }
       const mean = parameter.name === this.layout.architecture.embeddings
       await inTurns(writeParts(params, parameter, parts, mean))
+      told(++done, total)
     }
     for (const name of this.encoder.names) {
       const inside = name.startsWith(this.prefix) ? name.slice(this.prefix.length) : ''
@@ -87,6 +91,7 @@ export class ModelWeights {
         const weights = this.layout.name === 'stanford' ? this.encoder : this.heads[index]!
         const values = await weights.floats(name.slice(denseFolder(index).length + 1), shape)
         await inTurns(params.writeInSteps(values, name))
+        told(++done, total)
       }
   }
 

@@ -1,9 +1,16 @@
 import { FormatError } from '../../errors.js'
 import type { AddedTokenRecord } from './added.js'
-import { type PostProcessor, templateTokens } from './special.js'
+import { type PostProcessor, specialNames, templateTokens } from './special.js'
 
 type Json = Record<string, unknown>
 const flags = ['lstrip', 'rstrip', 'single_word', 'normalized'] as const
+
+/** Its fields that decide something, or have to agree with tokenizer.json. */
+export const tokenizerFields: readonly string[] = [
+  ...specialNames.map((name) => `${name}_token`),
+  ...['truncation_side', 'split_special_tokens', 'tokenizer_class', 'do_lower_case', 'strip_accents'],
+  ...['tokenize_chinese_chars', 'add_prefix_space', 'add_bos_token', 'add_eos_token', 'added_tokens_decoder'],
+]
 
 /**
  * What tokenizer_config.json says that tokenizer.json says too: transformers changes the tokenizer by it, so the two must

@@ -1,14 +1,13 @@
 /** One phase of a run before its first step: its data, its text rules, its memory. */
 import { createPlan } from '../../data/plan.js'
 import type { TextRow } from '../../data/rows.js'
-import type { SourceOptions } from '../../data/sources.js'
 import type { Survey } from '../../data/survey.js'
 import type { LateforgeError } from '../../errors.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { Featurizer } from '../../text/featurizer.js'
 import { horizonOf } from '../config/horizon.js'
 import type { ResolvedRun } from '../config/types.js'
-import type { CheckEvent, WarningEvent } from '../events.js'
+import type { ProgressEvent, WarningEvent } from '../events.js'
 import { checkMemory } from './check-memory.js'
 import { checkSource, type Found, openSources, type SourceCheck, sourceCheck, takenOf } from './check-source.js'
 import type { Faults } from './faults.js'
@@ -110,10 +109,9 @@ export interface PhaseContext {
   rows?: number
   ranks?: number
   signal?: AbortSignal
-  onProgress?: (event: CheckEvent) => void
+  onProgress?: (progress: Omit<ProgressEvent, 'type'>) => void
   /** Told what was read of each source. */
   onSurvey?: (index: number, survey: Survey) => void
-  onDownload?: SourceOptions['onDownload']
   /** Whether to count what repeats. */
   thorough?: boolean
   /** Looks for collections in the rows. */
@@ -221,7 +219,7 @@ async function checkPlan(
 
 /** Opens the guide of a phase. @returns the bytes of its weights where it is not there yet, and their gradients' room */
 async function checkGuide(context: PhaseContext): Promise<number> {
-  const { config, index, model, faults, warnings, onDownload: onProgress, signal } = context
+  const { config, index, model, faults, warnings, onProgress, signal } = context
   const phase = config.phases[index]!
   if (!phase.guide) return 0
   const onNote = (message: string) => warnings.push(recipeNote(`phase "${phase.name}", guide: ${message}`))

@@ -82,9 +82,9 @@ export function takenOf({ negatives, sampleNegatives }: ResolvedPhase): Taken {
 }
 
 /** The sources of a phase; none where one of them is not to be had. */
-export async function openSources({ config, index, faults, onDownload, signal }: PhaseContext): Promise<Source[]> {
+export async function openSources({ config, index, faults, onProgress, signal }: PhaseContext): Promise<Source[]> {
   const { data } = config.phases[index]!
-  const options = { cacheDir: config.cacheDir, onDownload, signal }
+  const options = { cacheDir: config.cacheDir, onProgress, signal }
   const files = data.filter(isFiles)
   const before = faults.list.length
   for (const item of files) await faults.try(index, 'data', () => fileSources(item, options))
@@ -107,7 +107,7 @@ export async function checkSource(context: PhaseContext, source: Source, taken: 
       sample: rows,
       dropAbove,
       signal,
-      onProgress: (read) => onProgress?.({ type: 'check', phase, source: source.name, rows: read }),
+      onProgress: (read) => onProgress?.({ phase, stage: 'checking', name: source.name, done: read, unit: 'rows' }),
       onRow(row, number) {
         repeats?.add(row)
         leaks?.add(source.name, row, number)

@@ -58,7 +58,7 @@ export interface RunCheck {
 export interface CheckContext
   extends Pick<
     PhaseContext,
-    'rows' | 'ranks' | 'signal' | 'onProgress' | 'onSurvey' | 'onDownload' | 'thorough' | 'leaks' | 'onMeasured'
+    'rows' | 'ranks' | 'signal' | 'onProgress' | 'onSurvey' | 'thorough' | 'leaks' | 'onMeasured'
   > {
   /** The first phase that is still to be trained. */
   first?: number

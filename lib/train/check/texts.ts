@@ -59,9 +59,9 @@ export async function measureTexts({ sample }: Survey, featurizer: Featurizer, m
   const rows: Measured['rows'] = []
   const turns = new Turns()
   for (const { value } of sample) {
-    const query = await lengthOf(featurizer, value.query, 'query')
+    const query = await tokensOf(featurizer, value.query, 'query')
     const own: number[] = []
-    for (const text of value.documents.slice(0, most)) own.push(await lengthOf(featurizer, text, 'document'))
+    for (const text of value.documents.slice(0, most)) own.push(await tokensOf(featurizer, text, 'document'))
     queries.push(query)
     documents.push(...own)
     const tokens = own.reduce((sum, length) => sum + Math.min(length, recipe.documentLength), 0)
@@ -76,12 +76,14 @@ export async function measureTexts({ sample }: Survey, featurizer: Featurizer, m
   }
 }
 
-async function lengthOf(featurizer: Featurizer, text: string, role: 'query' | 'document'): Promise<number> {
+/** Tokens of a text before it is cut. */
+export async function tokensOf(featurizer: Featurizer, text: string, role: 'query' | 'document'): Promise<number> {
   const { ids, cut } = await inTurns(featurizer.partsInSteps(text, role, LOOKED_AT))
   return ids.length + cut.length
 }
 
-function lengthsOf(lengths: readonly number[], limit: number): TextLengths {
+/** @param limit most that fit; Infinity where nothing is cut */
+export function lengthsOf(lengths: readonly number[], limit: number): TextLengths {
   const sorted = Float64Array.from(lengths).sort()
   const total = sorted.reduce((sum, n) => sum + n, 0)
   const beyond = sorted.reduce((sum, n) => sum + Math.max(0, n - limit), 0)

@@ -6,6 +6,7 @@ import type { Ranks, TokenEmbeddings } from '../../losses/index.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { HeadLayerConfig } from '../../models/create.js'
 import type { EvaluationDetails } from '../../models/options.js'
+import type { OnProgress } from '../../progress.js'
 import type { Precision } from '../../tensor/device.js'
 import type { Tensor } from '../../tensor/tensor.js'
 import type { AlignedField } from '../../text/alignment.js'
@@ -329,5 +330,7 @@ export type Evaluate = (
     group: ProcessGroup
     /** Takes what was found query by query; the run's folder keeps it for reports. Calling it is optional. */
     keep?: (details: EvaluationDetails) => void
+    /** Is told how the evaluation stands, for who looks at the run. Calling it is optional. */
+    onProgress?: OnProgress
   },
 ) => Promise<Record<string, number>>

@@ -1,6 +1,5 @@
 /** A run looked at before it is trained: what `train` would refuse it for, its data, and steps tried in memory. */
 import { ConfigError } from '../../errors.js'
-import type { HubProgress } from '../../hub/repository.js'
 import { signal as aSignal, checkOptions, func, type Kinds, kind, whole } from '../../options.js'
 import { Device } from '../../tensor/device.js'
 import { checkPhases, openModel, type RunCheck } from '../check/check.js'
@@ -9,7 +8,7 @@ import { Faults } from '../check/faults.js'
 import { type JudgedTexts, LeakSearch } from '../check/leaks.js'
 import { recipeNote } from '../check/notes.js'
 import type { ResolvedRun, RunConfig } from '../config/types.js'
-import type { CheckEvent, TrainEvent } from '../events.js'
+import type { ProgressEvent, TrainEvent } from '../events.js'
 import { tryPhase } from './trial.js'
 
 /** Options of `checkRun`. */
@@ -25,10 +24,8 @@ export interface CheckOptions {
    * that the check has loaded, in memory, on the rows that were looked at. Default 0.
    */
   steps?: number
-  /** Told how far it is: rows read, and steps tried. */
-  onProgress?: (event: CheckEvent | TrainEvent) => void
-  /** Told how the download of a model on the Hub stands. */
-  onDownload?: (progress: HubProgress) => void
+  /** Told how far it is: events of progress, and of steps that are tried. */
+  onProgress?: (event: TrainEvent) => void
 }
 
 const checkOptionKinds: Kinds<CheckOptions> = {
@@ -37,7 +34,6 @@ const checkOptionKinds: Kinds<CheckOptions> = {
   steps: whole(0),
   signal: aSignal,
   onProgress: func,
-  onDownload: func,
 }
 
 /**
@@ -48,7 +44,7 @@ const checkOptionKinds: Kinds<CheckOptions> = {
 export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOptions = {}): Promise<RunCheck> {
   const { resolveConfig } = await import('../config/config.js') // zod is loaded with the first config
   checkOptions('checkRun', options, checkOptionKinds)
-  const { rows, collections, steps = 0, signal, onProgress, onDownload } = options
+  const { rows, collections, steps = 0, signal, onProgress } = options
   const config = resolveConfig(input)
   if (steps > 0 && typeof config.model !== 'string')
     throw new ConfigError(
@@ -62,15 +58,16 @@ export async function checkRun(input: RunConfig | ResolvedRun, options: CheckOpt
   const notes: string[] = []
   const device = await faults.try(null, 'device', () => Device.open(config.device))
   const onNote = (note: string) => notes.push(note)
-  const download = { onProgress: onDownload, signal }
-  const model = device && (await faults.try(null, 'model', () => openModel(config, { onNote, ...download })))
+  const told = (progress: Omit<ProgressEvent, 'type'>) => onProgress?.({ type: 'progress', ...progress })
+  const model =
+    device && (await faults.try(null, 'model', () => openModel(config, { onNote, onProgress: told, signal })))
   try {
     const leaks = collections && (await LeakSearch.of(collections))
     const measured: TrialRows[] = []
     const onMeasured = (index: number, rows: TrialRows): void => {
       if (steps > 0) measured[index] = rows
     }
-    const context = { rows, leaks, signal, onProgress, onDownload, onMeasured, thorough: true }
+    const context = { rows, leaks, signal, onProgress: told, onMeasured, thorough: true }
     const checked = await checkPhases(config, model ?? null, faults, context)
     checked.warnings.unshift(...notes.map(recipeNote))
     if (steps > 0 && checked.ok)

@@ -5,7 +5,6 @@ import { differences } from '../../distributed/differences.js'
 import { type ProcessGroup, singleProcess } from '../../distributed/group.js'
 import { startHeartbeat } from '../../distributed/heartbeat.js'
 import { AbortedError, CheckpointError, ConfigError, FileError } from '../../errors.js'
-import type { HubProgress } from '../../hub/repository.js'
 import type { Colbert } from '../../models/colbert.js'
 import type { PhaseRecord, SourceRecord } from '../../models/options.js'
 import { packageVersion } from '../../packages.js'
@@ -26,7 +25,7 @@ import { lockFolder } from '../checkpoint/lock.js'
 import { readStateFile, readWeights, saveState } from '../checkpoint/state.js'
 import { decisive, fingerprint, resolveConfig } from '../config/config.js'
 import type { BestEvaluation, PhaseResult, ResolvedPhase, ResolvedRun, RunConfig, RunResult } from '../config/types.js'
-import type { EventHub, TrainEvent, WarningEvent } from '../events.js'
+import type { EventHub, ProgressEvent, TrainEvent, WarningEvent } from '../events.js'
 import { describeRun, keepEvaluation } from './describe.js'
 import { EventLog } from './log.js'
 import { type PhaseHost, type PhaseProgress, phaseResult, runPhase } from './phase.js'
@@ -130,7 +129,7 @@ async function perform(
   let logs: { write(event: TrainEvent): void; close(): void }[] = []
   let log: EventLog | null = null
   const emit: EventHub['emit'] = (event) => {
-    for (const each of logs) each.write(event)
+    if (event.type !== 'progress') for (const each of logs) each.write(event)
     hub.emit(event)
   }
   let model: Colbert | null = null
@@ -140,7 +139,7 @@ async function perform(
     const faults = new Faults(config)
     const note = (message: string) => warnings.push(recipeNote(message))
     const saved = point && join(point.folder, 'model')
-    const onProgress = (progress: HubProgress) => hub.emit({ type: 'download', ...progress })
+    const onProgress = (progress: Omit<ProgressEvent, 'type'>) => emit({ type: 'progress', ...progress })
     const start = { folder: saved ?? undefined, onNote: note, onProgress, signal }
     model = (await faults.try(null, 'model', () => openModel(config, start))) ?? null
     if (model && saved && typeof config.model !== 'string') {
@@ -154,9 +153,8 @@ async function perform(
         ranks: group.size,
         rows: 200,
         signal,
-        onProgress: (event) => hub.emit(event),
+        onProgress,
         onSurvey: (index, read) => sources[index]!.push(sourceRecord(read, config.card.samples)),
-        onDownload: onProgress,
       })
       faults.throwAny()
       if (unwritable) throw unwritable

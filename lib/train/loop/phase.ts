@@ -6,19 +6,21 @@ import { AbortedError, CheckpointError, ConfigError, DivergedError } from '../..
 import type { Colbert } from '../../models/colbert.js'
 import type { EvaluationDetails, EvaluationRecord } from '../../models/options.js'
 import { Parameters } from '../../nn/parameters.js'
+import { type OnProgress, type Progress, seldom } from '../../progress.js'
 import { Tensor } from '../../tensor/tensor.js'
 import { readOptimizer } from '../checkpoint/state.js'
 import { horizonOf } from '../config/horizon.js'
 import { gathers } from '../config/losses.js'
 import { recipeOf } from '../config/recipe.js'
 import type { BestEvaluation, Evaluate, LossName, PhaseResult, ResolvedPhase, ResolvedRun } from '../config/types.js'
-import type { CheckpointEvent, EventHub, StepEvent } from '../events.js'
+import type { CheckpointEvent, EventHub } from '../events.js'
 import { gradCacheAsync } from '../gradcache.js'
 import { askGuide } from '../guide.js'
 import { gradientScaleOf, lossOf } from '../loss.js'
 import { AdamW } from '../optim/adamw.js'
 import { schedule } from '../optim/schedule.js'
 import { PhaseRows, type StepRows } from './rows.js'
+import { attended, readNumbers, type StepNumbers } from './step-numbers.js'
 
 /** What a checkpoint remembers of a phase, beside weights and moments. */
 export interface PhaseProgress {
@@ -111,21 +113,12 @@ interface PendingStep {
   learningRate: number
   waitMs: number
   numbers: Promise<StepNumbers>
+  /** Its event is out; a failure is met in `numbers`. */
+  told: Promise<void>
 }
 
-interface StepNumbers {
-  loss: number
-  /** By name, where it has several parts. */
-  losses?: StepEvent['losses']
-  norm: number
-  /** Attended tokens of the whole batch. */
-  tokens: number
-  /** When the device was through, on the clock of `performance.now()`: the loop may ask later. */
-  finished: number
-  /** Ranks that were asked to stop when the step was issued. */
-  stopping: number
-  temperature?: number
-}
+/** A step that takes longer says where it is. */
+export const longStepMs = 2000
 
 class PhaseRunner {
   private readonly host: PhaseHost
@@ -133,6 +126,8 @@ class PhaseRunner {
   private readonly index: number
   private readonly rows: PhaseRows
   private readonly from: PhaseResume | null
+  /** Steps of the run before it. */
+  private readonly firstStep: number
   private readonly progress: PhaseProgress
   private readonly horizon: ReturnType<typeof horizonOf>
   private readonly opt: AdamW
@@ -140,6 +135,8 @@ class PhaseRunner {
   private pending: PendingStep | null = null
   /** A step that all ranks have done says that one of them is to stop. */
   private stopping = false
+  /** Numbers of a step were not finite: those of later ones are worth nothing. */
+  private diverged = false
   /** When the last step was through, for rates. */
   private clock = performance.now()
   private secondsPerStep = 0
@@ -206,6 +203,7 @@ class PhaseRunner {
         }
     const { learningRate, weightDecay, freeze } = phase
     const frozen = freeze.map((source) => ({ match: new RegExp(source), frozen: true, learningRate: 0 }))
+    this.firstStep = this.progress.globalStep - this.progress.step
     this.temperature = phase.learnableTemperature ? temperatureOf(host.model, phase.temperature) : null
     const groups = host.model.parameterGroups([...frozen, { learningRate, weightDecay }])
     this.opt = new AdamW(this.temperature ? [...groups, { parameters: this.temperature, learningRate }] : groups, {
@@ -293,7 +291,7 @@ class PhaseRunner {
     group.mark(`phase ${phase.name}, step ${step + 1} of ${steps}`)
     const logScale = this.temperature?.get('logScale')
     const before = logScale?.value()
-    before?.catch(() => {}) // met in `read`, unless the step fails before
+    before?.catch(() => {}) // met in `readNumbers`, unless the step fails before
     const losses: Promise<[LossName, number]>[] = []
     const onPart = (name: LossName, part: Tensor) => {
       const value = part.value().then((value): [LossName, number] => [name, value])
@@ -301,7 +299,11 @@ class PhaseRunner {
       losses.push(value)
     }
     const { microBatchTokens, commDtype } = config
-    const spread = { microBatchTokens, group, gather: gathers(phase.loss) ? phase.gather : 'none', commDtype } as const
+    const spread = {
+      ...{ microBatchTokens, group, commDtype },
+      gather: gathers(phase.loss) ? phase.gather : 'none',
+      onProgress: this.within(step + 1),
+    } as const
     const asked = guided && (await askGuide(this.rows.guide!.model, phase.guide!, guided, spread))
     const loss = await gradCacheAsync(model, batch, lossOf(phase, logScale, asked?.guide, onPart), {
       ...spread,
@@ -318,19 +320,39 @@ class PhaseRunner {
     const scale = schedule(phase.schedule, step, horizon, warmupSteps)
     const squared = this.opt.step({ scale })
     const fixed = phase.loss === 'margin-mse' ? undefined : phase.temperature
-    const numbers = read(loss, squared, counts, before, fixed, losses)
+    const numbers = readNumbers(loss, squared, counts, before, fixed, losses)
     numbers.catch(() => {}) // met in `awaitStep`
-    return { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
+    const issued = { step: step + 1, batch, learningRate: phase.learningRate * scale, waitMs, numbers }
+    // The next step may take minutes until all of it is queued; this one is told before.
+    const told = numbers.then(
+      (found) => this.tell(issued, found),
+      () => {},
+    )
+    told.catch(() => {}) // as `numbers`
+    return { ...issued, told }
   }
 
-  /** Waits for the step that was issued last and tells what came of it. */
+  /** Tells where a step is, once it takes long. */
+  private within(step: number): OnProgress {
+    const { host, phase } = this
+    const { steps } = this.progress
+    const started = performance.now()
+    const tell = seldom<Progress>((progress) =>
+      host.emit({ type: 'progress', phase: phase.name, step, ...progress, name: `step ${step}/${steps}` }),
+    )
+    return (progress) => {
+      if (performance.now() - started >= longStepMs) tell(() => progress)
+    }
+  }
+
+  /** Waits for the step that was issued last, and until it is told. */
   private async awaitStep(): Promise<void> {
-    const { pending, phase, progress, host } = this
+    const { pending, phase } = this
     if (!pending) return
     this.pending = null
-    const { loss, losses, norm, tokens, stopping, finished, temperature } = await pending.numbers
+    const { loss, norm, stopping } = await pending.numbers
     this.stopping ||= stopping > 0
-    const globalStep = progress.globalStep - progress.step + pending.step
+    const globalStep = this.firstStep + pending.step
     if (!Number.isFinite(loss) || !Number.isFinite(norm))
       throw new DivergedError(
         'ERR_DIVERGED',
@@ -338,6 +360,17 @@ class PhaseRunner {
           'not touched by that step. Try a lower learningRate, a warmup, or a higher temperature',
         { phase: phase.name, step: pending.step, globalStep, loss, norm },
       )
+    await pending.told
+  }
+
+  /** What came of a step, as soon as it is known: those of steps one after the other come one after the other. */
+  private tell(
+    { step, learningRate, waitMs, batch }: Omit<PendingStep, 'told'>,
+    { loss, losses, norm, tokens, finished, temperature }: StepNumbers,
+  ): void {
+    const { phase, progress, host } = this
+    this.diverged ||= !Number.isFinite(loss) || !Number.isFinite(norm)
+    if (this.diverged) return
     progress.loss = loss
     const seconds = (finished - this.clock) / 1000
     this.clock = finished
@@ -345,20 +378,20 @@ class PhaseRunner {
     host.emit({
       type: 'step',
       phase: phase.name,
-      step: pending.step,
-      globalStep,
+      step,
+      globalStep: this.firstStep + step,
       steps: progress.steps,
       loss,
       ...(losses && { losses }),
-      learningRate: pending.learningRate,
+      learningRate,
       gradientNorm: norm,
       ...(temperature !== undefined && { temperature }),
       tokens,
       tokensPerSecond: tokens / seconds,
-      dataWaitMs: pending.waitMs,
+      dataWaitMs: waitMs,
       memory: host.model.device.memory().peak,
-      etaSeconds: this.secondsPerStep * (progress.steps - pending.step),
-      source: pending.batch.source,
+      etaSeconds: this.secondsPerStep * (progress.steps - step),
+      source: batch.source,
     })
   }
 
@@ -375,7 +408,9 @@ class PhaseRunner {
     try {
       const { group } = host
       const signal = group.size === 1 ? host.signal : undefined
-      const own = await host.evaluate!(host.model, { ...this.position, settings, signal, group, keep })
+      const { phase: name, step } = this.position
+      const onProgress: OnProgress = (progress) => host.emit({ type: 'progress', phase: name, step, ...progress })
+      const own = await host.evaluate!(host.model, { ...this.position, settings, signal, group, keep, onProgress })
       metrics = await onRank0(group, async () => own)
     } catch (error) {
       if (host.group.size === 1 && host.signal?.aborted) await this.abort()
@@ -448,34 +483,4 @@ function temperatureOf(model: Colbert, temperature: number): Parameters {
   const value = [Math.log(1 / temperature)]
   parameters.write(value)
   return parameters
-}
-
-async function read(
-  loss: Tensor,
-  squared: Tensor,
-  counts: Tensor,
-  logScale: Promise<number> | undefined,
-  fixed: number | undefined,
-  losses: Promise<[LossName, number]>[],
-): Promise<StepNumbers> {
-  try {
-    const [value, square, sums, scale] = await Promise.all([loss.value(), squared.value(), counts.values(), logScale])
-    const parts = await Promise.all(losses)
-    const [tokens, stopping] = [sums[0]!, sums[1]!]
-    const temperature = scale === undefined ? fixed : Math.exp(-Math.min(scale, Math.log(100)))
-    return {
-      ...{ loss: value, norm: Math.sqrt(square), tokens, stopping, finished: performance.now() },
-      ...(temperature !== undefined && { temperature }),
-      ...(parts.length > 0 && { losses: Object.fromEntries(parts) }),
-    }
-  } finally {
-    for (const tensor of [loss, squared, counts]) tensor.dispose()
-  }
-}
-
-/** Tokens that are attended to, which leaves out query expansion. */
-function attended({ queries, documents }: TrainBatch): number {
-  let sum = 0
-  for (const { keyLengths } of [queries, documents]) for (const count of keyLengths) sum += count
-  return sum
 }

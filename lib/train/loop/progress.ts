@@ -1,7 +1,8 @@
-import { transferShower } from '../../hub/show.js'
-import { duration, ProgressLine } from '../../io/progress-line.js'
+import { duration, ProgressLine, short } from '../../io/progress-line.js'
 import { checkOptions, number, object } from '../../options.js'
-import type { StepEvent, TrainEvent } from '../events.js'
+import type { Progress } from '../../progress.js'
+import type { ProgressEvent, StepEvent, TrainEvent } from '../events.js'
+import { longStepMs } from './phase.js'
 
 /** Options of `showProgress`. */
 export interface ProgressOptions {
@@ -19,17 +20,19 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
   checkOptions('showProgress', options, { stream: object, everyMs: number(0) })
   const { stream = process.stderr, everyMs = 30_000 } = options
   const line = new ProgressLine(stream, everyMs)
-  const download = transferShower(line)
   let phases: string[] = []
+  let last: StepEvent | undefined
   try {
     for await (const event of run) {
       if (event.type === 'start') phases = event.phases
-      if (event.type === 'step') line.draw(stepLine(event, phases))
-      else if (event.type === 'download') download(event)
-      else if (event.type === 'check') line.draw(`${event.phase}  checking ${event.source}: ${event.rows} rows`)
-      else if (event.type === 'prepare' && !event.done)
-        line.draw(`${event.phase}  reading ${event.source}: ${event.rows} rows`)
+      if (event.type === 'step') {
+        last = event
+        line.rest()
+        line.draw(stepLine(event, phases))
+      } else if (event.type === 'progress')
+        line.show(progressOf(event, last), event.stage === 'training' ? longStepMs : 0)
       else {
+        line.rest()
         if (event.type === 'phase' && event.at === 'begin') line.restart()
         const text = lineOf(event)
         if (text) line.say(text)
@@ -40,6 +43,13 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
   } finally {
     line.close()
   }
+}
+
+/** Progress with its phase, and within a step the loss of the one before. */
+export function progressOf({ type: _, phase, name, ...progress }: ProgressEvent, last?: StepEvent): Progress {
+  const loss = progress.stage === 'training' && last ? `loss ${last.loss.toPrecision(4)}` : undefined
+  const names = [phase, name, loss].filter((part) => part !== undefined)
+  return { ...progress, ...(names.length > 0 && { name: names.join('  ') }) }
 }
 
 /** A step in one line. */
@@ -87,9 +97,4 @@ function lineOf(event: TrainEvent): string | undefined {
     default:
       return undefined
   }
-}
-
-function short(n: number): string {
-  const [unit, by] = n >= 1e6 ? ['M', 1e6] : n >= 1e3 ? ['k', 1e3] : ['', 1]
-  return `${(n / (by as number)).toPrecision(3)}${unit}`
 }

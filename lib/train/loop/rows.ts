@@ -2,11 +2,10 @@ import { type BatchPart, openBatches, type TrainBatch, type TrainData } from '..
 import { isFiles, isSource } from '../../data/sources.js'
 import { rank0First } from '../../distributed/control.js'
 import type { ProcessGroup } from '../../distributed/group.js'
-import type { HubProgress } from '../../hub/repository.js'
 import type { Colbert } from '../../models/colbert.js'
 import { type OpenGuide, openGuide } from '../check/guide.js'
 import type { ResolvedPhase, ResolvedRun } from '../config/types.js'
-import type { EventHub } from '../events.js'
+import type { EventHub, ProgressEvent } from '../events.js'
 
 /** The rows of a step: as the model reads them, and as its guide does. */
 export interface StepRows {
@@ -28,7 +27,8 @@ export class PhaseRows {
     seed: number,
   ): Promise<PhaseRows> {
     const { model, config, group, signal, emit } = host
-    const onDownload = (progress: HubProgress) => emit({ type: 'download', ...progress })
+    const onProgress = (progress: Omit<ProgressEvent, 'type'>) =>
+      emit({ type: 'progress', phase: phase.name, ...progress })
     const batches = ({ featurizer }: Colbert): Promise<TrainData> =>
       rank0First(group, () =>
         openBatches({
@@ -45,8 +45,7 @@ export class PhaseRows {
           cacheDir: config.cacheDir,
           workers: config.workers,
           signal,
-          onDownload,
-          onProgress: (progress) => emit({ type: 'prepare', phase: phase.name, ...progress }),
+          onProgress,
         }),
       )
     const data = await batches(model)
@@ -54,9 +53,7 @@ export class PhaseRows {
     const opened: { close(): unknown }[] = [data]
     try {
       const onNote = () => {} // said when the run was checked
-      const guide = await rank0First(group, () =>
-        openGuide(config, phase, model, { onNote, onProgress: onDownload, signal }),
-      )
+      const guide = await rank0First(group, () => openGuide(config, phase, model, { onNote, onProgress, signal }))
       opened.push(guide)
       return new PhaseRows(data, guide, await batches(guide.model))
     } catch (error) {
