@@ -1,9 +1,8 @@
 // Matrix products at the shapes of the small encoders: GFLOP/s and share of the multiply-add peak, measured beside each
 // row because machines change their clock. T tokens × out × in; NT is the forward, NN the gradient of the input, TN
-// (accumulating) the gradient of the weight. One thread, then all. LATEFORGE_ISA and LATEFORGE_MATMUL choose; the peak is
-// that of float32 either way.
-// With -DLF_BENCH_BLAS and a CBLAS to link, the same calls to it on one thread (serial BLIS: BLIS_ARCH_TYPE=0 is skx).
-// Usage: gemm_bench [seconds per measurement]
+// (accumulating) the gradient of the weight. One thread, then all. LATEFORGE_ISA and LATEFORGE_MATMUL choose; the peak
+// is that of float32 either way. With -DLF_BENCH_BLAS and a CBLAS to link, the same calls to it on one thread (serial
+// BLIS: BLIS_ARCH_TYPE=0 is skx). Usage: gemm_bench [seconds per measurement]
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -89,8 +88,8 @@ int main(int argc, char** argv) {
   const int all = team.threads();
   for (int threads = 1; threads <= all; threads += std::max(1, all - 1)) {
     team.setThreads(threads);
-    std::printf("%s, %d thread%s, %s, multiply-add peak %.0f GFLOP/s\n", isa->name, threads,
-                threads > 1 ? "s" : "", factors() == Factors::exact ? "float32" : "bfloat16", 1e-9 * cpu::measurePeak(budget));
+    std::printf("%s, %d thread%s, %s, multiply-add peak %.0f GFLOP/s\n", isa->name, threads, threads > 1 ? "s" : "",
+                factors() == Factors::exact ? "float32" : "bfloat16", 1e-9 * cpu::measurePeak(budget));
     constexpr int64_t kShapes[][2] = {{768, 256}, {256, 256}, {256, 384}, {128, 256}, {384, 128}, {768, 768}};
     for (int64_t tokens : {2048, 8192})
       for (const auto& s : kShapes) {

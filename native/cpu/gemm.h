@@ -18,8 +18,8 @@ struct Gemm {
   int64_t ldb;
   T* c;
   int64_t ldc;
-  bool accumulate = false;  // C += instead of C =
-  const T* bias = nullptr;  // added to every row, [n]
+  bool accumulate = false;           // C += instead of C =
+  const T* bias = nullptr;           // added to every row, [n]
   Factors factors = Factors::exact;  // of avx512 alone, and where bfloat16Here()
 };
 

@@ -43,8 +43,7 @@ struct Pairs {
         transpose<float>(rows);
 #pragma GCC unroll 16
         for (int r = 0; r < lanes; ++r)
-          if (k / kEach + r < items)
-            store(reinterpret_cast<float*>(target + (k / kEach + r) * width + j), rows[r]);
+          if (k / kEach + r < items) store(reinterpret_cast<float*>(target + (k / kEach + r) * width + j), rows[r]);
       }
   }
 

@@ -103,7 +103,8 @@ struct Exact {
   // One tile: c [kRows, kColumns], rows ldc apart, = (add ? c : 0) + a · b + bias [kColumns], null for none. b [depth,
   // kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows].
   template <bool packed>
-  static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add, const T* bias) {
+  static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add,
+                        const T* bias) {
     constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * ldc, 1), __builtin_prefetch(c + r * ldc + lanes, 1);

@@ -12,7 +12,10 @@ const Isa* chooseIsa(char* error) {
 #ifdef LF_FLOAT64
 #define LF_TABLES(isa, bfloat16) {#isa, isa::kernelTable<float>(), portable::kernelTable<double>(), bfloat16}
 #else
-#define LF_TABLES(isa, bfloat16) {#isa, isa::kernelTable<float>(), nullptr, bfloat16}
+#define LF_TABLES(isa, bfloat16)                       \
+  {                                                    \
+    #isa, isa::kernelTable<float>(), nullptr, bfloat16 \
+  }
 #endif
   struct Choice {
     Isa isa;

@@ -78,6 +78,7 @@ t.test('doctor', async (t) => {
       'addon',
       'instructions',
       'threads',
+      'matmul',
       'memory limit',
       'computation',
       'cuda',

@@ -79,7 +79,7 @@ const calls: Record<string, string | null> = {
   serve: 'model --port 0',
   'bench step': 'nano --batch 2 --steps 1 --warmup 1',
   'bench maxsim': 'tiny --seconds 0.01',
-  'bench infonce': 'tiny --seconds 0.01',
+  'bench infonce': 'loss-tiny --seconds 0.01',
   doctor: '',
 }
 

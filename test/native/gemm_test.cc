@@ -95,10 +95,9 @@ struct Case {
     if (sized) Team::instance().setThreads(sized);
     Bytes workspace(static_cast<size_t>(product.workspace(form, m, n, k)), 0x7f);
     if (running) Team::instance().setThreads(running);
-    product.run(
-        {form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate, biased ? bias.data() : nullptr,
-         product.factors},
-        workspace.data());
+    product.run({form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate,
+                 biased ? bias.data() : nullptr, product.factors},
+                workspace.data());
     return out;
   }
 

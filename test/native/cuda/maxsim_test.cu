@@ -192,7 +192,10 @@ void longDocument(int64_t tokens) {
       std::vector<float> dscores(want.scores.size(), 0.5f);
       const Gradients got = run.backward(want.winners, dscores, zero);
       checkExact(p, run.forward(), want, nameOf<T>());
-      CHECK(got.dd[(5 + tokens - 1) * 8] != 0, "%s: the last token has no gradient", p.text());
+      // One number of it alone may be 0, where two queries cancel out.
+      const auto last = got.dd.begin() + (5 + tokens - 1) * 8;
+      CHECK(std::any_of(last, last + 8, [](float g) { return g != 0; }), "%s: the last token has no gradient",
+            p.text());
       if (tokens > 1000) continue;
       useReference(true);
       const Gradients plain = run.backward(want.winners, dscores, zero);
