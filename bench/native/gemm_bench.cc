@@ -1,8 +1,9 @@
 // Matrix products at the shapes of the small encoders: GFLOP/s and share of the multiply-add peak, measured beside each
 // row because machines change their clock. T tokens × out × in; NT is the forward, NN the gradient of the input, TN
 // (accumulating) the gradient of the weight. One thread, then all. LATEFORGE_ISA and LATEFORGE_MATMUL choose; the peak
-// is that of float32 either way. With -DLF_BENCH_BLAS and a CBLAS to link, the same calls to it on one thread (serial
-// BLIS: BLIS_ARCH_TYPE=0 is skx). Usage: gemm_bench [seconds per measurement]
+// is that of float32 either way.
+// With -DLF_BENCH_BLAS and a CBLAS to link, the same calls to it on one thread (serial BLIS: BLIS_ARCH_TYPE=0 is skx).
+// Usage: gemm_bench [seconds per measurement]
 #include <cstdio>
 #include <cstdlib>
 #include <random>
