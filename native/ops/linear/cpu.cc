@@ -29,8 +29,9 @@ template <class T>
 int32_t linearBackward(const OpCall& call, char*) {
   const int64_t rows = call.in[0].rows(), in = call.in[0].columns(), out = call.in[1].rows();
   const T *x = call.in[0].as<T>(), *w = call.in[1].as<T>(), *dy = call.in[2].as<T>();
+  const Factors used = factors();  // by all of its products alike
   const auto product = [&](Gemm<T> g) {
-    g.factors = factors();
+    g.factors = used;
     gemm<T>(g, call.workspace);
   };
   if (call.out[0].present()) product({Form::NN, rows, in, out, dy, out, w, in, call.out[0].as<T>(), in});
