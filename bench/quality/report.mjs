@@ -70,7 +70,12 @@ table('Three phases, tldr', phases, ['dense', 'unsupervised', 'supervised'], ['t
 const miners = ['short', 'by-bm25', 'by-dense', 'by-colbert'].map((name) => [name, 1])
 table('Miners, tldr', miners, ['short', 'by-bm25'], ['tldr'])
 const ways = ['without-without', 'without-with', 'with-without', 'with-with']
-table('Prompts, in training and in tuning', [...ways.map((name) => [name, 1])], [], headline)
+table(
+  'Prompts, in training and in tuning',
+  ways.map((name) => [name, 1]),
+  [],
+  headline,
+)
 const [oo, ow, wo, ww] = ways.map((name) => system(name, 1, headline))
 if (oo && ow && wo && ww) {
   const both = (a, b) => ({
