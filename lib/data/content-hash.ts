@@ -34,3 +34,9 @@ export function contentKey(text: string): number {
   const [low, high] = atOnce(contentHash(text))
   return low + (high % 2 ** 21) * 2 ** 32
 }
+
+/** Keys of a row's query and of its positive. */
+export interface RowKeys {
+  query: number
+  positive: number
+}

@@ -1,4 +1,5 @@
 import { DataError } from '../errors.js'
+import { Turns } from '../turns.js'
 import { requireScores, withoutFalseNegatives } from './false-negatives.js'
 import { checkedRow, throwIfAborted } from './shards.js'
 import type { Source, TextRow } from './sources.js'
@@ -36,8 +37,8 @@ export interface SurveyOptions {
   onRow?: (row: TextRow, number: number) => void
 }
 
-/** Rows between two turns of the event loop. */
-const BREATH = 1024
+/** Rows between two that are told. */
+const OFTEN = 1024
 
 /**
  * Reads a source once, every row of it.
@@ -59,6 +60,7 @@ export async function survey(
   // Every stride-th row; when they are twice too many, every second of those.
   let taken: { row: number; value: TextRow }[] = []
   let stride = 1
+  const turns = new Turns()
   for await (const given of source) {
     throwIfAborted(signal)
     const whole = checkedRow(given, name, ++rows)
@@ -86,10 +88,8 @@ export async function survey(
       taken = taken.filter((_, i) => i % 2 === 0)
       stride *= 2
     }
-    if (rows % BREATH === 0) {
-      onProgress?.(rows)
-      await new Promise((resolve) => setImmediate(resolve))
-    }
+    if (rows % OFTEN === 0) onProgress?.(rows)
+    if (turns.due) await turns.take()
   }
   if (rows === 0) throw new DataError('ERR_DATA', `source "${name}" has no rows.`, { source: name })
   const kept = Math.min(sample, taken.length)

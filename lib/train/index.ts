@@ -23,7 +23,7 @@ export {
   singleProcess,
 } from '../distributed/group.js'
 export { startedByLauncher } from '../distributed/launcher.js'
-export { duration } from '../io/progress-line.js'
+export { duration } from '../io/amounts.js'
 export type { GroupStats } from '../native.js'
 export type { StepKey } from '../nn/index.js'
 export type { RunCheck } from './check/check.js'

@@ -77,7 +77,7 @@ export interface Trial {
   steps: number
   /** Their median. */
   secondsPerStep: number
-  /** Attended tokens, by the same. */
+  /** Attended tokens of all of them, over the time of all. */
   tokensPerSecond: number
   /** All steps of the phase; evaluations and checkpoints not counted. */
   seconds: number

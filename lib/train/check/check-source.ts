@@ -1,4 +1,6 @@
 /** One source of a phase: its rows, what becomes of them, and what is wrong with them. */
+import { contentKey } from '../../data/content-hash.js'
+import type { TextRow } from '../../data/rows.js'
 import { requireDistinctNames } from '../../data/shards.js'
 import { fileSources, isFiles, isSource, type Source } from '../../data/sources.js'
 import { type Survey, survey } from '../../data/survey.js'
@@ -108,20 +110,22 @@ export async function checkSource(context: PhaseContext, source: Source, taken: 
       dropAbove,
       signal,
       onProgress: (read) => onProgress?.({ phase, stage: 'checking', name: source.name, done: read, unit: 'rows' }),
-      onRow(row, number) {
-        repeats?.add(row)
-        leaks?.add(source.name, row, number)
-      },
+      ...((repeats || leaks) && {
+        onRow(row: TextRow, number: number) {
+          const keys = { query: contentKey(row.query), positive: contentKey(row.documents[0]!) }
+          repeats?.add(keys, row)
+          leaks?.add(keys, { source: source.name, row: number, query: row.query })
+        },
+      }),
     }),
   )
   if (!read) return undefined
   context.onSurvey?.(index, read)
   const documents = documentsOf(read, taken)
-  checkRows(context, read, documents)
+  const repeated = repeats?.count(batch) ?? null
+  checkRows(context, read, documents, repeated)
   const measured = featurizer && (await measureTexts(read, featurizer, taken.most))
-  const found = { survey: read, documents, measured, repeats: repeats?.count(batch) ?? null }
-  if (found.repeats) warnOfFalseNegatives(context, read, found.repeats)
-  return found
+  return { survey: read, documents, measured, repeats: repeated }
 }
 
 /** What becomes of the documents of a source where a row gives `most` of its first `pool` at most. */
@@ -137,25 +141,11 @@ function documentsOf({ documents, dropped }: Survey, { pool, most }: Taken): Sou
   }
 }
 
-function warnOfFalseNegatives(
-  { config, index, warnings }: PhaseContext,
-  { name }: Survey,
-  { falseNegatives }: Repeats,
-): void {
-  if (falseNegatives === 0) return
-  const phase = config.phases[index]!.name
-  warnings.push({
-    type: 'warning',
-    code: 'false-negatives',
-    message: `phase "${phase}", source "${name}": ${falseNegatives} negatives are the positive of their own row`,
-    details: { phase, source: name, negatives: falseNegatives },
-  })
-}
-
 function checkRows(
   { config, index, faults, warnings }: PhaseContext,
   read: Survey,
   { fewest, used, unused, shortRows }: SourceCheck['documents'],
+  repeats: Repeats | null,
 ): void {
   const phase = config.phases[index]!
   const { name, rows } = read
@@ -224,6 +214,11 @@ function checkRows(
         'they add 0 to the loss',
       { rows: alike, row },
     )
+  const { falseNegatives = 0 } = repeats ?? {}
+  if (falseNegatives > 0)
+    warn('false-negatives', `${falseNegatives} negatives are the positive of their own row`, {
+      negatives: falseNegatives,
+    })
   for (const [column, rows] of Object.entries(unusedColumns(phase, read)))
     warn(
       'unused-columns',

@@ -1,6 +1,5 @@
 /** Texts of collections that a model will be judged by, in the data that it is trained on. */
-import { contentKey } from '../../data/content-hash.js'
-import type { TextRow } from '../../data/rows.js'
+import { contentKey, type RowKeys } from '../../data/content-hash.js'
 
 /** How much of a collection is in the data of a phase; the same but for white space and composition. */
 export interface Leak {
@@ -74,15 +73,15 @@ export class LeakSearch {
     return new LeakSearch(this.searched.map((one) => ({ ...one, ...nothingFound() })))
   }
 
-  add(source: string, { query, documents: [positive] }: TextRow, row: number): void {
-    const [asked, answer] = [contentKey(query), contentKey(positive!)]
+  /** @param at where the row is, and its query */
+  add({ query, positive }: RowKeys, at: NonNullable<Leak['first']>): void {
     for (const one of this.searched) {
-      if (one.documents.has(answer)) one.foundDocuments.add(answer)
-      const relevant = one.queries.get(asked)
+      if (one.documents.has(positive)) one.foundDocuments.add(positive)
+      const relevant = one.queries.get(query)
       if (!relevant) continue
-      one.foundQueries.add(asked)
-      if (relevant.has(answer)) one.foundPairs.add(`${asked} ${answer}`)
-      one.first ??= { source, row, query }
+      one.foundQueries.add(query)
+      if (relevant.has(positive)) one.foundPairs.add(`${query} ${positive}`)
+      one.first ??= at
     }
   }
 

@@ -1,5 +1,5 @@
 /** Texts that come more than once in a source; the same but for white space and composition, as in a batch. */
-import { contentKey } from '../../data/content-hash.js'
+import { contentKey, type RowKeys } from '../../data/content-hash.js'
 import type { TextRow } from '../../data/rows.js'
 
 /** What of a source comes more than once. */
@@ -26,13 +26,11 @@ export class RepeatCounter {
   private readonly both = new Numbers()
   private falseNegatives = 0
 
-  add({ query, documents: [first, ...negatives] }: TextRow): void {
-    const [asked, positive] = [contentKey(query), contentKey(first!)]
-    this.queries.add(asked)
+  add({ query, positive }: RowKeys, { documents: [, ...negatives] }: TextRow): void {
+    this.queries.add(query)
     this.positives.add(positive)
-    this.both.add(mixed(asked, positive))
-    for (const negative of negatives)
-      if (negative.length > 0 && contentKey(negative) === positive) this.falseNegatives++
+    this.both.add(mixed(query, positive))
+    for (const negative of negatives) if (contentKey(negative) === positive) this.falseNegatives++
   }
 
   /** @param batch rows of a step */

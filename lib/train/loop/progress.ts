@@ -1,4 +1,5 @@
-import { duration, ProgressLine, short } from '../../io/progress-line.js'
+import { duration, short } from '../../io/amounts.js'
+import { ProgressLine } from '../../io/progress-line.js'
 import { checkOptions, number, object } from '../../options.js'
 import type { Progress } from '../../progress.js'
 import type { ProgressEvent, StepEvent, TrainEvent } from '../events.js'
