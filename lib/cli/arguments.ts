@@ -42,6 +42,10 @@ export const acceptRecipeChange = (): Option =>
     'fields of the recipe that may differ from what the model was trained with, as queryPrompt,documentPrompt',
   ).argParser(listed)
 
+/** The model that a verb is about. */
+export const ofModel = (command: Command): Command =>
+  command.argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
+
 /** The options of `ModelOptions`. */
 export const usingModel = (command: Command): Command =>
   command

@@ -1,6 +1,6 @@
 import { ArgumentError } from '../errors.js'
-import type { Collection } from '../eval/collections.js'
-import { count, duration, ProgressLine } from '../io/progress-line.js'
+import { count, duration } from '../io/amounts.js'
+import { ProgressLine } from '../io/progress-line.js'
 import type { RunCheck } from '../train/check/check.js'
 import type { PhaseCheck } from '../train/check/check-phase.js'
 import { type Fault, faultsError } from '../train/check/faults.js'
@@ -10,9 +10,9 @@ import type { Repeats } from '../train/check/repeats.js'
 import type { TrainEvent } from '../train/events.js'
 import { checkRun } from '../train/loop/check-run.js'
 import { progressOf, stepLine } from '../train/loop/progress.js'
+import { foundAt, opened } from './collections.js'
 import { interruptible, print, printJson } from './common.js'
 import { evaluatorOf } from './evaluator.js'
-import { showing } from './progress.js'
 import { lengthTable, sampleRow, table } from './tables.js'
 import { type Accepted, readArguments } from './train.js'
 
@@ -30,7 +30,9 @@ export async function check(args: readonly string[], options: Options): Promise<
     throw new ArgumentError('ERR_ARGUMENT', '--split has no effect without --test', { option: 'split' })
   const config = await readArguments(args, options)
   const { faults: evaluation, collections } = await evaluatorOf(config, true)
-  if (test.length > 0) collections.push(...(await judged(test, split)))
+  if (test.length > 0)
+    for (const one of await foundAt(test, { split, cacheDir: config.cacheDir }))
+      collections.push(await opened(one, { stream: true }))
   const progress = checkProgress()
   const checked = await checkRun(config, {
     ...{ steps, signal: interruptible('stopping'), onProgress: progress.show },
@@ -42,20 +44,6 @@ export async function check(args: readonly string[], options: Options): Promise<
   if (options.json) printJson(result)
   else print([runText(result), ...result.phases.map(phaseText), ...timeText(result)].join('\n\n'))
   if (faults.length > 0) throw faultsError(faults)
-}
-
-async function judged(places: readonly string[], split: string | undefined): Promise<Collection[]> {
-  const { findCollections } = await import('../eval/find.js')
-  const { collectionNotes, loadBeir } = await import('../eval/collections.js')
-  const { collections, missing } = await showing((onProgress) => findCollections(places, { split, onProgress }))
-  for (const { name, reason } of missing) process.stderr.write(`${name} is missing: ${reason}\n`)
-  return Promise.all(
-    collections.map(async ({ name, folder, split }) => {
-      const collection = await showing((onProgress) => loadBeir(folder, { split, stream: true, onProgress }))
-      for (const note of collectionNotes(collection.counts)) process.stderr.write(`${name}: ${note}\n`)
-      return { ...collection, name } as Collection
-    }),
-  )
 }
 
 /** How far a check is, on standard error. */

@@ -131,8 +131,6 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0))
 }
 
-export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`
-
 /** What is worth knowing beside a result: how many of what, a line each; none of what there are none. */
 export function printCounts(counts: readonly (readonly [count: number, what: string])[]): void {
   for (const [count, what] of counts) if (count > 0) print(`  ${count} ${what}`)

@@ -1,7 +1,7 @@
 import { collectionNotes } from '../eval/collections.js'
 import { encodeCorpus, type StoredEmbeddings } from '../indexing/index.js'
-import { duration } from '../io/progress-line.js'
-import { colour, interruptible, megabytes, outliveReaders, print, printJson } from './common.js'
+import { duration, size } from '../io/amounts.js'
+import { colour, interruptible, outliveReaders, print, printJson } from './common.js'
 import { openCorpus, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
@@ -45,7 +45,7 @@ export async function encode(
   if (json) return printJson({ ...result, ...counts, seconds })
   const { tokens, shards, bytes, truncated, resumed } = result
   print(`${out}: ${result.documents} documents, ${tokens} tokens as ${result.type} of ${result.dim} dimensions`)
-  print(`${megabytes(bytes)} in ${shards} shards, in ${duration(seconds)}`)
+  print(`${size(bytes)} in ${shards} shards, in ${duration(seconds)}`)
   if (resumed > 0) print(`  ${resumed} documents were there`)
   if (truncated > 0) print(`  ${truncated} were longer than the model takes, and cut`)
   for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)

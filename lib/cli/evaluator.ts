@@ -2,8 +2,7 @@ import type { Collection } from '../eval/collections.js'
 import type { CollectionEvaluator, Evaluated } from '../eval/model.js'
 import { type Fault, Faults } from '../train/check/faults.js'
 import type { Evaluate, ResolvedRun } from '../train/config/types.js'
-import { colour } from './common.js'
-import { showing } from './progress.js'
+import { foundAt, opened } from './collections.js'
 
 /**
  * Evaluates on the collections that phases name; each is read once, now, and what of it is not used is said then.
@@ -16,15 +15,10 @@ export async function evaluatorOf(
   const faults = new Faults(config)
   if (!config.phases.some((phase) => phase.evaluate)) return { evaluate: undefined, faults: [], collections: [] }
   const { collectionEvaluator } = await import('../eval/model.js')
-  const { collectionNotes, loadBeir } = await import('../eval/collections.js')
-  const { findCollections } = await import('../eval/find.js')
   const { depthOf, parseMetric } = await import('../eval/metrics.js')
   const evaluators = new Map<string, CollectionEvaluator>()
   const collections: Collection[] = []
   const { cacheDir, microBatchTokens } = config
-  const say = (text: string): void => {
-    if (aloud) process.stderr.write(`${colour('dim', text)}\n`)
-  }
   const keyOf = (settings: NonNullable<ResolvedRun['phases'][number]['evaluate']>): string =>
     JSON.stringify([settings.data, settings.split, settings.metric])
   for (const [i, { evaluate }] of config.phases.entries()) {
@@ -36,22 +30,13 @@ export async function evaluatorOf(
     if (!parsed || data === undefined || evaluators.has(keyOf(evaluate))) continue
     const key = (error: { details: Readonly<Record<string, unknown>> }): string =>
       error.details.option === 'split' ? 'evaluate.split' : 'evaluate.data'
-    const found = await faults.try(i, key, () =>
-      showing(
-        (onProgress) => findCollections([data].flat(), { split, folderSplit: 'dev', cacheDir, onProgress }),
-        aloud,
-      ),
-    )
+    const found = await faults.try(i, key, () => foundAt([data].flat(), { split, folderSplit: 'dev', cacheDir, aloud }))
     if (!found) continue
-    for (const { name, reason } of found.missing) say(`${name} is missing: ${reason}`)
     const evaluated: Evaluated[] = []
-    for (const { name, folder, split, set } of found.collections) {
-      const collection = await faults.try(i, 'evaluate.data', () =>
-        showing((onProgress) => loadBeir(folder, { split, onProgress }), aloud),
-      )
-      if (!collection) continue
-      for (const note of collectionNotes(collection.counts)) say(`${name}: ${note}`)
-      evaluated.push({ collection: { ...collection, name }, folder, ...(set !== undefined && { set }) })
+    for (const one of found) {
+      const collection = await faults.try(i, 'evaluate.data', () => opened(one, { aloud }))
+      const { folder, set } = one
+      if (collection) evaluated.push({ collection, folder, ...(set !== undefined && { set }) })
     }
     collections.push(...evaluated.map(({ collection }) => collection))
     const metrics = [...new Set([metric, 'ndcg@10', 'mrr@10', 'recall@100'])] as 'ndcg@10'[]

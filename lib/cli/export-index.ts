@@ -1,6 +1,7 @@
 import { type ExportTarget, exportIndex } from '../export/index.js'
 import { isEncoded } from '../indexing/encoded.js'
 import { EncodedDocuments, Index } from '../indexing/index.js'
+import { size } from '../io/amounts.js'
 import { interruptible, print, printCounts, printJson } from './common.js'
 import { showing } from './progress.js'
 
@@ -18,7 +19,7 @@ export async function exportTo(
   ).finally(() => from instanceof Index && from.close())
   if (json) return printJson(result)
   const { documents, tokens, widened, withoutText, withoutVectors, bytes } = result
-  print(`${out}: ${documents} documents, ${tokens} token vectors, ${(bytes / 1e6).toFixed(1)} MB`)
+  print(`${out}: ${documents} documents, ${tokens} token vectors, ${size(bytes)}`)
   printCounts([
     [widened, 'token vectors were stored in fewer bytes and went out as float32'],
     [withoutText, 'documents went out without a text'],

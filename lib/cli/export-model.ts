@@ -1,4 +1,4 @@
-import { size } from '../io/progress-line.js'
+import { size } from '../io/amounts.js'
 import type { Colbert } from '../models/colbert.js'
 import { exportOnnx, exportVespaApp, type OnnxPrecision, type OnnxResult, type VespaCells } from '../onnx/index.js'
 import { colour, interruptible, print, printJson } from './common.js'

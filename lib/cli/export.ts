@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { homed } from '../environment.js'
 import type { ExportTarget } from '../export/index.js'
-import { choice, usingModel } from './arguments.js'
+import { choice, ofModel, usingModel } from './arguments.js'
 
 /** Adds the verb to the program. */
 export function registerExport(program: Command): void {
@@ -20,17 +20,16 @@ const cells = (text: string): string[] => {
 }
 
 function registerModels(verb: Command): void {
-  const ofModel = (name: string, description: string): Command =>
-    usingModel(verb.command(name))
+  const written = (name: string, description: string): Command =>
+    ofModel(usingModel(verb.command(name)))
       .description(description)
-      .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
       .argument('<out>', 'a folder that is not there yet', homed)
       .option('--json', 'print one JSON object')
-  ofModel('onnx', 'write a model as one ONNX graph, with the files that next-plaid, transformers.js and fastembed read')
+  written('onnx', 'write a model as one ONNX graph, with the files that next-plaid, transformers.js and fastembed read')
     .option('--type <type>', 'of the weights, float32 or int8; default: a graph of each', graphTypes)
     .option('--output <name>', "of the graph's output; default: output, of a dense model sentence_embedding")
     .action(async (model, out, options) => (await import('./export-model.js')).onnx(model, out, options))
-  ofModel('vespa-app', 'write an application folder of Vespa whose own embedder runs the model')
+  written('vespa-app', 'write an application folder of Vespa whose own embedder runs the model')
     .option('--type <type>', 'of the weights, float32 or int8; default float32', graphTypes)
     .option('--cells <list>', 'how documents are stored: some of float, bfloat16, bits; default: all', cells)
     .action(async (model, out, options) => (await import('./export-model.js')).vespaApp(model, out, options))

@@ -13,10 +13,10 @@ import {
   type StoredEmbeddings,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
-import { duration } from '../io/progress-line.js'
+import { duration, size } from '../io/amounts.js'
 import type { Colbert } from '../models/colbert.js'
 import type { OnProgress } from '../progress.js'
-import { colour, interruptible, megabytes, print, printCounts, printJson } from './common.js'
+import { colour, interruptible, print, printCounts, printJson } from './common.js'
 import { openCorpus, withIds } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
@@ -173,7 +173,7 @@ export async function compact(dir: string, { json }: Json): Promise<void> {
   const index = await Index.open(dir)
   const result = await showing((onProgress) => index.compact({ onProgress, signal })).finally(() => index.close())
   if (json) return printJson(result)
-  print(`${megabytes(result.before)} before, ${megabytes(result.after)} now`)
+  print(`${size(result.before)} before, ${size(result.after)} now`)
 }
 
 /** `lateforge index check <index> [queries…]` */
@@ -225,7 +225,7 @@ export function indexText(found: IndexInfo): string[] {
   return [
     `${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`,
     ...(deleted > 0 ? [`${deleted} deleted ones are still in the files; lateforge index compact removes them`] : []),
-    `${megabytes(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`,
+    `${size(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`,
     ...(search
       ? [
           `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,

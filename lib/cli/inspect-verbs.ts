@@ -1,18 +1,16 @@
 import type { Command } from 'commander'
 import { homed } from '../environment.js'
-import { allHomed, fromZero, readingData, whole } from './arguments.js'
+import { allHomed, fromZero, ofModel, readingData, whole } from './arguments.js'
 
 const verbs = async () => import('./inspect.js')
 
 /** Adds what looks at things to the program. */
 export function registerInspect(program: Command): void {
   const inspect = program.command('inspect').description('say what a model, data, a run or an index is, on one screen')
-  inspect
-    .command('model')
+  ofModel(inspect.command('model'))
     .description(
       'layout, architecture, parameters, recipe, and what each field of its files is used for; loads no weights',
     )
-    .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
     .option('--json', 'print one JSON object')
     .action(async (model, options) => (await verbs()).model(model, options))
   readingData(inspect.command('data'))

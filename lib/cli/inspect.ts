@@ -1,17 +1,16 @@
 /** `lateforge inspect …`: what a model, data, a run or an index is, on one screen. */
 import type { Collection } from '../eval/collections.js'
 import { collectionNotes } from '../eval/collections.js'
-import { findCollections, isCollection } from '../eval/find.js'
-import type { LoadBeirOptions } from '../eval/index.js'
-import { loadBeir } from '../eval/index.js'
+import { isCollection } from '../eval/find.js'
 import { EncodedDocuments, type EncodedInfo, isEncoded } from '../indexing/encoded.js'
 import { Index, type IndexInfo } from '../indexing/index.js'
 import { type CollectionInfo, inspectCollection } from '../inspect/collection.js'
 import { inspectSource, type SourceInfo } from '../inspect/data.js'
 import { inspectModel, type ModelInfo } from '../inspect/model.js'
 import { inspectRun, type RunInfo } from '../inspect/run.js'
-import { count, duration, size } from '../io/progress-line.js'
+import { count, duration, size } from '../io/amounts.js'
 import type { Recipe } from '../text/recipe.js'
+import { foundAt, opened } from './collections.js'
 import { interruptible, print, printJson } from './common.js'
 import { indexText } from './index-folder.js'
 import { loadModel } from './model.js'
@@ -116,7 +115,9 @@ export async function data(
     signal,
   )
   const places = paths.filter(isCollection)
-  const collections = await opened(places, reading.split, signal)
+  const collections: Collection[] = []
+  for (const one of places.length > 0 ? await foundAt(places, { split: reading.split, signal }) : [])
+    collections.push(await opened(one, { stream: true, aloud: false })) // its notes are in what is printed
   const using = name === undefined ? null : await loadModel(name, { device: 'cpu' }, { signal })
   try {
     const how = { rows, examples, featurizer: using?.featurizer, signal }
@@ -131,23 +132,6 @@ export async function data(
   } finally {
     using?.dispose()
   }
-}
-
-async function opened(
-  places: readonly string[],
-  split: string | undefined,
-  signal: AbortSignal,
-): Promise<Collection[]> {
-  if (places.length === 0) return []
-  return showing(async (onProgress) => {
-    const { collections } = await findCollections(places, { split, onProgress, signal })
-    const loaded: Collection[] = []
-    for (const { folder, name, split } of collections) {
-      const options: LoadBeirOptions = { split, stream: true, onProgress }
-      loaded.push({ ...(await loadBeir(folder, options)), name })
-    }
-    return loaded
-  })
 }
 
 function sourceText(info: SourceInfo): string {

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { ArgumentError, FileError } from '../errors.js'
 import { collectionNotes, listed } from '../eval/collections.js'
-import { findCollections, isCollection } from '../eval/find.js'
-import { count } from '../io/progress-line.js'
+import { isCollection } from '../eval/find.js'
+import { count } from '../io/amounts.js'
 import {
   beirRows,
   type MineOptions,
@@ -12,6 +12,7 @@ import {
   mineNegatives,
   miningCorpus,
 } from '../mining/index.js'
+import { foundAt } from './collections.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
@@ -126,7 +127,7 @@ async function judged(places: readonly string[], options: Options, signal: Abort
   const idle = (['columns', 'queries', 'documents', 'config', 'revision'] as const).find((key) => options[key])
   if (idle) throw new ArgumentError('ERR_ARGUMENT', `--${idle} has no effect on BEIR's, ${places.join(', ')}`)
   const { split = 'train' } = options
-  const { collections } = await showing((onProgress) => findCollections(places, { split, onProgress, signal }))
+  const collections = await foundAt(places, { split, signal })
   const found: Omit<Job, 'out'>[] = []
   for (const { folder } of collections) {
     const { data, corpus, counts } = await beirRows(folder, { split })

@@ -9,6 +9,7 @@ import {
   collected,
   fromZero,
   number,
+  ofModel,
   port,
   positive,
   ranks,
@@ -73,9 +74,8 @@ program
   .option('--quiet', 'no progress')
   .action(async (folder, options) => (await import('./resume.js')).resume(folder, options))
 
-usingModel(program.command('eval'))
+ofModel(usingModel(program.command('eval')))
   .description('score a model on collections and their mean, with BM25 beside it')
-  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument(
     '<collections...>',
     'BEIR folders, folders of them, patterns, or names: nanobeir, NanoSciFact …, beir, beir/scifact …',
@@ -100,9 +100,8 @@ usingModel(program.command('eval'))
   .option('--json', 'print one JSON object')
   .action(async (model, collections, options) => (await import('./eval.js')).evaluate(model, collections, options))
 
-usingModel(program.command('search'))
+ofModel(usingModel(program.command('search')))
   .description('find the best texts of a collection for queries')
-  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument(
     '<corpus>',
     '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, a BEIR folder, or what encode wrote',
@@ -115,9 +114,8 @@ usingModel(program.command('search'))
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
-usingModel(program.command('encode'))
+ofModel(usingModel(program.command('encode')))
   .description('encode documents into shards of token vectors; once more goes on after an interruption')
-  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .argument(
     '<corpus>',
     '.jsonl(.gz) with "text" (and "_id", "title"), a text file with a document per line, or a BEIR folder',
@@ -162,7 +160,7 @@ program
   .command('ui')
   .description('show the report of a run in a browser, live while it goes on; on this machine alone')
   .argument('<run>', 'folder of the run', homed)
-  .option('--port <n>', 'default: one that is free', whole, 0)
+  .option('--port <n>', '0 for any that is free', port, 0)
   .option('--queries <n>', 'best and worst queries shown with maps once the run is done; 0 loads no model', fromZero, 2)
   .option('--device <name>', 'where the model of these maps runs', 'cpu')
   .action(async (run, options) => (await import('./ui.js')).ui(run, options))
@@ -170,9 +168,8 @@ program
 registerIndex(program)
 registerExport(program)
 registerInspect(program)
-usingModel(program.command('serve'))
+ofModel(usingModel(program.command('serve')))
   .description('answer requests over HTTP: embed, rank, search, explain, rerank')
-  .argument('<model>', 'folder of the model, or its name on the Hub: org/name[@revision]', homed)
   .option('--index <folder>', 'the index that /v1/search searches', homed)
   .option('--host <address>', 'where it can be reached from; the default is this machine alone', '127.0.0.1')
   .option('--port <port>', '0 for any that is free', port, 8080)

@@ -1,4 +1,4 @@
-import { size } from '../io/progress-line.js'
+import { size } from '../io/amounts.js'
 import { pushFolder } from '../models/push.js'
 import { colour, interruptible, print, printJson } from './common.js'
 import { showing } from './progress.js'

@@ -1,6 +1,6 @@
 /** What several verbs print alike: tables, lengths of texts, rows as a model reads them. */
 import { styleText } from 'node:util'
-import { count } from '../io/progress-line.js'
+import { count } from '../io/amounts.js'
 import type { SampleRow } from '../train/check/check-phase.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
 

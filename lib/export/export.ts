@@ -1,12 +1,12 @@
 /** An index, or encoded documents, taken to another place that searches by MaxSim. */
-import { readdir, stat } from 'node:fs/promises'
-import path from 'node:path'
+import { stat } from 'node:fs/promises'
 import { ArgumentError, DataError, didYouMean, FileError } from '../errors.js'
 import { allTokens } from '../indexing/cluster.js'
 import { Index } from '../indexing/document-index.js'
 import { EncodedDocuments } from '../indexing/encoded.js'
 import type { StoredDocuments } from '../indexing/stored.js'
 import { writeFolder } from '../io/atomic.js'
+import { folderBytes } from '../io/folder-bytes.js'
 import {
   checkOptions,
   checkPath,
@@ -102,7 +102,7 @@ export async function exportIndex(
   const totals: Totals = { documents: 0, tokens: 0, widened: 0, withoutText: 0, withoutVectors: 0 }
   const going = outgoing(from, documents, totals, options)
   await writeFolder(out, (folder) => targets[target].write(folder, going, { name, dim }))
-  return { ...totals, name, bytes: await sizeOf(out) }
+  return { ...totals, name, bytes: await folderBytes(out) }
 }
 
 /** The documents, float32, counted as they pass. */
@@ -147,11 +147,4 @@ async function* storedIn(
   else
     for await (const { kept = [], ...embeddings } of from.parts({ withTexts: texts, signal }))
       yield { ids: embeddings.ids!, kept, embeddings } // they have theirs
-}
-
-async function sizeOf(folder: string): Promise<number> {
-  let bytes = 0
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }))
-    if (entry.isFile()) bytes += (await stat(path.join(entry.parentPath, entry.name))).size
-  return bytes
 }

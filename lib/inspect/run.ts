@@ -1,7 +1,7 @@
 /** A run's folder in figures: how far it is, what it scored, what of it lies on the disk. */
 import { existsSync } from 'node:fs'
-import { readdir, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { folderBytes } from '../io/folder-bytes.js'
 import type { OnProgress } from '../progress.js'
 import { readRun } from '../report/run-record.js'
 import { bestOf, flattened } from '../report/sections.js'
@@ -73,7 +73,7 @@ export async function inspectRun(folder: string, onProgress?: OnProgress): Promi
   const checkpoints = await Promise.all(
     (await listCheckpoints(path.join(folder, 'checkpoints'))).map(async (found) => ({
       ...found,
-      bytes: await bytesIn(found.path),
+      bytes: await folderBytes(found.path),
     })),
   )
   const model = path.join(folder, 'model')
@@ -93,20 +93,8 @@ export async function inspectRun(folder: string, onProgress?: OnProgress): Promi
         .filter(([, origin]) => origin !== 'default')
         .map(([key, origin]) => ({ key, value: values.get(key), origin })),
     checkpoints,
-    model: existsSync(model) ? { path: model, bytes: await bytesIn(model) } : null,
-    bytes: await bytesIn(folder),
+    model: existsSync(model) ? { path: model, bytes: await folderBytes(model) } : null,
+    bytes: await folderBytes(folder),
     damaged: log.damaged,
   }
-}
-
-/** Of all files in a folder; one that goes meanwhile, as checkpoints do, does not count. */
-async function bytesIn(folder: string): Promise<number> {
-  let bytes = 0
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []))
-    if (entry.isFile())
-      bytes += await stat(path.join(entry.parentPath, entry.name)).then(
-        ({ size }) => size,
-        () => 0,
-      )
-  return bytes
 }

@@ -1,9 +1,11 @@
 /** The data of a run: what each source gave, how long its texts are, and some rows as the model reads them. */
+
+import { count } from '../io/amounts.js'
 import type { PhaseCheck, SampleRow } from '../train/check/check-phase.js'
 import type { SourceCheck } from '../train/check/check-source.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
 import { type Html, html, own, type Value } from './html.js'
-import { count, folded, type Row, short, table } from './parts.js'
+import { folded, type Row, short, table } from './parts.js'
 import type { RunRecord } from './run-record.js'
 
 /** Negatives of a row that are shown. */

@@ -1,4 +1,5 @@
 /** What sections of a report are put together from. */
+import { count } from '../io/amounts.js'
 import { type Html, html, own, type Value } from './html.js'
 
 /** A column of a table. */
@@ -32,8 +33,6 @@ export const facts = (entries: readonly (readonly [name: string, value: Value])[
 /** What is folded away at first. */
 export const folded = (id: string, summary: string, content: Value): Html =>
   html`<details id="${id}"><summary>${summary}</summary>${content}</details>`
-
-export const count = (n: number): string => n.toLocaleString('en')
 
 /** A number with four digits that count. */
 export function short(value: number | null | undefined): string {

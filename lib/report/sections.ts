@@ -1,9 +1,9 @@
 /** The sections of a report but those of data and of queries. */
-import { duration } from '../io/progress-line.js'
+import { count, duration } from '../io/amounts.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Curve } from './curves.js'
 import { type Html, html, own, type Value } from './html.js'
-import { type Column, count, facts, folded, type Row, same, settingText, short, table } from './parts.js'
+import { type Column, facts, folded, type Row, same, settingText, short, table } from './parts.js'
 import type { LoggedPhase } from './run-log.js'
 import type { RunRecord } from './run-record.js'
 

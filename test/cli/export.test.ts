@@ -14,7 +14,7 @@ t.test('an index goes out, counted, and a second time only elsewhere', async (t)
   t.match(cli('qdrant', 'idx-int8', 'out', '--name', 'books'), {
     status: 0,
     stdout:
-      /^out: 6 documents, 62 token vectors, .* MB\n {2}62 token vectors .* float32\n {2}1 documents .* text\n {2}1 documents without/,
+      /^out: 6 documents, 62 token vectors, [\d.]+ kB\n {2}62 token vectors .* float32\n {2}1 documents .* text\n {2}1 documents without/,
   })
   t.match(readFileSync(path.join(cwd, 'out', 'load.mjs'), 'utf8'), '/collections/books')
   t.match(cli('qdrant', 'idx-int8', 'out'), { status: 3, stderr: /ERR_FILE .*is there already/ })

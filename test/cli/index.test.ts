@@ -49,7 +49,7 @@ t.test('create, add, search, delete, compact, info', async (t) => {
     stdout: /recall@10[\s\S]*every document is scored from now on/,
   })
   t.match(json('check', 'idx', 'w1 w2', '--target', '0.9'), { queries: 1, target: 0.9, approximate: false })
-  t.match(cli('compact', 'idx'), { status: 0, stdout: /MB before, .* MB now/ })
+  t.match(cli('compact', 'idx'), { status: 0, stdout: /^[\d.]+ kB before, [\d.]+ kB now$/m })
   t.match(cli('info', 'idx', '--verify'), {
     status: 0,
     stdout: /31 documents, .*\nmodel model\nevery file is as it was written/s,
@@ -61,7 +61,7 @@ t.test('encoded first: encode, search, index add; candidates by words', async (t
   const encode = (...args: string[]) => lateforge(['encode', 'model', 'corpus.jsonl', ...args], cwd)
   t.match(encode('shards', '--keep-texts', '--shard-tokens', '50'), {
     status: 0,
-    stdout: /^shards: 30 documents, \d+ tokens as float16 of 16 dimensions\n.* MB in 1 shards, in/,
+    stdout: /^shards: 30 documents, \d+ tokens as float16 of 16 dimensions\n[\d.]+ kB in 1 shards, in/,
   })
   t.match(encode('shards', '--keep-texts', '--shard-tokens', '50'), { status: 0, stdout: /30 documents were there/ })
   t.match(encode('shards'), { status: 2, stderr: /ERR_ARGUMENT .*begun with keepTexts true, not false/ })

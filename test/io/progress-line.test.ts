@@ -1,7 +1,8 @@
 /** The line of progress: on a terminal, elsewhere, and what stays of it. The clock is the test's own. */
 import { Writable } from 'node:stream'
 import t, { type Test } from 'tap'
-import { ProgressLine, size } from '../../lib/io/progress-line.js'
+import { size } from '../../lib/io/amounts.js'
+import { ProgressLine } from '../../lib/io/progress-line.js'
 import type { Progress } from '../../lib/progress.js'
 
 /** A line into a text, at times that `at` sets. */
