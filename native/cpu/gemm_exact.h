@@ -101,9 +101,10 @@ struct Exact {
   };
 
   // One tile: c [kRows, kColumns], rows ldc apart, = (add ? c : 0) + a · b + bias [kColumns], null for none. b [depth,
-  // kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows].
+  // kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows]. Never inlined: beside what a caller keeps
+  // in registers there are too few for the sums.
   template <bool packed>
-  static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add,
+  [[gnu::noinline]] static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add,
                         const T* bias) {
     constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
