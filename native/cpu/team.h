@@ -73,8 +73,8 @@ class Team {
   };
   Task task_ = nullptr;
   void* context_ = nullptr;
-  int slots_ = 0;               // so many shares are in use
-  std::vector<Share> shares_;   // one for each thread
+  int slots_ = 0;              // so many shares are in use
+  std::vector<Share> shares_;  // one for each thread
   std::atomic<bool> open_{false};
   std::atomic<int32_t> active_{0};
   std::mutex thrownMutex_;
