@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kRowBlock = 12 * kRows;  // the most rows of a task
 // The most k in one go, so that what is packed stays in a near cache; of TN, what all threads read at about the same
 // time.
-constexpr int64_t kLongest = 2 * kDepth, kLongestAcross = 8 * kDepth;
+constexpr int64_t kLongest = 2 * kDepth, kLongestAcross = 4 * kDepth;
 constexpr int64_t kOwnRows = 72 / kRows * kRows;  // the most rows of a task of TN
 
 // In what follows, P is Exact<T> or Pairs: how items are made of numbers, and how they are multiplied.
