@@ -12,6 +12,7 @@ namespace lateforge::cpu::LF_ISA {
 // Documents d [Td, dim] that are read where they are.
 template <class T>
 struct InPlace {
+  static constexpr bool kInPlace = true;
   const T* data;
 
   template <class F>
@@ -45,6 +46,7 @@ void widenRows(const int8_t* __restrict__ x, const T* scales, int64_t rows, int6
 // passes over it, in memory for `each` bytes a thread.
 template <class T, class From>
 struct Stored {
+  static constexpr bool kInPlace = false;  // room for one document
   const From* data;
   const T* scales;
   void* memory;
