@@ -319,7 +319,7 @@ void stored(const cpu::Isa& isa, std::mt19937& rng) {
           const std::vector<int64_t> list = layout == Layout::all       ? std::vector<int64_t>{}
                                             : layout == Layout::grouped ? std::vector<int64_t>{0, 2, 2, 6}
                                                                         : std::vector<int64_t>{1, 0, 0, 3, 2, 2, 1, 5};
-          Problem p = problem<T>({3, 0, 37}, {1, 6, 0, 31, 2, 19}, dim, layout, rng, list);
+          Problem p = problem<T>({3, 0, 37}, {1, 1, 0, 31, 7, 19}, dim, layout, rng, list);
           p.clampNegatives = clampNegatives;
           const int64_t rows = 59;
           Tensor scales = random<T>({rows}, rng);

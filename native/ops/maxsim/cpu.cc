@@ -235,7 +235,7 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
       Index* pair = nullptr;
       if constexpr (!std::is_void_v<Index>) pair = argmax + j * rows + block.firstRow;
       T* const to = scores + block.firstQuery * nd + j;
-      count = Documents::kInPlace ? singlesFrom(segments, j, std::min(end, j + kTileRows)) : 0;
+      count = singlesFrom(segments, j, std::min(end, j + kTileRows));
       if (count > 1) {
         const T* first = documents.read(segments[j], count, q.dim, own);
         scoreSingles(q, block, first, count, clampNegatives, to, nd, pair, rows);

@@ -6,13 +6,13 @@
 #include "../../cpu/half.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
+#include "../../cpu/tile.h"
 
 namespace lateforge::cpu::LF_ISA {
 
 // Documents d [Td, dim] that are read where they are.
 template <class T>
 struct InPlace {
-  static constexpr bool kInPlace = true;
   const T* data;
 
   template <class F>
@@ -46,7 +46,6 @@ void widenRows(const int8_t* __restrict__ x, const T* scales, int64_t rows, int6
 // passes over it, in memory for `each` bytes a thread.
 template <class T, class From>
 struct Stored {
-  static constexpr bool kInPlace = false;  // room for one document
   const From* data;
   const T* scales;
   void* memory;
@@ -63,10 +62,10 @@ struct Stored {
   }
 };
 
-// Of one thread, for its document.
+// Of one thread, for its document, or as many of one token as make a tile.
 template <class T>
 int64_t widenedBytes(const OpCall& call) {
-  return std::max<int64_t>(call.in[3].longest, 1) * call.in[0].dims[1] * static_cast<int64_t>(sizeof(T));
+  return std::max<int64_t>(call.in[3].longest, kTileRows) * call.in[0].dims[1] * static_cast<int64_t>(sizeof(T));
 }
 
 }  // namespace lateforge::cpu::LF_ISA
