@@ -5,8 +5,8 @@
 // read where they are, for kRows of them over a block of k stay in the first-level cache while every panel of B passes
 // by.
 // TN, the gradient of a weight, sums over many tokens, so that what is packed would be written anew all the time and
-// read by every thread: between cores that share no cache that takes up to as long as the products. There every task
-// has rows of C for itself, packs its part of A, which lies across, and reads B where it is.
+// read by every thread, which can take as long as the products where cores are far apart. There every task has rows of
+// C for itself, packs its part of A, which lies across, and reads B where it is, or packs it too.
 #include "gemm.h"
 
 #include "gemm_exact.h"
