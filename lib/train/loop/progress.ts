@@ -48,7 +48,7 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
 
 /** Progress with its phase, and within a step the loss of the one before. */
 export function progressOf({ type: _, phase, name, ...progress }: ProgressEvent, last?: StepEvent): Progress {
-  const loss = progress.stage === 'training' && last ? `loss ${last.loss.toPrecision(4)}` : undefined
+  const loss = progress.stage === 'training' && last ? `last loss ${last.loss.toPrecision(4)}` : undefined
   const names = [phase, name, loss].filter((part) => part !== undefined)
   return { ...progress, ...(names.length > 0 && { name: names.join('  ') }) }
 }
