@@ -48,6 +48,16 @@ t.test('a log whose last line is being written', async (t) => {
   )
 })
 
+t.test('curves of evaluations have each step once, the last one too', async (t) => {
+  const run = await readRun(t.testdir({ 'config.json': '{"phases":[{"name":"one"}]}' }))
+  const evaluated = (globalStep: number, value: number) =>
+    JSON.stringify({ type: 'eval', phase: 'one', step: globalStep, globalStep, metric: 'ndcg@10', value, metrics: {} })
+  for (const line of [...stepLines(10).split('\n'), evaluated(4, 0.25), evaluated(10, 0.5)]) run.log.add(line)
+  t.match(curvesOf([run])['eval-ndcg@10']!.series, [{ x: [1, 4, 10], y: [null, 0.25, 0.5] }])
+  run.log.add(stepLines(1, 11))
+  t.match(curvesOf([run])['eval-ndcg@10']!.series, [{ x: [1, 4, 10, 11], y: [null, 0.25, 0.5, null] }])
+})
+
 t.test('a folder that has only begun, and one that is none', async (t) => {
   const dir = t.testdir({ 'config.json': '{"phases":[{"name":"one"}]}' })
   const run = await readRun(dir)
