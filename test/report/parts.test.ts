@@ -6,6 +6,7 @@ import { curvesOf, decimated } from '../../lib/report/curves.js'
 import { html, jsonScript, own, visible } from '../../lib/report/html.js'
 import { RunLog } from '../../lib/report/run-log.js'
 import { readRun } from '../../lib/report/run-record.js'
+import { columnsOf } from '../../lib/report/terminal.js'
 import { hostile, stepLines } from './run.js'
 
 t.test('values are text, templates are markup', async (t) => {
@@ -18,6 +19,11 @@ t.test('values are text, templates are markup', async (t) => {
   t.equal(script.indexOf('</script>'), script.length - 9, 'nothing ends the script before its end')
   t.equal(JSON.parse(script.slice(script.indexOf('>') + 1, -9)).text, `${hostile}\u2028<!--`)
   t.equal(visible('a\u001b[31m\u0000\u007f\u009b\u202e\nb\tc'), 'a␛[31m␀␡⟨U+009b⟩⟨U+202e⟩\nb\tc')
+})
+
+t.test('columns of a terminal', async (t) => {
+  const texts = ['cat', '猫は', '한글', 'שלום', 'e\u0301', '🎉', '👍🏽', '，']
+  t.same(texts.map(columnsOf), [3, 4, 4, 4, 1, 2, 2, 2])
 })
 
 t.test('fewer points keep the smallest and the largest', async (t) => {

@@ -1,4 +1,4 @@
-import { duration, short } from '../../io/amounts.js'
+import { count, duration, short } from '../../io/amounts.js'
 import { ProgressLine } from '../../io/progress-line.js'
 import { checkOptions, number, object } from '../../options.js'
 import type { Progress } from '../../progress.js'
@@ -82,7 +82,7 @@ function lineOf(event: TrainEvent): string | undefined {
       return event.resumed ? `resuming ${event.resumed}` : `${event.out}: ${event.phases.join(' → ')}`
     case 'phase':
       return event.at === 'begin'
-        ? `${event.phase}: ${event.steps} steps of ${event.batch}, ${event.rows} rows, queries of ${event.queryLength} tokens, ` +
+        ? `${event.phase}: ${count(event.steps)} step${event.steps === 1 ? '' : 's'} of ${count(event.batch!)}, ${count(event.rows!)} rows, queries of ${event.queryLength} tokens, ` +
             `documents of ${event.documentLength}${event.step ? `, from step ${event.step}` : ''}`
         : event.reason === 'early-stop'
           ? `${event.phase}: stopped at step ${event.step}, no better evaluation in a while`
