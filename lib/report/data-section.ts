@@ -1,11 +1,11 @@
 /** The data of a run: what each source gave, how long its texts are, and some rows as the model reads them. */
 
-import { count } from '../io/amounts.js'
+import { count, countOf } from '../io/amounts.js'
 import type { PhaseCheck, SampleRow } from '../train/check/check-phase.js'
 import type { SourceCheck } from '../train/check/check-source.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
 import { type Html, html, own, type Value } from './html.js'
-import { counted, folded, type Row, short, table } from './parts.js'
+import { folded, type Row, short, table } from './parts.js'
 import type { RunRecord } from './run-record.js'
 
 /** Negatives of a row that are shown. */
@@ -29,7 +29,7 @@ function dataOf(run: RunRecord, n: number): Html {
   }
 ${checks === null && html`<p class="note">The run is of an earlier version, which keeps no lengths and no samples.</p>`}
 ${checks && html`<h3>Lengths, in tokens before they are cut</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
-${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${counted(samples.length, 'row')}`, samples.map(sampleHtml)))}`
+${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${countOf(samples.length, 'row')}`, samples.map(sampleHtml)))}`
 }
 
 function givenRows({ log, checks }: RunRecord): Row[] {
@@ -89,7 +89,7 @@ function lengthTable(checks: readonly PhaseCheck[]): Html {
 function sampleHtml({ source, row, query, positive, negatives }: SampleRow): Html {
   return html`<div class="sample card"><p class="note">${own(source)}, row ${count(row)}</p>
 ${sampleText('query', query)}${sampleText('positive', positive)}${negatives.slice(0, SHOWN).map((text) => sampleText('negative', text))}
-${negatives.length > SHOWN && html`<p class="note">and ${counted(negatives.length - SHOWN, 'more negative')}</p>`}</div>`
+${negatives.length > SHOWN && html`<p class="note">and ${countOf(negatives.length - SHOWN, 'more negative')}</p>`}</div>`
 }
 
 function sampleText(role: string, { tokens, skipped, cut, expansion, mask }: SampleText): Value {

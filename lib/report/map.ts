@@ -1,7 +1,7 @@
 /** A map of tokens: which token of a document answers which token of a query, as HTML. */
+import { countOf } from '../io/amounts.js'
 import type { ExplainedDocument, ExplainedText, ExplainedToken, Explanation } from '../models/explain.js'
 import { type Html, html, own, type Value, visible } from './html.js'
-import { counted } from './parts.js'
 
 /** A document's name, and what is worth a line of its own. */
 export interface MapLabel {
@@ -91,7 +91,7 @@ function documentHtml(
   return html`<article class="document" data-document="${n}" aria-label="${name}">
 <h3>${own(name)} <span class="score">score ${document.score.toFixed(3)}</span>${note && html` <span class="note">${own(note)}</span>`}</h3>
 <p class="tokens">${document.tokens.map((token, i) => documentToken(token, i, sums[i]!, most))}${more(document)}</p>
-${cut > 0 && html`<p class="note">${document.goesOn ? 'More than ' : ''}${counted(cut, 'token')} ${cut === 1 ? 'was' : 'were'} cut: the model reads ${document.tokens.length - cut}.</p>`}
+${cut > 0 && html`<p class="note">${document.goesOn ? 'More than ' : ''}${countOf(cut, 'token')} ${cut === 1 ? 'was' : 'were'} cut: the model reads ${document.tokens.length - cut}.</p>`}
 <details><summary>Which token answers which, as a table</summary>
 <div class="scroll" tabindex="0" role="region" aria-label="Answers in ${name}"><table><thead><tr><th scope="col">query</th><th scope="col">answered by</th><th scope="col" class="number">similarity</th></tr></thead>
 <tbody>${answering.map(
@@ -107,7 +107,7 @@ function given(text: string): Value {
   const rest = text.length - GIVEN
   return rest <= 0
     ? text
-    : html`${text.slice(0, GIVEN).replace(/[\ud800-\udbff]$/, '')} <span class="note">… and ${counted(rest, 'more character')}</span>`
+    : html`${text.slice(0, GIVEN).replace(/[\ud800-\udbff]$/, '')} <span class="note">… and ${countOf(rest, 'more character')}</span>`
 }
 
 function documentToken(token: ExplainedToken, i: number, sum: number, most: number): Html {

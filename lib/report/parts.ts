@@ -47,9 +47,6 @@ export function short(value: number | null | undefined): string {
 export const isStandIn = (value: unknown): value is { object: string } =>
   typeof value === 'object' && value !== null && 'object' in value && typeof value.object === 'string'
 
-/** `1 row`, `1,200 rows`. */
-export const counted = (n: number, what: string): string => `${count(n)} ${what}${n === 1 ? '' : 's'}`
-
 /** Any value of a setting as text. */
 export function settingText(value: unknown): string {
   if (value === undefined) return '–'

@@ -1,9 +1,9 @@
 /** The sections of a report but those of data and of queries. */
-import { count, duration } from '../io/amounts.js'
+import { count, countOf, duration } from '../io/amounts.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Curve } from './curves.js'
 import { type Html, html, own, type Value } from './html.js'
-import { type Column, counted, facts, folded, isStandIn, type Row, same, settingText, short, table } from './parts.js'
+import { type Column, facts, folded, isStandIn, type Row, same, settingText, short, table } from './parts.js'
 import type { LoggedPhase } from './run-log.js'
 import type { RunRecord } from './run-record.js'
 
@@ -16,13 +16,12 @@ ${table('Phases', phaseColumns(runs), runs.flatMap(phaseRows(runs.length > 1)))}
 function runFacts({ log, config, locked }: RunRecord): Html {
   const [first] = log.starts
   const last = log.starts.at(-1)
-  const seconds = first && log.lastTime ? (Date.parse(log.lastTime) - Date.parse(first.time)) / 1000 : 0
   const steps = log.steps.at(-1) ?? 0
   const best = bestOf(log.evaluations, config)
   return facts([
     ['State', state(log.done !== null, locked, log.phases.at(-1))],
     ['Steps', count(steps)],
-    ['Time', `${duration(seconds)}${log.starts.length > 1 ? `, resumed ${log.starts.length - 1} ×` : ''}`],
+    ['Time', `${duration(log.seconds)}${log.starts.length > 1 ? `, resumed ${log.starts.length - 1} ×` : ''}`],
     ...(best ? [['Best', `${best.metric} ${best.value.toFixed(4)}`] as const] : []),
     ['Model', own(settingText(config.model))],
     [
@@ -282,6 +281,6 @@ export function eventSection(runs: readonly RunRecord[]): Html {
     return html`${runs.length > 1 && html`<h3>${own(label)}</h3>`}
 ${warnings.length > 0 ? html`<ul>${warnings}</ul>` : html`<p>No warning.</p>`}
 ${log.damaged > 0 && html`<p class="note">${log.damaged === 1 ? '1 line of the log is no event' : `${count(log.damaged)} lines of the log are no events`}: it was cut off while it was written.</p>`}
-${saved.length > 0 && folded(`saved-${n}`, counted(saved.length, 'checkpoint'), table('Checkpoints', [{ head: 'after' }, { head: 'why' }, { head: 'when' }, { head: 'where' }], saved))}`
+${saved.length > 0 && folded(`saved-${n}`, countOf(saved.length, 'checkpoint'), table('Checkpoints', [{ head: 'after' }, { head: 'why' }, { head: 'when' }, { head: 'where' }], saved))}`
   })}`
 }

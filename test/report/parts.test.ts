@@ -54,6 +54,19 @@ t.test('a log whose last line is being written', async (t) => {
   )
 })
 
+t.test('the time of a run is that of its processes', async (t) => {
+  const log = new RunLog()
+  const at = (time: string, type: string) => log.add(JSON.stringify({ type, time: `2026-11-30T${time}Z` }))
+  for (const [time, type] of [
+    ['10:00:00', 'start'],
+    ['10:01:00', 'warning'],
+    ['12:00:00', 'start'],
+    ['12:00:30', 'warning'],
+  ] as const)
+    at(time, type)
+  t.equal(log.seconds, 90, 'not the night between two of them')
+})
+
 t.test('curves of evaluations have each step once, the last one too', async (t) => {
   const run = await readRun(t.testdir({ 'config.json': '{"phases":[{"name":"one"}]}' }))
   const evaluated = (globalStep: number, value: number) =>
