@@ -25,8 +25,29 @@
   /** @param {number} value */
   const shown = (value) => {
     const size = Math.abs(value)
-    if (size >= 1e4) return Math.round(value).toLocaleString('en')
+    if (size >= 1e3) return Math.round(value).toLocaleString('en')
     return size > 0 && size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)))
+  }
+
+  /** An axis: all its ticks written alike. @param {(number | null)[]} ticks */
+  const onAxis = (ticks) => {
+    const sizes = ticks.flatMap((tick) => (tick ? [Math.abs(tick)] : []))
+    const tiny = Math.min(...sizes) < 1e-3
+    return ticks.map((tick) => {
+      if (tick === null) return ''
+      const value = Number(tick.toPrecision(6))
+      return tiny && value !== 0 ? value.toExponential() : value.toLocaleString('en', { maximumFractionDigits: 6 })
+    })
+  }
+
+  /** The range of a logarithmic axis: from a 1, 2 or 5 to another. @param {any} _ @param {number} low @param {number} high */
+  const rounded = (_, low, high) => {
+    const around = (/** @type {number} */ value) =>
+      [1, 2, 5, 10].map((mark) => mark * 10 ** Math.floor(Math.log10(value)))
+    return [
+      Math.max(...around(low).filter((mark) => mark <= low * (1 + 1e-9))),
+      Math.min(...around(high).filter((mark) => mark >= high * (1 - 1e-9))),
+    ]
   }
 
   /**
@@ -65,9 +86,12 @@
     const values = aligned(curve)
     const grid = { stroke: colour('--line'), width: 1 }
     const axis = { stroke: colour('--soft'), grid, ticks: grid, font: '12px system-ui, sans-serif' }
-    // On a logarithmic scale powers of ten are enough.
-    const tens = (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
-      ticks.map((tick) => (Math.abs(Math.log10(tick) % 1) < 1e-6 ? tick : null))
+    // On a logarithmic scale powers of ten are enough, and where they are few their doubles and halves.
+    const tens = (/** @type {any} */ _, /** @type {number[]} */ ticks) => {
+      const marks = ticks[ticks.length - 1] > 200 * ticks[0] ? [1] : [1, 2, 5]
+      const first = (/** @type {number} */ tick) => Math.round(tick / 10 ** Math.floor(Math.log10(tick) + 1e-6))
+      return ticks.map((tick) => (marks.includes(first(tick)) ? tick : null))
+    }
     const sparse = curve.log ? { filter: tens, grid: { ...grid, filter: tens }, ticks: { ...grid, filter: tens } } : {}
     const lines = curve.series.flatMap((_, i) => {
       const stroke = colour(`--c${i % 6}`)
@@ -87,14 +111,18 @@
     const instance = new uPlot(
       {
         width: printing ? 320 : Math.max(200, plot.clientWidth),
-        height: 210,
+        height: 225,
         cursor: { sync: { key: 'steps' }, y: false },
         legend: { show: false },
-        scales: { x: { time: false }, y: curve.log ? { distr: 3 } : {} },
+        scales: { x: { time: false }, y: curve.log ? { distr: 3, range: rounded } : {} },
         axes: [
           {
             ...axis,
-            size: 34,
+            size: 30,
+            label: 'step',
+            labelSize: 16,
+            labelGap: 0,
+            labelFont: '12px system-ui, sans-serif',
             values: (/** @type {any} */ _, /** @type {number[]} */ ticks) =>
               ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString('en') : '')),
           },
@@ -103,7 +131,7 @@
             ...sparse,
             size: 64,
             values: (/** @type {any} */ _, /** @type {(number | null)[]} */ ticks) =>
-              ticks.map((tick) => (tick === null ? '' : shown(tick))),
+              curve.log ? ticks.map((tick) => (tick === null ? '' : shown(tick))) : onAxis(ticks),
           },
         ],
         series: [{}, ...lines],
@@ -136,22 +164,30 @@
     const ratio = devicePixelRatio
     ctx.save()
     ctx.strokeStyle = colour('--soft')
-    ctx.fillStyle = colour('--soft')
     ctx.font = `${11 * ratio}px system-ui, sans-serif`
     ctx.textAlign = 'left'
     ctx.textBaseline = 'alphabetic'
     ctx.setLineDash([3 * ratio, 3 * ratio])
-    let end = Number.NEGATIVE_INFINITY
+    // Labels stand in rows below each other where they are too long for one, and within the picture.
+    const ends = [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]
+    const right = bbox.left + bbox.width
     for (const { x, label } of all) {
       const at = u.valToPos(x, 'x', true)
-      if (at < bbox.left - 1 || at > bbox.left + bbox.width) continue
+      if (at < bbox.left - 1 || at > right) continue
       ctx.beginPath()
       ctx.moveTo(at, bbox.top)
       ctx.lineTo(at, bbox.top + bbox.height)
       ctx.stroke()
-      if (at < end) continue
-      ctx.fillText(label, at + 4 * ratio, bbox.top + 11 * ratio)
-      end = at + ctx.measureText(label).width + 10 * ratio
+      const { width } = ctx.measureText(label)
+      const left = Math.min(at + 4 * ratio, right - width)
+      const row = ends.findIndex((end) => left >= end)
+      if (row < 0) continue
+      const base = bbox.top + (11 + 13 * row) * ratio
+      ctx.fillStyle = faint(colour('--card'), 0.8)
+      ctx.fillRect(left - ratio, base - 10 * ratio, width + 2 * ratio, 13 * ratio)
+      ctx.fillStyle = colour('--soft')
+      ctx.fillText(label, left, base)
+      ends[row] = left + width + 6 * ratio
     }
     ctx.restore()
   }

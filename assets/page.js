@@ -9,7 +9,9 @@
   const system = matchMedia('(prefers-color-scheme: dark)')
   const isDark = () => (document.documentElement.dataset.theme ?? (system.matches ? 'dark' : 'light')) === 'dark'
   const nameTheme = () => {
-    if (theme) theme.textContent = isDark() ? 'Light' : 'Dark'
+    if (!theme) return
+    theme.textContent = isDark() ? 'Light' : 'Dark'
+    theme.setAttribute('aria-label', `${theme.textContent} colours`)
   }
   if (theme) {
     theme.hidden = false

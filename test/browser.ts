@@ -23,6 +23,35 @@ export async function browser(t: { teardown(fn: () => Promise<void>): unknown })
   return opened
 }
 
+/** How well the text of a page can be read on what is behind it: the worst contrast there is, and what has it. */
+export const worstContrast = (page: Page): Promise<{ contrast: number; of: string }> =>
+  page.evaluate(`(() => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true })
+    const painted = (colours) => {
+      for (const colour of colours) {
+        canvas.fillStyle = colour
+        canvas.fillRect(0, 0, 1, 1)
+      }
+      return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+    }
+    const luminance = (rgb) => {
+      const [r, g, b] = rgb.map((value) => (value <= 10 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+    let worst = { contrast: 21, of: '' }
+    const texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT)
+    while (texts.nextNode()) {
+      const element = texts.currentNode.parentElement
+      if (texts.currentNode.data.trim() === '' || !element.checkVisibility()) continue
+      const behind = ['#fff']
+      for (let at = element; at; at = at.parentElement) behind.splice(1, 0, getComputedStyle(at).backgroundColor)
+      const lights = [painted(behind), painted([...behind, getComputedStyle(element).color])].map(luminance)
+      const contrast = (Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05)
+      if (contrast < worst.contrast) worst = { contrast, of: element.outerHTML.slice(0, 200) }
+    }
+    return worst
+  })()`)
+
 /** A page with all it asked for and complained of. */
 export interface Watched {
   page: Page

@@ -58,8 +58,9 @@ const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 function wordsOf(all: readonly Completed[]): string {
   const paths = all.filter(({ path }) => path).map(({ path }) => quoted(path))
   const cases = all.map(({ path, verbs, options, values }) => {
-    const words = [...verbs.map(({ name }) => name), ...values, ...options.flatMap(({ flags }) => flags)]
-    return `    ${quoted(path)}) _lateforge_next=${quoted(words.join(' '))} ;;`
+    const words = [...verbs.map(({ name }) => name), ...values]
+    const flags = options.flatMap((option) => option.flags)
+    return `    ${quoted(path)}) _lateforge_next=${quoted(words.join(' '))} _lateforge_options=${quoted(flags.join(' '))} ;;`
   })
   const valued = all.flatMap(({ path, options }) =>
     options
@@ -74,7 +75,7 @@ function wordsOf(all: readonly Completed[]): string {
   esac
   return 1
 }
-# What may come next, into _lateforge_next; 1 where the word before is an option whose value is not known.
+# What may come next, into _lateforge_next, options only where the word begins like one; 1 where it is a file, or not known.
 _lateforge_words() {
   case "$1 $2" in
 ${valued.join('\n')}
@@ -82,7 +83,7 @@ ${valued.join('\n')}
       case "$1" in
 ${cases.map((line) => `    ${line}`).join('\n')}
       esac
-      return 0 ;;
+      case "$3" in -*) _lateforge_next="$_lateforge_options" ;; esac ;;
   esac
   [ -n "$_lateforge_next" ]
 }`
@@ -92,12 +93,12 @@ function bash(all: readonly Completed[]): string {
   return `# bash completion of lateforge: lateforge completion bash
 ${wordsOf(all)}
 _lateforge() {
-  local path='' _lateforge_next='' cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" i
+  local path='' _lateforge_next='' _lateforge_options='' cur="\${COMP_WORDS[COMP_CWORD]}" prev="\${COMP_WORDS[COMP_CWORD-1]}" i
   for ((i = 1; i < COMP_CWORD; i++)); do
     _lateforge_is_verb "\${path:+$path }\${COMP_WORDS[i]}" && path="\${path:+$path }\${COMP_WORDS[i]}"
   done
   COMPREPLY=()
-  _lateforge_words "$path" "$prev" || return
+  _lateforge_words "$path" "$prev" "$cur" || return
   COMPREPLY=($(compgen -W "$_lateforge_next" -- "$cur"))
 }
 complete -o default -F _lateforge lateforge`
@@ -108,12 +109,12 @@ function zsh(all: readonly Completed[]): string {
 # zsh completion of lateforge: lateforge completion zsh > a file _lateforge in a folder of $fpath
 ${wordsOf(all)}
 _lateforge() {
-  local _lateforge_path='' _lateforge_next='' i
+  local _lateforge_path='' _lateforge_next='' _lateforge_options='' i
   for ((i = 2; i < CURRENT; i++)); do
     _lateforge_is_verb "\${_lateforge_path:+$_lateforge_path }\${words[i]}" &&
       _lateforge_path="\${_lateforge_path:+$_lateforge_path }\${words[i]}"
   done
-  _lateforge_words "$_lateforge_path" "\${words[CURRENT-1]}" && compadd -- \${=_lateforge_next}
+  _lateforge_words "$_lateforge_path" "\${words[CURRENT-1]}" "\${words[CURRENT]}" && compadd -- \${=_lateforge_next} && return
   _files
 }
 if [[ "$funcstack[1]" == _lateforge ]]; then _lateforge; else compdef _lateforge lateforge; fi`

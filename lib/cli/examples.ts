@@ -35,7 +35,7 @@ const examples: Readonly<Record<string, string>> = {
   'bench maxsim': 'rerank-1k --seconds 2',
   'bench infonce': '--list',
   doctor: '--json',
-  completion: 'bash > ~/.local/share/bash-completion/completions/lateforge',
+  completion: 'bash >> ~/.bash_completion',
   help: 'index add',
 }
 

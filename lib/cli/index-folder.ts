@@ -13,7 +13,7 @@ import {
   type StoredEmbeddings,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
-import { duration, size } from '../io/amounts.js'
+import { count, countOf, duration, size } from '../io/amounts.js'
 import type { Colbert } from '../models/colbert.js'
 import type { OnProgress } from '../progress.js'
 import { colour, interruptible, print, printCounts, printJson } from './common.js'
@@ -223,9 +223,9 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
 export function indexText(found: IndexInfo): string[] {
   const { listed, search, deleted, pooling } = found
   return [
-    `${found.documents} documents, ${found.tokens} tokens as ${found.type} of ${found.dim} dimensions`,
+    `${countOf(found.documents, 'document')}, ${countOf(found.tokens, 'token')} as ${found.type} of ${found.dim} dimensions`,
     ...(deleted > 0 ? [`${deleted} deleted ones are still in the files; lateforge index compact removes them`] : []),
-    `${size(found.bytes)} in ${found.segments} segments, ${listed} of them searched by candidates`,
+    `${size(found.bytes)} in ${countOf(found.segments, 'segment')}, ${count(listed)} of them searched by candidates`,
     ...(search
       ? [
           `checked with ${search.queries} queries and ${search.documents} documents: recall@${search.topK} ${search.recall.toFixed(4)}`,

@@ -163,6 +163,7 @@ program
   .option('--port <n>', '0 for any that is free', port, 0)
   .option('--queries <n>', 'best and worst queries shown with maps once the run is done; 0 loads no model', fromZero, 2)
   .option('--device <name>', 'where the model of these maps runs', 'cpu')
+  .option('--json', 'print where it listens as one JSON object')
   .action(async (run, options) => (await import('./ui.js')).ui(run, options))
 
 registerIndex(program)

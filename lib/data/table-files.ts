@@ -26,8 +26,9 @@ const idNames = ['query_id', 'document_id', 'doc_id', 'docid', 'qid', 'pid', '_i
 const textNames = ['text', 'query', 'document', 'passage', 'contents']
 
 /**
- * The rows of a file of .jsonl, .jsonl.gz or .parquet, or of .tsv or .tsv.gz without a header: id, text and, with `titles`,
- * perhaps a title. Titles come before their texts: with a blank, of a .tsv with " | " as ColBERT's loader joins them.
+ * The rows of a file of .jsonl, .jsonl.gz or .parquet, or of .tsv or .tsv.gz, with a header that names its columns or without
+ * one: id, text and, with `titles`, perhaps a title. Titles come before their texts: with a blank, of a .tsv without a header
+ * with " | " as ColBERT's loader joins them.
  * @param unused gets the names of columns that nothing reads
  * @throws DataError ERR_DATA with file and line or row
  */
@@ -36,23 +37,43 @@ export async function* tableEntries(
   options: Omit<TableFiles, 'files'> & { titles: boolean },
   unused: Set<string>,
 ): AsyncGenerator<TableEntry> {
-  if (/\.tsv(\.gz)?$/.test(file)) yield* tsvEntries(file, options.titles)
+  if (/\.tsv(\.gz)?$/.test(file)) yield* tsvEntries(file, options, unused)
   else if (file.endsWith('.parquet')) yield* parquetEntries(file, options, unused)
   else yield* jsonEntries(file, options, unused)
 }
 
-async function* tsvEntries(file: string, titles: boolean): AsyncGenerator<TableEntry> {
+async function* tsvEntries(
+  file: string,
+  options: Omit<TableFiles, 'files'> & { titles: boolean },
+  unused: Set<string>,
+): AsyncGenerator<TableEntry> {
   let number = 0
+  let header: { names: string[]; columns: Columns } | undefined
   for await (const lines of lineBatches(file))
     for (const line of lines) {
       const where = `${file}:${++number}`
       if (line === '') continue
-      const [id, text, title] = line.split('\t')
+      const cells = line.split('\t')
+      if (number === 1 && isHeader(cells, options)) {
+        header = { names: cells, columns: columnsOf(cells, where, options, unused) }
+        continue
+      }
+      if (header) {
+        const named = Object.fromEntries(header.names.map((name, i) => [name, cells[i]]))
+        yield entryOf(named, header.columns, where)
+        continue
+      }
+      const [id, text, title] = cells
       if (id === undefined || text === undefined)
         throw new DataError('ERR_DATA', `${where}: expected an id, a tab and a text.`, { where })
-      yield { id: id.trim(), text: titles && title ? `${title} | ${text}` : text, where }
+      yield { id: id.trim(), text: options.titles && title ? `${title} | ${text}` : text, where }
     }
 }
+
+/** Names of an id and of a text, which no row would have. */
+const isHeader = (cells: readonly string[], { id, text }: Omit<TableFiles, 'files'>): boolean =>
+  cells.some((cell) => cell === id || idNames.includes(cell)) &&
+  cells.some((cell) => cell === text || textNames.includes(cell))
 
 async function* parquetEntries(
   file: string,

@@ -18,8 +18,7 @@ export class TextTable {
   }
 
   /**
-   * Reads a table from .jsonl, .jsonl.gz, .parquet files, or .tsv and .tsv.gz without a header: id, text and, with `titles`,
-   * perhaps a title. Titles come before their texts: with a blank, of a .tsv with " | " as in ColBERT's loader. `close` it.
+   * Reads a table from .jsonl, .jsonl.gz, .parquet, .tsv and .tsv.gz files; `tableEntries` says how. `close` it.
    * @throws DataError ERR_DATA for other files or columns, or two texts of one id
    */
   static async open(

@@ -22,7 +22,7 @@ export interface RunInfo {
   state: 'done' | 'locked' | 'stopped'
   /** Steps done. */
   steps: number
-  /** From its first event to its last. */
+  /** From the first event to the last of each of its processes. */
   seconds: number
   /** How often it was gone on with. */
   resumed: number
@@ -69,7 +69,6 @@ export async function inspectRun(folder: string, onProgress?: OnProgress): Promi
     }
   })
   const best = bestOf(log.evaluations, config)
-  const [first] = log.starts
   const checkpoints = await Promise.all(
     (await listCheckpoints(path.join(folder, 'checkpoints'))).map(async (found) => ({
       ...found,
@@ -82,7 +81,7 @@ export async function inspectRun(folder: string, onProgress?: OnProgress): Promi
     folder,
     state: log.done ? 'done' : locked ? 'locked' : 'stopped',
     steps: log.steps.at(-1) ?? 0,
-    seconds: first && log.lastTime ? (Date.parse(log.lastTime) - Date.parse(first.time)) / 1000 : 0,
+    seconds: log.seconds,
     resumed: Math.max(0, log.starts.length - 1),
     phases,
     best: best ? { ...score(best)!, phase: best.phase } : null,

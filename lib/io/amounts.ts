@@ -21,6 +21,9 @@ export function size(bytes: number): string {
 /** `12,345`. */
 export const count = (n: number): string => n.toLocaleString('en')
 
+/** `1 row`, `1,200 rows`. */
+export const countOf = (n: number, what: string): string => `${count(n)} ${what}${n === 1 ? '' : 's'}`
+
 /** A number in three digits: `12.3k`. */
 export function short(n: number): string {
   const [unit, by] = n >= 1e6 ? ['M', 1e6] : n >= 1e3 ? ['k', 1e3] : ['', 1]

@@ -142,8 +142,11 @@ class Work {
     }
     this.progress = progress
     this.lastAt = at
-    if (at - (this.seen.at(-1)?.at ?? 0) > SAMPLE_MS)
-      this.seen = [...this.seen.filter((sample) => at - sample.at < WINDOW_MS), { at, done }]
+    if (at - (this.seen.at(-1)?.at ?? 0) > SAMPLE_MS) {
+      const recent = this.seen.filter((sample) => at - sample.at < WINDOW_MS)
+      // What is told more seldom has a rate since it was told before.
+      this.seen = [...(recent.length > 0 ? recent : this.seen.slice(-1)), { at, done }]
+    }
     const seconds = (at - this.began.at) / 1000
     if (!isTransfer || done !== total || 1000 * seconds < QUIET_MS) return undefined
     const here = this.began.done

@@ -1,7 +1,8 @@
 import { batchSliceOf, type Ranks } from '../distributed/batch-slice.js'
 import type { Pending } from '../distributed/group.js'
 import { ArgumentError, RecipeError } from '../errors.js'
-import { checkOptions, flag, instance, type Kinds, number, numbers, object, whole } from '../options.js'
+import { checkOptions, flag, func, instance, type Kinds, number, numbers, object, whole } from '../options.js'
+import type { OnProgress, Progress } from '../progress.js'
 import * as raw from '../tensor/ops.gen.js'
 import { type TokenEmbeddings, zeros } from '../tensor/ops.js'
 import { scope } from '../tensor/scope.js'
@@ -53,6 +54,8 @@ export interface ContrastiveOptions {
    * are there; blocks beyond it are scored again, with the same bits. Default 256 MiB.
    */
   keepScores?: number
+  /** Told as blocks of queries are through on the device, for batches of thousands. Nothing waits for it. */
+  onProgress?: OnProgress | undefined
 }
 
 /** What float32 divides scores of any length by without overflow, and what still leaves something of them. */
@@ -75,6 +78,7 @@ const contrastiveOptions: Kinds<ContrastiveOptions> = {
   guide: object,
   blockQueries: whole(1),
   keepScores: number(0),
+  onProgress: func,
 }
 
 /** Queries [first, last) of those that are here. */
@@ -193,6 +197,15 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
       raw.maxsimBackward(tokens, segments, d, documents.segments, null, argmax!, scores, dTokens, dd, { layout: 0 })
     }
 
+    const through = (part: string, done: number): void => {
+      const { onProgress } = options
+      if (!onProgress) return
+      const told: Progress = { stage: 'training', part, done, total: rows.count, unit: 'queries' }
+      device.event().then(
+        () => onProgress(told),
+        () => {}, // whoever awaits the loss hears of it
+      )
+    }
     let whole: Pending
     // The side that stays is spread over ranks: the columns of one direction or of the other.
     const spread = group.size > 1 ? gathered : 'none'
@@ -200,6 +213,7 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
       const partial = Tensor.empty(device, [rows.count, 3])
       const turnedPartial = turned && Tensor.empty(device, [blocks.length * columns.count, 3])
       let budget = keepScores
+      through('loss, scores', 0)
       const kept = blocks.map((block, i) =>
         scope(() => {
           const scored = score(block)
@@ -209,6 +223,7 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
             raw.copyRows(stats, turnedPartial!, { row: i * columns.count })
           }
           budget -= scored.scores.bytes + (scored.argmax?.bytes ?? 0)
+          through('loss, scores', block.last)
           return anyNeeded && budget >= 0 ? scored : null
         }),
       )
@@ -223,13 +238,16 @@ function inBatch(queries: TokenEmbeddings, documents: TokenEmbeddings, options: 
             const scored = kept[i] ?? score(block)
             differentiate(block, scored, lse.rows(block.first, block.last), turnedLse)
             for (const tensor of Object.values(scored)) tensor?.dispose()
+            through('loss, gradients', block.last)
           })
     } else {
+      through('loss', 0)
       for (const block of blocks)
         scope(() => {
           const scored = score(block)
           const lse = softmax.lossOf(statsOf(block, scored), firstOf(block))
           if (anyNeeded) differentiate(block, scored, lse)
+          through('loss', block.last)
         })
       whole = group.allReduceSum(loss)
     }

@@ -16,7 +16,7 @@ export interface MiningCorpus {
 }
 
 /**
- * The documents of a BEIR folder, or of BEIR by name (`beir/scifact`); of files of ids and texts (.jsonl, .jsonl.gz, .parquet, .tsv without a header); or all
+ * The documents of a BEIR folder, or of BEIR by name (`beir/scifact`); of files of ids and texts (.jsonl, .jsonl.gz, .parquet, .tsv); or all
  * those of rows of training.
  * @param path a folder, a name, a file, a pattern, or a data set of the Hub (`hf://datasets/…`)
  * @throws DataError ERR_DATA; HubError ERR_HUB for a data set that cannot be had

@@ -91,8 +91,11 @@ export function curvesOf(runs: readonly RunRecord[]): Record<string, Curve> {
       curves[id] = { title, unit, series: kept, marks, log: falling.has(id) && spansFar(kept), points }
   }
   for (const [metric, title, unit] of drawn) {
-    const whole = runs.map(({ label, log }) => decimated(log.steps, log.values[metric], label))
     const parts = metric === 'loss' ? runs.flatMap(({ label, log }) => partsOf(log, label, runs.length > 1)) : []
+    const isSum = parts.length > 0 && runs.length === 1
+    const whole = runs.map(({ label, log }) =>
+      decimated(log.steps, log.values[metric], isSum ? 'loss: the sum, by weights' : label),
+    )
     add(metric, title, unit, [...whole, ...parts]) // a run has the same colour on every curve
   }
   for (const metric of new Set(runs.flatMap(({ log }) => log.evaluations.map((event) => event.metric))))
@@ -115,11 +118,13 @@ function partsOf(log: RunLog, label: string, several: boolean): CurveSeries[] {
 
 function evaluated({ evaluations, steps }: RunLog, metric: string, label: string): CurveSeries {
   const events = evaluations.filter((event) => event.metric === metric)
-  // From the first step to the last, as the other curves.
-  const around = <T>(values: T[]): (T | null)[] => [null, ...values, null]
+  // From the first step to the last, as the other curves; no step twice, of which a picture would show one.
+  const at = events.map(({ globalStep }) => globalStep)
+  const ends = [steps[0] ?? 0, steps.at(-1) ?? 0].map((step) => (at.includes(step) ? [] : [step]))
+  const around = <T>(values: T[]): (T | null)[] => [...ends[0]!.map(() => null), ...values, ...ends[1]!.map(() => null)]
   return {
     label: visible(label),
-    x: [steps[0] ?? 0, ...events.map(({ globalStep }) => globalStep), steps.at(-1) ?? 0],
+    x: [...ends[0]!, ...at, ...ends[1]!],
     y: around(events.map(({ value }) => value)),
     low: around(events.map(({ interval }) => interval?.low ?? null)),
     high: around(events.map(({ interval }) => interval?.high ?? null)),
@@ -127,7 +132,7 @@ function evaluated({ evaluations, steps }: RunLog, metric: string, label: string
   }
 }
 
-/** Positive, and the largest a hundred times the smallest: on a plain scale the small ones would be a flat line. */
+/** Positive, and the largest ten times the smallest: on a plain scale the small ones would be a flat line. */
 function spansFar(series: readonly CurveSeries[]): boolean {
   let [low, high] = [Number.POSITIVE_INFINITY, 0]
   for (const { y } of series)
@@ -136,5 +141,5 @@ function spansFar(series: readonly CurveSeries[]): boolean {
       low = Math.min(low, value)
       high = Math.max(high, value)
     }
-  return low > 0 && high > 100 * low
+  return low > 0 && high > 10 * low
 }

@@ -1,6 +1,6 @@
 /** The data of a run: what each source gave, how long its texts are, and some rows as the model reads them. */
 
-import { count } from '../io/amounts.js'
+import { count, countOf } from '../io/amounts.js'
 import type { PhaseCheck, SampleRow } from '../train/check/check-phase.js'
 import type { SourceCheck } from '../train/check/check-source.js'
 import type { SampleText, TextLengths } from '../train/check/texts.js'
@@ -29,13 +29,21 @@ function dataOf(run: RunRecord, n: number): Html {
   }
 ${checks === null && html`<p class="note">The run is of an earlier version, which keeps no lengths and no samples.</p>`}
 ${checks && html`<h3>Lengths, in tokens before they are cut</h3>${lengthTable(checks)}<h3>As the model reads them</h3>${hidden && html`<p class="note">The config says card.samples: 0, so no text of the data is shown.</p>`}`}
-${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${samples.length} rows`, samples.map(sampleHtml)))}`
+${checks?.map(({ name, samples }, phase) => samples.length > 0 && folded(`samples-${n}-${phase}`, `${name}: ${countOf(samples.length, 'row')}`, samples.map(sampleHtml)))}`
 }
 
 function givenRows({ log, checks }: RunRecord): Row[] {
   const all = new Map<string, number>()
   for (const { phase, steps } of log.given.values()) all.set(phase, (all.get(phase) ?? 0) + steps)
-  return [...log.given.values()].map(({ phase, source, steps, tokens, loss }) => {
+  // A source whose turn has not come is there too.
+  const waiting = (checks ?? []).flatMap(({ name: phase, sources }) =>
+    log.phases.some(({ name }) => name === phase)
+      ? sources
+          .filter(({ name: source }) => ![...log.given.values()].some((g) => g.phase === phase && g.source === source))
+          .map(({ name: source }) => ({ phase, source, steps: 0, tokens: 0, loss: 0 }))
+      : [],
+  )
+  return [...log.given.values(), ...waiting].map(({ phase, source, steps, tokens, loss }) => {
     const rows = sourceOf(checks, phase, source)?.rows
     return {
       cells: [
@@ -43,9 +51,9 @@ function givenRows({ log, checks }: RunRecord): Row[] {
         phase,
         rows === undefined ? '–' : count(rows),
         count(steps),
-        `${((100 * steps) / all.get(phase)!).toFixed(0)} %`,
+        `${((100 * steps) / (all.get(phase) ?? 1)).toFixed(0)} %`,
         count(tokens),
-        short(loss / steps),
+        steps > 0 ? short(loss / steps) : '–',
       ],
     }
   })
@@ -81,7 +89,7 @@ function lengthTable(checks: readonly PhaseCheck[]): Html {
 function sampleHtml({ source, row, query, positive, negatives }: SampleRow): Html {
   return html`<div class="sample card"><p class="note">${own(source)}, row ${count(row)}</p>
 ${sampleText('query', query)}${sampleText('positive', positive)}${negatives.slice(0, SHOWN).map((text) => sampleText('negative', text))}
-${negatives.length > SHOWN && html`<p class="note">and ${negatives.length - SHOWN} more negatives</p>`}</div>`
+${negatives.length > SHOWN && html`<p class="note">and ${countOf(negatives.length - SHOWN, 'more negative')}</p>`}</div>`
 }
 
 function sampleText(role: string, { tokens, skipped, cut, expansion, mask }: SampleText): Value {

@@ -1,4 +1,5 @@
 /** A map of tokens: which token of a document answers which token of a query, as HTML. */
+import { countOf } from '../io/amounts.js'
 import type { ExplainedDocument, ExplainedText, ExplainedToken, Explanation } from '../models/explain.js'
 import { type Html, html, own, type Value, visible } from './html.js'
 
@@ -12,6 +13,9 @@ export interface MapLabel {
 
 /** Shades of strength in page.css: 0 is none. */
 const SHADES = 10
+
+/** Characters of a text that are shown. */
+const GIVEN = 2000
 
 /** The explanation as HTML, and what its script needs: `data` belongs under `key` into the page's data. */
 export function tokenMap(
@@ -84,17 +88,26 @@ function documentHtml(
     token,
     score,
   }))
-  return html`<article class="document" data-document="${n}">
+  return html`<article class="document" data-document="${n}" aria-label="${name}">
 <h3>${own(name)} <span class="score">score ${document.score.toFixed(3)}</span>${note && html` <span class="note">${own(note)}</span>`}</h3>
 <p class="tokens">${document.tokens.map((token, i) => documentToken(token, i, sums[i]!, most))}${more(document)}</p>
-${cut > 0 && html`<p class="note">${document.goesOn ? 'More than ' : ''}${cut} tokens were cut: the model reads ${document.tokens.length - cut}.</p>`}
+${cut > 0 && html`<p class="note">${document.goesOn ? 'More than ' : ''}${countOf(cut, 'token')} ${cut === 1 ? 'was' : 'were'} cut: the model reads ${document.tokens.length - cut}.</p>`}
 <details><summary>Which token answers which, as a table</summary>
 <div class="scroll" tabindex="0" role="region" aria-label="Answers in ${name}"><table><thead><tr><th scope="col">query</th><th scope="col">answered by</th><th scope="col" class="number">similarity</th></tr></thead>
 <tbody>${answering.map(
     ({ asked, answer, token, score }) =>
       html`<tr><td>${own(asked.text)}${asked.kind === 'expansion' && html` <span class="note">expansion</span>`}</td><td>${answer ? html`${own(answer.text)} <span class="note">at ${token + 1}</span>` : html`<span class="note">nothing${clampNegatives ? ': negative counts as 0' : ''}</span>`}</td><td class="number">${score.toFixed(3)}</td></tr>`,
   )}</tbody></table></div></details>
+<details><summary>The text as it was given</summary><p class="value" dir="auto">${given(document.text)}</p></details>
 </article>`
+}
+
+/** Tokens are not all of a text: letters are folded, words unknown. */
+function given(text: string): Value {
+  const rest = text.length - GIVEN
+  return rest <= 0
+    ? text
+    : html`${text.slice(0, GIVEN).replace(/[\ud800-\udbff]$/, '')} <span class="note">… and ${countOf(rest, 'more character')}</span>`
 }
 
 function documentToken(token: ExplainedToken, i: number, sum: number, most: number): Html {

@@ -31,20 +31,26 @@ export const facts = (entries: readonly (readonly [name: string, value: Value])[
   html`<dl class="facts">${entries.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`
 
 /** What is folded away at first. */
-export const folded = (id: string, summary: string, content: Value): Html =>
+export const folded = (id: string, summary: Value, content: Value): Html =>
   html`<details id="${id}"><summary>${summary}</summary>${content}</details>`
 
 /** A number with four digits that count. */
 export function short(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–'
   const size = Math.abs(value)
-  if (size >= 1e4) return count(Math.round(value))
-  return size > 0 && size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)))
+  if (size >= 1e3) return count(Math.round(value))
+  if (Number.isInteger(value)) return String(value)
+  return size < 1e-3 ? value.toExponential(2) : value.toPrecision(4)
 }
+
+/** What stands in a stored config for an object of the program that was given: a model, a source, a loss. */
+export const isStandIn = (value: unknown): value is { object: string } =>
+  typeof value === 'object' && value !== null && 'object' in value && typeof value.object === 'string'
 
 /** Any value of a setting as text. */
 export function settingText(value: unknown): string {
   if (value === undefined) return '–'
+  if (isStandIn(value)) return `${value.object} (given as an object)`
   return typeof value === 'string' && value !== '' ? value : JSON.stringify(value)
 }
 

@@ -55,8 +55,8 @@ export async function queryMaps(run: RunRecord, n: number, options: QueryMapOpti
   try {
     const name = await modelAt(folder, last.globalStep)
     const { html: maps, data } = await mapped(name, n, details, options)
-    const about = html`<p class="note">Of the evaluation after ${last.phase}, step ${last.step}; maps by ${own(name)}. Documents that a model
-ranks first, beside a relevant one where that is another.</p>`
+    const about = html`<p class="note">Of the evaluation after ${last.phase}, step ${last.step}; maps by ${own(name)}. Shown are the
+document that the model ranks first and, where that is not relevant, one that is.</p>`
     return { html: html`${about}${maps}`, data }
   } catch (error) {
     if (options.signal?.aborted || error instanceof DeviceError) throw error

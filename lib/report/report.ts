@@ -29,6 +29,7 @@ const titles: Readonly<Record<string, string>> = {
 /** What there is to say of runs. @param maps of each run, where they were made */
 export function reportContent(runs: readonly RunRecord[], maps: readonly QueryMaps[]): ReportContent {
   const curves = curvesOf(runs)
+  const drawn: Record<string, unknown> = Object.assign({}, ...maps.map(({ data }) => data))
   const queries = maps.map(({ html: map }, n) => html`${runs.length > 1 && html`<h3>${runs[n]!.label}</h3>`}${map}`)
   return {
     sections: {
@@ -36,13 +37,13 @@ export function reportContent(runs: readonly RunRecord[], maps: readonly QueryMa
       curves: curveSection(curves),
       evaluations: evaluationSection(runs),
       data: dataSection(runs),
-      ...(maps.length > 0 && { queries: html`${legend}${queries}` }),
+      ...(maps.length > 0 && { queries: html`${Object.keys(drawn).length > 0 && legend}${queries}` }),
       recipe: recipeSection(runs),
       settings: settingsSection(runs),
       events: eventSection(runs),
     },
     curves,
-    maps: Object.assign({}, ...maps.map(({ data }) => data)),
+    maps: drawn,
   }
 }
 

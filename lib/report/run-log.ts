@@ -66,7 +66,9 @@ export class RunLog {
   readonly parts: Record<string, (number | null)[]> = {}
   /** Lines that are no events, such as one that is being written. */
   damaged = 0
-  lastTime: string | null = null
+  /** Of all its processes: from one that ended to the next that took the run up no time passes. */
+  seconds = 0
+  private last = Number.NaN
 
   /** One line. */
   add(line: string): void {
@@ -78,7 +80,9 @@ export class RunLog {
       this.damaged++
       return
     }
-    this.lastTime = event.time
+    const at = Date.parse(event.time)
+    if (event.type !== 'start' && at > this.last) this.seconds += (at - this.last) / 1000
+    this.last = at
     switch (event.type) {
       case 'start':
         this.starts.push(event)

@@ -1,9 +1,9 @@
 /** The sections of a report but those of data and of queries. */
-import { count, duration } from '../io/amounts.js'
+import { count, countOf, duration } from '../io/amounts.js'
 import type { Recipe } from '../text/recipe.js'
 import type { Curve } from './curves.js'
 import { type Html, html, own, type Value } from './html.js'
-import { type Column, facts, folded, type Row, same, settingText, short, table } from './parts.js'
+import { type Column, facts, folded, isStandIn, type Row, same, settingText, short, table } from './parts.js'
 import type { LoggedPhase } from './run-log.js'
 import type { RunRecord } from './run-record.js'
 
@@ -16,13 +16,12 @@ ${table('Phases', phaseColumns(runs), runs.flatMap(phaseRows(runs.length > 1)))}
 function runFacts({ log, config, locked }: RunRecord): Html {
   const [first] = log.starts
   const last = log.starts.at(-1)
-  const seconds = first && log.lastTime ? (Date.parse(log.lastTime) - Date.parse(first.time)) / 1000 : 0
   const steps = log.steps.at(-1) ?? 0
   const best = bestOf(log.evaluations, config)
   return facts([
     ['State', state(log.done !== null, locked, log.phases.at(-1))],
     ['Steps', count(steps)],
-    ['Time', `${duration(seconds)}${log.starts.length > 1 ? `, resumed ${log.starts.length - 1} ×` : ''}`],
+    ['Time', `${duration(log.seconds)}${log.starts.length > 1 ? `, resumed ${log.starts.length - 1} ×` : ''}`],
     ...(best ? [['Best', `${best.metric} ${best.value.toFixed(4)}`] as const] : []),
     ['Model', own(settingText(config.model))],
     [
@@ -87,7 +86,7 @@ function phaseRows(named: boolean): (run: RunRecord) => Row[] {
           phase ? short(mean(log.values.tokensPerSecond)) : '–',
           wait === null ? '–' : `${wait.toFixed(1)} %`,
           phase?.last ? `${(phase.last.memory / 2 ** 30).toFixed(2)} GiB` : '–',
-          evaluation ? scored(evaluation) : '–',
+          evaluation ? html`<span class="whole">${scored(evaluation)}</span>` : '–',
         ],
       }
     })
@@ -95,8 +94,7 @@ function phaseRows(named: boolean): (run: RunRecord) => Row[] {
 
 /** A loss by name, several by their weights, one's own by its id. */
 function lossText(loss: unknown): string {
-  if (typeof loss !== 'object' || loss === null) return settingText(loss)
-  if ('object' in loss) return settingText(loss.object)
+  if (typeof loss !== 'object' || loss === null || isStandIn(loss)) return settingText(loss)
   return Object.entries(loss)
     .map(([name, weight]) => `${name} × ${weight}`)
     .join(' + ')
@@ -138,13 +136,17 @@ export function curveSection(curves: Readonly<Record<string, Curve>>, numbers = 
 const LISTED = 12
 
 function curveHtml(id: string, curve: Curve, numbers: boolean): Html {
-  const { title, series, log } = curve
-  return html`<figure class="curve" data-curve="${id}"><h3>${own(title)}${log && ' (logarithmic)'}</h3>
+  const { title, series } = curve
+  const name = `curve-${id}`
+  return html`<figure class="curve" data-curve="${id}" aria-labelledby="${name}"><h3 id="${name}">${own(curveTitle(curve))}</h3>
 <div class="plot"></div>
 <ul class="keys">${series.length > 1 && series.map(({ label }, i) => html`<li><span class="swatch k${i % 6}"></span>${own(label)}</li>`)}</ul>
 <p class="reading note"></p>
-${folded(`numbers-${id}`, 'Numbers', html`<div id="${listedId(id)}">${numbers && curveNumbers(curve)}</div>`)}</figure>`
+${folded(`numbers-${id}`, html`Numbers<span class="unseen"> of ${title}</span>`, html`<div id="${listedId(id)}">${numbers && curveNumbers(curve)}</div>`)}</figure>`
 }
+
+/** `Memory at its peak, GiB`: the axis has the numbers alone. */
+const curveTitle = ({ title, unit, log }: Curve): string => `${title}${unit && `,${unit}`}${log ? ', logarithmic' : ''}`
 
 /** Where the numbers of a curve stand. */
 export const listedId = (curve: string): string => `listed-${curve}`
@@ -178,19 +180,19 @@ export function evaluationSection(runs: readonly RunRecord[]): Html {
       cells: [
         `${event.phase}, step ${event.step}`,
         ...(runs.length > 1 ? [own(label)] : []),
-        scored(event),
+        html`<span class="whole">${scored(event)}</span>`,
         Object.entries(event.metrics)
           .filter(([name]) => name !== event.metric)
           .map(([name, value]) => `${name} ${value.toFixed(4)}`)
           .join(', '),
-        event.best ? 'best of its phase so far' : '',
+        event.best ? 'yes' : '',
         duration(event.seconds),
       ],
     })),
   )
   if (rows.length === 0) return html`<p class="note">Nothing was evaluated.</p>`
   const whole = runs.every(({ log }) => log.evaluations.every(({ interval }) => interval))
-  return html`${table('Evaluations', [{ head: 'after' }, ...several(runs), { head: 'decides' }, { head: 'others' }, { head: '' }, { head: 'time', number: true }], rows)}
+  return html`${table('Evaluations', [{ head: 'after' }, ...several(runs), { head: 'decides' }, { head: 'others' }, { head: 'best of its phase so far' }, { head: 'time', number: true }], rows)}
 <p class="note">In brackets: the 95 % interval over queries (bootstrap)${!whole && '; absent where the evaluation was a function of its own, or the log is older'}.</p>`
 }
 
@@ -258,6 +260,7 @@ export function flattened(config: Record<string, unknown>): Map<string, unknown>
       ? path === 'phases' && value.map((part, i): [string, unknown] => [`${path}[${i}]`, part])
       : typeof value === 'object' &&
         value !== null &&
+        !isStandIn(value) &&
         Object.entries(value).map(([key, part]): [string, unknown] => [path ? `${path}.${key}` : key, part])
     if (nested) for (const [key, part] of nested) visit(part, key)
     else found.set(path, value)
@@ -277,7 +280,7 @@ export function eventSection(runs: readonly RunRecord[]): Html {
     }))
     return html`${runs.length > 1 && html`<h3>${own(label)}</h3>`}
 ${warnings.length > 0 ? html`<ul>${warnings}</ul>` : html`<p>No warning.</p>`}
-${log.damaged > 0 && html`<p class="note">${log.damaged} lines of the log are no events: it was cut off while it was written.</p>`}
-${saved.length > 0 && folded(`saved-${n}`, `${saved.length} checkpoints`, table('Checkpoints', [{ head: 'after' }, { head: 'why' }, { head: 'when' }, { head: 'where' }], saved))}`
+${log.damaged > 0 && html`<p class="note">${log.damaged === 1 ? '1 line of the log is no event' : `${count(log.damaged)} lines of the log are no events`}: it was cut off while it was written.</p>`}
+${saved.length > 0 && folded(`saved-${n}`, countOf(saved.length, 'checkpoint'), table('Checkpoints', [{ head: 'after' }, { head: 'why' }, { head: 'when' }, { head: 'where' }], saved))}`
   })}`
 }

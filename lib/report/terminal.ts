@@ -16,6 +16,17 @@ export interface TerminalOptions {
 const SHADES = [null, 236, 58, 94, 136, 214] as const
 const BAR = 20
 
+const wide =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Emoji_Presentation}\u3000-\u303f\uff01-\uff60]/u
+const joined = /\p{Mark}|\p{Emoji_Modifier}|[\u200b-\u200d]/u
+
+/** Columns that a text takes: letters of East Asia and emoji two, marks on a letter none. */
+export function columnsOf(text: string): number {
+  let columns = 0
+  for (const char of text) columns += joined.test(char) ? 0 : wide.test(char) ? 2 : 1
+  return columns
+}
+
 /** The explanation in lines. */
 export function explanationText(
   { query, documents }: Explanation,
@@ -58,11 +69,11 @@ function answers(query: readonly ExplainedToken[], document: ExplainedDocument, 
     asked: times > 1 ? `${row.asked} × ${times}` : row.asked,
     times,
   }))
-  const width = Math.max(...shown.map(({ asked }) => asked.length), 0)
+  const width = Math.max(...shown.map(({ asked }) => columnsOf(asked)), 0)
   return shown.map(({ asked, answer, score, times }) => {
     const each = score / times
     const bar = '█'.repeat(Math.max(0, Math.round((BAR * each) / most)))
-    return `  ${asked.padEnd(width)}  ${each.toFixed(3).padStart(6)}  ${bar.padEnd(BAR)}  ${answer}`
+    return `  ${asked}${' '.repeat(width - columnsOf(asked))}  ${each.toFixed(3).padStart(6)}  ${bar.padEnd(BAR)}  ${answer}`
   })
 }
 
@@ -76,7 +87,7 @@ function tokensText(
   const dim = (text: string): string => (colours ? styleText('dim', text) : text)
   const words: { text: string; width: number }[] = []
   const add = (text: string, styled = text): void => {
-    words.push({ text: styled, width: text.length })
+    words.push({ text: styled, width: columnsOf(text) })
   }
   let expansion = 0
   for (const [i, { kind, text: raw, attended }] of tokens.entries()) {

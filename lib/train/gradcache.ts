@@ -60,6 +60,8 @@ export type BatchLoss = (input: {
   documents: TokenEmbeddings
   batch: TrainBatch
   ranks: Ranks
+  /** For a loss that takes long: told how far the device is with it. */
+  onProgress?: OnProgress | undefined
 }) => Tensor
 
 export interface GradCacheOptions extends StepKey {
@@ -83,7 +85,7 @@ export interface GradCacheOptions extends StepKey {
   bucketBytes?: number
   /** Several ranks must be aborted at the same micro-batch, or not at all. */
   signal?: AbortSignal
-  /** Of `gradCacheAsync`: told after each micro-batch, in which of the passes the device is. Nothing waits for it. */
+  /** Of `gradCacheAsync`: told after each micro-batch, in which of the passes the device is, and by the loss. Nothing waits for it. */
   onProgress?: OnProgress
 }
 
@@ -337,7 +339,9 @@ function* gradCachePasses(
       const tape = new Tape()
       const { queries, documents } = whole
       queries.tokens.requiresGradient = documents.tokens.requiresGradient = true
-      const value = checkLoss(tape.run(() => loss({ queries, documents, batch, ranks })))
+      const value = checkLoss(
+        tape.run(() => loss({ queries, documents, batch, ranks, onProgress: options.onProgress })),
+      )
       const seed = options.gradientScale === undefined ? undefined : Tensor.from(device, [options.gradientScale])
       const [dQueries, dDocuments] = tape.backward(value, seed, [queries.tokens, documents.tokens])
       const gradients = { queries: dQueries!, documents: dDocuments! }

@@ -38,13 +38,14 @@ function namedLoss(loss: LossName, phase: ResolvedPhase, logScale?: Tensor, guid
   const { maskDuplicates, symmetric, normalizeScores, scores } = phase
   const scaled = logScale ? { logScale } : { temperature }
   if (loss === 'contrastive')
-    return ({ queries, documents, batch, ranks }) =>
+    return ({ queries, documents, batch, ranks, onProgress }) =>
       contrastive(queries, documents, {
         ...scaled,
         scores,
         symmetric,
         guide,
         ranks,
+        onProgress,
         documentsPerQuery: batch.documentsPerQuery,
         ...(maskDuplicates && {
           queryDuplicateIds: batch.queryDuplicateIds,

@@ -85,6 +85,9 @@ t.test('the rate is of the last ten seconds, and begins anew with a stage', asyn
   at(31_000)
   line.show({ stage: 'searching', done: 5, unit: 'queries' })
   t.match(said(), /searching {2}5 queries$/)
+  at(61_000)
+  line.show({ stage: 'searching', done: 20, unit: 'queries' })
+  t.match(said(), /searching {2}20 queries {2}0\.500\/s$/, 'what is told more seldom has a rate too')
 })
 
 t.test('transfers: bytes, why nothing goes on, and what stays', async (t) => {

@@ -49,6 +49,11 @@ t.test('every kind of file', async (t) => {
     return { texts: first, unused: [...corpus.unusedColumns] }
   }
   t.same(await texts(write('t.tsv', '1\tone\n2\ttwo\ttitle\n')), { texts: ['one', 'title | two'], unused: [] })
+  t.same(
+    await texts(write('named.tsv', 'text\tdocid\turl\none\t1\tx\ntext\tdocid\ty\n')),
+    { texts: ['one', 'text'], unused: ['url'] },
+    'a first line that names the columns is no document',
+  )
   const table = lines({ _id: 1, title: 'Late', text: 'interaction', url: 'u' }, { _id: 2, title: '', text: 'two' })
   t.same(await texts(write('corpus.jsonl.gz', gzipSync(table))), {
     texts: ['Late interaction', 'two'],

@@ -9,7 +9,7 @@ import { serveRun } from '../../lib/report/live.js'
 import { queryMaps } from '../../lib/report/query-maps.js'
 import { reportContent, reportPage } from '../../lib/report/report.js'
 import { distinctLabels, readRun } from '../../lib/report/run-record.js'
-import { browser, noBrowser, watched } from '../browser.js'
+import { browser, noBrowser, watched, worstContrast } from '../browser.js'
 import { lateforge } from '../command.js'
 import { folder } from '../train/tiny.js'
 import { reportedRun, stepLines } from './run.js'
@@ -77,6 +77,8 @@ t.test('a run of three phases', { skip }, async (t) => {
   t.match(await loss.getAttribute('aria-valuetext'), /^step 11: /)
   t.match(await shown(page, '[data-curve=loss] .reading'), /^step 11: /)
   t.match(await loss.getAttribute('aria-label'), /^Loss\. .*from .* to /)
+  t.equal(await page.getByRole('figure', { name: 'Memory at its peak, GiB' }).count(), 1)
+  t.equal(await page.getByText('Numbers of Learning rate').count(), 1)
 
   // Maps: a token of the query is picked, by mouse and by keyboard.
   const map = page.locator('.map').first()
@@ -97,7 +99,7 @@ t.test('a run of three phases', { skip }, async (t) => {
 
   const background = () => page.evaluate('getComputedStyle(document.documentElement).backgroundColor')
   const light = await background()
-  await page.click('#theme')
+  await page.getByRole('button', { name: 'Dark colours' }).click()
   t.not(await background(), light, 'dark')
   t.same([requests, complaints], [[], []])
   await page.close()
@@ -107,6 +109,8 @@ t.test('at phone width, in the dark, on paper, without scripts', { skip }, async
   for (const options of [{ viewport: { width: 320, height: 700 } }, { colorScheme: 'dark' as const }]) {
     const { page, complaints } = await watched(opened, onePage, options)
     t.ok(await fits(page), 'nothing sticks out')
+    const { contrast, of } = await worstContrast(page)
+    t.ok(contrast >= 4.5, `a contrast of ${contrast.toFixed(2)}: ${of}`)
     t.same(complaints, [])
     await page.close()
   }
@@ -114,6 +118,7 @@ t.test('at phone width, in the dark, on paper, without scripts', { skip }, async
   await page.emulateMedia({ media: 'print' })
   t.equal(await page.evaluate('getComputedStyle(document.documentElement).backgroundColor'), 'rgb(255, 255, 255)')
   t.ok((await page.pdf({ format: 'A4' })).length > 20_000)
+  t.match(await shown(page, 'summary'), /one: 3 rows[\s\S]*All \d+ settings/, 'what is unfolded on paper has its name')
   await page.close()
   const plain = await watched(opened, onePage, { javaScriptEnabled: false })
   t.match(await shown(plain.page, 'body'), /The curves need scripts/)
@@ -134,7 +139,7 @@ t.test('two runs beside each other, one of them not finished', { skip }, async (
   t.match(await shown(page, '#overview'), /not finished, in three, step 2 of 4/)
   t.match(await shown(page, '[data-curve=loss] .keys'), /elsewhere\/one/)
   t.match(await shown(page, '#settings'), /seed\s+7 .*\s+8 /)
-  t.match(await shown(page, '#events'), /1 lines of the log are no events/)
+  t.match(await shown(page, '#events'), /1 line of the log is no event/)
   await page.close()
 })
 

@@ -156,8 +156,13 @@ t.test('the mask id falls back to end of text, then padding, then fails', async 
 })
 
 t.test('missing and damaged files are ERR_FORMAT', async (t) => {
-  const dir = t.testdir({ empty: {} })
+  const dir = t.testdir({ empty: {}, 'tokenizer.json': '{}' })
   await t.rejects(Tokenizer.load(join(dir, 'empty')), { code: 'ERR_FORMAT', message: /no tokenizer\.json/ })
+  await t.rejects(Tokenizer.load(join(dir, 'none')), { code: 'ERR_FORMAT', message: /none does not exist/ })
+  await t.rejects(Tokenizer.load(join(dir, 'tokenizer.json')), {
+    code: 'ERR_FORMAT',
+    message: /is a file\. Give the folder that it is in/,
+  })
   const good = JSON.stringify(Tokenizer.fromVocabulary(vocab).toJson().json)
   const bad: Record<string, string> = {
     cut: good.slice(0, good.length / 2),

@@ -13,8 +13,9 @@ import { ToyModel, toyBatch } from './toy.js'
 t.setTimeout(300_000) // on a busy machine
 
 t.test('GradCache tells each micro-batch of each pass, and computes the same', async (t) => {
-  const loss: BatchLoss = ({ queries, documents, batch }) =>
-    contrastive(queries, documents, { temperature: 0.1, documentsPerQuery: batch.documentsPerQuery })
+  const settings = { temperature: 0.1, blockQueries: 4 }
+  const loss: BatchLoss = ({ queries, documents, batch: { documentsPerQuery }, onProgress }) =>
+    contrastive(queries, documents, { ...settings, documentsPerQuery, onProgress })
   const batch = toyBatch(seed, 9, [3, 1, 6, 2, 1, 5, 4, 1, 4])
   const model = new ToyModel(Device.open('cpu'), seed)
   const options = { seed: 5, step: 3, microBatchTokens: 1 } // a sequence each
@@ -29,20 +30,34 @@ t.test('GradCache tells each micro-batch of each pass, and computes the same', a
   const [quiet, loud] = [await run(), await run((progress) => told.push(progress))]
   t.same(loud, quiet)
   const total = 2 * (9 + 27) + 1
+  const [passes, blocks] = ['micro-batches', 'queries'].map((unit) => told.filter((progress) => progress.unit === unit))
   t.same(
-    told.map(({ done }) => done),
+    blocks,
+    [0, 4, 8, 9].map((done) => ({ stage: 'training', part: 'loss', done, total: 9, unit: 'queries' })),
+    'the loss, in blocks of its queries',
+  )
+  t.same(
+    passes!.map(({ done }) => done),
     Array.from({ length: total - 1 }, (_, i) => i + 1),
     'the last one is the end of the step',
   )
-  t.same(
-    [...new Set(told.map(({ stage, unit, total }) => `${stage} ${unit} ${total}`))],
-    [`training micro-batches ${total}`],
-  )
+  t.same([...new Set(passes!.map(({ stage, total }) => `${stage} ${total}`))], [`training ${total}`])
   t.same(
     [...new Set(told.map(({ part }) => part))],
     ['first pass, queries', 'first pass, documents', 'loss', 'second pass, documents', 'second pass, queries'],
   )
   t.throws(() => gradCache(model, batch, loss, { ...options, onProgress() {} }), { code: 'ERR_ARGUMENT' })
+  const both: BatchLoss = ({ queries, documents, batch: { documentsPerQuery }, onProgress }) =>
+    contrastive(queries, documents, { ...settings, symmetric: true, documentsPerQuery, onProgress })
+  told.length = 0
+  ;(await gradCacheAsync(model, batch, both, { ...options, onProgress: (progress) => told.push(progress) })).dispose()
+  t.same(
+    told.flatMap(({ part, done, unit }) => (unit === 'queries' ? `${part} ${done}` : [])),
+    ['scores 0', 'scores 4', 'scores 8', 'scores 9', 'gradients 4', 'gradients 8', 'gradients 9'].map(
+      (at) => `loss, ${at}`,
+    ),
+    'scores of all blocks come before the first gradient where a softmax goes over all of them',
+  )
   model.parameters.dispose()
 })
 
@@ -94,9 +109,9 @@ t.test(
         phase: 'one',
         name: `step ${event.step}/3`,
         part: /^(first pass|second pass), (queries|documents)$|^loss$/,
-        total: 65,
+        total: event.unit === 'queries' ? 16 : 65,
       })
-      t.ok(event.done > 0 && event.done < 65)
+      t.ok(event.unit === 'queries' ? event.part === 'loss' : event.done > 0 && event.done < 65)
     }
   },
 )

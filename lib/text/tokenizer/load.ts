@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -22,11 +22,12 @@ const SMALL = 1 << 20
 export async function readTokenizer(dir: string): Promise<TokenizerFile & { config: Json; file: string }> {
   const file = join(dir, 'tokenizer.json')
   if (!existsSync(file)) {
-    throw new FormatError(
-      'ERR_FORMAT',
-      `${dir} has no tokenizer.json. Save the tokenizer with transformers' fast tokenizers (tokenizer.save_pretrained) and put that file there.`,
-      { dir },
-    )
+    const problem = existsSync(dir)
+      ? statSync(dir).isDirectory()
+        ? `${dir} has no tokenizer.json. Save the tokenizer with transformers' fast tokenizers (tokenizer.save_pretrained) and put that file there.`
+        : `${dir} is a file. Give the folder that it is in`
+      : `${dir} does not exist. Give the folder of a tokenizer.json`
+    throw new FormatError('ERR_FORMAT', problem, { dir })
   }
   const [map, config] = await Promise.all(
     ['special_tokens_map.json', 'tokenizer_config.json'].map((name) => optionalJson(join(dir, name))),

@@ -337,11 +337,17 @@ class PhaseRunner {
     const { host, phase } = this
     const { steps } = this.progress
     const started = performance.now()
-    const tell = seldom<Progress>((progress) =>
-      host.emit({ type: 'progress', phase: phase.name, step, ...progress, name: `step ${step}/${steps}` }),
-    )
+    const emit = (progress: Progress) =>
+      host.emit({ type: 'progress', phase: phase.name, step, ...progress, name: `step ${step}/${steps}` })
+    const often = seldom(emit)
+    const tell = (progress: Progress) => often(() => progress)
+    let part: string | undefined
     return (progress) => {
-      if (performance.now() - started >= longStepMs) tell(() => progress)
+      if (performance.now() - started < longStepMs) return
+      // Another part is told at once: it may be long until there is more to tell of it.
+      if (progress.part !== part) emit(progress)
+      else tell(progress)
+      part = progress.part
     }
   }
 

@@ -1,4 +1,4 @@
-import { duration, short } from '../../io/amounts.js'
+import { count, duration, short } from '../../io/amounts.js'
 import { ProgressLine } from '../../io/progress-line.js'
 import { checkOptions, number, object } from '../../options.js'
 import type { Progress } from '../../progress.js'
@@ -48,7 +48,7 @@ export async function showProgress(run: AsyncIterable<TrainEvent>, options: Prog
 
 /** Progress with its phase, and within a step the loss of the one before. */
 export function progressOf({ type: _, phase, name, ...progress }: ProgressEvent, last?: StepEvent): Progress {
-  const loss = progress.stage === 'training' && last ? `loss ${last.loss.toPrecision(4)}` : undefined
+  const loss = progress.stage === 'training' && last ? `last loss ${last.loss.toPrecision(4)}` : undefined
   const names = [phase, name, loss].filter((part) => part !== undefined)
   return { ...progress, ...(names.length > 0 && { name: names.join('  ') }) }
 }
@@ -82,7 +82,7 @@ function lineOf(event: TrainEvent): string | undefined {
       return event.resumed ? `resuming ${event.resumed}` : `${event.out}: ${event.phases.join(' → ')}`
     case 'phase':
       return event.at === 'begin'
-        ? `${event.phase}: ${event.steps} steps of ${event.batch}, ${event.rows} rows, queries of ${event.queryLength} tokens, ` +
+        ? `${event.phase}: ${count(event.steps)} step${event.steps === 1 ? '' : 's'} of ${count(event.batch!)}, ${count(event.rows!)} rows, queries of ${event.queryLength} tokens, ` +
             `documents of ${event.documentLength}${event.step ? `, from step ${event.step}` : ''}`
         : event.reason === 'early-stop'
           ? `${event.phase}: stopped at step ${event.step}, no better evaluation in a while`
