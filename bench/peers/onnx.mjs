@@ -103,7 +103,7 @@ const ofGraph = (session, batch, isOurs) => {
     },
     rank:
       isOurs &&
-      async function (count) {
+      (async (count) => {
         for (const [query, texts] of groups.slice(0, count / 32)) {
           const [vectors] = await embed(session, 1, [featurizer.query(query)])
           const found = await embed(
@@ -114,7 +114,7 @@ const ofGraph = (session, batch, isOurs) => {
           found.map((document) => maxsim(vectors, document, dim)).sort((a, b) => b - a)
         }
         return count
-      },
+      }),
   }
 }
 
