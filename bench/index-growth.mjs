@@ -21,6 +21,16 @@ import { Random } from '../dist/io/random.js'
 /** Length of the noise that is added to a unit vector: cosine .96 with what it was. */
 const noise = 0.3
 const asked = 40
+/** Settings that are tried beside the default. */
+const ways = [
+  [8, 200],
+  [16, 500],
+  [16, 1000],
+  [16, 2000],
+  [32, 500],
+  [32, 1000],
+  [32, 2000],
+]
 /** The value of each float16. */
 const halves = Float32Array.from({ length: 1 << 16 }, (_, bits) => halfValue(bits))
 const processor = () => (process.cpuUsage().user + process.cpuUsage().system) / 1000
@@ -143,15 +153,19 @@ async function search({ folder, asking, size }) {
   const share = Math.max(1, Math.ceil((tokens * every.length) / 4e9))
   const result = { openMs: round(openMs), residentBytesPerToken: round(residentBytes), lists: lists.times }
   Object.assign(result, { lists20Tokens: short.times, exact: alone.times, recall: {}, ndcg: {} })
+  const truth = []
+  const recallOf = (found, exact) => {
+    const same = found.map((list, q) => list.filter(({ score }) => score >= exact[q].at(-1).score).length)
+    return round(same.reduce((a, b) => a + b) / exact.reduce((sum, list) => sum + list.length, 0), 4)
+  }
   let n = 0
   for (const { name, texts, queries, relevant, whole } of sets) {
-    const found = lists.hits.slice(n, n + queries.length)
-    n += queries.length
     const some = queries.flatMap((_, i) => (i % share === 0 ? [i] : []))
     const exact = await index.search(together(some.map((i) => queries[i])), { topK: 10, exact: true })
-    const own = some.map((i) => found[i])
-    const same = own.map((list, q) => list.filter(({ score }) => score >= exact[q].at(-1).score).length)
-    result.recall[name] = round(same.reduce((a, b) => a + b) / exact.reduce((sum, list) => sum + list.length, 0), 4)
+    const own = some.map((i) => lists.hits[n + i])
+    n += queries.length
+    truth.push({ name, exact, queries: some.map((i) => queries[i]) })
+    result.recall[name] = recallOf(own, exact)
     if (!relevant || size < whole) continue
     const ids = some.map((i) => texts[i])
     const judged = new Map(ids.map((id) => [id, relevant.get(id)]))
@@ -161,6 +175,17 @@ async function search({ folder, asking, size }) {
       return evaluate(new Map(ids.map((id, i) => [id, run[i]])), judged, ['ndcg@10']).means['ndcg@10']
     }
     result.ndcg[name] = [round(nDCG(exact), 4), round(nDCG(own) - nDCG(exact), 4)]
+  }
+  result.ways = []
+  for (const [probes, candidates] of ways) {
+    const recall = {}
+    let cpu = 0
+    for (const { name, exact, queries } of truth) {
+      const { hits, times } = await timed(queries, { probes, candidates })
+      recall[name] = recallOf(hits, exact)
+      cpu += times.cpuMs / truth.length
+    }
+    result.ways.push({ probes, candidates, cpuMs: round(cpu), recall })
   }
   await index.close()
   return result
