@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import signal
 import sys
 import time
 
@@ -17,6 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 engine, mode, vectors, folder = sys.argv[1:]
+# Where something else stops the processes of a machine, no time of a clock that it falls into counts.
+stops = []
+signal.signal(signal.SIGCONT, lambda *_: stops.append(1))
 threads = int(os.environ["OMP_NUM_THREADS"])
 torch.set_num_threads(threads)
 
@@ -27,7 +31,8 @@ def memory(name):
 
 
 def texts(values, offsets):
-    return [values[a:b].clone() for a, b in zip(offsets.tolist(), offsets.tolist()[1:])]
+    bounds = offsets.long().tolist()
+    return [values[a:b].clone() for a, b in zip(bounds, bounds[1:])]
 
 
 def processor():
@@ -37,8 +42,10 @@ def processor():
 
 def timed(call):
     wall, cpu = time.perf_counter(), processor()
+    before = len(stops)
     value = call()
-    return value, {"seconds": round(time.perf_counter() - wall, 3), "cpuSeconds": round(processor() - cpu, 3)}
+    seconds = round(time.perf_counter() - wall, 3) if len(stops) == before else None
+    return value, {"seconds": seconds, "cpuSeconds": round(processor() - cpu, 3)}
 
 
 def size():
@@ -54,7 +61,7 @@ if engine == "fast-plaid":
     from fast_plaid.search import FastPlaid
 
     version = importlib.metadata.version("fast-plaid")
-    settings = [{"n_ivf_probe": 4, "n_full_scores": 512}, {}, {"n_ivf_probe": 32, "n_full_scores": 8192}]
+    settings = [{}, {"n_ivf_probe": 4, "n_full_scores": 512}]
     build = lambda index: index.create(documents_embeddings=documents)
     opened = lambda: FastPlaid(folder, device="cpu")
     search = lambda index, query, way: index.search([query], top_k=10, show_progress=False, **way)[0]
@@ -85,10 +92,11 @@ else:
     for way in settings:
         search(index, queries[0], way)
         wall, cpu, same = [], processor(), 0
-        for query, best in zip(queries, given["best"].tolist()):
-            started = time.perf_counter()
+        for query, best in zip(queries, given["best"].long().tolist()):
+            started, before = time.perf_counter(), len(stops)
             hits = search(index, query, way)
-            wall.append((time.perf_counter() - started) * 1000)
+            if len(stops) == before:
+                wall.append((time.perf_counter() - started) * 1000)
             same += len({document for document, _ in hits[:10]} & set(best))
         wall.sort()
         result["ways"].append(
