@@ -1,15 +1,22 @@
 // Search of documents that stay on the CPU, stored as float32, float16 or int8: time a query, bytes, and how much of the
 // float32 ranking each keeps. Vectors are random around a few directions, so that documents differ as real ones do.
 //
-// usage: node bench/search.mjs [DOCUMENTS, default 20000] [QUERIES at a time, default 1 and 32]      after npm run setup
+// usage: node bench/search.mjs [DOCUMENTS, default 20000] [QUERIES at a time, default 1 and 32] [--tokens 100]
+//   [--query-tokens 32] [--dim 128]      after npm run setup; a token each is what dense models search
 import os from 'node:os'
+import { parseArgs } from 'node:util'
 import { DeviceEmbeddings, quantizeEmbeddings } from 'lateforge/maxsim'
 import { Random } from '../dist/io/random.js'
 import { search } from '../dist/retrieval/search.js'
 import { Device } from '../dist/tensor/device.js'
 
-const [count = 20_000, ...sizes] = process.argv.slice(2).map(Number)
-const [tokens, queryTokens, dim] = [100, 32, 128]
+const option = (value) => ({ type: 'string', default: value })
+const { values, positionals } = parseArgs({
+  options: { tokens: option('100'), 'query-tokens': option('32'), dim: option('128') },
+  allowPositionals: true,
+})
+const [count = 20_000, ...sizes] = positionals.map(Number)
+const [tokens, queryTokens, dim] = [values.tokens, values['query-tokens'], values.dim].map(Number)
 const draws = new Random(1)
 const topics = Array.from({ length: 64 }, () => Float32Array.from({ length: dim }, () => draws.next() * 2 - 1))
 
@@ -27,7 +34,7 @@ function texts(role, number, length) {
 
 const device = Device.open('cpu')
 const documents = texts('document', count, tokens)
-const queries = texts('query', 64, queryTokens)
+const queries = texts('query', Math.max(64, ...sizes), queryTokens)
 const some = (n) => ({
   ...queries,
   data: queries.data.subarray(0, n * queryTokens * dim),

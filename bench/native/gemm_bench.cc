@@ -28,7 +28,7 @@ void product(const std::string& isa, const Gemm<float>& g) {
     static Bytes workspace;
     const int64_t bytes = sizeOf(g.form, g.m, g.n, g.k);
     if (static_cast<int64_t>(workspace.size()) < bytes) workspace.resize(static_cast<size_t>(bytes));
-    multiply(g, workspace.data());
+    multiply(g, workspace.data(), static_cast<int64_t>(workspace.size()));
   };
 #if defined(__x86_64__)
   if (isa == "avx512") return run(avx512::gemmWorkspace<float>, avx512::gemm<float>);

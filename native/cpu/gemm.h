@@ -23,14 +23,14 @@ struct Gemm {
   Factors factors = Factors::exact;  // of avx512 alone, and where bfloat16Here()
 };
 
-// `gemm` runs on the thread team, in memory aligned to 64 bytes, of at least what `gemmWorkspace` says of its shape.
-// For float and double.
+// `gemm` runs on the thread team, in `bytes` of memory aligned to 64, at least what `gemmWorkspace` said of its shape:
+// the team may have grown since. For float and double.
 #define LF_DECLARE_GEMM(isa)                                         \
   namespace isa {                                                    \
   template <class T>                                                 \
   int64_t gemmWorkspace(Form form, int64_t m, int64_t n, int64_t k); \
   template <class T>                                                 \
-  void gemm(const Gemm<T>& g, void* workspace);                      \
+  void gemm(const Gemm<T>& g, void* workspace, int64_t bytes);       \
   }
 LF_DECLARE_GEMM(portable)
 #if defined(__x86_64__)

@@ -16,6 +16,7 @@ struct Pairs {
   using Real = float;
   using Item = int32_t;
   static constexpr int64_t kEach = 2;
+  static constexpr bool kReadsB = false;
 
   // As Exact's, [panels, items, kColumns].
   LF_BF16 static void packB(const Gemm<float>& g, int64_t task, int32_t* target) {
@@ -47,20 +48,18 @@ struct Pairs {
       }
   }
 
-  // As Exact's, [k / kDepth, m / kRows, items of the block, kRows].
-  LF_BF16 static void packA(const Gemm<float>& g, int64_t task, int32_t* target) {
-    const int64_t first = task * kPackedRows, last = std::min(first + kPackedRows, g.k);
-    const int64_t start = first / kDepth * kDepth, items = divideUp(std::min(kDepth, g.k - start), kEach);
-    target += start / kEach * divideUp(g.m, kRows) * kRows;
+  // As Exact's, [m / kRows, items, kRows].
+  LF_BF16 static void packA(const Gemm<float>& g, int32_t* target) {
+    const int64_t items = divideUp(g.k, kEach);
     for (int64_t i = 0; i < g.m; i += kRows)
-      for (int64_t k = first; k < last; k += kEach) {
+      for (int64_t k = 0; k < g.k; k += kEach) {
         const int64_t count = std::min<int64_t>(kRows, g.m - i);
         const float* from = g.a + k * g.lda + i;
         const __mmask16 here = static_cast<__mmask16>((1u << count) - 1);
         const __mmask16 next = k + 1 < g.k ? here : __mmask16{0};
         const Vec<float> low = _mm512_maskz_loadu_ps(here, from), high = _mm512_maskz_loadu_ps(next, from + g.lda);
         constexpr __mmask16 all = (1u << kRows) - 1;
-        _mm512_mask_storeu_epi32(target + i * items + (k - start) / kEach * kRows, all, interleaved(low, high));
+        _mm512_mask_storeu_epi32(target + i * items + k / kEach * kRows, all, interleaved(low, high));
       }
   }
 
@@ -82,11 +81,11 @@ struct Pairs {
     alignas(64) int32_t pairs_[kRows * apart];
   };
 
-  // As Exact's; a [kRows, items], rows Rows::apart apart, or (packed) [items, kRows].
-  template <bool packed>
-  LF_BF16 static void wholeTile(int64_t items, const int32_t* a, int64_t, const int32_t* b, float* c, int64_t ldc,
-                                bool add, const float* bias) {
-    constexpr int64_t lanes = kLanes<float>, across = packed ? 1 : Rows::apart, along = packed ? kRows : 1;
+  // As Exact's; a [kRows, items], rows Rows::apart apart, or (across) as packA makes it.
+  template <bool across>
+  LF_BF16 static void wholeTile(int64_t items, const int32_t* a, int64_t, const int32_t* b, int64_t, float* c,
+                                int64_t ldc, bool add, const float* bias) {
+    constexpr int64_t lanes = kLanes<float>, row = across ? 1 : Rows::apart, along = across ? kRows : 1;
     Vec<float> sum[kRows][2];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -97,7 +96,7 @@ struct Pairs {
       const __m512bh right[2] = {words(b), words(b + lanes)};
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
-        const __m512bh left = reinterpret_cast<__m512bh>(_mm512_set1_epi32(a[r * across]));
+        const __m512bh left = reinterpret_cast<__m512bh>(_mm512_set1_epi32(a[r * row]));
         sum[r][0] = _mm512_dpbf16_ps(sum[r][0], left, right[0]);
         sum[r][1] = _mm512_dpbf16_ps(sum[r][1], left, right[1]);
       }

@@ -22,7 +22,8 @@ template <class T>
 struct Exact {
   using Real = T;
   using Item = T;
-  static constexpr int64_t kEach = 1;  // values of k in an item
+  static constexpr int64_t kEach = 1;    // values of k in an item
+  static constexpr bool kReadsB = true;  // of TN, where it is
 
   // B, [n, k] (NT) or [k, n], to target [panels, k, kColumns], zeros past the last column, by tasks that each read
   // memory in order: a panel where k is contiguous, else kPackedRows values of k.
@@ -53,23 +54,24 @@ struct Exact {
       for (int64_t j = 0; j < width; ++j) target[k * width + j] = j < count ? source[j * g.ldb + k] : T{0};
   }
 
-  // A transposed (TN), [k, m], to target [k / kDepth, m / kRows, depth of the block, kRows], zeros past the last row; a
-  // task reads kPackedRows values of k. Some of them at a time, so that runs of whole cache lines are written.
-  static void packA(const Gemm<T>& g, int64_t task, T* target) {
-    constexpr int64_t together = 8;
-    const int64_t first = task * kPackedRows, last = std::min(first + kPackedRows, g.k);
-    const int64_t start = first / kDepth * kDepth, depth = std::min(kDepth, g.k - start);
-    target += start * divideUp(g.m, kRows) * kRows;
-    for (int64_t begin = first; begin < last; begin += together)
+  // A transposed (TN), [k, m], to target [m / kRows, k, kRows], zeros past the last row. Some values of k at a time, so
+  // that runs of whole cache lines are written; the next ones are asked for, since memory is read in strides.
+  static void packA(const Gemm<T>& g, T* target) {
+    constexpr int64_t together = 8, line = 64 / static_cast<int64_t>(sizeof(T));
+    for (int64_t begin = 0; begin < g.k; begin += together) {
+      const int64_t end = std::min(begin + together, g.k);
+      for (int64_t k = end; k < std::min(end + together, g.k); ++k)
+        for (int64_t i = 0; i < g.m; i += line) __builtin_prefetch(g.a + k * g.lda + i);
       for (int64_t i = 0; i < g.m; i += kRows)
-        for (int64_t k = begin; k < std::min(begin + together, last); ++k) {
-          T* to = target + i * depth + (k - start) * kRows;
+        for (int64_t k = begin; k < end; ++k) {
+          T* to = target + i * g.k + k * kRows;
           const T* from = g.a + k * g.lda + i;
           if (i + kRows <= g.m)
             __builtin_memcpy(to, from, kRows * sizeof(T));
           else
             for (int64_t r = 0; r < kRows; ++r) to[r] = i + r < g.m ? from[r] : T{0};
         }
+    }
   }
 
   // Rows of A where they are, or a copy: rows past the last read as zero, and rows about a page apart share sets of the
@@ -101,17 +103,27 @@ struct Exact {
   };
 
   // One tile: c [kRows, kColumns], rows ldc apart, = (add ? c : 0) + a · b + bias [kColumns], null for none. b [depth,
-  // kColumns]; a [kRows, depth], rows `lda` apart, or (packed) [depth, kRows].
-  template <bool packed>
-  static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, T* c, int64_t ldc, bool add,
-                        const T* bias) {
+  // kColumns], packed as above, or (across) rows ldb apart; a [kRows, depth], rows `lda` apart, or (across) as packA
+  // makes it. Never inlined: beside what a caller keeps in registers there are too few for the sums.
+  template <bool across>
+  [[gnu::noinline]] static void wholeTile(int64_t depth, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
+                                          int64_t ldc, bool add, const T* bias) {
     constexpr int lanes = kLanes<T>;
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) __builtin_prefetch(c + r * ldc, 1), __builtin_prefetch(c + r * ldc + lanes, 1);
     Vec<T> sum[kRows][2];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) sum[r][0] = sum[r][1] = Vec<T>{};
-    addProducts<T, kRows, 2, packed>(depth, a, packed ? kRows : lda, b, kColumns<T>, sum, [](int64_t) {});
+    // Rows of b that are far apart are no stream that a processor foresees.
+    constexpr int64_t ahead = kManyRegisters ? 16 : 8;
+    addProducts<T, kRows, 2, across>(depth, a, across ? kRows : lda, b, across ? ldb : kColumns<T>, sum,
+                                     [=](int64_t p) {
+                                       if constexpr (across)
+                                         for (int64_t row = p + ahead; row < p + ahead + 2; ++row) {
+                                           __builtin_prefetch(b + row * ldb);
+                                           if (sizeof(Vec<T>) == 64) __builtin_prefetch(b + row * ldb + lanes);
+                                         }
+                                     });
     const auto each = [&](auto f) {
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) f(sum[r][0], r, 0), f(sum[r][1], r, lanes);

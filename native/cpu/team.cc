@@ -55,10 +55,11 @@ void Team::setThreads(int threads) {
 void Team::start(int workers) {
   try {
     workers_.reserve(static_cast<size_t>(workers));
-    for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { work(); });
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { work(i + 1); });
   } catch (const std::exception&) {
     // The system grants no more threads: the team is what has started.
   }
+  shares_ = std::vector<Share>(workers_.size() + 1);
   threads_ = static_cast<int>(workers_.size()) + 1;
 }
 
@@ -76,10 +77,11 @@ void Team::run(int64_t tasks, int slots, Task task, void* context) {
   std::lock_guard lock(callers_);
   task_ = task;
   context_ = context;
-  tasks_ = tasks;
-  slots_ = slots;
-  next_ = 0;
-  joined_ = 1;
+  slots_ = static_cast<int>(std::min<int64_t>({tasks, slots, threads_}));
+  for (int i = 0; i < slots_; ++i) {
+    shares_[i].next = tasks * i / slots_;
+    shares_[i].end = tasks * (i + 1) / slots_;
+  }
   open_ = true;
   ++epoch_;
   epoch_.notify_all();
@@ -99,15 +101,18 @@ void Team::run(int64_t tasks, int slots, Task task, void* context) {
 
 void Team::claim(int slot) {
   try {
-    for (int64_t i; (i = next_.fetch_add(1)) < tasks_;) task_(context_, i, slot);
+    for (int first = 0; first < slots_; ++first) {
+      Share& share = shares_[(slot + first) % slots_];
+      for (int64_t i; (i = share.next.fetch_add(1)) < share.end;) task_(context_, i, slot);
+    }
   } catch (...) {
-    next_ = tasks_;
+    for (int i = 0; i < slots_; ++i) shares_[i].next = shares_[i].end;
     std::lock_guard lock(thrownMutex_);
     if (!thrown_) thrown_ = std::current_exception();
   }
 }
 
-void Team::work() {
+void Team::work(int slot) {
   inside_ = true;
   for (int32_t seen = 0; !stopping_;) {
     int32_t now = epoch_;
@@ -122,9 +127,7 @@ void Team::work() {
     seen = now;
     followNice();
     ++active_;
-    if (open_) {
-      if (const int slot = joined_.fetch_add(1); slot < slots_) claim(slot);
-    }
+    if (open_ && slot < slots_) claim(slot);
     --active_;
   }
 }

@@ -1,5 +1,7 @@
 // One fixed team of threads for the whole process. A caller's work is a number of independent tasks, claimed one by one
-// by the workers and the caller itself; results never depend on who ran what.
+// by the workers and the caller itself; results never depend on who ran what. Every thread begins with a share of its
+// own, a run of neighbouring tasks that is the same each time, and helps the others after it: what it wrote the last
+// time is in its caches, while what another core wrote may take longer to fetch than to compute.
 #pragma once
 
 #include <atomic>
@@ -56,7 +58,7 @@ class Team {
   void stop();
   void run(int64_t tasks, int slots, Task task, void* context);
   void claim(int slot);
-  void work();
+  void work(int slot);
 
   std::mutex callers_;  // one job at a time
   std::vector<std::thread> workers_;
@@ -65,12 +67,14 @@ class Team {
   std::atomic<int32_t> epoch_{0};  // workers sleep on it
   std::atomic<bool> stopping_{false};
   // The open job. Its fields are written before `open_` is set and stay until no worker is `active_`.
+  struct alignas(64) Share {  // a cache line: they are counted at the same time
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
   Task task_ = nullptr;
   void* context_ = nullptr;
-  int64_t tasks_ = 0;
-  int slots_ = 0;
-  std::atomic<int64_t> next_{0};
-  std::atomic<int> joined_{0};  // threads that have taken a slot
+  int slots_ = 0;              // so many shares are in use
+  std::vector<Share> shares_;  // one for each thread
   std::atomic<bool> open_{false};
   std::atomic<int32_t> active_{0};
   std::mutex thrownMutex_;

@@ -18,13 +18,14 @@ constexpr int kTileColumns = kTileVectors * kLanes<T>;
 // threads share a core, its front end is what is scarce.
 // Every third row has a pointer, the two after it are one and two strides away: an address the processor computes for
 // free. The empty asm keeps the compiler from making a pointer of every row, for which registers would not suffice.
+// A step that is not inlined has its sums in memory, which takes 2.5 times as long: GCC decides so where callers differ.
 template <class T, int M, int N, bool across = false, class F>
 inline void addProducts(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, Vec<T> (&sum)[M][N], F before) {
   constexpr int bases = across ? 1 : (M + 2) / 3;
   const T* base[bases];
 #pragma GCC unroll 5
   for (int i = 0; i < bases; ++i) base[i] = a + 3 * i * lda;
-  const auto step = [&](int64_t p) {
+  const auto step = [&](int64_t p) __attribute__((always_inline)) {
     Vec<T> right[N];
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) right[j] = load(b + p * ldb + j * kLanes<T>);

@@ -20,7 +20,7 @@ template <class T>
 struct Product {
   const char* isa;
   int64_t (*workspace)(Form form, int64_t m, int64_t n, int64_t k);
-  void (*run)(const Gemm<T>&, void* workspace);
+  void (*run)(const Gemm<T>&, void* workspace, int64_t bytes);
   Factors factors = Factors::exact;
 };
 
@@ -97,7 +97,7 @@ struct Case {
     if (running) Team::instance().setThreads(running);
     product.run({form, m, n, k, a.data(), lda, b.data(), ldb, out.data(), ldc, accumulate,
                  biased ? bias.data() : nullptr, product.factors},
-                workspace.data());
+                workspace.data(), static_cast<int64_t>(workspace.size()));
     return out;
   }
 

@@ -179,6 +179,17 @@ void shapes(const cpu::Isa& isa, std::mt19937& rng) {
     Problem p = problem<T>({32, 3}, {tokens}, 16, Layout::all, rng);
     checkForward<T>(isa, p, ("document of " + std::to_string(tokens)).c_str());
   }
+  for (const auto& queries : {std::vector<int64_t>(37, 1), {1, 30, 0, 17, 1}, {1}}) {  // runs of documents of one token
+    std::vector<int64_t> documents(41, 1);
+    documents[7] = 3;
+    documents[8] = documents[22] = 0;
+    documents[30] = 20;
+    Problem p = problem<T>(queries, documents, 40, Layout::all, rng);
+    checkForward<T>(isa, p, "one token each");
+    checkBackward<T>(isa, p, rng, "one token each");
+    p.clampNegatives = true;
+    checkForward<T>(isa, p, "one token each, floor of zero");
+  }
   Problem many = problem<T>(lengths(40, 0, 40, rng), lengths(60, 0, 20, rng), 16, Layout::all, rng);
   checkForward<T>(isa, many, "many");
   checkBackward<T>(isa, many, rng, "many");
@@ -207,13 +218,13 @@ void shapes(const cpu::Isa& isa, std::mt19937& rng) {
 // Every layout gives the same bits for the same pair.
 template <class T>
 void layoutsAgree(const cpu::Isa& isa, std::mt19937& rng) {
-  Problem all = problem<T>({32, 7, 40}, {180, 1, 33, 90}, 128, Layout::all, rng);
+  Problem all = problem<T>({32, 7, 40}, {180, 1, 1, 33, 90, 1, 1, 1}, 128, Layout::all, rng);
   Problem pairs = all;
   pairs.layout = Layout::pairs;
   std::vector<int64_t> list;
   for (int64_t i = 0; i < 3; ++i)
-    for (int64_t j = 0; j < 4; ++j) list.insert(list.end(), {i, j});
-  pairs.pairs = make<int64_t>({24}, list);
+    for (int64_t j = 0; j < 8; ++j) list.insert(list.end(), {i, j});
+  pairs.pairs = make<int64_t>({48}, list);
   CHECK(forward<T>(isa, all, false)[0].bytes == forward<T>(isa, pairs, false)[0].bytes, "%s: layouts differ", isa.name);
 }
 
@@ -261,6 +272,13 @@ void notFinite(const cpu::Isa& isa, std::mt19937& rng) {
     CHECK(std::isfinite(s[0]) && std::isfinite(s[1]) && std::isnan(s[3]) && std::isnan(s[4]) && s[5] == 0, "%s",
           isa.name);
   }
+  Problem singles = problem<T>({2, 1}, {1, 1, 1, 1}, 16, Layout::all, rng);
+  singles.d.as<T>()[2 * 16 + 3] = nan;
+  singles.clampNegatives = true;
+  const std::vector<Tensor> ofSingles = forward<T>(isa, singles, true);
+  for (int64_t at = 0; at < 8; ++at)
+    CHECK(std::isnan(ofSingles[0].as<T>()[at]) == (at % 4 == 2), "%s: NaN of one of many single tokens", isa.name);
+  CHECK(winner(ofSingles[1], 2 * 3) == 0, "%s: NaN is not the winner", isa.name);
   Problem far;
   far.q = make<T>({1, 8}, {1, 0, 0, 0, 0, 0, 0, 0});
   far.qSegments = segments({1});
@@ -301,7 +319,7 @@ void stored(const cpu::Isa& isa, std::mt19937& rng) {
           const std::vector<int64_t> list = layout == Layout::all       ? std::vector<int64_t>{}
                                             : layout == Layout::grouped ? std::vector<int64_t>{0, 2, 2, 6}
                                                                         : std::vector<int64_t>{1, 0, 0, 3, 2, 2, 1, 5};
-          Problem p = problem<T>({3, 0, 37}, {1, 6, 0, 31, 2, 19}, dim, layout, rng, list);
+          Problem p = problem<T>({3, 0, 37}, {1, 1, 0, 31, 7, 19}, dim, layout, rng, list);
           p.clampNegatives = clampNegatives;
           const int64_t rows = 59;
           Tensor scales = random<T>({rows}, rng);

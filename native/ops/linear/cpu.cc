@@ -19,7 +19,7 @@ int32_t linear(const OpCall& call, char*) {
   const T* bias = call.in[2].present() ? call.in[2].as<T>() : nullptr;
   gemm<T>({Form::NT, rows, out, in, call.in[0].as<T>(), in, call.in[1].as<T>(), in, call.out[0].as<T>(), out, false,
            bias, factors()},
-          call.workspace);
+          call.workspace, call.workspaceBytes);
   return 0;
 }
 
@@ -32,7 +32,7 @@ int32_t linearBackward(const OpCall& call, char*) {
   const Factors used = factors();  // by all of its products alike
   const auto product = [&](Gemm<T> g) {
     g.factors = used;
-    gemm<T>(g, call.workspace);
+    gemm<T>(g, call.workspace, call.workspaceBytes);
   };
   if (call.out[0].present()) product({Form::NN, rows, in, out, dy, out, w, in, call.out[0].as<T>(), in});
   if (call.in[3].present()) product({Form::TN, out, in, rows, dy, out, x, in, call.in[3].as<T>(), in, true});

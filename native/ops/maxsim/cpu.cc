@@ -94,6 +94,37 @@ void scoreBlock(const Tokens<T>& q, const Block<T>& block, const T* document, in
   }
 }
 
+// The same against so many documents d [count ≤ kTileRows, dim] of one token each, as vectors of whole texts are: they
+// make one tile. scores from the first of them on; argmax of each, `rows` apart.
+template <class T, class Index>
+void scoreSingles(const Tokens<T>& q, const Block<T>& block, const T* d, int64_t count, bool clampNegatives, T* scores,
+                  int64_t stride, Index* argmax, int64_t rows) {
+  constexpr int64_t kPanel = kVectors * kLanes<T>;
+  const int64_t padded = roundUp(block.lastRow - block.firstRow, kLanes<T>);
+  alignas(LF_VECTOR_BYTES) T similarities[kTileRows * kPanel];
+  for (int64_t i = block.firstQuery, row = 0; i < block.lastQuery; ++i) {
+    T* to = scores + (i - block.firstQuery) * stride;
+    std::fill_n(to, count, T{0});
+    for (const int64_t end = q.segments[i + 1] - block.firstRow; row < end; ++row) {
+      const int64_t lane = row % kPanel;
+      if (lane == 0) {
+        const int64_t width = std::min(kPanel, padded - row);
+        cpu::LF_ISA::block<T, false>(count, width, q.dim, d, q.dim, block.packed + row * q.dim, width, similarities,
+                                     kPanel, false);
+      }
+      for (int64_t j = 0; j < count; ++j) {
+        T value = similarities[j * kPanel + lane];
+        int64_t token = 0;
+        if (!std::isfinite(value)) value = scanRow(q.row(block.firstRow + row), d + j * q.dim, q.dim, 1, token);
+        const bool none = clampNegatives && value < 0;
+        if (!none) to[j] += value;
+        if constexpr (!std::is_void_v<Index>)
+          argmax[j * rows + row] = none ? std::numeric_limits<Index>::max() : Index{0};
+      }
+    }
+  }
+}
+
 // The (query, document) pairs of the groups and pairs layouts.
 struct PairList {
   Layout layout;
@@ -152,6 +183,13 @@ struct Room {
   }
 };
 
+// How many documents from j on have one token, before `end`.
+inline int64_t singlesFrom(const int64_t* segments, int64_t j, int64_t end) {
+  int64_t count = 0;
+  while (j + count < end && segments[j + count + 1] - segments[j + count] == 1) ++count;
+  return count;
+}
+
 // q [Tq, dim], qSegments [nq + 1], d [Td, dim], dSegments [nd + 1], pairs [nq + 1] or [P, 2]; scores [nq, nd] of all
 // pairs, else [P]; argmax of the pairs' rows, [nd, Tq] of all pairs. Index void: no argmax.
 template <class T, class Index, class Documents>
@@ -193,10 +231,18 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
   documents.tasks(chunks * nblocks, [&](int64_t task, T* own) {
     const Block<T>& block = blocks[task % nblocks];
     const int64_t chunk = task / nblocks;
-    for (int64_t j = cut(chunk), end = cut(chunk + 1); j < end; ++j) {
+    for (int64_t j = cut(chunk), end = cut(chunk + 1), count = 1; j < end; j += count) {
       Index* pair = nullptr;
       if constexpr (!std::is_void_v<Index>) pair = argmax + j * rows + block.firstRow;
-      score(block, j, own, scores + block.firstQuery * nd + j, nd, pair);
+      T* const to = scores + block.firstQuery * nd + j;
+      count = singlesFrom(segments, j, std::min(end, j + kTileRows));
+      if (count > 1) {
+        const T* first = documents.read(segments[j], count, q.dim, own);
+        scoreSingles(q, block, first, count, clampNegatives, to, nd, pair, rows);
+      } else {
+        score(block, j, own, to, nd, pair);
+        count = 1;
+      }
     }
   });
 }

@@ -6,6 +6,7 @@
 #include "../../cpu/half.h"
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
+#include "../../cpu/tile.h"
 
 namespace lateforge::cpu::LF_ISA {
 
@@ -61,10 +62,10 @@ struct Stored {
   }
 };
 
-// Of one thread, for its document.
+// Of one thread, for its document, or as many of one token as make a tile.
 template <class T>
 int64_t widenedBytes(const OpCall& call) {
-  return std::max<int64_t>(call.in[3].longest, 1) * call.in[0].dims[1] * static_cast<int64_t>(sizeof(T));
+  return std::max<int64_t>(call.in[3].longest, kTileRows) * call.in[0].dims[1] * static_cast<int64_t>(sizeof(T));
 }
 
 }  // namespace lateforge::cpu::LF_ISA
