@@ -122,9 +122,10 @@ export class Index {
     checkOptions('Index.open', options, openOptions)
     const { model } = options
     const device = Device.open('cpu')
+    let snapshot: Snapshot | null = null
     try {
       const seen = await stampOf(dir)
-      const snapshot = await Snapshot.open(dir, device)
+      snapshot = await Snapshot.open(dir, device)
       const { recipe, dim, model: name } = snapshot.manifest
       const madeBy = name ? ` (${name})` : ''
       const problem = model && (recipe ? recipeMismatch(recipe, model.recipe) : null)
@@ -147,6 +148,7 @@ export class Index {
         )
       return new Index({ dir, device, snapshot }, model, seen)
     } catch (error) {
+      await snapshot?.release()
       throw typed(error)
     }
   }

@@ -89,7 +89,7 @@ export class Lists {
     try {
       const { shape, start, dtype } = stored.tensor('centroids')
       const offsets = await stored.numbers('offsets')
-      const list = Int32Array.from(await stored.numbers('documents'))
+      const list = await stored.integers('documents')
       const sound =
         dtype === 'F32' &&
         shape.length === 2 &&

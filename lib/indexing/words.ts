@@ -55,26 +55,15 @@ export class Words implements Postings {
 
   /** @throws FormatError ERR_FORMAT for a file that holds no postings of so many documents */
   static async read(file: SafetensorsFile, size: number): Promise<Words> {
-    const whole = async (name: string): Promise<Int32Array> => {
-      const { buffer, byteOffset, length } = await file.bytes(name)
-      return new Int32Array(buffer, byteOffset, length / 4)
-    }
-    const types = {
-      documents: 'I32',
-      frequencies: 'I32',
-      lengths: 'I32',
-      termOffsets: 'F64',
-      offsets: 'F64',
-      terms: 'U8',
-    }
+    const types = { termOffsets: 'F64', offsets: 'F64', terms: 'U8' }
     const typed = Object.entries(types).every(([name, type]) => file.tensor(name).dtype === type)
     const bad = () =>
       new FormatError('ERR_FORMAT', `${file.path} holds no words of ${size} documents`, { file: file.path })
     if (!typed) throw bad()
     const terms = await file.bytes('terms')
     const [termOffsets, offsets] = [await file.numbers('termOffsets'), await file.numbers('offsets')]
-    const [documents, frequencies] = [await whole('documents'), await whole('frequencies')]
-    const lengths = await whole('lengths')
+    const [documents, frequencies] = [await file.integers('documents'), await file.integers('frequencies')]
+    const lengths = await file.integers('lengths')
     const sound =
       lengths.length === size &&
       termOffsets.length === offsets.length &&

@@ -107,7 +107,22 @@ export class SafetensorsFile {
 
   /** The tensor as float64: exact for every type but I64 beyond 2^53. */
   async numbers(name: string): Promise<Float64Array> {
-    return this.decoded(name, await this.bytes(name), Float64Array)
+    const { dtype } = this.tensor(name)
+    const bytes = await this.bytes(name)
+    if (dtype === 'F64') return new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8)
+    return this.decoded(name, bytes, Float64Array)
+  }
+
+  /** A tensor of I32. @throws FormatError ERR_FORMAT for another type */
+  async integers(name: string): Promise<Int32Array> {
+    const { dtype } = this.tensor(name)
+    if (dtype !== 'I32')
+      throw new FormatError('ERR_FORMAT', `${this.path}: "${name}" is ${dtype}, expected I32`, {
+        path: this.path,
+        name,
+      })
+    const bytes = await this.bytes(name)
+    return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)
   }
 
   /** Every value in another type, without holding the event loop. */

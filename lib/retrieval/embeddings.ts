@@ -74,7 +74,10 @@ export function slice({ data, scales, offsets, dim }: AnyEmbeddings, { first, la
 }
 
 function offsetsFrom(offsets: ArrayLike<number>, { first, last }: Range): Float64Array {
-  return Float64Array.from({ length: last - first + 1 }, (_, i) => offsets[first + i]! - offsets[first]!)
+  const own = new Float64Array(last - first + 1)
+  const start = offsets[first]!
+  for (let i = 0; i < own.length; i++) own[i] = offsets[first + i]! - start
+  return own
 }
 
 /**
@@ -149,6 +152,8 @@ export class DeviceEmbeddings<R extends Role = Role> {
   private readonly tokens: Tensor
   /** [rows] of int8 tokens. */
   private readonly scales: Tensor | null
+  /** Of all texts: those of a million take longer to make than most searches. */
+  private readonly segments: Segments
 
   private constructor(
     device: Device,
@@ -157,14 +162,18 @@ export class DeviceEmbeddings<R extends Role = Role> {
   ) {
     this.device = device
     this.dim = dim
-    this.offsets = Float64Array.from(offsets)
+    this.offsets = new Float64Array(offsets)
     this.role = role
     this.recipe = recipe
     this.ids = ids
     const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
-    const { tokens, scales } = ownedBy(owner, () => make(rowsOf(this)))
+    const { tokens, scales, segments } = ownedBy(owner, () => ({
+      segments: Segments.of(device, this.offsets),
+      ...make(rowsOf(this)),
+    }))
     this.tokens = tokens
     this.scales = scales
+    this.segments = segments
   }
 
   /** Embeddings in tensors that `make` makes of so many rows: [rows, dim], and of int8 the scales [rows]. */
@@ -224,10 +233,11 @@ export class DeviceEmbeddings<R extends Role = Role> {
   block(range: Range = { first: 0, last: countOf(this) }): StoredTokens {
     const { offsets, tokens, scales, device } = this
     const rows = [offsets[range.first]!, offsets[range.last]!] as const
+    const isWhole = range.last - range.first === countOf(this)
     return {
       tokens: tokens.rows(...rows),
       scales: scales?.rows(...rows) ?? null,
-      segments: Segments.of(device, offsetsFrom(offsets, range)),
+      segments: isWhole ? this.segments : Segments.of(device, offsetsFrom(offsets, range)),
     }
   }
 
@@ -255,6 +265,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
   dispose(): void {
     this.tokens.dispose()
     this.scales?.dispose()
+    this.segments.dispose()
   }
 
   /** As `dispose`. */

@@ -206,7 +206,7 @@ export class Segments extends Tensor {
 
   /** @throws ArgumentError ERR_ARGUMENT for an offset that is no whole number or negative; the ops check the rest */
   static of(device: Device, offsets: ArrayLike<number>): Segments {
-    const copy = Float64Array.from(offsets)
+    const copy = new Float64Array(offsets) // which copies a typed array at once; `from` takes a hundred times as long
     return new Segments(device, native().createSegments(device.id, copy), copy)
   }
 

@@ -38,8 +38,12 @@ async function made(dir: string, type: 'int8' | 'float16' | 'float32') {
   await index.close()
 }
 
-/** A copy with other bytes: flipped bits, a run of one value, another number of eight bytes, a part moved, a part of text. */
-function damaged(whole: Buffer): Buffer {
+/**
+ * A copy with other bytes: flipped bits, a run of one value, another number of eight bytes, a part moved, a part of text; cut
+ * short, or doubled; or another file in its place.
+ */
+function damaged(whole: Buffer, others: readonly Buffer[]): Buffer {
+  if (draws.next() < 0.05) return others[below(others.length)]!
   const bytes = Buffer.from(whole)
   for (let changes = 1 + below(4); changes > 0; changes--) {
     // Headers and small tables are where most can go wrong.
@@ -67,7 +71,8 @@ function damaged(whole: Buffer): Buffer {
   return cut < 0.1 ? bytes.subarray(0, below(bytes.length)) : cut < 0.15 ? Buffer.concat([bytes, bytes]) : bytes
 }
 
-async function used(dir: string): Promise<void> {
+/** Whether `verify` finds the damage, where nothing is changed. */
+async function used(dir: string, changes: boolean): Promise<boolean> {
   const index = await Index.open(dir, { model })
   try {
     const queries = vectors([3, 0, 1]) as never
@@ -76,9 +81,19 @@ async function used(dir: string): Promise<void> {
     await index.search(queries, { among: [['40-1', '6-2'], [], ['40-3']] })
     await index.search(['text 40-5', ''], { firstStage: 'bm25', candidates: 5 })
     await index.get('40-5')
-    if (below(8) === 0) await index.add([]).catch(() => {})
-    if (below(8) === 0) await index.delete(['40-7'])
-    if (below(8) === 0) await index.compact()
+    if (changes) {
+      await index.add([]).catch(() => {})
+      if (below(2) === 0) await index.delete(['40-7'])
+      if (below(2) === 0) await index.compact()
+      return true
+    }
+    return await index.verify().then(
+      () => false,
+      (error) => {
+        if (error.code === 'ERR_FORMAT') return true
+        throw error
+      },
+    )
   } finally {
     await index.close()
   }
@@ -91,27 +106,38 @@ t.test(`${rounds} damaged files`, { timeout: 24 * 3600 * 1000 }, async (t) => {
   for (const type of ['int8', 'float16', 'float32'] as const) {
     rmSync(sound, { recursive: true, force: true })
     await made(sound, type)
-    const names = readdirSync(sound).filter((name) => name !== 'lock')
+    const files = new Map<string, Buffer>()
+    for (const name of readdirSync(sound)) if (name !== 'lock') files.set(name, readFileSync(path.join(sound, name)))
+    const names = [...files.keys()]
+    const put = (name: string, bytes: Buffer | string) => writeFileSync(path.join(dir, name), bytes)
+    const manifest = files.get('index.json')!.toString()
+    let isWhole = false
     for (let round = 0; round < rounds / 3; round++) {
-      rmSync(dir, { recursive: true, force: true })
-      cpSync(sound, dir, { recursive: true })
-      const name = names[below(names.length)]!
-      const bytes = damaged(readFileSync(path.join(sound, name)))
-      writeFileSync(path.join(dir, name), bytes)
-      // The manifest knows the size, or nothing but the size would ever be seen.
-      if (name !== 'index.json') {
-        const manifest = readFileSync(path.join(dir, 'index.json'), 'utf8')
-        const size = new RegExp(`("name": "${name}",\\s*"bytes": )\\d+`)
-        writeFileSync(path.join(dir, 'index.json'), manifest.replace(size, `$1${bytes.length}`))
+      if (!isWhole) {
+        rmSync(dir, { recursive: true, force: true })
+        cpSync(sound, dir, { recursive: true })
       }
-      const outcome = await used(dir).then(
-        () => 'used',
+      const name = names[below(names.length)]!
+      const bytes = damaged(files.get(name)!, [...files.values()])
+      put(name, bytes)
+      // The manifest knows the size, or nothing but the size would ever be seen.
+      const size = new RegExp(`("name": "${name}",\\s*"bytes": )\\d+`)
+      if (name !== 'index.json') put('index.json', manifest.replace(size, `$1${bytes.length}`))
+      const changes = below(16) === 0
+      const outcome = await used(dir, changes).then(
+        (isFound) => {
+          if (!isFound && name !== 'index.json' && !bytes.equals(files.get(name)!))
+            t.fail(`${type}, ${name}, round ${round}: verify finds nothing`)
+          return 'used'
+        },
         (error) => {
           if (!(error instanceof LateforgeError)) t.fail(`${type}, ${name}, round ${round}: ${(error as Error).stack}`)
           return error.code
         },
       )
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+      isWhole = !changes
+      for (const file of isWhole ? [name, 'index.json'] : []) put(file, files.get(file)!)
     }
   }
   t.comment(JSON.stringify(Object.fromEntries(outcomes)))

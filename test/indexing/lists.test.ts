@@ -5,6 +5,7 @@ import t from 'tap'
 import { cluster } from '../../lib/indexing/cluster.js'
 import { Index, type IndexHit, type StoredEmbeddings } from '../../lib/indexing/index.js'
 import { buildLists } from '../../lib/indexing/lists.js'
+import { candidatesFor } from '../../lib/indexing/search.js'
 import { Random } from '../../lib/io/random.js'
 import { offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/device.js'
@@ -150,4 +151,17 @@ t.test('clusters: every token has the centroid of its cluster, and few or equal 
   }
   const none = await buildLists(device, { data: new Float32Array(0), dim }, [0, 0, 0])
   t.equal(none.documents.length, 0)
+})
+
+t.test('candidates grow with the documents', async (t) => {
+  t.same([1, 2500, 2501, 1_000_000].map(candidatesFor), [500, 500, 501, 10_000])
+  const index = await Index.create(path.join(temporary, 'growing'), { dim, listsFrom: 1 })
+  const many = texts('document', 4000)
+  await index.addEmbeddings(many)
+  const hits = (candidates?: number) =>
+    index.search(queries, { topK: 60, probes: 4, ...(candidates && { candidates }) }).then(ids)
+  const found = await hits()
+  t.same(found, await hits(candidatesFor(4000)), 'a search goes by it')
+  t.notSame(found, await hits(500), 'and finds others than by fewer')
+  await index.close()
 })
