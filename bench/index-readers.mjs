@@ -117,6 +117,7 @@ async function write() {
     return child
   })
   const answers = running.map((reader) => once(reader, 'message'))
+  const exits = running.map((reader) => once(reader, 'exit')) // which may come before its answer is looked at
   for (const reader of running) reader.on('error', (error) => console.error(error))
   // Whoever stops the process as a whole makes timers late that are nobody's fault.
   const stops = []
@@ -162,7 +163,8 @@ async function write() {
         `p99 ${worst('delay', 0.99)}, most ${worst('delay')} ms; without waiting for a processor ${worst('own', 0.99)}, ${worst('own')} ms`,
     )
   }
-  await Promise.all(running.map((reader) => ('terminate' in reader ? reader.terminate() : once(reader, 'exit'))))
+  for (const reader of running) if ('terminate' in reader) await reader.terminate()
+  await Promise.all(exits)
   await index.verify()
   const { documents, tokens, segments, listed } = await index.info()
   await index.close()

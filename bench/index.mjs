@@ -52,6 +52,7 @@ for (const [name, { queries, qrels }] of collections) {
   console.log(`${name}, ${each.length} queries`)
   say('exact', exact)
   for (const way of [
+    {},
     { probes: 8, candidates: 200 },
     { probes: 16, candidates: 500 },
     { probes: 32, candidates: 1000 },
@@ -63,7 +64,8 @@ for (const [name, { queries, qrels }] of collections) {
     const same = found.hits.map((list, q) => list.filter(({ id }) => exact.hits[q].some((hit) => hit.id === id)).length)
     const recall = same.reduce((a, b) => a + b) / exact.hits.reduce((sum, list) => sum + list.length, 0)
     const stage = way.firstStage ?? `${way.probes} probes`
-    say(`${stage}, ${way.candidates} candidates: recall ${recall.toFixed(4)}`, found)
+    const what = way.candidates ? `${stage}, ${way.candidates} candidates` : 'default'
+    say(`${what}: recall ${recall.toFixed(4)}`, found)
   }
 }
 await index.close()

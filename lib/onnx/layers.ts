@@ -110,8 +110,8 @@ export class Layers {
   }
 
   /**
-   * x [T, in] · Wᵀ as lateforge's own int8 computes it: every row of x made int8 by a scale of its own, so that a text's
-   * embeddings do not depend on what is beside it; sums are exact. Rows and weights are uint8 around 128, which every
+   * x [T, in] · Wᵀ, every row of x made int8 by a scale of its own, so that a text's embeddings do not depend on what is
+   * beside it; sums are exact. Rows and weights are uint8 around 128, which every
    * processor multiplies exactly: of uint8 by int8, those with AVX2 only saturate sums of two.
    */
   private productInt8(name: string, x: Value): Value {

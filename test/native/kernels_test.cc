@@ -227,27 +227,34 @@ void int8Ops(const cpu::Kernels* table) {
     if (rows > 0) x.as<T>()[rows / 2 * in + k] = 0;
   }
   const std::vector<Tensor> packed = run(table, Op::packInt8, params::packInt8{}, {&w});
-  // Rows of x are rounded as float32.
-  const auto whole = [&](const Tensor& m, int64_t row, double& scale, bool isX) {
-    T largest = 0;
-    for (int64_t k = 0; k < in; ++k) largest = std::max(largest, std::abs(m.as<T>()[row * in + k]));
-    const T by = largest > 0 ? T{127} / largest : T{0};
-    scale = static_cast<double>(largest) / 127;
-    std::vector<double> n;
-    for (int64_t k = 0; k < in; ++k)
-      n.push_back(std::nearbyint(isX ? static_cast<double>(static_cast<float>(m.as<T>()[row * in + k] * by))
-                                     : static_cast<double>(m.as<T>()[row * in + k] * by)));
-    return n;
-  };
-  std::vector<double> want, wantPlain;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t o = 0; o < out; ++o) {
-      double ofX, ofW, sum = 0;
-      const std::vector<double> left = whole(x, r, ofX, true), right = whole(w, o, ofW, false);
-      for (int64_t k = 0; k < in; ++k) sum += left[k] * right[k];
-      wantPlain.push_back(sum * ofX * ofW);
-      want.push_back(wantPlain.back() + static_cast<double>(b.as<T>()[o]));
+  // What a row stands for: x around its middle, where it is rounded as float32, w around 0.
+  const auto stored = [&](const Tensor& m, int64_t row, bool isX) {
+    const T* from = m.as<T>() + row * in;
+    T low = 0, high = 0;
+    for (int64_t k = 0; k < in; ++k) low = std::min(low, from[k]), high = std::max(high, from[k]);
+    if (!isX) high = std::max(high, -low), low = -high;
+    const T half = high / 2 - low / 2, middle = high / 2 + low / 2, by = half > 0 ? T{127} / half : T{0};
+    std::vector<double> values;
+    for (int64_t k = 0; k < in; ++k) {
+      const T scaled = (from[k] - middle) * by;
+      const double n =
+          std::nearbyint(isX ? static_cast<double>(static_cast<float>(scaled)) : static_cast<double>(scaled));
+      values.push_back(n * static_cast<double>(half) / 127 + static_cast<double>(middle));
     }
+    return values;
+  };
+  std::vector<std::vector<double>> right;
+  for (int64_t o = 0; o < out; ++o) right.push_back(stored(w, o, false));
+  std::vector<double> want, wantPlain;
+  for (int64_t r = 0; r < rows; ++r) {
+    const std::vector<double> left = stored(x, r, true);
+    for (int64_t o = 0; o < out; ++o) {
+      double sum = 0;
+      for (int64_t k = 0; k < in; ++k) sum += left[k] * right[o][k];
+      wantPlain.push_back(sum);
+      want.push_back(sum + static_cast<double>(b.as<T>()[o]));
+    }
+  }
   const auto product = [&](Tensor* bias) {
     return run(table, Op::linearInt8, params::linearInt8{},
                {&x, const_cast<Tensor*>(&packed[0]), const_cast<Tensor*>(&packed[1]), bias})[0];

@@ -91,6 +91,11 @@ int32_t linearInt8(const OpCall& call, char*) {
   const T *x = call.in[0].as<T>(), *b = call.in[3].present() ? call.in[3].as<T>() : nullptr;
   if (rows == 0 || out == 0) return 0;
   Int8Tiles<T> tiles(rows, call.in[0].columns(), call.workspace);
+  const int8_t* packed = call.in[1].as<int8_t>();
+  int32_t* totals = reinterpret_cast<int32_t*>(static_cast<char*>(call.workspace) + tiles.bytes());
+  forTasks(panels, [&](int64_t panel) {
+    columnSums(tiles.words, packed + panel * tiles.words * kPanelWord, totals + panel * kPanel);
+  });
   forTasks(tiles.tiles(), [&](int64_t i) { tiles.fillTile(x, i); });
   // Blocks of rows that stay in the second-level cache, and of panels too where rows alone would leave threads without
   // work.
@@ -99,7 +104,7 @@ int32_t linearInt8(const OpCall& call, char*) {
   const int64_t cuts = std::clamp<int64_t>(wanted / 2 / blocks, 1, panels);
   forTasks(blocks * cuts, [&](int64_t task) {
     const int64_t first = task / cuts * size, cut = task % cuts;
-    int8Block(tiles, call.in[1].as<int8_t>(), call.in[2].as<T>(), b, call.out[0].as<T>(), out, first,
+    int8Block(tiles, packed, totals, call.in[2].as<T>(), b, call.out[0].as<T>(), out, first,
               std::min(first + size, tiles.tiles()), panels * cut / cuts, panels * (cut + 1) / cuts);
   });
   return 0;
@@ -128,7 +133,8 @@ int64_t linearBackward(const OpCall& call) {
 
 template <class T>
 int64_t linearInt8(const OpCall& call) {
-  return Int8Tiles<T>(call.in[0].rows(), call.in[0].columns(), nullptr).bytes();
+  const int64_t totals = divideUp(call.in[2].count(), kPanel) * kPanel * 4;
+  return Int8Tiles<T>(call.in[0].rows(), call.in[0].columns(), nullptr).bytes() + totals;
 }
 
 LF_INSTANTIATE_NEED(linear);

@@ -1,5 +1,6 @@
-// Products of rows with int8 weights: the rows are made int8 too, each with a scale of its own, sums are exact int32,
-// so that results are the same on all processors but for the last rounding.
+// Products of rows with int8 weights: the rows are made int8 too, each around a middle and with a scale of its own
+// (what comes out of GELU is nearly all positive, and outliers are on one side), sums are exact int32, so that results
+// are the same on all processors but for the last rounding.
 //
 // Weights lie in panels of 32 of their rows, four features a word: packed [out / 32][in / 4][32][4], zeros beyond
 // either end. Rows of x lie in tiles of kInt8Rows, so that a product reads both in order. One instruction multiplies
@@ -121,13 +122,27 @@ __attribute__((target("avx512vnni"))) inline void multiplyQuads(int64_t words, c
 }
 #endif
 
+// sums [kPanel] of the columns of a panel w [words, kPanel, kWord].
+inline void columnSums(int64_t words, const int8_t* w, int32_t* sums) {
+  const Shorts ones = Shorts{} + int16_t{1};
+  for (int64_t at = 0; at < kPanelWord; at += LF_VECTOR_BYTES) {
+    Ints sum{};
+    for (int64_t k = 0; k < words; ++k) {
+      const Shorts both = reinterpret_cast<Shorts>(load(reinterpret_cast<const float*>(w + k * kPanelWord + at)));
+      sum += addPairs((both << 8) >> 8, ones) + addPairs(both >> 8, ones);
+    }
+    store(reinterpret_cast<float*>(sums + at / kWord), reinterpret_cast<Vec<float>>(sum));
+  }
+}
+
 // Tiles of x, made int8: values of tile i begin at values + i · words · each · kInt8Rows, `each` numbers a word; of
-// every row its scale, and what to take off its sums.
+// every row its scale and middle, and what to take off its sums.
 template <class T>
 struct Int8Tiles {
   int64_t rows, in, words, each;
   int32_t* values;
   T* scale;
+  T* middle;
   int32_t* excess;
 
   Int8Tiles(int64_t rowCount, int64_t features, void* memory)
@@ -135,18 +150,19 @@ struct Int8Tiles {
     char* at = static_cast<char*>(memory);
     values = reinterpret_cast<int32_t*>(at);
     scale = reinterpret_cast<T*>(at += partSize(paddedRows() * words * each * 4));
+    middle = reinterpret_cast<T*>(at += partSize(paddedRows() * static_cast<int64_t>(sizeof(T))));
     excess = reinterpret_cast<int32_t*>(at + partSize(paddedRows() * static_cast<int64_t>(sizeof(T))));
   }
   int64_t tiles() const { return divideUp(rows, kInt8Rows); }
   int64_t paddedRows() const { return tiles() * kInt8Rows; }
   int64_t bytes() const {
-    return partSize(paddedRows() * words * each * 4) + partSize(paddedRows() * static_cast<int64_t>(sizeof(T))) +
+    return partSize(paddedRows() * words * each * 4) + 2 * partSize(paddedRows() * static_cast<int64_t>(sizeof(T))) +
            partSize(paddedRows() * 4);
   }
   const int32_t* tile(int64_t i) const { return values + i * words * each * kInt8Rows; }
 
-  // Rows of tile i of x [rows, in]: n = x / scale to nearest, scale = the row's largest / 127. A row that is not finite
-  // has the scale NaN.
+  // Rows of tile i of x [rows, in]: n = (x − middle) / scale to nearest; from the row's least number, or 0, to its
+  // largest, or 0, there are 254 scales. A row that is not finite has the scale NaN.
   void fillTile(const T* x, int64_t i) {
     int32_t* to = values + i * words * each * kInt8Rows;
     for (int r = 0; r < kInt8Rows; ++r) {
@@ -162,26 +178,30 @@ struct Int8Tiles {
   void clear(int32_t* to, int64_t row) {
     for (int64_t k = 0; k < words * each; ++k) to[k * kInt8Rows] = 0;
     excess[row] = 0;
+    middle[row] = 0;
   }
 
   void fillRow(const T* x, int32_t* to, int64_t row) {
-    Vec<T> most{}, odd{};  // odd: 0 where all is finite, else NaN
+    Vec<T> least{}, most{}, odd{};  // odd: 0 where all is finite, else NaN
     forLanes<T>(in, [&](int64_t k, auto n) {
       const Vec<T> v = loadPart(x + k, n);
-      most = larger(v < T{0} ? -v : v, most);
+      least = smaller(v, least);
+      most = larger(v, most);
       odd += v - v;
     });
-    T largest = 0;
-    for (int lane = 0; lane < kLanes<T>; ++lane) largest = std::max(largest, most[lane]);
-    scale[row] = largest / T{127} + addLanes<T>(odd);
+    T low = 0, high = 0;
+    for (int lane = 0; lane < kLanes<T>; ++lane) low = std::min(low, least[lane]), high = std::max(high, most[lane]);
+    const T half = high / 2 - low / 2;
+    scale[row] = half / T{127} + addLanes<T>(odd);
     // Numbers so small that 127 over them is none are 0.
-    const T by = largest > 0 ? T{127} / largest : T{0};
+    const T by = half > 0 ? T{127} / half : T{0};
     if (!std::isfinite(scale[row]) || !std::isfinite(by)) return clear(to, row);
+    middle[row] = high / 2 + low / 2;
     int32_t total = 0;
     for (int64_t k = 0; k < in; k += kBatch) {
       const int64_t count = std::min(kBatch, in - k), used = divideUp(count, kWord);
       int8_t n[kBatch];
-      total += nearest(x + k, count, by, n);
+      total += nearest(x + k, count, middle[row], by, n);
       for (int64_t j = 0; j < used; ++j, to += each * kInt8Rows) {
         int32_t word;
         std::memcpy(&word, n + j * kWord, kWord);
@@ -195,13 +215,13 @@ struct Int8Tiles {
   }
 
   static constexpr int64_t kBatch = 64;
-  // n [kBatch] = x [count] · by to nearest, ties to even, zeros after it, for |x · by| ≤ 127; their sum. Adding 1.5 ·
-  // 2^23 rounds to an integer and leaves it in the lowest bits.
-  static int32_t nearest(const T* x, int64_t count, T by, int8_t* n) {
+  // n [kBatch] = (x [count] − from) · by to nearest, ties to even, zeros after it, for |(x − from) · by| ≤ 127; their
+  // sum. Adding 1.5 · 2^23 rounds to an integer and leaves it in the lowest bits.
+  static int32_t nearest(const T* x, int64_t count, T from, T by, int8_t* n) {
     Ints total{};
     for (int64_t k = 0; k < kBatch; k += kLanes<float>) {
       // Rounded before the addition, not fused with it: ties fall alike on all processors.
-      Vec<float> v = scaled(x + k, std::clamp<int64_t>(count - k, 0, kLanes<float>), by);
+      Vec<float> v = scaled(x + k, std::clamp<int64_t>(count - k, 0, kLanes<float>), from, by);
       inRegister(v);
       const Ints whole = reinterpret_cast<Ints>(v + 12582912.0f) - 0x4b400000;
       typedef int8_t Narrow __attribute__((vector_size(LF_VECTOR_BYTES / 4)));
@@ -213,10 +233,11 @@ struct Int8Tiles {
     for (int lane = 0; lane < kLanes<float>; ++lane) sum += total[lane];
     return sum;
   }
-  static Vec<float> scaled(const T* x, int64_t count, T by) {
-    if constexpr (sizeof(T) == 4) return loadPart(x, count) * by;
+  static Vec<float> scaled(const T* x, int64_t count, T from, T by) {
+    if constexpr (sizeof(T) == 4)
+      if (count == kLanes<float>) return (load(x) - from) * by;
     Vec<float> v{};
-    for (int64_t i = 0; i < count; ++i) v[i] = static_cast<float>(x[i] * by);
+    for (int64_t i = 0; i < count; ++i) v[i] = static_cast<float>((x[i] - from) * by);
     return v;
   }
   static int32_t pairOf(int16_t low, int16_t high) {
@@ -224,11 +245,11 @@ struct Int8Tiles {
   }
 };
 
-// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; scales, b
-// [out], b null for none.
+// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; totals (of w's
+// rows), scales, b [out], b null for none.
 template <class T>
-void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const T* scales, const T* b, T* y, int64_t out,
-               int64_t firstTile, int64_t lastTile, int64_t firstPanel, int64_t lastPanel) {
+void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const int32_t* totals, const T* scales, const T* b, T* y,
+               int64_t out, int64_t firstTile, int64_t lastTile, int64_t firstPanel, int64_t lastPanel) {
   alignas(64) int32_t sums[kInt8Rows * kPart];
   for (int64_t panel = firstPanel; panel < lastPanel; ++panel)
     for (int64_t part = 0; part < kPanel && panel * kPanel + part < out; part += kPart) {
@@ -246,6 +267,7 @@ void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const T* scales, con
           T* to = y + row * out + column;
           for (int64_t j = 0; j < columns; ++j)
             to[j] = static_cast<T>(sum[j] - x.excess[row]) * (x.scale[row] * scales[column + j]) +
+                    x.middle[row] * (static_cast<T>(totals[column + j]) * scales[column + j]) +
                     (b ? b[column + j] : T{0});
         }
       }
