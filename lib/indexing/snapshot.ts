@@ -19,8 +19,8 @@ export class Snapshot {
   static async open(dir: string, device: Device, before?: Snapshot): Promise<Snapshot> {
     for (let manifest = await readManifest(dir); ; ) {
       const opened: Segment[] = []
+      const segments: Segment[] = []
       try {
-        const segments: Segment[] = []
         for (const entry of manifest.segments) {
           const same = JSON.stringify(entry)
           const known = before?.segments.find((segment) => JSON.stringify(segment.entry) === same)
@@ -30,14 +30,12 @@ export class Snapshot {
         return new Snapshot(manifest, segments)
       } catch (error) {
         for (const segment of opened) await segment.close()
+        // A writer may have replaced the files meanwhile, and removed them at any moment; then the manifest has others.
+        const failed = JSON.stringify(manifest.segments[segments.length])
+        manifest = await readManifest(dir)
+        if (!manifest.segments.some((entry) => JSON.stringify(entry) === failed)) continue
         if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-        // A writer has replaced the file meanwhile; then the manifest is another one too.
-        const next = await readManifest(dir)
-        if (next.generation === manifest.generation)
-          throw new FormatError('ERR_FORMAT', `${dir}: a file of the index is gone: ${(error as Error).message}`, {
-            dir,
-          })
-        manifest = next
+        throw new FormatError('ERR_FORMAT', `${dir}: a file of the index is gone: ${(error as Error).message}`, { dir })
       }
     }
   }

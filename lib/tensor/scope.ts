@@ -43,6 +43,12 @@ export class Scope {
     return tensor
   }
 
+  /** Takes all tensors out of this scope: `by` disposes of them, and is named if it does not. */
+  giveTo(by: Owner): void {
+    for (const tensor of this.owned) tensor.watch(by)
+    this.owned.clear()
+  }
+
   /** Frees all tensors of the scope; safe to call twice. */
   dispose(): void {
     for (const tensor of this.owned) tensor.dispose()
@@ -57,24 +63,20 @@ export class Scope {
 }
 
 let current: Scope | null = null
-let owner: Owner | null = null
 
-/** Runs `fn`; what it makes or returns belongs to no scope but to `by`, which disposes of it, and is named if it does not. */
+/**
+ * Runs `fn`; what it makes or returns belongs to no scope but to `by`, which disposes of it, and is named if it does not.
+ * Where it throws, all that it made is freed.
+ */
 export function ownedBy<R>(by: Owner, fn: () => R): R {
-  const outer = { current, owner }
-  current = null
-  owner = by
+  const made = new Scope(null)
   try {
-    return fn()
+    const result = made.run(fn)
+    made.giveTo(by)
+    return result
   } finally {
-    current = outer.current
-    owner = outer.owner
+    made.dispose()
   }
-}
-
-/** Who disposes of the tensors that are made now outside of scopes. */
-export function ambientOwner(): Owner | null {
-  return owner
 }
 
 /** Registers a new tensor with the innermost running scope; false when there is none. */

@@ -2,8 +2,8 @@ import { types } from 'node:util'
 import { ArgumentError, DisposedError, DTypeError, ShapeError, UnsupportedError } from '../errors.js'
 import { type NativeArray, native } from '../native.js'
 import type { Device } from './device.js'
-import { unwatch, watch } from './leaks.js'
-import { adopt, ambientOwner } from './scope.js'
+import { type Owner, unwatch, watch } from './leaks.js'
+import { adopt } from './scope.js'
 
 /** Element types in the order of native/runtime/dtype.h. */
 export const dtypes = [
@@ -167,10 +167,10 @@ export class Tensor {
     return this.view(first * width, [last - first, ...this.shape.slice(1)])
   }
 
-  /** For scopes: the tensor left the outermost one, and an alarm goes off if it is forgotten (leaks.ts). */
-  watch(): void {
+  /** For scopes: the tensor left the outermost one, and an alarm goes off if it is forgotten (leaks.ts), by `owner` where there is one. */
+  watch(owner: Owner | null = null): void {
     const text = `a ${this.dtype} tensor of shape [${this.shape}]`
-    watch(this, { handle: this.handle, bytes: this.isView ? 0 : this.bytes, text, owner: ambientOwner() })
+    watch(this, { handle: this.handle, bytes: this.isView ? 0 : this.bytes, text, owner })
   }
 
   /** Frees the tensor; safe to call twice. */
