@@ -103,14 +103,16 @@ inline void block(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, cons
     for (int64_t j = 0; j < n; ++j) c[i * ldc + j] = whole[i * width + j];
 }
 
-// The same for any m and n.
-template <bool across = false, class T>
+// The same for any m and n; between() runs before each block.
+template <bool across = false, class T, class F>
 inline void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, T* c,
-                     int64_t ldc, bool accumulate) {
+                     int64_t ldc, bool accumulate, F&& between) {
   for (int64_t j = 0; j < n; j += kTileColumns<T>)
-    for (int64_t i = 0; i < m; i += kTileRows)
+    for (int64_t i = 0; i < m; i += kTileRows) {
+      between();
       block<T, across>(m - i < kTileRows ? m - i : kTileRows, n - j < kTileColumns<T> ? n - j : kTileColumns<T>, k,
                        a + (across ? i : i * lda), lda, b + j, ldb, c + i * ldc + j, ldc, accumulate);
+    }
 }
 
 }  // namespace lateforge::cpu::LF_ISA

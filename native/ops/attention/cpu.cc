@@ -7,6 +7,8 @@
 //   dV = P̃ᵀ dO, dP = (dO Vᵀ) after dropout, dS = P ∘ (dP − ⟨dO, O⟩), dQ = dS K · headDim^-½, dK = dSᵀ Q · headDim^-½
 // A query sees key k < keyCount with |q − k| ≤ window (−1: all). One that sees none gives 0, lse −∞ and no gradient.
 // Dropout of (query q, key k): word k mod 4 of Philox(key of the sequence, counter (k / 4, q, site, head + 1)).
+#include <algorithm>
+
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 #include "../../cpu/tile.h"
@@ -59,6 +61,49 @@ struct Head {
   int64_t keyEnd(int64_t last) const { return p.window >= 0 && last + p.window < keys ? last + p.window : keys; }
 };
 
+// A head of a sequence. Behind the last head: none.
+struct Place {
+  int64_t sequence, head;
+};
+
+// Asks for the rows of the head that a thread comes to next, one at a time, while it multiplies: they lie in strides
+// that a processor does not foresee. What is too long for a near cache is not asked for whole.
+template <class T>
+class Ahead {
+ public:
+  Ahead(const Problem<T>& p, Place next) : p_(p), next_(next) {
+    if (next.head < p.heads) rows_ = std::min<int64_t>(p.segments[next.sequence + 1] - p.segments[next.sequence], 256);
+  }
+
+  // Rows of heads · headDim numbers, `planes` of them side by side.
+  Ahead& of(const View& view, int planes) {
+    const int64_t plane = p_.heads * p_.headDim;
+    const T* at = view.as<T>() + p_.segments[next_.sequence] * planes * plane + next_.head * p_.headDim;
+    for (int i = 0; i < planes; ++i) streams_[count_++] = {at + i * plane, planes * plane};
+    return *this;
+  }
+
+  void operator()() {
+    if (row_ == rows_) return;
+    constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+    for (int i = 0; i < count_; ++i)
+      for (int64_t c = 0; c < p_.headDim; c += line)
+        __builtin_prefetch(streams_[i].at + row_ * streams_[i].apart + c, 0, 2);
+    ++row_;
+  }
+
+ private:
+  struct Stream {
+    const T* at;
+    int64_t apart;
+  };
+  const Problem<T>& p_;
+  Place next_;
+  int64_t row_ = 0, rows_ = 0;
+  int count_ = 0;
+  Stream streams_[8];
+};
+
 // to [columns, rows] = the transpose of from [rows, columns] · by, rows of them ldTo and ld apart; by whole vectors,
 // the rest one by one.
 template <class T>
@@ -103,18 +148,46 @@ static void dropFactors(const Head<T>& h, int64_t key, int64_t count, int64_t q,
     }
 }
 
-// Sets what the window hides to −∞ in scores [count, lanes]: keys [key, key + count), queries from q.
+// Of keys [key, key + count), those [begin, end), counted from `key`, that some lane of each vector of queries sees:
+// for a vector of a tile whose window begins or ends there, the rest is not multiplied.
 template <class T>
-static void hide(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes, T* scores) {
+struct Seen {
+  int64_t vectors, begin[kTileVectors], end[kTileVectors];
+
+  Seen(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_t lanes) : vectors(lanes / kLanes<T>) {
+    for (int64_t j = 0; j < vectors; ++j, q += kLanes<T>) {
+      begin[j] = h.p.window < 0 ? 0 : std::clamp<int64_t>(q - h.p.window - key, 0, count);
+      end[j] = h.p.window < 0 ? count : std::clamp<int64_t>(q + kLanes<T> + h.p.window - key, 0, count);
+    }
+  }
+
+  // f(first key, number of keys, first lane, number of lanes): what all vectors see, then what the first alone and the
+  // last alone do.
+  template <class F>
+  void parts(F f) const {
+    constexpr int64_t L = kLanes<T>;
+    const int64_t last = vectors - 1;
+    f(begin[last], end[0] - begin[last], int64_t{0}, vectors * L);
+    if (begin[0] < begin[last]) f(begin[0], begin[last] - begin[0], int64_t{0}, L);
+    if (end[0] < end[last]) f(end[0], end[last] - end[0], last * L, L);
+  }
+};
+static_assert(kTileVectors == 2);
+
+// Sets what the window hides to −∞ in scores [count, lanes]: keys [key, key + count), queries from q, as far as a
+// vector sees any of it.
+template <class T>
+static void hide(const Head<T>& h, const Seen<T>& seen, int64_t key, int64_t q, int64_t lanes, T* scores) {
   if (h.p.window < 0) return;
   const T reach = static_cast<T>(h.p.window);
-  for (int64_t k = 0; k < count; ++k) {
-    if (key + k >= q + lanes - 1 - h.p.window && key + k <= q + h.p.window) continue;  // every lane sees it
-    for (int64_t lane = 0; lane < lanes; lane += kLanes<T>) {
-      const Vec<T> distance = iota<T>() + static_cast<T>(q + lane - key - k);
-      const Vec<T> s = load(scores + k * lanes + lane);
-      const Vec<T> low = distance < -reach ? fill(-std::numeric_limits<T>::infinity()) : s;
-      store(scores + k * lanes + lane, distance > reach ? fill(-std::numeric_limits<T>::infinity()) : low);
+  for (int64_t j = 0; j < seen.vectors; ++j) {
+    const int64_t first = q + j * kLanes<T>, last = first + kLanes<T> - 1;
+    for (int64_t k = seen.begin[j]; k < seen.end[j]; ++k) {
+      if (key + k >= last - h.p.window && key + k <= first + h.p.window) continue;  // every lane sees it
+      T* to = scores + k * lanes + j * kLanes<T>;
+      const Vec<T> distance = iota<T>() + static_cast<T>(first - key - k);
+      const Vec<T> low = distance < -reach ? fill(-std::numeric_limits<T>::infinity()) : load(to);
+      store(to, distance > reach ? fill(-std::numeric_limits<T>::infinity()) : low);
     }
   }
 }
@@ -123,7 +196,8 @@ static void hide(const Head<T>& h, int64_t key, int64_t count, int64_t q, int64_
 // in rows of heads · h, lse heads apart. scratch: qt, ot [h, lanes], the transposes of Q and O; s, factor [kKeys,
 // lanes].
 template <class T>
-static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes, T* scratch, T* o, T* lse) {
+static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes, T* scratch, T* o, T* lse,
+                        Ahead<T>& ahead) {
   const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d;
   const int64_t queries = h.rows - q < lanes ? h.rows - q : lanes;
   const T *k = qkv + h.p.heads * d, *v = k + h.p.heads * d;
@@ -138,18 +212,21 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
   bool first = true;
   for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
     const int64_t count = end - key < kKeys ? end - key : kKeys;
-    multiply(count, lanes, d, k + key * width, width, qt, lanes, s, lanes, false);
-    hide(h, key, count, q, lanes, s);
+    const Seen<T> seen(h, key, count, q, lanes);
+    seen.parts([&](int64_t i, int64_t n, int64_t lane, int64_t some) {
+      multiply(n, some, d, k + (key + i) * width, width, qt + lane, lanes, s + i * lanes + lane, lanes, false, ahead);
+    });
+    hide(h, seen, key, q, lanes, s);
     if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
     for (int64_t j = 0; j < vectors; ++j) {
       T* column = s + j * kLanes<T>;
       Vec<T> best = top[j];
-      for (int64_t i = 0; i < count; ++i) best = larger(load(column + i * lanes), best);
+      for (int64_t i = seen.begin[j]; i < seen.end[j]; ++i) best = larger(load(column + i * lanes), best);
       const Vec<T> from = best == -kInfinity ? Vec<T>{} : best;
       const Vec<T> shrink = exponentialDown(top[j] - from);
       top[j] = best;
       Vec<T> total{};
-      for (int64_t i = 0; i < count; ++i) {
+      for (int64_t i = seen.begin[j]; i < seen.end[j]; ++i) {
         Vec<T> e = exponentialDown(load(column + i * lanes) - from);
         total += e;
         if (h.p.seeds) e *= load(factor + i * lanes + j * kLanes<T>);
@@ -160,7 +237,11 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
         for (int64_t c = 0; c < d; ++c)
           store(ot + c * lanes + j * kLanes<T>, load(ot + c * lanes + j * kLanes<T>) * shrink);
     }
-    multiply<true>(d, lanes, count, v + key * width, width, s, lanes, ot, lanes, !first);
+    seen.parts([&](int64_t i, int64_t n, int64_t lane, int64_t some) {
+      const bool add = !first || some < lanes;  // all vectors' part comes first
+      multiply<true>(d, some, n, v + (key + i) * width, width, s + i * lanes + lane, lanes, ot + lane, lanes, add,
+                     ahead);
+    });
   }
 
   for (int64_t j = 0; j < vectors; ++j) {
@@ -183,7 +264,7 @@ static void forwardTile(const Head<T>& h, const T* qkv, int64_t q, int64_t lanes
 // scratch: qt, dot, dqt [h, lanes]; rowsQ, rowsO [lanes, padded h]; s, ds, factor [kKeys, lanes].
 template <class T>
 static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO, const T* lse, T* dqkv, int64_t q,
-                         int64_t lanes, T* scratch) {
+                         int64_t lanes, T* scratch, Ahead<T>& ahead) {
   const int64_t d = h.p.headDim, width = 3 * h.p.heads * d, ldo = h.p.heads * d, plane = h.p.heads * d;
   const int64_t queries = h.rows - q < lanes ? h.rows - q : lanes, padded = divideUp(d, kLanes<T>) * kLanes<T>;
   const T *k = qkv + plane, *v = k + plane;
@@ -212,21 +293,30 @@ static void backwardTile(const Head<T>& h, const T* qkv, const T* o, const T* dO
   bool first = true;
   for (int64_t key = h.keyBegin(q); key < end; key += kKeys, first = false) {
     const int64_t count = end - key < kKeys ? end - key : kKeys;
-    multiply(count, lanes, d, k + key * width, width, qt, lanes, s, lanes, false);
-    hide(h, key, count, q, lanes, s);
-    multiply(count, lanes, d, v + key * width, width, dot, lanes, ds, lanes, false);
+    const Seen<T> seen(h, key, count, q, lanes);
+    seen.parts([&](int64_t i, int64_t n, int64_t lane, int64_t some) {
+      const int64_t row = (key + i) * width, at = i * lanes + lane;
+      multiply(n, some, d, k + row, width, qt + lane, lanes, s + at, lanes, false, ahead);
+      multiply(n, some, d, v + row, width, dot + lane, lanes, ds + at, lanes, false, ahead);
+    });
+    hide(h, seen, key, q, lanes, s);
     if (h.p.seeds) dropFactors(h, key, count, q, lanes, factor);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t j = 0; j < lanes; j += kLanes<T>) {
-        T *score = s + i * lanes + j, *gradient = ds + i * lanes + j;
-        const Vec<T> p = exponential(load(score) - load(shift + j));
-        const Vec<T> kept = h.p.seeds ? load(factor + i * lanes + j) : fill(T{1});
-        store(score, p * kept);
-        store(gradient, p * (load(gradient) * kept - load(along + j)));
+    for (int64_t j = 0; j < seen.vectors; ++j) {
+      const Vec<T> from = load(shift + j * kLanes<T>), less = load(along + j * kLanes<T>);
+      for (int64_t i = seen.begin[j]; i < seen.end[j]; ++i) {
+        const int64_t at = i * lanes + j * kLanes<T>;
+        const Vec<T> p = exponentialDown(load(s + at) - from);  // lse is at least any score, but for rounding
+        const Vec<T> kept = h.p.seeds ? load(factor + at) : fill(T{1});
+        store(s + at, p * kept);
+        store(ds + at, p * (load(ds + at) * kept - less));
       }
-    multiply(count, d, queries, s, lanes, rowsO, padded, dqkv + 2 * plane + key * width, width, true);
-    multiply(count, d, queries, ds, lanes, rowsQ, padded, dqkv + plane + key * width, width, true);
-    multiply<true>(d, lanes, count, k + key * width, width, ds, lanes, dqt, lanes, !first);
+    }
+    seen.parts([&](int64_t i, int64_t n, int64_t lane, int64_t some) {
+      const int64_t row = (key + i) * width, at = i * lanes + lane, count = std::min(queries - lane, some);
+      multiply(n, d, count, s + at, lanes, rowsO + lane * padded, padded, dqkv + 2 * plane + row, width, true, ahead);
+      multiply(n, d, count, ds + at, lanes, rowsQ + lane * padded, padded, dqkv + plane + row, width, true, ahead);
+      multiply<true>(d, some, n, k + row, width, ds + at, lanes, dqt + lane, lanes, !first || some < lanes, ahead);
+    });
   }
   if (first) return;
   transposeInto(dqt, lanes, d, queries, h.p.scale, dqkv + q * width, width);
@@ -246,7 +336,7 @@ constexpr int64_t backwardSize(int64_t d) {
 constexpr int64_t kTaskRows = 256;
 static int64_t tasksOf(int64_t rows, int64_t heads) { return divideUp(rows, kTaskRows) * heads; }
 
-// f(sequence, head, memory) for all, with memory for `size` numbers.
+// f(head, the next one, memory) for all, with memory for `size` numbers.
 template <class T, class F>
 static void forHeads(const OpCall& call, const Problem<T>& p, int64_t sequences, int64_t size, F f) {
   const int64_t tasks = tasksOf(p.segments[sequences], p.heads), bytes = size * static_cast<int64_t>(sizeof(T));
@@ -260,8 +350,11 @@ static void forHeads(const OpCall& call, const Problem<T>& p, int64_t sequences,
       else
         above = middle;
     }
-    for (; s < sequences && p.segments[s] < begin + kTaskRows; ++s)
-      if (p.segments[s + 1] > p.segments[s]) f(s, head, static_cast<T*>(memory));
+    const auto isHere = [&](int64_t i) { return i < sequences && p.segments[i] < begin + kTaskRows; };
+    for (const int64_t first = s; isHere(s); ++s) {
+      const Place next = isHere(s + 1) ? Place{s + 1, head} : Place{first, head + 1};
+      if (p.segments[s + 1] > p.segments[s]) f(Place{s, head}, next, static_cast<T*>(memory));
+    }
   });
 }
 
@@ -277,12 +370,15 @@ template <class T>
 int32_t attention(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attention>(), call.in[0], call.in[1], call.in[2], call.in[3]);
   const int64_t d = p.headDim, width = 3 * p.heads * d;
-  forHeads(call, p, call.in[1].count() - 1, forwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
-    const Head<T> h(p, s, head);
-    const int64_t row = p.segments[s];
+  forHeads(call, p, call.in[1].count() - 1, forwardSize<T>(d), [&](Place at, Place next, T* scratch) {
+    const Head<T> h(p, at.sequence, at.head);
+    const int64_t row = p.segments[at.sequence], head = at.head;
+    Ahead<T> ahead(p, next);
+    ahead.of(call.in[0], 3);
     forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
       forwardTile(h, call.in[0].as<T>() + row * width + head * d, q, lanes, scratch,
-                  call.out[0].as<T>() + row * p.heads * d + head * d, call.out[1].as<T>() + row * p.heads + head);
+                  call.out[0].as<T>() + row * p.heads * d + head * d, call.out[1].as<T>() + row * p.heads + head,
+                  ahead);
     });
   });
   return 0;
@@ -293,15 +389,17 @@ template <class T>
 int32_t attentionBackward(const OpCall& call, char*) {
   const auto p = problemOf<T>(call.as<params::attentionBackward>(), call.in[0], call.in[4], call.in[5], call.in[6]);
   const int64_t d = p.headDim, width = 3 * p.heads * d;
-  forHeads(call, p, call.in[4].count() - 1, backwardSize<T>(d), [&](int64_t s, int64_t head, T* scratch) {
-    const Head<T> h(p, s, head);
-    const int64_t row = p.segments[s], out = row * p.heads * d + head * d;
+  forHeads(call, p, call.in[4].count() - 1, backwardSize<T>(d), [&](Place at, Place next, T* scratch) {
+    const Head<T> h(p, at.sequence, at.head);
+    Ahead<T> ahead(p, next);
+    ahead.of(call.in[0], 3).of(call.in[1], 1).of(call.in[3], 1).of(call.out[0], 3);
+    const int64_t head = at.head, row = p.segments[at.sequence], out = row * p.heads * d + head * d;
     T* dqkv = call.out[0].as<T>() + row * width + head * d;
     for (int64_t r = 0; r < h.rows; ++r)
       for (int part = 0; part < 3; ++part) std::memset(dqkv + r * width + part * p.heads * d, 0, d * sizeof(T));
     forQueries<T>(h.rows, [&](int64_t q, int64_t lanes) {
       backwardTile(h, call.in[0].as<T>() + row * width + head * d, call.in[1].as<T>() + out, call.in[3].as<T>() + out,
-                   call.in[2].as<T>() + row * p.heads + head, dqkv, q, lanes, scratch);
+                   call.in[2].as<T>() + row * p.heads + head, dqkv, q, lanes, scratch, ahead);
     });
   });
   return 0;
