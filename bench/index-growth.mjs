@@ -126,6 +126,7 @@ process.on('SIGCONT', () => stops++)
 
 async function search({ folder, asking, size }) {
   const sets = deserialize(readFileSync(asking))
+  globalThis.gc()
   const before = status('RssAnon')
   const started = performance.now()
   const index = await Index.open(folder)
@@ -153,6 +154,7 @@ async function search({ folder, asking, size }) {
       offsets: [0, Math.min(length, query.offsets[1])],
     }))
   await timed(every.slice(0, 60), {})
+  globalThis.gc() // what queries have left is not the index's
   const residentBytes = ((status('RssAnon') - before) * 2 ** 20) / tokens
   const lists = await timed(every, {})
   const short = await timed(cut(20), {})
@@ -258,7 +260,7 @@ if (mode === 'build' || mode === 'search') {
   for (const size of sizes) {
     rmSync(folder, { recursive: true, force: true })
     const results = ['build', 'search'].map((mode) => {
-      const args = [fileURLToPath(import.meta.url), mode, JSON.stringify({ ...job, size })]
+      const args = ['--expose-gc', fileURLToPath(import.meta.url), mode, JSON.stringify({ ...job, size })]
       const child = spawnSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
       if (child.status !== 0) process.exit(1)
       return JSON.parse(child.stdout)
