@@ -1,13 +1,13 @@
 import { type Range, rangesOf } from '../ragged.js'
 import { type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
 import { Best } from '../retrieval/top-k.js'
-import { linear } from '../tensor/ops.js'
+import { nearest } from '../tensor/ops.gen.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import { abortIf, Turns } from '../turns.js'
 import type { Segment } from './segment.js'
 
-/** Query tokens whose scores with all centroids are held at a time: 20 MB for 20,000 centroids. */
+/** Query tokens whose centroids are found at a time. */
 const rows = 256
 
 export interface CandidateOptions {
@@ -39,6 +39,8 @@ export async function candidatesOf(
   const turns = new Turns()
   for (const { segment, start, allowed } of listed) {
     const lists = segment.lists!
+    const most = Math.min(probes, lists.count)
+    if (most === 0) continue // it has no tokens
     const scores = new Float64Array(segment.documents)
     const seen = new Uint32Array(segment.documents) // by which token, counted over all queries
     const found = new Uint32Array(segment.documents) // by which query
@@ -48,12 +50,14 @@ export async function candidatesOf(
     let token = 0
     for (const range of rangesOf(queries.offsets, { rows })) {
       abortIf(signal)
-      const values = await centroidScores(segment, queries, range)
+      const near = await nearestCentroids(segment, queries, range, most)
       const first = queries.offsets[range.first]!
       for (let query = range.first; query < range.last; query++) {
         for (let row = queries.offsets[query]! - first; row < queries.offsets[query + 1]! - first; row++) {
           token++
-          for (const { index: centroid, score } of nearest(values, row * lists.count, lists.count, probes))
+          for (let i = row * most; i < (row + 1) * most; i++) {
+            const [centroid, score] = [near.centroids[i]!, near.scores[i]!]
+            if (centroid < 0) break // the token is no number
             lists.each(centroid, (document) => {
               if (seen[document] === token || may?.[document] === 0) return
               seen[document] = token
@@ -64,6 +68,7 @@ export async function candidatesOf(
               }
               scores[document]! += score
             })
+          }
         }
         for (const document of touched) best[query]!.offer(start + document, scores[document]!)
         touched.length = 0
@@ -74,26 +79,23 @@ export async function candidatesOf(
   return best.map((kept) => kept.sorted().map(({ index }) => index))
 }
 
-/** Scores of the tokens of some queries with all centroids, [tokens, centroids]. */
-async function centroidScores(
+/** For each token of some queries its `most` nearest centroids, nearest first, and their scores: [tokens, most] each. */
+async function nearestCentroids(
   { embeddings, lists }: Segment,
   queries: Embeddings<'query', EmbeddingData>,
   range: Range,
-): Promise<Float32Array | Float64Array> {
-  const scores = scope(() =>
+  most: number,
+): Promise<{ scores: ArrayLike<number>; centroids: ArrayLike<number> }> {
+  const found = scope(() =>
     withoutTape(() => {
       const { tokens } = uploadQueries(embeddings.device, slice(queries, range), embeddings.device.real)
-      return linear(tokens, lists!.centroids)
+      return nearest(tokens, lists!.centroids, { most })
     }),
   )
-  const values = await scores.values()
-  scores.dispose()
-  return values
-}
-
-/** The `most` largest of `count` numbers from `start`, largest first. */
-function nearest(values: ArrayLike<number>, start: number, count: number, most: number) {
-  const best = new Best(most)
-  best.offerRow(0, values as Float32Array, start, count)
-  return best.sorted()
+  try {
+    const [scores, centroids] = await Promise.all([found[0].values(), found[1].data()])
+    return { scores, centroids: centroids as unknown as ArrayLike<number> }
+  } finally {
+    for (const tensor of found) tensor.dispose()
+  }
 }

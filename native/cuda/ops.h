@@ -26,6 +26,7 @@ constexpr uint8_t typesOf(Op op) {
   switch (op) {
     case Op::packInt8:
     case Op::linearInt8:
+    case Op::nearest:
       return 0;
     case Op::zero:
     case Op::copyRows:

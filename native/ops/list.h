@@ -115,6 +115,9 @@
   OP(maxsimStored, workspace, "q qSegments d dSegments pairs? scales?", "scores", "self", INT(layout) INT(clampNegatives)) \
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
+  /* nearest/ */ \
+  /* x [T, d], w [n, d]; scores, rows int32 [T, most]: of the largest products of each row of x with rows of w, largest first, of equal ones the lower row; −∞ and −1 where fewer are numbers above −∞ */ \
+  OP(nearest, workspace, "x w", "scores rows", "self", INT(most)) \
   /* loss/ */ \
   /* scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */ \
   OP(excludeAbove, none, "scores! guide positives groups", "", "self", INT(firstRow) INT(firstQuery) INT(relative) REAL(margin)) \

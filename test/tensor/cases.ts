@@ -236,6 +236,7 @@ export const coveredElsewhere: Record<string, string> = {
   maxsimStored: 'native/maxsim_test.cc',
   packInt8: 'native/kernels_test.cc',
   linearInt8: 'native/kernels_test.cc',
+  nearest: 'native/nearest_test.cc',
   assertFinite: 'tensor/stream.test.ts',
   cast: 'tensor/cast.test.ts',
   excludeAbove: 'native/loss_test.cc',

@@ -1,0 +1,155 @@
+// nearest: for each row of x the rows of w with the largest products. They are selected while the products of some rows
+// of w are in a near cache: a vector holds the products of one row of w with neighbouring rows of x, and nearly always
+// none of them belongs into a list.
+//
+// Every thread has lists of its own for what it multiplies; in the end they are put together. Larger products come
+// first, of equal ones the lower row of w, so that it does not matter who multiplied what.
+#include <algorithm>
+#include <limits>
+
+#include "../../cpu/kernels.h"
+#include "../../cpu/loops.h"
+#include "../../cpu/tile.h"
+
+namespace lateforge::cpu::LF_ISA {
+namespace {
+
+constexpr int64_t kChunk = 8 * kTileRows;  // rows of w that are multiplied at a time
+constexpr int64_t kTask = 4 * kChunk;
+
+template <class T>
+struct Found {
+  T score;
+  int32_t row;  // −1: none
+
+  bool isBefore(const Found& other) const { return score > other.score || (score == other.score && row < other.row); }
+};
+
+// Puts what is before the last one of a list into its place; what is last goes.
+template <class T>
+inline void insert(Found<T>* list, int64_t most, Found<T> found) {
+  int64_t i = most - 1;
+  for (; i > 0 && found.isBefore(list[i - 1]); --i) list[i] = list[i - 1];
+  list[i] = found;
+}
+
+// A bit for each lane of a that is not smaller than b's.
+template <class T>
+inline uint32_t lanesFrom(Vec<T> a, Vec<T> b) {
+#if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+#elif LF_VECTOR_BYTES == 32 && defined(__AVX__)
+  if constexpr (sizeof(T) == 4) return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+#endif
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<T>; ++i) bits |= static_cast<uint32_t>(a[i] >= b[i]) << i;
+  return bits;
+}
+
+template <class T>
+struct Sizes {
+  int64_t rows, d, count, most, padded;
+
+  explicit Sizes(const OpCall& call)
+      : rows(call.in[0].rows()),
+        d(call.in[0].columns()),
+        count(call.in[1].rows()),
+        most(call.as<params::nearest>().most),
+        padded(divideUp(rows, kLanes<T>) * kLanes<T>) {}
+
+  int64_t tasks() const { return divideUp(count, kTask); }
+  // Bytes of xᵀ [d, padded], and of what a thread has for itself.
+  int64_t transposed() const { return partSize(d * padded * static_cast<int64_t>(sizeof(T))); }
+  int64_t own() const {
+    return (kChunk + 1) * padded * static_cast<int64_t>(sizeof(T)) +
+           rows * most * static_cast<int64_t>(sizeof(Found<T>));
+  }
+};
+
+// What a thread has for itself: lists [rows, most], of each row the score of the last in its list [padded], and
+// products [kChunk, padded].
+template <class T>
+struct Own {
+  Found<T>* lists;
+  T *least, *products;
+
+  Own(const Sizes<T>& s, void* memory)
+      : lists(static_cast<Found<T>*>(memory)),
+        least(reinterpret_cast<T*>(lists + s.rows * s.most)),
+        products(least + s.padded) {}
+
+  void clear(const Sizes<T>& s) {
+    constexpr T kInfinity = std::numeric_limits<T>::infinity();
+    std::fill_n(lists, s.rows * s.most, Found<T>{-kInfinity, -1});
+    // Lanes beyond the last row find nothing.
+    for (int64_t x = 0; x < s.padded; ++x) least[x] = x < s.rows ? -kInfinity : kInfinity;
+  }
+
+  // Rows [begin, end) of w [n, d] with all rows of x, of which xt is the transpose.
+  void add(const Sizes<T>& s, const T* w, const T* xt, int64_t begin, int64_t end) {
+    for (int64_t first = begin; first < end; first += kChunk) {
+      const int64_t some = std::min(kChunk, end - first);
+      multiply(some, s.padded, s.d, w + first * s.d, s.d, xt, s.padded, products, s.padded, false, [] {});
+      for (int64_t i = 0; i < some; ++i)
+        for (int64_t x = 0; x < s.padded; x += kLanes<T>) {
+          const T* product = products + i * s.padded + x;
+          for (uint32_t bits = lanesFrom<T>(load(product), load(least + x)); bits != 0; bits &= bits - 1) {
+            const int lane = __builtin_ctz(bits);
+            Found<T>* list = lists + (x + lane) * s.most;
+            const Found<T> found{product[lane], static_cast<int32_t>(first + i)};
+            if (!found.isBefore(list[s.most - 1])) continue;
+            insert(list, s.most, found);
+            least[x + lane] = list[s.most - 1].score;
+          }
+        }
+    }
+  }
+};
+
+}  // namespace
+
+// x [T, d], w [n, d], scores and rows [T, most].
+template <class T>
+int32_t kernels::nearest(const OpCall& call, char*) {
+  const Sizes<T> s(call);
+  if (s.rows == 0) return 0;
+  const T *x = call.in[0].as<T>(), *w = call.in[1].as<T>();
+  T* const xt = static_cast<T*>(call.workspace);
+  char* const memory = static_cast<char*>(call.workspace) + s.transposed();
+  const int64_t bytes = call.workspaceBytes - s.transposed(), parts = bytes / partSize(s.own());
+  for (int64_t k = 0; k < s.d; ++k)
+    for (int64_t r = 0; r < s.padded; ++r) xt[k * s.padded + r] = r < s.rows ? x[r * s.d + k] : T{0};
+  const auto ownOf = [&](int64_t part) { return Own<T>(s, memory + part * partSize(s.own())); };
+  for (int64_t part = 0; part < parts; ++part) ownOf(part).clear(s);
+  forTasksWithMemory(s.tasks(), memory, bytes, s.own(), [&](int64_t task, void* own) {
+    Own<T>(s, own).add(s, w, xt, task * kTask, std::min((task + 1) * kTask, s.count));
+  });
+  for (int64_t r = 0; r < s.rows; ++r) {
+    Found<T>* const best = ownOf(0).lists + r * s.most;
+    for (int64_t part = 1; part < parts; ++part) {
+      const Found<T>* list = ownOf(part).lists + r * s.most;
+      for (int64_t i = 0; i < s.most && list[i].row >= 0 && list[i].isBefore(best[s.most - 1]); ++i)
+        insert(best, s.most, list[i]);
+    }
+    for (int64_t i = 0; i < s.most; ++i) {
+      call.out[0].as<T>()[r * s.most + i] = best[i].score;
+      call.out[1].as<int32_t>()[r * s.most + i] = best[i].row;
+    }
+  }
+  return 0;
+}
+
+template <class T>
+int64_t needs::nearest(const OpCall& call) {
+  const Sizes<T> s(call);
+  return s.transposed() + partsFor(s.tasks(), s.own());
+}
+
+}  // namespace lateforge::cpu::LF_ISA
+
+namespace lateforge::cpu::LF_ISA::kernels {
+LF_INSTANTIATE(nearest);
+}
+namespace lateforge::cpu::LF_ISA::needs {
+LF_INSTANTIATE_NEED(nearest);
+}
