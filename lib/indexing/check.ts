@@ -5,7 +5,14 @@ import { widened } from './cluster.js'
 import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
 import type { CheckOptions } from './options.js'
-import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
+import {
+  type Asked,
+  candidatesFor,
+  type IndexHit,
+  type IndexSearchOptions,
+  probesFor,
+  searchSnapshot,
+} from './search.js'
 import type { Snapshot } from './snapshot.js'
 
 /** What a way to search found of what scoring every document finds. */
@@ -49,13 +56,13 @@ export interface CheckResult {
   approximate: boolean
 }
 
-/** From cheap to thorough. */
+/** Of the probes and candidates that searches have by default, from cheap to thorough: 8 and 200 to 128 and 5000 of few documents. */
 const ladder = [
-  [8, 200],
-  [16, 500],
-  [32, 1000],
-  [64, 2000],
-  [128, 5000],
+  [0.5, 0.4],
+  [1, 1],
+  [2, 2],
+  [4, 4],
+  [8, 10],
 ] as const
 
 /** Candidates by words. */
@@ -98,7 +105,10 @@ export async function checkSnapshot(
   const exact = await run('every document', { exact: true })
   const settings: CheckedSetting[] = []
   const hasLists = snapshot.segments.some(({ lists }) => lists !== null)
-  for (const [probes, candidates] of hasLists ? ladder : []) {
+  const { documents } = snapshot.counts
+  for (const [ofProbes, ofCandidates] of hasLists ? ladder : []) {
+    const probes = Math.ceil(ofProbes * probesFor(documents))
+    const candidates = Math.ceil(ofCandidates * candidatesFor(documents))
     const { hits, milliseconds } = await run(`${probes} probes, ${candidates} candidates`, { probes, candidates })
     const recall = recallOf(hits, exact.hits)
     settings.push({ probes, candidates, recall, milliseconds })
@@ -114,7 +124,7 @@ export async function checkSnapshot(
   const { probes, candidates, recall } = settings.at(-1)!
   return {
     result: { queries: count, topK, target, settings, bm25, approximate },
-    setting: { probes, candidates, recall, target, topK, queries: count, documents: snapshot.counts.documents },
+    setting: { probes, candidates, recall, target, topK, queries: count, documents },
   }
 }
 

@@ -5,7 +5,7 @@ import t from 'tap'
 import { cluster } from '../../lib/indexing/cluster.js'
 import { Index, type IndexHit, type StoredEmbeddings } from '../../lib/indexing/index.js'
 import { buildLists } from '../../lib/indexing/lists.js'
-import { candidatesFor } from '../../lib/indexing/search.js'
+import { candidatesFor, probesFor } from '../../lib/indexing/search.js'
 import { Random } from '../../lib/io/random.js'
 import { offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/device.js'
@@ -154,6 +154,7 @@ t.test('clusters: every token has the centroid of its cluster, and few or equal 
 })
 
 t.test('candidates grow with the documents', async (t) => {
+  t.same([1, 262_144, 262_145, 1_000_000].map(probesFor), [16, 16, 17, 32])
   t.same([1, 2500, 2501, 1_000_000].map(candidatesFor), [500, 500, 501, 10_000])
   const index = await Index.create(path.join(temporary, 'growing'), { dim, listsFrom: 1 })
   const many = texts('document', 4000)

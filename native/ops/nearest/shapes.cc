@@ -14,6 +14,7 @@ Status infer_nearest(const params::nearest& p, const Meta* in, Inferred& r) {
   LF_REQUIRE(p.most >= 1 && p.most <= w.dims[0], "ERR_ARGUMENT",
              "nearest: most is %lld, expected 1 to the %lld rows of w", static_cast<long long>(p.most),
              static_cast<long long>(w.dims[0]));
+  LF_REQUIRE(w.dims[0] <= INT32_MAX, "ERR_SHAPE", "nearest: w %s has more rows than an int32 counts", w.text().c_str());
   r.out[0] = Meta::of(x.dtype, {x.dims[0], p.most});
   r.out[1] = Meta::of(DType::i32, {x.dims[0], p.most});
   return Status::fine();
