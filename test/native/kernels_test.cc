@@ -227,19 +227,21 @@ void int8Ops(const cpu::Kernels* table) {
     if (rows > 0) x.as<T>()[rows / 2 * in + k] = 0;
   }
   const std::vector<Tensor> packed = run(table, Op::packInt8, params::packInt8{}, {&w});
-  // What a row stands for: x around its middle, where it is rounded as float32, w around 0.
+  // What a row stands for: x in groups of 128 around their middles, where it is rounded as float32, w around 0.
   const auto stored = [&](const Tensor& m, int64_t row, bool isX) {
-    const T* from = m.as<T>() + row * in;
-    T low = 0, high = 0;
-    for (int64_t k = 0; k < in; ++k) low = std::min(low, from[k]), high = std::max(high, from[k]);
-    if (!isX) high = std::max(high, -low), low = -high;
-    const T half = high / 2 - low / 2, middle = high / 2 + low / 2, by = half > 0 ? T{127} / half : T{0};
     std::vector<double> values;
-    for (int64_t k = 0; k < in; ++k) {
-      const T scaled = (from[k] - middle) * by;
-      const double n =
-          std::nearbyint(isX ? static_cast<double>(static_cast<float>(scaled)) : static_cast<double>(scaled));
-      values.push_back(n * static_cast<double>(half) / 127 + static_cast<double>(middle));
+    for (int64_t first = 0; first < in; first += isX ? 128 : in) {
+      const T *from = m.as<T>() + row * in + first, *to = from + std::min(isX ? int64_t{128} : in, in - first);
+      T low = 0, high = 0;
+      for (const T* v = from; v < to; ++v) low = std::min(low, *v), high = std::max(high, *v);
+      if (!isX) high = std::max(high, -low), low = -high;
+      const T half = high / 2 - low / 2, middle = high / 2 + low / 2, by = half > 0 ? T{127} / half : T{0};
+      for (const T* v = from; v < to; ++v) {
+        const T scaled = (*v - middle) * by;
+        const double n =
+            std::nearbyint(isX ? static_cast<double>(static_cast<float>(scaled)) : static_cast<double>(scaled));
+        values.push_back(n * static_cast<double>(half) / 127 + static_cast<double>(middle));
+      }
     }
     return values;
   };

@@ -92,9 +92,13 @@ int32_t linearInt8(const OpCall& call, char*) {
   if (rows == 0 || out == 0) return 0;
   Int8Tiles<T> tiles(rows, call.in[0].columns(), call.workspace);
   const int8_t* packed = call.in[1].as<int8_t>();
-  int32_t* totals = reinterpret_cast<int32_t*>(static_cast<char*>(call.workspace) + tiles.bytes());
+  T* totals = reinterpret_cast<T*>(static_cast<char*>(call.workspace) + tiles.bytes());
   forTasks(panels, [&](int64_t panel) {
-    columnSums(tiles.words, packed + panel * tiles.words * kPanelWord, totals + panel * kPanel);
+    for (int64_t group = 0; group < tiles.groups; ++group) {
+      const int64_t first = group * kGroupWords;
+      columnSums(std::min(kGroupWords, tiles.words - first), packed + (panel * tiles.words + first) * kPanelWord,
+                 totals + (group * panels + panel) * kPanel);
+    }
   });
   forTasks(tiles.tiles(), [&](int64_t i) { tiles.fillTile(x, i); });
   // Blocks of rows that stay in the second-level cache, and of panels too where rows alone would leave threads without
@@ -133,8 +137,8 @@ int64_t linearBackward(const OpCall& call) {
 
 template <class T>
 int64_t linearInt8(const OpCall& call) {
-  const int64_t totals = divideUp(call.in[2].count(), kPanel) * kPanel * 4;
-  return Int8Tiles<T>(call.in[0].rows(), call.in[0].columns(), nullptr).bytes() + totals;
+  const Int8Tiles<T> tiles(call.in[0].rows(), call.in[0].columns(), nullptr);
+  return tiles.bytes() + tiles.groups * divideUp(call.in[2].count(), kPanel) * kPanel * static_cast<int64_t>(sizeof(T));
 }
 
 LF_INSTANTIATE_NEED(linear);

@@ -1,6 +1,7 @@
-// Products of rows with int8 weights: the rows are made int8 too, each around a middle and with a scale of its own
-// (what comes out of GELU is nearly all positive, and outliers are on one side), sums are exact int32, so that results
-// are the same on all processors but for the last rounding.
+// Products of rows with int8 weights: the rows are made int8 too, kGroup numbers at a time around a middle and with a
+// scale of their own (what comes out of GELU is nearly all positive, and an outlier shall not round what is far from
+// it). Sums of a group are exact int32, and groups are added in order, so that results are the same on all processors
+// but for the last rounding.
 //
 // Weights lie in panels of 32 of their rows, four features a word: packed [out / 32][in / 4][32][4], zeros beyond
 // either end. Rows of x lie in tiles of kInt8Rows, so that a product reads both in order. One instruction multiplies
@@ -17,6 +18,7 @@
 namespace lateforge::cpu::LF_ISA {
 
 constexpr int64_t kPanel = 32, kWord = 4;
+constexpr int64_t kGroup = 128, kGroupWords = kGroup / kWord;
 constexpr int kInt8Rows = kManyRegisters ? 14 : 6;
 constexpr int64_t kPart = 2 * kLanes<float>;  // columns of a product: two vectors of sums
 constexpr int64_t kPanelWord = kPanel * kWord;
@@ -123,7 +125,8 @@ __attribute__((target("avx512vnni"))) inline void multiplyQuads(int64_t words, c
 #endif
 
 // sums [kPanel] of the columns of a panel w [words, kPanel, kWord].
-inline void columnSums(int64_t words, const int8_t* w, int32_t* sums) {
+template <class T>
+inline void columnSums(int64_t words, const int8_t* w, T* sums) {
   const Shorts ones = Shorts{} + int16_t{1};
   for (int64_t at = 0; at < kPanelWord; at += LF_VECTOR_BYTES) {
     Ints sum{};
@@ -131,59 +134,66 @@ inline void columnSums(int64_t words, const int8_t* w, int32_t* sums) {
       const Shorts both = reinterpret_cast<Shorts>(load(reinterpret_cast<const float*>(w + k * kPanelWord + at)));
       sum += addPairs((both << 8) >> 8, ones) + addPairs(both >> 8, ones);
     }
-    store(reinterpret_cast<float*>(sums + at / kWord), reinterpret_cast<Vec<float>>(sum));
+    for (int lane = 0; lane < kLanes<float>; ++lane) sums[at / kWord + lane] = static_cast<T>(sum[lane]);
   }
 }
 
 // Tiles of x, made int8: values of tile i begin at values + i · words · each · kInt8Rows, `each` numbers a word; of
-// every row its scale and middle, and what to take off its sums.
+// every group [groups, padded rows] of a row its scale and middle, and what to take off its sums.
 template <class T>
 struct Int8Tiles {
-  int64_t rows, in, words, each;
+  int64_t rows, in, words, groups, each;
   int32_t* values;
   T* scale;
   T* middle;
   int32_t* excess;
 
   Int8Tiles(int64_t rowCount, int64_t features, void* memory)
-      : rows(rowCount), in(features), words(divideUp(features, kWord)), each(quadsHere() ? 1 : 2) {
+      : rows(rowCount),
+        in(features),
+        words(divideUp(features, kWord)),
+        groups(divideUp(features, kGroup)),
+        each(quadsHere() ? 1 : 2) {
     char* at = static_cast<char*>(memory);
     values = reinterpret_cast<int32_t*>(at);
     scale = reinterpret_cast<T*>(at += partSize(paddedRows() * words * each * 4));
-    middle = reinterpret_cast<T*>(at += partSize(paddedRows() * static_cast<int64_t>(sizeof(T))));
-    excess = reinterpret_cast<int32_t*>(at + partSize(paddedRows() * static_cast<int64_t>(sizeof(T))));
+    middle = reinterpret_cast<T*>(at += factorBytes());
+    excess = reinterpret_cast<int32_t*>(at + factorBytes());
   }
   int64_t tiles() const { return divideUp(rows, kInt8Rows); }
   int64_t paddedRows() const { return tiles() * kInt8Rows; }
   int64_t bytes() const {
-    return partSize(paddedRows() * words * each * 4) + 2 * partSize(paddedRows() * static_cast<int64_t>(sizeof(T))) +
-           partSize(paddedRows() * 4);
+    return partSize(paddedRows() * words * each * 4) + 2 * factorBytes() + partSize(groups * paddedRows() * 4);
   }
+  int64_t factorBytes() const { return partSize(groups * paddedRows() * static_cast<int64_t>(sizeof(T))); }
   const int32_t* tile(int64_t i) const { return values + i * words * each * kInt8Rows; }
 
-  // Rows of tile i of x [rows, in]: n = (x − middle) / scale to nearest; from the row's least number, or 0, to its
-  // largest, or 0, there are 254 scales. A row that is not finite has the scale NaN.
+  // Rows of tile i of x [rows, in]: n = (x − middle) / scale to nearest; from the least number of a group, or 0, to its
+  // largest, or 0, there are 254 scales. A group that is not finite has the scale NaN.
   void fillTile(const T* x, int64_t i) {
-    int32_t* to = values + i * words * each * kInt8Rows;
-    for (int r = 0; r < kInt8Rows; ++r) {
-      const int64_t row = i * kInt8Rows + r;
-      if (row < rows)
-        fillRow(x + row * in, to + r, row);
-      else
-        clear(to + r, row);
+    for (int64_t group = 0; group < groups; ++group) {
+      int32_t* to = values + (i * words + group * kGroupWords) * each * kInt8Rows;
+      const int64_t first = group * kGroup, count = std::min(kGroup, in - first);
+      for (int r = 0; r < kInt8Rows; ++r) {
+        const int64_t row = i * kInt8Rows + r, at = group * paddedRows() + row;
+        if (row < rows)
+          fill(x + row * in + first, count, to + r, at);
+        else
+          scale[at] = 0, clear(count, to + r, at);
+      }
     }
   }
 
  private:
-  void clear(int32_t* to, int64_t row) {
-    for (int64_t k = 0; k < words * each; ++k) to[k * kInt8Rows] = 0;
-    excess[row] = 0;
-    middle[row] = 0;
+  void clear(int64_t count, int32_t* to, int64_t at) {
+    for (int64_t k = 0; k < divideUp(count, kWord) * each; ++k) to[k * kInt8Rows] = 0;
+    excess[at] = 0;
+    middle[at] = 0;
   }
 
-  void fillRow(const T* x, int32_t* to, int64_t row) {
+  void fill(const T* x, int64_t count, int32_t* to, int64_t at) {
     Vec<T> least{}, most{}, odd{};  // odd: 0 where all is finite, else NaN
-    forLanes<T>(in, [&](int64_t k, auto n) {
+    forLanes<T>(count, [&](int64_t k, auto n) {
       const Vec<T> v = loadPart(x + k, n);
       least = smaller(v, least);
       most = larger(v, most);
@@ -192,16 +202,16 @@ struct Int8Tiles {
     T low = 0, high = 0;
     for (int lane = 0; lane < kLanes<T>; ++lane) low = std::min(low, least[lane]), high = std::max(high, most[lane]);
     const T half = high / 2 - low / 2;
-    scale[row] = half / T{127} + addLanes<T>(odd);
+    scale[at] = half / T{127} + addLanes<T>(odd);
     // Numbers so small that 127 over them is none are 0.
     const T by = half > 0 ? T{127} / half : T{0};
-    if (!std::isfinite(scale[row]) || !std::isfinite(by)) return clear(to, row);
-    middle[row] = high / 2 + low / 2;
+    if (!std::isfinite(scale[at]) || !std::isfinite(by)) return clear(count, to, at);
+    middle[at] = high / 2 + low / 2;
     int32_t total = 0;
-    for (int64_t k = 0; k < in; k += kBatch) {
-      const int64_t count = std::min(kBatch, in - k), used = divideUp(count, kWord);
+    for (int64_t k = 0; k < count; k += kBatch) {
+      const int64_t some = std::min(kBatch, count - k), used = divideUp(some, kWord);
       int8_t n[kBatch];
-      total += nearest(x + k, count, middle[row], by, n);
+      total += nearest(x + k, some, middle[at], by, n);
       for (int64_t j = 0; j < used; ++j, to += each * kInt8Rows) {
         int32_t word;
         std::memcpy(&word, n + j * kWord, kWord);
@@ -211,7 +221,7 @@ struct Int8Tiles {
           to[0] = pairOf(n[j * kWord], n[j * kWord + 2]), to[kInt8Rows] = pairOf(n[j * kWord + 1], n[j * kWord + 3]);
       }
     }
-    excess[row] = each == 1 ? 128 * total : 0;
+    excess[at] = each == 1 ? 128 * total : 0;
   }
 
   static constexpr int64_t kBatch = 64;
@@ -245,30 +255,59 @@ struct Int8Tiles {
   }
 };
 
-// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; totals (of w's
-// rows), scales, b [out], b null for none.
+// to [kPart] = (add ? to : 0) + (sums − excess) · scale + totals · middle: what a group of a row of x adds to a row of
+// y.
 template <class T>
-void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const int32_t* totals, const T* scales, const T* b, T* y,
+inline void addGroup(const int32_t* sums, int32_t excess, T scale, T middle, const T* totals, bool add, T* to) {
+  if constexpr (sizeof(T) == 4) {
+    for (int64_t j = 0; j < kPart; j += kLanes<T>) {
+      const Ints whole = reinterpret_cast<Ints>(load(reinterpret_cast<const float*>(sums + j))) - excess;
+      const Vec<T> value = __builtin_convertvector(whole, Vec<T>) * scale + load(totals + j) * middle;
+      store(to + j, add ? load(to + j) + value : value);
+    }
+  } else {
+    for (int64_t j = 0; j < kPart; ++j) {
+      const T value = static_cast<T>(sums[j] - excess) * scale + totals[j] * middle;
+      to[j] = add ? to[j] + value : value;
+    }
+  }
+}
+
+// y [T, out] = x · wᵀ + b of tiles [firstTile, lastTile) and panels [firstPanel, lastPanel) of packed w; totals
+// [groups, padded out] of w's columns; scales, b [out], b null for none.
+template <class T>
+void int8Block(const Int8Tiles<T>& x, const int8_t* packed, const T* totals, const T* scales, const T* b, T* y,
                int64_t out, int64_t firstTile, int64_t lastTile, int64_t firstPanel, int64_t lastPanel) {
   alignas(64) int32_t sums[kInt8Rows * kPart];
+  alignas(64) T whole[kInt8Rows * kPart];
+  const int64_t paddedOut = divideUp(out, kPanel) * kPanel;
   for (int64_t panel = firstPanel; panel < lastPanel; ++panel)
     for (int64_t part = 0; part < kPanel && panel * kPanel + part < out; part += kPart) {
-      const int8_t* w = packed + panel * x.words * kPanelWord + part * kWord;
       const int64_t column = panel * kPanel + part, columns = std::min(kPart, out - column);
       for (int64_t tile = firstTile; tile < lastTile; ++tile) {
+        for (int64_t group = 0; group < x.groups; ++group) {
+          const int64_t first = group * kGroupWords, words = std::min(kGroupWords, x.words - first);
+          const int8_t* w = packed + (panel * x.words + first) * kPanelWord + part * kWord;
+          const int32_t* values = x.tile(tile) + first * x.each * kInt8Rows;
 #if LF_VECTOR_BYTES == 64
-        if (x.each == 1)
-          multiplyQuads(x.words, x.tile(tile), w, sums);
-        else
+          if (x.each == 1)
+            multiplyQuads(words, values, w, sums);
+          else
 #endif
-          multiplyPairs(x.words, x.tile(tile), w, sums);
+            multiplyPairs(words, values, w, sums);
+          for (int r = 0; r < kInt8Rows; ++r) {
+            const int64_t at = group * x.paddedRows() + tile * kInt8Rows + r;
+            addGroup(sums + r * kPart, x.excess[at], x.scale[at], x.middle[at], totals + group * paddedOut + column,
+                     group > 0, whole + r * kPart);
+          }
+        }
         for (int64_t row = tile * kInt8Rows; row < std::min((tile + 1) * kInt8Rows, x.rows); ++row) {
-          const int32_t* sum = sums + (row - tile * kInt8Rows) * kPart;
-          T* to = y + row * out + column;
-          for (int64_t j = 0; j < columns; ++j)
-            to[j] = static_cast<T>(sum[j] - x.excess[row]) * (x.scale[row] * scales[column + j]) +
-                    x.middle[row] * (static_cast<T>(totals[column + j]) * scales[column + j]) +
-                    (b ? b[column + j] : T{0});
+          const T* from = whole + (row - tile * kInt8Rows) * kPart;
+          forLanes<T>(columns, [&](int64_t j, auto n) {
+            Vec<T> value = load(from + j) * loadPart(scales + column + j, n);
+            if (b) value += loadPart(b + column + j, n);
+            storePart(y + row * out + column + j, value, n);
+          });
         }
       }
     }
