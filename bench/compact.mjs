@@ -34,7 +34,9 @@ for (const set of sets) {
     const nDCG = evaluate(new Map(ids.map((id, q) => [id, hits[q]])), qrels, ['ndcg@10']).means['ndcg@10']
     const bytes = (stored.data.byteLength + (stored.scales?.byteLength ?? 0)) / tokens
     console.log(
-      [path.basename(set), name, `${bytes.toFixed(0)} bytes a token`, `recall ${round(recall)}`, round(nDCG)].join('\t'),
+      [path.basename(set), name, `${bytes.toFixed(0)} bytes a token`, `recall ${round(recall)}`, round(nDCG)].join(
+        '\t',
+      ),
     )
   }
 }
