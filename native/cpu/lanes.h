@@ -93,6 +93,19 @@ inline V smaller(V a, V b) {
   return a < b ? a : b;
 }
 
+// A bit for each lane of a that is not smaller than b's.
+template <class T>
+inline uint32_t lanesFrom(Vec<T> a, Vec<T> b) {
+#if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+#elif LF_VECTOR_BYTES == 32 && defined(__AVX__)
+  if constexpr (sizeof(T) == 4) return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+#endif
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes<T>; ++i) bits |= static_cast<uint32_t>(a[i] >= b[i]) << i;
+  return bits;
+}
+
 inline Vec<float> squareRoot(Vec<float> v) {
 #if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
   return _mm512_maskz_sqrt_ps(0xffff, v);  // GCC 12 warns of the plain one's undefined operand

@@ -152,7 +152,7 @@ struct Int8Tiles {
       : rows(rowCount),
         in(features),
         words(divideUp(features, kWord)),
-        groups(divideUp(features, kGroup)),
+        groups(std::max<int64_t>(divideUp(features, kGroup), 1)),
         each(quadsHere() ? 1 : 2) {
     char* at = static_cast<char*>(memory);
     values = reinterpret_cast<int32_t*>(at);

@@ -3,7 +3,8 @@
 // none of them belongs into a list.
 //
 // Every thread has lists of its own for what it multiplies; in the end they are put together. Larger products come
-// first, of equal ones the lower row of w, so that it does not matter who multiplied what.
+// first, of equal ones the lower row of w, so that it does not matter who multiplied what. Rows of x are those of a few
+// queries: their transpose, and products with them, are to fit into a near cache.
 #include <algorithm>
 #include <limits>
 
@@ -31,19 +32,6 @@ inline void insert(Found<T>* list, int64_t most, Found<T> found) {
   int64_t i = most - 1;
   for (; i > 0 && found.isBefore(list[i - 1]); --i) list[i] = list[i - 1];
   list[i] = found;
-}
-
-// A bit for each lane of a that is not smaller than b's.
-template <class T>
-inline uint32_t lanesFrom(Vec<T> a, Vec<T> b) {
-#if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
-#elif LF_VECTOR_BYTES == 32 && defined(__AVX__)
-  if constexpr (sizeof(T) == 4) return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
-#endif
-  uint32_t bits = 0;
-  for (int i = 0; i < kLanes<T>; ++i) bits |= static_cast<uint32_t>(a[i] >= b[i]) << i;
-  return bits;
 }
 
 template <class T>
@@ -108,9 +96,11 @@ struct Own {
 
 }  // namespace
 
+namespace kernels {
+
 // x [T, d], w [n, d], scores and rows [T, most].
 template <class T>
-int32_t kernels::nearest(const OpCall& call, char*) {
+int32_t nearest(const OpCall& call, char*) {
   const Sizes<T> s(call);
   if (s.rows == 0) return 0;
   const T *x = call.in[0].as<T>(), *w = call.in[1].as<T>();
@@ -139,17 +129,19 @@ int32_t kernels::nearest(const OpCall& call, char*) {
   return 0;
 }
 
+LF_INSTANTIATE(nearest);
+
+}  // namespace kernels
+
+namespace needs {
+
 template <class T>
-int64_t needs::nearest(const OpCall& call) {
+int64_t nearest(const OpCall& call) {
   const Sizes<T> s(call);
   return s.transposed() + partsFor(s.tasks(), s.own());
 }
 
-}  // namespace lateforge::cpu::LF_ISA
-
-namespace lateforge::cpu::LF_ISA::kernels {
-LF_INSTANTIATE(nearest);
-}
-namespace lateforge::cpu::LF_ISA::needs {
 LF_INSTANTIATE_NEED(nearest);
-}
+
+}  // namespace needs
+}  // namespace lateforge::cpu::LF_ISA
