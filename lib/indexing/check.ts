@@ -56,7 +56,10 @@ export interface CheckResult {
   approximate: boolean
 }
 
-/** Of the probes and candidates that searches have by default, from cheap to thorough: 8 and 200 to 128 and 5000 of few documents. */
+/**
+ * Shares of the probes and candidates that searches have by default, from cheap to thorough: of few documents 8 and 200 to
+ * 128 and 5000.
+ */
 const ladder = [
   [0.5, 0.4],
   [1, 1],

@@ -206,7 +206,10 @@ export class Segment {
     this.wordsFile = parts.words
   }
 
-  /** @throws FormatError ERR_FORMAT for files that are not as the manifest has them; an error with code ENOENT, or FileError ERR_FILE, once one is gone */
+  /**
+   * @throws FormatError ERR_FORMAT for files that are not as the manifest has them; an error with code ENOENT, or FileError
+   *   ERR_FILE, once one is gone
+   */
   static async open(
     device: Device,
     dir: string,

@@ -167,7 +167,10 @@ export class Tensor {
     return this.view(first * width, [last - first, ...this.shape.slice(1)])
   }
 
-  /** For scopes: the tensor left the outermost one, and an alarm goes off if it is forgotten (leaks.ts), by `owner` where there is one. */
+  /**
+   * For scopes: the tensor left the outermost one, and an alarm goes off if it is forgotten (leaks.ts).
+   * @param owner who disposes of it, and is named
+   */
   watch(owner: Owner | null = null): void {
     const text = `a ${this.dtype} tensor of shape [${this.shape}]`
     watch(this, { handle: this.handle, bytes: this.isView ? 0 : this.bytes, text, owner })

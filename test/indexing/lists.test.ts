@@ -164,5 +164,7 @@ t.test('candidates grow with the documents', async (t) => {
   const found = await hits()
   t.same(found, await hits(candidatesFor(4000)), 'a search goes by it')
   t.notSame(found, await hits(500), 'and finds others than by fewer')
+  const { settings } = await index.check({ queries, target: 1 })
+  t.match(settings[0], { probes: 8, candidates: Math.ceil(0.4 * candidatesFor(4000)) }, 'so do the settings of check')
   await index.close()
 })
