@@ -173,57 +173,72 @@ export function maxsimStored(q: Tensor, qSegments: Tensor, d: Tensor, dSegments:
   return run(33, [q, qSegments, d, dSegments, pairs, scales], [p.layout, p.clampNegatives], 1)[0] as Tensor
 }
 
+/** d [Td, d] as residual codes: token t is levels[its code] · scales[t] on top of centroids[of[t]], int8 [n, d] times centroidScales [n]; codes uint8 [Td, d · bits / 8], the first number in the lowest bits; scales float16 [Td]; of int32 [Td], a token of a centroid that is not there is all zeros; levels [4] or [16]; the rest as in maxsim */
+export function maxsimResidual(q: Tensor, qSegments: Tensor, codes: Tensor, dSegments: Tensor, pairs: Operand, scales: Tensor, of: Tensor, centroids: Tensor, centroidScales: Tensor, levels: Tensor, p: { layout: number; clampNegatives: number }): Tensor {
+  return run(34, [q, qSegments, codes, dSegments, pairs, scales, of, centroids, centroidScales, levels], [p.layout, p.clampNegatives], 1)[0] as Tensor
+}
+
+/** y [T, d]: the numbers that residual codes stand for, as in maxsimResidual */
+export function decodeResidual(codes: Tensor, scales: Tensor, of: Tensor, centroids: Tensor, centroidScales: Tensor, levels: Tensor): Tensor {
+  return run(35, [codes, scales, of, centroids, centroidScales, levels], [], 1)[0] as Tensor
+}
+
 /** dscores as scores, dq as q, dd as d */
 export function maxsimBackward(q: Tensor, qSegments: Tensor, d: Tensor, dSegments: Tensor, pairs: Operand, argmax: Tensor, dscores: Tensor, dq: Operand, dd: Operand, p: { layout: number }): void {
-  run(34, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
+  run(36, [q, qSegments, d, dSegments, pairs, argmax, dscores, dq, dd], [p.layout], 0)
 }
 
 /** x [T, d], w [n, d]; scores, rows int32 [T, most]: of the largest products of each row of x with rows of w, largest first, of equal ones the lower row; −∞ and −1 where fewer are numbers above −∞ */
 export function nearest(x: Tensor, w: Tensor, p: { most: number }): [scores: Tensor, rows: Tensor] {
-  return run(35, [x, w], [p.most], 2) as [scores: Tensor, rows: Tensor]
+  return run(37, [x, w], [p.most], 2) as [scores: Tensor, rows: Tensor]
+}
+
+/** x [T, d], w int8 [n, d] times scales [n], cells: segments of the rows of w; chosen int32 [T, m]: in which of them each row of x looks, −1: in none; scores, rows as in nearest */
+export function nearestWithin(x: Tensor, w: Tensor, scales: Tensor, cells: Tensor, chosen: Tensor, p: { most: number }): [scores: Tensor, rows: Tensor] {
+  return run(38, [x, w, scales, cells, chosen], [p.most], 2) as [scores: Tensor, rows: Tensor]
 }
 
 /** scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */
 export function excludeAbove(scores: Tensor, guide: Tensor, positives: Tensor, groups: Tensor, p: { firstRow: number; firstQuery: number; relative: number; margin: number }): void {
-  run(36, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
+  run(39, [scores, guide, positives, groups], [p.firstRow, p.firstQuery, p.relative, p.margin], 0)
 }
 
 /** scores [rows, columns], logScale [1], groups int64 [B + 1], qDuplicates int32 [B], dDuplicates int32 [D], stats [rows, 3] */
 export function rowStats(scores: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, p: { firstRow: number; firstQuery: number; learned: number }): Tensor {
-  return run(37, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
+  return run(40, [scores, logScale, dSegments, groups, qDuplicates, dDuplicates], [p.firstRow, p.firstQuery, p.learned], 1)[0] as Tensor
 }
 
 /** parts [ranks · rows, 3], rank by rank; stats [rows, 3] */
 export function combineStats(parts: Tensor, p: { ranks: number }): Tensor {
-  return run(38, [parts], [p.ranks], 1)[0] as Tensor
+  return run(41, [parts], [p.ranks], 1)[0] as Tensor
 }
 
 /** stats [rows, 3], weights, lse [rows], loss [1]; normalizer: 1 / sum of all weights */
 export function contrastiveLoss(stats: Tensor, weights: Operand, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(39, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
+  return run(42, [stats, weights, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** scores [rows, columns] become their gradient; lse, weights [rows], logScale, dLogScale [1]; the rest as in rowStats */
 export function softmaxGrad(scores: Tensor, lse: Tensor, logScale: Tensor, dSegments: Tensor, groups: Tensor, qDuplicates: Operand, dDuplicates: Operand, weights: Operand, dLogScale: Operand, p: { firstRow: number; firstQuery: number; learned: number; normalizer: number }): void {
-  run(40, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
+  run(43, [scores, lse, logScale, dSegments, groups, qDuplicates, dDuplicates, weights, dLogScale], [p.firstRow, p.firstQuery, p.learned, p.normalizer], 0)
 }
 
 /** scores, teacher, dscores [P]; querySegments int64 [n + 1]: of P, by query; logScale, loss, dLogScale [1] */
 export function distillLoss(scores: Tensor, teacher: Tensor, querySegments: Tensor, logScale: Tensor, dSegments: Tensor, loss: Tensor, dLogScale: Operand, p: { minMax: number; learned: number; normalizer: number }): Tensor {
-  return run(41, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
+  return run(44, [scores, teacher, querySegments, logScale, dSegments, loss, dLogScale], [p.minMax, p.learned, p.normalizer], 1)[0] as Tensor
 }
 
 /** the same without a temperature */
 export function marginMse(scores: Tensor, teacher: Tensor, querySegments: Tensor, dSegments: Tensor, loss: Tensor, p: { normalizer: number }): Tensor {
-  return run(42, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
+  return run(45, [scores, teacher, querySegments, dSegments, loss], [p.normalizer], 1)[0] as Tensor
 }
 
 /** x [n], y [1] */
 export function sumSquares(x: Tensor): Tensor {
-  return run(43, [x], [], 1)[0] as Tensor
+  return run(46, [x], [], 1)[0] as Tensor
 }
 
 /** param, grad, m, v [n]; squaredNorm [1]; rates [n segments, 2]: learning rate, decay; lr · scale; clip 0: none */
 export function adamw(param: Tensor, grad: Tensor, m: Tensor, v: Tensor, squaredNorm: Operand, segments: Tensor, rates: Tensor, p: { scale: number; beta1: number; beta2: number; eps: number; step: number; clip: number }): void {
-  run(44, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
+  run(47, [param, grad, m, v, squaredNorm, segments, rates], [p.scale, p.beta1, p.beta2, p.eps, p.step, p.clip], 0)
 }

@@ -26,7 +26,10 @@ constexpr uint8_t typesOf(Op op) {
   switch (op) {
     case Op::packInt8:
     case Op::linearInt8:
+    case Op::maxsimResidual:
+    case Op::decodeResidual:
     case Op::nearest:
+    case Op::nearestWithin:
       return 0;
     case Op::zero:
     case Op::copyRows:

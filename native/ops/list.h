@@ -113,11 +113,17 @@
   OP(maxsim, workspace, "q qSegments d dSegments pairs?", "scores argmax?", "maxsimBackward", INT(layout) INT(wantArgmax) INT(clampNegatives)) \
   /* d [Td, d] as it is stored: float16, or int8 times scales [Td]; the rest as in maxsim */ \
   OP(maxsimStored, workspace, "q qSegments d dSegments pairs? scales?", "scores", "self", INT(layout) INT(clampNegatives)) \
+  /* d [Td, d] as residual codes: token t is levels[its code] · scales[t] on top of centroids[of[t]], int8 [n, d] times centroidScales [n]; codes uint8 [Td, d · bits / 8], the first number in the lowest bits; scales float16 [Td]; of int32 [Td], a token of a centroid that is not there is all zeros; levels [4] or [16]; the rest as in maxsim */ \
+  OP(maxsimResidual, workspace, "q qSegments codes dSegments pairs? scales of centroids centroidScales levels", "scores", "self", INT(layout) INT(clampNegatives)) \
+  /* y [T, d]: the numbers that residual codes stand for, as in maxsimResidual */ \
+  OP(decodeResidual, workspace, "codes scales of centroids centroidScales levels", "y", "self") \
   /* dscores as scores, dq as q, dd as d */ \
   OP(maxsimBackward, workspace, "q qSegments d dSegments pairs? argmax dscores dq+? dd+?", "", "self", INT(layout)) \
   /* nearest/ */ \
   /* x [T, d], w [n, d]; scores, rows int32 [T, most]: of the largest products of each row of x with rows of w, largest first, of equal ones the lower row; −∞ and −1 where fewer are numbers above −∞ */ \
   OP(nearest, workspace, "x w", "scores rows", "self", INT(most)) \
+  /* x [T, d], w int8 [n, d] times scales [n], cells: segments of the rows of w; chosen int32 [T, m]: in which of them each row of x looks, −1: in none; scores, rows as in nearest */ \
+  OP(nearestWithin, none, "x w scales cells chosen", "scores rows", "self", INT(most)) \
   /* loss/ */ \
   /* scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */ \
   OP(excludeAbove, none, "scores! guide positives groups", "", "self", INT(firstRow) INT(firstQuery) INT(relative) REAL(margin)) \

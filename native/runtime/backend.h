@@ -14,7 +14,7 @@ namespace lateforge {
 
 enum class Op : int32_t;  // native/ops/list.h
 
-constexpr uint32_t kBackendAbi = 14;
+constexpr uint32_t kBackendAbi = 15;
 constexpr int kMaxInputs = 12;
 constexpr int kMaxOutputs = 4;
 constexpr int kMaxParams = 8;

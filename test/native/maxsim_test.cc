@@ -343,6 +343,56 @@ void stored(const cpu::Isa& isa, std::mt19937& rng) {
         }
 }
 
+// Documents as residual codes give the bits of the numbers they stand for; what is of no centroid is all zeros. All
+// numbers are small and whole, or halves of such, so that nothing is rounded.
+template <class T>
+void residual(const cpu::Isa& isa, std::mt19937& rng) {
+  const auto below = [&](uint32_t n) { return static_cast<int64_t>(rng() % n); };
+  for (const int64_t dim : {8, 40, 128})
+    for (const Layout layout : {Layout::all, Layout::pairs})
+      for (const int bits : {2, 4}) {
+        Problem p = problem<T>(
+            {3, 0, 37}, {1, 1, 0, 31, 7, 19}, dim, layout, rng,
+            layout == Layout::all ? std::vector<int64_t>{} : std::vector<int64_t>{1, 0, 0, 3, 2, 2, 1, 5, 2, 4});
+        const int64_t rows = 59, count = 5, each = 8 / bits;
+        std::vector<T> levels, factors;
+        for (int64_t i = 0; i < 1 << bits; ++i) levels.push_back(static_cast<T>(i - 2));
+        for (int64_t i = 0; i < count; ++i) factors.push_back(static_cast<T>(1 << below(3)));
+        std::vector<int8_t> centers(static_cast<size_t>(count * dim));
+        for (int8_t& center : centers) center = static_cast<int8_t>(rng());
+        std::vector<uint8_t> bytes(static_cast<size_t>(rows * dim / each));
+        for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(rng());
+        std::vector<uint16_t> halves;
+        std::vector<int32_t> owners;
+        constexpr uint16_t kHalves[] = {0x3800, 0x3c00, 0x4000, 0};  // 1/2, 1, 2, 0
+        for (int64_t row = 0; row < rows; ++row) {
+          halves.push_back(kHalves[below(4)]);
+          owners.push_back(static_cast<int32_t>(below(7)) - 1);  // −1 and 5 are not there
+          for (int64_t k = 0; k < dim; ++k) {
+            const int64_t code = bytes[(row * dim + k) / each] >> k % each * bits & ((1 << bits) - 1),
+                          own = owners[row];
+            p.d.as<T>()[row * dim + k] = own < 0 || own >= count
+                                             ? T{0}
+                                             : levels[code] * static_cast<T>(valueOf(halves[row])) +
+                                                   static_cast<T>(centers[own * dim + k]) * factors[own];
+          }
+        }
+        const Tensor want = forward<T>(isa, p, false)[0];
+        Tensor codes = make<uint8_t>({rows, dim / each}, bytes), scales = make<uint16_t>({rows}, halves),
+               of = make<int32_t>({rows}, owners), centroids = make<int8_t>({count, dim}, centers),
+               by = make<T>({count}, factors), table = make<T>({1 << bits}, levels);
+        scales.meta.dtype = DType::f16;
+        const auto got =
+            run(tableOf<T>(isa), Op::maxsimResidual, params::maxsimResidual{static_cast<int64_t>(layout), 0},
+                {&p.q, &p.qSegments, &codes, &p.dSegments, &p.pairs, &scales, &of, &centroids, &by, &table});
+        CHECK(got[0].bytes == want.bytes, "%s: residual codes of %d bits, dim %d, layout %d", isa.name, bits, (int)dim,
+              (int)layout);
+        const auto decoded = run(tableOf<T>(isa), Op::decodeResidual, params::decodeResidual{},
+                                 {&codes, &scales, &of, &centroids, &by, &table});
+        CHECK(decoded[0].bytes == p.d.bytes, "%s: decoded codes of %d bits, dim %d", isa.name, bits, (int)dim);
+      }
+}
+
 // The smallest type that holds all tokens, and with a floor of 0 one value more.
 void longDocument(const cpu::Isa& isa, std::mt19937& rng) {
   for (int64_t tokens : {255, 256, 257, 65535, 65536, 65537})
@@ -469,6 +519,8 @@ int main() {
     notFinite<double>(isa, rng);
     stored<float>(isa, rng);
     stored<double>(isa, rng);
+    residual<float>(isa, rng);
+    residual<double>(isa, rng);
     longDocument(isa, rng);
     wildWinners<uint8_t>(isa, 40, rng);
     wildWinners<uint16_t>(isa, 300, rng);

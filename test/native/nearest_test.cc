@@ -43,6 +43,56 @@ void expectSorted(const cpu::Kernels* table, const Tensor& x, const Tensor& w, i
   }
 }
 
+// The same in some cells of int8 rows w, against all products of those.
+template <class T>
+void expectWithin(const cpu::Kernels* table, int64_t rows, int64_t d, const std::vector<int64_t>& offsets,
+                  int64_t looks, int64_t most) {
+  const int64_t count = offsets.back(), cells = static_cast<int64_t>(offsets.size()) - 1;
+  const Tensor x = wholeNumbers<T>(rows, d, 3);
+  std::vector<int8_t> values;
+  for (int64_t i = 0; i < count * d; ++i) values.push_back(static_cast<int8_t>(number(-3, 3)));
+  std::vector<T> factors;
+  for (int64_t i = 0; i < count; ++i) factors.push_back(T(number(1, 2)));
+  std::vector<int32_t> chosen;
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<int32_t> all(cells);
+    std::iota(all.begin(), all.end(), 0);
+    std::shuffle(all.begin(), all.end(), rng);
+    for (int64_t i = 0; i < looks; ++i) chosen.push_back(i < cells && number(0, 9) > 0 ? all[i] : -1);
+  }
+  if (rows > 0) chosen[0] = static_cast<int32_t>(cells);  // is not there
+  Tensor w = make<int8_t>({count, d}, values), scales = make<T>({count}, factors),
+         cellOffsets = make<int64_t>({cells + 1}, offsets), among = make<int32_t>({rows, looks}, chosen);
+  const auto find = [&](int threads) {
+    cpu::Team::instance().setThreads(threads);
+    return run(table, Op::nearestWithin, params::nearestWithin{most},
+               {const_cast<Tensor*>(&x), &w, &scales, &cellOffsets, &among});
+  };
+  const std::vector<Tensor> found = find(1);
+  const std::vector<Tensor> again = find(3);
+  CHECK(found[0].bytes == again[0].bytes && found[1].bytes == again[1].bytes, "nearestWithin: differs with threads");
+  for (int64_t r = 0; r < rows; ++r) {
+    std::vector<std::pair<T, int32_t>> products;
+    for (int64_t i = 0; i < looks; ++i) {
+      const int32_t cell = chosen[r * looks + i];
+      if (cell < 0 || cell >= cells) continue;
+      for (int64_t row = offsets[cell]; row < offsets[cell + 1]; ++row) {
+        T product = 0;
+        for (int64_t k = 0; k < d; ++k) product += x.as<T>()[r * d + k] * static_cast<T>(values[row * d + k]);
+        products.push_back({-product * factors[row], static_cast<int32_t>(row)});
+      }
+    }
+    std::sort(products.begin(), products.end());
+    for (int64_t i = 0; i < most; ++i) {
+      const bool none = i >= static_cast<int64_t>(products.size());
+      CHECK(found[1].as<int32_t>()[r * most + i] == (none ? -1 : products[i].second),
+            "nearestWithin: row %d at place %d", found[1].as<int32_t>()[r * most + i], static_cast<int>(i));
+      CHECK(found[0].as<T>()[r * most + i] == (none ? -std::numeric_limits<T>::infinity() : -products[i].first),
+            "nearestWithin: score at place %d", static_cast<int>(i));
+    }
+  }
+}
+
 template <class T>
 void suite(const cpu::Kernels* table) {
   for (int round = 0; round < 6; ++round) {
@@ -65,6 +115,14 @@ void suite(const cpu::Kernels* table) {
   for (int i = 0; i < 8; ++i) {
     CHECK(found[1].as<int32_t>()[i] == rows[i], "nearest: %d of rows that are not finite", i);
     CHECK(rows[i] >= 0 || found[0].as<T>()[i] == -kInfinity, "nearest: the score of none");
+  }
+
+  for (int round = 0; round < 8; ++round) {
+    std::vector<int64_t> offsets{0};
+    for (int64_t cells = number(1, 12); cells > 0; --cells) offsets.push_back(offsets.back() + number(0, 50));
+    if (offsets.back() == 0) offsets.back() = 1;
+    expectWithin<T>(table, number(0, 20), number(1, 70), offsets, number(1, 8),
+                    number(1, std::min<int64_t>(offsets.back(), 40)));
   }
 }
 

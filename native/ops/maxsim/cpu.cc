@@ -260,9 +260,9 @@ void maxsimStoredAs(const OpCall& call) {
   const auto& p = call.as<params::maxsimStored>();
   const Layout layout = static_cast<Layout>(p.layout);
   const int64_t room = partSize(Room<T>(call, layout).end);
-  const Stored<T, From> documents{call.in[2].as<From>(), call.in[5].present() ? call.in[5].as<T>() : nullptr,
-                                  static_cast<char*>(call.workspace) + room, call.workspaceBytes - room,
-                                  widenedBytes<T>(call)};
+  const Stored<T, From> documents(
+      {static_cast<char*>(call.workspace) + room, call.workspaceBytes - room, widenedBytes<T>(call)},
+      call.in[2].as<From>(), call.in[5].present() ? call.in[5].as<T>() : nullptr);
   scoreDocuments<T, void>(call, layout, p.clampNegatives != 0, documents, nullptr);
 }
 
@@ -423,6 +423,30 @@ int32_t maxsimStored(const OpCall& call, char*) {
   return 0;
 }
 
+// The same of documents as residual codes; what says what they stand for is in[5] and after.
+template <class T>
+int32_t maxsimResidual(const OpCall& call, char*) {
+  const auto& p = call.as<params::maxsimResidual>();
+  const Layout layout = static_cast<Layout>(p.layout);
+  const int64_t room = partSize(Room<T>(call, layout).end), table = partSize(kByteLevels * sizeof(T));
+  char* const memory = static_cast<char*>(call.workspace) + room;
+  const Residual<T> documents({memory + table, call.workspaceBytes - room - table, widenedBytes<T>(call)}, call.in[2],
+                              call.in + 5, reinterpret_cast<T*>(memory));
+  scoreDocuments<T, void>(call, layout, p.clampNegatives != 0, documents, nullptr);
+  return 0;
+}
+
+// codes [T, d / codes of a byte], what says what they stand for, y [T, d].
+template <class T>
+int32_t decodeResidual(const OpCall& call, char*) {
+  const Residual<T> rows({}, call.in[0], call.in + 1, static_cast<T*>(call.workspace));
+  const int64_t dim = call.out[0].columns();
+  T* const y = call.out[0].as<T>();
+  forBlocks(call.out[0].rows(), 256,
+            [&](int64_t begin, int64_t end) { rows.read(begin, end - begin, dim, y + begin * dim); });
+  return 0;
+}
+
 // The operands of maxsim; dscores as scores, dq as q, dd as d.
 template <class T>
 int32_t maxsimBackward(const OpCall& call, char*) {
@@ -438,6 +462,8 @@ int32_t maxsimBackward(const OpCall& call, char*) {
 
 LF_INSTANTIATE(maxsim);
 LF_INSTANTIATE(maxsimStored);
+LF_INSTANTIATE(maxsimResidual);
+LF_INSTANTIATE(decodeResidual);
 LF_INSTANTIATE(maxsimBackward);
 
 }  // namespace kernels
@@ -456,6 +482,19 @@ int64_t maxsimStored(const OpCall& call) {
   return partSize(room) + partsFor(std::numeric_limits<int64_t>::max(), widenedBytes<T>(call));
 }
 
+// The same, and the levels of all bytes.
+template <class T>
+int64_t maxsimResidual(const OpCall& call) {
+  const int64_t room = Room<T>(call, static_cast<Layout>(call.as<params::maxsimResidual>().layout)).end;
+  return partSize(room) + partSize(kByteLevels * sizeof(T)) +
+         partsFor(std::numeric_limits<int64_t>::max(), widenedBytes<T>(call));
+}
+
+template <class T>
+int64_t decodeResidual(const OpCall&) {
+  return partSize(kByteLevels * sizeof(T));
+}
+
 // Of pairs: where each pair's winners start, and for either gradient the pairs ordered by owner.
 template <class T>
 int64_t maxsimBackward(const OpCall& call) {
@@ -469,6 +508,8 @@ int64_t maxsimBackward(const OpCall& call) {
 
 LF_INSTANTIATE_NEED(maxsim);
 LF_INSTANTIATE_NEED(maxsimStored);
+LF_INSTANTIATE_NEED(maxsimResidual);
+LF_INSTANTIATE_NEED(decodeResidual);
 LF_INSTANTIATE_NEED(maxsimBackward);
 
 }  // namespace needs

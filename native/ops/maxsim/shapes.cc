@@ -102,6 +102,41 @@ Status infer_maxsimStored(const params::maxsimStored& p, const Meta* in, Inferre
   return Status::fine();
 }
 
+// codes of tokens of so many numbers; what belongs to them: scales, of, centroids, centroidScales, levels.
+static Status checkResidual(const char* op, DType real, int64_t dim, const Meta& codes, const Meta* rest) {
+  const Meta &scales = rest[0], &of = rest[1], &centroids = rest[2], &centroidScales = rest[3], &levels = rest[4];
+  LF_REQUIRE(levels.rank == 1 && (levels.dims[0] == 4 || levels.dims[0] == 16), "ERR_SHAPE",
+             "%s: levels %s, expected [4] or [16]", op, levels.text().c_str());
+  const int64_t tokens = codes.dims[0], each = levels.dims[0] == 4 ? 4 : 2;  // codes of a byte
+  LF_REQUIRE(dim > 0 && dim % 8 == 0, "ERR_SHAPE", "%s: the dimension must be a multiple of 8, got %lld", op,
+             static_cast<long long>(dim));
+  LF_TRY(checkSame(op, levels, Meta::of(real, {levels.dims[0]})));
+  LF_TRY(checkSame(op, codes, Meta::of(DType::u8, {tokens, dim / each})));
+  LF_TRY(checkSame(op, scales, Meta::of(DType::f16, {tokens})));
+  LF_TRY(checkSame(op, of, Meta::of(DType::i32, {tokens})));
+  LF_TRY(checkSame(op, centroids, Meta::of(DType::i8, {centroids.dims[0], dim})));
+  return checkSame(op, centroidScales, Meta::of(real, {centroids.dims[0]}));
+}
+
+Status infer_maxsimResidual(const params::maxsimResidual& p, const Meta* in, Inferred& r) {
+  const Meta& q = in[0];
+  LF_TRY(checkReal("maxsimResidual: q", q, 2));
+  LF_TRY(checkResidual("maxsimResidual", accumulatorOf(q.dtype), q.dims[1], in[2], in + 5));
+  LF_TRY(checkDocuments("maxsimResidual", in));
+  PairCounts counts;
+  LF_TRY(countPairs("maxsimResidual", p.layout, in[1], in[3], in[4], counts));
+  r.out[0] = scoresOf(in, p.layout, counts);
+  return Status::fine();
+}
+
+Status infer_decodeResidual(const params::decodeResidual&, const Meta* in, Inferred& r) {
+  const Meta &codes = in[0], &levels = in[5];
+  LF_TRY(checkReal("decodeResidual: levels", levels, 1));
+  LF_TRY(checkResidual("decodeResidual", levels.dtype, in[3].dims[1], codes, in + 1));
+  r.out[0] = Meta::of(levels.dtype, {codes.dims[0], in[3].dims[1]});
+  return Status::fine();
+}
+
 Status infer_maxsimBackward(const params::maxsimBackward& p, const Meta* in, Inferred&) {
   PairCounts counts;
   LF_TRY(checkTokens("maxsimBackward", in, p.layout, counts));

@@ -2,9 +2,12 @@
 // of w are in a near cache: a vector holds the products of one row of w with neighbouring rows of x, and nearly always
 // none of them belongs into a list.
 //
-// Every thread has lists of its own for what it multiplies; in the end they are put together. Larger products come
-// first, of equal ones the lower row of w, so that it does not matter who multiplied what. Rows of x are those of a few
-// queries: their transpose, and products with them, are to fit into a near cache.
+// nearestWithin: the same among some rows of w alone, which each row of x has chosen. Few rows of x choose the same
+// ones, so that a row of x is multiplied with kLanes neighbouring rows of w at a time, as they are stored.
+//
+// In nearest every thread has lists of its own for what it multiplies; in the end they are put together. Larger
+// products come first, of equal ones the lower row of w, so that it does not matter who multiplied what. Rows of x are
+// those of a few queries: their transpose, and products with them, are to fit into a near cache.
 #include <algorithm>
 #include <limits>
 
@@ -94,9 +97,91 @@ struct Own {
   }
 };
 
+// kLanes numbers of p as T.
+template <class T>
+inline Vec<T> widenLanes(const int8_t* p) {
+#if LF_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    // GCC 12 warns of the undefined operand of those without a mask.
+    return _mm512_maskz_cvtepi32_ps(
+        0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif LF_VECTOR_BYTES == 32 && defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#endif
+  Vec<T> v{};
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = static_cast<T>(p[i]);
+  return v;
+}
+
+// Products of x [d] with rows [first, first + kLanes) of w [n, d], a row a lane; rows from `last` on are the one
+// before.
+template <class T>
+inline Vec<T> productsOf(const T* x, const int8_t* w, int64_t d, int64_t first, int64_t last) {
+  constexpr int64_t L = kLanes<T>;
+  const int64_t whole = d / L * L;
+  Vec<T> sums[L];
+  T rest[L];
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < L; ++i) {
+    const int8_t* row = w + std::min(first + i, last - 1) * d;
+    Vec<T> sum{};
+    for (int64_t k = 0; k < whole; k += L) sum += load(x + k) * widenLanes<T>(row + k);
+    sums[i] = sum;
+    rest[i] = 0;
+    for (int64_t k = whole; k < d; ++k) rest[i] += x[k] * static_cast<T>(row[k]);
+  }
+  transpose<T>(sums);
+  Vec<T> products = load(rest);
+#pragma GCC unroll 16
+  for (int64_t k = 0; k < L; ++k) products += sums[k];
+  return products;
+}
+
 }  // namespace
 
 namespace kernels {
+
+// x [T, d], w int8 [n, d] times scales [n], cells [c + 1], chosen [T, m]; scores and rows [T, most].
+template <class T>
+int32_t nearestWithin(const OpCall& call, char*) {
+  const View &x = call.in[0], &w = call.in[1], &chosen = call.in[4];
+  const T* scales = call.in[2].as<T>();
+  const int64_t* cells = call.in[3].as<int64_t>();
+  const int64_t d = x.columns(), count = call.in[3].dims[0] - 1, looks = chosen.columns();
+  const int64_t most = call.as<params::nearestWithin>().most;
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  forTasks(x.rows(), [&](int64_t r) {
+    T* const scores = call.out[0].as<T>() + r * most;
+    int32_t* const rows = call.out[1].as<int32_t>() + r * most;
+    std::fill_n(scores, most, -kInfinity);
+    std::fill_n(rows, most, -1);
+    for (int64_t i = 0; i < looks; ++i) {
+      const int64_t cell = chosen.as<int32_t>()[r * looks + i];
+      if (cell < 0 || cell >= count) continue;
+      for (int64_t first = cells[cell], last = cells[cell + 1]; first < last; first += kLanes<T>) {
+        const int64_t some = std::min<int64_t>(kLanes<T>, last - first);
+        T products[kLanes<T>];
+        const Vec<T> found =
+            productsOf(x.as<T>() + r * d, w.as<int8_t>(), d, first, last) * loadPart(scales + first, some);
+        store(products, found);
+        const uint32_t within = (uint64_t{1} << some) - 1;
+        for (uint32_t bits = lanesFrom<T>(found, fill(scores[most - 1])) & within; bits != 0; bits &= bits - 1) {
+          const int lane = __builtin_ctz(bits);
+          const Found<T> here{products[lane], static_cast<int32_t>(first + lane)};
+          const auto at = [&](int64_t k) { return Found<T>{scores[k], rows[k]}; };
+          if (!here.isBefore(at(most - 1))) continue;
+          int64_t k = most - 1;
+          for (; k > 0 && here.isBefore(at(k - 1)); --k) scores[k] = scores[k - 1], rows[k] = rows[k - 1];
+          scores[k] = here.score, rows[k] = here.row;
+        }
+      }
+    }
+  });
+  return 0;
+}
+
+LF_INSTANTIATE(nearestWithin);
 
 // x [T, d], w [n, d], scores and rows [T, most].
 template <class T>
