@@ -30,6 +30,20 @@ export function joinedRagged(parts: readonly { data: Float32Array; offsets: Arra
   return { data, offsets }
 }
 
+/** Arrays one after the other. */
+export function joined<A extends Float32Array | Int8Array>(
+  make: new (length: number) => A,
+  parts: readonly A[],
+): A {
+  const all = new make(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
+
 /**
  * Cuts texts into ranges of at most so many rows and texts; a text with more rows is alone. Micro-batches of encoding and
  * of training are such ranges, and the blocks that scoring goes by.

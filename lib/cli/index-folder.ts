@@ -10,7 +10,7 @@ import {
   Index,
   type IndexInfo,
   type IndexSearchOptions,
-  type StoredEmbeddings,
+  type IndexType,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
 import { count, countOf, duration, size } from '../io/amounts.js'
@@ -33,7 +33,7 @@ interface Json {
 export async function create(
   dir: string,
   model: string,
-  { type, poolFactor, json, ...options }: ModelOptions & Json & { type?: StoredEmbeddings; poolFactor?: number },
+  { type, poolFactor, json, ...options }: ModelOptions & Json & { type?: IndexType; poolFactor?: number },
 ): Promise<void> {
   const signal = interruptible('stopping')
   const loaded = await loadModel(model, options, { signal })
@@ -200,6 +200,7 @@ export async function check(
     )
   for (const { candidates, recall, milliseconds } of result.bm25)
     print(`  bm25 ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`)
+  if (result.codesRecall !== null) print(codesText(result.codesRecall))
   print(
     result.approximate
       ? `searches go by ${result.settings.at(-1)!.probes} probes: ${target} was asked for, on ${result.queries} queries`
@@ -219,11 +220,15 @@ export async function info(dir: string, { verify, json }: Json & { verify?: bool
   if (verify) print('every file is as it was written')
 }
 
+const codesText = (recall: number): string =>
+  `residual codes find ${recall.toFixed(4)} of the ten best documents by their vectors, before any way to search; int8 finds more`
+
 /** What an index holds, in lines. */
 export function indexText(found: IndexInfo): string[] {
   const { listed, search, deleted, pooling } = found
   return [
     `${countOf(found.documents, 'document')}, ${countOf(found.tokens, 'token')} as ${found.type} of ${found.dim} dimensions`,
+    ...(found.codesRecall !== null ? [codesText(found.codesRecall)] : []),
     ...(deleted > 0 ? [`${deleted} deleted ones are still in the files; lateforge index compact removes them`] : []),
     `${size(found.bytes)} in ${countOf(found.segments, 'segment')}, ${count(listed)} of them searched by candidates`,
     ...(search

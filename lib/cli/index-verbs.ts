@@ -15,8 +15,8 @@ export function registerIndex(program: Command): void {
     .argument('<model>', 'folder of the model that encodes, or its name on the Hub', homed)
     .option(
       '--type <type>',
-      'of the stored vectors: int8 (default), float16 or float32',
-      choice(['int8', 'float16', 'float32']),
+      'of the stored vectors: int8 (default), float16, float32, or residual4 and residual2, which take less and find less',
+      choice(['int8', 'float16', 'float32', 'residual4', 'residual2']),
     )
     .option(
       '--pool-factor <factor>',

@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.js'
 import { offsetsOf, type Range, rangesOf } from '../ragged.js'
 import { countOf, type EmbeddingData, type Embeddings, rowsOf, typeOf } from '../retrieval/embeddings.js'
 import { quantizeEmbeddings, widenEmbeddings } from '../retrieval/quantize.js'
-import type { Manifest, StoredEmbeddings } from './manifest.js'
+import { type Manifest, rowsOfType, type StoredEmbeddings } from './manifest.js'
 import type { Kept, NewSegment } from './segment.js'
 
 /** Bytes of the token embeddings of a segment, about: what adding holds in memory, twice while it is written. */
@@ -15,7 +15,7 @@ type Stored = Embeddings<'document', EmbeddingData>
 
 /** Most tokens of a segment; a document with more is alone in one. */
 export const segmentTokens = ({ type, dim }: Pick<Manifest, 'type' | 'dim'>): number =>
-  Math.max(1, Math.floor(segmentBytes / (dim * widths[type])))
+  Math.max(1, Math.floor(segmentBytes / (dim * widths[rowsOfType(type)])))
 
 /** Embeddings as an index stores them. @throws ArgumentError ERR_ARGUMENT for what cannot become that */
 export async function storedAs(embeddings: Stored, type: StoredEmbeddings): Promise<Stored> {
@@ -84,7 +84,8 @@ export class Builder {
   /** All of it in one piece; the builder is empty then. */
   take(): NewSegment {
     const { parts, ids, kept, tokens } = this
-    const { type, dim } = this.manifest
+    const { dim } = this.manifest
+    const type = rowsOfType(this.manifest.type)
     const data = new arrays[type](tokens * dim)
     const scales = type === 'int8' ? new Float32Array(tokens) : undefined
     const offsets = new Float64Array(ids.length + 1)

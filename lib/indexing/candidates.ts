@@ -1,7 +1,7 @@
 import { type Range, rangesOf } from '../ragged.js'
 import { type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
 import { Best } from '../retrieval/top-k.js'
-import { nearest } from '../tensor/ops.gen.js'
+import { nearest, nearestWithin } from '../tensor/ops.gen.js'
 import { scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
 import { abortIf, Turns } from '../turns.js'
@@ -79,7 +79,10 @@ export async function candidatesOf(
   return best.map((kept) => kept.sorted().map(({ index }) => index))
 }
 
-/** For each token of some queries its `most` nearest centroids, nearest first, and their scores: [tokens, most] each. */
+/**
+ * For each token of some queries its `most` nearest centroids, nearest first, and their scores: [tokens, most] each. They are
+ * looked for in as many of its nearest cells: eight times as many found no more (docs/index-figures.md).
+ */
 async function nearestCentroids(
   { embeddings, lists }: Segment,
   queries: Embeddings<'query', EmbeddingData>,
@@ -89,7 +92,9 @@ async function nearestCentroids(
   const found = scope(() =>
     withoutTape(() => {
       const { tokens } = uploadQueries(embeddings.device, slice(queries, range), embeddings.device.real)
-      return nearest(tokens, lists!.centroids, { most })
+      const { centroids, scales, cells, cellOffsets } = lists!
+      const [, chosen] = nearest(tokens, cells, { most: Math.min(most, cells.shape[0]!) })
+      return nearestWithin(tokens, centroids, scales, cellOffsets, chosen, { most })
     }),
   )
   try {

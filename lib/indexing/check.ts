@@ -1,10 +1,10 @@
 import type { Colbert } from '../models/colbert.js'
 import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import { abortIf } from '../turns.js'
-import { widened } from './cluster.js'
 import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
 import type { CheckOptions } from './options.js'
+import { firstTokens, queriesOf } from './own-queries.js'
 import {
   type Asked,
   candidatesFor,
@@ -52,6 +52,8 @@ export interface CheckResult {
    * none.
    */
   bm25: CheckedFirstStage[]
+  /** As of `IndexInfo`: what residual codes keep of it, before any way to search; recall is of what they find. */
+  codesRecall: number | null
   /** Whether the hits of the index's large segments come from candidates; else every document is scored. */
   approximate: boolean
 }
@@ -72,7 +74,7 @@ const ladder = [
 const wordLadder = [100, 300, 1000] as const
 
 /** Of a query made of a document. */
-const [ownWords, ownTokens] = [8, 16]
+const ownWords = 8
 
 /** Tries ways to search until one finds `target` of the exact hits; scoring every document is the last. */
 export async function checkSnapshot(
@@ -126,7 +128,7 @@ export async function checkSnapshot(
   if (!approximate) settings.push({ probes: null, candidates: null, recall: 1, milliseconds: exact.milliseconds })
   const { probes, candidates, recall } = settings.at(-1)!
   return {
-    result: { queries: count, topK, target, settings, bm25, approximate },
+    result: { queries: count, topK, target, settings, bm25, codesRecall: snapshot.codesRecall, approximate },
     setting: { probes, candidates, recall, target, topK, queries: count, documents },
   }
 }
@@ -162,18 +164,9 @@ export async function ownQueries(
       const { text } = await segment.kept(document)
       if (text !== undefined && model) texts.push(text.split(/\s+/).slice(0, ownWords).join(' '))
       else {
-        const { data, scales, dim } = await segment.embeddings.download({ first: document, last: document + 1 })
-        const rows = Uint32Array.from({ length: Math.min(ownTokens, data.length / dim) }, (_, i) => i)
-        vectors.push(widened({ data, dim, ...(scales && { scales }) }, rows))
+        vectors.push(firstTokens(await segment.embeddings.download({ first: document, last: document + 1 })))
       }
     }
   if (model && vectors.length === 0) return texts
-  const { dim } = manifest
-  const data = new Float32Array(vectors.reduce((sum, part) => sum + part.length, 0))
-  const offsets = new Float64Array(vectors.length + 1)
-  for (const [i, part] of vectors.entries()) {
-    data.set(part, offsets[i]! * dim)
-    offsets[i + 1] = offsets[i]! + part.length / dim
-  }
-  return { data, offsets, dim, role: 'query' }
+  return queriesOf(vectors, manifest.dim)
 }

@@ -4,6 +4,7 @@
  */
 import { types } from 'node:util'
 import { fromInt8, halfValue } from '../io/numbers.js'
+import { joined, offsetsOf } from '../ragged.js'
 import type { EmbeddingData } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
 import { maxsim } from '../tensor/ops.gen.js'
@@ -20,10 +21,14 @@ export interface StoredRows {
 }
 
 export interface Clusters {
-  /** [centroids, dim]: means of their tokens. */
+  /** [centroids, dim]: means of their tokens. Those of a cell are neighbours. */
   centroids: Float32Array
+  /** [cells, dim]: unit vectors that tokens of a cell lie closest to. */
+  cells: Float32Array
+  /** [cells + 1]: which centroids are whose. */
+  cellOffsets: Float64Array<ArrayBuffer>
   /** Of each token, the number of its centroid. */
-  of: Uint32Array
+  of: Int32Array<ArrayBuffer>
 }
 
 /** Tokens for a centroid, of a collection: fewer make lists longer to search, more make candidates worse (docs/index.md). */
@@ -44,10 +49,10 @@ export async function cluster(
   told(0)
   const { dim } = rows
   const wanted = Math.max(1, Math.round(count / tokensPerCentroid))
-  const cells = Math.min(wanted, Math.max(1, Math.round(2 * Math.sqrt(wanted))))
+  const most = Math.min(wanted, Math.max(1, Math.round(2 * Math.sqrt(wanted)))) // of cells
   const turns = new Turns()
-  const sample = evenly(count, Math.min(count, sampled * 4 * cells))
-  const coarse = await kmeans(device, widened(rows, sample), dim, cells, turns)
+  const sample = evenly(count, Math.min(count, sampled * 4 * most))
+  const coarse = await kmeans(device, widened(rows, sample), dim, most, turns)
   const cellOf = new Uint32Array(count)
   for (let first = 0; first < count; first += block) {
     const last = Math.min(count, first + block)
@@ -58,12 +63,14 @@ export async function cluster(
     cellOf.set(await nearest(device, part, coarse, dim), first)
     told(last)
   }
-  const members = grouped(cellOf, cells)
-  const of = new Uint32Array(count)
+  const members = grouped(cellOf, most)
+  const of = new Int32Array(count)
   const parts: Float32Array[] = []
+  const cells: Float32Array[] = []
   let [found, assignedSoFar] = [0, count]
-  for (const tokens of members) {
+  for (const [cell, tokens] of members.entries()) {
     if (tokens.length === 0) continue
+    cells.push(coarse.subarray(cell * dim, (cell + 1) * dim))
     const own = Math.max(1, Math.round((tokens.length * wanted) / count))
     const chosen = evenly(tokens.length, Math.min(tokens.length, sampled * own)).map((i) => tokens[i]!)
     const fine = await kmeans(device, widened(rows, chosen), dim, own, turns)
@@ -83,13 +90,8 @@ export async function cluster(
     parts.push(centroids)
     found += centroids.length / dim
   }
-  const centroids = new Float32Array(found * dim)
-  let at = 0
-  for (const part of parts) {
-    centroids.set(part, at)
-    at += part.length
-  }
-  return { centroids, of }
+  const cellOffsets = offsetsOf(parts.map((part) => part.length / dim))
+  return { centroids: joined(Float32Array, parts), cells: joined(Float32Array, cells), cellOffsets, of }
 }
 
 /** `most` numbers below `count`, evenly spaced. */

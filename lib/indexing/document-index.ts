@@ -160,7 +160,10 @@ export class Index {
     const { dim, type, model, recipe, pooling, search } = manifest
     const listed = segments.filter(({ lists }) => lists !== null).length
     const bytes = filesOf(manifest).reduce((sum, file) => sum + file.bytes, 0)
-    return { ...counts, segments: segments.length, bytes, dim, type, model, recipe, pooling, listed, search }
+    return {
+      ...{ ...counts, segments: segments.length, bytes, dim, type, codesRecall: this.here.snapshot.codesRecall },
+      ...{ model, recipe, pooling, listed, search },
+    }
   }
 
   /**

@@ -186,7 +186,7 @@ class Shards {
   private async close(): Promise<void> {
     const { shards } = this.manifest
     const name = String(shards.length + 1).padStart(6, '0')
-    const extras = { listsFrom: Number.POSITIVE_INFINITY, words: false }
+    const extras = { listsFrom: Number.POSITIVE_INFINITY, residual: null, words: false }
     const written = await writeSegment(Device.open('cpu'), this.dir, name, this.builder.take(), extras)
     const { vectors, texts, documents, tokens } = written
     const shard = { vectors, texts, documents, tokens, truncated: this.truncated, source: this.source.digest('hex') }

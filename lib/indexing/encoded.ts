@@ -267,7 +267,7 @@ export class EncodedDocuments implements AsyncIterable<Embeddings<'document', Em
   }
 
   private async open(shard: number): Promise<Segment> {
-    const entry = { ...this.manifest.shards[shard]!, lists: null, words: null, deleted: null }
+    const entry = { ...this.manifest.shards[shard]!, lists: null, words: null, recall: null, deleted: null }
     try {
       return await Segment.open(Device.open('cpu'), this.dir, entry, this.manifest)
     } catch (error) {

@@ -4,17 +4,30 @@
  */
 import path from 'node:path'
 import { FormatError } from '../errors.js'
+import { toInt8 } from '../io/numbers.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
 import type { OnProgress, Progress } from '../progress.js'
 import { areOffsets } from '../ragged.js'
 import type { Device } from '../tensor/device.js'
-import { Tensor } from '../tensor/tensor.js'
+import { ownedBy } from '../tensor/scope.js'
+import { Segments, type Tensor } from '../tensor/tensor.js'
 import { cluster, type StoredRows } from './cluster.js'
+import { mapTensor } from './mapped.js'
+
+/** Centroids of token vectors, and the cells that they lie in. */
+export interface Codebook {
+  /** [centroids, dim], times `scales`. Those of a cell are neighbours. */
+  centroids: Int8Array
+  /** [centroids] */
+  scales: Float32Array
+  /** [cells, dim] */
+  cells: Float32Array
+  /** [cells + 1]: which centroids are whose. */
+  cellOffsets: Float64Array
+}
 
 /** Lists of documents by centroid. */
-export interface ListData {
-  /** [centroids, dim] */
-  centroids: Float32Array
+export interface ListData extends Codebook {
   /** [centroids + 1]: whose documents are whose. */
   offsets: Float64Array
   /** Numbers of documents, rising within a list. */
@@ -24,19 +37,27 @@ export interface ListData {
 /** Is told how far lists are. */
 export type Clustering = OnProgress<Progress & { stage: 'clustering' }>
 
-/** @param offsets of the documents' tokens, [documents + 1] */
-export async function buildLists(
+/** Centroids of token vectors, and which of them each token belongs to. */
+export async function buildCodebook(
   device: Device,
   rows: StoredRows,
-  offsets: ArrayLike<number>,
+  count: number,
   onProgress?: Clustering,
-): Promise<ListData> {
-  const count = offsets[offsets.length - 1]!
+): Promise<{ book: Codebook; of: Int32Array }> {
+  const { dim } = rows
   // Every token is given its cell, then its centroid.
-  const { centroids, of } = await cluster(device, rows, count, (done) =>
+  const { centroids, of, cells, cellOffsets } = await cluster(device, rows, count, (done) =>
     onProgress?.({ stage: 'clustering', done, total: 2 * count, unit: 'tokens' }),
   )
-  const k = centroids.length / rows.dim
+  const k = centroids.length / dim
+  const book = { centroids: new Int8Array(k * dim), scales: new Float32Array(k), cells, cellOffsets }
+  toInt8(centroids, dim, 0, k, book.centroids, book.scales)
+  return { book, of }
+}
+
+/** @param of the centroid of each token; @param offsets of the documents' tokens, [documents + 1] */
+export function listsOf(book: Codebook, of: Int32Array, offsets: ArrayLike<number>): ListData {
+  const k = book.scales.length
   const last = new Int32Array(k).fill(-1)
   const ends = new Float64Array(k + 1)
   const each = (visit: (centroid: number, document: number) => void) => {
@@ -56,12 +77,16 @@ export async function buildLists(
   each((centroid, document) => {
     documents[next[centroid]!++] = document
   })
-  return { centroids, offsets: ends, documents }
+  return { ...book, offsets: ends, documents }
 }
 
-export function writeLists(file: string, { centroids, offsets, documents }: ListData, dim: number): Promise<void> {
+export function writeLists(file: string, lists: ListData, dim: number): Promise<void> {
+  const { centroids, scales, cells, cellOffsets, offsets, documents } = lists
   return writeSafetensors(file, [
-    { name: 'centroids', shape: [centroids.length / dim, dim], data: centroids },
+    { name: 'centroids', shape: [scales.length, dim], data: centroids },
+    { name: 'scales', shape: [scales.length], data: scales },
+    { name: 'cells', shape: [cellOffsets.length - 1, dim], data: cells },
+    { name: 'cellOffsets', shape: [cellOffsets.length], data: cellOffsets },
     { name: 'offsets', shape: [offsets.length], data: offsets },
     { name: 'documents', shape: [documents.length], data: documents },
   ])
@@ -69,17 +94,31 @@ export function writeLists(file: string, { centroids, offsets, documents }: List
 
 /** The lists of an open segment. */
 export class Lists {
-  /** [centroids, dim], mapped. */
+  /** int8 [centroids, dim], mapped. */
   readonly centroids: Tensor
+  /** [centroids], mapped. */
+  readonly scales: Tensor
+  /** [cells, dim], mapped. */
+  readonly cells: Tensor
+  /** Which centroids are whose cell's. */
+  readonly cellOffsets: Segments
+  /** Of centroids. */
   readonly count: number
   private readonly offsets: Float64Array
   private readonly documents: Int32Array
 
-  private constructor(centroids: Tensor, offsets: Float64Array, documents: Int32Array) {
-    this.centroids = centroids
+  private constructor(device: Device, offsets: Float64Array, documents: Int32Array, map: () => MappedBook) {
     this.count = offsets.length - 1
     this.offsets = offsets
     this.documents = documents
+    const made = ownedBy({ name: `lists of ${this.count} centroids` }, () => {
+      const { cellOffsets, ...tensors } = map()
+      return { ...tensors, cellOffsets: Segments.of(device, cellOffsets) }
+    })
+    this.centroids = made.centroids
+    this.scales = made.scales
+    this.cells = made.cells
+    this.cellOffsets = made.cellOffsets
   }
 
   /** @throws FormatError ERR_FORMAT for a file that holds no lists of so many documents */
@@ -87,18 +126,21 @@ export class Lists {
     const file = path.join(dir, name)
     const stored = await SafetensorsFile.open(file)
     try {
-      const { shape, start, dtype } = stored.tensor('centroids')
       const offsets = await stored.numbers('offsets')
+      const cellOffsets = await stored.numbers('cellOffsets')
       const list = await stored.integers('documents')
+      const [k, c] = [offsets.length - 1, cellOffsets.length - 1]
       const sound =
-        dtype === 'F32' &&
-        shape.length === 2 &&
-        shape[1] === dim &&
-        offsets.length === shape[0]! + 1 &&
+        areOffsets(cellOffsets, k) &&
         areOffsets(offsets, list.length) &&
         list.every((document) => document >= 0 && document < documents)
       if (!sound) throw new FormatError('ERR_FORMAT', `${file} holds no lists of ${documents} documents`, { file })
-      return new Lists(Tensor.map(device, file, start, [shape[0]!, dim], 'float32'), offsets, list)
+      return new Lists(device, offsets, list, () => ({
+        centroids: mapTensor(device, stored, 'centroids', 'int8', [k, dim]),
+        scales: mapTensor(device, stored, 'scales', 'float32', [k]),
+        cells: mapTensor(device, stored, 'cells', 'float32', [c, dim]),
+        cellOffsets,
+      }))
     } finally {
       await stored.close()
     }
@@ -110,6 +152,14 @@ export class Lists {
   }
 
   dispose(): void {
-    this.centroids.dispose()
+    for (const tensor of [this.centroids, this.scales, this.cells, this.cellOffsets]) tensor.dispose()
   }
+}
+
+/** A codebook as the tensors of a file. */
+interface MappedBook {
+  centroids: Tensor
+  scales: Tensor
+  cells: Tensor
+  cellOffsets: Float64Array
 }

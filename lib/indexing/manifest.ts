@@ -9,11 +9,20 @@ import { writeAtomic } from '../io/atomic.js'
 import { nearby } from '../io/nearby.js'
 import { defaultRecipe, type Recipe, recipeHash } from '../text/recipe.js'
 import { isProbe, type Probe } from './probe.js'
+import { isResidual, type ResidualType } from './residual.js'
 
 /** What token embeddings are stored as. */
 export const storedTypes: readonly StoredEmbeddings[] = ['int8', 'float16', 'float32']
 /** int8 with a scale for each token, float16 or float32. */
 export type StoredEmbeddings = 'int8' | 'float16' | 'float32'
+
+/** What an index stores token embeddings as. */
+export const indexTypes: readonly IndexType[] = [...storedTypes, 'residual4', 'residual2']
+/** `residual4` and `residual2`: int8 in segments without lists, in those with lists residual codes of so many bits a number. */
+export type IndexType = StoredEmbeddings | ResidualType
+
+/** What segments without lists hold, and what documents become before they are anything else. */
+export const rowsOfType = (type: IndexType): StoredEmbeddings => (isResidual(type) ? 'int8' : type)
 
 /** A file that never changes, as it was when it was written. */
 export interface StoredFile {
@@ -34,6 +43,8 @@ export interface SegmentEntry {
   words: StoredFile | null
   documents: number
   tokens: number
+  /** Of residual codes: what they find of the best documents by the vectors that they were made of; null: they are none. */
+  recall: number | null
   /** A bit for each deleted document, and how many there are; null: none. */
   deleted: (StoredFile & { count: number }) | null
 }
@@ -72,7 +83,7 @@ export interface Manifest {
   /** Number of the next file: none is ever used again. */
   nextFile: number
   dim: number
-  type: StoredEmbeddings
+  type: IndexType
   /** How texts became tokens; null for vectors from elsewhere. */
   recipe: Recipe | null
   /** How tokens of encoded documents are pooled; null: not at all. */
@@ -142,10 +153,11 @@ function isRecipe(recipe: Recipe): boolean {
   }
 }
 
+const isShare = (n: unknown): boolean => typeof n === 'number' && n >= 0 && n <= 1
+
 function isSetting(setting: SearchSetting): boolean {
   if (typeof setting !== 'object') return false
   const { probes, candidates, recall, target, topK, queries, documents } = setting
-  const isShare = (n: unknown): boolean => typeof n === 'number' && n >= 0 && n <= 1
   const isFound = (probes === null && candidates === null) || [probes, candidates].every((n) => isCount(n) && n! > 0)
   return isFound && [recall, target].every(isShare) && [topK, queries, documents].every(isCount)
 }
@@ -153,7 +165,7 @@ function isSetting(setting: SearchSetting): boolean {
 function isSound(manifest: Manifest): boolean {
   return (
     [manifest.generation, manifest.nextFile, manifest.dim, manifest.listsFrom].every(isCount) &&
-    storedTypes.includes(manifest.type) &&
+    indexTypes.includes(manifest.type) &&
     (manifest.model === null || typeof manifest.model === 'string') &&
     (manifest.recipe === null || isRecipe(manifest.recipe)) &&
     (manifest.probe === null || (isProbe(manifest.probe) && manifest.probe.mean.length === manifest.dim)) &&
@@ -161,13 +173,15 @@ function isSound(manifest: Manifest): boolean {
     (manifest.pooling === null || (manifest.pooling?.factor >= 1 && isCount(manifest.pooling.protectedTokens))) &&
     Array.isArray(manifest.segments) &&
     manifest.segments.every(
-      ({ vectors, texts, lists, words, documents, tokens, deleted }) =>
+      ({ vectors, texts, lists, words, documents, tokens, recall, deleted }) =>
         isFile(vectors) &&
         (texts === null || isFile(texts)) &&
         (lists === null || isFile(lists)) &&
         (words === null || isFile(words)) &&
         isCount(documents) &&
         isCount(tokens) &&
+        (recall === null ? lists === null || !isResidual(manifest.type) : lists !== null && isResidual(manifest.type)) &&
+        (recall === null || isShare(recall)) &&
         (deleted === null || (isFile(deleted) && isCount(deleted.count))),
     )
   )

@@ -21,7 +21,7 @@ import type { OnProgress } from '../progress.js'
 import type { EmbeddingData, Embeddings } from '../retrieval/embeddings.js'
 import type { PoolOptions } from '../retrieval/pool.js'
 import type { Recipe } from '../text/recipe.js'
-import { type Pooling, type SearchSetting, type StoredEmbeddings, storedTypes } from './manifest.js'
+import { type IndexType, indexTypes, type Pooling, type SearchSetting } from './manifest.js'
 import type { IndexSearchOptions } from './search.js'
 import type { Metadata, VerifyOptions } from './segment.js'
 import type { AddOptions, CompactOptions } from './writer.js'
@@ -45,10 +45,11 @@ export interface OpenIndexOptions {
 /** Options of `Index.create`. */
 export interface CreateIndexOptions extends OpenIndexOptions {
   /**
-   * What token embeddings are stored as: `int8`, with a scale for each token; `float16`; `float32`. Default `int8`, which
-   * takes a quarter of float32.
+   * What token embeddings are stored as: `int8`, with a scale for each token; `float16`; `float32`; or the compact `residual4` and
+   * `residual2`, which keep of each number what it has beyond a centroid in 4 or 2 bits. These find less: `info` says what, once
+   * a segment is large enough for them; smaller ones are int8. Default `int8`, which takes a quarter of float32.
    */
-  type?: StoredEmbeddings
+  type?: IndexType
   /**
    * Fewer token vectors of each document that `add` encodes, as `poolTokens` makes them: about 1 / factor of them, but for the
    * protected ones at its beginning. Default: all are kept. Not of `addEmbeddings`, which takes vectors as they are.
@@ -99,7 +100,12 @@ export interface IndexInfo {
   /** Of a token vector. */
   dim: number
   /** What token vectors are stored as. */
-  type: StoredEmbeddings
+  type: IndexType
+  /**
+   * What residual codes find of the ten best documents by the vectors that they were made of, a share: measured when they are made,
+   * with documents of the same segment as queries. Null where there are none.
+   */
+  codesRecall: number | null
   /** As it was called when the index was made; null where it was not. */
   model: string | null
   /** How texts become tokens; null for vectors from elsewhere. */
@@ -116,7 +122,7 @@ export const openOptions: Kinds<OpenIndexOptions> = { model: object }
 export const createOptions: Kinds<CreateIndexOptions> = {
   ...openOptions,
   ...{
-    type: oneOf(...storedTypes),
+    type: oneOf(...indexTypes),
     dim: whole(1),
     recipe: object,
     modelName: text,

@@ -11,13 +11,14 @@ import { writeAtomic } from '../io/atomic.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
 import { type OnProgress, seldom } from '../progress.js'
 import { areOffsets } from '../ragged.js'
-import { DeviceEmbeddings, type EmbeddingData, type Embeddings } from '../retrieval/embeddings.js'
+import { DeviceEmbeddings, type EmbeddingData, type Embeddings, rowsOf } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
-import { Tensor } from '../tensor/tensor.js'
-import type { Recipe } from '../text/recipe.js'
 import { abortIf, Turns } from '../turns.js'
-import { buildLists, type Clustering, Lists, writeLists } from './lists.js'
-import type { SegmentEntry, StoredFile } from './manifest.js'
+import type { Coded } from './coded.js'
+import { Lists, writeLists } from './lists.js'
+import type { Manifest, SegmentEntry, StoredFile } from './manifest.js'
+import { expectTensor } from './mapped.js'
+import { mapVectors, type VectorExtras, vectorsToWrite } from './vectors.js'
 import { Words, writeWords } from './words.js'
 
 /** JSON that is kept with a document. */
@@ -37,22 +38,16 @@ export interface EncodedPart extends Embeddings<'document', EmbeddingData> {
   readonly kept?: readonly Kept[]
 }
 
-/** Documents to write: embeddings, and for each its id and what is kept beside. */
+/** Documents to write: embeddings, or residual codes that stay as they are, and for each its id and what is kept beside. */
 export interface NewSegment {
-  embeddings: Embeddings<'document', EmbeddingData>
+  embeddings: Embeddings<'document', EmbeddingData> | Coded
   ids: readonly string[]
   kept: readonly Kept[]
 }
 
-const storedAs = { int8: 'I8', float16: 'F16', float32: 'F32' } as const
-type Type = keyof typeof storedAs
-
 /** What a segment has for searches beside its documents: lists from so many tokens on, and words. */
-export interface SegmentExtras {
-  listsFrom: number
+export interface SegmentExtras extends VectorExtras {
   words: boolean
-  /** Told how far the lists are. */
-  onProgress?: Clustering | undefined
 }
 
 /** Writes the files of a segment, which are there for good once this resolves. @param name of the files, without ending */
@@ -64,8 +59,9 @@ export async function writeSegment(
   extras: SegmentExtras,
 ): Promise<SegmentEntry> {
   const { embeddings, ids, kept } = segment
-  const { data, scales, dim } = embeddings
-  const [documents, tokens] = [ids.length, data.length / dim]
+  const { offsets, dim } = embeddings
+  const [documents, tokens] = [ids.length, rowsOf(embeddings)]
+  const { tensors, recall, lists } = await vectorsToWrite(device, embeddings, extras)
   const encoded = ids.map((id) => Buffer.from(id))
   const lines = kept.some(({ text, metadata }) => text !== undefined || metadata !== undefined)
     ? kept.map(({ text, metadata }) => Buffer.from(`${JSON.stringify({ text, metadata })}\n`))
@@ -77,26 +73,24 @@ export async function writeSegment(
   }
   const file = path.join(dir, `${name}.safetensors`)
   await writeSafetensors(file, [
-    { name: 'offsets', shape: [documents + 1], data: Float64Array.from(embeddings.offsets) },
+    { name: 'offsets', shape: [documents + 1], data: Float64Array.from(offsets) },
     { name: 'ids', shape: [encoded.reduce((sum, id) => sum + id.length, 0)], data: Buffer.concat(encoded) },
     { name: 'idOffsets', shape: [documents + 1], data: ends(encoded) },
     ...(lines ? [{ name: 'lines', shape: [documents + 1], data: ends(lines) }] : []),
-    { name: 'tokens', shape: [tokens, dim], data },
-    ...(scales ? [{ name: 'scales', shape: [tokens], data: scales }] : []),
+    ...tensors,
   ])
   const texts = path.join(dir, `${name}.jsonl`)
   if (lines) await writeAtomic(texts, lines)
-  const lists = path.join(dir, `${name}.lists`)
-  const isLarge = tokens >= extras.listsFrom
-  if (isLarge) await writeLists(lists, await buildLists(device, embeddings, embeddings.offsets, extras.onProgress), dim)
+  const listsFile = path.join(dir, `${name}.lists`)
+  if (lists) await writeLists(listsFile, lists, dim)
   const words = path.join(dir, `${name}.words`)
   const spoken = extras.words ? kept.flatMap(({ text }) => text ?? []) : []
   const hasWords = spoken.length > 0 && spoken.length === documents
   if (hasWords) await writeWords(words, spoken)
   return {
     ...{ vectors: await described(file), texts: lines && (await described(texts)) },
-    ...{ lists: isLarge ? await described(lists) : null, words: hasWords ? await described(words) : null },
-    ...{ documents, tokens, deleted: null },
+    ...{ lists: lists && (await described(listsFile)), words: hasWords ? await described(words) : null },
+    ...{ documents, tokens, recall, deleted: null },
   }
 }
 
@@ -214,7 +208,7 @@ export class Segment {
     device: Device,
     dir: string,
     entry: SegmentEntry,
-    { type, dim, recipe }: { type: Type; dim: number; recipe: Recipe | null },
+    { type, dim, recipe }: Pick<Manifest, 'type' | 'dim' | 'recipe'>,
   ): Promise<Segment> {
     for (const file of [entry.vectors, entry.texts, entry.lists, entry.words, entry.deleted])
       if (file) await checkSize(path.join(dir, file.name), file)
@@ -225,19 +219,8 @@ export class Segment {
     let words: SafetensorsFile | null = null
     try {
       const { documents, tokens } = entry
-      const expect = (tensor: string, dtype: string, ...shape: number[]) => {
-        const found = vectors.tensor(tensor)
-        if (found.dtype === dtype && String(shape) === String(found.shape)) return found
-        throw new FormatError(
-          'ERR_FORMAT',
-          `${name}: "${tensor}" is ${found.dtype} [${found.shape}], expected ${dtype} [${shape}]`,
-          {
-            file: name,
-          },
-        )
-      }
       const rising = async (tensor: string, last: number): Promise<Float64Array> => {
-        expect(tensor, 'F64', documents + 1)
+        expectTensor(vectors, tensor, 'float64', [documents + 1])
         const offsets = await vectors.numbers(tensor)
         if (areOffsets(offsets, last)) return offsets
         throw new FormatError('ERR_FORMAT', `${name}: "${tensor}" does not rise from 0 to ${last}`, { file: name })
@@ -246,17 +229,14 @@ export class Segment {
       const idBytes = await vectors.bytes('ids')
       const idOffsets = await rising('idOffsets', idBytes.length)
       const lines = entry.texts && (await rising('lines', entry.texts.bytes))
-      const stored = expect('tokens', storedAs[type], tokens, dim)
-      const scales = type === 'int8' ? expect('scales', 'F32', tokens) : null
       texts = entry.texts && (await open(path.join(dir, entry.texts.name), 'r'))
       const deleted = entry.deleted && (await readDeleted(path.join(dir, entry.deleted.name), entry))
       lists = entry.lists && (await Lists.open(device, dir, entry.lists.name, dim, documents))
       words = entry.words && (await SafetensorsFile.open(path.join(dir, entry.words.name)))
       const about = { dim, offsets, role: 'document' as const, ...(recipe && { recipe }) }
-      const embeddings = DeviceEmbeddings.made(device, about, (rows) => ({
-        tokens: Tensor.map(device, name, stored.start, [rows, dim], type),
-        scales: scales && Tensor.map(device, name, scales.start, [rows], 'float32'),
-      }))
+      const embeddings = DeviceEmbeddings.made(device, about, () =>
+        mapVectors(device, vectors, { tokens, type, dim }, lists),
+      )
       return new Segment({ entry, embeddings, deleted, lists, idBytes, idOffsets, lines, texts, words })
     } catch (error) {
       await texts?.close()

@@ -51,6 +51,17 @@ export class Snapshot {
     return { documents, deleted, tokens }
   }
 
+  /** What residual codes find of the best documents by their vectors, over all segments that have some; null: none has. */
+  get codesRecall(): number | null {
+    let [found, documents] = [0, 0]
+    for (const { entry } of this.segments) {
+      if (entry.recall === null) continue
+      found += entry.recall * entry.documents
+      documents += entry.documents
+    }
+    return documents > 0 ? found / documents : null
+  }
+
   /** Whoever searches it keeps it until `release`. */
   retain(): this {
     this.users++

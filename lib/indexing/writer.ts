@@ -10,8 +10,10 @@ import type { Device } from '../tensor/device.js'
 import { abortIf, Turns } from '../turns.js'
 import { Builder, segmentTokens, storedAs } from './builder.js'
 import { claimWriting } from './claim.js'
+import { type Coded, joinedCoded, readCoded } from './coded.js'
 import type { Clustering } from './lists.js'
-import { filesOf, type Manifest, type SearchSetting, type SegmentEntry, writeManifest } from './manifest.js'
+import { filesOf, type Manifest, rowsOfType, type SearchSetting, type SegmentEntry, writeManifest } from './manifest.js'
+import { isResidual, type ResidualType } from './residual.js'
 import { type Kept, type NewSegment, type Segment, writeDeleted, writeSegment } from './segment.js'
 import { Snapshot } from './snapshot.js'
 
@@ -189,7 +191,7 @@ export class Writer {
           )
         waiting.add(id)
       }
-      const stored = await storedAs(embeddings, type)
+      const stored = await storedAs(embeddings, rowsOfType(type))
       result.truncated += embeddings.truncated ?? 0
       for (const range of builder.ranges(stored)) {
         builder.append(partOf(stored, range), ids.slice(range.first, range.last), kept.slice(range.first, range.last))
@@ -212,11 +214,11 @@ export class Writer {
   }
 
   private write(
-    { nextFile, listsFrom }: Manifest,
+    { nextFile, listsFrom, type }: Manifest,
     segment: NewSegment,
     onProgress: Clustering | undefined,
   ): Promise<SegmentEntry> {
-    const extras = { listsFrom, words: true, onProgress }
+    const extras = { listsFrom, residual: isResidual(type) ? type : null, words: true, onProgress }
     return writeSegment(this.here.device, this.here.dir, nameOf(nextFile), segment, extras)
   }
 
@@ -293,7 +295,9 @@ export class Writer {
     const small = segmentTokens(manifest) / mostSmall
     let first = segments.length
     while (first > 0 && segments[first - 1]!.entry.tokens < small) first--
-    if (segments.length - first > mostSmall) await this.merge([segments.slice(first)], { lists: onProgress })
+    if (segments.length - first <= mostSmall) return
+    const groups = groupsOf(segments.slice(first), segmentTokens(manifest)).filter(({ length }) => length > 1)
+    await this.merge(groups, { lists: onProgress })
   }
 
   /** Each group of neighbouring segments becomes one. */
@@ -306,26 +310,56 @@ export class Writer {
     let done = 0
     for (const group of groups) {
       abortIf(signal)
-      const builder = new Builder(this.here.snapshot.manifest)
-      for (const segment of group) {
-        const values = await segment.embeddings.download()
-        for (let document = 0; document < segment.documents; document++) {
-          done++
-          tell(() => ({ stage: 'merging', done, total, unit: 'documents' }))
-          if (segment.isDeleted(document)) continue
-          const part = partOf(values, { first: document, last: document + 1 })
-          builder.append(part, [segment.id(document)], [await segment.kept(document)])
-        }
-      }
       const { manifest } = this.here.snapshot
+      const told = () => {
+        done++
+        tell(() => ({ stage: 'merging', done, total, unit: 'documents' }))
+      }
+      const left = isCoded(group[0]!) ? await this.joined(group, told) : await this.collected(group, told)
       const at = manifest.segments.findIndex((entry) => entry.vectors.name === group[0]!.entry.vectors.name)
-      const merged = builder.documents > 0 ? [await this.write(manifest, builder.take(), lists)] : []
+      const merged = left.ids.length > 0 ? [await this.write(manifest, left, lists)] : []
       await this.commit({
         ...{ ...manifest, generation: manifest.generation + 1, nextFile: manifest.nextFile + 1 },
         segments: manifest.segments.toSpliced(at, group.length, ...merged),
       })
       this.places = null // found again when they are asked for
     }
+  }
+
+  /** The documents of some segments that are not deleted. */
+  private async collected(group: readonly Segment[], told: () => void): Promise<NewSegment> {
+    const builder = new Builder(this.here.snapshot.manifest)
+    for (const segment of group) {
+      const values = await segment.embeddings.download()
+      for (let document = 0; document < segment.documents; document++) {
+        told()
+        if (segment.isDeleted(document)) continue
+        const part = partOf(values, { first: document, last: document + 1 })
+        builder.append(part, [segment.id(document)], [await segment.kept(document)])
+      }
+    }
+    return builder.take()
+  }
+
+  /** The same of segments of residual codes, which stay as they are: made anew of what they stand for they would lose more. */
+  private async joined(group: readonly Segment[], told: () => void): Promise<NewSegment> {
+    const { dim, type } = this.here.snapshot.manifest
+    const ids: string[] = []
+    const kept: Kept[] = []
+    const parts: { coded: Coded; documents: number[] }[] = []
+    for (const segment of group) {
+      const documents: number[] = []
+      for (let document = 0; document < segment.documents; document++) {
+        told()
+        if (segment.isDeleted(document)) continue
+        documents.push(document)
+        ids.push(segment.id(document))
+        kept.push(await segment.kept(document))
+      }
+      const coded = await readCoded(this.here.dir, segment.entry, { type: type as ResidualType, dim })
+      parts.push({ coded, documents })
+    }
+    return { embeddings: joinedCoded(parts), ids, kept }
   }
 }
 
@@ -345,13 +379,16 @@ const partOf = (
   role: 'document',
 })
 
-/** Neighbouring segments that fit into one together, without what is deleted. */
+/** Whether its vectors are residual codes. */
+const isCoded = ({ entry }: Segment): boolean => entry.recall !== null
+
+/** Neighbouring segments that fit into one together, without what is deleted: of residual codes, or of none. */
 function groupsOf(segments: readonly Segment[], most: number): Segment[][] {
   const groups: Segment[][] = []
   let tokens = Number.POSITIVE_INFINITY
   for (const segment of segments) {
     const own = segment.entry.tokens
-    if (tokens + own > most) {
+    if (tokens + own > most || isCoded(groups.at(-1)![0]!) !== isCoded(segment)) {
       groups.push([])
       tokens = 0
     }

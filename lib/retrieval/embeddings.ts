@@ -5,7 +5,7 @@ import { fromInt8 } from '../io/numbers.js'
 import { checkOptions, type Kinds, oneOf, required, signal } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
 import { Device, deviceOption } from '../tensor/device.js'
-import { copyRows } from '../tensor/ops.gen.js'
+import { copyRows, decodeResidual } from '../tensor/ops.gen.js'
 import { cast, type TokenEmbeddings } from '../tensor/ops.js'
 import { ownedBy, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
@@ -93,10 +93,29 @@ export function typeOn(device: Device, wanted: EmbeddingType | undefined, embedd
 const queryType = (device: Device, type: DType): DType =>
   type === 'float16' && device.name.startsWith('cuda') ? type : device.real
 
-/** Documents on a device, as they are stored. */
+/** What residual codes stand for, beside their scales: op `maxsimResidual`. */
+export interface Residual {
+  /** int32 [T]: which centroid a token lies at. */
+  of: Tensor
+  /** [4] or [16]: what a code of 2 or 4 bits names. */
+  levels: Tensor
+  /** int8 [centroids, dim] */
+  centroids: Tensor
+  /** [centroids] */
+  centroidScales: Tensor
+}
+
+/** Documents on a device, as they are stored: `tokens` are uint8 where they are residual codes. */
 export interface StoredTokens extends TokenEmbeddings {
-  /** [T] of int8 tokens. */
+  /** [T] of int8 tokens; float16 of residual codes. */
   scales: Tensor | null
+  /** Of residual codes. */
+  residual: Residual | null
+}
+
+/** Tensors of documents, without where each begins. */
+export interface StoredRowTensors extends Pick<StoredTokens, 'tokens' | 'scales'> {
+  residual?: Residual
 }
 
 /** Copies queries to a device, to score them against documents of a type of `typeOn`. */
@@ -112,11 +131,14 @@ export function upload(device: Device, embeddings: AnyEmbeddings, type: DType): 
   const shape = [data.length / dim, dim]
   const segments = Segments.of(device, offsets)
   if (types.isInt8Array(data))
-    return { tokens: Tensor.fromInt8(device, data, shape), scales: Tensor.from(device, scales!), segments }
+    return {
+      ...{ tokens: Tensor.fromInt8(device, data, shape), scales: Tensor.from(device, scales!) },
+      ...{ residual: null, segments },
+    }
   const given = types.isUint16Array(data) ? Tensor.fromFloat16(device, data, shape) : Tensor.from(device, data, shape)
   const tokens = given.dtype === type ? given : cast(given, type)
   if (tokens !== given) given.dispose()
-  return { tokens, scales: null, segments }
+  return { tokens, scales: null, residual: null, segments }
 }
 
 /** Options of `DeviceEmbeddings.upload`. */
@@ -148,17 +170,18 @@ export class DeviceEmbeddings<R extends Role = Role> {
   readonly recipe: Readonly<Recipe> | undefined
   /** As of `Embeddings`. */
   readonly ids: readonly string[] | undefined
-  /** [rows, dim] */
+  /** [rows, dim], or residual codes. */
   private readonly tokens: Tensor
-  /** [rows] of int8 tokens. */
+  /** [rows] of int8 tokens, and of residual codes. */
   private readonly scales: Tensor | null
+  private readonly residual: Residual | null
   /** Of all texts: those of a million take longer to make than most searches. */
   private readonly segments: Segments
 
   private constructor(
     device: Device,
     { dim, role, recipe, ids, offsets }: Omit<Embeddings<R, EmbeddingData>, 'data' | 'scales'>,
-    make: (rows: number) => { tokens: Tensor; scales: Tensor | null },
+    make: (rows: number) => StoredRowTensors,
   ) {
     this.device = device
     this.dim = dim
@@ -167,20 +190,21 @@ export class DeviceEmbeddings<R extends Role = Role> {
     this.recipe = recipe
     this.ids = ids
     const owner = { name: `embeddings of ${countOf(this)} texts on a device` }
-    const { tokens, scales, segments } = ownedBy(owner, () => ({
+    const { tokens, scales, residual, segments } = ownedBy(owner, () => ({
       segments: Segments.of(device, this.offsets),
       ...make(rowsOf(this)),
     }))
     this.tokens = tokens
     this.scales = scales
+    this.residual = residual ?? null
     this.segments = segments
   }
 
-  /** Embeddings in tensors that `make` makes of so many rows: [rows, dim], and of int8 the scales [rows]. */
+  /** Embeddings in tensors that `make` makes of so many rows: all of them, so that they can be freed here. */
   static made<R extends Role = Role>(
     device: Device,
     about: Omit<Embeddings<R, EmbeddingData>, 'data' | 'scales'>,
-    make: (rows: number) => { tokens: Tensor; scales: Tensor | null },
+    make: (rows: number) => StoredRowTensors,
   ): DeviceEmbeddings<R> {
     return new DeviceEmbeddings<R>(device, about, make)
   }
@@ -231,19 +255,20 @@ export class DeviceEmbeddings<R extends Role = Role> {
 
   /** Texts of a range as tensors of the ambient scope. */
   block(range: Range = { first: 0, last: countOf(this) }): StoredTokens {
-    const { offsets, tokens, scales, device } = this
+    const { offsets, tokens, scales, residual, device } = this
     const rows = [offsets[range.first]!, offsets[range.last]!] as const
     const isWhole = range.last - range.first === countOf(this)
     return {
       tokens: tokens.rows(...rows),
       scales: scales?.rows(...rows) ?? null,
+      residual: residual && { ...residual, of: residual.of.rows(...rows) },
       segments: isWhole ? this.segments : Segments.of(device, offsetsFrom(offsets, range)),
     }
   }
 
-  /** Copies them back to the host, or texts of a range, as they are stored. */
+  /** Copies them back to the host, or texts of a range, as they are stored; residual codes as the float32 they stand for. */
   async download(range: Range = { first: 0, last: countOf(this) }): Promise<Embeddings<R, EmbeddingData>> {
-    const { tokens, scales, dim, role, recipe } = this
+    const { tokens, scales, residual, dim, role, recipe } = this
     const offsets = offsetsFrom(this.offsets, range)
     const ids = this.ids?.slice(range.first, range.last)
     const rows = [this.offsets[range.first]!, this.offsets[range.last]!] as const
@@ -251,7 +276,17 @@ export class DeviceEmbeddings<R extends Role = Role> {
       const part = tensor.rows(...rows)
       return part.data().finally(() => part.dispose())
     }
-    const [data, factors] = await Promise.all([read(tokens) as Promise<EmbeddingData>, scales && read(scales)])
+    const decoded = () => {
+      const made = scope(() => {
+        const part = this.block(range)
+        const { of, centroids, centroidScales, levels } = part.residual!
+        return decodeResidual(part.tokens, part.scales!, of, centroids, centroidScales, levels)
+      })
+      return made.values().finally(() => made.dispose()) as Promise<Float32Array>
+    }
+    const [data, factors] = residual
+      ? [await decoded(), null]
+      : await Promise.all([read(tokens) as Promise<EmbeddingData>, scales && read(scales)])
     return {
       ...{ data, offsets, dim },
       ...(factors && { scales: factors as Float32Array }),
@@ -263,9 +298,8 @@ export class DeviceEmbeddings<R extends Role = Role> {
 
   /** Frees device memory; safe to call twice. */
   dispose(): void {
-    this.tokens.dispose()
-    this.scales?.dispose()
-    this.segments.dispose()
+    for (const tensor of [this.tokens, this.scales, this.segments, ...Object.values(this.residual ?? {})])
+      tensor?.dispose()
   }
 
   /** As `dispose`. */

@@ -4,7 +4,7 @@ import { native } from '../native.js'
 import { checkOptions, flag, type Kinds, kind, oneOf, signal } from '../options.js'
 import { type Range, rangesOf } from '../ragged.js'
 import { Device, deviceOption } from '../tensor/device.js'
-import { maxsimStored } from '../tensor/ops.gen.js'
+import { maxsimResidual, maxsimStored } from '../tensor/ops.gen.js'
 import { type Layout, layouts, maxsim as maxsimOp, type TokenEmbeddings } from '../tensor/ops.js'
 import { Scope, scope } from '../tensor/scope.js'
 import { withoutTape } from '../tensor/tape.js'
@@ -147,6 +147,11 @@ function scoresOf(
   if (q.tokens.dtype === d.tokens.dtype)
     return maxsimOp(q.tokens, q.segments, d.tokens, d.segments, layout, pairs, clampNegatives)
   const p = { layout: layouts.indexOf(layout), clampNegatives: clampNegatives ? 1 : 0 }
+  if (d.residual) {
+    const { of, centroids, centroidScales, levels } = d.residual
+    const [codes, scales] = [d.tokens, d.scales!]
+    return maxsimResidual(q.tokens, q.segments, codes, d.segments, pairs, scales, of, centroids, centroidScales, levels, p)
+  }
   return maxsimStored(q.tokens, q.segments, d.tokens, d.segments, pairs, d.scales, p)
 }
 

@@ -1,6 +1,6 @@
 /** What requests may be, and answers are: the handler checks by these, and the OpenAPI description is made of them. */
 import { z } from 'zod'
-import { storedTypes } from '../indexing/manifest.js'
+import { indexTypes } from '../indexing/manifest.js'
 import { tokenKinds } from '../models/explain.js'
 import type { Limits } from './options.js'
 import type * as wire from './types.js'
@@ -112,7 +112,7 @@ const answers = {
       .strictObject({ name: z.string(), recipe: z.string(), dim: count, device: z.string(), precision: z.string() })
       .optional(),
     index: z
-      .strictObject({ documents: count, tokens: count, segments: count, bytes: count, type: z.enum(storedTypes) })
+      .strictObject({ documents: count, tokens: count, segments: count, bytes: count, type: z.enum(indexTypes) })
       .nullable()
       .optional(),
     inFlight: count.optional(),

@@ -82,6 +82,11 @@ export class Tensor {
     return Tensor.make(device, 'int8', shape, data)
   }
 
+  /** uint8 contents. */
+  static fromUint8(device: Device, data: Uint8Array, shape: readonly number[] = [data.length]): Tensor {
+    return Tensor.make(device, 'uint8', shape, data)
+  }
+
   /** Uninitialised memory of the device's real type (or `dtype`). */
   static empty(device: Device, shape: readonly number[], dtype: DType = device.real): Tensor {
     return Tensor.make(device, dtype, shape)

@@ -56,7 +56,7 @@ constexpr auto supportedTypes(uint8_t real) {
   std::array<uint8_t, kOpCount> types{};
   types.fill(real);
   for (const Op op : {Op::zero, Op::copyRows, Op::cast}) types[static_cast<size_t>(op)] = kF32 | kF64 | kF16 | kBf16;
-  types[static_cast<size_t>(Op::maxsimStored)] |= kF16;
+  for (const Op op : {Op::maxsimStored, Op::maxsimResidual, Op::decodeResidual}) types[static_cast<size_t>(op)] |= kF16;
   return types;
 }
 template <bool kDouble>

@@ -6,7 +6,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import path from 'node:path'
 import t from 'tap'
 import { LateforgeError } from '../../lib/errors.js'
-import { Index } from '../../lib/indexing/index.js'
+import { Index, type IndexType } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
 import { Colbert } from '../../lib/models/colbert.js'
 import { tokenizer } from '../models/words.js'
@@ -27,7 +27,7 @@ function vectors(lengths: readonly number[]) {
 }
 
 /** Two segments, the first with lists, deleted documents, texts metadata and words. */
-async function made(dir: string, type: 'int8' | 'float16' | 'float32') {
+async function made(dir: string, type: IndexType) {
   const index = await Index.create(dir, { model, type, listsFrom: 100 })
   for (const count of [40, 6]) {
     const ids = Array.from({ length: count }, (_, i) => `${count}-${i}`)
@@ -99,11 +99,12 @@ async function used(dir: string, changes: boolean): Promise<boolean> {
   }
 }
 
+const types = ['int8', 'float16', 'float32', 'residual4', 'residual2'] as const
 const rounds = Number(process.env.LATEFORGE_TEST_FUZZ ?? 300)
 t.test(`${rounds} damaged files`, { timeout: 24 * 3600 * 1000 }, async (t) => {
   const outcomes = new Map<string, number>()
   const [sound, dir] = [path.join(temporary, 'sound'), path.join(temporary, 'damaged')]
-  for (const type of ['int8', 'float16', 'float32'] as const) {
+  for (const type of types) {
     rmSync(sound, { recursive: true, force: true })
     await made(sound, type)
     const files = new Map<string, Buffer>()
@@ -112,7 +113,7 @@ t.test(`${rounds} damaged files`, { timeout: 24 * 3600 * 1000 }, async (t) => {
     const put = (name: string, bytes: Buffer | string) => writeFileSync(path.join(dir, name), bytes)
     const manifest = files.get('index.json')!.toString()
     let isWhole = false
-    for (let round = 0; round < rounds / 3; round++) {
+    for (let round = 0; round < rounds / types.length; round++) {
       if (!isWhole) {
         rmSync(dir, { recursive: true, force: true })
         cpSync(sound, dir, { recursive: true })

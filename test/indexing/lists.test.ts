@@ -4,10 +4,10 @@ import path from 'node:path'
 import t from 'tap'
 import { cluster } from '../../lib/indexing/cluster.js'
 import { Index, type IndexHit, type StoredEmbeddings } from '../../lib/indexing/index.js'
-import { buildLists } from '../../lib/indexing/lists.js'
+import { buildCodebook, listsOf } from '../../lib/indexing/lists.js'
 import { candidatesFor, probesFor } from '../../lib/indexing/search.js'
 import { Random } from '../../lib/io/random.js'
-import { offsetsOf } from '../../lib/ragged.js'
+import { areOffsets, offsetsOf } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/device.js'
 
 const temporary = t.testdir()
@@ -130,7 +130,7 @@ t.test('check keeps the cheapest setting that reaches the target, and none that 
 
 t.test('clusters: every token has the centroid of its cluster, and few or equal tokens are no trouble', async (t) => {
   const count = documents.data.length / dim
-  const { centroids, of } = await cluster(device, documents, count)
+  const { centroids, of, cells, cellOffsets } = await cluster(device, documents, count)
   const k = centroids.length / dim
   t.ok(k > count / 80 && k <= count / 20, `${k} centroids for ${count} tokens`)
   const sums = new Float64Array(k * (dim + 1))
@@ -143,14 +143,15 @@ t.test('clusters: every token has the centroid of its cluster, and few or equal 
       const mean = sums[c * (dim + 1) + j]! / sums[c * (dim + 1) + dim]!
       if (Math.abs(mean - centroids[c * dim + j]!) > 1e-6) t.fail(`centroid ${c} is no mean`)
     }
+  t.ok(cells.length / dim > 1 && areOffsets(cellOffsets, k) && cellOffsets.length === cells.length / dim + 1)
   for (const rows of [1, 2, 50]) {
     const same = { data: new Float32Array(rows * dim).fill(0.25), dim }
     const found = await cluster(device, same, rows)
     t.equal(found.centroids.length, dim, 'equal tokens are one cluster')
     t.same([...new Set(found.of)], [0])
   }
-  const none = await buildLists(device, { data: new Float32Array(0), dim }, [0, 0, 0])
-  t.equal(none.documents.length, 0)
+  const none = await buildCodebook(device, { data: new Float32Array(0), dim }, 0)
+  t.equal(listsOf(none.book, none.of, [0, 0, 0]).documents.length, 0)
 })
 
 t.test('candidates grow with the documents', async (t) => {
