@@ -14,6 +14,7 @@
 
 #include "../../cpu/features.h"
 #include "../../cpu/loops.h"
+#include "../../cpu/pairs.h"
 
 namespace lateforge::cpu::LF_ISA {
 
@@ -24,8 +25,6 @@ constexpr int64_t kPart = 2 * kLanes<float>;  // columns of a product: two vecto
 constexpr int64_t kPanelWord = kPanel * kWord;
 
 typedef int8_t Bytes __attribute__((vector_size(LF_VECTOR_BYTES)));
-typedef int16_t Shorts __attribute__((vector_size(LF_VECTOR_BYTES)));
-typedef int32_t Ints __attribute__((vector_size(LF_VECTOR_BYTES)));
 
 // Whether this processor multiplies four int8 at once, as kernels of this instruction set may.
 inline bool quadsHere() {
@@ -35,40 +34,6 @@ inline bool quadsHere() {
 #else
   return false;
 #endif
-}
-
-// The sums of neighbouring products.
-inline Ints addPairs(Shorts a, Shorts b) {
-#if LF_VECTOR_BYTES == 64 && defined(__AVX512BW__)
-  return reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
-#elif LF_VECTOR_BYTES == 32 && defined(__AVX2__)
-  return reinterpret_cast<Ints>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
-#elif LF_VECTOR_BYTES == 16 && defined(__SSE2__)
-  return reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
-#else
-  Ints sum;
-  for (int i = 0; i < LF_VECTOR_BYTES / 4; ++i)
-    sum[i] = static_cast<int32_t>(a[2 * i]) * b[2 * i] + static_cast<int32_t>(a[2 * i + 1]) * b[2 * i + 1];
-  return sum;
-#endif
-}
-
-// What the compiler may not look through: it has this value now.
-template <class V>
-inline void inRegister(V& value) {
-#if defined(__x86_64__)
-  asm("" : "+v"(value));
-#elif defined(__aarch64__)
-  asm("" : "+w"(value));
-#else
-  asm("" : "+m"(value));
-#endif
-}
-
-// sum += x, here and now: compilers reorder sums of integers, for which registers would not suffice.
-inline void addTo(Ints& sum, Ints x) {
-  sum += x;
-  inRegister(sum);
 }
 
 // sums [kInt8Rows, kPart] of a tile of x, pairs (0, 2) and (1, 3) of each word [words, 2, kInt8Rows], with kPart

@@ -39,24 +39,21 @@ struct Tokens {
   const T* row(int64_t i) const { return data + i * dim; }
 };
 
-// The block's rows of q [Tq, dim] to its panels, zeros past the last row.
-template <class T>
-void pack(const Tokens<T>& q, const Block<T>& block) {
-  constexpr int64_t lanes = kLanes<T>;
-  const int64_t rows = block.lastRow - block.firstRow, padded = roundUp(rows, lanes);
-  for (int64_t row = 0; row < padded; ++row) {
-    const int64_t panel = row / (kVectors * lanes) * (kVectors * lanes);
-    const int64_t width = std::min(kVectors * lanes, padded - panel);
-    T* target = block.packed + panel * q.dim + (row - panel);
-    const T* source = row < rows ? q.row(block.firstRow + row) : nullptr;
-    for (int64_t k = 0; k < q.dim; ++k) target[k * width] = source ? source[k] : T(0);
+// The block's rows of q [Tq, dim] to its panels.
+template <class T, class F>
+void pack(const Tokens<T>& q, const Block<T>& block, F packPanel) {
+  constexpr int64_t kPanel = kVectors * kLanes<T>;
+  const int64_t rows = block.lastRow - block.firstRow, padded = roundUp(rows, kLanes<T>);
+  for (int64_t row = 0; row < padded; row += kPanel) {
+    const int64_t width = std::min(kPanel, padded - row);
+    packPanel(q.row(block.firstRow + row), std::min(width, rows - row), q.dim, width, block.packed + row * q.dim);
   }
 }
 
-// Scores of a block's queries (stride apart) against one document [tokens, dim], and argmax [rows of the block].
-template <class T, class Index>
-void scoreBlock(const Tokens<T>& q, const Block<T>& block, const T* document, int64_t tokens, bool clampNegatives,
-                T* scores, int64_t stride, Index* argmax) {
+// Scores of a block's queries (stride apart) against one document of so many tokens, and argmax [rows of the block].
+template <class T, class Index, class Document>
+void scoreBlock(const Tokens<T>& q, const Block<T>& block, const Document& document, int64_t tokens,
+                bool clampNegatives, T* scores, int64_t stride, Index* argmax) {
   constexpr int64_t lanes = kLanes<T>, kPanel = kVectors * lanes;
   constexpr bool kArgmax = !std::is_void_v<Index>;
   const int64_t padded = roundUp(block.lastRow - block.firstRow, lanes);
@@ -74,13 +71,15 @@ void scoreBlock(const Tokens<T>& q, const Block<T>& block, const T* document, in
         if (lane == 0) {
           const T* panel = block.packed + row * q.dim;
           if (padded - row > lanes)
-            scanDocument<T, 2, kArgmax>(panel, document, q.dim, tokens, best);
+            document.template scan<2, kArgmax>(panel, q.dim, tokens, best);
           else
-            scanDocument<T, 1, kArgmax>(panel, document, q.dim, tokens, best);
+            document.template scan<1, kArgmax>(panel, q.dim, tokens, best);
         }
         value = values[lane];
         token = winning[lane];
-        if (!std::isfinite(sums[lane])) value = scanRow(q.row(block.firstRow + row), document, q.dim, tokens, token);
+        if (!std::isfinite(sums[lane]))
+          value = scanRow(q.row(block.firstRow + row), q.dim, tokens, token,
+                          [&](int64_t j, int64_t k) { return document.value(j, k, q.dim); });
         if (clampNegatives && value < 0) {
           value = 0;
           token = -1;
@@ -94,11 +93,11 @@ void scoreBlock(const Tokens<T>& q, const Block<T>& block, const T* document, in
   }
 }
 
-// The same against so many documents d [count ≤ kTileRows, dim] of one token each, as vectors of whole texts are: they
+// The same against so many documents [count ≤ kTileRows, dim] of one token each, as vectors of whole texts are: they
 // make one tile. scores from the first of them on; argmax of each, `rows` apart.
-template <class T, class Index>
-void scoreSingles(const Tokens<T>& q, const Block<T>& block, const T* d, int64_t count, bool clampNegatives, T* scores,
-                  int64_t stride, Index* argmax, int64_t rows) {
+template <class T, class Index, class Document>
+void scoreSingles(const Tokens<T>& q, const Block<T>& block, const Document& documents, int64_t count,
+                  bool clampNegatives, T* scores, int64_t stride, Index* argmax, int64_t rows) {
   constexpr int64_t kPanel = kVectors * kLanes<T>;
   const int64_t padded = roundUp(block.lastRow - block.firstRow, kLanes<T>);
   alignas(LF_VECTOR_BYTES) T similarities[kTileRows * kPanel];
@@ -108,14 +107,15 @@ void scoreSingles(const Tokens<T>& q, const Block<T>& block, const T* d, int64_t
     for (const int64_t end = q.segments[i + 1] - block.firstRow; row < end; ++row) {
       const int64_t lane = row % kPanel;
       if (lane == 0) {
-        const int64_t width = std::min(kPanel, padded - row);
-        cpu::LF_ISA::block<T, false>(count, width, q.dim, d, q.dim, block.packed + row * q.dim, width, similarities,
-                                     kPanel, false);
+        documents.similarities(block.packed + row * q.dim, q.dim, count, std::min(kPanel, padded - row), similarities,
+                               kPanel);
       }
       for (int64_t j = 0; j < count; ++j) {
         T value = similarities[j * kPanel + lane];
         int64_t token = 0;
-        if (!std::isfinite(value)) value = scanRow(q.row(block.firstRow + row), d + j * q.dim, q.dim, 1, token);
+        if (!std::isfinite(value))
+          value = scanRow(q.row(block.firstRow + row), q.dim, 1, token,
+                          [&](int64_t, int64_t k) { return documents.value(j, k, q.dim); });
         const bool none = clampNegatives && value < 0;
         if (!none) to[j] += value;
         if constexpr (!std::is_void_v<Index>)
@@ -206,12 +206,12 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
   const bool all = layout == Layout::all;
   const auto score = [&](const Block<T>& block, int64_t j, T* own, T* to, int64_t stride, Index* winners) {
     const int64_t tokens = segments[j + 1] - segments[j];
-    const T* document = documents.read(segments[j], tokens, q.dim, own);
+    const auto document = documents.read(segments[j], tokens, q.dim, own);
     scoreBlock(q, block, document, tokens, clampNegatives, to, stride, winners);
   };
   if (!all) startsOf(pairs, q.segments, starts);
   const int64_t nblocks = blocksOf(q, nq, all ? kBlockRows : 0, reinterpret_cast<T*>(memory + room.packed), blocks);
-  forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b]); });
+  forTasks(nblocks, [&](int64_t b) { pack(q, blocks[b], Documents::kPack); });
   if (!all) {
     documents.tasks(pairs.count, [&](int64_t k, T* own) {
       Index* pair = nullptr;
@@ -237,8 +237,8 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
       T* const to = scores + block.firstQuery * nd + j;
       count = singlesFrom(segments, j, std::min(end, j + kTileRows));
       if (count > 1) {
-        const T* first = documents.read(segments[j], count, q.dim, own);
-        scoreSingles(q, block, first, count, clampNegatives, to, nd, pair, rows);
+        const auto singles = documents.read(segments[j], count, q.dim, own);
+        scoreSingles(q, block, singles, count, clampNegatives, to, nd, pair, rows);
       } else {
         score(block, j, own, to, nd, pair);
         count = 1;
@@ -260,7 +260,9 @@ void maxsimStoredAs(const OpCall& call) {
   const auto& p = call.as<params::maxsimStored>();
   const Layout layout = static_cast<Layout>(p.layout);
   const int64_t room = partSize(Room<T>(call, layout).end);
-  const Stored<T, From> documents(
+  using Documents = std::conditional_t<std::is_same_v<T, float> && std::is_same_v<From, int8_t> && kWholeIsFast,
+                                       StoredWhole, Stored<T, From>>;
+  const Documents documents(
       {static_cast<char*>(call.workspace) + room, call.workspaceBytes - room, widenedBytes<T>(call)},
       call.in[2].as<From>(), call.in[5].present() ? call.in[5].as<T>() : nullptr);
   scoreDocuments<T, void>(call, layout, p.clampNegatives != 0, documents, nullptr);

@@ -8,19 +8,46 @@
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 #include "../../cpu/tile.h"
+#include "scan.h"
+#include "whole.h"
 
 namespace lateforge::cpu::LF_ISA {
+
+// One document, or several of one token, as they are scored: tokens [tokens, dim].
+template <class T>
+struct Document {
+  const T* tokens;
+
+  // A panel [dim, Vectors · lanes] over all of them.
+  template <int Vectors, bool Argmax>
+  void scan(const T* panel, int64_t dim, int64_t count, Best<T>& best) const {
+    scanDocument<T, Vectors, Argmax>(panel, tokens, dim, count, best);
+  }
+  // Similarities [count ≤ kTileRows, stride] with a panel of so many rows.
+  void similarities(const T* panel, int64_t dim, int64_t count, int64_t width, T* to, int64_t stride) const {
+    block<T, false>(count, width, dim, tokens, dim, panel, width, to, stride, false);
+  }
+  T value(int64_t j, int64_t k, int64_t dim) const { return tokens[j * dim + k]; }
+};
+
+// Rows x [rows, dim] of queries to a panel `width` rows wide, zeros past the last.
+template <class T>
+void packRows(const T* x, int64_t rows, int64_t dim, int64_t width, T* panel) {
+  for (int64_t r = 0; r < width; ++r)
+    for (int64_t k = 0; k < dim; ++k) panel[k * width + r] = r < rows ? x[r * dim + k] : T(0);
+}
 
 // Documents d [Td, dim] that are read where they are.
 template <class T>
 struct InPlace {
+  static constexpr auto kPack = packRows<T>;
   const T* data;
 
   template <class F>
   void tasks(int64_t count, F f) const {
     forTasks(count, [&](int64_t task) { f(task, nullptr); });
   }
-  const T* read(int64_t row, int64_t, int64_t dim, T*) const { return data + row * dim; }
+  Document<T> read(int64_t row, int64_t, int64_t dim, T*) const { return {data + row * dim}; }
 };
 
 inline void widenRows(const Half* x, const float*, int64_t rows, int64_t dim, float* y) {
@@ -47,6 +74,7 @@ void widenRows(const int8_t* __restrict__ x, const T* scales, int64_t rows, int6
 // thread.
 template <class T>
 struct Widened {
+  static constexpr auto kPack = packRows<T>;
   void* memory;
   int64_t bytes, each;
 
@@ -65,9 +93,26 @@ struct Stored : Widened<T> {
 
   Stored(const Widened<T>& room, const From* data, const T* scales) : Widened<T>(room), data(data), scales(scales) {}
 
-  const T* read(int64_t row, int64_t rows, int64_t dim, T* own) const {
+  Document<T> read(int64_t row, int64_t rows, int64_t dim, T* own) const {
     widenRows(data + row * dim, scales ? scales + row : nullptr, rows, dim, own);
-    return own;
+    return {own};
+  }
+};
+
+// The same of int8_t, scored in whole numbers.
+struct StoredWhole : Widened<float> {
+  static constexpr auto kPack = packWhole;
+  const int8_t* data;
+  const float* scales;
+
+  StoredWhole(const Widened<float>& room, const int8_t* data, const float* scales)
+      : Widened<float>(room), data(data), scales(scales) {}
+
+  WholeDocument read(int64_t row, int64_t rows, int64_t dim, float* own) const {
+    int16_t* __restrict__ const wide = reinterpret_cast<int16_t*>(own);
+    const int8_t* __restrict__ const stored = data + row * dim;
+    for (int64_t i = 0; i < rows * dim; ++i) wide[i] = stored[i];
+    return {stored, wide, scales + row};
   }
 };
 
@@ -114,7 +159,7 @@ struct Residual : Widened<T> {
     levelsOfBytes(rest[4].as<T>(), rest[4].dims[0], table);
   }
 
-  const T* read(int64_t first, int64_t rows, int64_t dim, T* own) const {
+  Document<T> read(int64_t first, int64_t rows, int64_t dim, T* own) const {
     for (int64_t row = first; row < first + rows; ++row) {
       T* __restrict__ const y = own + (row - first) * dim;
       if (of[row] < 0 || of[row] >= count) {
@@ -129,7 +174,7 @@ struct Residual : Widened<T> {
       const int8_t* __restrict__ const centroid = centroids + of[row] * dim;
       for (int64_t k = 0; k < dim; ++k) y[k] = y[k] * scale + static_cast<T>(centroid[k]) * by;
     }
-    return own;
+    return {own};
   }
 };
 

@@ -70,29 +70,37 @@ struct Scans {
   constexpr Scans() : of{} { fillScans<T, Vectors, Argmax>(of, std::make_integer_sequence<int, kTile>{}); }
 };
 
+// What is best of no tokens.
+template <class T>
+inline void startOf(Best<T>& best) {
+  best = {};
+  for (Vec<T>& value : best.value) value -= std::numeric_limits<T>::infinity();
+}
+
+// f(first, count): tokens in tiles as equal as possible.
+template <class F>
+inline void forTiles(int64_t tokens, F f) {
+  const int64_t tiles = (tokens + kTile - 1) / kTile, size = tokens / tiles, larger = tokens % tiles;
+  for (int64_t i = 0, first = 0, n = 0; i < tiles; ++i, first += n) f(first, n = size + (i < larger));
+}
+
 // A panel [dim, Vectors · lanes] over a whole document d [tokens, dim], in tiles as equal as possible.
 template <class T, int Vectors, bool Argmax>
 void scanDocument(const T* panel, const T* d, int64_t dim, int64_t tokens, Best<T>& best) {
   static constexpr Scans<T, Vectors, Argmax> scans;
-  best = {};
-  for (int v = 0; v < Vectors; ++v) best.value[v] -= std::numeric_limits<T>::infinity();
-  const int64_t tiles = (tokens + kTile - 1) / kTile, size = tokens / tiles, larger = tokens % tiles;
-  int64_t first = 0;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t n = size + (i < larger);
-    scans.of[n - 1](panel, d + first * dim, dim, first, best);
-    first += n;
-  }
+  startOf(best);
+  forTiles(tokens, [&](int64_t first, int64_t n) { scans.of[n - 1](panel, d + first * dim, dim, first, best); });
 }
 
-// One row q [dim] over d [tokens, dim] by the book: a NaN wins, and the first of them.
-template <class T>
-T scanRow(const T* q, const T* d, int64_t dim, int64_t tokens, int64_t& token) {
+// One row q [dim] over tokens [tokens, dim], of which value(j, k) is a number, by the book: a NaN wins, and the first
+// of them.
+template <class T, class F>
+T scanRow(const T* q, int64_t dim, int64_t tokens, int64_t& token, F value) {
   T best = -std::numeric_limits<T>::infinity();
   token = 0;
   for (int64_t j = 0; j < tokens; ++j) {
     T sim = 0;
-    for (int64_t k = 0; k < dim; ++k) sim += q[k] * d[j * dim + k];
+    for (int64_t k = 0; k < dim; ++k) sim += q[k] * value(j, k);
     if (sim > best || std::isnan(sim)) {
       best = sim;
       token = j;

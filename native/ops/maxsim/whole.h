@@ -1,0 +1,161 @@
+// MaxSim of int8 documents in whole numbers: rows of queries are made int16 with a scale each, which is exact to 2^-16
+// of a row's largest number, and one instruction multiplies twice as many of these as of floats. Sums are exact int32,
+// so no result depends on tiles.
+//
+// A panel of query rows has pairs of neighbouring features [dim / 2][Vectors · lanes], then the rows' scales
+// [Vectors · lanes]: no more room than its floats take. Documents are widened to int16 as they are read.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "../../cpu/pairs.h"
+#include "scan.h"
+
+namespace lateforge::cpu::LF_ISA {
+
+// Whether there is that instruction.
+#if defined(__SSE2__)
+constexpr bool kWholeIsFast = true;
+#else
+constexpr bool kWholeIsFast = false;
+#endif
+
+// The largest int16 of a query row: sums of `dim` products with int8 are to be int32.
+inline int32_t largestFor(int64_t dim) {
+  return static_cast<int32_t>(std::min<int64_t>(32767, std::numeric_limits<int32_t>::max() / (128 * dim)));
+}
+
+// Rows x [rows, dim] to a panel `width` rows wide, zeros past the last. What is not finite makes its row's scale NaN.
+inline void packWhole(const float* x, int64_t rows, int64_t dim, int64_t width, float* panel) {
+  int32_t* const pairs = reinterpret_cast<int32_t*>(panel);
+  float* const scales = panel + dim / 2 * width;
+  const float most = static_cast<float>(largestFor(dim));
+  for (int64_t r = 0; r < width; ++r) {
+    const float* row = x + r * dim;
+    float largest = 0;
+    for (int64_t k = 0; k < dim && r < rows; ++k) {
+      const float size = std::fabs(row[k]);
+      largest = size > largest || std::isnan(size) ? size : largest;
+      if (std::isnan(largest)) break;
+    }
+    const bool some = std::isfinite(largest) && largest > 0;
+    const float by = some ? most / largest : 0;
+    scales[r] = std::isfinite(largest) ? largest / most : std::numeric_limits<float>::quiet_NaN();
+    for (int64_t k = 0; k < dim / 2; ++k) {
+      const auto whole = [&](int64_t at) {
+        return some && std::isfinite(by) ? static_cast<uint16_t>(static_cast<int16_t>(std::nearbyint(row[at] * by)))
+                                         : uint16_t{0};
+      };
+      pairs[k * width + r] = static_cast<int32_t>(uint32_t{whole(2 * k)} | uint32_t{whole(2 * k + 1)} << 16);
+    }
+  }
+}
+
+// use(token, vector, sums): products of Tokens rows d [Tokens, dim / 2 pairs] with a panel [dim / 2, Vectors · lanes].
+template <int Tokens, int Vectors, class F>
+inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel, F use) {
+  constexpr int64_t L = kLanes<float>;
+  constexpr int bases = (Tokens + 2) / 3;  // as in cpu/tile.h
+  const int32_t* base[bases];
+#pragma GCC unroll 5
+  for (int i = 0; i < bases; ++i) base[i] = d + 3 * i * words;
+  Ints sums[Tokens][Vectors] = {};
+  for (int64_t k = 0; k < words; ++k, panel += Vectors * L) {
+    Shorts right[Vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v)
+      right[v] = reinterpret_cast<Shorts>(load(reinterpret_cast<const float*>(panel) + v * L));
+#pragma GCC unroll 16
+    for (int t = 0; t < Tokens; ++t) {
+      const Shorts left = reinterpret_cast<Shorts>(Ints{} + base[t / 3][t % 3 * words]);
+#pragma GCC unroll 2
+      for (int v = 0; v < Vectors; ++v) addTo(sums[t][v], addPairs(left, right[v]));
+    }
+#pragma GCC unroll 5
+    for (int i = 0; i < bases; ++i) {
+      const int32_t* next = base[i] + 1;
+      asm("" : "+r"(next));
+      base[i] = next;
+    }
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < Tokens; ++t)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) use(t, v, sums[t][v]);
+}
+
+inline const int32_t* pairsOf(const int16_t* x) { return reinterpret_cast<const int32_t*>(x); }
+
+// The same as floats, of a panel of packWhole and of d [Tokens, dim] with scales; but for the scales of the panel's
+// rows.
+template <int Vectors, int Tokens, class F>
+inline void similaritiesWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, F use) {
+  multiplyWhole<Tokens, Vectors>(dim / 2, reinterpret_cast<const int32_t*>(d), reinterpret_cast<const int32_t*>(panel),
+                                 [&](int t, int v, const Ints& sums) __attribute__((always_inline)) {
+                                   use(t, v, __builtin_convertvector(sums, Vec<float>) * scales[t]);
+                                 });
+}
+
+// What is done for 1 to kTile tokens.
+template <class F>
+struct ByTokens {
+  F of[kTile];
+};
+
+template <int Vectors, int Tokens>
+void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, Best<float>& best) {
+  similaritiesWhole<Vectors, Tokens>(panel, d, scales, dim,
+                                     [&](int, int v, Vec<float> sim) __attribute__((always_inline)) {
+                                       best.sum[v] += sim;
+                                       best.value[v] = sim > best.value[v] ? sim : best.value[v];
+                                     });
+}
+
+template <int Vectors, int Tokens>
+void storeWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, float* to, int64_t stride) {
+  const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
+  similaritiesWhole<Vectors, Tokens>(
+      panel, d, scales, dim, [&](int t, int v, Vec<float> sim) __attribute__((always_inline)) {
+        store(to + t * stride + v * kLanes<float>, sim * load(factors + v * kLanes<float>));
+      });
+}
+
+template <int Vectors, int... Tokens>
+constexpr auto scansWhole(std::integer_sequence<int, Tokens...>) {
+  return ByTokens<decltype(&scanWhole<Vectors, 1>)>{{&scanWhole<Vectors, Tokens + 1>...}};
+}
+template <int Vectors, int... Tokens>
+constexpr auto storesWhole(std::integer_sequence<int, Tokens...>) {
+  return ByTokens<decltype(&storeWhole<Vectors, 1>)>{{&storeWhole<Vectors, Tokens + 1>...}};
+}
+
+// As Document, of int8 times a scale a token.
+struct WholeDocument {
+  const int8_t* stored;   // [tokens, dim]
+  const int16_t* tokens;  // the same
+  const float* scales;    // [tokens]
+
+  template <int Vectors, bool Argmax>
+  void scan(const float* panel, int64_t dim, int64_t count, Best<float>& best) const {
+    static_assert(!Argmax);
+    static constexpr auto scans = scansWhole<Vectors>(std::make_integer_sequence<int, kTile>{});
+    startOf(best);
+    forTiles(count, [&](int64_t first, int64_t n) {
+      scans.of[n - 1](panel, tokens + first * dim, scales + first, dim, best);
+    });
+    const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
+    for (int v = 0; v < Vectors; ++v) {
+      best.value[v] *= load(factors + v * kLanes<float>);
+      best.sum[v] *= load(factors + v * kLanes<float>);
+    }
+  }
+  void similarities(const float* panel, int64_t dim, int64_t count, int64_t width, float* to, int64_t stride) const {
+    static constexpr auto ones = storesWhole<1>(std::make_integer_sequence<int, kTile>{});
+    static constexpr auto twos = storesWhole<2>(std::make_integer_sequence<int, kTile>{});
+    (width == kLanes<float> ? ones : twos).of[count - 1](panel, tokens, scales, dim, to, stride);
+  }
+  float value(int64_t j, int64_t k, int64_t dim) const { return static_cast<float>(stored[j * dim + k]) * scales[j]; }
+};
+
+}  // namespace lateforge::cpu::LF_ISA
