@@ -31,10 +31,7 @@ export function joinedRagged(parts: readonly { data: Float32Array; offsets: Arra
 }
 
 /** Arrays one after the other. */
-export function joined<A extends Float32Array | Int8Array>(
-  make: new (length: number) => A,
-  parts: readonly A[],
-): A {
+export function joined<A extends Float32Array | Int8Array>(make: new (length: number) => A, parts: readonly A[]): A {
   const all = new make(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
   for (const part of parts) {

@@ -37,37 +37,41 @@ export async function candidatesOf(
 ): Promise<number[][]> {
   const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(candidates))
   const turns = new Turns()
+  const largest = Math.max(0, ...listed.map(({ segment }) => segment.documents))
+  const scores = new Float64Array(largest)
+  // Which token has seen a document last, and which query has found it, both counted over all queries of all segments.
+  const seen = new Uint32Array(largest)
+  const found = new Uint32Array(largest)
+  const touched: number[] = []
+  let [token, asked] = [0, 0]
   for (const { segment, start, allowed } of listed) {
-    const lists = segment.lists!
-    const most = Math.min(probes, lists.count)
+    const { count, offsets, documents } = segment.lists!
+    const most = Math.min(probes, count)
     if (most === 0) continue // it has no tokens
-    const scores = new Float64Array(segment.documents)
-    const seen = new Uint32Array(segment.documents) // by which token, counted over all queries
-    const found = new Uint32Array(segment.documents) // by which query
-    const may = allowed && Uint8Array.from({ length: segment.documents })
+    const may = allowed && new Uint8Array(segment.documents)
     for (const document of allowed ?? []) may![document] = 1
-    const touched: number[] = []
-    let token = 0
     for (const range of rangesOf(queries.offsets, { rows })) {
       abortIf(signal)
       const near = await nearestCentroids(segment, queries, range, most)
       const first = queries.offsets[range.first]!
       for (let query = range.first; query < range.last; query++) {
+        asked++
         for (let row = queries.offsets[query]! - first; row < queries.offsets[query + 1]! - first; row++) {
           token++
           for (let i = row * most; i < (row + 1) * most; i++) {
             const [centroid, score] = [near.centroids[i]!, near.scores[i]!]
             if (centroid < 0) break // the token is no number
-            lists.each(centroid, (document) => {
-              if (seen[document] === token || may?.[document] === 0) return
+            for (let at = offsets[centroid]!; at < offsets[centroid + 1]!; at++) {
+              const document = documents[at]!
+              if (seen[document] === token || may?.[document] === 0) continue
               seen[document] = token
-              if (found[document] !== query + 1) {
-                found[document] = query + 1
+              if (found[document] !== asked) {
+                found[document] = asked
                 scores[document] = 0
                 touched.push(document)
               }
               scores[document]! += score
-            })
+            }
           }
         }
         for (const document of touched) best[query]!.offer(start + document, scores[document]!)

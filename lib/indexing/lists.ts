@@ -104,8 +104,10 @@ export class Lists {
   readonly cellOffsets: Segments
   /** Of centroids. */
   readonly count: number
-  private readonly offsets: Float64Array
-  private readonly documents: Int32Array
+  /** [centroids + 1]: whose documents are whose. */
+  readonly offsets: Float64Array
+  /** Numbers of documents, rising within a list. */
+  readonly documents: Int32Array
 
   private constructor(device: Device, offsets: Float64Array, documents: Int32Array, map: () => MappedBook) {
     this.count = offsets.length - 1
@@ -144,11 +146,6 @@ export class Lists {
     } finally {
       await stored.close()
     }
-  }
-
-  /** Visits the documents of a centroid. */
-  each(centroid: number, visit: (document: number) => void): void {
-    for (let i = this.offsets[centroid]!; i < this.offsets[centroid + 1]!; i++) visit(this.documents[i]!)
   }
 
   dispose(): void {

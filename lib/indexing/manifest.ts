@@ -180,7 +180,9 @@ function isSound(manifest: Manifest): boolean {
         (words === null || isFile(words)) &&
         isCount(documents) &&
         isCount(tokens) &&
-        (recall === null ? lists === null || !isResidual(manifest.type) : lists !== null && isResidual(manifest.type)) &&
+        (recall === null
+          ? lists === null || !isResidual(manifest.type)
+          : lists !== null && isResidual(manifest.type)) &&
         (recall === null || isShare(recall)) &&
         (deleted === null || (isFile(deleted) && isCount(deleted.count))),
     )

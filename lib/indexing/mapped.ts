@@ -10,7 +10,12 @@ const stored = {
 type Mapped = keyof typeof stored
 
 /** @throws FormatError ERR_FORMAT for a tensor of another type or shape, or none */
-export function expectTensor(file: SafetensorsFile, name: string, type: Mapped, shape: readonly number[]): StoredTensor {
+export function expectTensor(
+  file: SafetensorsFile,
+  name: string,
+  type: Mapped,
+  shape: readonly number[],
+): StoredTensor {
   const found = file.tensor(name)
   if (found.dtype === stored[type] && String(shape) === String(found.shape)) return found
   throw new FormatError(

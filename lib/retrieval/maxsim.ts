@@ -150,7 +150,19 @@ function scoresOf(
   if (d.residual) {
     const { of, centroids, centroidScales, levels } = d.residual
     const [codes, scales] = [d.tokens, d.scales!]
-    return maxsimResidual(q.tokens, q.segments, codes, d.segments, pairs, scales, of, centroids, centroidScales, levels, p)
+    return maxsimResidual(
+      q.tokens,
+      q.segments,
+      codes,
+      d.segments,
+      pairs,
+      scales,
+      of,
+      centroids,
+      centroidScales,
+      levels,
+      p,
+    )
   }
   return maxsimStored(q.tokens, q.segments, d.tokens, d.segments, pairs, d.scales, p)
 }

@@ -76,7 +76,10 @@ for (const [type, bits, error] of [
       }
       if (Math.abs(square - 1) > 2e-3) t.fail(`row ${row}: a length of ${Math.sqrt(square)}`)
     }
-    t.ok(lost / rest < 1.35 * error, `${lost / rest} of what is beyond centroids is lost: of a normal distribution ${error}`)
+    t.ok(
+      lost / rest < 1.35 * error,
+      `${lost / rest} of what is beyond centroids is lost: of a normal distribution ${error}`,
+    )
     t.ok(plain / count > 0.95)
   })
 
@@ -94,44 +97,54 @@ t.test('a vector that is its centroid, and one of zeros', async (t) => {
 })
 
 for (const type of ['residual4', 'residual2'] as const)
-  t.test(`${type}: an index finds what MaxSim of what its codes stand for finds, and says what that is worth`, async (t) => {
-    const folder = path.join(temporary, type)
-    const index = await Index.create(folder, { dim, type, listsFrom: 2000 })
-    t.match(await index.info(), { type, codesRecall: null })
-    const documents = texts('document', 600)
-    await index.addEmbeddings(documents)
-    const few = texts('document', 30, 'few')
-    await index.addEmbeddings(few)
-    const info = await index.info()
-    t.match(info, { type, listed: 1, segments: 2, documents: 630 })
-    t.ok(info.codesRecall! > (type === 'residual4' ? 0.9 : 0.6) && info.codesRecall! <= 1, `${info.codesRecall}`)
+  t.test(
+    `${type}: an index finds what MaxSim of what its codes stand for finds, and says what that is worth`,
+    async (t) => {
+      const folder = path.join(temporary, type)
+      const index = await Index.create(folder, { dim, type, listsFrom: 2000 })
+      t.match(await index.info(), { type, codesRecall: null })
+      const documents = texts('document', 600)
+      await index.addEmbeddings(documents)
+      const few = texts('document', 30, 'few')
+      await index.addEmbeddings(few)
+      const info = await index.info()
+      t.match(info, { type, listed: 1, segments: 2, documents: 630 })
+      t.ok(info.codesRecall! > (type === 'residual4' ? 0.9 : 0.6) && info.codesRecall! <= 1, `${info.codesRecall}`)
 
-    const { ids: names, parts } = await storedIn(index)
-    t.same(names, [...documents.ids, ...few.ids])
-    const exact = await index.search(queries, { exact: true, topK: 20 })
-    for (const [n, part] of parts.entries()) {
-      const scores = await maxsim(queries, part)
-      const own = n === 0 ? documents.ids : few.ids
-      for (const [q, list] of exact.entries())
-        for (const { id, score } of list)
-          if (own.includes(id)) t.ok(Math.abs(scores[q * own.length + own.indexOf(id)]! - score) < 1e-4, `${id}: ${score}`)
-    }
-    const eights = await quantizeEmbeddings(few, 'int8')
-    t.same(parts.at(-1)!.data, eights.data, 'the small segment is int8')
+      const { ids: names, parts } = await storedIn(index)
+      t.same(names, [...documents.ids, ...few.ids])
+      const exact = await index.search(queries, { exact: true, topK: 20 })
+      for (const [n, part] of parts.entries()) {
+        const scores = await maxsim(queries, part)
+        const own = n === 0 ? documents.ids : few.ids
+        for (const [q, list] of exact.entries())
+          for (const { id, score } of list)
+            if (own.includes(id))
+              t.ok(Math.abs(scores[q * own.length + own.indexOf(id)]! - score) < 1e-4, `${id}: ${score}`)
+      }
+      const eights = await quantizeEmbeddings(few, 'int8')
+      t.same(parts.at(-1)!.data, eights.data, 'the small segment is int8')
 
-    t.same(await index.search(queries, { probes: 10_000, candidates: 700, topK: 20 }), exact, 'all candidates')
-    const full = await Index.create(path.join(temporary, `${type}-full`), { dim, type: 'float32' })
-    await full.addEmbeddings(documents)
-    await full.addEmbeddings(few)
-    const truth = await full.search(queries, { topK: 10 })
-    const share = shareOf(ids(exact).map((list, q) => list.slice(0, 10).map((id) => exact[q]!.find((h) => h.id === id)!)), truth)
-    t.ok(Math.abs(share - info.codesRecall!) < 0.1, `${share} of the best by their vectors; it says ${info.codesRecall}`)
-    t.ok((await index.check({ queries })).codesRecall === info.codesRecall)
-    const [hit] = (await index.search(queries, { topK: 1, explain: true }))[0]!
-    t.ok(Math.abs(hit!.matches!.reduce((sum, { score }) => sum + score, 0) - hit!.score) < 1e-4)
-    await full.close()
-    await index.close()
-  })
+      t.same(await index.search(queries, { probes: 10_000, candidates: 700, topK: 20 }), exact, 'all candidates')
+      const full = await Index.create(path.join(temporary, `${type}-full`), { dim, type: 'float32' })
+      await full.addEmbeddings(documents)
+      await full.addEmbeddings(few)
+      const truth = await full.search(queries, { topK: 10 })
+      const share = shareOf(
+        ids(exact).map((list, q) => list.slice(0, 10).map((id) => exact[q]!.find((h) => h.id === id)!)),
+        truth,
+      )
+      t.ok(
+        Math.abs(share - info.codesRecall!) < 0.1,
+        `${share} of the best by their vectors; it says ${info.codesRecall}`,
+      )
+      t.ok((await index.check({ queries })).codesRecall === info.codesRecall)
+      const [hit] = (await index.search(queries, { topK: 1, explain: true }))[0]!
+      t.ok(Math.abs(hit!.matches!.reduce((sum, { score }) => sum + score, 0) - hit!.score) < 1e-4)
+      await full.close()
+      await index.close()
+    },
+  )
 
 t.test('joined segments have the codes that they had; centroids of nobody go', async (t) => {
   const folder = path.join(temporary, 'joined')
@@ -146,18 +159,28 @@ t.test('joined segments have the codes that they had; centroids of nobody go', a
   t.ok(after < bytes)
   t.match(await index.info(), { segments: 2, listed: 1, deleted: 0 })
   t.same(await index.search(queries, { exact: true, topK: 30 }), before)
-  t.same(await index.search(queries, { probes: 10_000, candidates: 700, topK: 30 }), before, 'lists are those of the codes')
+  t.same(
+    await index.search(queries, { probes: 10_000, candidates: 700, topK: 30 }),
+    before,
+    'lists are those of the codes',
+  )
   const listed = readdirSync(folder).find((name) => name.endsWith('.lists'))!
   await using file = await SafetensorsFile.open(path.join(folder, listed))
   const offsets = await file.numbers('offsets')
-  t.ok(offsets.subarray(1).every((end, i) => end > offsets[i]!), 'every centroid has a document')
+  t.ok(
+    offsets.subarray(1).every((end, i) => end > offsets[i]!),
+    'every centroid has a document',
+  )
   await index.verify()
 
   // Nothing but empty documents is left of a segment.
   await index.delete(all.slice(0, 2).flatMap(({ ids, offsets }) => ids.filter((_, i) => offsets[i + 1]! > offsets[i]!)))
   await index.compact()
   t.match(await index.info(), { listed: 1 })
-  t.same(ids(await index.search(queries, { topK: 30 })).map((list) => list.some((id) => id.startsWith('part2'))), queriesTrue)
+  t.same(
+    ids(await index.search(queries, { topK: 30 })).map((list) => list.some((id) => id.startsWith('part2'))),
+    queriesTrue,
+  )
   await index.close()
 })
 const queriesTrue = new Array(40).fill(true)
