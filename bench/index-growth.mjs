@@ -1,9 +1,10 @@
 // What an index costs as it grows: build, memory, disk, opening, a query by all documents and by lists, and what the lists find.
 //
-// usage: node bench/index-growth.mjs MODEL ENCODED FOLDER COLLECTIONS [SIZE…]      after npm run setup
+// usage: node bench/index-growth.mjs MODEL ENCODED FOLDER COLLECTIONS [TYPE] [SIZE…]      after npm run setup
 //   ENCODED      folder of `lateforge encode` (float16), ids as "collection/id" or "source/id"
 //   FOLDER       new indexes go there, one at a time
 //   COLLECTIONS  comma-separated BEIR folders whose queries are asked, 40 of each; PAIRS.jsonl files of {"_id", "text"} too
+//   TYPE         of the stored vectors, default int8. Recall is of what scoring every document as it is stored finds
 //   SIZE         documents; default 300 to all of them. Beyond all of them documents are repeated with noise, those of judged
 //                collections once
 // Each size is built in a process of its own and searched in another, so that memory is its own. A line of JSON for each.
@@ -83,10 +84,10 @@ async function* documents(encoded, size, judged) {
     }
 }
 
-async function build({ encoded, folder, size, judged }) {
+async function build({ encoded, folder, type, size, judged }) {
   const source = await EncodedDocuments.open(encoded)
   const { dim, recipe } = source.info
-  const index = await Index.create(folder, { dim, recipe, listsFrom: 1 })
+  const index = await Index.create(folder, { dim, recipe, type, listsFrom: 1 })
   // What making the documents takes is not the index's.
   const made = { wall: 0, cpu: 0 }
   async function* timed() {
@@ -111,10 +112,10 @@ async function build({ encoded, folder, size, judged }) {
   const seconds = (performance.now() - wall - made.wall) / 1000
   await setImmediate()
   const built = { seconds: stops === 0 ? round(seconds) : null, cpu: (processor() - cpu - made.cpu) / 1000 }
-  const { tokens, bytes, segments } = await index.info()
+  const { tokens, bytes, segments, codesRecall } = await index.info()
   await index.close()
   return {
-    ...{ documents: size, tokens, segments, bytesPerToken: round(bytes / tokens) },
+    ...{ documents: size, type, codesRecall, tokens, segments, bytesPerToken: round(bytes / tokens) },
     ...{ buildSeconds: built.seconds, buildCpuSeconds: round(built.cpu) },
     ...{ buildAnonymousMiB: round(anonymous - before, 0), buildPeakRssMiB: round(status('VmHWM'), 0) },
   }
@@ -245,9 +246,10 @@ if (mode === 'build' || mode === 'search') {
   const job = JSON.parse(process.argv[3])
   console.log(JSON.stringify(await (mode === 'build' ? build(job) : search(job))))
 } else {
-  const [modelDir, encoded, folder, collections, ...given] = process.argv.slice(2)
+  const [modelDir, encoded, folder, collections, ...more] = process.argv.slice(2)
+  const type = more.length > 0 && Number.isNaN(Number(more[0])) ? more.shift() : 'int8'
   const source = await EncodedDocuments.open(encoded)
-  const sizes = given.length > 0 ? given.map(Number) : [300, 1000, 3000, 10_000, 30_000, 100_000, source.info.documents]
+  const sizes = more.length > 0 ? more.map(Number) : [300, 1000, 3000, 10_000, 30_000, 100_000, source.info.documents]
   const sets = collections.split(',')
   const asking = `${folder}.queries`
   if (!existsSync(asking)) {
@@ -256,7 +258,7 @@ if (mode === 'build' || mode === 'search') {
     writeFileSync(asking, serialize(await encodeQueries(modelDir, sets, ids)))
   }
   const judged = sets.filter((set) => !set.endsWith('.jsonl')).map((set) => path.basename(set))
-  const job = { encoded, folder, asking, judged }
+  const job = { encoded, folder, asking, type, judged }
   for (const size of sizes) {
     rmSync(folder, { recursive: true, force: true })
     const results = ['build', 'search'].map((mode) => {

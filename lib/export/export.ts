@@ -20,7 +20,6 @@ import {
   signal,
 } from '../options.js'
 import type { OnProgress } from '../progress.js'
-import { typeOf } from '../retrieval/embeddings.js'
 import { Turns } from '../turns.js'
 import { lancedb } from './lancedb.js'
 import { milvus } from './milvus.js'
@@ -97,10 +96,10 @@ export async function exportIndex(
   const { name = 'documents' } = options
   if (await stat(out).catch(() => null))
     throw new FileError('ERR_FILE', `${out} is there already; an export makes a folder of its own`, { path: out })
-  const { dim, documents } = from instanceof Index ? await from.info() : from.info
+  const { dim, documents, type } = from instanceof Index ? await from.info() : from.info
   if (documents === 0) throw new DataError('ERR_DATA', `${from.dir} has no documents to export`, { dir: from.dir })
   const totals: Totals = { documents: 0, tokens: 0, widened: 0, withoutText: 0, withoutVectors: 0 }
-  const going = outgoing(from, documents, totals, options)
+  const going = outgoing(from, { documents, isWidened: type !== 'float32' }, totals, options)
   await writeFolder(out, (folder) => targets[target].write(folder, going, { name, dim }))
   return { ...totals, name, bytes: await folderBytes(out) }
 }
@@ -108,14 +107,13 @@ export async function exportIndex(
 /** The documents, float32, counted as they pass. */
 async function* outgoing(
   from: Index | EncodedDocuments,
-  documents: number,
+  { documents, isWidened }: { documents: number; isWidened: boolean },
   totals: Totals,
   { texts = true, onProgress, signal }: ExportOptions,
 ): AsyncGenerator<Outgoing> {
   const turns = new Turns()
   for await (const { ids, kept, embeddings } of storedIn(from, { texts, signal })) {
     const { offsets, dim } = embeddings
-    const isWidened = typeOf(embeddings) !== 'float32'
     const all = allTokens(embeddings)
     for (const [i, id] of ids.entries()) {
       const [first, last] = [offsets[i]!, offsets[i + 1]!]

@@ -13,7 +13,7 @@ export interface StoredDocuments {
   ids: readonly string[]
   /** What was given beside each. */
   kept: readonly Kept[]
-  /** Their token vectors, as the index stores them. */
+  /** Their token vectors, as the index stores them; float32 where these are residual codes. */
   embeddings: Embeddings<'document', EmbeddingData>
 }
 

@@ -1,6 +1,6 @@
 /** An index with all that an export may meet: deleted documents, several segments, odd ids and texts, and nothing beside some. */
 import path from 'node:path'
-import { Index, type StoredEmbeddings } from '../../lib/indexing/index.js'
+import { Index, type IndexType } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
 
 export const dim = 8
@@ -24,8 +24,8 @@ const lengths = [3, 1, 40, 5, 0, 7, 2, 9]
 const texts = ['one', 'two "quotes"\n\u0007bell', '三', 'four', 'five', undefined, 'seven', 'eight']
 
 /** Makes it. The first five documents are a segment, the rest another. */
-export async function makeIndex(folder: string, type: StoredEmbeddings): Promise<Index> {
-  const index = await Index.create(path.join(folder, `idx-${type}`), { dim, type })
+export async function makeIndex(folder: string, type: IndexType, listsFrom?: number): Promise<Index> {
+  const index = await Index.create(path.join(folder, `idx-${type}`), { dim, type, ...(listsFrom && { listsFrom }) })
   for (const [first, last] of [
     [0, 5],
     [5, 8],

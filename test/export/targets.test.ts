@@ -219,9 +219,9 @@ for (const [target, { creates, loads, searches, told, yes, no }] of Object.entri
     t.equal(got.length, 2)
   })
 
-t.test('without texts, as float16 and float32', async (t) => {
-  for (const type of ['float16', 'float32'] as const) {
-    const other = await makeIndex(place, type)
+t.test('without texts, as float16, float32 and residual codes', async (t) => {
+  for (const type of ['float16', 'float32', 'residual4'] as const) {
+    const other = await makeIndex(place, type, 1)
     const result = await exportIndex('milvus', other, path.join(place, `bare-${type}`), { texts: false })
     t.equal(result.widened, type === 'float32' ? 0 : result.tokens)
     const vectors = await stored(other)
