@@ -11,7 +11,7 @@ import { abortIf } from '../turns.js'
 import { chosen } from './builder.js'
 import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
 import { encodedGroups } from './groups.js'
-import { filesOf, manifestFile, writeManifest } from './manifest.js'
+import { filesOf, indexLayout, manifestFile, writeManifest } from './manifest.js'
 import {
   addOptions,
   type CheckOptions,
@@ -105,7 +105,7 @@ export class Index {
       throw typed(error)
     })
     await writeManifest(dir, {
-      ...{ lateforgeIndex: 1, generation: 1, nextFile: 1, type, segments: [], model: modelName },
+      ...{ lateforgeIndex: indexLayout, generation: 1, nextFile: 1, type, segments: [], model: modelName },
       ...{ dim: model?.dim ?? options.dim!, recipe: model?.recipe ?? options.recipe ?? null },
       ...{ listsFrom, search: null, pooling, probe: model ? await probeOf(model) : null },
     })

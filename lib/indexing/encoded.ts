@@ -65,7 +65,13 @@ const name = 'encoded.json'
 
 /** @throws FormatError ERR_FORMAT where there are no encoded documents, or of a layout that this version does not read */
 export function readEncoded(dir: string): Promise<EncodedManifest> {
-  return readLayout<EncodedManifest>(dir, { name, what: 'encoded documents', version: 'lateforgeEncoded', isSound })
+  return readLayout<EncodedManifest>(dir, {
+    name,
+    what: 'encoded documents',
+    version: 'lateforgeEncoded',
+    layout: 1,
+    isSound,
+  })
 }
 
 function isSound(manifest: EncodedManifest): boolean {

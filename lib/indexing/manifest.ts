@@ -75,9 +75,12 @@ export interface SearchSetting {
   documents: number
 }
 
+/** 2: centroids are int8 and lie in cells; segments say how well residual codes do. */
+export const indexLayout = 2
+
 export interface Manifest {
   /** Of this file's layout. */
-  lateforgeIndex: 1
+  lateforgeIndex: typeof indexLayout
   /** Rises with every change. */
   generation: number
   /** Number of the next file: none is ever used again. */
@@ -115,7 +118,13 @@ export const isFile = (file: StoredFile | null): boolean =>
  */
 export async function readLayout<M extends object>(
   dir: string,
-  { name, what, version, isSound }: { name: string; what: string; version: keyof M; isSound(manifest: M): boolean },
+  {
+    name,
+    what,
+    version,
+    layout,
+    isSound,
+  }: { name: string; what: string; version: keyof M; layout: number; isSound(manifest: M): boolean },
 ): Promise<M> {
   const file = path.join(dir, name)
   let text: string
@@ -134,15 +143,23 @@ export async function readLayout<M extends object>(
     throw bad('is damaged: it holds no JSON', cause)
   }
   if (typeof manifest !== 'object' || manifest === null || !(version in manifest)) throw bad(`is of no ${what}`)
-  if (manifest[version] !== 1)
-    throw bad(`has layout ${JSON.stringify(manifest[version])}; this version of lateforge reads layout 1`)
+  if (manifest[version] !== layout)
+    throw bad(
+      `has layout ${JSON.stringify(manifest[version])}; this version of lateforge reads layout ${layout}. Make it again from its texts`,
+    )
   if (!isSound(manifest)) throw bad('is damaged: a field has a value that it cannot have')
   return manifest
 }
 
 /** @throws FormatError ERR_FORMAT where there is no index, or one that this version does not read */
 export function readManifest(dir: string): Promise<Manifest> {
-  return readLayout<Manifest>(dir, { name: 'index.json', what: 'index', version: 'lateforgeIndex', isSound })
+  return readLayout<Manifest>(dir, {
+    name: 'index.json',
+    what: 'index',
+    version: 'lateforgeIndex',
+    layout: indexLayout,
+    isSound,
+  })
 }
 
 function isRecipe(recipe: Recipe): boolean {

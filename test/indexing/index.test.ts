@@ -364,7 +364,7 @@ t.test('a byte that flipped, a file that is cut off, gone, or not ours', async (
       await refused('gone', () => rmSync(file), /gone/)
       await refused('cut off', () => truncateSync(file, whole.length - 1), /bytes, it was written with/)
     } else {
-      for (const text of ['', '{', 'null', '{}', '{"lateforgeIndex":2}'])
+      for (const text of ['', '{', 'null', '{}', '{"lateforgeIndex":1}'])
         await refused(text, () => writeFileSync(file, text))
       const found = JSON.parse(whole.toString())
       for (const change of [
