@@ -6,6 +6,7 @@ export { EncodedDocuments, type EncodedInfo, type EncodedSettings, type PartsOpt
 export type { Filter } from './filter.js'
 export type { IndexType, Pooling, SearchSetting, StoredEmbeddings } from './manifest.js'
 export type { CheckOptions, CreateIndexOptions, IndexDocument, IndexInfo, OpenIndexOptions } from './options.js'
+export type { ResidualType } from './residual.js'
 export type { IndexHit, IndexSearchOptions } from './search.js'
 export type { EncodedPart, Kept, Metadata, VerifyOptions } from './segment.js'
 export type { StoredDocuments } from './stored.js'

@@ -16,6 +16,7 @@ export const residualLevels = {
   ).sort(),
 } as const
 
+/** Residual codes of 4 or 2 bits a number. */
 export type ResidualType = keyof typeof residualLevels
 export const isResidual = (type: string): type is ResidualType => Object.hasOwn(residualLevels, type)
 

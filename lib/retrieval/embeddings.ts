@@ -94,7 +94,7 @@ const queryType = (device: Device, type: DType): DType =>
   type === 'float16' && device.name.startsWith('cuda') ? type : device.real
 
 /** What residual codes stand for, beside their scales: op `maxsimResidual`. */
-export interface Residual {
+export interface ResidualTensors {
   /** int32 [T]: which centroid a token lies at. */
   of: Tensor
   /** [4] or [16]: what a code of 2 or 4 bits names. */
@@ -110,12 +110,12 @@ export interface StoredTokens extends TokenEmbeddings {
   /** [T] of int8 tokens; float16 of residual codes. */
   scales: Tensor | null
   /** Of residual codes. */
-  residual: Residual | null
+  residual: ResidualTensors | null
 }
 
 /** Tensors of documents, without where each begins. */
 export interface StoredRowTensors extends Pick<StoredTokens, 'tokens' | 'scales'> {
-  residual?: Residual
+  residual?: ResidualTensors
 }
 
 /** Copies queries to a device, to score them against documents of a type of `typeOn`. */
@@ -174,7 +174,7 @@ export class DeviceEmbeddings<R extends Role = Role> {
   private readonly tokens: Tensor
   /** [rows] of int8 tokens, and of residual codes. */
   private readonly scales: Tensor | null
-  private readonly residual: Residual | null
+  private readonly residual: ResidualTensors | null
   /** Of all texts: those of a million take longer to make than most searches. */
   private readonly segments: Segments
 

@@ -31,6 +31,7 @@ export {
   type EmbeddingData,
   type Embeddings,
   type EmbeddingType,
+  type ResidualTensors,
   type Role,
   type StoredTokens,
   type UploadOptions,

@@ -16,6 +16,7 @@
 #include "../../cpu/kernels.h"
 #include "../../cpu/loops.h"
 #include "documents.h"
+#include "residual.h"
 #include "scan.h"
 
 namespace lateforge::cpu::LF_ISA {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 
 #include "../../cpu/half.h"
 #include "../../cpu/kernels.h"
@@ -113,68 +112,6 @@ struct StoredWhole : Widened<float> {
     const int8_t* __restrict__ const stored = data + row * dim;
     for (int64_t i = 0; i < rows * dim; ++i) wide[i] = stored[i];
     return {stored, wide, scales + row};
-  }
-};
-
-// The levels that the codes of each byte name: [256, codes of a byte], the first code in the lowest bits. Four codes a
-// byte at most.
-constexpr int64_t kByteLevels = 256 * 4;
-template <class T>
-void levelsOfBytes(const T* levels, int64_t count, T* table) {
-  const int bits = count == 4 ? 2 : 4, each = 8 / bits;
-  for (int byte = 0; byte < 256; ++byte)
-    for (int i = 0; i < each; ++i) table[byte * each + i] = levels[(byte >> (i * bits)) & (count - 1)];
-}
-
-// y [dim]: codes [dim / N] as their levels, N a byte.
-template <int N, class T>
-void lookUp(const uint8_t* codes, const T* table, int64_t dim, T* y) {
-  for (int64_t i = 0; i < dim / N; ++i) std::memcpy(y + i * N, table + codes[i] * N, N * sizeof(T));
-}
-
-// Documents as residual codes: scales[t] times the levels [dim] of codes [Td, dim / each], on top of centroid of[t] of
-// centroids int8 [count, dim] times centroidScales [count]. What is of no centroid is all zeros.
-template <class T>
-struct Residual : Widened<T> {
-  const uint8_t* codes;
-  const Half* scales;
-  const int32_t* of;
-  const int8_t* centroids;
-  const T* centroidScales;
-  int64_t count;  // of centroids
-  int64_t each;   // codes of a byte
-  const T* table;
-
-  // rest: scales, of, centroids, centroidScales, levels; table: kByteLevels, written here.
-  Residual(const Widened<T>& room, const View& codes, const View* rest, T* table)
-      : Widened<T>(room),
-        codes(codes.as<uint8_t>()),
-        scales(rest[0].as<Half>()),
-        of(rest[1].as<int32_t>()),
-        centroids(rest[2].as<int8_t>()),
-        centroidScales(rest[3].as<T>()),
-        count(rest[2].rows()),
-        each(rest[4].dims[0] == 4 ? 4 : 2),
-        table(table) {
-    levelsOfBytes(rest[4].as<T>(), rest[4].dims[0], table);
-  }
-
-  Document<T> read(int64_t first, int64_t rows, int64_t dim, T* own) const {
-    for (int64_t row = first; row < first + rows; ++row) {
-      T* __restrict__ const y = own + (row - first) * dim;
-      if (of[row] < 0 || of[row] >= count) {
-        std::fill_n(y, dim, T{0});
-        continue;
-      }
-      if (each == 2)
-        lookUp<2>(codes + row * (dim / 2), table, dim, y);
-      else
-        lookUp<4>(codes + row * (dim / 4), table, dim, y);
-      const T scale = static_cast<T>(widen(scales[row])), by = centroidScales[of[row]];
-      const int8_t* __restrict__ const centroid = centroids + of[row] * dim;
-      for (int64_t k = 0; k < dim; ++k) y[k] = y[k] * scale + static_cast<T>(centroid[k]) * by;
-    }
-    return {own};
   }
 };
 
