@@ -13,6 +13,7 @@ import {
   type IndexType,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
+import { isResidual } from '../indexing/residual.js'
 import { count, countOf, duration, size } from '../io/amounts.js'
 import type { Colbert } from '../models/colbert.js'
 import type { OnProgress } from '../progress.js'
@@ -48,6 +49,7 @@ export async function create(
   loaded.dispose()
   if (json) return printJson(info)
   print(`${dir}: an empty index of ${info.type} vectors of ${info.dim} dimensions, encoded by ${model}`)
+  if (isResidual(info.type)) print('residual codes find less than vectors; once there are some, info says what')
 }
 
 /** The index with its model: the one it was made with, or the one that is asked for. */
@@ -88,6 +90,7 @@ export async function add(
     [skipped, 'were there and left out'],
     [truncated, 'were longer than the model takes, and cut'],
   ])
+  if (result.codesRecall !== null) print(codesText(result.codesRecall))
   for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path'
 import { FormatError } from '../errors.js'
 import { SafetensorsFile } from '../io/safetensors.js'
 import { joined, offsetsOf } from '../ragged.js'
-import { countOf, DeviceEmbeddings, type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
+import { DeviceEmbeddings, type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
 import { scoreBlocks } from '../retrieval/maxsim.js'
 import { Best } from '../retrieval/top-k.js'
 import type { Device } from '../tensor/device.js'
@@ -42,17 +42,23 @@ export async function coded(
 /** Documents of a segment that are asked as queries, and hits of each that are compared. */
 const [asked, topK] = [32, 10]
 
-/** Share of the best documents by the vectors that are the best by their codes too. */
+/** Share of the best documents by the vectors, but for the one that asks, that are the best by their codes too. */
 async function recallOf(device: Device, documents: Documents, coded: Coded): Promise<number> {
-  const queries = ownQueries(documents)
-  const count = countOf(queries)
+  const asking = spaced(documents)
+  const queries = queriesOf(
+    asking.map((first) => firstTokens({ ...slice(documents, { first, last: first + 1 }), role: 'document' })),
+    documents.dim,
+  )
   const best = async (of: Documents | DeviceEmbeddings) => {
-    const found = Array.from({ length: count }, () => new Best(topK))
+    const found = asking.map(() => new Best(topK + 1))
     const how = { device, type: of instanceof DeviceEmbeddings ? of.dtype : 'int8' } as const
     for await (const { firstQuery, lastQuery, firstDocument, lastDocument, scores } of scoreBlocks(queries, of, how))
       for (let q = firstQuery, width = lastDocument - firstDocument; q < lastQuery; q++)
         found[q]!.offerRow(firstDocument, scores, (q - firstQuery) * width, width)
-    return found.map((list) => list.sorted().map(({ index }) => index))
+    return found.map((list, q) => {
+      const others = list.sorted().filter(({ index }) => index !== asking[q])
+      return others.slice(0, topK).map(({ index }) => index)
+    })
   }
   using stored = onDevice(device, coded)
   const [exact, found] = [await best(documents), await best(stored)]
@@ -61,15 +67,11 @@ async function recallOf(device: Device, documents: Documents, coded: Coded): Pro
   return all > 0 ? same / all : 1
 }
 
-/** Of evenly spaced documents. */
-function ownQueries(documents: Documents): Embeddings<'query'> {
-  const { offsets, dim } = documents
-  const some = Array.from({ length: countOf(documents) }, (_, i) => i).filter((i) => offsets[i + 1]! > offsets[i]!)
-  const chosen = Array.from({ length: Math.min(asked, some.length) }, (_, i) => {
-    const first = some[Math.floor((i * some.length) / Math.min(asked, some.length))]!
-    return firstTokens({ ...slice(documents, { first, last: first + 1 }), role: 'document' })
-  })
-  return queriesOf(chosen, dim)
+/** Evenly spaced documents that have tokens. */
+function spaced({ offsets }: Documents): number[] {
+  const some = Array.from({ length: offsets.length - 1 }, (_, i) => i).filter((i) => offsets[i + 1]! > offsets[i]!)
+  const count = Math.min(asked, some.length)
+  return Array.from({ length: count }, (_, i) => some[Math.floor((i * some.length) / count)]!)
 }
 
 function onDevice(device: Device, coded: Coded): DeviceEmbeddings<'document'> {

@@ -60,6 +60,8 @@ export interface AddResult {
   skipped: number
   /** Texts that were longer than the recipe takes; their ends were cut off. */
   truncated: number
+  /** What the index's residual codes find now, as of `IndexInfo`; null where there are none. */
+  codesRecall: number | null
 }
 
 /** What was deleted. */
@@ -149,7 +151,7 @@ export class Writer {
     await this.placesNow()
     const { type } = this.here.snapshot.manifest
     const builder = new Builder(this.here.snapshot.manifest)
-    const result: AddResult = { documents: 0, tokens: 0, replaced: 0, skipped: 0, truncated: 0 }
+    const result: AddResult = { documents: 0, tokens: 0, replaced: 0, skipped: 0, truncated: 0, codesRecall: null }
     const waiting = new Set<string>()
     const tell = (progress: Omit<Progress, 'stage'> & Pick<AddProgress, 'stage'>) =>
       onProgress?.({ ...progress, kept: result.documents, tokens: result.tokens })
@@ -208,6 +210,7 @@ export class Writer {
     const finish = async () => {
       await flush()
       await this.mergeSmall(tell)
+      result.codesRecall = this.here.snapshot.codesRecall
       return result
     }
     return { take, skips, finish }
