@@ -86,6 +86,14 @@ t.test('encoded first: encode, search, index add; candidates by words', async (t
   t.match(cli('search', 'sharded', 'w5', '--first-stage', 'bm52'), { status: 2, stderr: /Expected bm25/ })
 })
 
+t.test('residual codes say what they find', async (t) => {
+  t.match(cli('create', 'compact', 'model', '--type', 'residual4'), { status: 0, stdout: /residual codes find less/ })
+  const manifest = path.join(cwd, 'compact', 'index.json')
+  writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"listsFrom": \d+/, '"listsFrom": 10'))
+  for (const [verb, ...more] of [['add', 'corpus.jsonl'], ['info'], ['check', 'w1 w2']])
+    t.match(cli(verb!, 'compact', ...more), { status: 0, stdout: /residual codes find \d\.\d{4} of the ten best/ })
+})
+
 t.test('what it refuses', async (t) => {
   t.match(cli('create', 'idx', 'model'), { status: 4, stderr: /ERR_FORMAT .*idx holds/ })
   t.match(cli('search', 'id', 'w1'), { status: 4, stderr: /id holds no index \(did you mean "idx"\?\)/ })
