@@ -3,7 +3,7 @@
  * hundreds of centroids instead of tens of thousands. Deterministic: it begins at evenly spaced tokens, and sums in order.
  */
 import { types } from 'node:util'
-import { fromInt8, halfValue } from '../io/numbers.js'
+import { fromHalf, fromInt8 } from '../io/numbers.js'
 import { joined, offsetsOf } from '../ragged.js'
 import type { EmbeddingData } from '../retrieval/embeddings.js'
 import type { Device } from '../tensor/device.js'
@@ -118,7 +118,7 @@ export function widened({ data, scales, dim }: StoredRows, numbers: Uint32Array)
       Float32Array.from(numbers, (row) => scales![row]!),
       dim,
     )
-  return types.isUint16Array(chosen) ? Float32Array.from(chosen, halfValue) : chosen
+  return types.isUint16Array(chosen) ? fromHalf(chosen) : chosen
 }
 
 /** All rows as float32. */

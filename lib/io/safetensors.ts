@@ -3,7 +3,7 @@ import { FormatError } from '../errors.js'
 import { Turns } from '../turns.js'
 import { writeAtomic } from './atomic.js'
 import { lfsHint } from './lfs.js'
-import { halfValue } from './numbers.js'
+import { halfTable } from './numbers.js'
 
 /**
  * The safetensors format (github.com/huggingface/safetensors): u64 header length, JSON header, tensors without holes.
@@ -257,7 +257,7 @@ function decoder(path: string, name: string, dtype: StoredType, bytes: Buffer): 
     case 'F32':
       return plain(new Float32Array(buffer, byteOffset, count))
     case 'F16':
-      return half(halfToFloat())
+      return half(halfTable())
     case 'BF16':
       return half(bfloat16ToFloat())
     case 'I64': {
@@ -296,8 +296,6 @@ const bfloat16ToFloat = tableOf((bits) => {
   word[0] = bits << 16
   return wordAsFloat[0]!
 })
-
-const halfToFloat = tableOf(halfValue)
 
 export interface TensorToWrite {
   name: string

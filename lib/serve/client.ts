@@ -1,6 +1,6 @@
 /** A client of the server, for anything that has `fetch`: it loads nothing native, and nothing of Node. */
 import { RequestError } from '../errors.js'
-import { halfValue } from '../io/numbers.js'
+import { fromHalf } from '../io/numbers.js'
 import type * as wire from './types.js'
 
 /** Options of `createClient`. */
@@ -148,7 +148,7 @@ function embeddingsIn(buffer: ArrayBuffer): ClientEmbeddings {
   const { model, recipe, dim, tokens, truncated } = header.__metadata__
   const bytes = ([from, to]: [number, number]) => buffer.slice(start + from, start + to)
   const offsets = Array.from(new BigInt64Array(bytes(header.offsets.data_offsets)), Number)
-  const data = Float32Array.from(new Uint16Array(bytes(header.embeddings.data_offsets)), halfValue)
+  const data = fromHalf(new Uint16Array(bytes(header.embeddings.data_offsets)))
   return {
     data,
     offsets,
