@@ -89,10 +89,9 @@ t.test('scores are those of the numbers that stored ones stand for', async (t) =
       if (type === 'int8') {
         const widened = Float32Array.from(stored.data, (n, i) => n * stored.scales![Math.floor(i / dim)]!)
         const want = await maxsim(queries, { ...documents, data: widened }, { device: on })
-        t.ok(
-          scores.every((score, i) => Math.abs(score - want[i]!) < 1e-5),
-          `${on}: of what int8 stands for`,
-        )
+        // The CPU rounds numbers of a query token to 2^-16 of the largest; these are unit vectors, 17 of them.
+        const off = Math.max(...scores.map((score, i) => Math.abs(score - want[i]!)))
+        t.ok(off < (on === 'cpu' ? 1e-4 : 1e-5), `${on}: of what int8 stands for, off by ${off}`)
         t.same(await maxsim(queries, stored, { device: on, dtype: 'float32' }), want, 'widened on the host')
       }
       using resident = await DeviceEmbeddings.upload(stored, { device: on })
