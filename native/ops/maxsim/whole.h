@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "../../cpu/pairs.h"
@@ -26,7 +27,8 @@ inline int32_t largestFor(int64_t dim) {
   return static_cast<int32_t>(std::min<int64_t>(32767, std::numeric_limits<int32_t>::max() / (128 * dim)));
 }
 
-// Rows x [rows, dim] to a panel `width` rows wide, zeros past the last. What is not finite makes its row's scale NaN.
+// Rows x [rows, dim] to a panel `width` rows wide, zeros past the last. What is not finite makes its row's scale NaN; a
+// row of next to nothing is zeros.
 inline void packWhole(const float* x, int64_t rows, int64_t dim, int64_t width, float* panel) {
   int32_t* const pairs = reinterpret_cast<int32_t*>(panel);
   float* const scales = panel + dim / 2 * width;
@@ -34,21 +36,18 @@ inline void packWhole(const float* x, int64_t rows, int64_t dim, int64_t width, 
   for (int64_t r = 0; r < width; ++r) {
     const float* row = x + r * dim;
     float largest = 0;
+    bool finite = true;
     for (int64_t k = 0; k < dim && r < rows; ++k) {
-      const float size = std::fabs(row[k]);
-      largest = size > largest || std::isnan(size) ? size : largest;
-      if (std::isnan(largest)) break;
+      finite = finite && std::isfinite(row[k]);
+      largest = std::max(largest, std::fabs(row[k]));
     }
-    const bool some = std::isfinite(largest) && largest > 0;
-    const float by = some ? most / largest : 0;
-    scales[r] = std::isfinite(largest) ? largest / most : std::numeric_limits<float>::quiet_NaN();
-    for (int64_t k = 0; k < dim / 2; ++k) {
-      const auto whole = [&](int64_t at) {
-        return some && std::isfinite(by) ? static_cast<uint16_t>(static_cast<int16_t>(std::nearbyint(row[at] * by)))
-                                         : uint16_t{0};
-      };
-      pairs[k * width + r] = static_cast<int32_t>(uint32_t{whole(2 * k)} | uint32_t{whole(2 * k + 1)} << 16);
-    }
+    const float by = finite && largest > 1e-30f ? most / largest : 0;
+    scales[r] = by > 0 ? largest / most : finite ? 0 : std::numeric_limits<float>::quiet_NaN();
+    const auto whole = [&](int64_t k) -> uint32_t {
+      return by > 0 ? static_cast<uint16_t>(static_cast<int16_t>(std::nearbyint(row[k] * by))) : 0;
+    };
+    for (int64_t k = 0; k < dim / 2; ++k)
+      pairs[k * width + r] = static_cast<int32_t>(whole(2 * k) | whole(2 * k + 1) << 16);
   }
 }
 
@@ -85,8 +84,6 @@ inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel,
     for (int v = 0; v < Vectors; ++v) use(t, v, sums[t][v]);
 }
 
-inline const int32_t* pairsOf(const int16_t* x) { return reinterpret_cast<const int32_t*>(x); }
-
 // The same as floats, of a panel of packWhole and of d [Tokens, dim] with scales; but for the scales of the panel's
 // rows.
 template <int Vectors, int Tokens, class F>
@@ -97,19 +94,18 @@ inline void similaritiesWhole(const float* panel, const int16_t* d, const float*
                                  });
 }
 
-// What is done for 1 to kTile tokens.
-template <class F>
-struct ByTokens {
-  F of[kTile];
-};
-
 template <int Vectors, int Tokens>
 void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, Best<float>& best) {
+  Vec<float> value[Vectors], sum[Vectors];
+  std::copy_n(best.value, Vectors, value);
+  std::copy_n(best.sum, Vectors, sum);
   similaritiesWhole<Vectors, Tokens>(panel, d, scales, dim,
                                      [&](int, int v, Vec<float> sim) __attribute__((always_inline)) {
-                                       best.sum[v] += sim;
-                                       best.value[v] = sim > best.value[v] ? sim : best.value[v];
+                                       sum[v] += sim;
+                                       value[v] = sim > value[v] ? sim : value[v];
                                      });
+  std::copy_n(value, Vectors, best.value);
+  std::copy_n(sum, Vectors, best.sum);
 }
 
 template <int Vectors, int Tokens>
@@ -121,13 +117,14 @@ void storeWhole(const float* panel, const int16_t* d, const float* scales, int64
       });
 }
 
+// These for 1 to kTile tokens.
 template <int Vectors, int... Tokens>
 constexpr auto scansWhole(std::integer_sequence<int, Tokens...>) {
-  return ByTokens<decltype(&scanWhole<Vectors, 1>)>{{&scanWhole<Vectors, Tokens + 1>...}};
+  return std::array{&scanWhole<Vectors, Tokens + 1>...};
 }
 template <int Vectors, int... Tokens>
 constexpr auto storesWhole(std::integer_sequence<int, Tokens...>) {
-  return ByTokens<decltype(&storeWhole<Vectors, 1>)>{{&storeWhole<Vectors, Tokens + 1>...}};
+  return std::array{&storeWhole<Vectors, Tokens + 1>...};
 }
 
 // As Document, of int8 times a scale a token.
@@ -141,9 +138,8 @@ struct WholeDocument {
     static_assert(!Argmax);
     static constexpr auto scans = scansWhole<Vectors>(std::make_integer_sequence<int, kTile>{});
     startOf(best);
-    forTiles(count, [&](int64_t first, int64_t n) {
-      scans.of[n - 1](panel, tokens + first * dim, scales + first, dim, best);
-    });
+    forTiles(count,
+             [&](int64_t first, int64_t n) { scans[n - 1](panel, tokens + first * dim, scales + first, dim, best); });
     const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
     for (int v = 0; v < Vectors; ++v) {
       best.value[v] *= load(factors + v * kLanes<float>);
@@ -153,7 +149,7 @@ struct WholeDocument {
   void similarities(const float* panel, int64_t dim, int64_t count, int64_t width, float* to, int64_t stride) const {
     static constexpr auto ones = storesWhole<1>(std::make_integer_sequence<int, kTile>{});
     static constexpr auto twos = storesWhole<2>(std::make_integer_sequence<int, kTile>{});
-    (width == kLanes<float> ? ones : twos).of[count - 1](panel, tokens, scales, dim, to, stride);
+    (width == kLanes<float> ? ones : twos)[count - 1](panel, tokens, scales, dim, to, stride);
   }
   float value(int64_t j, int64_t k, int64_t dim) const { return static_cast<float>(stored[j * dim + k]) * scales[j]; }
 };
