@@ -85,7 +85,7 @@ export async function candidatesOf(
 
 /**
  * For each token of some queries its `most` nearest centroids, nearest first, and their scores: [tokens, most] each. They are
- * looked for in as many of its nearest cells: eight times as many found no more (docs/index-figures.md).
+ * looked for in twice as many of its nearest cells: more of them find hardly more (docs/index-figures.md).
  */
 async function nearestCentroids(
   { embeddings, lists }: Segment,
@@ -97,7 +97,7 @@ async function nearestCentroids(
     withoutTape(() => {
       const { tokens } = uploadQueries(embeddings.device, slice(queries, range), embeddings.device.real)
       const { centroids, scales, cells, cellOffsets } = lists!
-      const [, chosen] = nearest(tokens, cells, { most: Math.min(most, cells.shape[0]!) })
+      const [, chosen] = nearest(tokens, cells, { most: Math.min(2 * most, cells.shape[0]!) })
       return nearestWithin(tokens, centroids, scales, cellOffsets, chosen, { most })
     }),
   )
