@@ -8,16 +8,17 @@ import { Turns } from '../turns.js'
 import { type StoredRows, widened } from './cluster.js'
 import type { Codebook } from './lists.js'
 
+/** Residual codes of 4 or 2 bits a number. */
+export type ResidualType = 'residual4' | 'residual2'
+
 /** Levels of the least mean square error for a normal distribution (Max 1960), rising: a code is a number of one. */
-export const residualLevels = {
+export const residualLevels: Readonly<Record<ResidualType, Float32Array>> = {
   residual2: Float32Array.of(-1.51042, -0.45278, 0.45278, 1.51042),
   residual4: Float32Array.from(
     [0.12841, 0.3881, 0.65682, 0.94241, 1.25631, 1.61813, 2.0691, 2.73266].flatMap((level) => [-level, level]),
   ).sort(),
-} as const
+}
 
-/** Residual codes of 4 or 2 bits a number. */
-export type ResidualType = keyof typeof residualLevels
 export const isResidual = (type: string): type is ResidualType => Object.hasOwn(residualLevels, type)
 
 /** Bytes of a token's codes. */
