@@ -10,6 +10,12 @@ import type { Segment } from './segment.js'
 /** Query tokens whose centroids are found at a time. */
 const rows = 256
 
+/**
+ * Cells that hold so many of the nearest centroids of a token, nearly always: as many, or twice as many where these are 32 at most. More of them
+ * find hardly more (docs/index-figures.md).
+ */
+const cellsFor = (centroids: number): number => Math.max(centroids, Math.min(2 * centroids, 32))
+
 export interface CandidateOptions {
   /** Centroids that each query token looks behind. */
   probes: number
@@ -85,7 +91,7 @@ export async function candidatesOf(
 
 /**
  * For each token of some queries its `most` nearest centroids, nearest first, and their scores: [tokens, most] each. They are
- * looked for in twice as many of its nearest cells: more of them find hardly more (docs/index-figures.md).
+ * looked for in its nearest cells alone.
  */
 async function nearestCentroids(
   { embeddings, lists }: Segment,
@@ -97,7 +103,7 @@ async function nearestCentroids(
     withoutTape(() => {
       const { tokens } = uploadQueries(embeddings.device, slice(queries, range), embeddings.device.real)
       const { centroids, scales, cells, cellOffsets } = lists!
-      const [, chosen] = nearest(tokens, cells, { most: Math.min(2 * most, cells.shape[0]!) })
+      const [, chosen] = nearest(tokens, cells, { most: Math.min(cellsFor(most), cells.shape[0]!) })
       return nearestWithin(tokens, centroids, scales, cellOffsets, chosen, { most })
     }),
   )
