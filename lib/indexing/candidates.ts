@@ -11,8 +11,8 @@ import type { Segment } from './segment.js'
 const rows = 256
 
 /**
- * Cells that hold so many of the nearest centroids of a token, nearly always: as many, or twice as many where these are 32 at most. More of them
- * find hardly more (docs/index-figures.md).
+ * Cells that nearly always hold so many of the nearest centroids of a token: twice as many up to 32, then as many. More of them find
+ * hardly more (docs/index-figures.md).
  */
 const cellsFor = (centroids: number): number => Math.max(centroids, Math.min(2 * centroids, 32))
 
