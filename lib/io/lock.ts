@@ -108,9 +108,9 @@ async function rivalsOf(folder: string, own: string, { namespace }: Claim, now: 
 async function write(folder: string, name: string, claim: Claim): Promise<string> {
   let first: string | undefined
   for (let attempt = 0; ; attempt++) {
-    const made = await mkdir(folder, { recursive: true })
-    first ??= made
     try {
+      const made = await mkdir(folder, { recursive: true }) // which fails where a folder above goes meanwhile
+      first ??= made
       const unfinished = join(folder, `.${name}`)
       await writeFile(unfinished, `${JSON.stringify(claim)}\n`)
       await rename(unfinished, join(folder, name))

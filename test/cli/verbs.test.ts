@@ -184,7 +184,7 @@ for (const shell of Object.keys(shells) as (keyof typeof shells)[])
         [['index', 'create', '--ty'], ['--type']],
         [
           ['index', 'create', 'books', '--type', ''],
-          ['int8', 'float16', 'float32'],
+          ['int8', 'float16', 'float32', 'residual4', 'residual2'],
         ],
         [['eval', '--precision', 'bf'], ['bfloat16']],
         [['init', 'colbert-zero-'], ['colbert-zero-no-prompts']],
