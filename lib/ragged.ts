@@ -18,12 +18,13 @@ export function joinedRagged(parts: readonly { data: Float32Array; offsets: Arra
   data: Float32Array<ArrayBuffer>
   offsets: Float64Array<ArrayBuffer>
 } {
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  const data = joined(
+    Float32Array,
+    parts.map((part) => part.data),
+  )
   const offsets = new Float64Array(parts.reduce((sum, part) => sum + part.offsets.length - 1, 1))
-  let [at, text] = [0, 0]
+  let text = 0
   for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
     for (let i = 1; i < part.offsets.length; i++, text++)
       offsets[text + 1] = offsets[text]! + part.offsets[i]! - part.offsets[i - 1]!
   }
@@ -31,7 +32,10 @@ export function joinedRagged(parts: readonly { data: Float32Array; offsets: Arra
 }
 
 /** Arrays one after the other. */
-export function joined<A extends Float32Array | Int8Array>(make: new (length: number) => A, parts: readonly A[]): A {
+export function joined<A extends Float32Array<ArrayBuffer> | Int8Array<ArrayBuffer>>(
+  make: new (length: number) => A,
+  parts: readonly ArrayLike<number>[],
+): A {
   const all = new make(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0
   for (const part of parts) {

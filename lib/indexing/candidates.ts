@@ -66,7 +66,7 @@ export async function candidatesOf(
           token++
           for (let i = row * most; i < (row + 1) * most; i++) {
             const [centroid, score] = [near.centroids[i]!, near.scores[i]!]
-            if (centroid < 0) break // the token is no number
+            if (centroid < 0) break // its cells have no more, or it is no number
             for (let at = offsets[centroid]!; at < offsets[centroid + 1]!; at++) {
               const document = documents[at]!
               if (seen[document] === token || may?.[document] === 0) continue

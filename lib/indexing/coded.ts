@@ -159,8 +159,10 @@ function usedOf({ centroids, scales, cells, cellOffsets }: Codebook, of: Int32Ar
   const numbers = new Int32Array(scales.length)
   let count = 0
   for (const [centroid, is] of used.entries()) if (is) numbers[centroid] = count++
-  const book = { centroids: new Int8Array(count * dim), scales: new Float32Array(count), cells, cellOffsets }
-  book.cellOffsets = new Float64Array(cellOffsets.length)
+  const book = {
+    ...{ centroids: new Int8Array(count * dim), scales: new Float32Array(count) },
+    ...{ cells, cellOffsets: new Float64Array(cellOffsets.length) },
+  }
   for (let cell = 0, at = 0; cell < cellOffsets.length - 1; cell++) {
     for (let centroid = cellOffsets[cell]!; centroid < cellOffsets[cell + 1]!; centroid++) {
       if (!used[centroid]) continue

@@ -7,8 +7,9 @@ import { Index, type IndexHit, type StoredEmbeddings } from '../../lib/indexing/
 import { buildCodebook, listsOf } from '../../lib/indexing/lists.js'
 import { candidatesFor, probesFor } from '../../lib/indexing/search.js'
 import { Random } from '../../lib/io/random.js'
-import { areOffsets, offsetsOf } from '../../lib/ragged.js'
+import { areOffsets } from '../../lib/ragged.js'
 import { Device } from '../../lib/tensor/device.js'
+import { textsAround } from './vectors.js'
 
 const temporary = t.testdir()
 const seed = 20261130
@@ -16,22 +17,7 @@ t.comment(`seed ${seed}`)
 const draws = new Random(seed)
 const dim = 16
 const device = Device.open()
-const topics = Array.from({ length: 40 }, () => Float32Array.from({ length: dim }, () => draws.next() - 0.5))
-
-/** Unit vectors around a few directions, in documents of 0 to 20 tokens, or queries of 8. */
-function texts<R extends 'query' | 'document'>(role: R, count: number, noise = 0.4) {
-  const lengths = Array.from({ length: count }, () => (role === 'query' ? 8 : Math.floor(draws.next() * 21)))
-  const offsets = offsetsOf(lengths)
-  const data = new Float32Array(offsets[count]! * dim)
-  for (let row = 0; row < data.length / dim; row++) {
-    const topic = topics[Math.floor(draws.next() * topics.length)]!
-    const own = data.subarray(row * dim, (row + 1) * dim)
-    for (let k = 0; k < dim; k++) own[k] = topic[k]! + noise * (draws.next() - 0.5)
-    const norm = Math.hypot(...own)
-    for (let k = 0; k < dim; k++) own[k]! /= norm
-  }
-  return { data, offsets, dim, role, ids: lengths.map((_, i) => `${role}${i}`) }
-}
+const texts = textsAround(draws, dim, 40, 0.4)
 
 const documents = texts('document', 600)
 const { ids: _, ...queries } = texts('query', 30)

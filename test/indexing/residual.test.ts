@@ -1,5 +1,5 @@
 /** Residual codes: what they stand for, what they find, and that they stay as they are when segments are joined. */
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { Index, type IndexHit } from '../../lib/indexing/index.js'
@@ -8,31 +8,16 @@ import { encodeResiduals, residualLevels } from '../../lib/indexing/residual.js'
 import { halfValue } from '../../lib/io/numbers.js'
 import { Random } from '../../lib/io/random.js'
 import { SafetensorsFile } from '../../lib/io/safetensors.js'
-import { offsetsOf } from '../../lib/ragged.js'
 import { type EmbeddingData, type Embeddings, maxsim, quantizeEmbeddings } from '../../lib/retrieval/maxsim.js'
 import { Device } from '../../lib/tensor/device.js'
 import { seed } from '../seed.js'
+import { textsAround } from './vectors.js'
 
 const temporary = t.testdir()
 const draws = new Random(seed)
 const dim = 24
 const device = Device.open('cpu')
-const topics = Array.from({ length: 60 }, () => Float32Array.from({ length: dim }, () => draws.next() - 0.5))
-
-/** Unit vectors around a few directions, in documents of 0 to 20 tokens, or queries of 8. */
-function texts<R extends 'query' | 'document'>(role: R, count: number, prefix: string = role) {
-  const lengths = Array.from({ length: count }, () => (role === 'query' ? 8 : Math.floor(draws.next() * 21)))
-  const offsets = offsetsOf(lengths)
-  const data = new Float32Array(offsets[count]! * dim)
-  for (let row = 0; row < data.length / dim; row++) {
-    const topic = topics[Math.floor(draws.next() * topics.length)]!
-    const own = data.subarray(row * dim, (row + 1) * dim)
-    for (let k = 0; k < dim; k++) own[k] = topic[k]! + 0.8 * (draws.next() - 0.5)
-    const norm = Math.hypot(...own)
-    for (let k = 0; k < dim; k++) own[k]! /= norm
-  }
-  return { data, offsets, dim, role, ids: lengths.map((_, i) => `${prefix}${i}`) }
-}
+const texts = textsAround(draws, dim, 60, 0.8)
 
 const { ids: _, ...queries } = texts('query', 40)
 const ids = (hits: IndexHit[][]) => hits.map((list) => list.map(({ id }) => id))
@@ -131,7 +116,7 @@ for (const type of ['residual4', 'residual2'] as const)
       await full.addEmbeddings(few)
       const truth = await full.search(queries, { topK: 10 })
       const share = shareOf(
-        ids(exact).map((list, q) => list.slice(0, 10).map((id) => exact[q]!.find((h) => h.id === id)!)),
+        exact.map((list) => list.slice(0, 10)),
         truth,
       )
       t.ok(
@@ -177,13 +162,9 @@ t.test('joined segments have the codes that they had; centroids of nobody go', a
   await index.delete(all.slice(0, 2).flatMap(({ ids, offsets }) => ids.filter((_, i) => offsets[i + 1]! > offsets[i]!)))
   await index.compact()
   t.match(await index.info(), { listed: 1 })
-  t.same(
-    ids(await index.search(queries, { topK: 30 })).map((list) => list.some((id) => id.startsWith('part2'))),
-    queriesTrue,
-  )
+  for (const list of ids(await index.search(queries, { topK: 30 }))) t.ok(list.some((id) => id.startsWith('part2')))
   await index.close()
 })
-const queriesTrue = new Array(40).fill(true)
 
 t.test('a token of no centroid, in a file that is damaged', async (t) => {
   const folder = path.join(temporary, 'wild')
@@ -199,7 +180,6 @@ t.test('a token of no centroid, in a file that is damaged', async (t) => {
   bytes.writeInt32LE(1 << 30, start)
   bytes.writeInt32LE(-7, start + 4)
   writeFileSync(name, bytes)
-  t.ok(statSync(name).size > 0)
   const again = await Index.open(folder)
   t.equal((await again.search(queries, { exact: true })).length, 40, 'it counts as zeros')
   await t.rejects(again.compact(), { code: 'ERR_FORMAT', message: /of no centroid/ })
