@@ -123,7 +123,7 @@
   /* x [T, d], w [n, d]; scores, rows int32 [T, most]: of the largest products of each row of x with rows of w, largest first, of equal ones the lower row; −∞ and −1 where fewer are numbers above −∞ */ \
   OP(nearest, workspace, "x w", "scores rows", "self", INT(most)) \
   /* x [T, d], w int8 [n, d] times scales [n], cells: segments of the rows of w; chosen int32 [T, m]: in which of them each row of x looks, −1: in none; scores, rows as in nearest */ \
-  OP(nearestWithin, none, "x w scales cells chosen", "scores rows", "self", INT(most)) \
+  OP(nearestWithin, workspace, "x w scales cells chosen", "scores rows", "self", INT(most)) \
   /* loss/ */ \
   /* scores, guide [rows, columns], positives [rows]: the guide's; −∞ where it is above positive − margin, with relative margin · |positive| */ \
   OP(excludeAbove, none, "scores! guide positives groups", "", "self", INT(firstRow) INT(firstQuery) INT(relative) REAL(margin)) \

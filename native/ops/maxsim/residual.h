@@ -76,8 +76,8 @@ inline void lookUp(const uint8_t* codes, const Levels<T>& levels, const T* table
   for (; k < dim; k += Each) std::memcpy(y + k, table + codes[k / Each] * Each, Each * sizeof(T));
 }
 
-// Documents as scales[t] times the levels [dim] of codes [Td, dim / each], on top of centroid of[t] of centroids int8
-// [count, dim] times centroidScales [count]. What is of no centroid is all zeros.
+// Documents as scales[t] times the levels [dim] of codes [Td, dim / perByte], on top of centroid of[t] of centroids
+// int8 [count, dim] times centroidScales [count]. What is of no centroid is all zeros.
 template <class T>
 struct Residual : Widened<T> {
   const uint8_t* codes;
@@ -86,7 +86,7 @@ struct Residual : Widened<T> {
   const int8_t* centroids;
   const T* centroidScales;
   int64_t count;  // of centroids
-  int each;       // codes of a byte
+  int perByte;    // codes
   Levels<T> levels;
   const T* table;
 
@@ -99,10 +99,10 @@ struct Residual : Widened<T> {
         centroids(rest[2].as<int8_t>()),
         centroidScales(rest[3].as<T>()),
         count(rest[2].rows()),
-        each(rest[4].dims[0] == 4 ? 4 : 2),
+        perByte(rest[4].dims[0] == 4 ? 4 : 2),
         table(table) {
     for (int i = 0; i < 16; ++i) levels.of[i] = rest[4].as<T>()[i % rest[4].dims[0]];
-    levelsOfBytes(levels, each, table);
+    levelsOfBytes(levels, perByte, table);
   }
 
   Document<T> read(int64_t first, int64_t rows, int64_t dim, T* own) const {
@@ -112,7 +112,7 @@ struct Residual : Widened<T> {
         std::fill_n(y, dim, T{0});
         continue;
       }
-      if (each == 2)
+      if (perByte == 2)
         lookUp<2>(codes + row * (dim / 2), levels, table, dim, y);
       else
         lookUp<4>(codes + row * (dim / 4), levels, table, dim, y);

@@ -29,6 +29,18 @@ struct Found {
   bool isBefore(const Found& other) const { return score > other.score || (score == other.score && row < other.row); }
 };
 
+template <class T>
+constexpr Found<T> kNone{-std::numeric_limits<T>::infinity(), -1};
+
+// The list of row r to scores and rows [T, most].
+template <class T>
+inline void write(const OpCall& call, int64_t r, const Found<T>* list, int64_t most) {
+  for (int64_t i = 0; i < most; ++i) {
+    call.out[0].as<T>()[r * most + i] = list[i].score;
+    call.out[1].as<int32_t>()[r * most + i] = list[i].row;
+  }
+}
+
 // Puts what is before the last one of a list into its place; what is last goes.
 template <class T>
 inline void insert(Found<T>* list, int64_t most, Found<T> found) {
@@ -71,7 +83,7 @@ struct Own {
 
   void clear(const Sizes<T>& s) {
     constexpr T kInfinity = std::numeric_limits<T>::infinity();
-    std::fill_n(lists, s.rows * s.most, Found<T>{-kInfinity, -1});
+    std::fill_n(lists, s.rows * s.most, kNone<T>);
     // Lanes beyond the last row find nothing.
     for (int64_t x = 0; x < s.padded; ++x) least[x] = x < s.rows ? -kInfinity : kInfinity;
   }
@@ -150,33 +162,28 @@ int32_t nearestWithin(const OpCall& call, char*) {
   const int64_t* cells = call.in[3].as<int64_t>();
   const int64_t d = x.columns(), count = call.in[3].dims[0] - 1, looks = chosen.columns();
   const int64_t most = call.as<params::nearestWithin>().most;
-  constexpr T kInfinity = std::numeric_limits<T>::infinity();
-  forTasks(x.rows(), [&](int64_t r) {
-    T* const scores = call.out[0].as<T>() + r * most;
-    int32_t* const rows = call.out[1].as<int32_t>() + r * most;
-    std::fill_n(scores, most, -kInfinity);
-    std::fill_n(rows, most, -1);
+  const int64_t listBytes = most * static_cast<int64_t>(sizeof(Found<T>));
+  forTasksWithMemory(x.rows(), call.workspace, call.workspaceBytes, listBytes, [&](int64_t r, void* own) {
+    Found<T>* const list = static_cast<Found<T>*>(own);
+    std::fill_n(list, most, kNone<T>);
     for (int64_t i = 0; i < looks; ++i) {
       const int64_t cell = chosen.as<int32_t>()[r * looks + i];
       if (cell < 0 || cell >= count) continue;
       for (int64_t first = cells[cell], last = cells[cell + 1]; first < last; first += kLanes<T>) {
         const int64_t some = std::min<int64_t>(kLanes<T>, last - first);
-        T products[kLanes<T>];
         const Vec<T> found =
             productsOf(x.as<T>() + r * d, w.as<int8_t>(), d, first, last) * loadPart(scales + first, some);
+        T products[kLanes<T>];
         store(products, found);
         const uint32_t within = (uint64_t{1} << some) - 1;
-        for (uint32_t bits = lanesFrom<T>(found, fill(scores[most - 1])) & within; bits != 0; bits &= bits - 1) {
+        for (uint32_t bits = lanesFrom<T>(found, fill(list[most - 1].score)) & within; bits != 0; bits &= bits - 1) {
           const int lane = __builtin_ctz(bits);
           const Found<T> here{products[lane], static_cast<int32_t>(first + lane)};
-          const auto at = [&](int64_t k) { return Found<T>{scores[k], rows[k]}; };
-          if (!here.isBefore(at(most - 1))) continue;
-          int64_t k = most - 1;
-          for (; k > 0 && here.isBefore(at(k - 1)); --k) scores[k] = scores[k - 1], rows[k] = rows[k - 1];
-          scores[k] = here.score, rows[k] = here.row;
+          if (here.isBefore(list[most - 1])) insert(list, most, here);
         }
       }
     }
+    write(call, r, list, most);
   });
   return 0;
 }
@@ -206,10 +213,7 @@ int32_t nearest(const OpCall& call, char*) {
       for (int64_t i = 0; i < s.most && list[i].row >= 0 && list[i].isBefore(best[s.most - 1]); ++i)
         insert(best, s.most, list[i]);
     }
-    for (int64_t i = 0; i < s.most; ++i) {
-      call.out[0].as<T>()[r * s.most + i] = best[i].score;
-      call.out[1].as<int32_t>()[r * s.most + i] = best[i].row;
-    }
+    write(call, r, best, s.most);
   }
   return 0;
 }
@@ -226,7 +230,13 @@ int64_t nearest(const OpCall& call) {
   return s.transposed() + partsFor(s.tasks(), s.own());
 }
 
+template <class T>
+int64_t nearestWithin(const OpCall& call) {
+  return partsFor(call.in[0].rows(), call.as<params::nearestWithin>().most * static_cast<int64_t>(sizeof(Found<T>)));
+}
+
 LF_INSTANTIATE_NEED(nearest);
+LF_INSTANTIATE_NEED(nearestWithin);
 
 }  // namespace needs
 }  // namespace lateforge::cpu::LF_ISA
