@@ -162,7 +162,7 @@ inline int onEveryIsa(const char* name, const std::function<void(const cpu::Isa&
   const unsigned seed = testSeed();
 #ifdef LF_EMULATION
   std::mt19937 rng(seed);
-  suite({"cuda-host", emulationTable(), cpu::portable::kernelTable<double>()}, rng);  // float64 stays the CPU's
+  suite({"cuda-host", emulationTable(), cpu::portable::kernelTable<double>(), false}, rng);  // float64 stays the CPU's
   return finish(name);
 #else
   for (const char* isa : {"portable", "avx2", "avx512"}) {
