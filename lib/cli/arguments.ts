@@ -28,6 +28,23 @@ export const choice = (names: readonly string[]): ((text: string) => string) & {
 export const without = (others: string[], flags: string, description: string): Option =>
   new Option(flags, description).conflicts(others)
 
+/** An object, written as JSON. */
+export const json = (text: string): object => {
+  try {
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
+  } catch {}
+  throw new InvalidArgumentError(`Expected JSON in quotes of the shell, as '{ "year": { "$gte": 1990 } }'.`)
+}
+
+/** Fields of documents that are kept. */
+export const keepingMetadata = (command: Command): Command =>
+  command.option(
+    '--metadata <fields>',
+    'fields of documents that are kept beside them, as year,language, with what "metadata" has; not of a text file',
+    listed,
+  )
+
 export const allHomed = (path: string, before: string[] = []): string[] => [...before, homed(path)]
 
 export const listed = (text: string, before: string[] = []): string[] => [

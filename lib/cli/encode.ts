@@ -1,8 +1,7 @@
-import { collectionNotes } from '../eval/collections.js'
 import { encodeCorpus, type StoredEmbeddings } from '../indexing/index.js'
 import { duration, size } from '../io/amounts.js'
 import { colour, interruptible, outliveReaders, print, printJson } from './common.js'
-import { openCorpus, withIds } from './corpus.js'
+import { corpusNotes, openCorpus } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
 
@@ -16,6 +15,7 @@ export async function encode(
     poolFactor,
     keepTexts,
     shardTokens,
+    metadata = [],
     json,
     ...using
   }: ModelOptions & {
@@ -23,17 +23,18 @@ export async function encode(
     poolFactor?: number
     keepTexts?: boolean
     shardTokens?: number
+    metadata?: string[]
     json?: boolean
   },
 ): Promise<void> {
   outliveReaders()
   const signal = interruptible('stopping; the shards so far stay, and the same command goes on behind them')
-  const { documents, emptyDocuments, unusedFields } = await showing((onProgress) => openCorpus(corpus, onProgress))
+  const { documents, rows, ...counts } = await showing((onProgress) => openCorpus(corpus, { onProgress, metadata }))
   const model = await loadModel(modelPath, using, { signal })
   const started = performance.now()
   const total = documents.ids.length
   const result = await showing((onProgress) =>
-    encodeCorpus(out, withIds(documents), {
+    encodeCorpus(out, rows, {
       ...{ model, modelName: modelPath, signal, onProgress: (progress) => onProgress({ ...progress, total }) },
       ...(type && { type }),
       ...(poolFactor && { pooling: { factor: poolFactor } }),
@@ -41,12 +42,12 @@ export async function encode(
       ...(shardTokens && { shardTokens }),
     }),
   ).finally(() => model.dispose())
-  const [counts, seconds] = [{ emptyDocuments, unusedFields }, (performance.now() - started) / 1000]
+  const seconds = (performance.now() - started) / 1000
   if (json) return printJson({ ...result, ...counts, seconds })
   const { tokens, shards, bytes, truncated, resumed } = result
   print(`${out}: ${result.documents} documents, ${tokens} tokens as ${result.type} of ${result.dim} dimensions`)
   print(`${size(bytes)} in ${shards} shards, in ${duration(seconds)}`)
   if (resumed > 0) print(`  ${resumed} documents were there`)
   if (truncated > 0) print(`  ${truncated} were longer than the model takes, and cut`)
-  for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
+  for (const note of corpusNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
 }

@@ -1,7 +1,6 @@
 /** `lateforge index …`: a collection encoded once and kept in a folder. */
 import { existsSync } from 'node:fs'
-import { ArgumentError } from '../errors.js'
-import { collectionNotes } from '../eval/collections.js'
+import { ArgumentError, DataError } from '../errors.js'
 import { isEncoded } from '../indexing/encoded.js'
 import {
   type AddOptions,
@@ -11,14 +10,16 @@ import {
   type IndexInfo,
   type IndexSearchOptions,
   type IndexType,
+  type Where,
 } from '../indexing/index.js'
 import { manifestFile } from '../indexing/manifest.js'
 import { isResidual } from '../indexing/residual.js'
 import { count, countOf, duration, size } from '../io/amounts.js'
+import { eachLine } from '../io/lines.js'
 import type { Colbert } from '../models/colbert.js'
 import type { OnProgress } from '../progress.js'
 import { colour, interruptible, print, printCounts, printJson } from './common.js'
-import { openCorpus, withIds } from './corpus.js'
+import { corpusNotes, openCorpus } from './corpus.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'
 import { readQueries } from './search.js'
@@ -77,7 +78,11 @@ export async function opened(
 export async function add(
   dir: string,
   corpus: string,
-  { existing = 'refuse', json, ...using }: ModelOptions & Json & { model?: string; existing?: AddOptions['existing'] },
+  {
+    existing = 'refuse',
+    json,
+    ...using
+  }: ModelOptions & Json & { model?: string; existing?: AddOptions['existing']; metadata?: string[] },
 ): Promise<void> {
   const signal = interruptible('stopping; what is kept so far stays')
   const started = performance.now()
@@ -91,7 +96,7 @@ export async function add(
     [truncated, 'were longer than the model takes, and cut'],
   ])
   if (result.codesRecall !== null) print(codesText(result.codesRecall))
-  for (const note of collectionNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
+  for (const note of corpusNotes(counts)) process.stderr.write(`${colour('dim', note)}\n`)
 }
 
 interface Added {
@@ -103,21 +108,27 @@ type Adding = { existing: NonNullable<AddOptions['existing']>; signal: AbortSign
 async function addTexts(
   dir: string,
   corpus: string,
-  using: ModelOptions & { model?: string },
+  { metadata = [], ...using }: ModelOptions & { model?: string; metadata?: string[] },
   adding: Adding,
 ): Promise<Added> {
-  const { documents, ...counts } = await showing((onProgress) => openCorpus(corpus, onProgress))
+  const { documents, rows, ...counts } = await showing((onProgress) => openCorpus(corpus, { onProgress, metadata }))
   const { index, model } = await opened(dir, using, adding.signal)
   const result = await showing((onProgress) =>
-    index.add(withIds(documents), { ...adding, onProgress: ofAll(onProgress, documents.ids.length) }),
+    index.add(rows, { ...adding, onProgress: ofAll(onProgress, documents.ids.length) }),
   ).finally(() => index.close())
   model.dispose()
   return { result, counts: { ...counts, unusedFields: [...counts.unusedFields] } }
 }
 
-async function addEncoded(dir: string, folder: string, { model }: { model?: string }, adding: Adding): Promise<Added> {
-  if (model)
-    throw new ArgumentError('ERR_ARGUMENT', `--model has no effect: the documents of ${folder} are encoded already`)
+async function addEncoded(
+  dir: string,
+  folder: string,
+  { model, metadata }: { model?: string; metadata?: string[] },
+  adding: Adding,
+): Promise<Added> {
+  const idle = model ? '--model' : metadata && '--metadata'
+  if (idle)
+    throw new ArgumentError('ERR_ARGUMENT', `${idle} has no effect: the documents of ${folder} are encoded already`)
   const encoded = await EncodedDocuments.open(folder)
   const index = await Index.open(dir)
   const result = await showing((onProgress) =>
@@ -140,18 +151,32 @@ export async function search(
   dir: string,
   given: readonly string[],
   options: ModelOptions &
-    Json & { model?: string; topK: number } & Pick<IndexSearchOptions, 'firstStage' | 'candidates'>,
+    Json & { model?: string; topK: number; where?: Where; ids?: string } & Pick<
+      IndexSearchOptions,
+      'firstStage' | 'probes' | 'candidates' | 'exact'
+    >,
 ): Promise<void> {
-  const { topK, firstStage, candidates, json, ...using } = options
+  const { topK, firstStage, probes, candidates, exact, where, ids, json, ...using } = options
   const signal = interruptible('stopping')
   const queries = given.length > 0 ? [...given] : await readQueries()
   const { index, model } = await opened(dir, using, signal)
-  const way = { ...(firstStage && { firstStage }), ...(candidates && { candidates }) }
-  const found = await showing((onProgress) =>
-    index.search(queries, { topK, withTexts: true, signal, onProgress, ...way }),
-  ).finally(() => index.close())
+  const way = {
+    ...{ ...(firstStage && { firstStage }), ...(probes && { probes }), ...(candidates && { candidates }) },
+    ...(exact && { exact }),
+  }
+  const { found, passed } = await showing(async (onProgress) => {
+    const wanted = ids === undefined ? undefined : await idsOf(ids)
+    const filter =
+      where || wanted
+        ? await index.select({ ...(where && { where }), ...(wanted && { ids: wanted }) }, { signal })
+        : null
+    const asked = { topK, withTexts: true, signal, onProgress, ...way, ...(filter && { filter }) }
+    return { found: await index.search(queries, asked), passed: filter?.documents }
+  }).finally(() => index.close())
   model.dispose()
-  if (json) return printJson({ index: dir, results: queries.map((query, q) => ({ query, hits: found[q] })) })
+  const results = queries.map((query, q) => ({ query, hits: found[q] }))
+  if (json) return printJson({ index: dir, ...(passed !== undefined && { passed }), results })
+  if (passed !== undefined) process.stderr.write(`${colour('dim', `${countOf(passed, 'document')} pass the filter`)}\n`)
   for (const [q, query] of queries.entries()) {
     print(query)
     for (const [i, { id, score, text = '' }] of found[q]!.entries())
@@ -159,6 +184,16 @@ export async function search(
         `${String(i + 1).padStart(4)}  ${score.toFixed(3)}  ${id}  ${text.length > 120 ? `${text.slice(0, 117)}…` : text}`,
       )
   }
+}
+
+/** The ids of a file, one a line. */
+async function idsOf(file: string): Promise<string[]> {
+  const ids: string[] = []
+  await eachLine(file, (line) => {
+    if (line !== '') ids.push(line)
+  })
+  if (ids.length === 0) throw new DataError('ERR_DATA', `${file} has no ids. Expected one a line`, { file })
+  return ids
 }
 
 /** `lateforge index delete <index> <ids…>` */

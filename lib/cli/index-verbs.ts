@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { homed } from '../environment.js'
-import { choice, positive, usingModel, whole } from './arguments.js'
+import { choice, json, keepingMetadata, positive, usingModel, whole } from './arguments.js'
 
 /** Adds the verbs of an index to the program. */
 export function registerIndex(program: Command): void {
@@ -25,7 +25,7 @@ export function registerIndex(program: Command): void {
     )
     .option('--json', 'print one JSON object')
     .action(async (folder, model, options) => (await files()).create(folder, model, options))
-  usingIndex(indexVerb('add', 'encode documents and keep them'))
+  keepingMetadata(usingIndex(indexVerb('add', 'encode documents and keep them')))
     .argument(
       '<corpus>',
       '.jsonl(.gz) with "_id" and "text" (and "title"), a text file with one a line, a BEIR folder, or what encode wrote',
@@ -46,7 +46,19 @@ export function registerIndex(program: Command): void {
       'bm25: score the best documents by their words; default: by token vectors',
       choice(['bm25']),
     )
-    .option('--candidates <n>', 'documents of each query that are scored exactly; default 1000 of bm25', whole)
+    .option('--probes <n>', 'centroids that each query token looks behind; default as check found, or by size', whole)
+    .option(
+      '--candidates <n>',
+      'documents of each query that are scored exactly; default as probes, 1000 of bm25',
+      whole,
+    )
+    .option('--exact', 'score every document')
+    .option(
+      '--where <tests>',
+      `only documents whose metadata pass, as '{ "year": { "$gte": 1990 } }'; $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists`,
+      json,
+    )
+    .option('--ids <file>', 'only documents whose ids are in this file, one a line', homed)
     .option('--json', 'print one JSON object')
     .action(async (folder, queries, options) => (await files()).search(folder, queries, options))
   indexVerb('delete', 'delete documents')

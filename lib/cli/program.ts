@@ -8,6 +8,7 @@ import {
   choice,
   collected,
   fromZero,
+  keepingMetadata,
   number,
   ofModel,
   port,
@@ -114,7 +115,7 @@ ofModel(usingModel(program.command('search')))
     (await import('./search.js')).search(model, corpus, queries, options),
   )
 
-ofModel(usingModel(program.command('encode')))
+keepingMetadata(ofModel(usingModel(program.command('encode'))))
   .description('encode documents into shards of token vectors; once more goes on after an interruption')
   .argument(
     '<corpus>',

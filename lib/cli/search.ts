@@ -68,7 +68,7 @@ interface Searched {
 }
 
 async function openTexts(path: string, signal: AbortSignal, onProgress: OnProgress): Promise<Searched> {
-  const { documents, emptyDocuments, unusedFields } = await openCorpus(path, onProgress)
+  const { documents, emptyDocuments, unusedFields } = await openCorpus(path, { onProgress })
   let truncatedDocuments = 0
   async function* encodedBy(model: Colbert): AsyncGenerator<Embeddings<'document'>> {
     for await (const part of model.streamDocuments(documents.texts, { signal })) {

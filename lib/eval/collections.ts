@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { expandPattern } from '../data/glob.js'
-import { DataError } from '../errors.js'
+import { DataError, didYouMean } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { eachLine, lineBatches } from '../io/lines.js'
 import { checkOptions, flag, func, text } from '../options.js'
@@ -152,38 +152,85 @@ export async function loadBeir(dir: string, options: LoadBeirOptions = {}): Prom
   return { name: basename(resolve(dir)), split, documents: corpus.documents, queries: { ids, texts }, qrels, counts }
 }
 
-/**
- * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line); texts are read again each
- * time they are iterated. Throws `DataError` (`ERR_DATA`).
- */
-export async function openDocuments(
-  path: string,
-  { onProgress }: Pick<LoadBeirOptions, 'onProgress'> = {},
-): Promise<{ documents: Corpus } & Pick<CollectionCounts, 'emptyDocuments' | 'unusedFields'>> {
-  const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
-  const { documents, empty, unusedFields } = await readTexts(file, documentFields, { stream: true, onProgress })
-  return { documents, emptyDocuments: empty, unusedFields }
+/** A document of a corpus, with what is kept beside its text. */
+export interface CorpusDocument {
+  /** Its `_id`. */
+  readonly id: string
+  /** Title and text. */
+  readonly text: string
+  /** What there is. */
+  readonly metadata?: Record<string, unknown>
+}
+
+/** Documents of a file: their texts, or all of them; each is read anew each time it is iterated. */
+export interface OpenDocuments extends Pick<CollectionCounts, 'emptyDocuments' | 'unusedFields'> {
+  documents: Corpus
+  rows: AsyncIterable<CorpusDocument>
 }
 
 /**
- * The texts of a file, read anew each time they are iterated.
- * @param textOf the text of a line, or undefined where there is none
+ * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line). Throws `DataError` (`ERR_DATA`).
+ * @param options.metadata fields that become a row's metadata, beside what its `metadata` has. Default: rows are not asked for
+ */
+export async function openDocuments(
+  path: string,
+  { onProgress, metadata }: Pick<LoadBeirOptions, 'onProgress'> & { metadata?: readonly string[] } = {},
+): Promise<OpenDocuments> {
+  const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
+  const rowOf = (row: Row, number: number): CorpusDocument => {
+    const kept = metadataOf(file, row, number, metadata ?? [])
+    return { id: row.id, text: documentFields.textOf(row), ...(kept && { metadata: kept }) }
+  }
+  const fields = new Set<string>()
+  const seen = (row: Row, number: number) => {
+    for (const field of Object.keys(row.fields)) fields.add(field)
+    if (metadata) rowOf(row, number)
+  }
+  const { documents, empty, unusedFields } = await readTexts(file, documentFields, { stream: true, onProgress, seen })
+  for (const field of metadata ?? [])
+    if (!fields.has(field))
+      throw new DataError('ERR_DATA', `${file}: no document has a field "${field}", ${didYouMean(field, fields)}`, {
+        field,
+      })
+  const read = (line: string, number: number) => {
+    const row = parseRow(file, line, number)
+    return row && rowOf(row, number)
+  }
+  return {
+    ...{ documents, rows: valuesOfFile(file, read, documents.ids.length), emptyDocuments: empty },
+    unusedFields: unusedFields.filter((field) => !metadata?.includes(field)),
+  }
+}
+
+/** What is kept of a row beside its text; undefined: nothing. Throws `DataError` (`ERR_DATA`). */
+function metadataOf(file: string, { id, fields }: Row, number: number, names: readonly string[]) {
+  const { metadata = null } = fields
+  if (typeof metadata !== 'object' || Array.isArray(metadata))
+    throw new DataError('ERR_DATA', `${file}:${number}: "metadata" of "${id}" is no object`, { file, line: number })
+  const named = names.flatMap((name) => (Object.hasOwn(fields, name) ? [[name, fields[name]]] : []))
+  const all = { ...metadata, ...Object.fromEntries(named) }
+  return Object.keys(all).length > 0 ? all : undefined
+}
+
+/**
+ * What the lines of a file hold, read anew each time it is iterated.
+ * @param read that of a line, or undefined where there is none
  * @param count texts there are; another number means that the file has changed, a DataError
  */
-export function textsOfFile(
+export function valuesOfFile<T>(
   file: string,
-  textOf: (line: string, number: number) => string | undefined,
+  read: (line: string, number: number) => T | undefined,
   count: number,
-): AsyncIterable<string> {
+): AsyncIterable<T> {
   return {
     async *[Symbol.asyncIterator]() {
       let [found, number] = [0, 0]
       for await (const lines of lineBatches(file))
         for (const line of lines) {
-          const text = textOf(line, ++number)
-          if (text === undefined) continue
+          const value = read(line, ++number)
+          if (value === undefined) continue
           found++
-          yield text
+          yield value
         }
       if (found !== count)
         throw new DataError('ERR_DATA', `${file} has changed: ${found} texts, it had ${count}.`, { file, found, count })
@@ -346,7 +393,8 @@ interface Row {
   id: string
   title: string
   text: string
-  fields: readonly string[]
+  /** All that it has. */
+  fields: Readonly<Record<string, unknown>>
 }
 
 /** Which fields of a row are read, and the text that they make. */
@@ -365,7 +413,11 @@ const queryFields: JsonReader = { known: new Set(['_id', 'text', 'metadata']), t
 async function readTexts(
   file: string,
   { known, textOf }: JsonReader,
-  { stream = false, onProgress }: Pick<LoadBeirOptions, 'stream' | 'onProgress'>,
+  {
+    stream = false,
+    onProgress,
+    seen,
+  }: Pick<LoadBeirOptions, 'stream' | 'onProgress'> & { seen?: (row: Row, number: number) => void },
 ): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; unusedFields: string[] }> {
   const ids: string[] = []
   const texts: string[] = []
@@ -387,7 +439,8 @@ async function readTexts(
       )
     positions.set(row.id, ids.length)
     ids.push(row.id)
-    for (const field of row.fields) if (!known.has(field)) unused.add(field)
+    for (const field of Object.keys(row.fields)) if (!known.has(field)) unused.add(field)
+    seen?.(row, number)
     const text = textOf(row)
     if (text.trim() === '') empty++
     if (!stream) texts.push(text)
@@ -397,7 +450,7 @@ async function readTexts(
     const row = parseRow(file, line, number)
     return row && textOf(row)
   }
-  const documents = { ids, texts: stream ? textsOfFile(file, textOfLine, ids.length) : texts }
+  const documents = { ids, texts: stream ? valuesOfFile(file, textOfLine, ids.length) : texts }
   return { documents, positions, empty, unusedFields: [...unused] }
 }
 
@@ -416,5 +469,5 @@ function parseRow(file: string, line: string, number: number): Row | undefined {
   if (typeof id !== 'string' || id === '') throw fail('no "_id", expected a string that names the text.')
   if (typeof row.text !== 'string' || typeof title !== 'string')
     throw fail(`"${id}" has a "text" or "title" that is no string.`)
-  return { id, title, text: row.text, fields: Object.keys(row) }
+  return { id, title, text: row.text, fields: row as Record<string, unknown> }
 }

@@ -1,5 +1,5 @@
 import { type Range, rangesOf } from '../ragged.js'
-import { type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
+import { type AnyEmbeddings, type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
 import { Best } from '../retrieval/top-k.js'
 import { nearest, nearestWithin } from '../tensor/ops.gen.js'
 import { scope } from '../tensor/scope.js'
@@ -32,12 +32,35 @@ export interface Listed {
 }
 
 /**
- * For each query the documents that its tokens find behind their nearest centroids, best first: a document's score is the
- * sum over query tokens of the best centroid that leads to it, 0 for tokens that nothing leads from (Santhanam et al. 2022,
- * PLAID, without its later stages).
+ * For each query the documents that its tokens find behind their nearest centroids, best first. A query that finds fewer than so
+ * many candidates, as where a filter lets only documents pass that are far from it, looks behind twice as many centroids, until it
+ * has them or there are no more.
  */
 export async function candidatesOf(
   queries: Embeddings<'query', EmbeddingData>,
+  listed: readonly Listed[],
+  { probes, candidates, signal }: CandidateOptions,
+): Promise<number[][]> {
+  const found = await behindNearest(queries, listed, { probes, candidates, signal })
+  const there = listed.reduce((sum, { segment, allowed }) => sum + (allowed?.length ?? segment.documents), 0)
+  const enough = Math.min(candidates, there)
+  const most = Math.max(0, ...listed.map(({ segment }) => segment.lists!.count))
+  for (const query of found.keys()) {
+    const alone = slice(queries, { first: query, last: query + 1 })
+    for (let wider = probes; found[query]!.length < enough && wider < most; ) {
+      wider *= 2
+      found[query] = (await behindNearest(alone, listed, { probes: wider, candidates, signal }))[0]!
+    }
+  }
+  return found
+}
+
+/**
+ * A document's score is the sum over query tokens of the best centroid that leads to it, 0 for tokens that nothing leads from
+ * (Santhanam et al. 2022, PLAID, without its later stages).
+ */
+async function behindNearest(
+  queries: AnyEmbeddings,
   listed: readonly Listed[],
   { probes, candidates, signal }: CandidateOptions,
 ): Promise<number[][]> {
@@ -95,7 +118,7 @@ export async function candidatesOf(
  */
 async function nearestCentroids(
   { embeddings, lists }: Segment,
-  queries: Embeddings<'query', EmbeddingData>,
+  queries: AnyEmbeddings,
   range: Range,
   most: number,
 ): Promise<{ scores: ArrayLike<number>; centroids: ArrayLike<number> }> {

@@ -10,6 +10,7 @@ import { recipeMismatch } from '../text/alignment.js'
 import { abortIf } from '../turns.js'
 import { chosen } from './builder.js'
 import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
+import { type Filter, Selected, type Selection } from './filter.js'
 import { encodedGroups } from './groups.js'
 import { filesOf, indexLayout, manifestFile, writeManifest } from './manifest.js'
 import {
@@ -296,6 +297,26 @@ export class Index {
     const snapshot = this.here.snapshot.retain()
     try {
       return await searchSnapshot(snapshot, asked, options)
+    } finally {
+      await snapshot.release()
+    }
+  }
+
+  /**
+   * Finds out which documents pass a filter, once for any number of searches: `search(queries, { filter: await index.select({ where }) })`.
+   * @throws ArgumentError ERR_ARGUMENT for a filter that filters nothing; AbortedError ERR_ABORTED
+   */
+  async select(filter: Filter, options: { signal?: AbortSignal } = {}): Promise<Selection> {
+    checkOptions('select', options, { signal: aSignal })
+    const selection = Selected.of('select', filter)
+    await this.refresh()
+    const snapshot = this.here.snapshot.retain()
+    try {
+      let documents = 0
+      for (const segment of snapshot.segments)
+        documents += (await selection.within(segment, options.signal))?.length ?? segment.documents
+      selection.documents = documents
+      return selection
     } finally {
       await snapshot.release()
     }

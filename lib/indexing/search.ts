@@ -7,7 +7,7 @@ import { Best } from '../retrieval/top-k.js'
 import { abortIf, Turns } from '../turns.js'
 import { candidatesOf, type Listed } from './candidates.js'
 import { allTokens } from './cluster.js'
-import { allowedIn, type Filter, prepared } from './filter.js'
+import { type Filter, numbersOf, Selected, type Selection } from './filter.js'
 import { candidatesByWords } from './first-stage.js'
 import type { Metadata, Segment } from './segment.js'
 import type { Snapshot } from './snapshot.js'
@@ -30,8 +30,8 @@ export interface IndexHit {
 export interface IndexSearchOptions {
   /** Hits for each query; default 10. */
   topK?: number
-  /** Which documents may be found. Default: all. */
-  filter?: Filter
+  /** Which documents may be found: a filter, or what `Index.select` made of one. Default: all. */
+  filter?: Filter | Selection
   /** For each query the ids to rank, such as another engine's hits: these are scored exactly, and nothing else. Unknown ones find nothing. */
   among?: readonly (readonly string[])[]
   /**
@@ -114,7 +114,8 @@ export async function searchSnapshot(
   const most = search?.candidates ?? candidatesFor(documents)
   const { candidates = Math.max(most, 10 * topK) } = options
   const clampNegatives = manifest.recipe?.clampNegatives ?? queries.recipe?.clampNegatives ?? false
-  const wanted = prepared(filter)
+  const wanted = filter && Selected.of('search', filter)
+  wanted?.keepOnly(snapshot.segments)
   const ranking: Ranking = {
     ...{ queries, clampNegatives, signal, turns: new Turns() },
     best: Array.from({ length: countOf(queries) }, () => new Best(topK)),
@@ -131,7 +132,7 @@ export async function searchSnapshot(
       await rankPairs(ranking, segment, start, pairs)
       continue
     }
-    const allowed = await allowedIn(segment, wanted)
+    const allowed = wanted ? await wanted.within(segment, signal) : numbersOf(segment, null)
     if (firstStage) {
       listed.push({ segment, start, allowed })
       continue

@@ -129,6 +129,9 @@ async function digestOf(file: string, passed?: (bytes: number) => void): Promise
   return hash.digest('hex')
 }
 
+/** Bytes of texts and metadata that are read at a time, where all are. */
+const readAtOnce = 1 << 22
+
 /** Options of `Index.verify`. */
 export interface VerifyOptions {
   /** Told how many bytes are read. */
@@ -252,6 +255,12 @@ export class Segment {
     return this.entry.documents
   }
 
+  /** What tells its ids, texts and metadata from those of every other segment. */
+  get content(): string {
+    const { vectors, texts } = this.entry
+    return `${vectors.sha256} ${texts?.sha256}`
+  }
+
   isDeleted(document: number): boolean {
     return this.deleted !== null && (this.deleted[document >> 3]! & (1 << (document & 7))) !== 0
   }
@@ -291,26 +300,46 @@ export class Segment {
   /** Text and metadata of a document, as they were given. */
   async kept(document: number): Promise<Kept> {
     if (!this.texts) return {}
-    const [start, end] = [this.lines![document]!, this.lines![document + 1]!]
-    const line = Buffer.alloc(end - start)
-    const { bytesRead } = await this.texts.read(line, 0, line.length, start)
-    try {
-      if (bytesRead === line.length) return JSON.parse(line.toString('utf8'))
-    } catch {}
-    throw new FormatError('ERR_FORMAT', `${this.entry.texts!.name} is damaged at byte ${start}`, { byte: start })
+    return this.keptIn(await this.linesOf(document, document + 1), document, document)
   }
 
   /** Metadata of all documents; read once. */
-  async allMetadata(): Promise<readonly (Metadata | undefined)[]> {
+  async allMetadata(signal?: AbortSignal): Promise<readonly (Metadata | undefined)[]> {
     if (this.metadata) return this.metadata
-    const turns = new Turns()
     const all: (Metadata | undefined)[] = []
-    for (let i = 0; i < this.documents; i++) {
-      all.push((await this.kept(i)).metadata)
-      if (turns.due) await turns.take()
+    const turns = new Turns()
+    while (this.texts && all.length < this.documents) {
+      const first = all.length
+      let last = first + 1
+      while (last < this.documents && this.lines![last + 1]! - this.lines![first]! <= readAtOnce) last++
+      const lines = await this.linesOf(first, last)
+      for (let document = first; document < last; document++) {
+        all.push(this.keptIn(lines, first, document).metadata)
+        if (turns.due) await turns.take()
+        abortIf(signal)
+      }
     }
     this.metadata = all
     return all
+  }
+
+  /** What is kept of documents [first, last), as it is in the file. */
+  private async linesOf(first: number, last: number): Promise<Buffer> {
+    const start = this.lines![first]!
+    const bytes = Buffer.allocUnsafe(this.lines![last]! - start)
+    const { bytesRead } = await this.texts!.read(bytes, 0, bytes.length, start)
+    return bytes.subarray(0, bytesRead)
+  }
+
+  /** @param lines of documents from `first` on */
+  private keptIn(lines: Buffer, first: number, document: number): Kept {
+    const [start, end] = [this.lines![document]!, this.lines![document + 1]!]
+    const from = this.lines![first]!
+    try {
+      return JSON.parse(lines.toString('utf8', start - from, end - from))
+    } catch {
+      throw new FormatError('ERR_FORMAT', `${this.entry.texts!.name} is damaged at byte ${start}`, { byte: start })
+    }
   }
 
   async close(): Promise<void> {
