@@ -1,5 +1,11 @@
 import { type Range, rangesOf } from '../ragged.js'
-import { type AnyEmbeddings, type EmbeddingData, type Embeddings, slice, uploadQueries } from '../retrieval/embeddings.js'
+import {
+  type AnyEmbeddings,
+  type EmbeddingData,
+  type Embeddings,
+  slice,
+  uploadQueries,
+} from '../retrieval/embeddings.js'
 import { Best } from '../retrieval/top-k.js'
 import { nearest, nearestWithin } from '../tensor/ops.gen.js'
 import { scope } from '../tensor/scope.js'

@@ -1,5 +1,6 @@
 /** Tests of metadata as data, in the notation that MongoDB has and vector databases took over: `{ year: { $gte: 1990 } }`. */
 import { ArgumentError, didYouMean } from '../errors.js'
+import { checkOptions, flag, type Kinds, kind, list, object } from '../options.js'
 import { loadPackage } from '../packages.js'
 import type { Metadata } from './segment.js'
 
@@ -33,53 +34,48 @@ export interface Where {
   [field: string]: WhereValue | FieldTests | readonly Where[]
 }
 
-const isValue = (v: unknown): boolean => v === null || ['string', 'number', 'boolean'].includes(typeof v)
-const isOrdered = (v: unknown): boolean => typeof v === 'string' || typeof v === 'number'
-const isList = (v: unknown): boolean => Array.isArray(v) && v.every(isValue)
-const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v)
-
-const value = { expected: 'a text, a number, true, false or null', is: isValue }
-const ordered = { expected: 'a text or a number', is: isOrdered }
-const values = { expected: 'a list of texts, numbers, true, false or null', is: isList }
-const tests: Record<keyof FieldTests, { expected: string; is(v: unknown): boolean }> = {
-  ...{ $eq: value, $ne: value, $gt: ordered, $gte: ordered, $lt: ordered, $lte: ordered, $in: values, $nin: values },
-  $exists: { expected: 'true or false', is: (v) => typeof v === 'boolean' },
+const value = kind(
+  'a text, a number, true, false or null',
+  (v) => v === null || ['string', 'number', 'boolean'].includes(typeof v),
+)
+const ordered = kind('a text or a number', (v) => typeof v === 'string' || typeof v === 'number')
+const fieldTests: Kinds<FieldTests> = {
+  ...{ $eq: value, $ne: value, $gt: ordered, $gte: ordered, $lt: ordered, $lte: ordered },
+  ...{ $in: list(value), $nin: list(value), $exists: flag },
 }
 const joints = ['$and', '$or', '$nor']
+/** Levels of those: more overflow the stack some day. */
+const deepest = 32
 
-/** @throws ArgumentError ERR_ARGUMENT that names what is no test */
-function check(where: unknown): void {
-  const fail = (message: string, details: Record<string, unknown>) =>
-    new ArgumentError('ERR_ARGUMENT', `where: ${message}`, details)
-  if (!isObject(where) || Object.keys(where).length === 0)
-    throw fail(`${JSON.stringify(where)} tests nothing, expected fields with values, as { "language": "de" }`, {
-      where,
-    })
-  for (const [field, wanted] of Object.entries(where)) {
-    if (field.startsWith('$')) {
-      if (!joints.includes(field)) throw fail(`there is no "${field}", ${didYouMean(field, joints)}`, { field })
-      if (!Array.isArray(wanted) || wanted.length === 0)
-        throw fail(`${field} is ${JSON.stringify(wanted)}, expected a list of tests`, { field })
-      wanted.forEach(check)
-      continue
-    }
-    if (isValue(wanted)) continue
-    if (!isObject(wanted) || Object.keys(wanted).length === 0)
-      throw fail(`"${field}" is ${JSON.stringify(wanted)}, expected ${value.expected}, or tests as { "$in": [] }`, {
-        field,
-      })
-    for (const [name, operand] of Object.entries(wanted)) {
-      const test = Object.hasOwn(tests, name) && tests[name as keyof FieldTests]
-      if (!test) throw fail(`"${field}" has "${name}", ${didYouMean(name, Object.keys(tests))}`, { field, name })
-      if (!test.is(operand))
-        throw fail(`${name} of "${field}" is ${JSON.stringify(operand)}, expected ${test.expected}`, { field, name })
+/** @returns how many values a document is compared with. @throws ArgumentError ERR_ARGUMENT that names what is no test */
+export function checkWhere(where: unknown, depth = 0): number {
+  const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `where: ${message}`)
+  if (!object.is(where) || Object.keys(where as object).length === 0)
+    throw fail('expected fields with values or tests, as { "language": "de" }')
+  if (depth > deepest) throw fail(`more than ${deepest} levels of $and, $or and $nor`)
+  let values = 0
+  for (const [field, wanted] of Object.entries(where as object)) {
+    if (joints.includes(field)) {
+      if (!Array.isArray(wanted) || wanted.length === 0) throw fail(`${field} has no list of tests`)
+      for (const inner of wanted) values += checkWhere(inner, depth + 1)
+    } else if (field.startsWith('$')) throw fail(`there is no "${field}", ${didYouMean(field, joints)}`)
+    else if (value.is(wanted)) values++
+    else {
+      if (!object.is(wanted) || Object.keys(wanted).length === 0)
+        throw fail(`"${field}" has neither ${value.expected}, nor tests, as { "$in": ["de", "en"] }`)
+      checkOptions(`where: "${field}"`, wanted as FieldTests, fieldTests)
+      for (const [name, operand] of Object.entries(wanted)) {
+        if (operand === undefined) throw fail(`"${field}": ${name} is undefined; leave it out`)
+        values += Array.isArray(operand) ? operand.length : 1
+      }
     }
   }
+  return values
 }
 
 /** What a document's metadata are tested with. @throws ArgumentError ERR_ARGUMENT */
 export function testOf(where: Where): (metadata: Metadata) => boolean {
-  check(where)
+  checkWhere(where)
   const sift = loadPackage<typeof import('sift')>('sift')
   // Only these: others run code or regular expressions, which take as long as they like.
   const { $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $exists, $and, $or, $nor } = sift

@@ -1,5 +1,5 @@
 /** Scoring of many requests, made together: while one call computes, what comes meanwhile is gathered for the next. */
-import type { Index, IndexHit, IndexSearchOptions } from '../indexing/index.js'
+import type { Filter, Index, IndexHit, IndexSearchOptions, Selection, Where } from '../indexing/index.js'
 import type { Colbert } from '../models/colbert.js'
 import { joinedRagged } from '../ragged.js'
 import { countOf, type Embeddings, type Role, rowsOf } from '../retrieval/embeddings.js'
@@ -69,25 +69,43 @@ export class Gathered<Ask, Result> {
 /** A search: queries, and what searches have to have in common to be made together. */
 export interface SearchAsk {
   queries: Embeddings<'query'>
-  way: Omit<IndexSearchOptions, 'signal' | 'among' | 'filter'> & { ids?: readonly string[] }
+  way: Omit<IndexSearchOptions, 'signal' | 'among' | 'filter'> & { ids?: readonly string[]; where?: Where }
 }
 /** Searches of an index. */
 export type Searches = Gathered<SearchAsk, IndexHit[][]>
 
+/** Tests of metadata whose documents are remembered, the last ones that were asked for: a bit a document each. */
+const mostSelections = 32
+
 /** Queries that ask alike (`kind`: their `way`) pass over the index together. */
-export const searchesOf = (index: Index): Searches =>
-  new Gathered(
+export function searchesOf(index: Index): Searches {
+  const selections = new Map<string, Selection>()
+  const selected = async (where: Where): Promise<Selection> => {
+    const key = JSON.stringify(where)
+    const found = selections.get(key) ?? (await index.select({ where }))
+    selections.delete(key)
+    selections.set(key, found) // the last
+    if (selections.size > mostSelections) selections.delete(selections.keys().next().value!)
+    return found
+  }
+  const filterOf = async ({ ids, where }: SearchAsk['way']): Promise<Filter | Selection | undefined> => {
+    if (ids) return { ids, ...(where && { where }) }
+    return where && selected(where)
+  }
+  return new Gathered(
     async (asks) => {
-      const { ids, ...way } = asks[0]!.way
+      const { ids, where, ...way } = asks[0]!.way
+      const filter = await filterOf(asks[0]!.way)
       const found = await index.search(joined(asks.map(({ queries }) => queries)), {
         ...way,
-        ...(ids && { filter: { ids } }),
+        ...(filter && { filter }),
       })
       return asks.map(({ queries }) => found.splice(0, countOf(queries)))
     },
     ({ queries }) => countOf(queries),
     256,
   )
+}
 
 /** Documents in order of their score for one query. */
 export interface RankAsk {

@@ -1,12 +1,27 @@
 /** What requests may be, and answers are: the handler checks by these, and the OpenAPI description is made of them. */
 import { z } from 'zod'
 import { indexTypes } from '../indexing/manifest.js'
+import { checkWhere, type Where } from '../indexing/where.js'
 import { tokenKinds } from '../models/explain.js'
 import type { Limits } from './options.js'
 import type * as wire from './types.js'
 
 /** Hits that a query may ask for. */
 const mostHits = 1000
+
+/** Values that tests of a request compare every document with. */
+const mostValues = 256
+
+const where = z
+  .record(z.string(), z.unknown())
+  .superRefine((value, context) => {
+    try {
+      if (checkWhere(value) > mostValues) context.addIssue(`more than ${mostValues} values to compare with`)
+    } catch (error) {
+      context.addIssue((error as Error).message.replace(/^where: /, '')) // which the path says
+    }
+  })
+  .describe('only documents whose metadata pass: {"year": {"$gte": 1990}}') as unknown as z.ZodType<Where>
 
 const count = z.int().min(0)
 const score = z.number()
@@ -39,6 +54,7 @@ export function schemasOf({ maxTexts }: Pick<Limits, 'maxTexts'>) {
       queries: texts,
       topK: topK.optional().describe('default: 10'),
       ids: z.array(text.min(1)).min(1).optional().describe('only these documents may be found'),
+      where: where.optional(),
       withTexts: z.boolean().optional().describe('texts and metadata of hits'),
       exact: z.boolean().optional().describe('every document is scored'),
       explain: z.boolean().optional().describe('which token vectors matched'),

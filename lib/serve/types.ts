@@ -1,5 +1,5 @@
 /** What goes over the wire: requests and answers of the server, as JSON. `schemas.ts` checks the former. */
-import type { IndexInfo, TokenMatch } from '../indexing/index.js'
+import type { IndexInfo, TokenMatch, Where } from '../indexing/index.js'
 import type { Explanation } from '../models/explain.js'
 import type { Role } from '../retrieval/embeddings.js'
 
@@ -74,6 +74,8 @@ export interface SearchRequest {
   topK?: number
   /** Only these documents may be found. */
   ids?: string[]
+  /** Only documents whose metadata pass: `{ year: { $gte: 1990 } }`. */
+  where?: Where
   /** Gives each hit its text and metadata. */
   withTexts?: boolean
   /** Scores every document, instead of candidates of large segments. */

@@ -86,6 +86,63 @@ t.test('encoded first: encode, search, index add; candidates by words', async (t
   t.match(cli('search', 'sharded', 'w5', '--first-stage', 'bm52'), { status: 2, stderr: /Expected bm25/ })
 })
 
+t.test('metadata are kept, and filtered by', async (t) => {
+  const lines = Array.from({ length: 12 }, (_, i) => ({
+    ...{ _id: `d${i}`, text: `w${i} w5`, year: 1990 + i, lang: i % 2 ? 'de' : 'en', note: 'x' },
+    ...(i % 3 > 0 && { metadata: { third: i % 3 } }),
+  }))
+  writeFileSync(path.join(cwd, 'tagged.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  t.match(cli('create', 'tagged', 'model'), { status: 0 })
+  t.match(cli('add', 'tagged', 'tagged.jsonl', '--metadata', 'yaer'), {
+    status: 3,
+    stderr: /ERR_DATA .*no document has a field "yaer", did you mean "year"\?/,
+  })
+  t.match(cli('add', 'tagged', 'tagged.jsonl', '--metadata', 'year,lang'), {
+    status: 0,
+    stderr: /fields that no text comes from: note\n--metadata note keeps them/,
+  })
+  const found = (...args: string[]) => json('search', 'tagged', 'w5', ...args)
+  const numbers = (...args: string[]) =>
+    found(...args)
+      .results[0].hits.map(({ id }: { id: string }) => Number(id.slice(1)))
+      .sort((a: number, b: number) => a - b)
+  t.same(numbers('--where', '{ "year": { "$gte": 1996 }, "lang": "de" }'), [7, 9, 11])
+  t.same(numbers('--where', '{ "third": 2 }'), [2, 5, 8, 11])
+  writeFileSync(path.join(cwd, 'some-ids'), 'd3\nnobody\nd4\n')
+  t.same(numbers('--ids', 'some-ids', '--exact'), [3, 4])
+  t.match(found('--ids', 'some-ids', '--where', '{ "lang": "en" }'), { passed: 1, results: [{ hits: [{ id: 'd4' }] }] })
+  const { metadata } = found('--ids', 'some-ids', '--where', '{ "lang": "en" }').results[0].hits[0]
+  t.same(metadata, { third: 1, year: 1994, lang: 'en' })
+  t.match(cli('search', 'tagged', 'w5', '--where', '{ "yaer": 1 }'), {
+    status: 0,
+    stderr: /0 documents pass the filter/,
+  })
+  t.match(cli('search', 'tagged', 'w5', '--where', 'year=1'), { status: 2, stderr: /Expected JSON/ })
+  t.match(cli('search', 'tagged', 'w5', '--where', '{ "year": { "gt": 1 } }'), {
+    status: 2,
+    stderr: /did you mean "\$gt"/,
+  })
+  writeFileSync(path.join(cwd, 'no-ids'), '\n')
+  t.match(cli('search', 'tagged', 'w5', '--ids', 'no-ids'), { status: 3, stderr: /no-ids has no ids/ })
+  t.match(cli('add', 'tagged', 'more.txt', '--metadata', 'year'), { status: 2, stderr: /--metadata has no effect/ })
+
+  // Encoded first, the same; and gone on with by the same fields alone.
+  const encode = (...args: string[]) => lateforge(['encode', 'model', 'tagged.jsonl', 'tagged-shards', ...args], cwd)
+  t.match(encode('--metadata', 'year,lang'), { status: 0, stderr: /--metadata note keeps them/ })
+  t.match(encode('--metadata', 'year,lang'), { status: 0, stdout: /12 documents were there/ })
+  t.match(encode(), { status: 3, stderr: /ERR_DATA/ })
+  t.match(cli('create', 'again', 'model'), { status: 0 })
+  t.match(cli('add', 'again', 'tagged-shards', '--metadata', 'year'), { status: 2, stderr: /--metadata has no effect/ })
+  t.match(cli('add', 'again', 'tagged-shards'), { status: 0, stdout: /12 documents added/ })
+  t.match(json('search', 'again', 'w5', '--where', '{ "year": 1994 }'), {
+    passed: 1,
+    results: [{ hits: [{ id: 'd4' }] }],
+  })
+
+  writeFileSync(path.join(cwd, 'odd.jsonl'), '{"_id":"a","text":"w1"}\n{"_id":"b","text":"w2","metadata":[1]}\n')
+  t.match(cli('add', 'tagged', 'odd.jsonl'), { status: 3, stderr: /odd\.jsonl:2: "metadata" of "b" is no object/ })
+})
+
 t.test('residual codes say what they find', async (t) => {
   t.match(cli('create', 'compact', 'model', '--type', 'residual4'), { status: 0, stdout: /residual codes find less/ })
   const manifest = path.join(cwd, 'compact', 'index.json')

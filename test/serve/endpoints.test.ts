@@ -1,7 +1,7 @@
 /** What the endpoints answer: what the library itself says, and what the description promises. */
 import path from 'node:path'
 import t from 'tap'
-import { Index } from '../../lib/indexing/index.js'
+import { Index, type Where } from '../../lib/indexing/index.js'
 import { Random } from '../../lib/io/random.js'
 import { explain } from '../../lib/models/explain.js'
 import { createClient } from '../../lib/serve/client.js'
@@ -75,15 +75,18 @@ t.test('search: the hits of the index, for requests that ask alike and for other
     {},
     { topK: 3 },
     { ids: ['d1', 'd5', 'none'] },
+    { where: { number: { $lt: 30 } }, topK: 4 },
+    { where: { number: { $in: [5, 6, 70] } }, ids: ['d1', 'd5', 'd70'] },
     { withTexts: true, topK: 2 },
     { explain: true, topK: 1 },
   ]
   await Promise.all(
     queries.flatMap((query, i) =>
-      ways.map(async (way: { ids?: string[] }) => {
+      ways.map(async (way: { ids?: string[]; where?: Where }) => {
         const asked = [query, queries[(i + 1) % queries.length]!]
-        const { ids, ...rest } = way
-        const expected = await index.search(asked, { ...rest, ...(ids && { filter: { ids } }) })
+        const { ids, where, ...rest } = way
+        const filter = { ...(ids && { ids }), ...(where && { where }) }
+        const expected = await index.search(asked, { ...rest, ...((ids || where) && { filter }) })
         const { status, body } = await read(handler(post('/v1/search', { queries: asked, ...way })))
         t.equal(status, 200)
         schemas.SearchResponse.parse(body)
@@ -98,6 +101,27 @@ t.test('search: the hits of the index, for requests that ask alike and for other
   t.match(await read(handler(post('/v1/search', { queries, topK: 1000 }))), {
     ...{ status: 400, body: { error: { message: /24 queries with 1000 hits each are more than 10000/ } } },
   })
+  for (const [where, message] of [
+    [{ number: { lt: 3 } }, 'where: "number" has no option "lt"; did you mean "$lt"?'],
+    [{}, 'where: expected fields'],
+    [{ $where: 'while (true);' }, 'there is no "$where"'],
+    [{ number: { $in: Array.from({ length: 257 }, (_, i) => i) } }, 'more than 256 values to compare with'],
+    [JSON.parse(`${'{"$or":['.repeat(40)}{"a":1}${']}'.repeat(40)}`), 'more than 32 levels'],
+  ] as const) {
+    const { status, body } = await read(handler(post('/v1/search', { queries, where })))
+    t.equal(status, 400)
+    t.ok(body.error.message.includes(message), body.error.message)
+  }
+  for (let i = 0; i < 40; i++) {
+    const { body } = await read(handler(post('/v1/search', { queries: ['w1'], where: { number: i } })))
+    t.same(
+      body.results[0].map(({ id }: { id: string }) => id),
+      [`d${i}`],
+    )
+  }
+  await index.add([{ id: 'late', text: 'w1', metadata: { number: 39 } }])
+  const { body } = await read(handler(post('/v1/search', { queries: ['w1'], where: { number: 39 } })))
+  t.same(body.results[0].map(({ id }: { id: string }) => id).sort(), ['d39', 'late'], 'what came since, too')
   await index.close()
   const { handler: without } = await served(t)
   t.match(await read(without(post('/v1/search', { queries }))), { status: 404, body: { error: { reason: 'index' } } })
