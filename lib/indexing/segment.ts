@@ -9,6 +9,7 @@ import path from 'node:path'
 import { FormatError, typed } from '../errors.js'
 import { writeAtomic } from '../io/atomic.js'
 import { SafetensorsFile, writeSafetensors } from '../io/safetensors.js'
+import { object } from '../options.js'
 import { type OnProgress, seldom } from '../progress.js'
 import { areOffsets } from '../ragged.js'
 import { DeviceEmbeddings, type EmbeddingData, type Embeddings, rowsOf } from '../retrieval/embeddings.js'
@@ -336,10 +337,10 @@ export class Segment {
     const [start, end] = [this.lines![document]!, this.lines![document + 1]!]
     const from = this.lines![first]!
     try {
-      return JSON.parse(lines.toString('utf8', start - from, end - from))
-    } catch {
-      throw new FormatError('ERR_FORMAT', `${this.entry.texts!.name} is damaged at byte ${start}`, { byte: start })
-    }
+      const kept: unknown = JSON.parse(lines.toString('utf8', start - from, end - from))
+      if (object.is(kept)) return kept as Kept
+    } catch {}
+    throw new FormatError('ERR_FORMAT', `${this.entry.texts!.name} is damaged at byte ${start}`, { byte: start })
   }
 
   async close(): Promise<void> {

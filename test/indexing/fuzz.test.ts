@@ -78,6 +78,7 @@ async function used(dir: string, changes: boolean): Promise<boolean> {
     const queries = vectors([3, 0, 1]) as never
     await index.search(queries, { topK: 5, probes: 2, candidates: 4, withTexts: true, explain: true })
     await index.search(queries, { exact: true, filter: { where: ({ id }) => id !== '40-1' } })
+    await index.search(queries, { probes: 1, candidates: 30, filter: { where: { id: { $gt: '40-2' } } } })
     await index.search(queries, { among: [['40-1', '6-2'], [], ['40-3']] })
     await index.search(['text 40-5', ''], { firstStage: 'bm25', candidates: 5 })
     await index.get('40-5')
