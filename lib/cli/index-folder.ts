@@ -1,10 +1,13 @@
 /** `lateforge index …`: a collection encoded once and kept in a folder. */
 import { existsSync } from 'node:fs'
 import { ArgumentError, DataError } from '../errors.js'
+import { loadBeir } from '../eval/collections.js'
 import { isEncoded } from '../indexing/encoded.js'
 import {
   type AddOptions,
   type AddResult,
+  type CheckedFirstStage,
+  type CheckedSetting,
   EncodedDocuments,
   Index,
   type IndexInfo,
@@ -218,32 +221,51 @@ export async function compact(dir: string, { json }: Json): Promise<void> {
 export async function check(
   dir: string,
   given: readonly string[],
-  options: ModelOptions & Json & { model?: string; queries?: number; topK: number; target: number },
+  options: ModelOptions &
+    Json & { model?: string; queries?: number; collection?: string; split?: string; topK: number; target: number },
 ): Promise<void> {
-  const { queries, topK, target, json, ...using } = options
+  const { queries, collection, split, topK, target, json, ...using } = options
+  const idle = queries ? '--queries' : collection && '--collection'
+  if (given.length > 0 && idle) throw new ArgumentError('ERR_ARGUMENT', `${idle} has no effect beside queries`)
+  if (split && collection === undefined)
+    throw new ArgumentError('ERR_ARGUMENT', '--split has no effect without --collection')
   const signal = interruptible('stopping; nothing is changed')
+  const judged = collection === undefined ? null : await readCollection(collection, split)
   const { index, model } = await opened(dir, using, signal)
-  const asked = given.length > 0 ? given : queries
-  const result = await showing((onProgress) =>
-    index.check({ topK, target, signal, onProgress, ...(asked !== undefined && { queries: asked }) }),
-  ).finally(() => index.close())
+  const asked = given.length > 0 ? { queries: given } : (judged ?? (queries ? { queries } : {}))
+  const result = await showing((onProgress) => index.check({ topK, target, signal, onProgress, ...asked })).finally(
+    () => index.close(),
+  )
   model.dispose()
   if (json) return printJson(result)
-  print(`probes candidates  recall@${topK}  ms a query`)
-  for (const { probes, candidates, recall, milliseconds } of result.settings)
+  const row = (way: string, { recall, ndcg, milliseconds }: CheckedSetting | CheckedFirstStage) =>
     print(
-      probes === null
-        ? `every document          ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`
-        : `${String(probes).padStart(6)} ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`,
+      `${way.padEnd(17)}       ${recall.toFixed(4)}${ndcg === null ? '' : `   ${ndcg.toFixed(4)}`}  ${milliseconds.toFixed(1)}`,
     )
-  for (const { candidates, recall, milliseconds } of result.bm25)
-    print(`  bm25 ${String(candidates).padStart(10)}       ${recall.toFixed(4)}  ${milliseconds.toFixed(1)}`)
+  print(`probes candidates  recall@${topK}${result.ndcg === null ? '' : `  nDCG@${topK}`}  ms a query`)
+  for (const setting of result.settings) {
+    const { probes, candidates } = setting
+    row(
+      probes === null ? 'every document' : `${String(probes).padStart(6)} ${String(candidates).padStart(10)}`,
+      setting,
+    )
+  }
+  for (const setting of result.bm25) row(`  bm25 ${String(setting.candidates).padStart(10)}`, setting)
+  if (result.ndcg !== null && result.approximate)
+    print(`nDCG@${topK} where every document is scored: ${result.ndcg.toFixed(4)}`)
+  printCounts([[result.missingJudged, 'judged documents are not in the index']])
   if (result.codesRecall !== null) print(codesText(result.codesRecall))
   print(
     result.approximate
       ? `searches go by ${result.settings.at(-1)!.probes} probes: ${target} was asked for, on ${result.queries} queries`
       : `every document is scored from now on${result.settings.length > 1 ? `: nothing else reached ${target}` : ''}`,
   )
+}
+
+/** Judged queries of a BEIR folder. */
+async function readCollection(dir: string, split = 'test') {
+  const { queries, qrels } = await showing((onProgress) => loadBeir(dir, { split, stream: true, onProgress }))
+  return { queries: queries.texts, judgments: queries.ids.map((id) => qrels.get(id)!) }
 }
 
 /** `lateforge index info <index>` */

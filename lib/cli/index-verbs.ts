@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { homed } from '../environment.js'
-import { choice, json, keepingMetadata, positive, usingModel, whole } from './arguments.js'
+import { choice, json, keepingMetadata, positive, usingModel, whole, without } from './arguments.js'
 
 /** Adds the verbs of an index to the program. */
 export function registerIndex(program: Command): void {
@@ -73,6 +73,12 @@ export function registerIndex(program: Command): void {
   )
     .argument('[queries...]', "default: made of the index's own documents")
     .option('--queries <n>', 'so many made of documents; default 200', whole)
+    .addOption(
+      without(['queries'], '--collection <folder>', 'queries of a BEIR folder and their judgments, for nDCG').argParser(
+        homed,
+      ),
+    )
+    .option('--split <name>', 'of the judgments; default test')
     .option('--top-k <k>', 'hits of a query', whole, 10)
     .option('--target <share>', 'of the exact hits', positive, 0.98)
     .option('--json', 'print one JSON object')

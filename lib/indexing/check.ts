@@ -1,10 +1,9 @@
-import type { Colbert } from '../models/colbert.js'
-import { type EmbeddingData, type Embeddings, slice } from '../retrieval/embeddings.js'
+import { evaluate } from '../eval/metrics.js'
+import { slice } from '../retrieval/embeddings.js'
 import { abortIf } from '../turns.js'
 import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
-import type { CheckOptions } from './options.js'
-import { firstTokens, queriesOf } from './own-queries.js'
+import type { CheckOptions, Judgments } from './options.js'
 import {
   type Asked,
   candidatesFor,
@@ -23,6 +22,8 @@ export interface CheckedSetting {
   candidates: number | null
   /** Share of the exact hits. */
   recall: number
+  /** nDCG@topK by the judgments; null where there are none. */
+  ndcg: number | null
   /** Median of a query, searched alone. */
   milliseconds: number
 }
@@ -33,6 +34,8 @@ export interface CheckedFirstStage {
   candidates: number
   /** Share of the exact hits. */
   recall: number
+  /** nDCG@topK by the judgments; null where there are none. */
+  ndcg: number | null
   /** Median of a query, searched alone. */
   milliseconds: number
 }
@@ -45,6 +48,10 @@ export interface CheckResult {
   topK: number
   /** Share of the exact hits that was asked for. */
   target: number
+  /** nDCG@topK where every document is scored: what `ndcg` of the settings is to be compared with. Null as theirs. */
+  ndcg: number | null
+  /** Judged documents that the index does not have; nothing finds them. */
+  missingJudged: number
   /** In the order in which they were tried; the last is what the index is searched by from now on. */
   settings: CheckedSetting[]
   /**
@@ -73,19 +80,15 @@ const ladder = [
 /** Candidates by words. */
 const wordLadder = [100, 300, 1000] as const
 
-/** Of a query made of a document. */
-const ownWords = 8
+interface SnapshotCheck
+  extends Required<Pick<CheckOptions, 'topK' | 'target'>>,
+    Pick<CheckOptions, 'judgments' | 'signal' | 'onProgress'> {}
 
 /** Tries ways to search until one finds `target` of the exact hits; scoring every document is the last. */
 export async function checkSnapshot(
   snapshot: Snapshot,
   { embeddings: queries, texts }: Asked,
-  {
-    topK,
-    target,
-    signal,
-    onProgress,
-  }: Required<Pick<CheckOptions, 'topK' | 'target'>> & Pick<CheckOptions, 'signal' | 'onProgress'>,
+  { topK, target, judgments, signal, onProgress }: SnapshotCheck,
 ): Promise<{ result: CheckResult; setting: SearchSetting }> {
   const count = queries.offsets.length - 1
   const each = Array.from({ length: count }, (_, query) => ({
@@ -108,27 +111,34 @@ export async function checkSnapshot(
     return { hits, milliseconds: times.sort((a, b) => a - b)[count >> 1]! }
   }
   const exact = await run('every document', { exact: true })
+  const measured = ({ hits, milliseconds }: typeof exact) => ({
+    ...{ recall: recallOf(hits, exact.hits), ndcg: judgments ? ndcgOf(hits, judgments, topK) : null, milliseconds },
+  })
   const settings: CheckedSetting[] = []
   const hasLists = snapshot.segments.some(({ lists }) => lists !== null)
   const { documents } = snapshot.counts
   for (const [ofProbes, ofCandidates] of hasLists ? ladder : []) {
     const probes = Math.ceil(ofProbes * probesFor(documents))
     const candidates = Math.ceil(ofCandidates * candidatesFor(documents))
-    const { hits, milliseconds } = await run(`${probes} probes, ${candidates} candidates`, { probes, candidates })
-    const recall = recallOf(hits, exact.hits)
-    settings.push({ probes, candidates, recall, milliseconds })
-    if (recall >= target) break
+    const way = { probes, candidates }
+    settings.push({ ...way, ...measured(await run(`${probes} probes, ${candidates} candidates`, way)) })
+    if (settings.at(-1)!.recall >= target) break
   }
   const bm25: CheckedFirstStage[] = []
   for (const candidates of texts && withoutWords(snapshot) === 0 ? wordLadder : []) {
-    const { hits, milliseconds } = await run(`BM25, ${candidates} candidates`, { firstStage: 'bm25', candidates })
-    bm25.push({ candidates, recall: recallOf(hits, exact.hits), milliseconds })
+    const way = { firstStage: 'bm25', candidates } as const
+    bm25.push({ candidates, ...measured(await run(`BM25, ${candidates} candidates`, way)) })
   }
   const approximate = settings.length > 0 && settings.at(-1)!.recall >= target
-  if (!approximate) settings.push({ probes: null, candidates: null, recall: 1, milliseconds: exact.milliseconds })
+  if (!approximate) settings.push({ probes: null, candidates: null, ...measured(exact) })
   const { probes, candidates, recall } = settings.at(-1)!
+  const missingJudged = judgments ? await missingOf(snapshot, judgments) : 0
+  const { ndcg } = measured(exact)
   return {
-    result: { queries: count, topK, target, settings, bm25, codesRecall: snapshot.codesRecall, approximate },
+    result: {
+      ...{ queries: count, topK, target, ndcg, missingJudged, settings, bm25 },
+      ...{ codesRecall: snapshot.codesRecall, approximate },
+    },
     setting: { probes, candidates, recall, target, topK, queries: count, documents },
   }
 }
@@ -144,29 +154,17 @@ function recallOf(found: readonly IndexHit[][], exact: readonly IndexHit[][]): n
   return all > 0 ? same / all : 1
 }
 
-/**
- * Queries that an index can ask itself: the first words of evenly spaced documents where it has texts and a model, else the
- * first token vectors of each.
- */
-export async function ownQueries(
-  { segments, manifest, counts }: Snapshot,
-  model: Colbert | undefined,
-  wanted: number,
-): Promise<string[] | Embeddings<'query', EmbeddingData>> {
-  const step = Math.max(1, counts.documents / wanted)
-  const texts: string[] = []
-  const vectors: Float32Array[] = []
-  let [number, next] = [0, 0]
+/** Mean over all queries. */
+function ndcgOf(hits: readonly IndexHit[][], judgments: Judgments, topK: number): number {
+  const run = new Map(hits.map((list, query) => [String(query), list]))
+  const qrels = new Map(judgments.map((judged, query) => [String(query), judged]))
+  const metric = `ndcg@${topK}` as const
+  return evaluate(run, qrels, [metric]).means[metric]!
+}
+
+async function missingOf({ segments }: Snapshot, judgments: Judgments): Promise<number> {
+  const missing = new Set(judgments.flatMap((judged) => [...judged.keys()]))
   for (const segment of segments)
-    for (let document = 0; document < segment.documents; document++) {
-      if (segment.isDeleted(document) || number++ < Math.floor(next)) continue
-      next += step
-      const { text } = await segment.kept(document)
-      if (text !== undefined && model) texts.push(text.split(/\s+/).slice(0, ownWords).join(' '))
-      else {
-        vectors.push(firstTokens(await segment.embeddings.download({ first: document, last: document + 1 })))
-      }
-    }
-  if (model && vectors.length === 0) return texts
-  return queriesOf(vectors, manifest.dim)
+    for (const document of await segment.numbersOf([...missing])) missing.delete(segment.id(document))
+  return missing.size
 }

@@ -9,7 +9,7 @@ import { Device } from '../tensor/device.js'
 import { recipeMismatch } from '../text/alignment.js'
 import { abortIf } from '../turns.js'
 import { chosen } from './builder.js'
-import { type CheckResult, checkSnapshot, ownQueries } from './check.js'
+import { type CheckResult, checkSnapshot } from './check.js'
 import { type Filter, Selected, type Selection } from './filter.js'
 import { encodedGroups } from './groups.js'
 import { filesOf, indexLayout, manifestFile, writeManifest } from './manifest.js'
@@ -30,6 +30,7 @@ import {
   searchOptions,
   verifyOptions,
 } from './options.js'
+import { ownQueries } from './own-queries.js'
 import { isAlike, probeOf } from './probe.js'
 import { type Asked, type IndexHit, type IndexSearchOptions, searchSnapshot } from './search.js'
 import { type EncodedPart, type Kept, type VerifyOptions, verifyFiles } from './segment.js'
@@ -330,14 +331,25 @@ export class Index {
    */
   check(options: CheckOptions = {}): Promise<CheckResult> {
     checkOptions('check', options, checkedOptions)
-    const { queries = 200, topK = 10, target = 0.98, signal, onProgress } = options
+    const { queries = 200, judgments: given, topK = 10, target = 0.98, signal, onProgress } = options
+    if (given && typeof queries === 'number')
+      throw new ArgumentError('ERR_ARGUMENT', 'check: judgments has no effect without the queries that they are of')
     return this.change(async (writer) => {
       const snapshot = this.here.snapshot
-      const given = typeof queries === 'number' ? await ownQueries(snapshot, this.model, queries) : queries
-      const asked = await this.asked(given, { signal, onProgress })
+      const own = typeof queries === 'number' ? await ownQueries(snapshot, this.model, queries) : null
+      const judgments = own?.judgments ?? given
+      const asked = await this.asked(own?.queries ?? (queries as Exclude<typeof queries, number>), {
+        signal,
+        onProgress,
+      })
       if (countOf(asked.embeddings) === 0)
         throw new ArgumentError('ERR_ARGUMENT', `check: ${this.dir} has no documents, or no queries were given`)
-      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, signal, onProgress })
+      if (judgments && judgments.length !== countOf(asked.embeddings))
+        throw new ArgumentError(
+          'ERR_ARGUMENT',
+          `check: judgments of ${judgments.length} queries for ${countOf(asked.embeddings)}`,
+        )
+      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, judgments, signal, onProgress })
       await writer.keepSetting(setting)
       return result
     })

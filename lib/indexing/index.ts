@@ -5,7 +5,14 @@ export { type EncodeCorpusOptions, type EncodeProgress, type EncodeResult, encod
 export { EncodedDocuments, type EncodedInfo, type EncodedSettings, type PartsOptions } from './encoded.js'
 export type { Filter, Selection } from './filter.js'
 export type { IndexType, Pooling, SearchSetting, StoredEmbeddings } from './manifest.js'
-export type { CheckOptions, CreateIndexOptions, IndexDocument, IndexInfo, OpenIndexOptions } from './options.js'
+export type {
+  CheckOptions,
+  CreateIndexOptions,
+  IndexDocument,
+  IndexInfo,
+  Judgments,
+  OpenIndexOptions,
+} from './options.js'
 export type { ResidualType } from './residual.js'
 export type { IndexHit, IndexSearchOptions } from './search.js'
 export type { EncodedPart, Kept, Metadata, VerifyOptions } from './segment.js'

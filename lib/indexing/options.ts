@@ -68,6 +68,9 @@ export interface CreateIndexOptions extends OpenIndexOptions {
   modelName?: string
 }
 
+/** Of each query the documents that were judged for it, by id, and their grades: above 0 is relevant. */
+export type Judgments = readonly ReadonlyMap<string, number>[]
+
 /** Options of `Index.check`. */
 export interface CheckOptions {
   /**
@@ -75,6 +78,10 @@ export interface CheckOptions {
    * vectors. Default 200.
    */
   queries?: number | readonly string[] | Embeddings<'query', EmbeddingData>
+  /**
+   * Of each of `queries`, for nDCG. Default: of queries that are made of documents, the document of each; else nDCG is not measured.
+   */
+  judgments?: Judgments
   /** Hits of a query; default 10. */
   topK?: number
   /** Share of the exact hits that has to be found; default 0.98. */
@@ -147,6 +154,9 @@ export const checkedOptions: Kinds<CheckOptions> = {
   queries: kind(
     'texts, embeddings of queries, or how many',
     (v) => (typeof v === 'object' && v !== null) || whole(1).is(v),
+  ),
+  judgments: list(
+    kind('a map of ids to grades', (v) => object.is(v) && typeof (v as ReadonlyMap<string, number>).get === 'function'),
   ),
   ...{ topK: whole(1), target: number(0, 1), onProgress: func, signal },
 }

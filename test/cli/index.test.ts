@@ -1,5 +1,5 @@
 /** `lateforge index`: the verbs of an index, as a person uses them. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { lateforge } from '../command.js'
@@ -48,7 +48,21 @@ t.test('create, add, search, delete, compact, info', async (t) => {
     status: 0,
     stdout: /recall@10[\s\S]*every document is scored from now on/,
   })
-  t.match(json('check', 'idx', 'w1 w2', '--target', '0.9'), { queries: 1, target: 0.9, approximate: false })
+  t.match(json('check', 'idx', 'w1 w2', '--target', '0.9'), { queries: 1, target: 0.9, approximate: false, ndcg: null })
+  mkdirSync(path.join(cwd, 'judged', 'qrels'), { recursive: true })
+  writeFileSync(path.join(cwd, 'judged', 'corpus.jsonl'), '{"_id":"d1","text":"x"}\n')
+  writeFileSync(path.join(cwd, 'judged', 'queries.jsonl'), '{"_id":"q1","text":"w7 w8"}\n{"_id":"q2","text":"w9"}\n')
+  writeFileSync(path.join(cwd, 'judged', 'qrels', 'dev.tsv'), 'q1\td1\t1\nq2\td2\t1\nq2\tnone\t1\n')
+  const judged = ['--collection', 'judged', '--split', 'dev']
+  const { ndcg } = json('check', 'idx', ...judged)
+  t.ok(ndcg >= 0 && ndcg <= 1)
+  t.match(cli('check', 'idx', ...judged), {
+    status: 0,
+    stdout:
+      /recall@10 {2}nDCG@10[\s\S]*every document +1\.0000 +\d\.\d{4} [\s\S]*1 judged documents are not in the index/,
+  })
+  t.match(cli('check', 'idx', ...judged, 'w1'), { status: 2, stderr: /--collection has no effect beside queries/ })
+  t.match(cli('check', 'idx', '--split', 'dev'), { status: 2, stderr: /--split has no effect/ })
   t.match(cli('compact', 'idx'), { status: 0, stdout: /^[\d.]+ kB before, [\d.]+ kB now$/m })
   t.match(cli('info', 'idx', '--verify'), {
     status: 0,

@@ -98,6 +98,23 @@ t.test('check keeps the cheapest setting that reaches the target, and none that 
   const own = await index.check({ queries: 25 })
   t.equal(own.queries, 25)
   t.ok(own.settings.at(-1)!.recall >= 0.98)
+  // nDCG: of queries that are made of documents each is judged by its own.
+  t.ok(own.ndcg! > 0.9 && own.settings.every(({ ndcg }) => ndcg! > 0.5 && ndcg! <= 1), `nDCG ${own.ndcg}`)
+  t.equal(easy.ndcg, null)
+  const exactHits = await index.search(queries, { exact: true })
+  const judgments = exactHits.map(
+    (list, q) => new Map([...list.slice(2, 4), { id: `gone${q}` }].map(({ id }, i) => [id, 2 - i])),
+  )
+  const judged = await index.check({ queries, judgments, target: 0.5 })
+  // Third with grade 2 and fourth with grade 1, of an ideal of both, first and second; grade 0 gains nothing.
+  const wanted = (2 / Math.log2(4) + 1 / Math.log2(5)) / (2 + 1 / Math.log2(3))
+  t.ok(Math.abs(judged.ndcg! - wanted) < 1e-12, `nDCG ${judged.ndcg}, ${wanted}`)
+  t.equal(judged.missingJudged, 30)
+  t.ok(judged.settings[0]!.ndcg! > 0)
+  await t.rejects(index.check({ queries, judgments: judgments.slice(1) }), {
+    message: /judgments of 29 queries for 30/,
+  })
+  t.throws(() => index.check({ judgments }), { code: 'ERR_ARGUMENT', message: /without the queries/ })
   // Candidates never reach a share above 1 in few of the ladder's steps: whatever misses is not chosen.
   const all = await index.check({ queries, target: 1, topK: 300 })
   const { search } = await index.info()
