@@ -27,6 +27,8 @@ export interface CandidateOptions {
   probes: number
   /** Documents of each query, over all segments. */
   candidates: number
+  /** Where a query finds fewer, it looks behind more centroids. */
+  enough: number
   signal: AbortSignal | undefined
 }
 
@@ -38,24 +40,22 @@ export interface Listed {
 }
 
 /**
- * For each query the documents that its tokens find behind their nearest centroids, best first. A query that finds fewer than so
- * many candidates, as where a filter lets only documents pass that are far from it, looks behind twice as many centroids, until it
- * has them or there are no more.
+ * For each query the documents that its tokens find behind their nearest centroids, best first. A query that finds too few, as where
+ * a filter lets only documents pass that are far from it, looks behind twice as many centroids, until it has enough or there are
+ * no more.
  */
 export async function candidatesOf(
   queries: Embeddings<'query', EmbeddingData>,
   listed: readonly Listed[],
-  { probes, candidates, signal }: CandidateOptions,
+  { probes, enough, ...options }: CandidateOptions,
 ): Promise<number[][]> {
-  const found = await behindNearest(queries, listed, { probes, candidates, signal })
-  const there = listed.reduce((sum, { segment, allowed }) => sum + (allowed?.length ?? segment.documents), 0)
-  const enough = Math.min(candidates, there)
+  const found = await behindNearest(queries, listed, { probes, ...options })
   const most = Math.max(0, ...listed.map(({ segment }) => segment.lists!.count))
   for (const query of found.keys()) {
     const alone = slice(queries, { first: query, last: query + 1 })
     for (let wider = probes; found[query]!.length < enough && wider < most; ) {
       wider *= 2
-      found[query] = (await behindNearest(alone, listed, { probes: wider, candidates, signal }))[0]!
+      found[query] = (await behindNearest(alone, listed, { probes: wider, ...options }))[0]!
     }
   }
   return found
@@ -68,7 +68,7 @@ export async function candidatesOf(
 async function behindNearest(
   queries: AnyEmbeddings,
   listed: readonly Listed[],
-  { probes, candidates, signal }: CandidateOptions,
+  { probes, candidates, signal }: Omit<CandidateOptions, 'enough'>,
 ): Promise<number[][]> {
   const best = Array.from({ length: queries.offsets.length - 1 }, () => new Best(candidates))
   const turns = new Turns()

@@ -40,7 +40,8 @@ export interface IndexSearchOptions {
    */
   exact?: boolean
   /**
-   * Centroids that each query token looks behind for candidates. More find more, and take longer. Default as `check` set it, or
+   * Centroids that each query token looks behind for candidates. More find more, and take longer; where too few documents are found
+   * behind them, as with some filters, it looks behind more. Default as `check` set it, or
    * 16, of more than 262,144 documents a 32nd of the square root of their number.
    */
   probes?: number
@@ -90,6 +91,9 @@ const wordCandidates = 1000
 /** So much less of the documents makes it worth while to score them one by one, instead of all in blocks. */
 const sparse = 8
 
+/** Documents of a filter that are no more than so many times the candidates are scored one by one: no more work, and nothing is missed. */
+const fewCandidates = 2
+
 /** The best documents of each query, best first; equal scores in the order in which they were added. */
 export async function searchSnapshot(
   snapshot: Snapshot,
@@ -98,14 +102,7 @@ export async function searchSnapshot(
 ): Promise<IndexHit[][]> {
   const { manifest } = snapshot
   const { topK = 10, filter, among, firstStage, signal, onProgress } = options
-  if (firstStage) checkFirstStage(texts, options)
-  if (among && (filter || among.length !== countOf(queries)))
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      filter
-        ? 'search: filter has no effect beside among; leave out of it what must not be found'
-        : `search: among has lists for ${among.length} of ${countOf(queries)} queries`,
-    )
+  checkWay(countOf(queries), texts, options)
   const asked = options.probes !== undefined || options.candidates !== undefined
   const { search } = manifest
   const exact = options.exact ?? (!asked && search !== null && search.probes === null)
@@ -114,31 +111,37 @@ export async function searchSnapshot(
   const most = search?.candidates ?? candidatesFor(documents)
   const { candidates = Math.max(most, 10 * topK) } = options
   const clampNegatives = manifest.recipe?.clampNegatives ?? queries.recipe?.clampNegatives ?? false
-  const wanted = filter && Selected.of('search', filter)
-  wanted?.keepOnly(snapshot.segments)
   const ranking: Ranking = {
     ...{ queries, clampNegatives, signal, turns: new Turns() },
     best: Array.from({ length: countOf(queries) }, () => new Best(topK)),
   }
-  const listed: Listed[] = []
   const total = snapshot.segments.reduce((sum, { documents }) => sum + documents, 0)
-  for (const { segment, start } of placed(snapshot)) {
-    abortIf(signal)
-    onProgress?.({ stage: 'searching', done: start, total, unit: 'documents' })
-    if (among) {
+  const tell = (stage: 'searching' | 'scoring', done: number) => onProgress?.({ stage, done, total, unit: 'documents' })
+  if (among) {
+    for (const { segment, start } of placed(snapshot)) {
+      abortIf(signal)
+      tell('searching', start)
       const pairs: number[] = []
       for (const [query, ids] of among.entries())
         for (const document of await segment.numbersOf(new Set(ids))) pairs.push(query, document)
       await rankPairs(ranking, segment, start, pairs)
-      continue
     }
+    return hitsOf(snapshot, ranking, options)
+  }
+  const wanted = filter && Selected.of('search', filter)
+  wanted?.keepOnly(snapshot.segments)
+  const passing: Listed[] = []
+  for (const { segment, start } of placed(snapshot)) {
     const allowed = wanted ? await wanted.within(segment, signal) : numbersOf(segment, null)
-    if (firstStage) {
-      listed.push({ segment, start, allowed })
-      continue
-    }
-    if (allowed?.length === 0) continue
-    if (allowed && allowed.length * sparse < segment.documents) {
+    if (allowed?.length !== 0 || firstStage) passing.push({ segment, start, allowed })
+  }
+  const isFew = wanted !== undefined && passingOf(passing) <= fewCandidates * candidates
+  const listed: Listed[] = []
+  for (const part of firstStage ? [] : passing) {
+    const { segment, start, allowed } = part
+    abortIf(signal)
+    tell('searching', start)
+    if (allowed && (allowed.length * sparse < segment.documents || (isFew && segment.lists)))
       for (let query = 0; query < countOf(queries); query++)
         await rankPairs(
           ranking,
@@ -146,18 +149,22 @@ export async function searchSnapshot(
           start,
           allowed.flatMap((n) => [query, n]),
         )
-    } else if (segment.lists && !exact) listed.push({ segment, start, allowed })
+    else if (segment.lists && !exact) listed.push(part)
     else await rankAll(ranking, segment, start, allowed)
   }
+  // What fills topK; of those that a filter lets pass as large a share as of all.
+  const left = passingOf(listed)
+  const share = wanted ? left / listed.reduce((sum, { segment }) => sum + segment.documents, 0) : 0
+  const enough = Math.min(left, candidates, Math.max(10 * topK, Math.ceil(candidates * share)))
   const chosen = firstStage
     ? await candidatesByWords(snapshot, texts!, {
-        ...{ candidates: options.candidates ?? Math.max(wordCandidates, topK), allowed: maskOf(listed), signal },
+        ...{ candidates: options.candidates ?? Math.max(wordCandidates, topK), allowed: maskOf(passing), signal },
       })
     : listed.length > 0
-      ? await candidatesOf(queries, listed, { probes, candidates, signal })
+      ? await candidatesOf(queries, listed, { probes, candidates, enough, signal })
       : []
-  for (const { segment, start } of listed) {
-    onProgress?.({ stage: 'scoring', done: start, total, unit: 'documents' })
+  for (const { segment, start } of firstStage ? passing : listed) {
+    tell('scoring', start)
     const end = start + segment.documents
     const within = (found: readonly number[]) => found.filter((n) => n >= start && n < end)
     await rankPairs(
@@ -170,20 +177,28 @@ export async function searchSnapshot(
   return hitsOf(snapshot, ranking, options)
 }
 
-/** @throws ArgumentError ERR_ARGUMENT for queries without words, and for options that candidates by words have no use for */
-function checkFirstStage(texts: readonly string[] | null, options: IndexSearchOptions): void {
-  const idle = (['among', 'exact', 'probes'] as const).find((name) => options[name] !== undefined)
-  if (idle !== undefined)
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      `search: ${idle} has no effect beside firstStage "bm25"; leave one of them out`,
-    )
-  if (!texts)
-    throw new ArgumentError(
-      'ERR_ARGUMENT',
-      'search: firstStage "bm25" goes by words; give queries as texts, not embeddings',
-    )
+/** Options that a way to search has no use for. */
+const idleBeside = {
+  firstStage: ['among', 'exact', 'probes'],
+  among: ['filter', 'exact', 'probes', 'candidates'],
+  exact: ['probes', 'candidates'],
+} as const
+
+/** @throws ArgumentError ERR_ARGUMENT for options without effect, queries without words, and lists of other queries */
+function checkWay(queries: number, texts: readonly string[] | null, options: IndexSearchOptions): void {
+  const fail = (message: string) => new ArgumentError('ERR_ARGUMENT', `search: ${message}`)
+  for (const way of ['firstStage', 'among', 'exact'] as const) {
+    const idle = options[way] ? idleBeside[way].find((name) => options[name]) : undefined
+    if (idle) throw fail(`${idle} has no effect beside ${way}; leave one of them out`)
+  }
+  if (options.firstStage && !texts) throw fail('firstStage "bm25" goes by words; give queries as texts, not embeddings')
+  if (options.among && options.among.length !== queries)
+    throw fail(`among has lists for ${options.among.length} of ${queries} queries`)
 }
+
+/** Documents that may be found. */
+const passingOf = (parts: readonly Listed[]): number =>
+  parts.reduce((sum, { segment, allowed }) => sum + (allowed?.length ?? segment.documents), 0)
 
 /** Of each document of all segments whether it may be found; null: all may. */
 function maskOf(segments: readonly Listed[]): Uint8Array | null {

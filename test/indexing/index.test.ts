@@ -127,10 +127,13 @@ t.test('among ids from elsewhere; why a document was found', async (t) => {
   const wanted = all.map((hits, q) => hits.filter(({ id }) => lists[q]!.includes(id)))
   t.same(await index.search(queries, { among: lists }), wanted)
   await t.rejects(index.search(queries, { among: lists.slice(1) }), { code: 'ERR_ARGUMENT', message: /4 of 5 queries/ })
-  await t.rejects(index.search(queries, { among: lists, filter: { ids: [] } }), {
-    code: 'ERR_ARGUMENT',
-    message: /no effect/,
-  })
+  for (const [options, message] of [
+    [{ among: lists, filter: { ids: [] } }, /filter has no effect beside among/],
+    [{ among: lists, exact: true }, /exact has no effect beside among/],
+    [{ among: lists, candidates: 3 }, /candidates has no effect beside among/],
+    [{ exact: true, probes: 3 }, /probes has no effect beside exact/],
+  ] as const)
+    await t.rejects(index.search(queries, options), { code: 'ERR_ARGUMENT', message })
 
   const encoded = await model.encodeQueries(queries)
   for (const [q, hits] of (await index.search(encoded, { topK: 5, explain: true })).entries())
