@@ -7,7 +7,7 @@ import { BaseRetriever, type BaseRetrieverInput } from '@langchain/core/retrieve
 import { BaseDocumentCompressor } from '@langchain/core/retrievers/document_compressors'
 import { ArgumentError } from '../errors.js'
 import { Index } from '../indexing/document-index.js'
-import type { Filter } from '../indexing/filter.js'
+import type { Filter, Selection } from '../indexing/filter.js'
 import type { Colbert } from '../models/colbert.js'
 import { checkOptions, instance, type Kinds, object, required, whole } from '../options.js'
 import { checkModel, divisors, ranked, type ScoreOptions, scoreOptions } from './scores.js'
@@ -55,7 +55,7 @@ export interface ColbertRetrieverOptions extends ScoreOptions {
 /** Options of `ColbertRetriever.overIndex`. */
 export interface IndexRetrieverOptions extends ColbertRetrieverOptions {
   /** Which documents may be found. Default: all. */
-  filter?: Filter
+  filter?: Filter | Selection
 }
 
 const retrieverOptions: Kinds<ColbertRetrieverOptions> = { ...scoreOptions, topK: whole(1) }
