@@ -1,6 +1,7 @@
 // Products of int16, two at a time: one instruction multiplies neighbours and adds them up as int32.
 #pragma once
 
+#include "features.h"
 #include "lanes.h"
 
 namespace lateforge::cpu::LF_ISA {
@@ -41,5 +42,26 @@ inline void addTo(Ints& sum, Ints x) {
   sum += x;
   inRegister(sum);
 }
+
+// sum += addPairs(a, b), fused: by one instruction of VNNI. Only GCC's assembler takes that in code for all of AVX-512.
+#if LF_VECTOR_BYTES == 64 && defined(__x86_64__) && !defined(__clang__)
+inline bool fusesPairs() {
+  static const bool here = features().vnni;
+  return here;
+}
+template <bool Fused>
+inline void addPairsTo(Ints& sum, Shorts a, Shorts b) {
+  if constexpr (Fused)
+    asm("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  else
+    addTo(sum, addPairs(a, b));
+}
+#else
+inline bool fusesPairs() { return false; }
+template <bool>
+inline void addPairsTo(Ints& sum, Shorts a, Shorts b) {
+  addTo(sum, addPairs(a, b));
+}
+#endif
 
 }  // namespace lateforge::cpu::LF_ISA

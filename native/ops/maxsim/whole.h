@@ -52,7 +52,7 @@ inline void packWhole(const float* x, int64_t rows, int64_t dim, int64_t width, 
 }
 
 // use(token, vector, sums): products of Tokens rows d [Tokens, dim / 2 pairs] with a panel [dim / 2, Vectors · lanes].
-template <int Tokens, int Vectors, class F>
+template <bool Fused, int Tokens, int Vectors, class F>
 inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel, F use) {
   constexpr int64_t L = kLanes<float>;
   constexpr int bases = (Tokens + 2) / 3;  // as in cpu/tile.h
@@ -69,7 +69,7 @@ inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel,
     for (int t = 0; t < Tokens; ++t) {
       const Shorts left = reinterpret_cast<Shorts>(Ints{} + base[t / 3][t % 3 * words]);
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) addTo(sums[t][v], addPairs(left, right[v]));
+      for (int v = 0; v < Vectors; ++v) addPairsTo<Fused>(sums[t][v], left, right[v]);
     }
 #pragma GCC unroll 5
     for (int i = 0; i < bases; ++i) {
@@ -86,45 +86,45 @@ inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel,
 
 // The same as floats, of a panel of packWhole and of d [Tokens, dim] with scales; but for the scales of the panel's
 // rows.
-template <int Vectors, int Tokens, class F>
+template <bool Fused, int Vectors, int Tokens, class F>
 inline void similaritiesWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, F use) {
-  multiplyWhole<Tokens, Vectors>(dim / 2, reinterpret_cast<const int32_t*>(d), reinterpret_cast<const int32_t*>(panel),
-                                 [&](int t, int v, const Ints& sums) __attribute__((always_inline)) {
-                                   use(t, v, __builtin_convertvector(sums, Vec<float>) * scales[t]);
-                                 });
+  multiplyWhole<Fused, Tokens, Vectors>(
+      dim / 2, reinterpret_cast<const int32_t*>(d), reinterpret_cast<const int32_t*>(panel),
+      [&](int t, int v, const Ints& sums)
+          __attribute__((always_inline)) { use(t, v, __builtin_convertvector(sums, Vec<float>) * scales[t]); });
 }
 
-template <int Vectors, int Tokens>
+template <bool Fused, int Vectors, int Tokens>
 void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, Best<float>& best) {
   Vec<float> value[Vectors], sum[Vectors];
   std::copy_n(best.value, Vectors, value);
   std::copy_n(best.sum, Vectors, sum);
-  similaritiesWhole<Vectors, Tokens>(panel, d, scales, dim,
-                                     [&](int, int v, Vec<float> sim) __attribute__((always_inline)) {
-                                       sum[v] += sim;
-                                       value[v] = sim > value[v] ? sim : value[v];
-                                     });
+  similaritiesWhole<Fused, Vectors, Tokens>(panel, d, scales, dim,
+                                            [&](int, int v, Vec<float> sim) __attribute__((always_inline)) {
+                                              sum[v] += sim;
+                                              value[v] = sim > value[v] ? sim : value[v];
+                                            });
   std::copy_n(value, Vectors, best.value);
   std::copy_n(sum, Vectors, best.sum);
 }
 
-template <int Vectors, int Tokens>
+template <bool Fused, int Vectors, int Tokens>
 void storeWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, float* to, int64_t stride) {
   const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
-  similaritiesWhole<Vectors, Tokens>(
+  similaritiesWhole<Fused, Vectors, Tokens>(
       panel, d, scales, dim, [&](int t, int v, Vec<float> sim) __attribute__((always_inline)) {
         store(to + t * stride + v * kLanes<float>, sim * load(factors + v * kLanes<float>));
       });
 }
 
 // These for 1 to kTile tokens.
-template <int Vectors, int... Tokens>
+template <bool Fused, int Vectors, int... Tokens>
 constexpr auto scansWhole(std::integer_sequence<int, Tokens...>) {
-  return std::array{&scanWhole<Vectors, Tokens + 1>...};
+  return std::array{&scanWhole<Fused, Vectors, Tokens + 1>...};
 }
-template <int Vectors, int... Tokens>
+template <bool Fused, int Vectors, int... Tokens>
 constexpr auto storesWhole(std::integer_sequence<int, Tokens...>) {
-  return std::array{&storeWhole<Vectors, Tokens + 1>...};
+  return std::array{&storeWhole<Fused, Vectors, Tokens + 1>...};
 }
 
 // As Document, of int8 times a scale a token.
@@ -136,7 +136,8 @@ struct WholeDocument {
   template <int Vectors, bool Argmax>
   void scan(const float* panel, int64_t dim, int64_t count, Best<float>& best) const {
     static_assert(!Argmax);
-    static constexpr auto scans = scansWhole<Vectors>(std::make_integer_sequence<int, kTile>{});
+    static constexpr auto tile = std::make_integer_sequence<int, kTile>{};
+    static const auto scans = fusesPairs() ? scansWhole<true, Vectors>(tile) : scansWhole<false, Vectors>(tile);
     startOf(best);
     forTiles(count,
              [&](int64_t first, int64_t n) { scans[n - 1](panel, tokens + first * dim, scales + first, dim, best); });
@@ -147,8 +148,9 @@ struct WholeDocument {
     }
   }
   void similarities(const float* panel, int64_t dim, int64_t count, int64_t width, float* to, int64_t stride) const {
-    static constexpr auto ones = storesWhole<1>(std::make_integer_sequence<int, kTile>{});
-    static constexpr auto twos = storesWhole<2>(std::make_integer_sequence<int, kTile>{});
+    static constexpr auto tile = std::make_integer_sequence<int, kTile>{};
+    static const auto ones = fusesPairs() ? storesWhole<true, 1>(tile) : storesWhole<false, 1>(tile);
+    static const auto twos = fusesPairs() ? storesWhole<true, 2>(tile) : storesWhole<false, 2>(tile);
     (width == kLanes<float> ? ones : twos)[count - 1](panel, tokens, scales, dim, to, stride);
   }
   float value(int64_t j, int64_t k, int64_t dim) const { return static_cast<float>(stored[j * dim + k]) * scales[j]; }
