@@ -88,11 +88,11 @@ export const candidatesFor = (documents: number): number => Math.max(500, Math.c
 /** Of candidates by words: of the exact hits of cacm 300 miss one in six, 1000 one in twenty (docs/guides/index.md). */
 const wordCandidates = 1000
 
-/** So much less of the documents makes it worth while to score them one by one, instead of all in blocks. */
-const sparse = 8
+/** Where so much less of the documents pass, they are scored one by one: instead of all in blocks, and of looking for candidates. */
+const sparse = { blocks: 2, lists: 8 }
 
-/** Documents of a filter that are no more than so many times the candidates are scored one by one: no more work, and nothing is missed. */
-const fewCandidates = 2
+/** Documents of a filter that are no more than so many times the candidates are scored one by one: little more work, and nothing is missed. */
+const fewCandidates = 3
 
 /** The best documents of each query, best first; equal scores in the order in which they were added. */
 export async function searchSnapshot(
@@ -141,7 +141,9 @@ export async function searchSnapshot(
     const { segment, start, allowed } = part
     abortIf(signal)
     tell('searching', start)
-    if (allowed && (allowed.length * sparse < segment.documents || (isFew && segment.lists)))
+    const hasLists = segment.lists !== null && !exact
+    const share = sparse[hasLists ? 'lists' : 'blocks']
+    if (allowed && (allowed.length * share <= segment.documents || (isFew && hasLists)))
       for (let query = 0; query < countOf(queries); query++)
         await rankPairs(
           ranking,
@@ -149,7 +151,7 @@ export async function searchSnapshot(
           start,
           allowed.flatMap((n) => [query, n]),
         )
-    else if (segment.lists && !exact) listed.push(part)
+    else if (hasLists) listed.push(part)
     else await rankAll(ranking, segment, start, allowed)
   }
   // What fills topK; of those that a filter lets pass as large a share as of all.
