@@ -116,30 +116,32 @@ export async function searchSnapshot(
     best: Array.from({ length: countOf(queries) }, () => new Best(topK)),
   }
   const total = snapshot.segments.reduce((sum, { documents }) => sum + documents, 0)
-  const tell = (stage: 'searching' | 'scoring', done: number) => onProgress?.({ stage, done, total, unit: 'documents' })
+  const tell = (stage: 'searching' | 'scoring', done: number) => {
+    abortIf(signal)
+    onProgress?.({ stage, done, total, unit: 'documents' })
+  }
   if (among) {
     for (const { segment, start } of placed(snapshot)) {
-      abortIf(signal)
       tell('searching', start)
-      const pairs: number[] = []
-      for (const [query, ids] of among.entries())
-        for (const document of await segment.numbersOf(new Set(ids))) pairs.push(query, document)
-      await rankPairs(ranking, segment, start, pairs)
+      await rankPairs(ranking, segment, start, await pairsOf(segment, among))
     }
     return hitsOf(snapshot, ranking, options)
   }
   const wanted = filter && Selected.of('search', filter)
   wanted?.keepOnly(snapshot.segments)
-  const passing: Listed[] = []
-  for (const { segment, start } of placed(snapshot)) {
-    const allowed = wanted ? await wanted.within(segment, signal) : numbersOf(segment, null)
-    if (allowed?.length !== 0 || firstStage) passing.push({ segment, start, allowed })
+  const parts: Listed[] = []
+  for (const { segment, start } of placed(snapshot))
+    parts.push({ segment, start, allowed: wanted ? await wanted.within(segment, signal) : numbersOf(segment, null) })
+  if (firstStage) {
+    const most = options.candidates ?? Math.max(wordCandidates, topK)
+    const chosen = await candidatesByWords(snapshot, texts!, { candidates: most, allowed: maskOf(parts), signal })
+    await rankChosen(ranking, parts, chosen, tell)
+    return hitsOf(snapshot, ranking, options)
   }
-  const isFew = wanted !== undefined && passingOf(passing) <= fewCandidates * candidates
+  const isFew = wanted !== undefined && passingOf(parts) <= fewCandidates * candidates
   const listed: Listed[] = []
-  for (const part of firstStage ? [] : passing) {
+  for (const part of parts) {
     const { segment, start, allowed } = part
-    abortIf(signal)
     tell('searching', start)
     const hasLists = segment.lists !== null && !exact
     const share = sparse[hasLists ? 'lists' : 'blocks']
@@ -154,27 +156,13 @@ export async function searchSnapshot(
     else if (hasLists) listed.push(part)
     else await rankAll(ranking, segment, start, allowed)
   }
-  // What fills topK; of those that a filter lets pass as large a share as of all.
-  const left = passingOf(listed)
-  const share = wanted ? left / listed.reduce((sum, { segment }) => sum + segment.documents, 0) : 0
-  const enough = Math.min(left, candidates, Math.max(10 * topK, Math.ceil(candidates * share)))
-  const chosen = firstStage
-    ? await candidatesByWords(snapshot, texts!, {
-        ...{ candidates: options.candidates ?? Math.max(wordCandidates, topK), allowed: maskOf(passing), signal },
-      })
-    : listed.length > 0
-      ? await candidatesOf(queries, listed, { probes, candidates, enough, signal })
-      : []
-  for (const { segment, start } of firstStage ? passing : listed) {
-    tell('scoring', start)
-    const end = start + segment.documents
-    const within = (found: readonly number[]) => found.filter((n) => n >= start && n < end)
-    await rankPairs(
-      ranking,
-      segment,
-      start,
-      chosen.flatMap((found, query) => within(found).flatMap((n) => [query, n - start])),
-    )
+  if (listed.length > 0) {
+    // What fills topK; of those that a filter lets pass as large a share as of all.
+    const passing = passingOf(listed)
+    const share = wanted ? passing / listed.reduce((sum, { segment }) => sum + segment.documents, 0) : 0
+    const enough = Math.min(passing, candidates, Math.max(10 * topK, Math.ceil(candidates * share)))
+    const chosen = await candidatesOf(queries, listed, { probes, candidates, enough, signal })
+    await rankChosen(ranking, listed, chosen, tell)
   }
   return hitsOf(snapshot, ranking, options)
 }
@@ -229,6 +217,31 @@ function placed({ segments }: Snapshot): { segment: Segment; start: number }[] {
     start += segment.documents
     return at
   })
+}
+
+/** Queries, and those of the documents that are asked for of each that are in the segment. */
+async function pairsOf(segment: Segment, asked: readonly (readonly string[])[]): Promise<number[]> {
+  const pairs: number[] = []
+  for (const [query, ids] of asked.entries())
+    for (const document of await segment.numbersOf(new Set(ids))) pairs.push(query, document)
+  return pairs
+}
+
+/** Scores the candidates of each query, by their numbers in the snapshot. */
+async function rankChosen(
+  ranking: Ranking,
+  parts: readonly Listed[],
+  chosen: readonly (readonly number[])[],
+  tell: (stage: 'scoring', done: number) => void,
+): Promise<void> {
+  for (const { segment, start } of parts) {
+    tell('scoring', start)
+    const end = start + segment.documents
+    const pairs = chosen.flatMap((found, query) =>
+      found.flatMap((n) => (n >= start && n < end ? [query, n - start] : [])),
+    )
+    await rankPairs(ranking, segment, start, pairs)
+  }
 }
 
 /** Scores query pairs[2n] with document pairs[2n + 1] of the segment. */
