@@ -171,9 +171,10 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
   int64_t* starts = reinterpret_cast<int64_t*>(memory);
   Block<T>* blocks = reinterpret_cast<Block<T>*>(memory + room.blocks);
   const bool all = layout == Layout::all;
-  const auto score = [&](const Block<T>& block, int64_t j, T* own, T* to, int64_t stride, Index* winners) {
+  const auto score = [&](const Block<T>& block, int64_t j, int64_t next, T* own, T* to, int64_t stride,
+                         Index* winners) {
     const int64_t tokens = segments[j + 1] - segments[j];
-    const auto document = documents.read(segments[j], tokens, q.dim, own);
+    const auto document = documents.read(segments[j], tokens, q.dim, own, segments[next]);
     scoreBlock(q, block, document, tokens, clampNegatives, to, stride, winners);
   };
   if (!all) startsOf(pairs, q.segments, starts);
@@ -183,7 +184,8 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
     documents.tasks(pairs.count, [&](int64_t k, T* own) {
       Index* pair = nullptr;
       if constexpr (!std::is_void_v<Index>) pair = argmax + starts[k];
-      score(blocks[pairs.query(k)], pairs.document(k), own, scores + k, 1, pair);
+      const int64_t j = pairs.document(k), next = k + 1 < pairs.count ? pairs.document(k + 1) : j;
+      score(blocks[pairs.query(k)], j, next, own, scores + k, 1, pair);
     });
     return;
   }
@@ -204,10 +206,10 @@ void scoreDocuments(const OpCall& call, Layout layout, bool clampNegatives, cons
       T* const to = scores + block.firstQuery * nd + j;
       count = singlesFrom(segments, j, std::min(end, j + kTileRows));
       if (count > 1) {
-        const auto singles = documents.read(segments[j], count, q.dim, own);
+        const auto singles = documents.read(segments[j], count, q.dim, own, segments[j + count]);
         scoreSingles(q, block, singles, count, clampNegatives, to, nd, pair, rows);
       } else {
-        score(block, j, own, to, nd, pair);
+        score(block, j, j + 1, own, to, nd, pair);
         count = 1;
       }
     }
@@ -284,7 +286,7 @@ int32_t decodeResidual(const OpCall& call, char*) {
   const int64_t dim = call.out[0].columns();
   T* const y = call.out[0].as<T>();
   forBlocks(call.out[0].rows(), 256,
-            [&](int64_t begin, int64_t end) { rows.read(begin, end - begin, dim, y + begin * dim); });
+            [&](int64_t begin, int64_t end) { rows.read(begin, end - begin, dim, y + begin * dim, end); });
   return 0;
 }
 

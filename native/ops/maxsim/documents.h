@@ -46,7 +46,7 @@ struct InPlace {
   void tasks(int64_t count, F f) const {
     forTasks(count, [&](int64_t task) { f(task, nullptr); });
   }
-  Document<T> read(int64_t row, int64_t, int64_t dim, T*) const { return {data + row * dim}; }
+  Document<T> read(int64_t row, int64_t, int64_t dim, T*, int64_t) const { return {data + row * dim}; }
 };
 
 inline void widenRows(const Half* x, const float*, int64_t rows, int64_t dim, float* y) {
@@ -92,7 +92,7 @@ struct Stored : Widened<T> {
 
   Stored(const Widened<T>& room, const From* data, const T* scales) : Widened<T>(room), data(data), scales(scales) {}
 
-  Document<T> read(int64_t row, int64_t rows, int64_t dim, T* own) const {
+  Document<T> read(int64_t row, int64_t rows, int64_t dim, T* own, int64_t) const {
     widenRows(data + row * dim, scales ? scales + row : nullptr, rows, dim, own);
     return {own};
   }
@@ -107,11 +107,11 @@ struct StoredWhole : Widened<float> {
   StoredWhole(const Widened<float>& room, const int8_t* data, const float* scales)
       : Widened<float>(room), data(data), scales(scales) {}
 
-  WholeDocument read(int64_t row, int64_t rows, int64_t dim, float* own) const {
+  WholeDocument read(int64_t row, int64_t rows, int64_t dim, float* own, int64_t next) const {
     int16_t* __restrict__ const wide = reinterpret_cast<int16_t*>(own);
     const int8_t* __restrict__ const stored = data + row * dim;
     for (int64_t i = 0; i < rows * dim; ++i) wide[i] = stored[i];
-    return {stored, wide, scales + row};
+    return {stored, wide, scales + row, data + next * dim};
   }
 };
 

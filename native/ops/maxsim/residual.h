@@ -105,7 +105,7 @@ struct Residual : Widened<T> {
     levelsOfBytes(levels, perByte, table);
   }
 
-  Document<T> read(int64_t first, int64_t rows, int64_t dim, T* own) const {
+  Document<T> read(int64_t first, int64_t rows, int64_t dim, T* own, int64_t) const {
     for (int64_t row = first; row < first + rows; ++row) {
       T* __restrict__ const y = own + (row - first) * dim;
       if (of[row] < 0 || of[row] >= count) {

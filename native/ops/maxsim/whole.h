@@ -52,8 +52,10 @@ inline void packWhole(const float* x, int64_t rows, int64_t dim, int64_t width, 
 }
 
 // use(token, vector, sums): products of Tokens rows d [Tokens, dim / 2 pairs] with a panel [dim / 2, Vectors · lanes].
+// Meanwhile as many bytes as the rows have stored are asked for from `ahead` on, a few at a time: all at once, and the
+// first products would wait for them.
 template <bool Fused, int Tokens, int Vectors, class F>
-inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel, F use) {
+inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel, const int8_t* ahead, F use) {
   constexpr int64_t L = kLanes<float>;
   constexpr int bases = (Tokens + 2) / 3;  // as in cpu/tile.h
   const int32_t* base[bases];
@@ -61,6 +63,7 @@ inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel,
   for (int i = 0; i < bases; ++i) base[i] = d + 3 * i * words;
   Ints sums[Tokens][Vectors] = {};
   for (int64_t k = 0; k < words; ++k, panel += Vectors * L) {
+    __builtin_prefetch(ahead + 2 * Tokens * k);
     Shorts right[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v)
@@ -87,19 +90,21 @@ inline void multiplyWhole(int64_t words, const int32_t* d, const int32_t* panel,
 // The same as floats, of a panel of packWhole and of d [Tokens, dim] with scales; but for the scales of the panel's
 // rows.
 template <bool Fused, int Vectors, int Tokens, class F>
-inline void similaritiesWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, F use) {
+inline void similaritiesWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim,
+                              const int8_t* ahead, F use) {
   multiplyWhole<Fused, Tokens, Vectors>(
-      dim / 2, reinterpret_cast<const int32_t*>(d), reinterpret_cast<const int32_t*>(panel),
+      dim / 2, reinterpret_cast<const int32_t*>(d), reinterpret_cast<const int32_t*>(panel), ahead,
       [&](int t, int v, const Ints& sums)
           __attribute__((always_inline)) { use(t, v, __builtin_convertvector(sums, Vec<float>) * scales[t]); });
 }
 
 template <bool Fused, int Vectors, int Tokens>
-void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, Best<float>& best) {
+void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, const int8_t* ahead,
+               Best<float>& best) {
   Vec<float> value[Vectors], sum[Vectors];
   std::copy_n(best.value, Vectors, value);
   std::copy_n(best.sum, Vectors, sum);
-  similaritiesWhole<Fused, Vectors, Tokens>(panel, d, scales, dim,
+  similaritiesWhole<Fused, Vectors, Tokens>(panel, d, scales, dim, ahead,
                                             [&](int, int v, Vec<float> sim) __attribute__((always_inline)) {
                                               sum[v] += sim;
                                               value[v] = sim > value[v] ? sim : value[v];
@@ -111,10 +116,11 @@ void scanWhole(const float* panel, const int16_t* d, const float* scales, int64_
 template <bool Fused, int Vectors, int Tokens>
 void storeWhole(const float* panel, const int16_t* d, const float* scales, int64_t dim, float* to, int64_t stride) {
   const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
-  similaritiesWhole<Fused, Vectors, Tokens>(
-      panel, d, scales, dim, [&](int t, int v, Vec<float> sim) __attribute__((always_inline)) {
-        store(to + t * stride + v * kLanes<float>, sim * load(factors + v * kLanes<float>));
-      });
+  similaritiesWhole<Fused, Vectors, Tokens>(panel, d, scales, dim, reinterpret_cast<const int8_t*>(d),
+                                            [&](int t, int v, Vec<float> sim) __attribute__((always_inline)) {
+                                              store(to + t * stride + v * kLanes<float>,
+                                                    sim * load(factors + v * kLanes<float>));
+                                            });
 }
 
 // These for 1 to kTile tokens.
@@ -132,6 +138,7 @@ struct WholeDocument {
   const int8_t* stored;   // [tokens, dim]
   const int16_t* tokens;  // the same
   const float* scales;    // [tokens]
+  const int8_t* ahead;    // those that are likely next: asked for as these are scanned
 
   template <int Vectors, bool Argmax>
   void scan(const float* panel, int64_t dim, int64_t count, Best<float>& best) const {
@@ -139,8 +146,9 @@ struct WholeDocument {
     static constexpr auto tile = std::make_integer_sequence<int, kTile>{};
     static const auto scans = fusesPairs() ? scansWhole<true, Vectors>(tile) : scansWhole<false, Vectors>(tile);
     startOf(best);
-    forTiles(count,
-             [&](int64_t first, int64_t n) { scans[n - 1](panel, tokens + first * dim, scales + first, dim, best); });
+    forTiles(count, [&](int64_t first, int64_t n) {
+      scans[n - 1](panel, tokens + first * dim, scales + first, dim, ahead + first * dim, best);
+    });
     const float* factors = panel + dim / 2 * Vectors * kLanes<float>;
     for (int v = 0; v < Vectors; ++v) {
       best.value[v] *= load(factors + v * kLanes<float>);
