@@ -1,5 +1,6 @@
 /** Which documents a search may find, decided before anything is ranked, so that topK is filled. */
 import { ArgumentError } from '../errors.js'
+import { object } from '../options.js'
 import { abortIf, Turns } from '../turns.js'
 import type { Metadata, Segment } from './segment.js'
 import { testOf, type Where } from './where.js'
@@ -38,9 +39,10 @@ export class Selected implements Selection {
   /** @throws ArgumentError ERR_ARGUMENT for a filter that filters nothing */
   static of(what: string, filter: Filter | Selection): Selected {
     if (filter instanceof Selected) return filter
+    const fail = (message: string, details = {}) => new ArgumentError('ERR_ARGUMENT', `${what}: ${message}`, details)
+    if (!object.is(filter)) throw fail('expected a filter, as { ids } or { where }')
     const unknown = Object.keys(filter).find((key) => key !== 'ids' && key !== 'where')
     const { ids, where } = filter as Filter
-    const fail = (message: string, details = {}) => new ArgumentError('ERR_ARGUMENT', `${what}: ${message}`, details)
     if (unknown !== undefined || (ids === undefined && where === undefined))
       throw fail('filter has ids, where, or both; or it is what select made', { unknown })
     if (where !== undefined && typeof where !== 'function' && (typeof where !== 'object' || where === null))

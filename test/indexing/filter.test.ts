@@ -96,6 +96,7 @@ t.test('tests of metadata, as data and as functions', async (t) => {
     await t.rejects(index.search(query(), { filter: { where: where as Where } }), { code: 'ERR_ARGUMENT', message })
     await t.rejects(index.select({ where: where as Where }), { code: 'ERR_ARGUMENT', message })
   }
+  await t.rejects(index.select(null as never), { code: 'ERR_ARGUMENT', message: /select: expected a filter/ })
   await t.rejects(index.select({}), { code: 'ERR_ARGUMENT', message: /select: filter has ids, where, or both/ })
   await index.close()
 })
