@@ -50,7 +50,7 @@ function withoutPackages<T>(project: string, work: () => T): T {
 const webpackLine = "externals: /^lateforge/, externalsType: 'node-commonjs'"
 const nextLine = "serverExternalPackages: ['lateforge']"
 const nextFiles =
-  "outputFileTracingIncludes: { '/*': ['node_modules/{lateforge,node-gyp-build,@huggingface/tokenizers}/**'] }"
+  "outputFileTracingIncludes: { '/*': ['node_modules/{lateforge,node-gyp-build,sift,@huggingface/tokenizers}/**'] }"
 
 export const bundlers: Record<string, Bundler> = {
   esbuild: {
