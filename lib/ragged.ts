@@ -61,8 +61,9 @@ export function* rangesOf(
     }
 }
 
-/** Whether stored numbers can be offsets into so many rows: whole, rising from 0 to `last`. */
+/** Whether stored numbers can be offsets into so many rows: whole, rising from 0 to `last`. In a loop: there may be millions. */
 export function areOffsets(numbers: Float64Array, last: number): boolean {
-  const rises = (x: number, i: number) => Number.isInteger(x) && (i === 0 || x >= numbers[i - 1]!)
-  return numbers[0] === 0 && numbers.at(-1) === last && numbers.every(rises)
+  for (let i = 0; i < numbers.length; i++)
+    if (!Number.isInteger(numbers[i]) || numbers[i]! < (i === 0 ? 0 : numbers[i - 1]!)) return false
+  return numbers[0] === 0 && numbers.at(-1) === last
 }
