@@ -39,7 +39,7 @@ const allowed: Record<string, string[]> = {
   'lib/models': ['io', 'hub', 'tensor', 'nn', 'text', 'data', 'retrieval', 'models/networks', 'models/formats'],
   'lib/eval': ['io', 'hub', 'data', 'models', 'retrieval', 'distributed'],
   'lib/mining': ['io', 'data', 'models', 'retrieval', 'eval'],
-  'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval', 'eval'],
+  'lib/indexing': ['io', 'tensor', 'text', 'models', 'retrieval'],
   'lib/integrations': ['models', 'retrieval', 'indexing'],
   'lib/export': ['io', 'retrieval', 'indexing', 'integrations'],
   'lib/onnx': ['io', 'nn', 'tensor', 'text', 'models', 'models/networks', 'models/formats', 'export'],

@@ -24,9 +24,9 @@ import {
   writeMteb,
   writeRun,
 } from '../eval/index.js'
-import { depthOf } from '../eval/metrics.js'
 import { ofSeveral } from '../eval/model.js'
 import type { OnProgress } from '../progress.js'
+import { depthOf } from '../retrieval/metrics.js'
 import { colour, interruptible, joinRanks, outliveReaders, print, printJson } from './common.js'
 import { loadModel, type ModelOptions } from './model.js'
 import { showing } from './progress.js'

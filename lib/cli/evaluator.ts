@@ -15,7 +15,7 @@ export async function evaluatorOf(
   const faults = new Faults(config)
   if (!config.phases.some((phase) => phase.evaluate)) return { evaluate: undefined, faults: [], collections: [] }
   const { collectionEvaluator } = await import('../eval/model.js')
-  const { depthOf, parseMetric } = await import('../eval/metrics.js')
+  const { depthOf, parseMetric } = await import('../retrieval/metrics.js')
   const evaluators = new Map<string, CollectionEvaluator>()
   const collections: Collection[] = []
   const { cacheDir, microBatchTokens } = config

@@ -1,9 +1,9 @@
 import { signal as aSignal, checkOptions, func, whole } from '../options.js'
 import type { OnProgress } from '../progress.js'
 import { analyze, Bm25, type Bm25Options, bm25Options } from '../retrieval/bm25.js'
+import type { ScoredId, SystemRun } from '../retrieval/metrics.js'
 import { abortIf, Turns } from '../turns.js'
 import type { Collection } from './collections.js'
-import type { ScoredId, SystemRun } from './metrics.js'
 import { beside } from './self.js'
 
 /**

@@ -7,7 +7,7 @@ import { writeAtomic } from '../io/atomic.js'
 import { eachLine, lineBatches } from '../io/lines.js'
 import { checkOptions, flag, func, text } from '../options.js'
 import { type OnProgress, seldom } from '../progress.js'
-import { compareUtf8, type Qrels } from './metrics.js'
+import { compareUtf8, type Qrels } from '../retrieval/metrics.js'
 import { readJudgments } from './qrels.js'
 
 /** Texts and their ids, by position. */
@@ -147,7 +147,7 @@ export async function loadBeir(dir: string, options: LoadBeirOptions = {}): Prom
     emptyQueries: texts.filter((text) => text.trim() === '').length,
     unjudgedQueries: all.ids.length - ids.length,
     missingJudged,
-    unusedFields: [...new Set([...corpus.unusedFields, ...asked.unusedFields])],
+    unusedFields: [...new Set([...unusedOf(corpus.fields, documentFields), ...unusedOf(asked.fields, queryFields)])],
   }
   return { name: basename(resolve(dir)), split, documents: corpus.documents, queries: { ids, texts }, qrels, counts }
 }
@@ -170,35 +170,29 @@ export interface OpenDocuments extends Pick<CollectionCounts, 'emptyDocuments' |
 
 /**
  * The documents of a BEIR folder, or of a file of its kind (`_id`, `title`, `text` per line). Throws `DataError` (`ERR_DATA`).
- * @param options.metadata fields that become a row's metadata, beside what its `metadata` has. Default: rows are not asked for
+ * @param options.metadata fields that become a row's metadata, beside what its `metadata` has, which is checked then. Default none
  */
 export async function openDocuments(
   path: string,
   { onProgress, metadata }: Pick<LoadBeirOptions, 'onProgress'> & { metadata?: readonly string[] } = {},
 ): Promise<OpenDocuments> {
   const file = /\.jsonl(\.gz)?$/.test(path) ? path : findFile(path, 'corpus.jsonl')
-  const rowOf = (row: Row, number: number): CorpusDocument => {
-    const kept = metadataOf(file, row, number, metadata ?? [])
-    return { id: row.id, text: documentFields.textOf(row), ...(kept && { metadata: kept }) }
-  }
-  const fields = new Set<string>()
-  const seen = (row: Row, number: number) => {
-    for (const field of Object.keys(row.fields)) fields.add(field)
-    if (metadata) rowOf(row, number)
-  }
-  const { documents, empty, unusedFields } = await readTexts(file, documentFields, { stream: true, onProgress, seen })
+  const keptOf = (row: Row, number: number) => metadataOf(file, row, number, metadata ?? [])
+  const seen = metadata && keptOf
+  const { documents, empty, fields } = await readTexts(file, documentFields, { stream: true, onProgress, seen })
   for (const field of metadata ?? [])
     if (!fields.has(field))
       throw new DataError('ERR_DATA', `${file}: no document has a field "${field}", ${didYouMean(field, fields)}`, {
         field,
       })
-  const read = (line: string, number: number) => {
+  const read = (line: string, number: number): CorpusDocument | undefined => {
     const row = parseRow(file, line, number)
-    return row && rowOf(row, number)
+    const kept = row && keptOf(row, number)
+    return row && { id: row.id, text: documentFields.textOf(row), ...(kept && { metadata: kept }) }
   }
   return {
     ...{ documents, rows: valuesOfFile(file, read, documents.ids.length), emptyDocuments: empty },
-    unusedFields: unusedFields.filter((field) => !metadata?.includes(field)),
+    unusedFields: unusedOf(fields, documentFields).filter((field) => !metadata?.includes(field)),
   }
 }
 
@@ -409,20 +403,24 @@ const documentFields: JsonReader = {
 }
 const queryFields: JsonReader = { known: new Set(['_id', 'text', 'metadata']), textOf: (row) => row.text }
 
-/** Texts of a file, held or not, and where each id stands. */
+/** Names of fields that no text comes from. */
+const unusedOf = (fields: ReadonlySet<string>, { known }: JsonReader): string[] =>
+  [...fields].filter((field) => !known.has(field))
+
+/** Texts of a file, held or not, where each id stands, and all fields that rows have. */
 async function readTexts(
   file: string,
-  { known, textOf }: JsonReader,
+  { textOf }: JsonReader,
   {
     stream = false,
     onProgress,
     seen,
-  }: Pick<LoadBeirOptions, 'stream' | 'onProgress'> & { seen?: (row: Row, number: number) => void },
-): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; unusedFields: string[] }> {
+  }: Pick<LoadBeirOptions, 'stream' | 'onProgress'> & { seen?: ((row: Row, number: number) => void) | undefined },
+): Promise<{ documents: Corpus; positions: ReadonlyMap<string, number>; empty: number; fields: ReadonlySet<string> }> {
   const ids: string[] = []
   const texts: string[] = []
   const positions = new Map<string, number>()
-  const unused = new Set<string>()
+  const fields = new Set<string>()
   const tell = seldom(onProgress)
   let empty = 0
   await eachLine(file, (line, number) => {
@@ -439,7 +437,7 @@ async function readTexts(
       )
     positions.set(row.id, ids.length)
     ids.push(row.id)
-    for (const field of Object.keys(row.fields)) if (!known.has(field)) unused.add(field)
+    for (const field of Object.keys(row.fields)) fields.add(field)
     seen?.(row, number)
     const text = textOf(row)
     if (text.trim() === '') empty++
@@ -451,7 +449,7 @@ async function readTexts(
     return row && textOf(row)
   }
   const documents = { ids, texts: stream ? valuesOfFile(file, textOfLine, ids.length) : texts }
-  return { documents, positions, empty, unusedFields: [...unused] }
+  return { documents, positions, empty, fields }
 }
 
 /** One line of a corpus or of queries, or undefined for a blank one. Throws `DataError` (`ERR_DATA`). */

@@ -1,4 +1,19 @@
 export { Bm25, type Bm25Hit, type Bm25Options } from '../retrieval/bm25.js'
+export {
+  type Depth,
+  type Evaluation,
+  type EvaluationCounts,
+  evaluate,
+  type Metric,
+  parseMetric,
+  type Qrels,
+  type RankOptions,
+  type RunCounts,
+  rankHits,
+  type ScoredId,
+  type SystemRun,
+  type TrecRun,
+} from '../retrieval/metrics.js'
 export { bm25Run } from './baseline.js'
 export { beirFolder, beirNames, privateBeirNames } from './beir.js'
 export {
@@ -15,21 +30,6 @@ export {
   writeBeir,
 } from './collections.js'
 export { type FindOptions, type FoundCollection, type FoundCollections, findCollections } from './find.js'
-export {
-  type Depth,
-  type Evaluation,
-  type EvaluationCounts,
-  evaluate,
-  type Metric,
-  parseMetric,
-  type Qrels,
-  type RankOptions,
-  type RunCounts,
-  rankHits,
-  type ScoredId,
-  type SystemRun,
-  type TrecRun,
-} from './metrics.js'
 export {
   beirEvaluator,
   type CollectionEvaluator,

@@ -15,12 +15,12 @@ import {
 } from '../options.js'
 import type { OnProgress } from '../progress.js'
 import type { Embeddings } from '../retrieval/embeddings.js'
+import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from '../retrieval/metrics.js'
 import type { Hit } from '../retrieval/search.js'
 import { Best } from '../retrieval/top-k.js'
 import { inTurns, Turns } from '../turns.js'
 import { type Collection, type Corpus, loadBeir } from './collections.js'
 import { type FindOptions, findCollections } from './find.js'
-import { depthOf, evaluation, type Metric, type ScoredId, type SystemRun } from './metrics.js'
 import { beside } from './self.js'
 import { macroInterval, macroWeights } from './significance.js'
 

@@ -1,6 +1,6 @@
 import { DataError } from '../errors.js'
 import { eachLine } from '../io/lines.js'
-import type { Qrels } from './metrics.js'
+import type { Qrels } from '../retrieval/metrics.js'
 
 /**
  * Reads judgments in either of the layouts there are, `.gz` allowed:

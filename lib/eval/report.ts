@@ -1,6 +1,5 @@
 import { ArgumentError, nearest } from '../errors.js'
 import { checkOptions, either, type Kinds, list, object, strings, text } from '../options.js'
-import { type Collection, type CollectionCounts, collectionNotes, listed } from './collections.js'
 import {
   type Depth,
   type EvaluationCounts,
@@ -13,7 +12,8 @@ import {
   rankOptions,
   type SystemRun,
   type TrecRun,
-} from './metrics.js'
+} from '../retrieval/metrics.js'
+import { type Collection, type CollectionCounts, collectionNotes, listed } from './collections.js'
 import {
   differencesOf,
   holm,

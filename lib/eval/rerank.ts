@@ -2,9 +2,9 @@ import { DataError } from '../errors.js'
 import type { Colbert } from '../models/colbert.js'
 import { type AskedDocument, scorePairs } from '../models/score-pairs.js'
 import { above, signal as aSignal, checkOptions, func, type Kinds, whole } from '../options.js'
+import { rankHits, type ScoredId, type SystemRun, type TrecRun } from '../retrieval/metrics.js'
 import { Turns } from '../turns.js'
 import type { Collection } from './collections.js'
-import { rankHits, type ScoredId, type SystemRun, type TrecRun } from './metrics.js'
 import type { ModelRunOptions } from './model.js'
 
 /** Options of `rerankRun`. */

@@ -12,7 +12,7 @@ import {
   rankHits,
   rankOptions,
   type TrecRun,
-} from './metrics.js'
+} from '../retrieval/metrics.js'
 
 /** What a TREC run file holds. */
 export interface RunFile {

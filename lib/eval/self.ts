@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.js'
+import type { Depth, ScoredId } from '../retrieval/metrics.js'
 import type { Scored } from '../retrieval/top-k.js'
 import type { Collection } from './collections.js'
-import type { Depth, ScoredId } from './metrics.js'
 
 /**
  * Retrieval of `topK` documents beside the query itself, where queries are documents: one more is retrieved, and `kept`

@@ -1,7 +1,7 @@
 /** Ours and no package: simple-statistics has neither a paired randomization test nor Holm's correction. */
 import { ArgumentError } from '../errors.js'
 import { above, checkOptions, type Kinds, numbers, seed, whole } from '../options.js'
-import { mean } from './metrics.js'
+import { mean } from '../retrieval/metrics.js'
 
 /** Options of resampling. */
 export interface ResampleOptions {

@@ -4,8 +4,8 @@ import { ParquetFile } from '../data/parquet.js'
 import { tableEntries } from '../data/table-files.js'
 import { DataError } from '../errors.js'
 import { lineBatches } from '../io/lines.js'
+import type { Qrels } from '../retrieval/metrics.js'
 import type { BeirDocument } from './collections.js'
-import type { Qrels } from './metrics.js'
 
 /** The texts of files of `_id`, `text` and perhaps `title`, which comes before the text. */
 export async function* textsOf(files: readonly string[]): AsyncGenerator<BeirDocument> {

@@ -1,5 +1,6 @@
-import { evaluate } from '../eval/metrics.js'
+import { ArgumentError } from '../errors.js'
 import { slice } from '../retrieval/embeddings.js'
+import { evaluate } from '../retrieval/metrics.js'
 import { abortIf } from '../turns.js'
 import { withoutWords } from './first-stage.js'
 import type { SearchSetting } from './manifest.js'
@@ -110,10 +111,13 @@ export async function checkSnapshot(
     }
     return { hits, milliseconds: times.sort((a, b) => a - b)[count >> 1]! }
   }
+  if (judgments && judgments.length !== count)
+    throw new ArgumentError('ERR_ARGUMENT', `check: judgments of ${judgments.length} queries for ${count}`)
   const exact = await run('every document', { exact: true })
   const measured = ({ hits, milliseconds }: typeof exact) => ({
     ...{ recall: recallOf(hits, exact.hits), ndcg: judgments ? ndcgOf(hits, judgments, topK) : null, milliseconds },
   })
+  const all = measured(exact)
   const settings: CheckedSetting[] = []
   const hasLists = snapshot.segments.some(({ lists }) => lists !== null)
   const { documents } = snapshot.counts
@@ -130,13 +134,12 @@ export async function checkSnapshot(
     bm25.push({ candidates, ...measured(await run(`BM25, ${candidates} candidates`, way)) })
   }
   const approximate = settings.length > 0 && settings.at(-1)!.recall >= target
-  if (!approximate) settings.push({ probes: null, candidates: null, ...measured(exact) })
+  if (!approximate) settings.push({ probes: null, candidates: null, ...all })
   const { probes, candidates, recall } = settings.at(-1)!
   const missingJudged = judgments ? await missingOf(snapshot, judgments) : 0
-  const { ndcg } = measured(exact)
   return {
     result: {
-      ...{ queries: count, topK, target, ndcg, missingJudged, settings, bm25 },
+      ...{ queries: count, topK, target, ndcg: all.ndcg, missingJudged, settings, bm25 },
       ...{ codesRecall: snapshot.codesRecall, approximate },
     },
     setting: { probes, candidates, recall, target, topK, queries: count, documents },

@@ -336,20 +336,14 @@ export class Index {
       throw new ArgumentError('ERR_ARGUMENT', 'check: judgments has no effect without the queries that they are of')
     return this.change(async (writer) => {
       const snapshot = this.here.snapshot
-      const own = typeof queries === 'number' ? await ownQueries(snapshot, this.model, queries) : null
-      const judgments = own?.judgments ?? given
-      const asked = await this.asked(own?.queries ?? (queries as Exclude<typeof queries, number>), {
-        signal,
-        onProgress,
-      })
+      const from =
+        typeof queries === 'number'
+          ? await ownQueries(snapshot, this.model, queries)
+          : { queries, ...(given && { judgments: given }) }
+      const asked = await this.asked(from.queries, { signal, onProgress })
       if (countOf(asked.embeddings) === 0)
         throw new ArgumentError('ERR_ARGUMENT', `check: ${this.dir} has no documents, or no queries were given`)
-      if (judgments && judgments.length !== countOf(asked.embeddings))
-        throw new ArgumentError(
-          'ERR_ARGUMENT',
-          `check: judgments of ${judgments.length} queries for ${countOf(asked.embeddings)}`,
-        )
-      const { result, setting } = await checkSnapshot(snapshot, asked, { topK, target, judgments, signal, onProgress })
+      const { result, setting } = await checkSnapshot(snapshot, asked, { ...from, topK, target, signal, onProgress })
       await writer.keepSetting(setting)
       return result
     })

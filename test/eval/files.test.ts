@@ -4,10 +4,10 @@ import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import { beirFolders, loadBeir, writeBeir } from '../../lib/eval/collections.js'
-import { evaluate } from '../../lib/eval/metrics.js'
 import { readQrels } from '../../lib/eval/qrels.js'
 import { compareRuns, formatMarkdown, formatText } from '../../lib/eval/report.js'
 import { mtebResult, readRun, writeMteb, writeRun } from '../../lib/eval/runs.js'
+import { evaluate } from '../../lib/retrieval/metrics.js'
 
 const content = {
   documents: [

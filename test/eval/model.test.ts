@@ -3,8 +3,8 @@ import t from 'tap'
 import { singleProcess } from '../../lib/distributed/group.js'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import type { Collection, Corpus } from '../../lib/eval/collections.js'
-import { depthOf, evaluate } from '../../lib/eval/metrics.js'
 import { beirEvaluator, modelRun } from '../../lib/eval/model.js'
+import { depthOf, evaluate } from '../../lib/retrieval/metrics.js'
 import { tinyModel } from '../train/tiny.js'
 
 const text = (d: number) => Array.from({ length: 4 + (d % 17) }, (_, i) => `w${(d * 3 + i) % 60}`).join(' ')

@@ -5,10 +5,10 @@ import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { bm25Run } from '../../lib/eval/baseline.js'
 import { beirFolders, loadBeir } from '../../lib/eval/collections.js'
-import { evaluate } from '../../lib/eval/metrics.js'
 import { readQrels } from '../../lib/eval/qrels.js'
 import { compareRuns, formatText } from '../../lib/eval/report.js'
 import { checkRunIds, mtebResult, readRun } from '../../lib/eval/runs.js'
+import { evaluate } from '../../lib/retrieval/metrics.js'
 
 type Files = Record<string, string | Buffer>
 const lines = (rows: object[]) => rows.map((row) => JSON.stringify(row)).join('\n')

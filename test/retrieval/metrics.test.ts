@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { compareUtf8, evaluate, type Metric, parseMetric, rankHits } from '../../lib/eval/metrics.js'
+import { compareUtf8, evaluate, type Metric, parseMetric, rankHits } from '../../lib/retrieval/metrics.js'
 
 type Table = Record<string, Record<string, number>>
 const qrelsOf = (table: Table) =>
