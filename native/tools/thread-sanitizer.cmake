@@ -15,7 +15,5 @@ if(LF_SETARCH)
 endif()
 
 # The sanitizer of GCC 12 now and then asks for half the address space while a program's threads map memory, and gives up (4 of 48
-# runs of cuda_nccl_threads, four at a time, on a kernel 6.18). That says nothing of the program, so the test counts as skipped.
-function(lf_under_thread_sanitizer test)
-  set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "ThreadSanitizer failed to allocate")
-endfunction()
+# runs of cuda_nccl_threads, four at a time, on a kernel 6.18). That says nothing of the program, which is run again.
+set(LF_UNDER_THREAD_SANITIZER sh ${CMAKE_CURRENT_LIST_DIR}/thread-sanitizer.sh ${LF_FIXED_ADDRESSES})
